@@ -1,1 +1,12 @@
-//! engine
+//! Token ids in, token ids out: plans, pages, scheduling and the CPU device of gristmill.
+//!
+//! A model is compiled once into a [`plan::Plan`], a flat list of [`op::Op`]s over named buffers. A
+//! [`device::Device`] runs it step by step. The crate knows no text, no Parquet and no GPU API.
+
+pub mod device;
+pub mod dtype;
+pub mod op;
+pub mod plan;
+pub mod request;
+pub mod sample;
+pub mod step;
