@@ -4,8 +4,8 @@
     .venv/bin/python tests/golden/make.py            # writes over the committed files
     .venv/bin/python tests/golden/make.py --check    # makes them in a temporary folder and compares
 
-Weights, configs, token ids and texts come out byte for byte the same everywhere. The log-probabilities come
-out the same on one machine; another CPU may round their last bits differently, so --check allows 1e-5 there.
+Weights, configs, token ids and texts come out byte for byte the same on every run. The log-probabilities do
+so on one machine; another CPU may round their last bits differently, so --check allows 1e-5 there.
 """
 
 import argparse
