@@ -7,6 +7,8 @@ pub mod cases;
 pub mod cpu;
 pub mod device;
 pub mod dtype;
+pub mod error;
+pub mod models;
 pub mod op;
 pub mod plan;
 pub mod request;
