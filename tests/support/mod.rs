@@ -10,6 +10,8 @@ use engine::device::{Device, DeviceError};
 pub fn open(name: &str) -> Option<Box<dyn Device>> {
     let opened: Result<Box<dyn Device>, DeviceError> = match name {
         "cpu" => CpuDevice::new(Some(2)).map(|d| Box::new(d) as Box<dyn Device>),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => shaders::WgpuDevice::open(None).map(|d| Box::new(d) as Box<dyn Device>),
         other => Err(DeviceError::Absent(format!("this build has no device {other}"))),
     };
     match opened {
