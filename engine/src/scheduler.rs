@@ -286,8 +286,9 @@ impl Scheduler {
             let full = sequence.computed.min(sequence.tokens.len()) / page_size;
             if full > sequence.published {
                 let hashes = sequence.hash_pages(full, page_size).to_vec();
-                for i in sequence.published..full {
-                    self.pool.publish(sequence.pages[i], hashes[i]);
+                let filled = sequence.pages.iter().zip(hashes);
+                for (&page, hash) in filled.skip(sequence.published) {
+                    self.pool.publish(page, hash);
                 }
                 sequence.published = full;
             }
