@@ -15,9 +15,7 @@ use parquet::file::metadata::PageIndexPolicy;
 use std::cmp::Ordering;
 use std::fs::File;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The most rows of a batch.
 const BATCH_ROWS: u64 = 1024;
@@ -326,38 +324,9 @@ fn broken(path: &Path, place: &str, why: &str) -> JobError {
     JobError::Input { path: path.to_path_buf(), place: place.into(), why: why.into() }
 }
 
-/// Runs code of the Parquet library that may panic on a hostile file.
+/// Runs code of the Parquet library, which may panic on a hostile file.
 fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
-    quiet::panics(|| catch_unwind(AssertUnwindSafe(decode))).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
-        format!("the Parquet reader gave up: {text}")
-    })
-}
-
-/// Keeps the message of a caught panic from the terminal.
-mod quiet {
-    use std::cell::Cell;
-    use std::sync::Once;
-
-    thread_local!(static QUIET: Cell<bool> = const { Cell::new(false) });
-    static HOOK: Once = Once::new();
-
-    /// Runs `work`, in which a panic of this thread prints nothing.
-    pub fn panics<T>(work: impl FnOnce() -> T) -> T {
-        HOOK.call_once(|| {
-            let before = std::panic::take_hook();
-            std::panic::set_hook(Box::new(move |info| {
-                if !QUIET.get() {
-                    before(info);
-                }
-            }));
-        });
-        let outer = QUIET.replace(true);
-        let result = work();
-        QUIET.set(outer);
-        result
-    }
+    crate::guard::guarded(decode).map_err(|panic| format!("the Parquet reader gave up: {panic}"))
 }
 
 /// The files that the names stand for.
@@ -448,6 +417,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use std::sync::Arc;
 
     fn table(from: i64, to: i64) -> RecordBatch {
         let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(from..to));

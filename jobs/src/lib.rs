@@ -1,9 +1,13 @@
 //! Jobs: a table of prompts in, a table of answers out.
 //!
-//! A row goes one way: [`input`] -> [`prompt`] -> engine -> [`detokenize`] -> journal -> publisher. A row that
-//! cannot be served goes straight to the journal with its error.
+//! A row goes one way: input -> prompt -> engine -> text -> journal -> publisher. A row that cannot be served
+//! goes straight to the journal with its error.
 
 pub mod error;
+mod guard;
 pub mod input;
+pub mod literal;
 mod pages;
 pub mod row;
+pub mod template;
+pub mod text;
