@@ -225,7 +225,7 @@ fn open_group(
     }
     agree(&input.schema, &input.files[0].path, metadata.schema(), &file.path)?;
     let mask = ProjectionMask::roots(metadata.parquet_schema(), columns.iter().copied());
-    let handle = File::open(&file.path).map_err(JobError::file(&file.path, "open the input"))?;
+    let handle = File::open(&file.path).map_err(JobError::io("open the input", &file.path))?;
     let groups = metadata.metadata().row_group(group);
     let leaves = (0..groups.num_columns()).filter(|&leaf| mask.leaf_included(leaf));
     let mut bytes = 0u64;
@@ -253,12 +253,12 @@ fn open_group(
 /// Reads a footer.
 fn footer(path: &Path) -> Result<ArrowReaderMetadata, JobError> {
     use std::io::{Read, Seek, SeekFrom};
-    let mut file = File::open(path).map_err(JobError::file(path, "open the input"))?;
-    let length = file.metadata().map_err(JobError::file(path, "read the input"))?.len();
+    let mut file = File::open(path).map_err(JobError::io("open the input", path))?;
+    let length = file.metadata().map_err(JobError::io("read the input", path))?.len();
     let mut tail = [0; 8];
     if length >= 12 {
-        file.seek(SeekFrom::End(-8)).map_err(JobError::file(path, "read the input"))?;
-        file.read_exact(&mut tail).map_err(JobError::file(path, "read the input"))?;
+        file.seek(SeekFrom::End(-8)).map_err(JobError::io("read the input", path))?;
+        file.read_exact(&mut tail).map_err(JobError::io("read the input", path))?;
     }
     if !matches!(&tail[4..], b"PAR1" | b"PARE") {
         return Err(broken(path, "", "is not a Parquet file, or is cut short: its footer is missing"));
@@ -344,7 +344,7 @@ fn resolve(names: &[String]) -> Result<Vec<PathBuf>, JobError> {
             let pattern = glob::glob(name).map_err(|e| JobError::Usage(format!("--input {name}: {e}")))?;
             let mut found: Vec<PathBuf> = pattern
                 .collect::<Result<_, _>>()
-                .map_err(|e| JobError::file(&e.path().to_path_buf(), "list the input")(e.into()))?;
+                .map_err(|e| JobError::io("list the input", e.path().to_path_buf())(e.into()))?;
             found.retain(|path| path.is_file());
             if found.is_empty() {
                 return Err(JobError::Usage(format!("--input {name}: no file matches")));
@@ -361,8 +361,8 @@ fn resolve(names: &[String]) -> Result<Vec<PathBuf>, JobError> {
 /// The `.parquet` files of a folder in natural order; names that begin with `.` or `_` are left out.
 fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>, JobError> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(JobError::file(folder, "list the input"))? {
-        let path = entry.map_err(JobError::file(folder, "list the input"))?.path();
+    for entry in std::fs::read_dir(folder).map_err(JobError::io("list the input", folder))? {
+        let path = entry.map_err(JobError::io("list the input", folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_file() && name.ends_with(".parquet") && !name.starts_with(['.', '_']) {
             found.push(path);

@@ -3,11 +3,13 @@
 //! A row goes one way: input -> prompt -> engine -> text -> journal -> publisher. A row that cannot be served
 //! goes straight to the journal with its error.
 
+pub mod detokenize;
 pub mod error;
 mod guard;
 pub mod input;
 pub mod literal;
 mod pages;
 pub mod row;
+pub mod sampling;
 pub mod template;
 pub mod text;

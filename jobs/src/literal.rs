@@ -1,7 +1,7 @@
 //! Row text stays text: which markers of a rendering come from the template, and which from the row.
 //!
-//! A marker is a token that the tokenizer recognises by its written form, such as `<|im_start|>`. Those of the
-//! template are meant; those of a row are text. Templates may trim, cut or inspect what they are given, so
+//! A marker is a special token that the tokenizer recognises by its written form, such as `<|im_start|>`. Those
+//! of the template are meant; those of a row are text. Templates may trim, cut or inspect what they are given, so
 //! the row's text cannot be swapped for a placeholder. Instead:
 //!
 //! 1. The template renders the row as it is. If the row's text has no character that begins or ends a
@@ -10,39 +10,30 @@
 //!    into the row's text wherever a marker may begin or end. If the second rendering without its marks is
 //!    the first, the markers that no mark interrupts are the template's.
 //! 3. Where marks change what the template does (it counts characters, or it looks for a text such as
-//!    `</think>`), fewer marks are tried: only inside whole markers, then only inside special ones. They
-//!    must leave as many markers to the template as step 2 does.
+//!    `</think>`), fewer marks are tried: only inside whole markers. They must leave as many markers to the
+//!    template as step 2 does.
 //! 4. If that differs too, the template acts upon a marker of the row, and the row is refused.
 
 use minijinja::Value;
 use std::borrow::Cow;
 use std::cell::Cell;
 
-/// A token with a written form that is not text.
-#[derive(Clone, Debug)]
-pub struct Marker {
-    /// The written form; at least two characters.
-    pub text: String,
-    /// Whether the tokenizer calls it special.
-    pub special: bool,
-}
-
-/// All markers of a tokenizer.
+/// All markers of a tokenizer, by their written form.
 #[derive(Clone, Debug, Default)]
 pub struct Markers {
     /// The longest first.
-    list: Vec<Marker>,
+    list: Vec<String>,
     first: Vec<char>,
     last: Vec<char>,
 }
 
 impl Markers {
     /// Markers of one character cannot be told from text and are left out.
-    pub fn new(mut list: Vec<Marker>) -> Markers {
-        list.retain(|marker| marker.text.chars().count() > 1);
-        list.sort_by(|a, b| b.text.len().cmp(&a.text.len()).then_with(|| a.text.cmp(&b.text)));
+    pub fn new(mut list: Vec<String>) -> Markers {
+        list.retain(|marker| marker.chars().count() > 1);
+        list.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         let ends = |end: fn(&str) -> Option<char>| {
-            let mut chars: Vec<char> = list.iter().filter_map(|marker| end(&marker.text)).collect();
+            let mut chars: Vec<char> = list.iter().filter_map(|marker| end(marker)).collect();
             chars.sort_unstable();
             chars.dedup();
             chars
@@ -52,21 +43,19 @@ impl Markers {
     }
 
     /// The markers, the longest first.
-    pub fn list(&self) -> &[Marker] {
+    pub fn list(&self) -> &[String] {
         &self.list
     }
 
     /// The longest marker with which the text begins.
     fn at(&self, text: &str) -> Option<usize> {
-        self.list.iter().position(|marker| text.starts_with(&marker.text))
+        self.list.iter().position(|marker| text.starts_with(marker.as_str()))
     }
 
-    /// Whether the text begins with a marker in any case, special or not as asked for.
-    fn at_in_any_case(&self, text: &str, special_only: bool) -> bool {
-        self.list.iter().any(|marker| {
-            (marker.special || !special_only)
-                && text.get(..marker.text.len()).is_some_and(|start| start.eq_ignore_ascii_case(&marker.text))
-        })
+    /// Whether the text begins with a marker in any case.
+    fn at_in_any_case(&self, text: &str) -> bool {
+        let begins = |marker: &String| text.get(..marker.len()).is_some_and(|s| s.eq_ignore_ascii_case(marker));
+        self.list.iter().any(begins)
     }
 
     /// Whether the text holds a character with which a marker begins or ends.
@@ -82,7 +71,7 @@ impl Markers {
                 Some(found) => {
                     text(&rendering[start..at]);
                     marker(found);
-                    at += self.list[found].text.len();
+                    at += self.list[found].len();
                     start = at;
                 }
                 None => at += c.len_utf8(),
@@ -92,9 +81,9 @@ impl Markers {
     }
 
     /// How many markers a rendering holds.
-    fn count(&self, rendering: &str, special_only: bool) -> usize {
+    fn count(&self, rendering: &str) -> usize {
         let mut n = 0;
-        self.split(rendering, |_| {}, |found| n += usize::from(self.list[found].special || !special_only));
+        self.split(rendering, |_| {}, |_| n += 1);
         n
     }
 }
@@ -105,9 +94,7 @@ enum Where {
     /// After each character that begins a marker and before each that ends one.
     Ends,
     /// After the first character of each whole marker.
-    Whole {
-        special_only: bool,
-    },
+    Whole,
 }
 
 /// How row text is given to a template in one rendering.
@@ -156,9 +143,7 @@ impl<'a> Marking<'a> {
             let (before, after) = match self.place {
                 Where::Nowhere => return Cow::Borrowed(text),
                 Where::Ends => (self.markers.last.contains(&c), self.markers.first.contains(&c)),
-                Where::Whole { special_only } => {
-                    (false, self.markers.at_in_any_case(&text[at..], special_only))
-                }
+                Where::Whole => (false, self.markers.at_in_any_case(&text[at..])),
             };
             if before {
                 marked.push(self.mark);
@@ -185,7 +170,7 @@ impl Rendering {
         Rendering { text, mark: None }
     }
 
-    /// Renders so that the row's markers can be told from the template's. `render` is called at most four
+    /// Renders so that the row's markers can be told from the template's. `render` is called at most three
     /// times and must give the same for the same marking.
     ///
     /// # Errors
@@ -209,12 +194,11 @@ impl Rendering {
         {
             return Ok(Rendering { text: safe.clone(), mark: Some(mark) });
         }
-        for special_only in [false, true] {
-            let (Ok(fewer), Ok(safe)) = (marked(Where::Whole { special_only }), safe.as_ref()) else { continue };
-            let as_many = markers.count(&fewer, special_only) == markers.count(safe, special_only);
-            if same(&fewer, &text, mark) && as_many {
-                return Ok(Rendering { text: fewer, mark: Some(mark) });
-            }
+        if let (Ok(fewer), Ok(safe)) = (marked(Where::Whole), &safe)
+            && same(&fewer, &text, mark)
+            && markers.count(&fewer) == markers.count(safe)
+        {
+            return Ok(Rendering { text: fewer, mark: Some(mark) });
         }
         Err("the text holds a special token, and the template cuts the text there or acts upon it; \
              remove the token from the text, or change the template"
@@ -262,13 +246,7 @@ mod tests {
     use super::*;
 
     fn markers() -> Markers {
-        let marker = |text: &str, special| Marker { text: text.into(), special };
-        Markers::new(vec![
-            marker("<|im_start|>", true),
-            marker("<|im_end|>", true),
-            marker("<think>", false),
-            marker("</think>", false),
-        ])
+        Markers::new(["<|im_start|>", "<|im_end|>"].map(String::from).into())
     }
 
     /// The rendering with the template's markers in braces.
@@ -276,7 +254,7 @@ mod tests {
         let markers = markers();
         let rendering = Rendering::of_row(&markers, |marking| Ok(render(&marking.text(row))))?;
         assert_eq!(rendering.plain(), render(row));
-        let names: Vec<String> = markers.list().iter().map(|m| format!("{{{}}}", m.text)).collect();
+        let names: Vec<String> = markers.list().iter().map(|marker| format!("{{{marker}}}")).collect();
         Ok(rendering.with_aliases(&markers, |n| &names[n]))
     }
 

@@ -7,7 +7,7 @@
 
 use crate::error::JobError;
 use crate::guard::guarded;
-use crate::literal::{Marker, Markers, Rendering};
+use crate::literal::{Markers, Rendering};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -102,30 +102,23 @@ impl Tokenizer {
         let prefix = prefix(&inner, &config);
         let marked: HashMap<String, (u32, AddedToken)> = added
             .into_iter()
-            .filter(|(_, token)| token.special || looks_like_a_marker(&token.content))
+            .filter(|(_, token)| token.special)
             .map(|(id, token)| (token.content.clone(), (id, token)))
             .collect();
-        let markers = Markers::new(
-            marked.iter().map(|(text, (_, t))| Marker { text: text.clone(), special: t.special }).collect(),
-        );
-        let add = |inner: &mut tokenizers::Tokenizer, tokens: Vec<AddedToken>| {
-            inner.add_tokens(tokens).map_err(|error| error.to_string())
-        };
-        // All markers become special, and special tokens are then not recognised in text.
-        add(&mut inner, marked.values().map(|(_, token)| token.clone().special(true)).collect())?;
+        let markers = Markers::new(marked.keys().cloned().collect());
         let secret = format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1));
         let aliases: Vec<String> =
             (0..markers.list().len()).map(|n| format!("\u{fdef}{secret}{n}\u{fdee}")).collect();
         let alias_tokens = markers.list().iter().zip(&aliases).map(|(marker, alias)| {
-            let (_, token) = &marked[&marker.text];
+            let (_, token) = &marked[marker];
             AddedToken { content: alias.clone(), special: false, normalized: false, ..token.clone() }
         });
-        add(&mut inner, alias_tokens.collect())?;
+        inner.add_tokens(alias_tokens.collect::<Vec<_>>()).map_err(|error| error.to_string())?;
         inner.set_encode_special_tokens(true);
         let mut marker_ids = HashMap::new();
         for (marker, alias) in markers.list().iter().zip(&aliases) {
             let id = inner.token_to_id(alias).ok_or("its special tokens cannot be replaced")?;
-            marker_ids.insert(id, marked[&marker.text].0);
+            marker_ids.insert(id, marked[marker].0);
         }
         Ok(Tokenizer { inner, markers, aliases, marker_ids, special, prefix, longest_token, config })
     }
@@ -166,11 +159,15 @@ impl Tokenizer {
     /// # Errors
     /// What the tokenizer says.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, String> {
-        let shown = |id: &&u32| {
-            !self.marker_ids.contains_key(id) && !(skip_special_tokens && self.special.contains(id))
-        };
-        let ids: Vec<u32> = ids.iter().filter(shown).copied().collect();
+        let ids: Vec<u32> = ids.iter().copied().filter(|&id| self.has_text(id, skip_special_tokens)).collect();
         guarded(|| self.inner.decode(&ids, false))?.map_err(|error| error.to_string())
+    }
+
+    /// Whether a token has any text.
+    pub fn has_text(&self, id: u32, skip_special_tokens: bool) -> bool {
+        !self.marker_ids.contains_key(&id)
+            && !(skip_special_tokens && self.special.contains(&id))
+            && self.inner.id_to_token(id).is_some()
     }
 
     /// The id of a token by its written form.
@@ -234,19 +231,12 @@ fn written(value: &serde_json::Value) -> Option<String> {
     value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_string)
 }
 
-/// Whether a token that is not called special is written like a marker, as `<think>` or `[INST]` are.
-fn looks_like_a_marker(text: &str) -> bool {
-    let bracketed =
-        (text.starts_with('<') && text.ends_with('>')) || (text.starts_with('[') && text.ends_with(']'));
-    bracketed && text.chars().count() > 2 && !text.contains(char::is_whitespace)
-}
-
 /// Reads a file that must not be larger than `cap`.
 pub(crate) fn read_capped(path: &Path, cap: u64) -> Result<Vec<u8>, JobError> {
     use std::io::Read;
-    let file = std::fs::File::open(path).map_err(JobError::file(path, "open"))?;
+    let file = std::fs::File::open(path).map_err(JobError::io("open", path))?;
     let mut bytes = Vec::new();
-    file.take(cap + 1).read_to_end(&mut bytes).map_err(JobError::file(path, "read"))?;
+    file.take(cap + 1).read_to_end(&mut bytes).map_err(JobError::io("read", path))?;
     if bytes.len() as u64 > cap {
         let why = format!("is larger than {} MiB", cap >> 20);
         return Err(JobError::Model { path: path.to_path_buf(), why });
@@ -351,7 +341,8 @@ pub(crate) mod tests {
         let ids = row(&tokenizer, "<|im_start|>", "hello <|im_start|><think>|", "<|im_end|>");
         assert_eq!((ids[0], *ids.last().unwrap()), (start, end));
         let inner = &ids[1..ids.len() - 1];
-        assert!(!inner.contains(&start) && !inner.contains(&think), "{inner:?}");
+        assert!(!inner.contains(&start), "{inner:?}");
+        assert!(inner.contains(&think), "a token that is not special is one in any text, as in transformers");
         assert_eq!(tokenizer.decode(inner, false).unwrap(), "hello <|im_start|><think>|");
         assert_eq!(inner[0], tokenizer.id("hello").unwrap());
         assert!(inner.contains(&tokenizer.id("<|").unwrap()));
