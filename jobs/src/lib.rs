@@ -9,6 +9,7 @@ mod guard;
 pub mod input;
 pub mod literal;
 mod pages;
+pub mod prompt;
 pub mod row;
 pub mod sampling;
 pub mod template;

@@ -14,13 +14,17 @@ const DEPTH: usize = 32;
 /// Takes each string of a row and gives what the template shall see in its place.
 pub type EachString<'a> = &'a mut dyn FnMut(&str) -> Value;
 
-/// A row as a map from column name to value.
+/// A row's columns by name, in order.
 ///
 /// # Errors
 /// What is wrong with the row, naming the column.
-pub fn row_value(columns: &RecordBatch, row: usize, each: EachString<'_>) -> Result<Value, String> {
+pub fn row_values(
+    columns: &RecordBatch,
+    row: usize,
+    each: EachString<'_>,
+) -> Result<Vec<(String, Value)>, String> {
     let schema = columns.schema_ref();
-    let pairs: Vec<(String, Value)> = schema
+    schema
         .fields()
         .iter()
         .zip(columns.columns())
@@ -28,8 +32,7 @@ pub fn row_value(columns: &RecordBatch, row: usize, each: EachString<'_>) -> Res
             let value = value(column, row, each).map_err(|why| format!("column {}: {why}", field.name()))?;
             Ok((field.name().clone(), value))
         })
-        .collect::<Result<_, String>>()?;
-    Ok(Value::from_pairs(pairs))
+        .collect()
 }
 
 /// One value: numbers, booleans, null, lists and structs as they are, dates and times as ISO 8601 strings.
