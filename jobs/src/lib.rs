@@ -3,6 +3,7 @@
 //! A row goes one way: input -> prompt -> engine -> text -> journal -> publisher. A row that cannot be served
 //! goes straight to the journal with its error.
 
+pub mod args;
 pub mod detokenize;
 pub mod error;
 mod guard;

@@ -13,25 +13,38 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Where prompts come from. One of the first four, or the column `prompt` or `messages` if there is one.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Where prompts come from: one of the first four, or else the column `prompt` or `messages`.
+#[derive(clap::Args, Clone, Debug, Default, PartialEq)]
+#[command(next_help_heading = "Prompts")]
 pub struct PromptOptions {
-    /// A template over the row's columns.
+    /// A template over the row's columns, such as '{{ question }}'.
+    #[arg(long, alias = "prompt-template", value_name = "TEMPLATE", allow_hyphen_values = true)]
     pub prompt: Option<String>,
-    /// A column that holds the prompt.
+    /// The column that holds the prompt.
+    #[arg(long, value_name = "COLUMN")]
     pub prompt_column: Option<String>,
-    /// A column of lists of structs with `role` and `content`.
+    /// A column of conversations: lists of structs with `role` and `content`.
+    #[arg(long, value_name = "COLUMN")]
     pub messages_column: Option<String>,
     /// A column of lists of token ids.
+    #[arg(long, value_name = "COLUMN")]
     pub prompt_tokens_column: Option<String>,
     /// A system message before the prompt.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub system_prompt: Option<String>,
-    /// Whether the prompt is used without the model's chat template.
+    /// Use the prompt as it is, without the model's chat template.
+    #[arg(long)]
     pub raw: bool,
-    /// A chat template in place of the model's.
+    /// A chat template, or a file that holds one, in place of the model's.
+    #[arg(long, value_name = "TEMPLATE|FILE", allow_hyphen_values = true)]
     pub chat_template: Option<String>,
-    /// Names that the chat template sees, such as `enable_thinking`.
-    pub chat_template_kwargs: BTreeMap<String, serde_json::Value>,
+    /// Names that the chat template sees, as a JSON object.
+    #[arg(long, value_name = "JSON", value_parser = parse_object)]
+    pub chat_template_kwargs: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+fn parse_object(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 /// Why a row has no prompt. Written as `kind: detail`; the kinds are few and fixed.
@@ -360,7 +373,8 @@ fn chat(
             _ => Ok(None),
         };
     }
-    let Some(text) = options.chat_template.as_ref().or(template.as_ref()) else {
+    let given = options.chat_template.as_deref().map(template_or_file).transpose()?;
+    let Some(text) = given.as_ref().or(template.as_ref()) else {
         let needs = if messages { "--messages-column" } else { "--system-prompt" };
         if messages || options.system_prompt.is_some() {
             let why = format!("{needs} needs a chat template, and the model has none; name one with --chat-template");
@@ -373,9 +387,18 @@ fn chat(
     let mut names: BTreeMap<String, Value> =
         ["tools", "documents"].map(|name| (name.to_string(), Value::from(()))).into();
     names.extend(tokenizer.special_token_names().into_iter().map(|(name, text)| (name, Value::from(text))));
-    let given = options.chat_template_kwargs.iter();
+    let given = options.chat_template_kwargs.iter().flatten();
     names.extend(given.map(|(name, value)| (name.clone(), Value::from(minijinja::value::Serde(value.clone())))));
     Ok(Some(Chat { template, names }))
+}
+
+/// A template given as such, or as the name of a file.
+fn template_or_file(given: &str) -> Result<String, JobError> {
+    let path = std::path::Path::new(given);
+    if given.contains(['{', '\n']) || !path.is_file() {
+        return Ok(given.to_string());
+    }
+    std::fs::read_to_string(path).map_err(JobError::io("read", path))
 }
 
 #[cfg(test)]

@@ -15,53 +15,99 @@ const MOST_COMPLETIONS: u32 = 256;
 /// The most bytes of a model's JSON files.
 const CONFIG_BYTES: u64 = 4 << 20;
 
-/// What was asked for; `None` leaves a value to the model or the default. Names are vLLM's.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What was asked for; what is left out is the model's to say, or the default. Names are vLLM's.
+#[derive(clap::Args, Clone, Debug, Default, PartialEq)]
+#[command(next_help_heading = "Sampling")]
 pub struct SamplingOptions {
-    /// Completions of each row.
+    /// Completions of each row; more than one make list columns [default: 1].
+    #[arg(long)]
     pub n: Option<u32>,
-    /// Divides the logits; 0 is greedy.
+    /// Divides the logits; 0 is greedy [default: the model's, or 1].
+    #[arg(long, allow_negative_numbers = true)]
     pub temperature: Option<f32>,
-    /// The mass that is kept.
+    /// Keep the likeliest tokens up to this mass [default: the model's, or 1].
+    #[arg(long, allow_negative_numbers = true)]
     pub top_p: Option<f32>,
-    /// How many tokens are kept; 0 and -1 keep all.
+    /// Keep so many of the likeliest tokens; 0 and -1 keep all [default: the model's, or 0].
+    #[arg(long, allow_negative_numbers = true)]
     pub top_k: Option<i64>,
-    /// Drops tokens less likely than this share of the likeliest.
+    /// Drop tokens less likely than this share of the likeliest [default: the model's, or 0].
+    #[arg(long, allow_negative_numbers = true)]
     pub min_p: Option<f32>,
-    /// See [`SamplingParams::presence_penalty`].
+    /// Subtracted from the logits of generated tokens, once [default: 0].
+    #[arg(long, allow_negative_numbers = true)]
     pub presence_penalty: Option<f32>,
-    /// See [`SamplingParams::frequency_penalty`].
+    /// Subtracted from the logits of generated tokens, for each time [default: 0].
+    #[arg(long, allow_negative_numbers = true)]
     pub frequency_penalty: Option<f32>,
-    /// See [`SamplingParams::repetition_penalty`].
+    /// Divides the logits of tokens seen before, the prompt's too [default: the model's, or 1].
+    #[arg(long, allow_negative_numbers = true)]
     pub repetition_penalty: Option<f32>,
     /// Seeds every row's random numbers.
+    #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Strings that end a row.
+    /// A string that ends a row; may be repeated.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Vec<String>,
     /// Tokens that end a row.
+    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
     pub stop_token_ids: Vec<u32>,
-    /// Whether the model's own end tokens are tokens like others.
+    /// Generate the model's end tokens like others.
+    #[arg(long)]
     pub ignore_eos: bool,
-    /// Tokens after which a row ends.
+    /// Tokens after which a row ends [default: the model's max_new_tokens; needed if it has none].
+    #[arg(long, alias = "max-new-tokens")]
     pub max_tokens: Option<u32>,
     /// Tokens before which a row does not end.
+    #[arg(long, default_value_t = 0)]
     pub min_tokens: u32,
-    /// Alternatives to report for each generated token.
+    /// Alternatives to report for each generated token, for `--return logprobs`.
+    #[arg(long)]
     pub logprobs: Option<u32>,
-    /// Alternatives to report for each prompt token.
+    /// Alternatives to report for each prompt token, for `--return prompt_logprobs`.
+    #[arg(long)]
     pub prompt_logprobs: Option<u32>,
-    /// Whether special tokens have no text; on by default.
+    /// Leave special tokens out of the text [default: true].
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub skip_special_tokens: Option<bool>,
-    /// Whether the text keeps its stop string.
+    /// Keep the stop string in the text.
+    #[arg(long)]
     pub include_stop_str_in_output: bool,
-    /// Added to the logits of tokens.
-    pub logit_bias: BTreeMap<u32, f32>,
+    /// Added to the logits of tokens: `ID:BIAS,...` or a JSON object.
+    #[arg(long, value_parser = parse_logit_bias, allow_hyphen_values = true, value_name = "ID:BIAS,...")]
+    pub logit_bias: Option<BTreeMap<u32, f32>>,
     /// The only tokens that may be generated.
+    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
     pub allowed_token_ids: Vec<u32>,
-    /// Words that must not be generated.
+    /// A word that must not be generated; may be repeated.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub bad_words: Vec<String>,
-    /// Whether `generation_config.json` is left alone but for its end tokens.
-    pub ignore_generation_config: bool,
+    /// `none` takes only the end tokens from the model's generation_config.json.
+    #[arg(long, value_enum, default_value_t)]
+    pub generation_config: UseGenerationConfig,
+}
+
+/// Whether the model's `generation_config.json` gives defaults.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UseGenerationConfig {
+    /// It does.
+    #[default]
+    Auto,
+    /// It does not, but for the end tokens.
+    None,
+}
+
+/// Reads `ID:BIAS,...` or `{"ID": BIAS, ...}`.
+fn parse_logit_bias(text: &str) -> Result<BTreeMap<u32, f32>, String> {
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(text).map_err(|error| error.to_string());
+    }
+    let pair = |pair: &str| {
+        let (id, bias) = pair.split_once(':').ok_or_else(|| format!("{pair:?} is not ID:BIAS"))?;
+        let id = id.trim().parse().map_err(|_| format!("{id:?} is not a token id"))?;
+        Ok((id, bias.trim().parse().map_err(|_| format!("{bias:?} is not a number"))?))
+    };
+    text.split(',').map(pair).collect()
 }
 
 /// The part of `generation_config.json` and `config.json` that matters here.
@@ -160,7 +206,7 @@ impl Sampling {
                 model.repetition_penalty,
                 1.0,
             ),
-            logit_bias: options.logit_bias.iter().map(|(&id, &bias)| (id, bias)).collect(),
+            logit_bias: options.logit_bias.iter().flatten().map(|(&id, &bias)| (id, bias)).collect(),
             allowed_token_ids: Some(options.allowed_token_ids.clone()).filter(|ids| !ids.is_empty()),
             bad_words: bad_words(&options.bad_words, tokenizer)?,
             stop_token_ids: stop_ids(options, &eos, vocab),
@@ -205,7 +251,7 @@ impl Sampling {
         set("prompt_logprobs", p.prompt_logprobs.is_some(), p.prompt_logprobs.unwrap_or(0).to_string());
         set("skip_special_tokens", !self.text.skip_special_tokens, "false".into());
         set("include_stop_str_in_output", options.include_stop_str_in_output, "true".into());
-        set("logit_bias", !p.logit_bias.is_empty(), format!("{:?}", options.logit_bias));
+        set("logit_bias", !p.logit_bias.is_empty(), format!("{:?}", p.logit_bias));
         set("allowed_token_ids", p.allowed_token_ids.is_some(), format!("{:?}", options.allowed_token_ids));
         set("bad_words", !options.bad_words.is_empty(), format!("{:?}", options.bad_words));
     }
@@ -263,7 +309,7 @@ fn model_defaults(
         eos = ids.map_or(Vec::new(), |ids: EosIds| ids.ids().to_vec());
     }
     eos.extend(tokenizer.special_token_names().get("eos_token").and_then(|eos| tokenizer.id(eos)));
-    if options.ignore_generation_config {
+    if options.generation_config == UseGenerationConfig::None {
         model = GenerationConfig::default();
     }
     Ok((model, eos))
@@ -371,7 +417,7 @@ mod tests {
         assert_eq!(s.params.stop_token_ids, [7], "config.json's, without the one beyond the vocabulary");
         let s = resolve(&SamplingOptions { ignore_eos: true, stop_token_ids: vec![9, 3, 9], ..asked() }, "{}").unwrap();
         assert_eq!(s.params.stop_token_ids, [3, 9]);
-        let s = resolve(&SamplingOptions { ignore_generation_config: true, ..asked() }, model).unwrap();
+        let s = resolve(&SamplingOptions { generation_config: UseGenerationConfig::None, ..asked() }, model).unwrap();
         assert_eq!((s.params.temperature, s.params.stop_token_ids), (1.0, vec![5]));
     }
 
@@ -389,7 +435,7 @@ mod tests {
             (SamplingOptions { n: Some(0), ..asked() }, "--n is 0"),
             (SamplingOptions { allowed_token_ids: vec![1, 300], ..asked() }, "names token 300"),
             (SamplingOptions { stop_token_ids: vec![300], ..asked() }, "--stop-token-ids names token 300"),
-            (SamplingOptions { logit_bias: [(300, 1.0)].into(), ..asked() }, "--logit-bias names token 300"),
+            (SamplingOptions { logit_bias: Some([(300, 1.0)].into()), ..asked() }, "--logit-bias names token 300"),
             (SamplingOptions { min_tokens: 11, ..asked() }, "--min-tokens 11 exceeds"),
             (SamplingOptions { logprobs: Some(1000), ..asked() }, "--logprobs is 1000"),
             (SamplingOptions { stop: vec!["".into()], ..asked() }, "--stop"),
