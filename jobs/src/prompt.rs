@@ -194,7 +194,7 @@ impl Prompts {
             match (messages, &self.chat) {
                 (Conversation::Text(text), _) => Ok(text),
                 (Conversation::Messages(messages), Some(chat)) => {
-                    chat.render(self.with_system(messages), marking)
+                    chat.render(self.with_system(messages), true, marking)
                 }
                 (Conversation::Messages(_), None) => Err("no chat template".into()),
             }
@@ -266,10 +266,10 @@ enum Conversation {
 }
 
 impl Chat {
-    fn render(&self, messages: Vec<Value>, marking: &Marking) -> Result<String, String> {
+    fn render(&self, messages: Vec<Value>, generation: bool, marking: &Marking) -> Result<String, String> {
         let own = [
             ("messages", Value::from(messages)),
-            ("add_generation_prompt", Value::from(true)),
+            ("add_generation_prompt", Value::from(generation)),
             (MARK, marking.mark()),
         ];
         let names = self.names.iter().map(|(name, value)| (name.as_str(), value.clone()));
@@ -290,7 +290,8 @@ fn checked_message(marked: &Value, plain: &Value) -> Result<Value, String> {
         return Err(format!("its role is {role:?}; a role is a name such as user"));
     }
     let content = marked.get_attr("content").map_err(|e| e.to_string())?;
-    if content.is_none() || content.is_undefined() {
+    let calls = marked.get_attr("tool_calls").map_err(|e| e.to_string())?;
+    if (content.is_none() || content.is_undefined()) && !calls.is_true() {
         return Err("it has no content".into());
     }
     let keys = marked.try_iter().map_err(|e| e.to_string())?;
@@ -534,5 +535,103 @@ mod tests {
         assert!(prompts(&both, &table, None).unwrap_err().contains("both say what the prompt is"));
         let system = PromptOptions { system_prompt: Some("x".into()), ..options };
         assert!(prompts(&system, &table, None).unwrap_err().contains("does not go together"));
+    }
+
+    fn golden(file: &str) -> serde_json::Value {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
+        serde_json::from_slice(&std::fs::read(format!("{folder}/{file}")).unwrap()).unwrap()
+    }
+
+    fn golden_tokenizer() -> Tokenizer {
+        Tokenizer::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/qwen3").as_ref()).unwrap()
+    }
+
+    /// JSON as a template sees it, with every string but a role's marked.
+    fn marked(value: &serde_json::Value, marking: &Marking) -> Value {
+        use serde_json::Value as Json;
+        match value {
+            Json::String(text) => marking.value(text),
+            Json::Array(items) => items.iter().map(|item| marked(item, marking)).collect(),
+            Json::Object(pairs) => Value::from_pairs(pairs.iter().map(|(key, value)| match key.as_str() {
+                "role" => (key.clone(), Value::from(value.as_str().unwrap())),
+                _ => (key.clone(), marked(value, marking)),
+            })),
+            other => Value::from(minijinja::value::Serde(other.clone())),
+        }
+    }
+
+    fn rendered(chat: &Chat, markers: &crate::literal::Markers, case: &serde_json::Value) -> Result<Rendering, String> {
+        let generation = case["add_generation_prompt"].as_bool().unwrap();
+        Rendering::of_row(markers, |marking| {
+            let messages = case["messages"].as_array().unwrap().iter().map(|m| marked(m, marking)).collect();
+            chat.render(messages, generation, marking)
+        })
+    }
+
+    /// 2026-03-07T09:05:00, the time of the golden files.
+    fn then() -> i64 {
+        1_772_874_300
+    }
+
+    #[test]
+    fn chat_templates_render_as_in_transformers() {
+        let none = crate::literal::Markers::default();
+        let marks = byte_level().markers().clone();
+        for name in ["chatml", "dated-generation", "llama2", "llama3", "mistral", "qwen-tools"] {
+            let file = golden(&format!("templates/{name}.json"));
+            assert_eq!(file["now"], "2026-03-07T09:05:00");
+            let template = Template::with_clock(name, file["template"].as_str().unwrap(), then).unwrap();
+            let mut names: BTreeMap<String, Value> = ["tools", "documents"].map(|n| (n.into(), Value::from(()))).into();
+            for token in ["bos_token", "eos_token"] {
+                names.extend(file[token].as_str().map(|text| (token.to_string(), Value::from(text))));
+            }
+            let mut chat = Chat { template, names };
+            for case in file["cases"].as_array().unwrap() {
+                let plain = chat.names.clone();
+                let variables = case["variables"].as_object().unwrap().iter();
+                let variables = variables.map(|(k, v)| (k.clone(), Value::from(minijinja::value::Serde(v.clone()))));
+                chat.names.extend(variables);
+                for markers in [&none, &marks] {
+                    match (rendered(&chat, markers, case), case["expected"].as_str()) {
+                        (Ok(rendering), Some(expected)) => assert_eq!(rendering.plain(), expected, "{name} {case}"),
+                        (Err(why), None) => {
+                            assert!(why.contains(case["error"].as_str().unwrap()), "{name}: {why} {case}");
+                        }
+                        (got, expected) => panic!("{name}: {got:?} {expected:?} {case}"),
+                    }
+                }
+                chat.names = plain;
+            }
+        }
+    }
+
+    #[test]
+    fn conversations_have_the_token_ids_of_transformers() {
+        let tokenizer = golden_tokenizer();
+        let file = golden("chat.json");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/qwen3").as_ref();
+        let own = tokenizer.chat_template(folder).unwrap().unwrap();
+        let spaced = file["spaced_chat_template"].as_str().unwrap().to_string();
+        for (template, cases) in [(own, "conversations"), (spaced, "spaced_conversations")] {
+            let names = tokenizer.special_token_names().into_iter().map(|(name, text)| (name, Value::from(text)));
+            let chat = Chat { template: Template::new("chat", &template).unwrap(), names: names.collect() };
+            for case in file[cases].as_array().unwrap() {
+                let rendering = rendered(&chat, tokenizer.markers(), case).unwrap();
+                assert_eq!(rendering.plain(), case["text"].as_str().unwrap(), "{}", case["name"]);
+                let ids = tokenizer.encode(&rendering).unwrap();
+                assert_eq!(serde_json::json!(ids), case["ids"], "{}", case["name"]);
+            }
+        }
+        for case in file["texts"].as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            let rendering = Rendering::of_row(tokenizer.markers(), |m| Ok(m.text(text).into_owned())).unwrap();
+            assert_eq!(serde_json::json!(tokenizer.encode(&rendering).unwrap()), case["ids"], "{text}");
+        }
+        for case in file["decoded"].as_array().unwrap() {
+            let ids: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
+            assert_eq!(tokenizer.decode(&ids, true).unwrap(), case["text"].as_str().unwrap());
+            let all = case["text_with_special_tokens"].as_str().unwrap();
+            assert_eq!(tokenizer.decode(&ids, false).unwrap(), all);
+        }
     }
 }

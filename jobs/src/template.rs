@@ -35,12 +35,20 @@ impl Template {
     /// # Errors
     /// [`JobError::Template`] with the line and the reason.
     pub fn new(what: &str, source: &str) -> Result<Template, JobError> {
+        Template::with_clock(what, source, now)
+    }
+
+    /// As [`Template::new`], with another clock: seconds since 1970, UTC.
+    ///
+    /// # Errors
+    /// As [`Template::new`].
+    pub fn with_clock(what: &str, source: &str, now: fn() -> i64) -> Result<Template, JobError> {
         let fail = |why: String| JobError::Template { what: what.into(), why };
         if source.len() > SOURCE_BYTES {
             return Err(fail(format!("is {} bytes long; at most {SOURCE_BYTES} are taken", source.len())));
         }
         let source = without_generation_tags(source);
-        let mut environment = environment().map_err(|e| fail(explain(&e)))?;
+        let mut environment = environment(now).map_err(|e| fail(explain(&e)))?;
         // Parsing and compiling recurse; the stack of a thread of our own holds any depth the parser allows.
         let compiled = std::thread::scope(|scope| {
             let add = || environment.add_template_owned("template", source).map_err(|e| explain(&e));
@@ -91,7 +99,7 @@ fn explain(error: &Error) -> String {
     text
 }
 
-fn environment() -> Result<Environment<'static>, Error> {
+fn environment(now: fn() -> i64) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     // As transformers sets Jinja2 up.
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
@@ -103,7 +111,7 @@ fn environment() -> Result<Environment<'static>, Error> {
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
-    environment.add_function("strftime_now", |format: String| strftime(&format, now()));
+    environment.add_function("strftime_now", move |format: String| strftime(&format, now()));
     Ok(environment)
 }
 
