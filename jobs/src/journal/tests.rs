@@ -4,6 +4,7 @@ use crate::answer::{Completion, FinishReason};
 use crate::attempts::{CRASHED, Death, blame};
 use crate::identity::InputDigest;
 use proptest::prelude::*;
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
@@ -201,17 +202,18 @@ fn whole_files_are_recovered_whole() {
 }
 
 /// Which damage was met, so that the test proves that it has seen every kind.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Seen {
-    refused: u32,
-    part: u32,
-    whole: u32,
+    refused: Cell<u32>,
+    part: Cell<u32>,
+    whole: Cell<u32>,
 }
 
 #[test]
 fn damage_is_mended_or_refused_and_never_believed() {
     const ROWS: u64 = 300;
-    let mut seen = Seen::default();
+    let seen = Seen::default();
+    let count = |cell: &Cell<u32>| cell.set(cell.get() + 1);
     for log in [false, true] {
         let sound = journal_files(ROWS, log);
         let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
@@ -222,8 +224,8 @@ fn damage_is_mended_or_refused_and_never_believed() {
         let place = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0u32..9);
         let result = runner.run(&(place, any::<bool>()), |((file, byte, bit), early)| {
             let mut files = sound.clone();
-            let count = files.len();
-            let bytes = &mut files[file.index(count)].1;
+            let number = files.len();
+            let bytes = &mut files[file.index(number)].1;
             // Half of the time in the first page, where a file says what it is.
             let at = byte.index(if early { bytes.len().min(4096) } else { bytes.len() });
             match bit {
@@ -231,22 +233,16 @@ fn damage_is_mended_or_refused_and_never_believed() {
                 bit => bytes[at] ^= 1 << bit,
             }
             match recovered(&files, ROWS) {
-                Ok(ROWS) => seen.whole += 1,
-                Ok(_) => seen.part += 1,
-                Err(JobError::JournalDamaged { .. } | JobError::OtherIdentity { .. }) => seen.refused += 1,
+                Ok(ROWS) => count(&seen.whole),
+                Ok(_) => count(&seen.part),
+                Err(JobError::JournalDamaged { .. } | JobError::OtherIdentity { .. }) => count(&seen.refused),
                 Err(other) => return Err(TestCaseError::fail(other.to_string())),
             }
             Ok(())
         });
         result.unwrap();
     }
-    assert!(
-        seen.refused > 0 && seen.part > 0 && seen.whole > 0,
-        "{} {} {}",
-        seen.refused,
-        seen.part,
-        seen.whole
-    );
+    assert!([&seen.refused, &seen.part, &seen.whole].iter().all(|kind| kind.get() > 0), "{seen:?}");
 }
 
 /// Set for this test executable when it runs itself as a process to be killed.
