@@ -546,24 +546,26 @@ mod tests {
         Tokenizer::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/qwen3").as_ref()).unwrap()
     }
 
-    /// JSON as a template sees it, with every string but a role's marked.
-    fn marked(value: &serde_json::Value, marking: &Marking) -> Value {
-        use serde_json::Value as Json;
-        match value {
-            Json::String(text) => marking.value(text),
-            Json::Array(items) => items.iter().map(|item| marked(item, marking)).collect(),
-            Json::Object(pairs) => Value::from_pairs(pairs.iter().map(|(key, value)| match key.as_str() {
-                "role" => (key.clone(), Value::from(value.as_str().unwrap())),
-                _ => (key.clone(), marked(value, marking)),
+    /// A value with every string but a role's marked.
+    fn marked(value: &Value, marking: &Marking) -> Value {
+        match value.kind() {
+            ValueKind::String => marking.value(value.as_str().unwrap()),
+            ValueKind::Seq => value.try_iter().unwrap().map(|item| marked(&item, marking)).collect(),
+            ValueKind::Map => Value::from_pairs(value.try_iter().unwrap().map(|key| {
+                let value = value.get_item(&key).unwrap();
+                let is_role = key.as_str() == Some("role");
+                (key, if is_role { value } else { marked(&value, marking) })
             })),
-            other => Value::from(minijinja::value::Serde(other.clone())),
+            _ => value.clone(),
         }
     }
 
     fn rendered(chat: &Chat, markers: &crate::literal::Markers, case: &serde_json::Value) -> Result<Rendering, String> {
         let generation = case["add_generation_prompt"].as_bool().unwrap();
+        // Read anew in the order of the file, in which a template writes an object.
+        let messages: Value = serde_json::from_str(&case["messages"].to_string()).unwrap();
         Rendering::of_row(markers, |marking| {
-            let messages = case["messages"].as_array().unwrap().iter().map(|m| marked(m, marking)).collect();
+            let messages = messages.try_iter().unwrap().map(|m| marked(&m, marking)).collect();
             chat.render(messages, generation, marking)
         })
     }
