@@ -457,7 +457,7 @@ mod tests {
         assert_eq!(r.engine.max_model_len, Some(32_768));
         assert_eq!(r.sampling.logit_bias, Some([(5, -1.5), (6, 2.0)].into()));
         assert_eq!(r.returns, [ReturnColumn::Logprobs, ReturnColumn::TokenLogprobs]);
-        assert_eq!(r.prompt.chat_template_kwargs.unwrap()["enable_thinking"], false);
+        assert_eq!(r.prompt.chat_template_kwargs.unwrap()["enable_thinking"], false.into());
         let plain = run(&[path]).unwrap();
         assert_eq!((plain.sampling.stop, plain.input.len()), (vec!["\n".to_string(), ",".into()], 2));
     }

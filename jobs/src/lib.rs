@@ -11,6 +11,8 @@ pub mod detokenize;
 pub mod error;
 pub mod finished;
 mod guard;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod identity;
 pub mod input;
 pub mod journal;

@@ -40,10 +40,10 @@ pub struct PromptOptions {
     pub chat_template: Option<String>,
     /// Names that the chat template sees, as a JSON object.
     #[arg(long, value_name = "JSON", value_parser = parse_object)]
-    pub chat_template_kwargs: Option<serde_json::Map<String, serde_json::Value>>,
+    pub chat_template_kwargs: Option<BTreeMap<String, Value>>,
 }
 
-fn parse_object(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+fn parse_object(text: &str) -> Result<BTreeMap<String, Value>, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
@@ -389,7 +389,7 @@ fn chat(
         ["tools", "documents"].map(|name| (name.to_string(), Value::from(()))).into();
     names.extend(tokenizer.special_token_names().into_iter().map(|(name, text)| (name, Value::from(text))));
     let given = options.chat_template_kwargs.iter().flatten();
-    names.extend(given.map(|(name, value)| (name.clone(), Value::from(minijinja::value::Serde(value.clone())))));
+    names.extend(given.map(|(name, value)| (name.clone(), value.clone())));
     Ok(Some(Chat { template, names }))
 }
 
@@ -537,9 +537,15 @@ mod tests {
         assert!(prompts(&system, &table, None).unwrap_err().contains("does not go together"));
     }
 
-    fn golden(file: &str) -> serde_json::Value {
+    fn golden<T: serde::de::DeserializeOwned>(file: &str) -> T {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
         serde_json::from_slice(&std::fs::read(format!("{folder}/{file}")).unwrap()).unwrap()
+    }
+
+    /// A part of each case, with its keys in the order of the file.
+    fn part_of(file: &str, cases: &str, part: &str) -> Vec<Value> {
+        let cases = golden::<Value>(file).get_attr(cases).unwrap();
+        cases.try_iter().unwrap().map(|case| case.get_attr(part).unwrap()).collect()
     }
 
     fn golden_tokenizer() -> Tokenizer {
@@ -560,10 +566,13 @@ mod tests {
         }
     }
 
-    fn rendered(chat: &Chat, markers: &crate::literal::Markers, case: &serde_json::Value) -> Result<Rendering, String> {
+    fn rendered(
+        chat: &Chat,
+        markers: &crate::literal::Markers,
+        messages: &Value,
+        case: &serde_json::Value,
+    ) -> Result<Rendering, String> {
         let generation = case["add_generation_prompt"].as_bool().unwrap();
-        // Read anew in the order of the file, in which a template writes an object.
-        let messages: Value = serde_json::from_str(&case["messages"].to_string()).unwrap();
         Rendering::of_row(markers, |marking| {
             let messages = messages.try_iter().unwrap().map(|m| marked(&m, marking)).collect();
             chat.render(messages, generation, marking)
@@ -580,7 +589,9 @@ mod tests {
         let none = crate::literal::Markers::default();
         let marks = byte_level().markers().clone();
         for name in ["chatml", "dated-generation", "llama2", "llama3", "mistral", "qwen-tools"] {
-            let file = golden(&format!("templates/{name}.json"));
+            let path = format!("templates/{name}.json");
+            let file: serde_json::Value = golden(&path);
+            let (messages, variables) = (part_of(&path, "cases", "messages"), part_of(&path, "cases", "variables"));
             assert_eq!(file["now"], "2026-03-07T09:05:00");
             let template = Template::with_clock(name, file["template"].as_str().unwrap(), then).unwrap();
             let mut names: BTreeMap<String, Value> = ["tools", "documents"].map(|n| (n.into(), Value::from(()))).into();
@@ -588,13 +599,13 @@ mod tests {
                 names.extend(file[token].as_str().map(|text| (token.to_string(), Value::from(text))));
             }
             let mut chat = Chat { template, names };
-            for case in file["cases"].as_array().unwrap() {
+            for ((case, messages), variables) in file["cases"].as_array().unwrap().iter().zip(messages).zip(variables) {
                 let plain = chat.names.clone();
-                let variables = case["variables"].as_object().unwrap().iter();
-                let variables = variables.map(|(k, v)| (k.clone(), Value::from(minijinja::value::Serde(v.clone()))));
-                chat.names.extend(variables);
+                for name in variables.try_iter().unwrap() {
+                    chat.names.insert(name.to_string(), variables.get_item(&name).unwrap());
+                }
                 for markers in [&none, &marks] {
-                    match (rendered(&chat, markers, case), case["expected"].as_str()) {
+                    match (rendered(&chat, markers, &messages, case), case["expected"].as_str()) {
                         (Ok(rendering), Some(expected)) => assert_eq!(rendering.plain(), expected, "{name} {case}"),
                         (Err(why), None) => {
                             assert!(why.contains(case["error"].as_str().unwrap()), "{name}: {why} {case}");
@@ -610,15 +621,15 @@ mod tests {
     #[test]
     fn conversations_have_the_token_ids_of_transformers() {
         let tokenizer = golden_tokenizer();
-        let file = golden("chat.json");
+        let file: serde_json::Value = golden("chat.json");
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/qwen3").as_ref();
         let own = tokenizer.chat_template(folder).unwrap().unwrap();
         let spaced = file["spaced_chat_template"].as_str().unwrap().to_string();
         for (template, cases) in [(own, "conversations"), (spaced, "spaced_conversations")] {
             let names = tokenizer.special_token_names().into_iter().map(|(name, text)| (name, Value::from(text)));
             let chat = Chat { template: Template::new("chat", &template).unwrap(), names: names.collect() };
-            for case in file[cases].as_array().unwrap() {
-                let rendering = rendered(&chat, tokenizer.markers(), case).unwrap();
+            for (case, messages) in file[cases].as_array().unwrap().iter().zip(part_of("chat.json", cases, "messages")) {
+                let rendering = rendered(&chat, tokenizer.markers(), &messages, case).unwrap();
                 assert_eq!(rendering.plain(), case["text"].as_str().unwrap(), "{}", case["name"]);
                 let ids = tokenizer.encode(&rendering).unwrap();
                 assert_eq!(serde_json::json!(ids), case["ids"], "{}", case["name"]);
