@@ -157,9 +157,12 @@ pub struct EngineArgs {
     /// Bytes for KV pages in place of that share.
     #[arg(long, value_name = "BYTES", value_parser = parse_usize)]
     pub kv_cache_memory_bytes: Option<usize>,
-    /// The type of KV pages.
+    /// The type of weights [auto: the checkpoint's, where the device takes it].
     #[arg(long, value_enum, default_value_t)]
-    pub kv_cache_dtype: KvCacheDtype,
+    pub dtype: Dtype,
+    /// The type of KV pages [auto: the device's].
+    #[arg(long, value_enum, default_value_t)]
+    pub kv_cache_dtype: Dtype,
     /// Reuse the pages of equal prompt beginnings [default: true].
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub enable_prefix_caching: Option<bool>,
@@ -263,17 +266,18 @@ pub enum DeviceChoice {
     Wgpu,
 }
 
-/// The type of KV pages.
+/// The type of numbers in memory.
 #[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KvCacheDtype {
-    /// The device's.
+pub enum Dtype {
+    /// What suits.
     #[default]
     Auto,
     /// 32 bits.
     Float32,
-    /// 16 bits, bf16.
+    /// 16 bits with the range of 32.
     Bfloat16,
-    /// 16 bits, f16.
+    /// 16 bits, IEEE 754.
+    #[value(alias = "half")]
     Float16,
 }
 

@@ -16,6 +16,7 @@ use std::cmp::Ordering;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The most rows of a batch.
 const BATCH_ROWS: u64 = 1024;
@@ -97,6 +98,9 @@ impl Input {
             files.push(file);
         }
         let (schema, _) = schema.ok_or_else(|| JobError::Usage("no input: name a file with --input".into()))?;
+        // Every column can hold null, as those of rows that cannot be read do in the output.
+        let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         Ok(Input { files, schema, rows })
     }
 
@@ -417,7 +421,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use arrow::array::{ArrayRef, Int64Array, StringArray};
-    use std::sync::Arc;
 
     fn table(from: i64, to: i64) -> RecordBatch {
         let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(from..to));

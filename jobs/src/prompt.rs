@@ -123,20 +123,17 @@ impl Prompts {
         self.chat.is_some()
     }
 
-    /// The prompts of all rows of a batch of [`Prompts::columns`], on so many threads.
-    pub fn of_batch(&self, batch: &RecordBatch, threads: usize) -> Vec<Result<Vec<u32>, RowError>> {
-        let rows = batch.num_rows();
-        let share = rows.div_ceil(threads.max(1)).max(1);
+    /// The prompts of rows of a batch of [`Prompts::columns`], in order, made on so many threads.
+    pub fn of_rows(&self, batch: &RecordBatch, rows: &[usize], threads: usize) -> Vec<Result<Vec<u32>, RowError>> {
+        let share = rows.len().div_ceil(threads.max(1)).max(1);
         std::thread::scope(|scope| {
-            let starts = (0..rows).step_by(share);
-            let work = starts.map(|start| {
-                scope.spawn(move || {
-                    (start..rows.min(start + share)).map(|row| self.of_row(batch, row)).collect::<Vec<_>>()
-                })
+            let one = move |rows: &[usize]| rows.iter().map(|&row| self.of_row(batch, row)).collect::<Vec<_>>();
+            let work: Vec<_> = rows.chunks(share).map(|rows| (rows, scope.spawn(move || one(rows)))).collect();
+            let lost = || Err(row_error("internal error", "the thread that made the prompt ended"));
+            let made = work.into_iter().flat_map(|(rows, thread)| {
+                thread.join().unwrap_or_else(|_| rows.iter().map(|_| lost()).collect())
             });
-            let work: Vec<_> = work.collect();
-            let lost = || vec![Err(row_error("internal error", "the thread that made the prompt ended"))];
-            work.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|_| lost())).collect()
+            made.collect()
         })
     }
 
@@ -431,7 +428,8 @@ mod tests {
         let prompts = Prompts::new(options, &input, tokenizer.clone(), chat.map(String::from), 64, 270);
         let prompts = prompts.map_err(|e| e.to_string())?;
         let batch = input.read(prompts.columns().to_vec(), 0..100).next().unwrap().unwrap().columns;
-        let shown = prompts.of_batch(&batch, 3).into_iter().map(|prompt| match prompt {
+        let rows: Vec<usize> = (0..batch.num_rows()).collect();
+        let shown = prompts.of_rows(&batch, &rows, 3).into_iter().map(|prompt| match prompt {
             Ok(ids) => tokenizer.decode(&ids, false).unwrap(),
             Err(error) => format!("! {error}"),
         });
