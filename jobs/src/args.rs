@@ -302,7 +302,11 @@ fn parse_size(text: &str) -> Result<u64, String> {
         return whole.checked_mul(unit).ok_or_else(|| format!("{text:?} is too large"));
     }
     let value = digits.parse::<f64>().map_err(|_| wrong())? * unit as f64;
-    if power > 0 && value >= 0.0 && value < 9e15 && value.fract() == 0.0 { Ok(value as u64) } else { Err(wrong()) }
+    if power > 0 && value >= 0.0 && value < 9e15 && value.fract() == 0.0 {
+        Ok(value as u64)
+    } else {
+        Err(wrong())
+    }
 }
 
 fn parse_usize(text: &str) -> Result<usize, String> {
@@ -328,7 +332,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Parse
     all.extend_from_slice(&arguments[run_at..]);
     let in_file = |error: clap::Error| {
         let text = error.to_string();
-        let text = text.strip_prefix("error: ").unwrap_or(&text).split("\n\nUsage").next().unwrap_or("").trim_end();
+        let text =
+            text.strip_prefix("error: ").unwrap_or(&text).split("\n\nUsage").next().unwrap_or("").trim_end();
         ParseError::File(JobError::Usage(format!("{}: {text}", path.display())))
     };
     Cli::try_parse_from(all).map_err(in_file)
@@ -367,13 +372,19 @@ fn file_flags(path: &Path, given: impl Fn(&str) -> bool) -> Result<Vec<String>, 
         };
         if !given(arg.get_id().as_str()) {
             let takes_value = arg.get_action().takes_values();
-            add_flag(&mut flags, &name, &value, takes_value).map_err(|why| wrong(format!("`{key}` {why}")))?;
+            add_flag(&mut flags, &name, &value, takes_value)
+                .map_err(|why| wrong(format!("`{key}` {why}")))?;
         }
     }
     Ok(flags)
 }
 
-fn add_flag(flags: &mut Vec<String>, name: &str, value: &toml::Value, takes_value: bool) -> Result<(), String> {
+fn add_flag(
+    flags: &mut Vec<String>,
+    name: &str,
+    value: &toml::Value,
+    takes_value: bool,
+) -> Result<(), String> {
     use toml::Value::{Array, Boolean, Table};
     match value {
         Boolean(on) if !takes_value => {
@@ -383,7 +394,9 @@ fn add_flag(flags: &mut Vec<String>, name: &str, value: &toml::Value, takes_valu
         }
         _ if !takes_value => return Err("is either true or false".into()),
         Array(items) => items.iter().try_for_each(|item| add_flag(flags, name, item, true))?,
-        Table(_) => flags.push(format!("--{name}={}", serde_json::to_string(value).map_err(|e| e.to_string())?)),
+        Table(_) => {
+            flags.push(format!("--{name}={}", serde_json::to_string(value).map_err(|e| e.to_string())?))
+        }
         toml::Value::String(text) => flags.push(format!("--{name}={text}")),
         other => flags.push(format!("--{name}={other}")),
     }
@@ -453,7 +466,10 @@ mod tests {
         let path = path.to_str().unwrap();
         let r = run(&["--max-tokens", "7", path, "--stop", "x", "--input=c.parquet"]).unwrap();
         assert_eq!((r.sampling.max_tokens, r.sampling.top_k), (Some(7), Some(-1)));
-        assert_eq!((r.sampling.stop.as_slice(), r.input.as_slice()), (&["x".into()][..], &["c.parquet".into()][..]));
+        assert_eq!(
+            (r.sampling.stop.as_slice(), r.input.as_slice()),
+            (&["x".into()][..], &["c.parquet".into()][..])
+        );
         assert_eq!(r.sampling.stop_token_ids, [1, 2]);
         assert_eq!(r.prompt.prompt.as_deref(), Some("--{{ q }}\n"));
         assert_eq!((r.prompt.raw, r.sampling.ignore_eos), (true, false));
@@ -488,7 +504,8 @@ mod tests {
 
     #[test]
     fn the_field_s_names_are_known() {
-        let r = run(&["--max-new-tokens=3", "--prompt-template", "x", "--enable-prefix-caching=false"]).unwrap();
+        let r =
+            run(&["--max-new-tokens=3", "--prompt-template", "x", "--enable-prefix-caching=false"]).unwrap();
         assert_eq!((r.sampling.max_tokens, r.prompt.prompt.as_deref()), (Some(3), Some("x")));
         assert_eq!(r.engine.enable_prefix_caching, Some(false));
         let r = run(&["--top-k", "-1", "--presence-penalty", "-0.5", "--logit-bias", "5:-1.5,6:2"]).unwrap();

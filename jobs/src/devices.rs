@@ -50,7 +50,9 @@ fn wgpu() -> Finding {
 
 /// One line for each device.
 pub fn listing(findings: &[Finding]) -> String {
-    let line = |f: &Finding| format!("{:<5} {:<10} {}\n", f.kind, if f.usable { "usable" } else { "unusable" }, f.what);
+    let line = |f: &Finding| {
+        format!("{:<5} {:<10} {}\n", f.kind, if f.usable { "usable" } else { "unusable" }, f.what)
+    };
     findings.iter().map(line).collect()
 }
 

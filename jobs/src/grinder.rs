@@ -8,7 +8,7 @@ use crate::journal::Journal;
 use crate::prompt::RowError;
 use crate::sampling::Sampling;
 use crate::text::Tokenizer;
-use engine::engine::Engine;
+use engine::Engine;
 use engine::error::EngineError;
 use engine::request::{Event, FinishReason as EngineReason, Request, TokenLogprobs};
 use std::collections::HashMap;
@@ -155,7 +155,9 @@ impl<'a> Grinder<'a> {
     }
 
     fn lock(&self) -> Result<std::sync::MutexGuard<'a, Journal>, JobError> {
-        self.journal.lock().map_err(|_| JobError::Internal("a thread ended while it wrote the journal".into()))
+        self.journal
+            .lock()
+            .map_err(|_| JobError::Internal("a thread ended while it wrote the journal".into()))
     }
 
     /// Gives a row to the engine, as one request for each completion.
@@ -240,7 +242,10 @@ impl<'a> Grinder<'a> {
                 }
             }
             Event::Finished { reason: EngineReason::NotFinite, .. } => {
-                let why = format!("the model's logits after {} tokens are not finite", generated.text.tokens().len());
+                let why = format!(
+                    "the model's logits after {} tokens are not finite",
+                    generated.text.tokens().len()
+                );
                 return self.give_up(row, tokens, "not finite", why);
             }
             Event::Finished { reason, .. } => {

@@ -21,8 +21,8 @@ use crate::text::Tokenizer;
 use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use engine::dtype::DType;
-use engine::engine::{Engine, EngineConfig};
 use engine::models::Model;
+use engine::{Engine, EngineConfig};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
@@ -53,7 +53,8 @@ struct Job {
 /// # Errors
 /// What ended it; see [`JobError::exit_code`].
 pub fn run(args: RunArgs) -> Result<(), JobError> {
-    let signals = Signals::listen().map_err(|error| JobError::Internal(format!("cannot listen for signals: {error}")))?;
+    let signals = Signals::listen()
+        .map_err(|error| JobError::Internal(format!("cannot listen for signals: {error}")))?;
     let job = Job::prepare(args)?;
     job.tell();
     let work = working_folder(&job.output);
@@ -88,12 +89,14 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
         );
         errors = job.grind(&mut engine, &journal, &finished, &counters, &signals);
     }
-    let journal = journal.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
+    let journal =
+        journal.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
     let reader = journal.reader()?;
     journal.close()?;
     match errors {
         // All rows are there; that too many have errors changes the exit code only.
-        Err(JobError::TooManyErrors { rows, .. }) if rows == job.rows && all_there(&counters, &finished, &job) => {}
+        Err(JobError::TooManyErrors { rows, .. })
+            if rows == job.rows && all_there(&counters, &finished, &job) => {}
         Err(error) => return Err(error),
         Ok(()) => {}
     }
@@ -117,7 +120,8 @@ fn all_there(counters: &Counters, finished: &FinishedRows, job: &Job) -> bool {
 
 impl Job {
     fn prepare(mut args: RunArgs) -> Result<Job, JobError> {
-        let output = args.output.clone().ok_or_else(|| JobError::Usage("name the output with --output".into()))?;
+        let output =
+            args.output.clone().ok_or_else(|| JobError::Usage("name the output with --output".into()))?;
         let returns = resolve_returns(&mut args)?;
         if !(0.0..=1.0).contains(&args.max_error_rate) {
             let why = format!("--max-error-rate is {}; it must be from 0 to 1", args.max_error_rate);
@@ -175,7 +179,11 @@ impl Job {
             self.input.rows,
             self.input.files.len()
         );
-        let how = if self.prompts.uses_chat_template() { "through the chat template" } else { "without a chat template" };
+        let how = if self.prompts.uses_chat_template() {
+            "through the chat template"
+        } else {
+            "without a chat template"
+        };
         eprintln!("prompts: {how}; sampling: {}", self.sampling.summary());
     }
 
@@ -207,7 +215,8 @@ impl Job {
         identity.push("system prompt", text(&p.system_prompt));
         let template = p.chat_template.as_ref().or(self.chat_template.as_ref());
         let template = template.filter(|_| self.prompts.uses_chat_template());
-        identity.push("chat template", template.map_or("(none)".into(), |text| digest_bytes(text.as_bytes())));
+        identity
+            .push("chat template", template.map_or("(none)".into(), |text| digest_bytes(text.as_bytes())));
         identity.push("chat template kwargs", format!("{:?}", p.chat_template_kwargs));
         for (name, value) in self.sampling.fields() {
             identity.push(name, value);
@@ -233,7 +242,8 @@ impl Job {
         match self.input.read(columns, 0..self.rows).find_map(Result::err) {
             None => Ok(()),
             Some(corrupt) => {
-                let why = format!("{}; with --on-corrupt row-errors its rows get errors instead", corrupt.error);
+                let why =
+                    format!("{}; with --on-corrupt row-errors its rows get errors instead", corrupt.error);
                 Err(JobError::Input { path: PathBuf::from("input"), place: String::new(), why })
             }
         }
