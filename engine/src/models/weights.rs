@@ -142,6 +142,15 @@ impl Checkpoint {
             .ok_or_else(|| self.bad(0, format!("tensor {name} is missing, or is not in bf16, f16 or f32")))
     }
 
+    /// Lets `name` stand for the tensor `present` if there is none of that name.
+    pub fn alias(&mut self, name: &str, present: &str) {
+        if !self.tensors.contains_key(name)
+            && let Some(tensor) = self.tensors.remove(present)
+        {
+            self.tensors.insert(name.to_owned(), tensor);
+        }
+    }
+
     /// The type of a tensor.
     pub fn dtype(&self, name: &str) -> Option<DType> {
         self.tensors.get(name).map(|t| t.dtype)
