@@ -75,9 +75,9 @@ __device__ __forceinline__ void fetch(uint4 *slot, const TQ *from, const Places 
 #endif
         const bool seen = at != NOWHERE;
         const TQ *source = from + (seen ? (size_t(at) * kv_heads + kv_head) * DIM + chunk * 8 : 0);
-        ptx::cp_async_16(slot + (share + row) * STRIDE + chunk, source, seen);
+        cp_async_16_or_zero(slot + (share + row) * STRIDE + chunk, source, seen);
     }
-    ptx::cp_async_commit();
+    cp_async_commit();
 }
 
 extern "C" __global__ void __launch_bounds__(32 * WARPS) attention(Args a) {
@@ -115,9 +115,9 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attention(Args a) {
             const bool inside = row < rows;
             const u32 t = inside ? row / a.group : 0, h = inside ? row % a.group : 0;
             const TQ *source = a.q + size_t(begin + t) * a.q_stride + (kv_head * a.group + h) * DIM + chunk * 8;
-            ptx::cp_async_16(qs + c / CHUNKS * STRIDE + chunk, source, inside);
+            cp_async_16_or_zero(qs + c / CHUNKS * STRIDE + chunk, source, inside);
         }
-        ptx::cp_async_commit();
+        cp_async_commit();
 
         // This lane's two rows: 16 * warp + lane / 4, and 8 below.
         u32 pos[2], first[2];
@@ -153,12 +153,12 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attention(Args a) {
                 fetch(vs + (slot ^ 1) * BLOCK * STRIDE, a.v_pages, places, kv_head, a.kv_heads);
                 places = find(walk, block + 2 * BLOCK);
             } else {
-                ptx::cp_async_commit();
-                ptx::cp_async_commit();
+                cp_async_commit();
+                cp_async_commit();
             }
-            ptx::cp_async_wait<3>();
+            cp_async_wait<3>();
 #else
-            ptx::cp_async_wait<1>();
+            cp_async_wait<1>();
 #endif
             __syncthreads();
 
@@ -170,12 +170,12 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attention(Args a) {
 #pragma unroll
             for (u32 k = 0; k < DIM / 16; k++) {
                 u32 qf[4];
-                ptx::ldmatrix_x4(qf, qs + (warp * 16 + lane % 16) * STRIDE + 2 * k + lane / 16);
+                ldmatrix_x4(qf, qs + (warp * 16 + lane % 16) * STRIDE + 2 * k + lane / 16);
 #pragma unroll
                 for (u32 n = 0; n < BLOCK / 16; n++) {
                     u32 kf[4];
                     const u32 row = slot * BLOCK + n * 16 + lane / 16 * 8 + lane % 8;
-                    ptx::ldmatrix_x4(kf, ks + row * STRIDE + 2 * k + lane / 8 % 2);
+                    ldmatrix_x4(kf, ks + row * STRIDE + 2 * k + lane / 8 % 2);
                     Mma<TQ>::m16n8k16(s[2 * n], qf, kf);
                     Mma<TQ>::m16n8k16(s[2 * n + 1], qf, kf + 2);
                 }
@@ -217,9 +217,9 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attention(Args a) {
             }
 
 #if SLOTS == 2
-            ptx::cp_async_wait<2>();
+            cp_async_wait<2>();
 #else
-            ptx::cp_async_wait<0>();
+            cp_async_wait<0>();
 #endif
             __syncthreads();
 #pragma unroll
@@ -233,7 +233,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attention(Args a) {
                 for (u32 n = 0; n < DIM / 16; n++) {
                     u32 vf[4];
                     const u32 row = slot * BLOCK + k * 16 + lane % 16;
-                    ptx::ldmatrix_x4_trans(vf, vs + row * STRIDE + 2 * n + lane / 16);
+                    ldmatrix_x4_trans(vf, vs + row * STRIDE + 2 * n + lane / 16);
                     Mma<TQ>::m16n8k16(acc[2 * n], pf, vf);
                     Mma<TQ>::m16n8k16(acc[2 * n + 1], pf, vf + 2);
                 }
@@ -272,7 +272,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attention(Args a) {
             }
 #endif
         }
-        ptx::cp_async_wait<0>();
+        cp_async_wait<0>();
 
 #if PARTS
 #pragma unroll

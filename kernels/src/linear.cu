@@ -43,7 +43,7 @@ __device__ __forceinline__ void fetch(uint4 *slot, const TX *from, u32 stride, u
         const u32 row = c / CHUNKS, chunk = c % CHUNKS;
         const bool inside = first + row < rows && k0 + chunk * 8 < k;
         const TX *at = inside ? from + size_t(first + row) * stride + k0 + chunk * 8 : from;
-        ptx::cp_async_16(slot + place(row, chunk), at, inside);
+        cp_async_16_or_zero(slot + place(row, chunk), at, inside);
     }
 }
 
@@ -74,13 +74,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
             fetch<BM>(slot, a.x, a.x_stride, m0, rows, step * BK, a.k);
             fetch<BN>(slot + BM * CHUNKS, a.weight, a.k, n0, a.n, step * BK, a.k);
         }
-        ptx::cp_async_commit();
+        cp_async_commit();
     };
 #pragma unroll
     for (u32 s = 0; s < STAGES - 1; s++) fetch_step(s);
 
     for (u32 step = 0; step < steps; step++) {
-        ptx::cp_async_wait<STAGES - 2>();
+        cp_async_wait<STAGES - 2>();
         // The slot of this step has arrived for all, and nobody reads the slot that is filled next.
         __syncthreads();
         fetch_step(step + STAGES - 1);
@@ -91,10 +91,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
             u32 af[TM][4], bf[TN / 2][4];
 #pragma unroll
             for (int i = 0; i < TM; i++)
-                ptx::ldmatrix_x4(af[i], xs + place(warp_m + i * 16 + lane % 16, 2 * k + lane / 16));
+                ldmatrix_x4(af[i], xs + place(warp_m + i * 16 + lane % 16, 2 * k + lane / 16));
 #pragma unroll
             for (int j = 0; j < TN / 2; j++)
-                ptx::ldmatrix_x4(
+                ldmatrix_x4(
                     bf[j], ws + place(warp_n + j * 16 + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
 #pragma unroll
             for (int i = 0; i < TM; i++)
@@ -102,7 +102,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
                 for (int j = 0; j < TN; j++) Mma<TX>::m16n8k16(acc[i][j], af[i], &bf[j / 2][j % 2 * 2]);
         }
     }
-    ptx::cp_async_wait<0>();
+    cp_async_wait<0>();
 
     // Lane l holds rows l / 4 and l / 4 + 8, columns l % 4 * 2 and the next, of each fragment.
 #pragma unroll

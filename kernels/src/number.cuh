@@ -15,12 +15,11 @@ struct f16 {
     u16 bits;
 };
 
-// Sizes as the preprocessor knows them, for -D options that name a type.
 #define INFINITY_F __int_as_float(0x7f800000)
 
 __device__ __forceinline__ float to_f32(float x) { return x; }
-__device__ __forceinline__ float to_f32(bf16 x) { return __uint_as_float(u32(x.bits) << 16); }
-__device__ __forceinline__ float to_f32(f16 x) { return ptx::f16_to_f32(x.bits); }
+__device__ __forceinline__ float to_f32(bf16 x) { return bf16_to_float(x.bits); }
+__device__ __forceinline__ float to_f32(f16 x) { return f16_to_float(x.bits); }
 
 // One rounding, to nearest even.
 template <class T> struct Round;
@@ -28,12 +27,12 @@ template <> struct Round<float> {
     static __device__ __forceinline__ float of(float x) { return x; }
 };
 template <> struct Round<bf16> {
-    static __device__ __forceinline__ bf16 of(float x) { return bf16{ptx::f32_to_bf16(x)}; }
-    static __device__ __forceinline__ u32 pair(float lo, float hi) { return ptx::f32x2_to_bf16x2(lo, hi); }
+    static __device__ __forceinline__ bf16 of(float x) { return bf16{float_to_bf16(x)}; }
+    static __device__ __forceinline__ u32 pair(float lo, float hi) { return floats_to_bf16x2(lo, hi); }
 };
 template <> struct Round<f16> {
-    static __device__ __forceinline__ f16 of(float x) { return f16{ptx::f32_to_f16(x)}; }
-    static __device__ __forceinline__ u32 pair(float lo, float hi) { return ptx::f32x2_to_f16x2(lo, hi); }
+    static __device__ __forceinline__ f16 of(float x) { return f16{float_to_f16(x)}; }
+    static __device__ __forceinline__ u32 pair(float lo, float hi) { return floats_to_f16x2(lo, hi); }
 };
 
 // N neighbouring elements, moved together: 16 bytes at a time where they are that long.
@@ -66,11 +65,13 @@ __device__ __forceinline__ float warp_max(float x) {
 template <class T> struct Mma;
 template <> struct Mma<bf16> {
     static __device__ __forceinline__ void m16n8k16(float (&acc)[4], const u32 (&a)[4], const u32 *b) {
-        ptx::mma_m16n8k16_bf16(acc, a, b);
+        const u32 pair[2] = {b[0], b[1]};
+        mma_m16n8k16_bf16(acc, a, pair);
     }
 };
 template <> struct Mma<f16> {
     static __device__ __forceinline__ void m16n8k16(float (&acc)[4], const u32 (&a)[4], const u32 *b) {
-        ptx::mma_m16n8k16_f16(acc, a, b);
+        const u32 pair[2] = {b[0], b[1]};
+        mma_m16n8k16_f16(acc, a, pair);
     }
 };

@@ -12,7 +12,6 @@ struct Part {
 struct Args {
     const Part *parts;
     const u32 *words;
-    u32 count;
 };
 
 // blockIdx.y is the part; the blocks of a part share its words.
