@@ -6,7 +6,7 @@
 use engine::device::DeviceError;
 use libloading::Library;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Folders that hold CUDA libraries beside the loader's own path: the toolkit, the driver of WSL and of
 /// containers, and the wheels of a Python environment.
@@ -92,14 +92,14 @@ unsafe fn open_globally(path: &std::ffi::OsStr) -> Option<Library> {
 /// # Errors
 /// [`DeviceError::Absent`] with the remedy.
 pub(crate) fn driver() -> Result<(), DeviceError> {
-    static DRIVER: OnceLock<bool> = OnceLock::new();
-    let there = *DRIVER.get_or_init(|| {
+    static PRESENT: AtomicBool = AtomicBool::new(false);
+    if !PRESENT.load(Ordering::Acquire) {
         // The library stays loaded for the life of the process, as cudarc's own handle does.
         std::mem::forget(open(&["libcuda.so.1", "libcuda.so", "nvcuda.dll"], None));
         // SAFETY: only tries to load the library by cudarc's own list of names.
-        unsafe { cudarc::driver::sys::is_culib_present() }
-    });
-    if there {
+        PRESENT.store(unsafe { cudarc::driver::sys::is_culib_present() }, Ordering::Release);
+    }
+    if PRESENT.load(Ordering::Acquire) {
         return Ok(());
     }
     Err(DeviceError::Absent("no NVIDIA driver (libcuda.so.1) found: install the driver of the card".into()))
