@@ -232,8 +232,8 @@ static int find_segment(dl_phdr_info* info, size_t, void* data) {
 static void attach_shared(Worker& w) {
     Module& m = *w.launch->function->module;
     w.shared_lo = w.shared_size = w.dynamic_lo = w.dynamic_hi = w.dynamic_end = 0;
-    if (!m.tls_size) return;
-    w.dynamic_lo = m.dynamic_base ? (uintptr_t)m.dynamic_base() : 0;    // touching it allocates the segment
+    uintptr_t dynamic = (uintptr_t)m.dynamic_base();    // touching it allocates the segment
+    w.dynamic_lo = m.dynamic_capacity ? dynamic : 0;
     std::pair<size_t, uintptr_t> found{m.tls_modid, 0};
     dl_iterate_phdr(find_segment, &found);
     w.shared_lo = found.second;

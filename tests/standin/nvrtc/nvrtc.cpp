@@ -147,7 +147,8 @@ static std::vector<Kernel> find_kernels(const std::vector<string>& t) {
     return kernels;
 }
 
-// `extern __shared__ T name[];` at any scope: all such names are one address.
+// `extern __shared__ T name[];` at any scope: all such names are one address. Units without any have a small array all
+// the same: touching it makes the thread-local segment exist.
 static std::set<string> find_dynamic_shared(const std::vector<string>& t) {
     std::set<string> names;
     for (size_t i = 0; i + 1 < t.size(); ++i) {
@@ -162,13 +163,13 @@ static std::set<string> find_dynamic_shared(const std::vector<string>& t) {
 }
 
 static string dynamic_shared_assembly(const std::set<string>& names) {
-    string labels = "standin_dynamic_shared:\n", text = ".section .tbss,\"awT\",@nobits\n.balign 1024\n";
+    string labels = "standin_dynamic_shared:\n", text = ".section .tbss,\"awT\",@nobits\n.balign " + string(names.empty() ? "16" : "1024") + "\n";
     for (auto& name : names) {
         text += ".globl " + name + "\n.hidden " + name + "\n.type " + name + ",@tls_object\n";
         labels += name + ":\n";
     }
     text += ".globl standin_dynamic_shared\n.hidden standin_dynamic_shared\n.type standin_dynamic_shared,@tls_object\n";
-    return text + labels + ".zero " + std::to_string(DYNAMIC_SHARED) + "\n.section .note.GNU-stack,\"\",@progbits\n";
+    return text + labels + ".zero " + std::to_string(names.empty() ? 16 : DYNAMIC_SHARED) + "\n.section .note.GNU-stack,\"\",@progbits\n";
 }
 
 // ---- options ----
@@ -224,10 +225,10 @@ static string registration(const Program& p, const std::vector<Kernel>& kernels,
         text += "{\"standin_lowered_" + std::to_string(i) + "_" + key.substr(0, 12) + "\", standin_call<" + p.expressions[i] + ">, standin_signature<decltype(+(" +
                 p.expressions[i] + "))>::sizes, standin_signature<decltype(+(" + p.expressions[i] + "))>::count, 1024},\n";
     text += "{nullptr, nullptr, nullptr, 0, 0}};\n";
-    if (dynamic) text += "extern \"C\" __attribute__((visibility(\"hidden\"))) thread_local unsigned char standin_dynamic_shared[];\n"
+    text += "extern \"C\" __attribute__((visibility(\"hidden\"))) thread_local unsigned char standin_dynamic_shared[];\n"
                          "static void* standin_dynamic() { return standin_dynamic_shared; }\n";
     return text + "extern \"C\" __attribute__((visibility(\"default\"))) const standin_unit_table standin_unit{1, " + std::to_string(count) + ", " +
-           std::to_string(arch) + ", standin_entries, " + (dynamic ? std::to_string(DYNAMIC_SHARED) + ", standin_dynamic};\n" : "0, nullptr};\n");
+           std::to_string(arch) + ", standin_entries, " + std::to_string(dynamic ? DYNAMIC_SHARED : 0) + ", standin_dynamic};\n";
 }
 
 static int compile(Program& p, const Options& o) {
@@ -282,11 +283,9 @@ static int compile(Program& p, const Options& o) {
         std::vector<string> second = {cxx};
         second.insert(second.end(), flags.begin(), flags.end());
         second.insert(second.end(), {"-x", "c++", work + "/unit.ii"});
-        if (!dynamic.empty()) second.insert(second.end(), {"-x", "assembler", work + "/dynamic.s"});
-        second.insert(second.end(), {"-nostdlib", "-L" + folder(), "-l:libcuda.so", "-lm", "-lc", "-Wl,-Bsymbolic", "-o", work + "/unit.so"});
-        // The sanitizer's runtime is the stand-in driver: compile with it, link without it.
-        std::vector<string> objects = second;
-        if (int status = run(objects, log_path)) return (void)status, finish(NVRTC_ERROR_COMPILATION);
+        // -nostdlib also leaves out the sanitizer's runtime, whose place the stand-in driver takes.
+        second.insert(second.end(), {"-x", "assembler", work + "/dynamic.s", "-nostdlib", "-L" + folder(), "-l:libcuda.so", "-lm", "-lc", "-Wl,-Bsymbolic", "-o", work + "/unit.so"});
+        if (run(second, log_path)) return finish(NVRTC_ERROR_COMPILATION);
         std::rename((work + "/unit.so").c_str(), result.c_str());
         image = read_file(result);
     }
