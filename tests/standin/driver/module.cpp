@@ -56,7 +56,7 @@ static CUresult load(Module** out, const void* image, size_t size) {
     if (fd < 0 || write(fd, image, size) != (ssize_t)size) return CUDA_ERROR_OUT_OF_MEMORY;
     std::string path = "/proc/self/fd/" + std::to_string(fd);
     void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    close(fd);
+    // The descriptor stays open: the loader knows a library by its path, which must not come twice.
     auto* unit = handle ? static_cast<const Unit*>(dlsym(handle, "standin_unit")) : nullptr;
     if (!unit || unit->version != 1) return say("the image is no kernel of the stand-in: %s", handle ? "no unit table" : dlerror()), CUDA_ERROR_INVALID_IMAGE;
     if (!arch_runs(unit->arch)) {
