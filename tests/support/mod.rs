@@ -22,3 +22,8 @@ pub fn open(name: &str) -> Option<Box<dyn Device>> {
         }
     }
 }
+
+/// A folder of `tests/golden`.
+pub fn golden(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
