@@ -12,7 +12,7 @@ mod sources;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// What can go wrong before the stand-in is in place.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,8 @@ pub enum Error {
 /// # Errors
 /// The folder cannot be written, or there is no working C++ compiler.
 pub fn build() -> Result<PathBuf, Error> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = home().join(format!("standin-{}", sources::digest()));
     if folder.join("complete").exists() {
         return Ok(folder);

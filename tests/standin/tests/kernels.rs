@@ -50,7 +50,11 @@ fn block_reduction() {
         let mut out = stream.alloc_zeros::<f32>(blocks).unwrap();
         // SAFETY: the arguments are the kernel's.
         unsafe {
-            stream.launch_builder(&sum).arg(&x).arg(&mut out).arg(&(n as i32)).launch(grid(blocks as u32, 256, 1024))
+            stream.launch_builder(&sum).arg(&x).arg(&mut out).arg(&(n as i32)).launch(grid(
+                blocks as u32,
+                256,
+                1024,
+            ))
         }
         .unwrap();
         let expected: Vec<f32> = host.chunks(256).map(|c| c.iter().sum()).collect();
@@ -142,7 +146,8 @@ fn fragments_of_f16_and_transposed_loads() {
         let (da, db) = (stream.clone_htod(&a).unwrap(), stream.clone_htod(&b).unwrap());
         let mut c = stream.alloc_zeros::<f32>(128).unwrap();
         // SAFETY: the arguments are the kernel's.
-        unsafe { stream.launch_builder(&product).arg(&da).arg(&db).arg(&mut c).launch(grid(1, 32, 0)) }.unwrap();
+        unsafe { stream.launch_builder(&product).arg(&da).arg(&db).arg(&mut c).launch(grid(1, 32, 0)) }
+            .unwrap();
         let wide = |x: u16| half::f16::from_bits(x).to_f32();
         let expected: Vec<f32> = (0..128)
             .map(|i| (0..16).map(|k| wide(a[i / 8 * 16 + k]) * wide(b[i % 8 * 16 + k])).sum())
