@@ -7,6 +7,7 @@
 //! A test calls [`install`] before the first CUDA call of its process. A test that starts another program calls
 //! [`build`] and gives the folder to it as `LD_LIBRARY_PATH`.
 
+pub mod gate;
 mod sources;
 
 use std::io::Write as _;
