@@ -43,7 +43,8 @@ static void check_shared(Worker& w, uintptr_t address, unsigned bytes, bool writ
             fault(CUDA_ERROR_LAUNCH_FAILED, "%s of shared memory at byte %zu that a cp.async of %s still has to fill: a wait is missing",
                   write ? "write" : "read", size_t(at - w.shared_lo), name_thread(w, c.writer).c_str());
         if (!write && c.written < w.first_epoch)
-            fault(CUDA_ERROR_LAUNCH_FAILED, "uninitialised read of shared memory at byte %zu", size_t(at - w.shared_lo));
+            fault(CUDA_ERROR_LAUNCH_FAILED, "uninitialised read of shared memory at byte %zu (or a barrier is missing before it)",
+                  size_t(at - w.shared_lo));
         if (c.written >= w.first_epoch && !(atomic && c.atomic_write) && !ordered(w, me, c.writer, c.written, c.write_warp_epoch))
             race(w, at, write ? "write" : "read", "write", c.writer);
         if (write && !atomic && c.read == w.epoch) {
@@ -73,28 +74,34 @@ void check_access(uintptr_t address, unsigned bytes, bool write, bool atomic) {
     fault(CUDA_ERROR_ILLEGAL_ADDRESS, "%s of %u bytes at %s", write ? "write" : "read", bytes, describe_address(address).c_str());
 }
 
-static void check_plain(const void* p, unsigned bytes, bool write, unsigned alignment) {
-    uintptr_t address = (uintptr_t)p;
-    Worker* w = t_worker;
-    if (!w || address - w->own_lo < w->own_size) return;
-    if (address & (alignment - 1)) fault(CUDA_ERROR_MISALIGNED_ADDRESS, "%s of %u bytes at the misaligned address %p", write ? "write" : "read", bytes, p);
-    check_access(address, bytes, write, false);
-}
+static void check_plain(const void* p, unsigned bytes, bool write) { check_access((uintptr_t)p, bytes, write, false); }
 
 #define HOOKS(N)                                                                        \
-    EXPORT void __tsan_read##N(void* p) { check_plain(p, N, false, N); }                \
-    EXPORT void __tsan_write##N(void* p) { check_plain(p, N, true, N); }                \
-    EXPORT void __tsan_volatile_read##N(void* p) { check_plain(p, N, false, N); }       \
-    EXPORT void __tsan_volatile_write##N(void* p) { check_plain(p, N, true, N); }       \
-    EXPORT void __tsan_unaligned_read##N(void* p) { check_plain(p, N, false, 1); }      \
-    EXPORT void __tsan_unaligned_write##N(void* p) { check_plain(p, N, true, 1); }
+    EXPORT void __tsan_read##N(void* p) { check_plain(p, N, false); }                \
+    EXPORT void __tsan_write##N(void* p) { check_plain(p, N, true); }                \
+    EXPORT void __tsan_volatile_read##N(void* p) { check_plain(p, N, false); }       \
+    EXPORT void __tsan_volatile_write##N(void* p) { check_plain(p, N, true); }       \
+    EXPORT void __tsan_unaligned_read##N(void* p) { check_plain(p, N, false); }      \
+    EXPORT void __tsan_unaligned_write##N(void* p) { check_plain(p, N, true); }
 HOOKS(1) HOOKS(2) HOOKS(4) HOOKS(8) HOOKS(16)
-EXPORT void __tsan_read_range(void* p, size_t n) { check_plain(p, unsigned(n), false, 1); }
-EXPORT void __tsan_write_range(void* p, size_t n) { check_plain(p, unsigned(n), true, 1); }
+EXPORT void __tsan_read_range(void* p, size_t n) { check_plain(p, unsigned(n), false); }
+EXPORT void __tsan_write_range(void* p, size_t n) { check_plain(p, unsigned(n), true); }
 EXPORT void __tsan_init() {}
 EXPORT void __tsan_func_entry(void*) {}
 EXPORT void __tsan_func_exit() {}
 EXPORT void __tsan_vptr_update(void**, void*) {}
+
+// The alignment sanitizer's report, which is compiled in always: a card faults on a vector access like this.
+struct TypeMismatch {
+    const char* file;
+    unsigned line, column;
+    struct { uint16_t kind, info; char name[1]; }* type;
+    unsigned char log_alignment, kind;
+};
+EXPORT void __ubsan_handle_type_mismatch_v1(TypeMismatch* m, uintptr_t address) {
+    fault(CUDA_ERROR_MISALIGNED_ADDRESS, "%s:%u: %s at address 0x%zx, which %u does not divide", m->file, m->line, m->type->name,
+          size_t(address), 1u << m->log_alignment);
+}
 
 // ---- atomics: compare-and-swap is the only primitive, the header builds the rest on it ----
 EXPORT bool standin_cas32(unsigned* p, unsigned* expected, unsigned desired) {

@@ -91,7 +91,7 @@ struct Function {
 };
 struct Module {
     void* handle;
-    std::string path;
+    int fd;                              // of the image
     uintptr_t image_lo, image_hi;        // code, constants and __device__ variables
     size_t tls_modid, tls_size;          // __shared__ variables are the unit's thread-local segment
     size_t dynamic_capacity;             // bytes at the segment's dynamic shared array, 0 if none

@@ -221,3 +221,10 @@ EXPORT CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr* out, void* p, unsigned
     *out = (CUdeviceptr)p;
     return CUDA_SUCCESS;
 }
+
+// For the stand-in of cuBLASLt: checks a range that it is about to use, and notes a write.
+EXPORT bool standin_use_range(const char* call, CUdeviceptr at, size_t bytes, bool write) {
+    if (check_range(call, at, bytes)) return false;
+    if (write) mark_initialised(at, bytes);
+    return true;
+}

@@ -54,17 +54,17 @@ static bool arch_runs(unsigned built) {
 static CUresult load(Module** out, const void* image, size_t size) {
     int fd = memfd_create("gristmill-standin-kernels", MFD_CLOEXEC);
     if (fd < 0 || write(fd, image, size) != (ssize_t)size) return CUDA_ERROR_OUT_OF_MEMORY;
+    // The loader knows libraries by path: the descriptor stays open so that no other module gets its number.
     std::string path = "/proc/self/fd/" + std::to_string(fd);
     void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    // The descriptor stays open: the loader knows a library by its path, which must not come twice.
     auto* unit = handle ? static_cast<const Unit*>(dlsym(handle, "standin_unit")) : nullptr;
-    if (!unit || unit->version != 1) return say("the image is no kernel of the stand-in: %s", handle ? "no unit table" : dlerror()), CUDA_ERROR_INVALID_IMAGE;
+    if (!unit || unit->version != 1) return say("the image is no kernel of the stand-in: %s", handle ? "no unit table" : dlerror()), close(fd), CUDA_ERROR_INVALID_IMAGE;
     if (!arch_runs(unit->arch)) {
         say("a kernel built for %s%u%s does not run on sm_%d", unit->arch >= 2000 ? "compute_" : "sm_",
             unit->arch % 1000, unit->arch >= 1000 && unit->arch < 2000 ? "a" : "", settings().arch);
-        return dlclose(handle), CUDA_ERROR_NO_BINARY_FOR_GPU;
+        return dlclose(handle), close(fd), CUDA_ERROR_NO_BINARY_FOR_GPU;
     }
-    auto* m = new Module{handle, path, (uintptr_t)unit, 0, 0, 0, unit->dynamic_capacity, unit->dynamic_base, {}};
+    auto* m = new Module{handle, fd, (uintptr_t)unit, 0, 0, 0, unit->dynamic_capacity, unit->dynamic_base, {}};
     dl_iterate_phdr(measure, m);
     for (unsigned i = 0; i < unit->count; ++i) {
         auto f = std::make_unique<Function>();
@@ -98,6 +98,7 @@ EXPORT CUresult cuModuleUnload(void* handle) {
     if (!g_sticky) finish_all();
     s_modules.erase(m);
     dlclose(m->handle);
+    close(m->fd);
     delete m;
     return g_sticky;
 }

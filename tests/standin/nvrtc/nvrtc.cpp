@@ -261,7 +261,7 @@ static int compile(Program& p, const Options& o) {
     for (size_t at; (at = text.find(work)) != string::npos;) text.erase(at, work.size() + 1);     // the temporary folder's name is no input
     std::vector<string> flags = {"-O2", "-shared", "-fPIC", o.standard, "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
         "-fno-strict-aliasing", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-gnu-unique", "-fno-extern-tls-init",
-        "-fvisibility=hidden", "-fno-semantic-interposition", "-g1", "-w"};
+        "-fvisibility=hidden", "-fno-semantic-interposition", "-g1", "-w", "-fsanitize=alignment"};
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("fma") && __builtin_cpu_supports("avx2")) flags.insert(flags.end(), {"-mfma", "-mavx2", "-mf16c"});
 #endif

@@ -7,12 +7,13 @@
 //! A test calls [`install`] before the first CUDA call of its process. A test that starts another program calls
 //! [`build`] and gives the folder to it as `LD_LIBRARY_PATH`.
 
+pub mod gate;
 mod sources;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// What can go wrong before the stand-in is in place.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,8 @@ pub enum Error {
 /// # Errors
 /// The folder cannot be written, or there is no working C++ compiler.
 pub fn build() -> Result<PathBuf, Error> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = home().join(format!("standin-{}", sources::digest()));
     if folder.join("complete").exists() {
         return Ok(folder);

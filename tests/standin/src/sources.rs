@@ -6,6 +6,7 @@ macro_rules! sources {
 
 /// Every source: its path and its text.
 pub(crate) const ALL: &[(&str, &str)] = sources![
+    "driver/libcuda.cpp",
     "driver/driver.hpp",
     "driver/block.hpp",
     "driver/settings.cpp",
@@ -19,6 +20,7 @@ pub(crate) const ALL: &[(&str, &str)] = sources![
     "driver/block.cpp",
     "driver/access.cpp",
     "nvrtc/nvrtc.cpp",
+    "cublaslt/cublaslt.cpp",
     "include/cuda_standin.h",
     "include/standin_kernel.h",
 ];
@@ -34,25 +36,16 @@ pub(crate) struct Library {
 
 /// The loader finds a loaded library by exactly the name it carries, so each usual name has a library: the second of
 /// a pair holds nothing and points to the first. In an order in which they can be linked and loaded.
-pub(crate) const LIBRARIES: [Library; 4] = [
-    Library {
-        file: "libcuda.so",
-        sources: &[
-            "driver/settings.cpp",
-            "driver/context.cpp",
-            "driver/memory.cpp",
-            "driver/copy.cpp",
-            "driver/stream.cpp",
-            "driver/graph.cpp",
-            "driver/module.cpp",
-            "driver/fiber.cpp",
-            "driver/block.cpp",
-            "driver/access.cpp",
-        ],
-        links: &["-lpthread", "-ldl"],
-    },
+pub(crate) const LIBRARIES: [Library; 6] = [
+    Library { file: "libcuda.so", sources: &["driver/libcuda.cpp"], links: &["-lpthread", "-ldl"] },
     forwarder("libcuda.so.1", &["-Wl,--no-as-needed", "-L.", "-l:libcuda.so", "-Wl,-rpath,$ORIGIN"]),
     Library { file: "libnvrtc.so", sources: &["nvrtc/nvrtc.cpp"], links: &["-ldl"] },
+    Library {
+        file: "libcublasLt.so",
+        sources: &["cublaslt/cublaslt.cpp"],
+        links: &["-L.", "-l:libcuda.so", "-Wl,-rpath,$ORIGIN"],
+    },
+    forwarder("libcublasLt.so.12", &["-Wl,--no-as-needed", "-L.", "-l:libcublasLt.so", "-Wl,-rpath,$ORIGIN"]),
     forwarder("libnvrtc.so.12", &["-Wl,--no-as-needed", "-L.", "-l:libnvrtc.so", "-Wl,-rpath,$ORIGIN"]),
 ];
 

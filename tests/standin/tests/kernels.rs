@@ -50,7 +50,11 @@ fn block_reduction() {
         let mut out = stream.alloc_zeros::<f32>(blocks).unwrap();
         // SAFETY: the arguments are the kernel's.
         unsafe {
-            stream.launch_builder(&sum).arg(&x).arg(&mut out).arg(&(n as i32)).launch(grid(blocks as u32, 256, 1024))
+            stream.launch_builder(&sum).arg(&x).arg(&mut out).arg(&(n as i32)).launch(grid(
+                blocks as u32,
+                256,
+                1024,
+            ))
         }
         .unwrap();
         let expected: Vec<f32> = host.chunks(256).map(|c| c.iter().sum()).collect();
@@ -98,38 +102,7 @@ fn tensor_core_tile_product() {
     });
 }
 
-const PTX_CASES: &str = r#"
-#include "ptx.cuh"
-// One 16 x 8 x 16 product from memory without ldmatrix, in f16, and the transposed load of what ldmatrix_x4 loads.
-extern "C" __global__ void f16_product(const unsigned short* a, const unsigned short* b, float* c) {
-    int g = threadIdx.x / 4, t = threadIdx.x % 4;
-    unsigned fa[4], fb[2];
-    for (int i = 0; i < 4; ++i) fa[i] = *(const unsigned*)(a + (g + i % 2 * 8) * 16 + 2 * t + i / 2 * 8);
-    for (int i = 0; i < 2; ++i) fb[i] = *(const unsigned*)(b + g * 16 + 2 * t + i * 8);
-    float s[4] = {};
-    mma_m16n8k16_f16(s, fa, fb);
-    for (int i = 0; i < 4; ++i) c[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = s[i];
-}
-extern "C" __global__ void transposed(const unsigned short* x, unsigned* wrong) {
-    __shared__ __align__(16) unsigned short tile[32][8];
-    for (int i = threadIdx.x; i < 256; i += 32) tile[i / 8][i % 8] = x[i];
-    __syncthreads();
-    unsigned r[4], two[2];
-    ldmatrix_x4_trans(r, tile[threadIdx.x]);
-    ldmatrix_x2_trans(two, tile[threadIdx.x % 16]);
-    int g = threadIdx.x / 4, t = threadIdx.x % 4;
-    for (int i = 0; i < 4; ++i) {
-        unsigned expected = tile[8 * i + 2 * t][g] | (unsigned)tile[8 * i + 2 * t + 1][g] << 16;
-        if (r[i] != expected || (i < 2 && two[i] != expected)) atomicAdd(wrong, 1u);
-    }
-}
-extern "C" __global__ void convert(const float* x, unsigned* half, unsigned* brain, float* back, int n) {
-    int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= n) return;
-    half[i] = floats_to_f16x2(x[i], -x[i]);
-    brain[i] = floats_to_bf16x2(x[i], -x[i]);
-    back[i] = f16_to_float((unsigned short)i);
-}"#;
+const PTX_CASES: &str = include_str!("ptx_cases.cu");
 
 #[test]
 fn fragments_of_f16_and_transposed_loads() {
@@ -142,7 +115,8 @@ fn fragments_of_f16_and_transposed_loads() {
         let (da, db) = (stream.clone_htod(&a).unwrap(), stream.clone_htod(&b).unwrap());
         let mut c = stream.alloc_zeros::<f32>(128).unwrap();
         // SAFETY: the arguments are the kernel's.
-        unsafe { stream.launch_builder(&product).arg(&da).arg(&db).arg(&mut c).launch(grid(1, 32, 0)) }.unwrap();
+        unsafe { stream.launch_builder(&product).arg(&da).arg(&db).arg(&mut c).launch(grid(1, 32, 0)) }
+            .unwrap();
         let wide = |x: u16| half::f16::from_bits(x).to_f32();
         let expected: Vec<f32> = (0..128)
             .map(|i| (0..16).map(|k| wide(a[i / 8 * 16 + k]) * wide(b[i % 8 * 16 + k])).sum())
@@ -293,4 +267,40 @@ fn options_and_architectures() {
     let image = cubin(hidden, &["-arch=sm_80"]).unwrap();
     let module = context.load_module(cudarc::nvrtc::Ptx::from_binary(image)).unwrap();
     assert!(module.load_function("mangled").unwrap_err().to_string().contains("NOT_FOUND"));
+}
+
+/// cuBLASLt's stand-in: y = W x for row-major W and x, as a linear layer calls it.
+#[test]
+fn cublaslt_product() {
+    use cudarc::cublaslt::{CudaBlasLT, Matmul, MatmulConfig};
+    let (_context, stream) = device();
+    let (m, n, k) = (6usize, 5usize, 7usize);
+    let w: Vec<f32> = (0..m * k).map(|i| (i % 11) as f32 - 5.0).collect();
+    let x: Vec<f32> = (0..n * k).map(|i| (i % 7) as f32 / 2.0).collect();
+    let (dw, dx) = (stream.clone_htod(&w).unwrap(), stream.clone_htod(&x).unwrap());
+    let mut dy = stream.alloc_zeros::<f32>(m * n).unwrap();
+    let blas = CudaBlasLT::new(stream.clone()).unwrap();
+    let config = MatmulConfig {
+        transa: true,
+        transb: false,
+        transc: false,
+        m: m as u64,
+        n: n as u64,
+        k: k as u64,
+        alpha: 1.0,
+        lda: k as i64,
+        ldb: k as i64,
+        beta: 0.0,
+        ldc: m as i64,
+        stride_a: None,
+        stride_b: None,
+        stride_c: None,
+        stride_bias: None,
+        batch_size: None,
+    };
+    // SAFETY: the sizes are those of the matrices.
+    unsafe { blas.matmul(config, &dw, &dx, &mut dy, None, None) }.unwrap();
+    let expected: Vec<f32> =
+        (0..m * n).map(|i| (0..k).map(|j| w[i % m * k + j] * x[i / m * k + j]).sum()).collect();
+    assert_eq!(stream.clone_dtoh(&dy).unwrap(), expected);
 }

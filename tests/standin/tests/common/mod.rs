@@ -30,9 +30,16 @@ pub fn cubin(source: &str, options: &[&str]) -> Result<Vec<u8>, String> {
     // SAFETY: every pointer outlives the calls, and the buffers have the sizes that NVRTC asked for.
     unsafe {
         let mut program = std::ptr::null_mut();
-        sys::nvrtcCreateProgram(&mut program, source.as_ptr(), name.as_ptr(), 1, headers.as_ptr(), includes.as_ptr())
-            .result()
-            .unwrap();
+        sys::nvrtcCreateProgram(
+            &mut program,
+            source.as_ptr(),
+            name.as_ptr(),
+            1,
+            headers.as_ptr(),
+            includes.as_ptr(),
+        )
+        .result()
+        .unwrap();
         let compiled = sys::nvrtcCompileProgram(program, options.len() as i32, options.as_ptr()).result();
         let log = cudarc::nvrtc::result::get_program_log(program).unwrap();
         let log = String::from_utf8_lossy(&log.iter().map(|&b| b as u8).collect::<Vec<_>>()).into_owned();
@@ -47,7 +54,12 @@ pub fn cubin(source: &str, options: &[&str]) -> Result<Vec<u8>, String> {
 
 /// Compiles for sm_80 and loads one kernel.
 pub fn kernel(context: &Arc<CudaContext>, source: &str, name: &str) -> CudaFunction {
-    let image = cubin(source, &["--gpu-architecture=sm_80", "--std=c++17"]).unwrap();
+    variant(context, source, name, &[])
+}
+
+/// The same with more options.
+pub fn variant(context: &Arc<CudaContext>, source: &str, name: &str, options: &[&str]) -> CudaFunction {
+    let image = cubin(source, &[&["--gpu-architecture=sm_80", "--std=c++17"], options].concat()).unwrap();
     context.load_module(Ptx::from_binary(image)).unwrap().load_function(name).unwrap()
 }
 
