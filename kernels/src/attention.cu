@@ -25,7 +25,7 @@ struct Args {
     u32 q_stride;
     u32 out_stride;
     u32 pages_per_seq;
-    u32 page_shift;
+    u32 page_size;
     u32 window; // 0: none
     float scale; // times log2(e)
 };
@@ -54,8 +54,7 @@ __device__ __forceinline__ Places find(const Walk &w, u32 block) {
         const u32 p = block + threadIdx.x / 32 * SHARE + i * 32 + threadIdx.x % 32;
         places.at[i] = NOWHERE;
         if (threadIdx.x % 32 + i * 32 < SHARE && p >= w.first && p <= w.last) {
-            const u32 shift = w.a.page_shift;
-            places.at[i] = w.pages[p >> shift] << shift | (p & ((1u << shift) - 1));
+            places.at[i] = w.pages[p / w.a.page_size] * w.a.page_size + p % w.a.page_size;
         }
     }
     return places;

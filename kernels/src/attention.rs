@@ -1,5 +1,5 @@
 //! PagedAttention: `attention.cu` and `attention_merge.cu` on tensor cores, `attention_plain.cu` for other
-//! types, head widths and page sizes.
+//! types and head widths.
 
 use crate::kernel::{Kernel, type_name};
 use crate::launch::{Args, Config, Extent, Launch};
@@ -89,9 +89,6 @@ pub(crate) fn grouping(plan: &Plan, most: &Dims, limit: u32, op: &Op) -> Option<
     if !half || !aligned || !head_dim.is_multiple_of(16) || head_dim > 256 || !fits {
         return None;
     }
-    if !most.page_size.is_power_of_two() {
-        return None;
-    }
     Some(Grouping { group: q.cols / pages.cols, kv_heads: pages.cols / head_dim, head_dim })
 }
 
@@ -146,7 +143,7 @@ fn lower_tiled(site: &mut Site, op: &Op, grouping: &Grouping, launches: &mut Vec
             .word(q.stride)
             .word(out.stride)
             .word(site.most.pages_per_seq)
-            .word(site.most.page_size.trailing_zeros())
+            .word(site.most.page_size)
             .word(window.unwrap_or(0))
             .float(scale)
     };

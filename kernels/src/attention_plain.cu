@@ -1,4 +1,4 @@
-// Attention for any types, head widths and page sizes. One warp for each token and head; KV is walked in
+// Attention for any types and head widths. One warp for each token and head; KV is walked in
 // blocks of 32 positions at absolute multiples of 32 with an online softmax.
 // -DTQ: type of q and out; -DTP: type of the pages; -DDIM: head_dim rounded up to 32.
 #include "number.cuh"

@@ -1,7 +1,7 @@
 //! The device: opens a card, compiles plans, runs steps.
 
 use crate::attention::{Grouping, grouping};
-use crate::cubins::cubin;
+use crate::cubins::{cubin, usual_folder};
 use crate::failure::lost;
 use crate::graph;
 use crate::inputs::{self, Inputs};
@@ -25,10 +25,11 @@ use engine::plan::{BufferId, BufferKind, Dims, Plan};
 use engine::step::{Sampled, Step, StepOutput};
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How a device is opened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Which card, by the driver's number; the first usable one if it is not given.
     pub index: Option<usize>,
@@ -36,11 +37,13 @@ pub struct Options {
     pub dtype: DType,
     /// Launch every kernel of every step instead of replaying graphs for decode steps.
     pub enforce_eager: bool,
+    /// Where compiled kernels are kept; `GRISTMILL_CACHE` or the user's cache folder if it is not given.
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { index: None, dtype: DType::BF16, enforce_eager: false }
+        Options { index: None, dtype: DType::BF16, enforce_eager: false, cache: None }
     }
 }
 
@@ -172,12 +175,13 @@ impl CudaDevice {
         }
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
         let arch = &self.arch;
+        let cache = self.options.cache.clone().or_else(usual_folder);
         let next = std::sync::atomic::AtomicUsize::new(0);
         let cubins = std::thread::scope(|scope| {
             let compile = || {
                 let mut done = Vec::new();
                 while let Some(kernel) = missing.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                    done.push((*kernel, cubin(nvrtc, kernel, arch)));
+                    done.push((*kernel, cubin(nvrtc, kernel, arch, cache.as_deref())));
                 }
                 done
             };

@@ -29,8 +29,8 @@ pub struct Kernel {
     pub budget: Budget,
 }
 
-/// The headers that sources include.
-pub(crate) const HEADERS: [(&str, &str); 3] = [
+/// The headers that sources include: names and texts.
+pub const HEADERS: [(&str, &str); 3] = [
     ("ptx.cuh", include_str!("ptx.cuh")),
     ("number.cuh", include_str!("number.cuh")),
     ("attention.cuh", include_str!("attention.cuh")),
@@ -54,10 +54,9 @@ impl Kernel {
         self
     }
 
-    /// Compiler options for an architecture such as `sm_80`.
-    pub fn options(&self, arch: &str) -> Vec<String> {
+    /// Compiler options, but for the architecture.
+    pub fn options(&self) -> Vec<String> {
         let mut options = vec![
-            format!("--gpu-architecture={arch}"),
             "--std=c++17".into(),
             // Products and sums are fused where the source says fmaf, and nowhere else: the bits must not
             // depend on what the compiler sees around an expression.

@@ -32,9 +32,7 @@ mod summary;
 mod variants;
 mod work;
 
-pub use cubins::compile_for;
 pub use device::{CudaDevice, Options};
-pub use kernel::{Budget, Kernel};
-pub use nvrtc::{Compiled, Nvrtc};
+pub use kernel::{Budget, HEADERS, Kernel};
 pub use summary::{CudaSummary, devices};
 pub use variants::variants;

@@ -22,7 +22,7 @@ type Destroy = unsafe extern "C" fn(*mut Program) -> c_int;
 type Version = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
 
 /// The compiler of kernels.
-pub struct Nvrtc {
+pub(crate) struct Nvrtc {
     create: Create,
     compile: Compile,
     destroy: Destroy,
@@ -33,21 +33,12 @@ pub struct Nvrtc {
     _library: Library,
 }
 
-/// What a compilation gave.
-#[derive(Clone, Debug)]
-pub struct Compiled {
-    /// Machine code for one architecture.
-    pub cubin: Vec<u8>,
-    /// Warnings, and the resources of each kernel if `--ptxas-options=-v` asked for them.
-    pub log: String,
-}
-
 impl Nvrtc {
     /// The library of this process, found on first use.
     ///
     /// # Errors
     /// [`DeviceError::Absent`] with the remedy.
-    pub fn get() -> Result<&'static Nvrtc, DeviceError> {
+    pub(crate) fn get() -> Result<&'static Nvrtc, DeviceError> {
         static NVRTC: OnceLock<Result<Nvrtc, String>> = OnceLock::new();
         NVRTC.get_or_init(Nvrtc::load).as_ref().map_err(|why| DeviceError::Absent(why.clone()))
     }
@@ -81,7 +72,7 @@ impl Nvrtc {
     }
 
     /// Major and minor version.
-    pub fn version(&self) -> (i32, i32) {
+    pub(crate) fn version(&self) -> (i32, i32) {
         self.version
     }
 
@@ -89,13 +80,13 @@ impl Nvrtc {
     ///
     /// # Errors
     /// The compiler's messages.
-    pub fn compile(
+    pub(crate) fn compile(
         &self,
         name: &str,
         text: &str,
         headers: &[(&str, &str)],
         options: &[String],
-    ) -> Result<Compiled, String> {
+    ) -> Result<Vec<u8>, String> {
         let c = |s: &str| CString::new(s).map_err(|_| format!("{name}: a NUL in source or options"));
         let (name_c, text_c) = (c(name)?, c(text)?);
         let headers: Vec<(CString, CString)> =
@@ -119,12 +110,12 @@ impl Nvrtc {
                 return Err(format!("{name}: NVRTC cannot create a program (error {code})"));
             }
             let code = (self.compile)(program, options.len() as c_int, options.as_ptr());
-            let log = self.fetch(self.log, program).unwrap_or_default();
-            let log = String::from_utf8_lossy(&log).trim_end_matches('\0').to_string();
             let result = if code == 0 {
-                self.fetch(self.cubin, program).map(|cubin| Compiled { cubin, log })
+                self.fetch(self.cubin, program)
             } else {
-                Err(format!("{name}: NVRTC error {code}\n{log}"))
+                let log = self.fetch(self.log, program).unwrap_or_default();
+                let log = String::from_utf8_lossy(&log);
+                Err(format!("{name}: NVRTC error {code}\n{}", log.trim_end_matches('\0')))
             };
             (self.destroy)(&mut program);
             result

@@ -35,11 +35,15 @@ pub fn variants(shared: u32) -> Vec<Kernel> {
 
 fn tensor_cores(dtype: DType, shared: u32, all: &mut Vec<Kernel>) {
     let card = Card { sms: 132, shared };
-    for (bias, out) in [(None, dtype), (Some(DType::F32), dtype), (None, DType::F32)] {
+    // f16 differs from bf16 in one instruction, so it need not go through every shape.
+    let wide = dtype == DType::BF16;
+    let forms = [(Some(DType::F32), dtype), (None, dtype), (None, DType::F32)];
+    for (bias, out) in forms.into_iter().take(if wide { 3 } else { 1 }) {
         let form = Form { x: dtype, bias, out, pair: true };
         all.extend(linear::fitting(form, &card).1);
     }
-    for head_dim in [64, 80, 96, 128, 256] {
+    let head_dims: &[usize] = if wide { &[64, 80, 128, 256] } else { &[128] };
+    for &head_dim in head_dims {
         for (warps, parts) in [(1, false), (4, false), (4, true)] {
             all.extend(attention::kernel(attention::Form { dtype, head_dim, warps, parts }, shared));
         }
