@@ -164,6 +164,9 @@ pub(crate) fn open(path: &Path) -> Result<Connection, JobError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(trouble(path))?;
     prepare(&connection, path)?;
+    if connection.is_readonly("main").map_err(trouble(path))? {
+        return Err(damaged(path, "it says that only a later version of SQLite can write to it"));
+    }
     let set = |name, value: &str| connection.pragma_update(None, name, value).map_err(trouble(path));
     set("journal_mode", "WAL")?;
     set("synchronous", "FULL")?;

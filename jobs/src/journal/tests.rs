@@ -218,7 +218,7 @@ fn damage_is_mended_or_refused_and_never_believed() {
     for log in [false, true] {
         let sound = journal_files(ROWS, log);
         let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
-            cases: 150,
+            cases: 100,
             failure_persistence: None,
             ..ProptestConfig::default()
         });
