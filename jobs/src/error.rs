@@ -2,6 +2,19 @@
 
 use std::path::PathBuf;
 
+/// Every row was answered, or the errors stayed within `--max-error-rate`.
+pub const EXIT_DONE: u8 = 0;
+/// The job failed; what was finished is kept.
+pub const EXIT_FAILED: u8 = 1;
+/// The command line or the job file is wrong; nothing was started.
+pub const EXIT_USAGE: u8 = 2;
+/// The job came to its end or was stopped with more error rows than allowed.
+pub const EXIT_TOO_MANY_ERRORS: u8 = 3;
+/// Stopped by Ctrl-C; the same command continues it.
+pub const EXIT_INTERRUPTED: u8 = 130;
+/// Stopped by SIGTERM; the same command continues it.
+pub const EXIT_TERMINATED: u8 = 143;
+
 /// What ends a job, or keeps it from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {

@@ -232,6 +232,16 @@ impl JournalReader {
         schema::read_inputs(&self.connection, &self.path)
     }
 
+    /// Finished rows, without those that were given up for crashing the device.
+    ///
+    /// # Errors
+    /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
+    pub fn answered(&self) -> Result<u64, JobError> {
+        let query = "SELECT (SELECT count(*) FROM answers) - (SELECT count(*) FROM answers WHERE error = ?)";
+        let count = self.connection.query_row(query, [attempts::CRASHED], |row| row.get::<_, i64>(0));
+        Ok(count.map_err(schema::trouble(&self.path))? as u64)
+    }
+
     /// The answers of a range of rows, one entry for each row; `None` for a row that is not finished.
     ///
     /// # Errors
