@@ -145,6 +145,40 @@ impl Step {
         }
     }
 
+    /// Checks that the inputs agree with each other and fit a plan compiled for `most`.
+    ///
+    /// # Errors
+    /// The first input that does not.
+    pub fn check(&self, most: &Dims) -> Result<(), String> {
+        let dims = self.dims();
+        let fits = |what: &str, n: usize, most: usize| {
+            if n <= most { Ok(()) } else { Err(format!("{n} {what}; the plan is compiled for {most}")) }
+        };
+        fits("tokens", dims.tokens, most.tokens)?;
+        fits("sequences", dims.seqs, most.seqs)?;
+        fits("outputs", dims.outputs, most.outputs)?;
+        fits("adjustments", dims.adjustments, most.adjustments)?;
+        fits("masks", dims.masks, most.masks)?;
+        let same = |what: &str, n: usize, want: usize| {
+            if n == want { Ok(()) } else { Err(format!("{n} {what}, not {want}")) }
+        };
+        same("positions", self.positions.len(), dims.tokens)?;
+        same("slots", self.slots.len(), dims.tokens)?;
+        same("sample rows", self.sampling.len(), dims.outputs)?;
+        same("tokens a page", self.page_size, most.page_size)?;
+        same("block table entries", self.block_tables.len(), dims.seqs * self.pages_per_seq)?;
+        same("query bounds", self.query_start.len(), dims.seqs + 1)?;
+        same("tokens of sequences", self.query_start.last().map_or(0, |&n| n as usize), dims.tokens)?;
+        same("block table columns", self.pages_per_seq, most.pages_per_seq)?;
+        let below = |what: &str, values: &[u32], bound: usize| match values.iter().max() {
+            Some(&v) if v as usize >= bound => Err(format!("{what} {v} is not below {bound}")),
+            _ => Ok(()),
+        };
+        below("KV slot", &self.slots, most.pages * most.page_size)?;
+        below("page", &self.block_tables, most.pages.max(1))?;
+        below("output row", &self.output_rows, dims.tokens)
+    }
+
     /// The tokens of sequence `s`, as a range of rows.
     pub fn query_rows(&self, s: usize) -> std::ops::Range<usize> {
         self.query_start[s] as usize..self.query_start[s + 1] as usize

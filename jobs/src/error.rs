@@ -1,5 +1,7 @@
-//! What ends a job. A bad row never does: it is an [`crate::answer::Answer`] with an error.
+//! What ends a job, and the exit codes that say so. A bad row never does: it is data, with its error.
 
+use engine::device::DeviceError;
+use engine::error::EngineError;
 use std::path::PathBuf;
 
 /// Every row was answered, or the errors stayed within `--max-error-rate`.
@@ -10,6 +12,8 @@ pub const EXIT_FAILED: u8 = 1;
 pub const EXIT_USAGE: u8 = 2;
 /// The job came to its end or was stopped with more error rows than allowed.
 pub const EXIT_TOO_MANY_ERRORS: u8 = 3;
+/// The device failed; a supervisor starts the job again.
+pub const EXIT_DEVICE_LOST: u8 = 70;
 /// Stopped by Ctrl-C; the same command continues it.
 pub const EXIT_INTERRUPTED: u8 = 130;
 /// Stopped by SIGTERM; the same command continues it.
@@ -18,6 +22,67 @@ pub const EXIT_TERMINATED: u8 = 143;
 /// What ends a job, or keeps it from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
+    /// A flag, a key of the job file, or a combination of them.
+    #[error("{0}")]
+    Usage(String),
+    /// An input is not the Parquet file that it should be.
+    #[error("{path}{place}: {why}", path = path.display())]
+    Input {
+        /// The file.
+        path: PathBuf,
+        /// Where in it (", row group 3, column text"), or empty.
+        place: String,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// A template does not compile, or needs what is not there.
+    #[error("{what}: {why}")]
+    Template {
+        /// Which template.
+        what: String,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// The model's folder lacks something or holds what cannot be used.
+    #[error("{path}: {why}", path = path.display())]
+    Model {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// A model could not be fetched from a hub.
+    #[error("{model}: {why}")]
+    Hub {
+        /// The name as given.
+        model: String,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// More error rows than `--max-error-rate` or `--max-errors` allow.
+    #[error("{errors} of {rows} rows have errors, more than {limit} allows; the first: {first}")]
+    TooManyErrors {
+        /// Rows with errors.
+        errors: u64,
+        /// Rows finished.
+        rows: u64,
+        /// The flag and its value.
+        limit: String,
+        /// The first error seen.
+        first: String,
+    },
+    /// Ctrl-C or SIGTERM.
+    #[error("stopped by {}; what is finished is kept", if *terminated { "SIGTERM" } else { "Ctrl-C" })]
+    Interrupted {
+        /// Whether it was SIGTERM.
+        terminated: bool,
+    },
+    /// A thread of the job ended without saying why: a bug.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+    /// The engine cannot serve the model, or its device failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// A file or folder could not be used.
     #[error("cannot {doing} {}: {source}{}", path.display(), remedy(source))]
     Io {
@@ -146,6 +211,18 @@ impl JobError {
     pub fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| JobError::Io { doing, path, source }
+    }
+
+    /// The exit code that tells this error.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            JobError::Usage(_) => EXIT_USAGE,
+            JobError::TooManyErrors { .. } => EXIT_TOO_MANY_ERRORS,
+            JobError::Interrupted { terminated: false } => EXIT_INTERRUPTED,
+            JobError::Interrupted { terminated: true } => EXIT_TERMINATED,
+            JobError::Engine(EngineError::Device(DeviceError::Lost { .. })) => EXIT_DEVICE_LOST,
+            _ => EXIT_FAILED,
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use crate::error::{
 };
 use crate::journal::JournalReader;
 use crate::lock::SUPERVISOR_PID;
-use crate::signals::{Signal, on_signal};
-use crate::worker::{BEAT, STOP};
+use crate::signals::{Asked, on_signal, tell_stopping};
+use crate::worker::{BEAT, BEGUN, START, STOP};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -37,7 +37,7 @@ enum Event {
     Beat,
     /// The worker has closed its output: it is gone, or nearly.
     Closed,
-    Signal(Signal),
+    Signal(Asked),
 }
 
 /// How a start of the worker ended.
@@ -60,8 +60,15 @@ impl Supervision<'_> {
         on_signal(move |signal| drop(signals.send(Event::Signal(signal))))?;
         let (mut fruitless, mut given_up) = (0, 0);
         let mut answered = self.answered();
-        loop {
-            let (death, how) = match self.start(worker(), &sender, &events)? {
+        let mut begun = false;
+        for number in 1.. {
+            let mut command = worker();
+            command.env(START, number.to_string());
+            if begun {
+                command.env(BEGUN, "1");
+            }
+            let (end, process) = self.start(command, &sender, &events)?;
+            let (death, how) = match end {
                 End::Final(code) => return Ok(code),
                 End::Died(death, how) => (death, how),
             };
@@ -84,16 +91,18 @@ impl Supervision<'_> {
             if let Some(signal) = wait_for_signal(&events, pause) {
                 return Ok(exit_code(signal));
             }
+            begun = begun || self.begun_by(process);
         }
+        Ok(EXIT_FAILED)
     }
 
-    /// Starts the worker and watches it to its end.
+    /// Starts the worker and watches it to its end. Returns its process id too.
     fn start(
         &self,
         mut command: Command,
         sender: &Sender<Event>,
         events: &Receiver<Event>,
-    ) -> Result<End, JobError> {
+    ) -> Result<(End, u32), JobError> {
         command.env(SUPERVISOR_PID, std::process::id().to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(JobError::io("start", command.get_program()))?;
@@ -105,11 +114,11 @@ impl Supervision<'_> {
         }
         let (asked, hung) = self.watch(&mut child, events)?;
         let status = child.wait().map_err(JobError::io("wait for", "the worker"))?;
-        Ok(self.judge(status, asked, hung))
+        Ok((self.judge(status, asked, hung), child.id()))
     }
 
     /// Waits until the worker is gone. Returns who has asked for a stop, and whether it hung.
-    fn watch(&self, child: &mut Child, events: &Receiver<Event>) -> Result<(Option<Signal>, bool), JobError> {
+    fn watch(&self, child: &mut Child, events: &Receiver<Event>) -> Result<(Option<Asked>, bool), JobError> {
         let mut asked = None;
         let mut hung = false;
         let mut deadline = Instant::now() + self.hang;
@@ -122,6 +131,7 @@ impl Supervision<'_> {
                 Ok(Event::Signal(signal)) if asked.is_none() => {
                     asked = Some(signal);
                     deadline = Instant::now() + LEAVE;
+                    tell_stopping();
                     if let Some(input) = &mut child.stdin {
                         // One that is gone already is noticed by its closing.
                         let _ = writeln!(input, "{STOP}").and_then(|()| input.flush());
@@ -139,7 +149,7 @@ impl Supervision<'_> {
         }
     }
 
-    fn judge(&self, status: ExitStatus, asked: Option<Signal>, hung: bool) -> End {
+    fn judge(&self, status: ExitStatus, asked: Option<Asked>, hung: bool) -> End {
         const FINAL: [u8; 6] =
             [EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_TOO_MANY_ERRORS, EXIT_INTERRUPTED, EXIT_TERMINATED];
         if hung {
@@ -154,6 +164,12 @@ impl Supervision<'_> {
         }
     }
 
+    /// Whether a worker came so far as to open the journal.
+    fn begun_by(&self, process: u32) -> bool {
+        let last = JournalReader::open(self.work).and_then(|journal| journal.last_process());
+        last.is_ok_and(|last| last == Some(process))
+    }
+
     /// Answered rows so far; none if there is no journal yet.
     fn answered(&self) -> u64 {
         JournalReader::open(self.work).and_then(|journal| journal.answered()).unwrap_or(0)
@@ -161,10 +177,10 @@ impl Supervision<'_> {
 }
 
 /// The exit code of a job that was stopped and can be resumed.
-fn exit_code(signal: Signal) -> u8 {
-    match signal {
-        Signal::Interrupt => EXIT_INTERRUPTED,
-        Signal::Terminate => EXIT_TERMINATED,
+fn exit_code(asked: Asked) -> u8 {
+    match asked {
+        Asked::Interrupt => EXIT_INTERRUPTED,
+        Asked::Terminate => EXIT_TERMINATED,
     }
 }
 
@@ -199,7 +215,7 @@ fn relay(output: ChildStdout, events: &Sender<Event>) {
 }
 
 /// Sleeps, unless a signal comes.
-fn wait_for_signal(events: &Receiver<Event>, pause: Duration) -> Option<Signal> {
+fn wait_for_signal(events: &Receiver<Event>, pause: Duration) -> Option<Asked> {
     let until = Instant::now() + pause;
     loop {
         match events.recv_timeout(until.saturating_duration_since(Instant::now())) {

@@ -6,16 +6,21 @@
 
 use crate::error::{EXIT_FAILED, JobError};
 use crate::lock::SUPERVISOR_PID;
-use crate::signals::{Signal, on_signal};
+use crate::signals::{Asked, Signals};
 use std::io::{BufRead, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
+
+/// Set for a worker to the number of its start, from 1.
+pub const START: &str = "GRISTMILL_START";
+
+/// Set for a worker if one before it has opened the journal: `--fresh` and `--resume never` are done with.
+pub const BEGUN: &str = "GRISTMILL_BEGUN";
 
 /// A beat on standard output.
 pub(crate) const BEAT: &str = "\u{16}";
 
-/// What the supervisor writes to standard input.
+/// What the supervisor writes to standard input for a stop.
 pub(crate) const STOP: &str = "stop";
 
 /// The least time between two beats.
@@ -26,54 +31,29 @@ pub fn is_worker() -> bool {
     std::env::var_os(SUPERVISOR_PID).is_some()
 }
 
-/// Tells whether the job shall stop, from signals and from the supervisor. Cheap to ask and to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicU8>);
+/// Whether this worker goes on with what another of the same command has begun.
+pub fn goes_on() -> bool {
+    is_worker() && std::env::var_os(BEGUN).is_some()
+}
 
-impl Stop {
-    /// Begins to listen.
-    ///
-    /// # Errors
-    /// [`JobError::Io`] if the system refuses.
-    pub fn listen() -> Result<Self, JobError> {
-        let stop = Stop::default();
-        let asked = stop.clone();
-        on_signal(move |signal| asked.ask(signal))?;
-        if is_worker() {
-            let asked = stop.clone();
-            let thread = std::thread::Builder::new().name("supervisor".into());
-            let thread = thread.spawn(move || asked.obey(std::io::stdin().lock()));
-            thread.map_err(JobError::io("listen to", "the supervisor"))?;
-        }
-        Ok(stop)
+/// Listens to the supervisor, if there is one.
+pub(crate) fn obey(signals: Signals) -> Result<(), JobError> {
+    if !is_worker() {
+        return Ok(());
     }
-
-    /// Who has asked for a stop, if anybody.
-    pub fn asked(&self) -> Option<Signal> {
-        match self.0.load(Ordering::Relaxed) {
-            0 => None,
-            1 => Some(Signal::Interrupt),
-            _ => Some(Signal::Terminate),
-        }
-    }
-
-    /// Asks for a stop; the first to ask counts.
-    pub fn ask(&self, signal: Signal) {
-        let number = if signal == Signal::Interrupt { 1 } else { 2 };
-        let _ = self.0.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
-    fn obey(&self, orders: impl BufRead) {
-        for order in orders.lines().map_while(Result::ok) {
+    let listen = move || {
+        for order in std::io::stdin().lock().lines().map_while(Result::ok) {
             if order.trim() == STOP {
-                self.ask(Signal::Terminate);
+                signals.ask(Asked::Terminate);
             }
         }
         std::process::exit(EXIT_FAILED.into());
-    }
+    };
+    let thread = std::thread::Builder::new().name("supervisor".into()).spawn(listen);
+    thread.map(drop).map_err(JobError::io("listen to", "the supervisor"))
 }
 
-/// Tells the supervisor that the job gets on: to be beaten after each step, and while weights are loaded.
+/// Tells the supervisor that the job gets on: to be beaten after each step.
 #[derive(Debug, Default)]
 pub struct Heart {
     last: Option<Instant>,
@@ -82,12 +62,30 @@ pub struct Heart {
 impl Heart {
     /// Beats, unless it just did. Does nothing without a supervisor.
     pub fn beat(&mut self) {
-        if !is_worker() || self.last.is_some_and(|last| last.elapsed() < PACE) {
-            return;
+        if self.last.is_none_or(|last| last.elapsed() >= PACE) && is_worker() {
+            self.last = Some(Instant::now());
+            let mut output = std::io::stdout().lock();
+            // A supervisor that is gone is noticed on standard input.
+            let _ = writeln!(output, "{BEAT}").and_then(|()| output.flush());
         }
-        self.last = Some(Instant::now());
-        let mut output = std::io::stdout().lock();
-        // A supervisor that is gone is noticed on standard input.
-        let _ = writeln!(output, "{BEAT}").and_then(|()| output.flush());
+    }
+}
+
+/// Beats by itself while work goes on that has no steps (digests, loading, publishing), until dropped.
+#[derive(Debug)]
+pub struct Pacemaker(#[expect(dead_code, reason = "dropping it ends the thread")] Option<SyncSender<()>>);
+
+impl Pacemaker {
+    /// Begins to beat. Without a supervisor, or a thread, nothing beats.
+    pub fn start() -> Self {
+        let (alive, gone) = sync_channel(0);
+        let beat = move || {
+            let mut heart = Heart::default();
+            while gone.recv_timeout(PACE) == Err(RecvTimeoutError::Timeout) {
+                heart.beat();
+            }
+        };
+        let thread = is_worker().then(|| std::thread::Builder::new().name("pacemaker".into()).spawn(beat));
+        Pacemaker(thread.is_some_and(|thread| thread.is_ok()).then_some(alive))
     }
 }

@@ -4,7 +4,8 @@ use crate::answer::Answer;
 use crate::attempts::CRASHED;
 use crate::journal::tests::{answer, identity, inputs};
 use crate::journal::{Journal, ResumeMode};
-use crate::worker::{Heart, Stop};
+use crate::signals::Signals;
+use crate::worker::Heart;
 
 /// What the worker shall do: `crash ROW,...`, `exit CODE`, `hang` or `slow`.
 const PART: &str = "GRISTMILL_TEST_WORKER";
@@ -58,7 +59,7 @@ fn answer_all(work: &Path, poison: &[u64]) {
 /// Answers a row a second or so, until it is told to stop.
 fn answer_slowly(work: &Path) {
     let (mut journal, finished) = open(work);
-    let stop = Stop::listen().unwrap();
+    let stop = Signals::listen().unwrap();
     println!("listening");
     for row in (0..).filter(|&row| !finished.contains(row)) {
         while stop.asked().is_none() && row > finished.count {
