@@ -69,6 +69,21 @@ fn cpu() {
 }
 
 #[test]
+fn cuda() {
+    compare("cuda");
+}
+
+#[test]
+fn cuda_f16() {
+    compare("cuda-f16");
+}
+
+#[test]
+fn cuda_f32() {
+    compare("cuda-f32");
+}
+
+#[test]
 fn wgpu() {
     compare("wgpu");
 }

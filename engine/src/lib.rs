@@ -7,10 +7,18 @@ pub mod cases;
 pub mod cpu;
 pub mod device;
 pub mod dtype;
+mod engine;
 pub mod error;
 pub mod models;
 pub mod op;
+pub mod pages;
 pub mod plan;
 pub mod request;
 pub mod sample;
+mod sampling;
+pub mod scheduler;
+pub mod sequence;
 pub mod step;
+
+pub use engine::{Engine, EngineConfig, Stats};
+pub use error::EngineError;

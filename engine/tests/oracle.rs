@@ -215,9 +215,10 @@ fn compare(case: &Case) {
                 assert!((f64::from(got) - want).abs() < 1e-4, "{} row {r}: {got}, not {want}", case.name);
             };
             close(sampled.logprob, sampled.token);
-            for i in 0..(case.step.sampling[r].logprobs as usize).min(logits.len()) {
-                assert_eq!(sampled.top_tokens[i], order[i], "{} row {r}", case.name);
-                close(sampled.top_logprobs[i], order[i]);
+            let top = sampled.top_tokens.iter().zip(sampled.top_logprobs).zip(&order);
+            for ((&token, logprob), &want) in top.take(case.step.sampling[r].logprobs as usize) {
+                assert_eq!(token, want, "{} row {r}", case.name);
+                close(logprob, want);
             }
         }
     }

@@ -7,8 +7,9 @@ mod weights;
 
 pub use config::{KNOWN, ModelConfig, Rope, RopeScaling};
 pub use decoder::{Decoder, Formats, Source, decoder};
-pub use weights::{Checkpoint, dummy};
+pub use weights::Checkpoint;
 
+use crate::device::{Device, PlanId};
 use crate::error::EngineError;
 use std::path::Path;
 
@@ -46,19 +47,31 @@ impl Model {
         Model { config, checkpoint }.checked()
     }
 
-    /// A model whose files are part of the program.
+    /// Fills the weight buffers of a compiled plan.
     ///
     /// # Errors
-    /// As [`Model::open`].
-    pub fn embedded(config: &[u8], safetensors: &'static [u8]) -> Result<Model, EngineError> {
-        let config = ModelConfig::parse(config, Path::new("<built in>/config.json"))?;
-        let checkpoint = Some(Checkpoint::embedded(safetensors)?);
-        Model { config, checkpoint }.checked()
+    /// A file that cannot be read, values that a buffer's type cannot hold, or a device that fails.
+    pub fn load(&self, device: &mut dyn Device, id: PlanId, decoder: &Decoder) -> Result<(), EngineError> {
+        for (buffer, source) in &decoder.weights {
+            let desc = decoder.plan.desc(*buffer);
+            let mut write =
+                |row: usize, bytes: &[u8]| device.write(id, *buffer, row, bytes).map_err(EngineError::from);
+            match (source, &self.checkpoint) {
+                (Source::Values(values), _) => write(0, &desc.dtype.encode(values))?,
+                (Source::Tensors(names), Some(checkpoint)) => checkpoint.load(names, desc, write)?,
+                (Source::Tensors(_), None) => weights::dummy(desc, write)?,
+            }
+        }
+        Ok(())
     }
 
     /// Checks every tensor that the model needs against the shape that the configuration gives it.
-    fn checked(self) -> Result<Model, EngineError> {
-        if let Some(checkpoint) = &self.checkpoint {
+    fn checked(mut self) -> Result<Model, EngineError> {
+        if let Some(checkpoint) = &mut self.checkpoint {
+            if self.config.tied {
+                // Of two tied tensors a file may hold either.
+                checkpoint.alias("model.embed_tokens.weight", "lm_head.weight");
+            }
             let plan = decoder(&self.config, &Formats::default(), 1, 1, 1, |_| crate::dtype::DType::F32);
             for (buffer, source) in &plan.weights {
                 let desc = plan.plan.desc(*buffer);
