@@ -77,6 +77,9 @@ pub(crate) fn unusable(adapter: &Adapter) -> Option<String> {
     if !features.contains(Features::IMMEDIATES) {
         return Some("it lacks immediates (push constants)".into());
     }
+    if !adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::SHADER_F16_IN_F32) {
+        return Some("it cannot read 16-bit floats".into());
+    }
     let needs: [(&str, u64, u64); 5] = [
         ("bytes of immediates", limits.max_immediate_size.into(), crate::kernel::IMMEDIATE_BYTES.into()),
         ("bytes of workgroup memory", limits.max_compute_workgroup_storage_size.into(), 16 << 10),
@@ -95,15 +98,9 @@ pub(crate) fn subgroups(adapter: &Adapter) -> bool {
     adapter.features().contains(Features::SUBGROUP) && adapter.get_info().subgroup_min_size >= 8
 }
 
-/// The memory that an adapter works in: the largest device-local heap. A software adapter shares the
-/// machine's memory with everything else and is given half of it.
-pub(crate) fn memory(adapter: &Adapter) -> Option<usize> {
-    let heap = heap(adapter)?;
-    Some(if adapter.get_info().device_type == DeviceType::Cpu { heap / 2 } else { heap })
-}
-
+/// The memory that an adapter works in: its largest device-local heap.
 #[cfg(any(target_os = "linux", target_os = "windows", target_os = "android"))]
-fn heap(adapter: &Adapter) -> Option<usize> {
+pub(crate) fn memory(adapter: &Adapter) -> Option<usize> {
     const DEVICE_LOCAL: u32 = 1;
     // SAFETY: the handles live as long as `adapter` does, are only read, and are not destroyed here.
     let heaps = unsafe {
@@ -115,8 +112,9 @@ fn heap(adapter: &Adapter) -> Option<usize> {
     used.filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0).map(|heap| heap.size as usize).max()
 }
 
+/// The memory that an adapter works in, which only Vulkan tells.
 #[cfg(not(any(target_os = "linux", target_os = "windows", target_os = "android")))]
-fn heap(_: &Adapter) -> Option<usize> {
+pub(crate) fn memory(_: &Adapter) -> Option<usize> {
     None
 }
 

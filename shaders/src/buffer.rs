@@ -41,9 +41,7 @@ pub(crate) fn layouts(plan: &Plan, most: &Dims, limit: usize) -> Result<Vec<Layo
     for (id, desc) in plan.iter() {
         let rows = most.count(desc.rows);
         let layout = match desc.kind {
-            BufferKind::KvPage => {
-                Layout::Heads { head_dim: head_dim(plan, id).unwrap_or(desc.cols) }
-            }
+            BufferKind::KvPage => Layout::Heads { head_dim: head_dim(plan, id).unwrap_or(desc.cols) },
             BufferKind::Weight if blocked(plan, id) => {
                 let blocks = Blocks::new(rows, desc.cols, desc.dtype, limit);
                 Layout::Blocks(blocks.ok_or_else(|| (desc.name.clone(), desc.bytes(most)))?)
@@ -73,9 +71,7 @@ pub(crate) fn bytes(desc: &BufferDesc, rows: usize, layout: Layout) -> usize {
 fn row_bytes(desc: &BufferDesc, layout: Layout) -> usize {
     match layout {
         Layout::Words { stride } => stride * 4,
-        Layout::Heads { head_dim } => {
-            desc.cols / head_dim * head_dim.next_multiple_of(4) * desc.dtype.size()
-        }
+        Layout::Heads { head_dim } => desc.cols / head_dim * head_dim.next_multiple_of(4) * desc.dtype.size(),
         Layout::Blocks(_) => 0,
     }
 }

@@ -24,7 +24,11 @@ pub(crate) fn step(plan: &Plan, most: &Dims, step: &Step) -> Result<(), String> 
             Op::Embed { last, table, .. } => {
                 let plain = step.tokens.iter().copied().filter(|&t| last_slot(t).is_none());
                 below("token", &mut { plain }, rows(table))?;
-                below("slot of a last token", &mut step.tokens.iter().filter_map(|&t| last_slot(t)), rows(last))?;
+                below(
+                    "slot of a last token",
+                    &mut step.tokens.iter().filter_map(|&t| last_slot(t)),
+                    rows(last),
+                )?;
             }
             Op::Rope { table, .. } => below("position", &mut step.positions.iter().copied(), rows(table))?,
             Op::PagedAttention { .. } => {

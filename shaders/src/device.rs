@@ -68,7 +68,9 @@ impl WgpuDevice {
     /// [`DeviceError::Absent`] if there is none.
     pub fn open_hardware() -> Result<WgpuDevice, DeviceError> {
         if !adapter::hardware() {
-            return Err(DeviceError::Absent("no hardware adapter of Vulkan, Metal or DX12 can be used".into()));
+            return Err(DeviceError::Absent(
+                "no hardware adapter of Vulkan, Metal or DX12 can be used".into(),
+            ));
         }
         WgpuDevice::open(None)
     }
@@ -98,6 +100,11 @@ impl WgpuDevice {
         Ok(WgpuDevice { gpu, info, options, plans: Vec::new(), flight: InFlight::default() })
     }
 
+    /// The adapter beneath.
+    pub(crate) fn gpu_mut(&mut self) -> &mut Gpu {
+        &mut self.gpu
+    }
+
     /// Ends the device as a driver would, for tests of what happens then.
     pub fn lose(&self) {
         self.gpu.device.destroy();
@@ -111,12 +118,13 @@ impl WgpuDevice {
     /// The layouts of a plan's buffers, if all of them fit.
     fn fit(&self, plan: &Plan, most: &Dims) -> Result<Vec<Layout>, DeviceError> {
         let limit = self.info.max_buffer;
-        let layouts = buffer::layouts(plan, most, limit).map_err(|(what, needed)| DeviceError::OutOfMemory {
-            what: format!("{what}, one buffer,"),
-            needed,
-            available: limit,
-            remedy: "lower --gpu-memory-utilization (KV pages) or --max-num-seqs (logits)".into(),
-        })?;
+        let layouts =
+            buffer::layouts(plan, most, limit).map_err(|(what, needed)| DeviceError::OutOfMemory {
+                what: format!("{what}, one buffer,"),
+                needed,
+                available: limit,
+                remedy: "lower --gpu-memory-utilization (KV pages) or --max-num-seqs (logits)".into(),
+            })?;
         let sum = |which: &dyn Fn(BufferKind) -> bool| -> usize {
             let all = plan.buffers.iter().zip(&layouts).filter(|(desc, _)| which(desc.kind));
             all.map(|(desc, &layout)| buffer::bytes(desc, most.count(desc.rows), layout)).sum()
@@ -145,9 +153,7 @@ fn kernel(cx: &mut Context<'_>, op: &Op, options: &Options) -> Result<Box<dyn Ke
         }
         Op::Linear { x, weight, bias, out } => linear::compile(cx, x, weight, bias, out, options),
         Op::Rope { x, positions, table, head_dim } => rope::compile(cx, x, positions, table, head_dim),
-        Op::KvWrite { k, v, slots, k_pages, v_pages } => {
-            kv_write::compile(cx, k, v, slots, k_pages, v_pages)
-        }
+        Op::KvWrite { k, v, slots, k_pages, v_pages } => kv_write::compile(cx, k, v, slots, k_pages, v_pages),
         Op::PagedAttention { .. } => paged_attention::compile(cx, op, options),
         Op::GatedMul { x, out, act } => gated_mul::compile(cx, x, out, act),
         Op::Add { a, b, out } => add::compile(cx, a, b, out),

@@ -39,7 +39,12 @@ pub(crate) struct Bound {
 
 impl Bound {
     /// Makes the pipeline of a shader, or finds it, and binds buffers in the shader's order.
-    pub fn new(gpu: &mut Gpu, shader: &'static Shader, constants: &[(&str, f64)], buffers: &[&Buffer]) -> Bound {
+    pub fn new(
+        gpu: &mut Gpu,
+        shader: &'static Shader,
+        constants: &[(&str, f64)],
+        buffers: &[&Buffer],
+    ) -> Bound {
         let pipeline = gpu.pipeline(shader, constants);
         let group = gpu.bind(shader, buffers);
         Bound { pipeline, group }

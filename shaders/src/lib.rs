@@ -15,12 +15,15 @@ mod device;
 mod gpu;
 mod inflight;
 mod kernel;
+mod peak;
+#[cfg(test)]
+mod validate;
 mod weight;
 
 mod add;
 mod embed;
-mod gather_rows;
 mod gated_mul;
+mod gather_rows;
 mod kv_write;
 mod linear;
 mod paged_attention;
@@ -30,3 +33,4 @@ mod sample;
 
 pub use adapter::{AdapterSummary, adapters};
 pub use device::{Options, WgpuDevice};
+pub use peak::Peaks;

@@ -194,3 +194,16 @@ impl Kernel for Linear {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_shared_out_over_even_tiles() {
+        let rows = |n| SOFTWARE[choose(SOFTWARE, n)].rows;
+        assert_eq!([1, 8, 9, 17, 24].map(rows), [1, 8, 9, 17, 24]);
+        // 25 rows are two tiles of 14, not one of 24 and a row alone; 64 are three of 24.
+        assert_eq!([25, 32, 33, 64, 1000].map(rows), [14, 16, 17, 24, 24]);
+    }
+}

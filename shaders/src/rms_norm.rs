@@ -8,11 +8,8 @@ use engine::plan::{BufferId, View};
 use wgpu::ComputePass;
 
 /// Activations are writable in every binding, since the output may be the input.
-pub(crate) static SHADER: Shader = Shader {
-    name: "rms_norm",
-    wgsl: include_str!("rms_norm.wgsl"),
-    bindings: &[Write, Write, Read, Write],
-};
+pub(crate) static SHADER: Shader =
+    Shader { name: "rms_norm", wgsl: include_str!("rms_norm.wgsl"), bindings: &[Write, Write, Read, Write] };
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]

@@ -1,0 +1,104 @@
+//! Every op in the shapes of a small model, on any device:
+//! `cargo bench --bench ops -- --device wgpu`.
+//!
+//! A plan holds the op some times over, so that the cost of a submission is shared out. Of the runs the
+//! fastest counts. Where the device can say what plain shaders reach on it, the share of that is printed
+//! beside each figure: of a copy for ops that move bytes, of multiply-adds for Linear over many rows.
+
+use engine::cases::{self, Case, Formats};
+use engine::cpu::CpuDevice;
+use engine::device::{Device, DeviceError};
+use engine::op::Activation;
+use std::time::Instant;
+
+/// What the device reaches in bytes and f32 operations a second, where it can be measured.
+struct Peaks {
+    bytes: f64,
+    flops: f64,
+}
+
+fn main() -> Result<(), DeviceError> {
+    let args: Vec<String> = std::env::args().collect();
+    let after = |flag: &str| args.iter().position(|a| a == flag).and_then(|i| args.get(i + 1)).cloned();
+    let name = after("--device").unwrap_or_else(|| "cpu".into());
+    let filter = after("--only").unwrap_or_default();
+    let (mut device, peaks) = open(&name)?;
+    println!("# ops on {}\n", device.info().name);
+    if let Some(p) = &peaks {
+        println!("plain copy {:.1} GB/s, plain multiply-adds {:.1} GFLOP/s\n", p.bytes / 1e9, p.flops / 1e9);
+    }
+    let info = device.info();
+    let formats = Formats { activations: info.activations, weights: info.weights[0], kv: info.kv[0] };
+    println!("weights {}, activations {}, KV {}\n", formats.weights, formats.activations, formats.kv);
+    println!("| op | time | GFLOP/s | GB/s | share of the plain shader |");
+    println!("|---|---:|---:|---:|---:|");
+    for case in shapes(formats).into_iter().filter(|c| c.name.contains(&filter)) {
+        measure(device.as_mut(), case, peaks.as_ref())?;
+    }
+    Ok(())
+}
+
+/// The shapes of SmolLM2-135M: 576 columns, 9 heads over 3, 1536 between, 49,152 tokens.
+fn shapes(f: Formats) -> Vec<Case> {
+    let mut all = Vec::new();
+    for rows in [1, 2, 4, 8, 9, 16, 17, 32, 64, 128, 256] {
+        all.push(cases::linear(f, rows, 576, 3072, false));
+    }
+    for rows in [8, 256] {
+        for (k, n) in [(576, 960), (576, 576), (1536, 576)] {
+            all.push(cases::linear(f, rows, k, n, false));
+        }
+        all.push(cases::rms_norm(f, rows, 576, 576, true));
+        all.push(cases::rope(f, rows, 12, 64, 64));
+        all.push(cases::kv_write(f, rows, 192, 16));
+        all.push(cases::gated_mul(f, rows, 1536, Activation::Silu));
+        all.push(cases::embed(f, rows, 49_152, 576));
+    }
+    all.push(cases::linear(f, 8, 576, 49_152, false));
+    all.push(cases::attention(f, 9, 3, 64, 16, None, &[(1, 36); 8]));
+    all.push(cases::attention(f, 9, 3, 64, 16, None, &[(1, 320); 8]));
+    all.push(cases::attention(f, 9, 3, 64, 16, None, &[(32, 32); 8]));
+    all.push(cases::attention(f, 9, 3, 64, 16, None, &[(256, 256)]));
+    all.push(cases::sample(49_152, false));
+    all
+}
+
+fn measure(device: &mut dyn Device, mut case: Case, peaks: Option<&Peaks>) -> Result<(), DeviceError> {
+    const TIMES: usize = 8;
+    let op = case.plan.ops[0].clone();
+    case.plan.ops = vec![op.clone(); TIMES];
+    let (id, _) = case.run(device)?;
+    let mut seconds = f64::INFINITY;
+    for _ in 0..5 {
+        let start = Instant::now();
+        let ticket = device.submit(id, &case.step)?;
+        device.wait(ticket)?;
+        seconds = seconds.min(start.elapsed().as_secs_f64() / TIMES as f64);
+    }
+    let mut dims = case.step.dims();
+    dims.pages = case.most.pages;
+    let cost = op.cost(&case.plan, &dims);
+    let (flops, bytes) = (cost.flops as f64 / seconds, cost.bytes as f64 / seconds);
+    let share = peaks.map_or(String::new(), |p| {
+        let (of_flops, of_bytes) = (flops / p.flops, bytes / p.bytes);
+        let of = if of_flops > of_bytes { "multiply-adds" } else { "copy" };
+        format!("{:.0} % of {of}", 100.0 * of_flops.max(of_bytes))
+    });
+    let (name, time) = (&case.name, seconds * 1e6);
+    println!("| {name} | {time:.0} us | {:.2} | {:.2} | {share} |", flops / 1e9, bytes / 1e9);
+    Ok(())
+}
+
+fn open(name: &str) -> Result<(Box<dyn Device>, Option<Peaks>), DeviceError> {
+    match name.split_once(':').map_or((name, None), |(kind, which)| (kind, Some(which))) {
+        ("cpu", _) => Ok((Box::new(CpuDevice::new(None)?), None)),
+        #[cfg(feature = "wgpu")]
+        ("wgpu", which) => {
+            let mut device = shaders::WgpuDevice::open(which)?;
+            let peaks = device.peaks()?;
+            let peaks = Peaks { bytes: peaks.bytes_per_second, flops: peaks.flops_per_second };
+            Ok((Box::new(device), Some(peaks)))
+        }
+        _ => Err(DeviceError::Absent(format!("this bench knows no device {name}"))),
+    }
+}

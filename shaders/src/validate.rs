@@ -1,0 +1,81 @@
+//! Every shader under every set of constants that the ops use, through naga: no adapter is needed.
+
+use crate::kernel::Shader;
+use crate::{add, embed, gated_mul, gather_rows, kv_write, linear, paged_attention, peak, rms_norm, rope};
+use crate::{sample, weight};
+use engine::dtype::DType;
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+type Constants = Vec<(&'static str, f64)>;
+
+/// Parses a shader, validates it, settles its constants and validates what they leave.
+fn validate(shader: &Shader, sets: &[Constants]) {
+    let module = naga::front::wgsl::parse_str(shader.wgsl)
+        .unwrap_or_else(|e| panic!("{}: {}", shader.name, e.emit_to_string(shader.wgsl)));
+    let capabilities =
+        Capabilities::IMMEDIATES | Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+    let info = validator.validate(&module).unwrap_or_else(|e| panic!("{}: {e:?}", shader.name));
+    let bindings = module.global_variables.iter().filter(|(_, v)| v.binding.is_some()).count();
+    assert_eq!(bindings, shader.bindings.len(), "{} declares other bindings", shader.name);
+    for set in sets {
+        let constants = set.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
+        let entry = Some((naga::ShaderStage::Compute, "main"));
+        naga::back::pipeline_constants::process_overrides(&module, &info, entry, &constants)
+            .unwrap_or_else(|e| panic!("{} with {set:?}: {e}", shader.name));
+    }
+}
+
+fn formats() -> impl Iterator<Item = f64> {
+    [DType::F32, DType::F16, DType::BF16].into_iter().map(weight::format)
+}
+
+#[test]
+fn shaders_without_constants() {
+    for shader in [&add::SHADER, &gather_rows::SHADER, &rope::SHADER, &sample::SHADER] {
+        validate(shader, &[Vec::new()]);
+    }
+}
+
+#[test]
+fn row_shaders() {
+    let both = |name| [0.0, 1.0].map(|v| vec![(name, v)]);
+    validate(&gated_mul::SHADER, &both("ACTIVATION"));
+    validate(&rms_norm::SHADER, &both("HAS_ADD"));
+    validate(&peak::SHADER, &both("COPY"));
+    validate(&embed::SHADER, &formats().map(|f| vec![("FORMAT", f)]).collect::<Vec<_>>());
+    let pairs = formats().flat_map(|k| formats().map(move |v| vec![("K_FORMAT", k), ("V_FORMAT", v)]));
+    validate(&kv_write::SHADER, &pairs.collect::<Vec<_>>());
+}
+
+#[test]
+fn attention() {
+    let mut sets = Vec::new();
+    for (k, v) in formats().flat_map(|k| formats().map(move |v| (k, v))) {
+        for (heads, chunks) in (1..=4).flat_map(|h| (1..=4).map(move |c| (f64::from(h), f64::from(c)))) {
+            sets.push(vec![("K_FORMAT", k), ("V_FORMAT", v), ("HEADS", heads), ("CHUNKS", chunks)]);
+        }
+    }
+    validate(&paged_attention::SHADER, &sets);
+}
+
+#[test]
+fn linear_tiles() {
+    let mut sets = Vec::new();
+    let mut plain = Vec::new();
+    for tile in [linear::SOFTWARE, linear::HARDWARE, linear::WORKGROUP].concat() {
+        for format in formats() {
+            for flags in 0..8 {
+                let flag = |bit: u32| f64::from(flags >> bit & 1);
+                let shared = vec![("FORMAT", format), ("LANES", tile.lanes as f64), ("HAS_BIAS", flag(0))];
+                let mut set = shared.clone();
+                set.extend([("ROWS", tile.rows as f64), ("COLS", tile.cols as f64)]);
+                set.extend([("ALIGNED", flag(1)), ("RAGGED", flag(2))]);
+                sets.push(set);
+                plain.push(shared);
+            }
+        }
+    }
+    validate(&linear::SHADER, &sets);
+    validate(&linear::WORKGROUP_SHADER, &plain);
+}
