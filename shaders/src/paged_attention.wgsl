@@ -52,7 +52,10 @@ const UNSEEN: f32 = -3.0e38;
 
 // Heads of at most 512 columns.
 var<workgroup> queries: array<vec4<f32>, 512>;
-var<workgroup> scores: array<f32, 128>;
+// Scores of the block's positions, then their weights: a component for each head.
+var<workgroup> scores: array<vec4<f32>, 32>;
+// Where the heads of the block's positions begin in the pages.
+var<workgroup> places: array<u32, 32>;
 var<workgroup> shrink: array<f32, 4>;
 var<workgroup> total: array<f32, 4>;
 
@@ -118,6 +121,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let at = start + lane;
             let slot = block_tables[pages + at / p.page_size] * p.page_size + at % p.page_size;
             let first = slot * row_units + kv_head * p.units;
+            places[lane] = first;
             for (var u = 0u; u < p.units; u++) {
                 let kv = key(first + u);
                 for (var r = 0u; r < HEADS; r++) {
@@ -126,19 +130,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 }
             }
         }
-        for (var r = 0u; r < HEADS; r++) { scores[r * 32u + lane] = select(UNSEEN, s[r] * p.scale, seen); }
+        scores[lane] = select(vec4(UNSEEN), s * p.scale, seen);
         workgroupBarrier();
 
         if (lane < HEADS) {
             var next = top;
-            for (var j = 0u; j < 32u; j++) { next = max(next, scores[lane * 32u + j]); }
+            for (var j = 0u; j < 32u; j++) { next = max(next, scores[j][lane]); }
             let factor = exp(top - next);
             sum *= factor;
             for (var j = 0u; j < 32u; j++) {
                 let visible = start + j >= low && start + j <= position;
-                let weight = select(0.0, exp(scores[lane * 32u + j] - next), visible);
+                let weight = select(0.0, exp(scores[j][lane] - next), visible);
                 sum += weight;
-                scores[lane * 32u + j] = weight;
+                scores[j][lane] = weight;
             }
             shrink[lane] = factor;
             top = next;
@@ -150,11 +154,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             if (unit < p.units) {
                 for (var r = 0u; r < HEADS; r++) { acc[c * 4u + r] *= shrink[r]; }
                 for (var j = max(start, low) - start; j <= min(position - start, 31u); j++) {
-                    let at = start + j;
-                    let slot = block_tables[pages + at / p.page_size] * p.page_size + at % p.page_size;
-                    let vv = value(slot * row_units + kv_head * p.units + unit);
+                    let vv = value(places[j] + unit);
+                    let weights = scores[j];
                     for (var r = 0u; r < HEADS; r++) {
-                        acc[c * 4u + r] = fma(vec4(scores[r * 32u + j]), vv, acc[c * 4u + r]);
+                        acc[c * 4u + r] = fma(vec4(weights[r]), vv, acc[c * 4u + r]);
                     }
                 }
             }
