@@ -72,31 +72,22 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
     } else if job.args.on_corrupt == OnCorrupt::Refuse {
         job.check_input()?;
     }
-    let counters = Counters::default();
-    let journal = Mutex::new(journal);
-    let mut errors = Ok(());
-    if left > 0 {
-        let config = engine_config(&job.args.engine);
-        let mut engine = Engine::new(&job.model, device, &config)?;
-        eprintln!(
-            "engine: {}, {} KV pages of {} tokens, up to {} rows and {} tokens a step",
-            engine.device().info().name,
-            engine.pages(),
-            engine.limits().page_size,
-            engine.limits().seqs,
-            engine.limits().tokens
-        );
-        errors = job.grind(&mut engine, &journal, &finished, &counters, &signals);
-    }
-    let journal = journal.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
+    let counters = Counters::going_on(&finished);
+    let mut first_error = None;
+    let journal = if left > 0 {
+        let mut engine = Engine::new(&job.model, device, &engine_config(&job.args.engine))?;
+        tell_engine(&engine);
+        let journal = Mutex::new(journal);
+        first_error = job.grind(&mut engine, &journal, &finished, &counters, &signals)?;
+        if let Some(asked) = signals.asked().filter(|_| Counters::get(&counters.finished) < finished.count + left) {
+            return Err(JobError::Interrupted { terminated: asked == Asked::Terminate });
+        }
+        journal.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?
+    } else {
+        journal
+    };
     let reader = journal.reader()?;
     journal.close()?;
-    match errors {
-        // All rows are there; that too many have errors changes the exit code only.
-        Err(JobError::TooManyErrors { rows, .. }) if rows == job.rows && all_there(&counters, &finished, &job) => {}
-        Err(error) => return Err(error),
-        Ok(()) => {}
-    }
     let publication = Publication {
         output: &job.output,
         work: &work,
@@ -108,11 +99,19 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
     };
     publication.publish(&reader, job.kept_batches())?;
     eprintln!("{} rows in {}", job.rows, job.output.display());
-    errors
+    job.error_limits().check(Counters::get(&counters.errors), job.rows, first_error)
 }
 
-fn all_there(counters: &Counters, finished: &FinishedRows, job: &Job) -> bool {
-    Counters::get(&counters.finished) >= finished.count && Counters::get(&counters.finished) >= job.rows
+fn tell_engine(engine: &Engine) {
+    let limits = engine.limits();
+    eprintln!(
+        "engine: {}, {} KV pages of {} tokens, up to {} rows and {} tokens a step",
+        engine.device().info().name,
+        engine.pages(),
+        limits.page_size,
+        limits.seqs,
+        limits.tokens
+    );
 }
 
 impl Job {
@@ -146,7 +145,7 @@ impl Job {
         kept.sort_unstable();
         kept.dedup();
         let schema = projected(&input.schema, &kept);
-        let columns = OutputColumns::new(&schema, args.keep.as_deref(), returns, sampling.n as usize, "")?;
+        let columns = OutputColumns::new(&schema, args.keep.as_deref(), returns, sampling.n as usize, &args.column_prefix)?;
         Ok(Job {
             args,
             output,
@@ -239,7 +238,11 @@ impl Job {
         }
     }
 
-    /// Answers all rows that are not finished.
+    fn error_limits(&self) -> ErrorLimits {
+        ErrorLimits { rate: self.args.max_error_rate, count: self.args.max_errors }
+    }
+
+    /// Answers all rows that are not finished, or until a signal. Returns the first row error.
     fn grind(
         &self,
         engine: &mut Engine,
@@ -247,17 +250,8 @@ impl Job {
         finished: &FinishedRows,
         counters: &Counters,
         signals: &Signals,
-    ) -> Result<(), JobError> {
+    ) -> Result<Option<String>, JobError> {
         let alone = journal.lock().map(|journal| journal.alone().to_vec()).unwrap_or_default();
-        for (counter, n) in [
-            (&counters.seen, finished.count),
-            (&counters.finished, finished.count),
-            (&counters.errors, finished.errors),
-            (&counters.input_tokens, finished.input_tokens),
-            (&counters.generated_tokens, finished.generated_tokens),
-        ] {
-            Counters::add(counter, n);
-        }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let feeder = Feeder {
             input: &self.input,
@@ -275,13 +269,12 @@ impl Job {
             tokens: self.args.returns.contains(&ReturnColumn::TokenLogprobs),
             alternatives: self.args.returns.contains(&ReturnColumn::Logprobs),
         };
-        let limits = ErrorLimits { rate: self.args.max_error_rate, count: self.args.max_errors };
         let mut finisher = Finisher {
             sampling: &self.sampling,
             tokenizer: &self.tokenizer,
             journal,
             counters,
-            limits,
+            limits: self.error_limits(),
             first_error: None,
         };
         let mut progress = Progress::begin(self.rows, counters);
@@ -305,12 +298,7 @@ impl Job {
         });
         progress.end();
         eprintln!("{}", progress.summary(counters));
-        result?;
-        let there = Counters::get(&counters.finished) >= self.rows;
-        match signals.asked() {
-            Some(asked) if !there => Err(JobError::Interrupted { terminated: asked == Asked::Terminate }),
-            _ => finisher.check(self.rows),
-        }
+        result.map(|()| finisher.first_error)
     }
 
     /// The kept columns of all rows; rows that cannot be read have nulls.
