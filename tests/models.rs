@@ -133,9 +133,12 @@ fn compare(device: Box<dyn Device>, name: &str, tolerance: f64) {
         let mut next = got.last().unwrap().clone();
         for (i, (&token, want)) in greedy.iter().zip(floats(&expected, &key("greedy_logprobs"))).enumerate() {
             let best = (0..next.len()).max_by(|&a, &b| next[a].total_cmp(&next[b])).unwrap();
-            assert_eq!(best as u32, token, "{name}, prompt {prompt}, greedy token {i}");
+            // The best tokens lead by more than 0.01: less than rounding to 16 bits may move them.
+            if tolerance < 0.01 {
+                assert_eq!(best as u32, token, "{name}, prompt {prompt}, greedy token {i}");
+            }
             assert!(
-                (next[best] - f64::from(want)).abs() < tolerance,
+                (next[token as usize] - f64::from(want)).abs() < tolerance,
                 "{name}, prompt {prompt}, greedy token {i}"
             );
             next = model.logprobs(ids.len() + i, &[token]).remove(0);
@@ -154,4 +157,15 @@ fn compare_all(device: &str, tolerance: f64) {
 #[test]
 fn cpu() {
     compare_all("cpu", 1e-4);
+}
+
+#[test]
+fn cuda_f32() {
+    compare_all("cuda-f32", 1e-3);
+}
+
+/// Weights and activations are rounded to 8 bits of mantissa; the log-probabilities lie between -1 and -10.
+#[test]
+fn cuda() {
+    compare_all("cuda", 0.25);
 }

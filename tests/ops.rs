@@ -64,3 +64,18 @@ fn compare_in(device: &mut dyn Device, formats: Formats) {
 fn cpu() {
     compare("cpu");
 }
+
+#[test]
+fn cuda() {
+    compare("cuda");
+}
+
+#[test]
+fn cuda_f16() {
+    compare("cuda-f16");
+}
+
+#[test]
+fn cuda_f32() {
+    compare("cuda-f32");
+}

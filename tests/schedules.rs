@@ -142,11 +142,12 @@ fn difference(want: &HashMap<u64, Answer>, got: &HashMap<u64, Answer>) -> Option
     differs.map(|id| format!("row {id}: {:?}\nagainst {:?}", want[id], got.get(id)))
 }
 
-/// 240 rows under `schedules` schedules.
-fn keep_their_bits(device: &str, schedules: u64, page_sizes: &[usize]) {
-    let model = Model::open(&support::golden("qwen2-window"), LoadFormat::Auto).unwrap();
-    let rows = rows(240, model.config.vocab);
-    let kv = 2 * model.config.layers * model.config.kv_heads * model.config.head_dim * 4;
+/// `count` rows of a golden model under `schedules` schedules.
+fn keep_their_bits(device: &str, model: &str, count: usize, schedules: u64, page_sizes: &[usize]) {
+    let model = Model::open(&support::golden(model), LoadFormat::Auto).unwrap();
+    let rows = rows(count, model.config.vocab);
+    let Some(element) = support::open(device).map(|d| d.info().kv[0].size()) else { return };
+    let kv = 2 * model.config.layers * model.config.kv_heads * model.config.head_dim * element;
     let plain = Schedule {
         config: EngineConfig { max_num_seqs: 1, max_model_len: Some(96), ..EngineConfig::default() },
         order: 0,
@@ -173,5 +174,17 @@ fn keep_their_bits(device: &str, schedules: u64, page_sizes: &[usize]) {
 
 #[test]
 fn cpu() {
-    keep_their_bits("cpu", 50, &[1, 4, 8, 16, 24, 64]);
+    keep_their_bits("cpu", "qwen2-window", 240, 50, &[1, 4, 8, 16, 24, 64]);
+}
+
+/// Heads of 16 columns: attention on tensor cores.
+#[test]
+fn cuda() {
+    keep_their_bits("cuda", "qwen3", 48, support::schedules(4), &[1, 8, 16, 24, 64]);
+}
+
+/// Heads of 8 columns and a window: the plain attention kernel.
+#[test]
+fn cuda_f32() {
+    keep_their_bits("cuda-f32", "qwen2-window", 48, support::schedules(2), &[4, 16, 24]);
 }

@@ -30,7 +30,7 @@ pub enum Command {
     /// Answer every row of a table.
     ///
     /// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 more error rows than --max-error-rate or
-    /// --max-errors; 130 stopped by Ctrl-C and 143 by SIGTERM, to be continued by the same command.
+    /// --max-errors; 70 the device failed (only --in-process); 130 stopped by Ctrl-C and 143 by SIGTERM, to be continued by the same command.
     Run(Box<RunArgs>),
     /// Measure speed.
     #[command(subcommand)]
@@ -97,6 +97,12 @@ pub struct RunArgs {
     /// Discard what was begun, and start anew.
     #[arg(long)]
     pub fresh: bool,
+    /// A worker that does no step for so many seconds counts as hung, and is started again.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub hang_timeout: u64,
+    /// Run without a supervisor: a device that fails ends the job.
+    #[arg(long)]
+    pub in_process: bool,
     /// Where prompts come from.
     #[command(flatten)]
     pub prompt: PromptOptions,
@@ -136,8 +142,8 @@ pub struct ModelArgs {
 #[derive(Args, Clone, Debug, PartialEq)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineArgs {
-    /// What the model runs on.
-    #[arg(long, value_enum, default_value_t)]
+    /// What the model runs on: auto, cpu, cuda, cuda:1, wgpu, wgpu:1 or wgpu:NAME (part of the adapter's name).
+    #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Threads of the processor [default: one for each core].
     #[arg(long)]
@@ -256,17 +262,39 @@ pub enum LoadFormat {
 }
 
 /// What the model runs on.
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The fastest that works here.
     #[default]
     Auto,
     /// The processor.
     Cpu,
-    /// An NVIDIA card through CUDA.
-    Cuda,
-    /// Any card through Vulkan, Metal or DX12.
-    Wgpu,
+    /// An NVIDIA card through CUDA, by its number.
+    Cuda(Option<usize>),
+    /// Any card through Vulkan, Metal or DX12, by its number or a part of its name.
+    Wgpu(Option<String>),
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<DeviceChoice, String> {
+        let (kind, which) = match text.split_once(':') {
+            Some((kind, which)) => (kind, Some(which)),
+            None => (text, None),
+        };
+        match (kind, which) {
+            ("auto", None) => Ok(DeviceChoice::Auto),
+            ("cpu", None) => Ok(DeviceChoice::Cpu),
+            ("cuda", None) => Ok(DeviceChoice::Cuda(None)),
+            ("cuda", Some(which)) => match which.parse() {
+                Ok(index) => Ok(DeviceChoice::Cuda(Some(index))),
+                Err(_) => Err(format!("{which:?} is no number of a card, as in cuda:1")),
+            },
+            ("wgpu", which) => Ok(DeviceChoice::Wgpu(which.map(str::to_owned))),
+            _ => Err(format!("{text:?} is not auto, cpu, cuda, cuda:NUMBER, wgpu, wgpu:NUMBER or wgpu:NAME")),
+        }
+    }
 }
 
 /// The type of numbers in memory.
@@ -305,7 +333,11 @@ fn parse_size(text: &str) -> Result<u64, String> {
         return whole.checked_mul(unit).ok_or_else(|| format!("{text:?} is too large"));
     }
     let value = digits.parse::<f64>().map_err(|_| wrong())? * unit as f64;
-    if power > 0 && value >= 0.0 && value < 9e15 && value.fract() == 0.0 { Ok(value as u64) } else { Err(wrong()) }
+    if power > 0 && value >= 0.0 && value < 9e15 && value.fract() == 0.0 {
+        Ok(value as u64)
+    } else {
+        Err(wrong())
+    }
 }
 
 fn parse_usize(text: &str) -> Result<usize, String> {
@@ -331,7 +363,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Parse
     all.extend_from_slice(&arguments[run_at..]);
     let in_file = |error: clap::Error| {
         let text = error.to_string();
-        let text = text.strip_prefix("error: ").unwrap_or(&text).split("\n\nUsage").next().unwrap_or("").trim_end();
+        let text =
+            text.strip_prefix("error: ").unwrap_or(&text).split("\n\nUsage").next().unwrap_or("").trim_end();
         ParseError::File(JobError::Usage(format!("{}: {text}", path.display())))
     };
     Cli::try_parse_from(all).map_err(in_file)
@@ -370,13 +403,19 @@ fn file_flags(path: &Path, given: impl Fn(&str) -> bool) -> Result<Vec<String>, 
         };
         if !given(arg.get_id().as_str()) {
             let takes_value = arg.get_action().takes_values();
-            add_flag(&mut flags, &name, &value, takes_value).map_err(|why| wrong(format!("`{key}` {why}")))?;
+            add_flag(&mut flags, &name, &value, takes_value)
+                .map_err(|why| wrong(format!("`{key}` {why}")))?;
         }
     }
     Ok(flags)
 }
 
-fn add_flag(flags: &mut Vec<String>, name: &str, value: &toml::Value, takes_value: bool) -> Result<(), String> {
+fn add_flag(
+    flags: &mut Vec<String>,
+    name: &str,
+    value: &toml::Value,
+    takes_value: bool,
+) -> Result<(), String> {
     use toml::Value::{Array, Boolean, Table};
     match value {
         Boolean(on) if !takes_value => {
@@ -386,7 +425,9 @@ fn add_flag(flags: &mut Vec<String>, name: &str, value: &toml::Value, takes_valu
         }
         _ if !takes_value => return Err("is either true or false".into()),
         Array(items) => items.iter().try_for_each(|item| add_flag(flags, name, item, true))?,
-        Table(_) => flags.push(format!("--{name}={}", serde_json::to_string(value).map_err(|e| e.to_string())?)),
+        Table(_) => {
+            flags.push(format!("--{name}={}", serde_json::to_string(value).map_err(|e| e.to_string())?))
+        }
         toml::Value::String(text) => flags.push(format!("--{name}={text}")),
         other => flags.push(format!("--{name}={other}")),
     }
@@ -456,7 +497,10 @@ mod tests {
         let path = path.to_str().unwrap();
         let r = run(&["--max-tokens", "7", path, "--stop", "x", "--input=c.parquet"]).unwrap();
         assert_eq!((r.sampling.max_tokens, r.sampling.top_k), (Some(7), Some(-1)));
-        assert_eq!((r.sampling.stop.as_slice(), r.input.as_slice()), (&["x".into()][..], &["c.parquet".into()][..]));
+        assert_eq!(
+            (r.sampling.stop.as_slice(), r.input.as_slice()),
+            (&["x".into()][..], &["c.parquet".into()][..])
+        );
         assert_eq!(r.sampling.stop_token_ids, [1, 2]);
         assert_eq!(r.prompt.prompt.as_deref(), Some("--{{ q }}\n"));
         assert_eq!((r.prompt.raw, r.sampling.ignore_eos), (true, false));
@@ -491,7 +535,8 @@ mod tests {
 
     #[test]
     fn the_field_s_names_are_known() {
-        let r = run(&["--max-new-tokens=3", "--prompt-template", "x", "--enable-prefix-caching=false"]).unwrap();
+        let r =
+            run(&["--max-new-tokens=3", "--prompt-template", "x", "--enable-prefix-caching=false"]).unwrap();
         assert_eq!((r.sampling.max_tokens, r.prompt.prompt.as_deref()), (Some(3), Some("x")));
         assert_eq!(r.engine.enable_prefix_caching, Some(false));
         let r = run(&["--top-k", "-1", "--presence-penalty", "-0.5", "--logit-bias", "5:-1.5,6:2"]).unwrap();

@@ -8,12 +8,12 @@ use crate::error::JobError;
 use crate::input::Input;
 use crate::model::ModelFolders;
 use crate::prompt::{PromptOptions, Prompts};
-use crate::run::engine_config;
+use crate::run::{engine_config, weights_dtype};
 use crate::text::Tokenizer;
-use engine::engine::{Engine, Stats};
 use engine::models::Model;
 use engine::request::{Event, Request, SamplingParams};
 use engine::sample::philox;
+use engine::{Engine, Stats};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,7 +65,8 @@ pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
     };
     let model = Model::open(&folders.model, format)?;
     let requests = requests(args, &folders, &model)?;
-    let device = devices::open(args.engine.device, args.engine.threads)?;
+    let device =
+        devices::open(&args.engine.device, args.engine.threads, weights_dtype(&args.engine, &model))?;
     let mut config = engine_config(&args.engine);
     // The whole context of a large model would take KV pages that no prompt here can fill.
     let longest = requests.iter().map(|r| r.prompt.len() + r.params.max_tokens as usize).max().unwrap_or(1);
@@ -175,7 +176,11 @@ fn requests(args: &ThroughputArgs, folders: &ModelFolders, model: &Model) -> Res
             let prefix: Vec<u32> = (0..args.prefix_len).map(|_| dice.below(vocab)).collect();
             let mut prompt = |_| {
                 let len = dice.around(args.input_len, args.random_range_ratio);
-                prefix.iter().copied().chain((0..len).map(|_| dice.below(vocab)).collect::<Vec<_>>()).collect()
+                prefix
+                    .iter()
+                    .copied()
+                    .chain((0..len).map(|_| dice.below(vocab)).collect::<Vec<_>>())
+                    .collect()
             };
             (0..args.num_prompts).map(&mut prompt).collect::<Vec<Vec<u32>>>()
         }
@@ -196,7 +201,8 @@ fn dataset(
 ) -> Result<Vec<Vec<u32>>, JobError> {
     let input = Input::open(&[path.to_string()])?;
     let tokenizer = Arc::new(Tokenizer::open(&folders.tokenizer)?);
-    let options = PromptOptions { prompt_column: Some(args.prompt_column.clone()), raw: true, ..Default::default() };
+    let options =
+        PromptOptions { prompt_column: Some(args.prompt_column.clone()), raw: true, ..Default::default() };
     let limit = args.engine.max_model_len.unwrap_or(model.config.max_position_embeddings);
     let limit = limit.saturating_sub(args.output_len).max(2);
     let prompts = Prompts::new(&options, &input, tokenizer, None, limit, model.config.vocab)?;
@@ -206,7 +212,10 @@ fn dataset(
         for row in 0..batch.columns.num_rows() {
             let number = batch.first_row + row as u64;
             let prompt = prompts.of_row(&batch.columns, row);
-            made.push(prompt.map_err(|why| JobError::Usage(format!("--dataset-path {path}, row {number}: {why}")))?);
+            made.push(
+                prompt
+                    .map_err(|why| JobError::Usage(format!("--dataset-path {path}, row {number}: {why}")))?,
+            );
         }
     }
     Ok(made)

@@ -96,8 +96,9 @@ impl Feeder<'_> {
         alone: bool,
         out: &SyncSender<Result<Prepared, JobError>>,
     ) -> Result<(), Gone> {
-        let rows: Vec<usize> =
-            (0..batch.columns.num_rows()).filter(|&i| self.takes(batch.first_row + i as u64, alone)).collect();
+        let rows: Vec<usize> = (0..batch.columns.num_rows())
+            .filter(|&i| self.takes(batch.first_row + i as u64, alone))
+            .collect();
         for rows in rows.chunks(TOGETHER) {
             let made = self.prompts.of_rows(&batch.columns, rows, self.threads);
             for (&i, prompt) in rows.iter().zip(made) {

@@ -93,7 +93,8 @@ impl Finisher<'_> {
         Counters::add(&c.generated_tokens, answer.num_generated_tokens());
         let error = answer.error.clone();
         let lock = self.journal.lock();
-        lock.map_err(|_| JobError::Internal("a thread ended while it used the journal".into()))?.append(answer)?;
+        lock.map_err(|_| JobError::Internal("a thread ended while it used the journal".into()))?
+            .append(answer)?;
         if let Some(error) = error {
             Counters::add(&c.errors, 1);
             tracing::debug!(error, "a row has no answer");
@@ -114,7 +115,9 @@ impl Finisher<'_> {
         for generated in completions {
             let (tokens, text, stopped) = match generated.text.finish(self.tokenizer, &self.sampling.text) {
                 Ok(text) => text,
-                Err(why) => return Answer::failed(row, Some(num_input_tokens), format!("tokenizer error: {why}")),
+                Err(why) => {
+                    return Answer::failed(row, Some(num_input_tokens), format!("tokenizer error: {why}"));
+                }
             };
             let reason = if stopped { Some(FinishReason::Stop) } else { generated.reason };
             finished.push(Completion {

@@ -8,7 +8,8 @@ use crate::journal::Journal;
 use crate::prompt::RowError;
 use crate::sampling::Sampling;
 use crate::text::Tokenizer;
-use engine::engine::Engine;
+use crate::worker::Heart;
+use engine::Engine;
 use engine::error::EngineError;
 use engine::request::{Event, FinishReason as EngineReason, Request, TokenLogprobs};
 use std::collections::HashMap;
@@ -102,7 +103,9 @@ impl<'a> Grinder<'a> {
         mut stop: impl FnMut() -> bool,
     ) -> Result<(), JobError> {
         let mut more = true;
+        let mut heart = Heart::default();
         loop {
+            heart.beat();
             if stop() {
                 return Ok(());
             }
@@ -124,6 +127,12 @@ impl<'a> Grinder<'a> {
         if self.engine.is_idle() {
             self.alone = false;
             if let Some(row) = self.lonely.take() {
+                // Rows that the finisher has not appended would share the blame.
+                if !self.lock()?.is_idle() {
+                    self.lonely = Some(row);
+                    std::thread::sleep(Duration::from_millis(1));
+                    return Ok(true);
+                }
                 self.lock()?.commit()?;
                 self.alone = true;
                 self.start(row)?;
@@ -155,7 +164,9 @@ impl<'a> Grinder<'a> {
     }
 
     fn lock(&self) -> Result<std::sync::MutexGuard<'a, Journal>, JobError> {
-        self.journal.lock().map_err(|_| JobError::Internal("a thread ended while it wrote the journal".into()))
+        self.journal
+            .lock()
+            .map_err(|_| JobError::Internal("a thread ended while it wrote the journal".into()))
     }
 
     /// Gives a row to the engine, as one request for each completion.
@@ -240,7 +251,10 @@ impl<'a> Grinder<'a> {
                 }
             }
             Event::Finished { reason: EngineReason::NotFinite, .. } => {
-                let why = format!("the model's logits after {} tokens are not finite", generated.text.tokens().len());
+                let why = format!(
+                    "the model's logits after {} tokens are not finite",
+                    generated.text.tokens().len()
+                );
                 return self.give_up(row, tokens, "not finite", why);
             }
             Event::Finished { reason, .. } => {

@@ -10,8 +10,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The files of a model besides its weights, where they are there.
-const FILES: [&str; 5] =
-    ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+const FILES: [&str; 5] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+];
 
 /// The list of shards.
 const INDEX: &str = "model.safetensors.index.json";
@@ -43,7 +48,8 @@ impl Hub {
     pub fn from_env(cache: Option<&Path>) -> Hub {
         let own = Cache::from_env();
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let offline = set("HF_HUB_OFFLINE").is_some_and(|v| matches!(&*v.to_ascii_lowercase(), "1" | "true" | "yes" | "on"));
+        let offline = set("HF_HUB_OFFLINE")
+            .is_some_and(|v| matches!(&*v.to_ascii_lowercase(), "1" | "true" | "yes" | "on"));
         Hub {
             endpoint: set("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into()),
             cache: cache.map_or_else(|| own.path().clone(), Path::to_path_buf),
@@ -59,7 +65,9 @@ impl Hub {
     pub fn folder(&self, name: &str, revision: &str, need: Need) -> Result<PathBuf, JobError> {
         let fail = |why: String| JobError::Hub { model: format!("{name}@{revision}"), why };
         if !is_name(name) || !is_revision(revision) {
-            return Err(fail("is neither a folder nor a name on the hub, which is org/name or org/name@revision".into()));
+            return Err(fail(
+                "is neither a folder nor a name on the hub, which is org/name or org/name@revision".into(),
+            ));
         }
         if self.offline {
             return self.cached(name, revision, need).map_err(fail);
@@ -77,7 +85,8 @@ impl Hub {
         let folder = config.parent().ok_or_else(|| missing("config.json"))?.to_path_buf();
         if need == Need::All {
             let index = folder.join(INDEX);
-            let weights = if index.is_file() { shards(&index)? } else { ["model.safetensors".to_string()].into() };
+            let weights =
+                if index.is_file() { shards(&index)? } else { ["model.safetensors".to_string()].into() };
             if let Some(file) = weights.iter().find(|file| !folder.join(file).is_file()) {
                 return Err(missing(file));
             }
@@ -153,9 +162,11 @@ fn weights(
     if there.contains("model.safetensors") {
         return Ok(["model.safetensors".to_string()].into());
     }
-    let pickle = there.iter().any(|file| file.ends_with(".bin") || file.ends_with(".pt") || file.ends_with(".pth"));
+    let pickle =
+        there.iter().any(|file| file.ends_with(".bin") || file.ends_with(".pt") || file.ends_with(".pth"));
     Err(if pickle {
-        "has pickle weights only, which can run code and are never read; choose a revision with safetensors".into()
+        "has pickle weights only, which can run code and are never read; choose a revision with safetensors"
+            .into()
     } else {
         "has no model.safetensors".into()
     })
@@ -184,7 +195,11 @@ fn is_name(name: &str) -> bool {
 
 fn is_revision(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
-    !text.is_empty() && text.len() <= 128 && text.chars().all(plain) && !text.contains("..") && !text.starts_with(['/', '.'])
+    !text.is_empty()
+        && text.len() <= 128
+        && text.chars().all(plain)
+        && !text.contains("..")
+        && !text.starts_with(['/', '.'])
 }
 
 #[cfg(test)]
@@ -208,7 +223,8 @@ mod tests {
     fn local_hub(files: &[(&str, &str)]) -> LocalHub {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let files: BTreeMap<String, String> = files.iter().map(|(n, t)| (n.to_string(), t.to_string())).collect();
+        let files: BTreeMap<String, String> =
+            files.iter().map(|(n, t)| (n.to_string(), t.to_string())).collect();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = asked.clone();
         std::thread::spawn(move || {
@@ -234,7 +250,10 @@ mod tests {
             let path = head.split(' ').nth(1).unwrap().to_string();
             log.lock().unwrap().push(path.clone());
             let (status, body) = answer(&path, files, head.contains("Bearer secret"));
-            let range = head.to_ascii_lowercase().lines().find_map(|l| l.strip_prefix("range: bytes=").map(String::from));
+            let range = head
+                .to_ascii_lowercase()
+                .lines()
+                .find_map(|l| l.strip_prefix("range: bytes=").map(String::from));
             let (status, body, total) = match range.filter(|_| status == 200) {
                 Some(range) => {
                     let (from, to) = range.split_once('-').unwrap();
@@ -258,9 +277,11 @@ mod tests {
         if !signed_in {
             return (401, String::new());
         }
-        let api = [format!("/api/models/org/name/revision/{SHA}"), "/api/models/org/name/revision/main".into()];
+        let api =
+            [format!("/api/models/org/name/revision/{SHA}"), "/api/models/org/name/revision/main".into()];
         if api.contains(&path.to_string()) {
-            let siblings: Vec<_> = files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
+            let siblings: Vec<_> =
+                files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
             return (200, serde_json::json!({ "sha": SHA, "siblings": siblings }).to_string());
         }
         let file = path.strip_prefix(&format!("/org/name/resolve/{SHA}/"));
@@ -284,7 +305,8 @@ mod tests {
         assert!(error.contains("org/name@main: config.json is not in the cache"), "{error}");
         assert!(local.asked.lock().unwrap().is_empty(), "offline asks nobody");
         let folder = local.hub.folder("org/name", "main", Need::All).unwrap();
-        for (name, text) in [("config.json", "{}"), ("tokenizer.json", "tok"), ("model-2.safetensors", "two")] {
+        for (name, text) in [("config.json", "{}"), ("tokenizer.json", "tok"), ("model-2.safetensors", "two")]
+        {
             assert_eq!(std::fs::read_to_string(folder.join(name)).unwrap(), text);
         }
         assert!(!folder.join("README.md").exists());
@@ -306,7 +328,11 @@ mod tests {
         refuse(&[("config.json", "{}"), ("pytorch_model.bin", "")], Need::All, "has pickle weights only");
         let outside = r#"{"weight_map": {"a": "../../evil.safetensors"}}"#;
         refuse(&[("config.json", "{}"), (INDEX, outside)], Need::All, "only plain names");
-        refuse(&[("config.json", "{}"), (INDEX, INDEX_TEXT)], Need::All, "names model-1.safetensors, which is not there");
+        refuse(
+            &[("config.json", "{}"), (INDEX, INDEX_TEXT)],
+            Need::All,
+            "names model-1.safetensors, which is not there",
+        );
         let local = local_hub(&[("config.json", "{}")]);
         assert!(local.hub.folder("org/name", "main", Need::NoWeights).is_ok());
         let unknown = local.hub.folder("org/other", "main", Need::All).unwrap_err().to_string();

@@ -97,7 +97,8 @@ impl Input {
                 .ok_or_else(|| broken(&file.path, "", "its row counts add up to more than 2^64 rows"))?;
             files.push(file);
         }
-        let (schema, _) = schema.ok_or_else(|| JobError::Usage("no input: name a file with --input".into()))?;
+        let (schema, _) =
+            schema.ok_or_else(|| JobError::Usage("no input: name a file with --input".into()))?;
         // Every column can hold null, as those of rows that cannot be read do in the output.
         let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
@@ -113,7 +114,10 @@ impl Input {
             .iter()
             .map(|name| {
                 self.schema.index_of(name).map_err(|_| {
-                    JobError::Usage(format!("{flag}: the input has no column `{name}`; it has {}", self.column_list()))
+                    JobError::Usage(format!(
+                        "{flag}: the input has no column `{name}`; it has {}",
+                        self.column_list()
+                    ))
                 })
             })
             .collect()
@@ -202,7 +206,8 @@ impl Batches<'_> {
     /// Opens the row group of the next row; the error comes with the end of the rows it concerns.
     fn open_group(&self) -> Result<OpenGroup, (u64, JobError)> {
         let file = self.input.files.iter().rev().find(|f| f.first_row <= self.next && f.rows() > 0);
-        let file = file.ok_or_else(|| (self.end, JobError::Internal("a row before the first file".into())))?;
+        let file =
+            file.ok_or_else(|| (self.end, JobError::Internal("a row before the first file".into())))?;
         let (mut group, mut start) = (0, file.first_row);
         while start + file.row_groups[group] <= self.next {
             start += file.row_groups[group];
@@ -210,7 +215,8 @@ impl Batches<'_> {
         }
         let end = start + file.row_groups[group];
         let rows = (self.next - start) as usize..(self.end.min(end) - start) as usize;
-        let reader = open_group(self.input, file, group, &self.columns, rows).map_err(|error| (end, error))?;
+        let reader =
+            open_group(self.input, file, group, &self.columns, rows).map_err(|error| (end, error))?;
         Ok(OpenGroup { path: file.path.clone(), group, end: self.end.min(end), reader })
     }
 }
@@ -407,8 +413,8 @@ fn number<'a>(text: &mut &'a str) -> &'a str {
 #[cfg(test)]
 pub(crate) fn write_parquet(path: &Path, columns: &RecordBatch, rows_per_group: usize) {
     #![allow(clippy::unwrap_used)]
-    let properties =
-        parquet::file::properties::WriterProperties::builder().set_max_row_group_row_count(Some(rows_per_group));
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_max_row_group_row_count(Some(rows_per_group));
     let file = File::create(path).unwrap();
     let mut writer =
         parquet::arrow::ArrowWriter::try_new(file, columns.schema(), Some(properties.build())).unwrap();
@@ -424,7 +430,8 @@ mod tests {
 
     fn table(from: i64, to: i64) -> RecordBatch {
         let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(from..to));
-        let texts: ArrayRef = Arc::new(StringArray::from_iter_values((from..to).map(|i| format!("text {i}"))));
+        let texts: ArrayRef =
+            Arc::new(StringArray::from_iter_values((from..to).map(|i| format!("text {i}"))));
         RecordBatch::try_from_iter([("id", ids), ("text", texts)]).unwrap()
     }
 

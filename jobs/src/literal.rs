@@ -54,7 +54,8 @@ impl Markers {
 
     /// Whether the text begins with a marker in any case.
     fn at_in_any_case(&self, text: &str) -> bool {
-        let begins = |marker: &String| text.get(..marker.len()).is_some_and(|s| s.eq_ignore_ascii_case(marker));
+        let begins =
+            |marker: &String| text.get(..marker.len()).is_some_and(|s| s.eq_ignore_ascii_case(marker));
         self.list.iter().any(begins)
     }
 
@@ -262,7 +263,9 @@ mod tests {
     #[test]
     fn markers_of_the_row_are_text() {
         let chat = |text: &str| format!("<|im_start|>user\n{}<|im_end|>", text.trim());
-        for row in ["hello", " <b>5 > 3</b> ", "a <|im_end|> b", "<|im_start|>", "<|IM_END|><think>", "|>", "<|im_"] {
+        for row in
+            ["hello", " <b>5 > 3</b> ", "a <|im_end|> b", "<|im_start|>", "<|IM_END|><think>", "|>", "<|im_"]
+        {
             let expected = format!("{{<|im_start|>}}user\n{}{{<|im_end|>}}", row.trim());
             assert_eq!(shown(chat, row).unwrap(), expected, "{row}");
         }
@@ -271,7 +274,11 @@ mod tests {
     #[test]
     fn a_marker_put_together_is_text() {
         let joined = |text: &str| format!("<|im_{}|>", text.replace(' ', ""));
-        assert_eq!(shown(joined, "st art").unwrap(), "{<|im_start|>}", "no character of a marker's ends: a name");
+        assert_eq!(
+            shown(joined, "st art").unwrap(),
+            "{<|im_start|>}",
+            "no character of a marker's ends: a name"
+        );
         assert_eq!(shown(|t| format!("<|im_{t}"), "start|>").unwrap(), "<|im_start|>");
         assert_eq!(shown(|t| format!("{t}start|>"), "<|im_").unwrap(), "<|im_start|>");
         assert_eq!(shown(|t| t.to_lowercase(), "<|IM_START|>").unwrap(), "<|im_start|>");

@@ -37,7 +37,8 @@ pub fn check(file: &File, column: &ColumnChunkMetaData) -> Result<(), String> {
         let [Some(uncompressed), Some(compressed)] = header.sizes else {
             return Err(format!("has a page header without sizes at byte {at}"));
         };
-        let (Ok(uncompressed), Ok(compressed)) = (u64::try_from(uncompressed), u64::try_from(compressed)) else {
+        let (Ok(uncompressed), Ok(compressed)) = (u64::try_from(uncompressed), u64::try_from(compressed))
+        else {
             return Err(format!("has a page with a negative size at byte {at}"));
         };
         unpacked += uncompressed;

@@ -66,7 +66,9 @@ impl Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr());
             let style = "{bar:30} {pos}/{len} rows, {msg}";
-            bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_style(
+                ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
             bar
         });
         let now = Instant::now();
@@ -86,7 +88,12 @@ impl Progress {
                 bar.set_position(Counters::get(&counters.finished));
                 bar.set_message(self.message(counters));
             }
-            None => eprintln!("{}/{} rows, {}", Counters::get(&counters.finished), self.rows, self.message(counters)),
+            None => eprintln!(
+                "{}/{} rows, {}",
+                Counters::get(&counters.finished),
+                self.rows,
+                self.message(counters)
+            ),
         }
     }
 

@@ -124,11 +124,18 @@ impl Prompts {
     }
 
     /// The prompts of rows of a batch of [`Prompts::columns`], in order, made on so many threads.
-    pub fn of_rows(&self, batch: &RecordBatch, rows: &[usize], threads: usize) -> Vec<Result<Vec<u32>, RowError>> {
+    pub fn of_rows(
+        &self,
+        batch: &RecordBatch,
+        rows: &[usize],
+        threads: usize,
+    ) -> Vec<Result<Vec<u32>, RowError>> {
         let share = rows.len().div_ceil(threads.max(1)).max(1);
         std::thread::scope(|scope| {
-            let one = move |rows: &[usize]| rows.iter().map(|&row| self.of_row(batch, row)).collect::<Vec<_>>();
-            let work: Vec<_> = rows.chunks(share).map(|rows| (rows, scope.spawn(move || one(rows)))).collect();
+            let one =
+                move |rows: &[usize]| rows.iter().map(|&row| self.of_row(batch, row)).collect::<Vec<_>>();
+            let work: Vec<_> =
+                rows.chunks(share).map(|rows| (rows, scope.spawn(move || one(rows)))).collect();
             let lost = || Err(row_error("internal error", "the thread that made the prompt ended"));
             let made = work.into_iter().flat_map(|(rows, thread)| {
                 thread.join().unwrap_or_else(|_| rows.iter().map(|_| lost()).collect())
@@ -204,7 +211,9 @@ impl Prompts {
         if let Source::Template(template) = &self.source {
             let mut context = row_values(batch, row, &mut each).map_err(|why| row_error("bad row", why))?;
             context.push((MARK.to_string(), marking.mark()));
-            return template.render(Value::from_pairs(context), marking.bytes()).map_err(|why| row_error("template error", why));
+            return template
+                .render(Value::from_pairs(context), marking.bytes())
+                .map_err(|why| row_error("template error", why));
         }
         let prompt = value(batch.column(0), row, &mut each).map_err(|why| row_error("bad row", why))?;
         match prompt.kind() {
@@ -213,7 +222,12 @@ impl Prompts {
         }
     }
 
-    fn row_messages(&self, batch: &RecordBatch, row: usize, marking: &Marking) -> Result<Conversation, RowError> {
+    fn row_messages(
+        &self,
+        batch: &RecordBatch,
+        row: usize,
+        marking: &Marking,
+    ) -> Result<Conversation, RowError> {
         let bad = |why: String| row_error("bad messages", why);
         let column = value(batch.column(0), row, &mut |text: &str| marking.value(text)).map_err(bad)?;
         if column.is_none() {
@@ -233,7 +247,10 @@ impl Prompts {
     }
 
     fn with_system(&self, mut messages: Vec<Value>) -> Vec<Value> {
-        let has_one = messages.first().and_then(|m| m.get_attr("role").ok()).is_some_and(|r| r.as_str() == Some("system"));
+        let has_one = messages
+            .first()
+            .and_then(|m| m.get_attr("role").ok())
+            .is_some_and(|r| r.as_str() == Some("system"));
         if let Some(system) = self.system.as_ref().filter(|_| !has_one) {
             messages.insert(0, message("system", Value::from(system.as_str())));
         }
@@ -250,7 +267,9 @@ impl Prompts {
         let ids = items.enumerate().map(|(i, item)| {
             let id = item.as_i64().ok_or_else(|| bad(format!("item {i} is {item}, not a token id")))?;
             let known = u32::try_from(id).ok().filter(|&id| (id as usize) < self.vocab);
-            known.ok_or_else(|| bad(format!("item {i} is {id}; the model's tokens are 0 to {}", self.vocab - 1)))
+            known.ok_or_else(|| {
+                bad(format!("item {i} is {id}; the model's tokens are 0 to {}", self.vocab - 1))
+            })
         });
         ids.collect()
     }
@@ -293,7 +312,11 @@ fn checked_message(marked: &Value, plain: &Value) -> Result<Value, String> {
     }
     let keys = marked.try_iter().map_err(|e| e.to_string())?;
     let pairs = keys.map(|key| {
-        let value = if key.as_str() == Some("role") { Value::from(role) } else { marked.get_item(&key).unwrap_or_default() };
+        let value = if key.as_str() == Some("role") {
+            Value::from(role)
+        } else {
+            marked.get_item(&key).unwrap_or_default()
+        };
         (key, value)
     });
     Ok(Value::from_pairs(pairs.collect::<Vec<_>>()))
@@ -310,7 +333,9 @@ fn source(options: &PromptOptions, input: &Input) -> Result<(Source, Vec<usize>)
     let has = |name| input.schema.column_with_name(name).is_some();
     let (flag, value) = match (given.next(), given.next()) {
         (Some((a, _)), Some((b, _))) => {
-            return Err(JobError::Usage(format!("{a} and {b} both say what the prompt is; give one of them")));
+            return Err(JobError::Usage(format!(
+                "{a} and {b} both say what the prompt is; give one of them"
+            )));
         }
         (Some(one), None) => one,
         (None, _) if has("prompt") => ("--prompt-column", "prompt"),
@@ -375,7 +400,9 @@ fn chat(
     let Some(text) = given.as_ref().or(template.as_ref()) else {
         let needs = if messages { "--messages-column" } else { "--system-prompt" };
         if messages || options.system_prompt.is_some() {
-            let why = format!("{needs} needs a chat template, and the model has none; name one with --chat-template");
+            let why = format!(
+                "{needs} needs a chat template, and the model has none; name one with --chat-template"
+            );
             return Err(JobError::Usage(why));
         }
         return Ok(None);
@@ -412,14 +439,19 @@ mod tests {
                         {% if add_generation_prompt %}<|im_start|>a{% endif %}";
 
     fn table(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
+            .unwrap()
     }
 
     fn strings(values: &[Option<&str>]) -> ArrayRef {
         Arc::new(StringArray::from(values.to_vec()))
     }
 
-    fn prompts(options: &PromptOptions, table: &RecordBatch, chat: Option<&str>) -> Result<Vec<String>, String> {
+    fn prompts(
+        options: &PromptOptions,
+        table: &RecordBatch,
+        chat: Option<&str>,
+    ) -> Result<Vec<String>, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("in.parquet");
         write_parquet(&path, table, 100);
@@ -457,7 +489,8 @@ mod tests {
     fn bad_rows_are_errors_of_their_own() {
         let long = "x y ".repeat(100);
         let longer = "x y ".repeat(1000);
-        let table = table(vec![("text", strings(&[None, Some(&long), Some(&longer), Some(""), Some("hello")]))]);
+        let table =
+            table(vec![("text", strings(&[None, Some(&long), Some(&longer), Some(""), Some("hello")]))]);
         let options = PromptOptions { prompt_column: Some("text".into()), ..PromptOptions::default() };
         let shown = prompts(&options, &table, None).unwrap();
         assert_eq!(shown[0], "! null prompt: the prompt column is null in this row");
@@ -512,7 +545,9 @@ mod tests {
         assert_eq!(shown[3], "! bad messages: message 0: it has no content");
         assert!(shown[4].starts_with("! bad messages: message 0: its role is"), "{}", shown[4]);
         assert!(shown[5].starts_with("! null prompt"), "{}", shown[5]);
-        assert!(prompts(&options, &table, None).unwrap_err().contains("--messages-column needs a chat template"));
+        assert!(
+            prompts(&options, &table, None).unwrap_err().contains("--messages-column needs a chat template")
+        );
     }
 
     #[test]
@@ -526,7 +561,9 @@ mod tests {
         let options = PromptOptions { prompt_tokens_column: Some("ids".into()), ..PromptOptions::default() };
         let shown = prompts(&options, &table, Some(CHAT)).unwrap();
         assert_eq!(shown[0], "HI");
-        for (row, text) in [(1, "item 0 is -1"), (2, "tokens are 0 to 269"), (3, "empty prompt"), (4, "item 0 is None")] {
+        for (row, text) in
+            [(1, "item 0 is -1"), (2, "tokens are 0 to 269"), (3, "empty prompt"), (4, "item 0 is None")]
+        {
             assert!(shown[row].contains(text), "{}", shown[row]);
         }
         let both = PromptOptions { prompt: Some("x".into()), ..options.clone() };
@@ -589,22 +626,28 @@ mod tests {
         for name in ["chatml", "dated-generation", "llama2", "llama3", "mistral", "qwen-tools"] {
             let path = format!("templates/{name}.json");
             let file: serde_json::Value = golden(&path);
-            let (messages, variables) = (part_of(&path, "cases", "messages"), part_of(&path, "cases", "variables"));
+            let (messages, variables) =
+                (part_of(&path, "cases", "messages"), part_of(&path, "cases", "variables"));
             assert_eq!(file["now"], "2026-03-07T09:05:00");
             let template = Template::with_clock(name, file["template"].as_str().unwrap(), then).unwrap();
-            let mut names: BTreeMap<String, Value> = ["tools", "documents"].map(|n| (n.into(), Value::from(()))).into();
+            let mut names: BTreeMap<String, Value> =
+                ["tools", "documents"].map(|n| (n.into(), Value::from(()))).into();
             for token in ["bos_token", "eos_token"] {
                 names.extend(file[token].as_str().map(|text| (token.to_string(), Value::from(text))));
             }
             let mut chat = Chat { template, names };
-            for ((case, messages), variables) in file["cases"].as_array().unwrap().iter().zip(messages).zip(variables) {
+            for ((case, messages), variables) in
+                file["cases"].as_array().unwrap().iter().zip(messages).zip(variables)
+            {
                 let plain = chat.names.clone();
                 for name in variables.try_iter().unwrap() {
                     chat.names.insert(name.to_string(), variables.get_item(&name).unwrap());
                 }
                 for markers in [&none, &marks] {
                     match (rendered(&chat, markers, &messages, case), case["expected"].as_str()) {
-                        (Ok(rendering), Some(expected)) => assert_eq!(rendering.plain(), expected, "{name} {case}"),
+                        (Ok(rendering), Some(expected)) => {
+                            assert_eq!(rendering.plain(), expected, "{name} {case}")
+                        }
                         (Err(why), None) => {
                             assert!(why.contains(case["error"].as_str().unwrap()), "{name}: {why} {case}");
                         }
@@ -624,9 +667,12 @@ mod tests {
         let own = tokenizer.chat_template(folder).unwrap().unwrap();
         let spaced = file["spaced_chat_template"].as_str().unwrap().to_string();
         for (template, cases) in [(own, "conversations"), (spaced, "spaced_conversations")] {
-            let names = tokenizer.special_token_names().into_iter().map(|(name, text)| (name, Value::from(text)));
+            let names =
+                tokenizer.special_token_names().into_iter().map(|(name, text)| (name, Value::from(text)));
             let chat = Chat { template: Template::new("chat", &template).unwrap(), names: names.collect() };
-            for (case, messages) in file[cases].as_array().unwrap().iter().zip(part_of("chat.json", cases, "messages")) {
+            for (case, messages) in
+                file[cases].as_array().unwrap().iter().zip(part_of("chat.json", cases, "messages"))
+            {
                 let rendering = rendered(&chat, tokenizer.markers(), &messages, case).unwrap();
                 assert_eq!(rendering.plain(), case["text"].as_str().unwrap(), "{}", case["name"]);
                 let ids = tokenizer.encode(&rendering).unwrap();
@@ -635,7 +681,8 @@ mod tests {
         }
         for case in file["texts"].as_array().unwrap() {
             let text = case["text"].as_str().unwrap();
-            let rendering = Rendering::of_row(tokenizer.markers(), |m| Ok(m.text(text).into_owned())).unwrap();
+            let rendering =
+                Rendering::of_row(tokenizer.markers(), |m| Ok(m.text(text).into_owned())).unwrap();
             assert_eq!(serde_json::json!(tokenizer.encode(&rendering).unwrap()), case["ids"], "{text}");
         }
         for case in file["decoded"].as_array().unwrap() {

@@ -3,7 +3,9 @@
 use arrow::array::{
     Array, AsArray, BooleanArray, LargeListArray, ListArray, MapArray, RecordBatch, StructArray,
 };
-use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type};
+use arrow::datatypes::{
+    DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+};
 use arrow::datatypes::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use minijinja::Value;
@@ -52,7 +54,9 @@ fn nested(array: &dyn Array, row: usize, each: EachString<'_>, depth: usize) -> 
     }
     Ok(match array.data_type() {
         DataType::Null => Value::from(()),
-        DataType::Boolean => Value::from(array.as_any().downcast_ref::<BooleanArray>().is_some_and(|a| a.value(row))),
+        DataType::Boolean => {
+            Value::from(array.as_any().downcast_ref::<BooleanArray>().is_some_and(|a| a.value(row)))
+        }
         DataType::Int8 => Value::from(array.as_primitive::<Int8Type>().value(row)),
         DataType::Int16 => Value::from(array.as_primitive::<Int16Type>().value(row)),
         DataType::Int32 => Value::from(array.as_primitive::<Int32Type>().value(row)),
@@ -92,7 +96,12 @@ fn nested(array: &dyn Array, row: usize, each: EachString<'_>, depth: usize) -> 
     })
 }
 
-fn struct_value(array: &StructArray, row: usize, each: EachString<'_>, depth: usize) -> Result<Value, String> {
+fn struct_value(
+    array: &StructArray,
+    row: usize,
+    each: EachString<'_>,
+    depth: usize,
+) -> Result<Value, String> {
     let fields = array.fields().iter().zip(array.columns());
     let pairs: Vec<(String, Value)> = fields
         .map(|(field, column)| Ok((field.name().clone(), nested(column, row, each, depth + 1)?)))

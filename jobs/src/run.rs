@@ -4,6 +4,7 @@ use crate::args::{Dtype, EngineArgs, LoadFormat, OnCorrupt, Resume, ReturnColumn
 use crate::columns::{OutputColumns, Returns};
 use crate::devices;
 use crate::error::JobError;
+use crate::faults;
 use crate::feeder::Feeder;
 use crate::finished::FinishedRows;
 use crate::finisher::{ErrorLimits, Finisher};
@@ -18,11 +19,12 @@ use crate::publish::{Publication, Unanswered};
 use crate::sampling::Sampling;
 use crate::signals::{Asked, Signals};
 use crate::text::Tokenizer;
+use crate::worker::{self, Pacemaker};
 use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use engine::dtype::DType;
-use engine::engine::{Engine, EngineConfig};
 use engine::models::Model;
+use engine::{Engine, EngineConfig};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
@@ -53,12 +55,14 @@ struct Job {
 /// # Errors
 /// What ended it; see [`JobError::exit_code`].
 pub fn run(args: RunArgs) -> Result<(), JobError> {
-    let signals = Signals::listen().map_err(|error| JobError::Internal(format!("cannot listen for signals: {error}")))?;
+    let signals = Signals::listen()?;
+    let pacemaker = Pacemaker::start();
     let job = Job::prepare(args)?;
     job.tell();
     let work = working_folder(&job.output);
     Publication::check_target(&job.output, &work)?;
-    let device = devices::open(job.args.engine.device, job.args.engine.threads)?;
+    let dtype = weights_dtype(&job.args.engine, &job.model);
+    let device = faults::wrap(devices::open(&job.args.engine.device, job.args.engine.threads, dtype)?)?;
     let identity = job.identity(&device.info().kind.to_string())?;
     let inputs = job.input_digests()?;
     let mode = resume_mode(&job.args);
@@ -74,20 +78,22 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
     }
     let counters = Counters::going_on(&finished);
     let mut first_error = None;
-    let journal = if left > 0 {
+    let mut journal = journal;
+    if left > 0 {
         let mut engine = Engine::new(&job.model, device, &engine_config(&job.args.engine))?;
         tell_engine(&engine);
-        let journal = Mutex::new(journal);
-        first_error = job.grind(&mut engine, &journal, &finished, &counters, &signals)?;
+        drop(pacemaker);
+        let shared = Mutex::new(journal);
+        let ground = job.grind(&mut engine, &shared, &finished, &counters, &signals);
+        journal = shared.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
+        journal.commit()?;
+        first_error = ground?;
         if let Some(asked) = signals.asked().filter(|_| Counters::get(&counters.finished) < finished.count + left) {
             return Err(JobError::Interrupted { terminated: asked == Asked::Terminate });
         }
-        journal.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?
-    } else {
-        journal
-    };
+    }
+    // The lock is kept until all is published.
     let reader = journal.reader()?;
-    journal.close()?;
     let publication = Publication {
         output: &job.output,
         work: &work,
@@ -97,7 +103,10 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
         columns: &job.columns,
         unanswered: Unanswered::Refuse,
     };
+    let pacemaker = Pacemaker::start();
     publication.publish(&reader, job.kept_batches())?;
+    drop(pacemaker);
+    journal.close()?;
     eprintln!("{} rows in {}", job.rows, job.output.display());
     job.error_limits().check(Counters::get(&counters.errors), job.rows, first_error)
 }
@@ -116,7 +125,8 @@ fn tell_engine(engine: &Engine) {
 
 impl Job {
     fn prepare(mut args: RunArgs) -> Result<Job, JobError> {
-        let output = args.output.clone().ok_or_else(|| JobError::Usage("name the output with --output".into()))?;
+        let output =
+            args.output.clone().ok_or_else(|| JobError::Usage("name the output with --output".into()))?;
         let returns = resolve_returns(&mut args)?;
         if !(0.0..=1.0).contains(&args.max_error_rate) {
             let why = format!("--max-error-rate is {}; it must be from 0 to 1", args.max_error_rate);
@@ -174,7 +184,11 @@ impl Job {
             self.input.rows,
             self.input.files.len()
         );
-        let how = if self.prompts.uses_chat_template() { "through the chat template" } else { "without a chat template" };
+        let how = if self.prompts.uses_chat_template() {
+            "through the chat template"
+        } else {
+            "without a chat template"
+        };
         eprintln!("prompts: {how}; sampling: {}", self.sampling.summary());
     }
 
@@ -206,7 +220,8 @@ impl Job {
         identity.push("system prompt", text(&p.system_prompt));
         let template = p.chat_template.as_ref().or(self.chat_template.as_ref());
         let template = template.filter(|_| self.prompts.uses_chat_template());
-        identity.push("chat template", template.map_or("(none)".into(), |text| digest_bytes(text.as_bytes())));
+        identity
+            .push("chat template", template.map_or("(none)".into(), |text| digest_bytes(text.as_bytes())));
         identity.push("chat template kwargs", format!("{:?}", p.chat_template_kwargs));
         for (name, value) in self.sampling.fields() {
             identity.push(name, value);
@@ -232,7 +247,8 @@ impl Job {
         match self.input.read(columns, 0..self.rows).find_map(Result::err) {
             None => Ok(()),
             Some(corrupt) => {
-                let why = format!("{}; with --on-corrupt row-errors its rows get errors instead", corrupt.error);
+                let why =
+                    format!("{}; with --on-corrupt row-errors its rows get errors instead", corrupt.error);
                 Err(JobError::Input { path: PathBuf::from("input"), place: String::new(), why })
             }
         }
@@ -337,6 +353,7 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, JobError> {
 
 fn resume_mode(args: &RunArgs) -> ResumeMode {
     match args.resume {
+        _ if worker::goes_on() => ResumeMode::Auto,
         _ if args.fresh => ResumeMode::Fresh,
         Resume::Auto => ResumeMode::Auto,
         Resume::Never => ResumeMode::Never,
@@ -369,6 +386,11 @@ fn resolve_returns(args: &mut RunArgs) -> Result<Returns, JobError> {
         }
     }
     Ok(returns)
+}
+
+/// The type in which weights are held: the one asked for, else the checkpoint's own.
+pub(crate) fn weights_dtype(args: &EngineArgs, model: &Model) -> DType {
+    engine_config(args).dtype.unwrap_or(model.config.dtype)
 }
 
 /// The engine's options as the flags have them.

@@ -222,7 +222,9 @@ impl Sampling {
             return Err(JobError::Usage(format!("--n is {n}; it must be from 1 to {MOST_COMPLETIONS}")));
         }
         if let Some(stop) = options.stop.iter().find(|stop| stop.is_empty()) {
-            return Err(JobError::Usage(format!("--stop {stop:?} is empty; leave it out for no stop string")));
+            return Err(JobError::Usage(format!(
+                "--stop {stop:?} is empty; leave it out for no stop string"
+            )));
         }
         let text = TextRules {
             stop: options.stop.clone(),
@@ -305,7 +307,8 @@ fn model_defaults(
         let path = folder.map(|folder| folder.join("config.json")).filter(|path| path.is_file());
         let config = path.and_then(|path| read_capped(&path, CONFIG_BYTES).ok());
         let config: Option<serde_json::Value> = config.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let ids = config.and_then(|mut config| serde_json::from_value(config.get_mut("eos_token_id")?.take()).ok());
+        let ids =
+            config.and_then(|mut config| serde_json::from_value(config.get_mut("eos_token_id")?.take()).ok());
         eos = ids.map_or(Vec::new(), |ids: EosIds| ids.ids().to_vec());
     }
     eos.extend(tokenizer.special_token_names().get("eos_token").and_then(|eos| tokenizer.id(eos)));
@@ -318,8 +321,9 @@ fn model_defaults(
 fn resolve_top_k(top_k: i64) -> Result<u32, JobError> {
     match top_k {
         -1 => Ok(0),
-        k => u32::try_from(k)
-            .map_err(|_| JobError::Usage(format!("--top-k is {k}; it must be at least 0, or -1 to keep all tokens"))),
+        k => u32::try_from(k).map_err(|_| {
+            JobError::Usage(format!("--top-k is {k}; it must be at least 0, or -1 to keep all tokens"))
+        }),
     }
 }
 
@@ -364,7 +368,9 @@ fn bad_words(words: &[String], tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, J
     for word in words {
         let word = word.trim_start();
         let encode = |text: &str| {
-            tokenizer.encode_plain(text).map_err(|why| JobError::Usage(format!("--bad-words {word:?}: {why}")))
+            tokenizer
+                .encode_plain(text)
+                .map_err(|why| JobError::Usage(format!("--bad-words {word:?}: {why}")))
         };
         let plain = encode(word)?;
         if plain.is_empty() {
@@ -415,9 +421,12 @@ mod tests {
         let s = resolve(&asked(), r#"{"do_sample": false, "temperature": 0.6}"#).unwrap();
         assert_eq!((s.params.temperature, s.params.max_tokens), (0.0, 10));
         assert_eq!(s.params.stop_token_ids, [7], "config.json's, without the one beyond the vocabulary");
-        let s = resolve(&SamplingOptions { ignore_eos: true, stop_token_ids: vec![9, 3, 9], ..asked() }, "{}").unwrap();
+        let s =
+            resolve(&SamplingOptions { ignore_eos: true, stop_token_ids: vec![9, 3, 9], ..asked() }, "{}")
+                .unwrap();
         assert_eq!(s.params.stop_token_ids, [3, 9]);
-        let s = resolve(&SamplingOptions { generation_config: UseGenerationConfig::None, ..asked() }, model).unwrap();
+        let s = resolve(&SamplingOptions { generation_config: UseGenerationConfig::None, ..asked() }, model)
+            .unwrap();
         assert_eq!((s.params.temperature, s.params.stop_token_ids), (1.0, vec![5]));
     }
 
@@ -435,7 +444,10 @@ mod tests {
             (SamplingOptions { n: Some(0), ..asked() }, "--n is 0"),
             (SamplingOptions { allowed_token_ids: vec![1, 300], ..asked() }, "names token 300"),
             (SamplingOptions { stop_token_ids: vec![300], ..asked() }, "--stop-token-ids names token 300"),
-            (SamplingOptions { logit_bias: Some([(300, 1.0)].into()), ..asked() }, "--logit-bias names token 300"),
+            (
+                SamplingOptions { logit_bias: Some([(300, 1.0)].into()), ..asked() },
+                "--logit-bias names token 300",
+            ),
             (SamplingOptions { min_tokens: 11, ..asked() }, "--min-tokens 11 exceeds"),
             (SamplingOptions { logprobs: Some(1000), ..asked() }, "--logprobs is 1000"),
             (SamplingOptions { stop: vec!["".into()], ..asked() }, "--stop"),

@@ -52,7 +52,10 @@ impl Template {
         // Parsing and compiling recurse; the stack of a thread of our own holds any depth the parser allows.
         let compiled = std::thread::scope(|scope| {
             let add = || environment.add_template_owned("template", source).map_err(|e| explain(&e));
-            std::thread::Builder::new().stack_size(16 << 20).spawn_scoped(scope, add).map(|thread| thread.join())
+            std::thread::Builder::new()
+                .stack_size(16 << 20)
+                .spawn_scoped(scope, add)
+                .map(|thread| thread.join())
         });
         match compiled {
             Ok(Ok(Ok(()))) => Ok(Template { environment, what: what.into() }),
@@ -80,7 +83,11 @@ impl Template {
         let template = environment.get_template("template").map_err(|e| fail(&e))?;
         let text = template.render(context).map_err(|e| fail(&e))?;
         if text.len() > OUTPUT_BYTES + 8 * row_bytes {
-            return Err(format!("{}: makes {} bytes; at most {OUTPUT_BYTES} are taken", self.what, text.len()));
+            return Err(format!(
+                "{}: makes {} bytes; at most {OUTPUT_BYTES} are taken",
+                self.what,
+                text.len()
+            ));
         }
         Ok(text)
     }
@@ -279,8 +286,18 @@ fn now() -> i64 {
 /// The subset of `strftime` that chat templates use, in UTC.
 fn strftime(format: &str, seconds: i64) -> Result<String, Error> {
     const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-        "November", "December",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
     ];
     const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
     let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
@@ -362,7 +379,8 @@ mod tests {
 
     #[test]
     fn renders_as_python_does() {
-        let row = context! { text => "  Straße <b> ", n => 3, x => 2.0, none => (), yes => true, list => [1, 2] };
+        let row =
+            context! { text => "  Straße <b> ", n => 3, x => 2.0, none => (), yes => true, list => [1, 2] };
         for (source, expected) in [
             ("{{ text.strip().upper() }}", "STRASSE <B>"),
             ("{{ none }} {{ yes }} {{ x }} {{ list }} {{ missing }}", "None True 2.0 [1, 2] "),
@@ -370,11 +388,20 @@ mod tests {
             ("{% if yes %}\n    {% set z = 1 %}\na\n{% endif %}", "a\n"),
             ("a{% generation %}b{%- endgeneration -%} c", "abc"),
             ("{{ {'b': '<ä>', 'a': [1, none]} | tojson }}", r#"{"b": "<ä>", "a": [1, null]}"#),
-            ("{{ {'b': 'ä😀', 'a': {}} | tojson(ensure_ascii=true) }}", r#"{"b": "\u00e4\ud83d\ude00", "a": {}}"#),
+            (
+                "{{ {'b': 'ä😀', 'a': {}} | tojson(ensure_ascii=true) }}",
+                r#"{"b": "\u00e4\ud83d\ude00", "a": {}}"#,
+            ),
             ("{{ {'b': [1, []]} | tojson(indent=2) }}", "{\n  \"b\": [\n    1,\n    []\n  ]\n}"),
             ("{{ [1, 2] | tojson(separators=(',', ':')) }}", "[1,2]"),
-            ("{% set ns = namespace(n=0) %}{% for i in list %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}", "3"),
-            ("{% for i in list %}{% if loop.first %}{% continue %}{% endif %}{{ i }}{% break %}{% endfor %}", "2"),
+            (
+                "{% set ns = namespace(n=0) %}{% for i in list %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
+                "3",
+            ),
+            (
+                "{% for i in list %}{% if loop.first %}{% continue %}{% endif %}{{ i }}{% break %}{% endfor %}",
+                "2",
+            ),
         ] {
             assert_eq!(render(source, row.clone()).unwrap(), expected, "{source}");
         }
@@ -413,7 +440,10 @@ mod tests {
 
     #[test]
     fn names_what_it_reads() {
-        let template = Template::new("--prompt", "{% set q = 1 %}{{ a.b }}{{ q }}{{ range(c) }}{{ strftime_now('%Y') }}");
+        let template = Template::new(
+            "--prompt",
+            "{% set q = 1 %}{{ a.b }}{{ q }}{{ range(c) }}{{ strftime_now('%Y') }}",
+        );
         let names: Vec<String> = template.unwrap().variables().into_iter().collect();
         assert_eq!(names, ["a", "c"]);
     }

@@ -97,7 +97,8 @@ impl Tokenizer {
         let no_limit = inner.with_truncation(None).map(|inner| inner.with_padding(None)).map(|_| ());
         no_limit.map_err(|e| e.to_string())?;
         let added = inner.get_added_tokens_decoder();
-        let special: HashSet<u32> = added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
+        let special: HashSet<u32> =
+            added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
         let vocabulary = inner.get_vocab(true);
         let longest_token = vocabulary.keys().map(String::len).max().unwrap_or(1).max(1);
         drop(vocabulary);
@@ -108,7 +109,8 @@ impl Tokenizer {
             .map(|(id, token)| (token.content.clone(), (id, token)))
             .collect();
         let markers = Markers::new(marked.keys().cloned().collect());
-        let secret = format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1));
+        let secret =
+            format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1));
         let aliases: Vec<String> =
             (0..markers.list().len()).map(|n| format!("\u{fdef}{secret}{n}\u{fdee}")).collect();
         let alias_tokens = markers.list().iter().zip(&aliases).map(|(marker, alias)| {
@@ -161,7 +163,8 @@ impl Tokenizer {
     /// # Errors
     /// What the tokenizer says.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, String> {
-        let ids: Vec<u32> = ids.iter().copied().filter(|&id| self.has_text(id, skip_special_tokens)).collect();
+        let ids: Vec<u32> =
+            ids.iter().copied().filter(|&id| self.has_text(id, skip_special_tokens)).collect();
         guarded(|| self.inner.decode(&ids, false))?.map_err(|error| error.to_string())
     }
 
@@ -206,7 +209,10 @@ impl Tokenizer {
                 let default = templates.iter().find(|t| t.name == "default").map(|t| t.template.clone());
                 let names = || templates.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ");
                 default.map(Some).ok_or_else(|| {
-                    fail(format!("has chat templates {}, none called default; name one with --chat-template", names()))
+                    fail(format!(
+                        "has chat templates {}, none called default; name one with --chat-template",
+                        names()
+                    ))
                 })
             }
             Some(ChatTemplates::Other(_)) => Err(fail("chat_template is neither a string nor a list".into())),
@@ -258,7 +264,8 @@ pub(crate) mod tests {
         let mut letters: Vec<String> = byte_letters();
         let merges = ["h e", "l l", "he ll", "hell o", "Ġ w", "< |", "| >", "a a", "aa aa", "Ċ Ċ"];
         letters.extend(merges.iter().map(|merge| merge.replace(' ', "")));
-        let vocab: BTreeMap<&String, usize> = letters.iter().enumerate().map(|(id, letter)| (letter, id)).collect();
+        let vocab: BTreeMap<&String, usize> =
+            letters.iter().enumerate().map(|(id, letter)| (letter, id)).collect();
         let n = letters.len();
         let added = |id: usize, content: &str, special: bool| {
             json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
@@ -285,7 +292,8 @@ pub(crate) mod tests {
     pub fn metaspace() -> Tokenizer {
         let mut words: Vec<String> = ["<unk>", "<s>", "</s>"].map(String::from).into();
         words.extend((0..256).map(|byte| format!("<0x{byte:02X}>")));
-        words.extend(["▁", "a", "b", "[", "]", "I", "N", "S", "T", "▁a", "▁[", "aa", "▁aa"].map(String::from));
+        words
+            .extend(["▁", "a", "b", "[", "]", "I", "N", "S", "T", "▁a", "▁[", "aa", "▁aa"].map(String::from));
         let vocab: BTreeMap<&String, usize> = words.iter().enumerate().map(|(id, word)| (word, id)).collect();
         let added = |id: usize| {
             json!({ "id": id, "content": words[id], "single_word": false, "lstrip": false, "rstrip": false,
@@ -366,7 +374,10 @@ pub(crate) mod tests {
                 let ids = whole.encode(text.as_str(), false).unwrap().get_ids().to_vec();
                 let bos = if ids.starts_with(&tokenizer.prefix) { &[][..] } else { &tokenizer.prefix };
                 let expected = [bos, &ids].concat();
-                assert_eq!(row(&tokenizer, before, &text[before.len()..text.len() - after.len()], after), expected);
+                assert_eq!(
+                    row(&tokenizer, before, &text[before.len()..text.len() - after.len()], after),
+                    expected
+                );
             }
         }
     }
@@ -387,10 +398,14 @@ pub(crate) mod tests {
     #[test]
     fn decoding_skips_special_tokens_only() {
         let tokenizer = byte_level();
-        let ids: Vec<u32> = ["<think>", "hello", "</think>", "<|im_end|>"].map(|t| tokenizer.id(t).unwrap()).into();
+        let ids: Vec<u32> =
+            ["<think>", "hello", "</think>", "<|im_end|>"].map(|t| tokenizer.id(t).unwrap()).into();
         assert_eq!(tokenizer.decode(&ids, true).unwrap(), "<think>hello</think>");
         assert_eq!(tokenizer.decode(&ids, false).unwrap(), "<think>hello</think><|im_end|>");
-        assert_eq!(tokenizer.decode(&(0..2000).collect::<Vec<_>>(), true).unwrap().matches('\u{fdee}').count(), 0);
+        assert_eq!(
+            tokenizer.decode(&(0..2000).collect::<Vec<_>>(), true).unwrap().matches('\u{fdee}').count(),
+            0
+        );
     }
 
     #[test]

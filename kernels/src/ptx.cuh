@@ -1,0 +1,161 @@
+// Every line of inline PTX of the project, each behind one function, each with a plain C++ twin of the same lane
+// layout, so that a kernel's logic also runs where there is no GPU. Fragment layouts: PTX ISA, "Warp-level matrix
+// instructions" (mma.m16n8k16, ldmatrix) and "Data movement: cp.async". Needs no CUDA header.
+//
+// 16-bit floats travel as their bits: bf16 and f16 in `unsigned short`, pairs in `unsigned` with the lower index in
+// the lower half.
+#pragma once
+
+#ifndef GRISTMILL_STANDIN
+#define PTX_FN static __device__ __forceinline__
+
+// ---- conversions, round to nearest even ----
+PTX_FN float bf16_to_float(unsigned short x) { return __uint_as_float((unsigned)x << 16); }
+PTX_FN unsigned short float_to_bf16(float x) {
+    unsigned short r;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r) : "f"(x));
+    return r;
+}
+PTX_FN unsigned floats_to_bf16x2(float lo, float hi) {
+    unsigned r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+    return r;
+}
+PTX_FN float f16_to_float(unsigned short x) {
+    float r;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(x));
+    return r;
+}
+PTX_FN unsigned short float_to_f16(float x) {
+    unsigned short r;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r) : "f"(x));
+    return r;
+}
+PTX_FN unsigned floats_to_f16x2(float lo, float hi) {
+    unsigned r;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+    return r;
+}
+
+// ---- cp.async: 16 bytes from global to shared memory; both addresses are multiples of 16 ----
+PTX_FN unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
+
+PTX_FN void cp_async_16(void* shared, const void* global) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)), "l"(global) : "memory");
+}
+// Reads the 16 bytes where `valid`, else writes zeros and reads nothing (the address may then be anything mapped).
+PTX_FN void cp_async_16_or_zero(void* shared, const void* global, bool valid) {
+    unsigned bytes = valid ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
+}
+PTX_FN void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits until at most `left` of this thread's groups are under way; other threads' copies need a barrier as well.
+template <int left> PTX_FN void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory"); }
+
+// ---- ldmatrix: 8x8 matrices of 16-bit elements; lane 8 i + r gives the address of row r of matrix i ----
+// Lane l receives of matrix i the elements (l / 4, 2 (l % 4)) and (l / 4, 2 (l % 4) + 1) in r[i].
+PTX_FN void ldmatrix_x4(unsigned (&r)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)) : "memory");
+}
+// Two matrices; the addresses are those of lanes 0 to 15, the others' must be valid but are not read.
+PTX_FN void ldmatrix_x2(unsigned (&r)[2], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(r[0]), "=r"(r[1]) : "r"(shared_address(row)) : "memory");
+}
+// Transposed: lane l receives the elements (2 (l % 4), l / 4) and (2 (l % 4) + 1, l / 4).
+PTX_FN void ldmatrix_x4_trans(unsigned (&r)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)) : "memory");
+}
+PTX_FN void ldmatrix_x2_trans(unsigned (&r)[2], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(r[0]), "=r"(r[1]) : "r"(shared_address(row)) : "memory");
+}
+
+// ---- mma: c[16 x 8] += a[16 x 16] b[16 x 8], f32 sums; with g = lane / 4 and t = lane % 4 a lane holds ----
+// a[0] = A(g, 2t..2t+1)  a[1] = A(g+8, 2t..)  a[2] = A(g, 2t+8..)  a[3] = A(g+8, 2t+8..)
+// b[0] = B(2t..2t+1, g)  b[1] = B(2t+8..2t+9, g)
+// c[0] = C(g, 2t)  c[1] = C(g, 2t+1)  c[2] = C(g+8, 2t)  c[3] = C(g+8, 2t+1)
+PTX_FN void mma_m16n8k16_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+PTX_FN void mma_m16n8k16_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+#else  // The twins. `standin_gather` gives each lane what all lanes brought; it is the stand-in's one warp collective.
+#define PTX_FN static inline __attribute__((always_inline, unused))
+
+PTX_FN float bf16_to_float(unsigned short x) { return __uint_as_float((unsigned)x << 16); }
+PTX_FN unsigned short float_to_bf16(float x) {
+    unsigned u = __float_as_uint(x);
+    if (x != x) return 0x7FFF;
+    return (unsigned short)((u + 0x7FFF + (u >> 16 & 1)) >> 16);
+}
+PTX_FN unsigned floats_to_bf16x2(float lo, float hi) { return (unsigned)float_to_bf16(hi) << 16 | float_to_bf16(lo); }
+PTX_FN float f16_to_float(unsigned short x) {
+    int exponent = x >> 10 & 31, fraction = x & 1023;
+    unsigned sign = (unsigned)(x >> 15) << 31;
+    if (exponent == 0) return __uint_as_float(sign | __float_as_uint(ldexpf((float)fraction, -24)));
+    return __uint_as_float(sign | (unsigned)(exponent == 31 ? 255 : exponent + 112) << 23 | (unsigned)fraction << 13);
+}
+PTX_FN unsigned short float_to_f16(float x) {
+    unsigned u = __float_as_uint(x), sign = u >> 16 & 0x8000, magnitude = u & 0x7FFFFFFF;
+    if (x != x) return 0x7FFF;
+    if (magnitude >= 0x477FF000) return (unsigned short)(sign | 0x7C00);
+    if (magnitude < 0x38800000) return (unsigned short)(sign | (unsigned)rintf(ldexpf(__uint_as_float(magnitude), 24)));
+    return (unsigned short)(sign | ((magnitude - 0x38000000 + 0xFFF + (magnitude >> 13 & 1)) >> 13));
+}
+PTX_FN unsigned floats_to_f16x2(float lo, float hi) { return (unsigned)float_to_f16(hi) << 16 | float_to_f16(lo); }
+
+PTX_FN void cp_async_16(void* shared, const void* global, int line = __builtin_LINE()) { standin_cp_async(shared, global, 16, 16, line); }
+PTX_FN void cp_async_16_or_zero(void* shared, const void* global, bool valid, int line = __builtin_LINE()) {
+    standin_cp_async(shared, global, 16, valid ? 16 : 0, line);
+}
+PTX_FN void cp_async_commit() { standin_cp_async_commit(); }
+template <int left> PTX_FN void cp_async_wait() { standin_cp_async_wait(left); }
+
+template <int count, bool transposed> PTX_FN void standin_ldmatrix(unsigned (&r)[count], const void* row, const char* kind, int line) {
+    const unsigned short* const* rows = (const unsigned short* const*)standin_gather(kind, 0xFFFFFFFFu, &row, sizeof row, line);
+    int lane = (int)standin_lane(), g = lane / 4, t = lane % 4;
+    if (lane < 8 * count && ((size_t)row & 15)) standin_misaligned(kind, row, 16, line);
+    for (int i = 0; i < count; ++i) {
+        const unsigned short* const* m = rows + 8 * i;
+        r[i] = transposed ? m[2 * t][g] | (unsigned)m[2 * t + 1][g] << 16 : *(const unsigned*)(m[g] + 2 * t);
+    }
+}
+PTX_FN void ldmatrix_x4(unsigned (&r)[4], const void* row, int line = __builtin_LINE()) { standin_ldmatrix<4, false>(r, row, "ldmatrix_x4", line); }
+PTX_FN void ldmatrix_x2(unsigned (&r)[2], const void* row, int line = __builtin_LINE()) { standin_ldmatrix<2, false>(r, row, "ldmatrix_x2", line); }
+PTX_FN void ldmatrix_x4_trans(unsigned (&r)[4], const void* row, int line = __builtin_LINE()) { standin_ldmatrix<4, true>(r, row, "ldmatrix_x4_trans", line); }
+PTX_FN void ldmatrix_x2_trans(unsigned (&r)[2], const void* row, int line = __builtin_LINE()) { standin_ldmatrix<2, true>(r, row, "ldmatrix_x2_trans", line); }
+
+// The products of a row and a column in order of k, each sum rounded to f32. A card rounds otherwise (it adds a few
+// products at once), so results agree to rounding, not to the bit.
+template <float (*widen)(unsigned short)> PTX_FN void standin_mma(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char* kind, int line) {
+    struct Fragments { unsigned a[4], b[2]; } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+    const Fragments* all = (const Fragments*)standin_gather(kind, 0xFFFFFFFFu, &mine, sizeof mine, line);
+    int lane = (int)standin_lane(), g = lane / 4, t = lane % 4;
+    for (int k = 0; k < 16; ++k) {
+        int half = k / 8, pair = k % 8 / 2, shift = k % 2 * 16;
+        unsigned top = all[4 * g + pair].a[2 * half], bottom = all[4 * g + pair].a[2 * half + 1];
+        unsigned left = all[8 * t + pair].b[half], right = all[8 * t + 4 + pair].b[half];
+        float upper = widen((unsigned short)(top >> shift)), lower = widen((unsigned short)(bottom >> shift));
+        float even = widen((unsigned short)(left >> shift)), odd = widen((unsigned short)(right >> shift));
+        c[0] = fmaf(upper, even, c[0]);
+        c[1] = fmaf(upper, odd, c[1]);
+        c[2] = fmaf(lower, even, c[2]);
+        c[3] = fmaf(lower, odd, c[3]);
+    }
+}
+PTX_FN void mma_m16n8k16_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], int line = __builtin_LINE()) {
+    standin_mma<bf16_to_float>(c, a, b, "mma_m16n8k16_bf16", line);
+}
+PTX_FN void mma_m16n8k16_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], int line = __builtin_LINE()) {
+    standin_mma<f16_to_float>(c, a, b, "mma_m16n8k16_f16", line);
+}
+#endif

@@ -1,0 +1,11 @@
+// The whole driver as one unit: the standard headers are read once, which is most of the compiler's work.
+#include "settings.cpp"
+#include "context.cpp"
+#include "memory.cpp"
+#include "copy.cpp"
+#include "stream.cpp"
+#include "graph.cpp"
+#include "module.cpp"
+#include "fiber.cpp"
+#include "block.cpp"
+#include "access.cpp"
