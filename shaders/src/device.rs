@@ -22,13 +22,15 @@ pub struct Options {
     pub max_binding: Option<usize>,
     /// Rows of a Linear tile, whatever the row count; `None` chooses by the row count.
     pub tile_rows: Option<usize>,
+    /// The preferred type of KV pages.
+    pub kv: DType,
     /// The most multiply-adds of one dispatch, if less than the default.
     pub max_work: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { subgroups: true, max_binding: None, tile_rows: None, max_work: None }
+        Options { subgroups: true, max_binding: None, tile_rows: None, kv: DType::F16, max_work: None }
     }
 }
 
@@ -82,6 +84,8 @@ impl WgpuDevice {
         let gpu = Gpu::open(&adapter, options.subgroups)?;
         let max_buffer = options.max_binding.unwrap_or(usize::MAX).min(gpu.max_binding());
         let memory = adapter::memory(&adapter).unwrap_or(max_buffer);
+        let mut kv = vec![DType::F16, DType::F32, DType::BF16];
+        kv.sort_by_key(|&dtype| dtype != options.kv);
         let info = DeviceInfo {
             kind: DeviceKind::Wgpu,
             name: adapter.get_info().name,
@@ -89,7 +93,7 @@ impl WgpuDevice {
             memory_free: memory,
             max_buffer,
             activations: DType::F32,
-            kv: vec![DType::F16, DType::F32, DType::BF16],
+            kv,
             weights: vec![DType::BF16, DType::F16, DType::F32],
             breaks_contract: None,
         };
