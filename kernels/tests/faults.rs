@@ -72,7 +72,7 @@ fn page_off_by_one() {
 #[test]
 fn missing_barrier_in_the_pipeline() {
     let patch = "__syncthreads();\n        fetch_step => fetch_step";
-    caught(patch, "full", LINEAR, "race");
+    caught(patch, "full", LINEAR, "a barrier is missing before it");
 }
 
 #[test]
