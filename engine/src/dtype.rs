@@ -1,5 +1,6 @@
 //! Element types of buffers.
 
+use half::slice::HalfFloatSliceExt;
 use std::fmt;
 
 /// The type of one element of a buffer. All of them are little-endian in bytes that cross the seam.
@@ -36,8 +37,16 @@ impl DType {
     pub fn encode(self, values: &[f32]) -> Vec<u8> {
         match self {
             DType::F32 => bytemuck::cast_slice(values).to_vec(),
-            DType::F16 => values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect(),
-            DType::BF16 => values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect(),
+            DType::F16 => {
+                let mut halves = vec![half::f16::ZERO; values.len()];
+                halves.convert_from_f32_slice(values);
+                bytemuck::cast_slice(&halves).to_vec()
+            }
+            DType::BF16 => {
+                let mut halves = vec![half::bf16::ZERO; values.len()];
+                halves.convert_from_f32_slice(values);
+                bytemuck::cast_slice(&halves).to_vec()
+            }
             DType::U32 => panic!("integers are not encoded from floats"),
         }
     }

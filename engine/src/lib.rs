@@ -7,7 +7,7 @@ pub mod cases;
 pub mod cpu;
 pub mod device;
 pub mod dtype;
-pub mod engine;
+mod engine;
 pub mod error;
 pub mod models;
 pub mod op;

@@ -13,6 +13,7 @@ use super::vectorized;
 use crate::plan::{BufferId, View};
 use crate::step::Step;
 use rayon::prelude::*;
+use std::cell::RefCell;
 
 /// Positions of a block: the columns of a panel.
 const BLOCK: usize = NR;
@@ -79,7 +80,7 @@ pub fn run(
     tasks.sort_by_key(|t| std::cmp::Reverse(step.seq_lens[t.seq]));
 
     let target = Heads(result.as_mut_ptr());
-    tasks.par_iter().for_each_init(Scratch::default, |scratch, task| {
+    let attend = |task: &Task, scratch: &mut Scratch| {
         let first = step.query_start[task.seq] as usize;
         let cache = Cache {
             keys: memory.float(k_pages),
@@ -105,8 +106,13 @@ pub fn run(
             let to = unsafe { std::slice::from_raw_parts_mut(target.at(at), d) };
             scratch.finish(r, to);
         }
-    });
+    };
+    tasks.par_iter().for_each(|task| SCRATCH.with_borrow_mut(|scratch| attend(task, scratch)));
     memory.give(out.buffer, result);
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// What a task works with.
@@ -150,7 +156,11 @@ impl Scratch {
             cache.load_keys(start, &mut self.keys);
             cache.load_values(start, &mut self.values);
             let scores = &mut self.scores;
-            self.queries.multiply(&self.keys, |_, n, sums| scores[..n].copy_from_slice(&sums[..n]));
+            self.queries.multiply(
+                &self.keys,
+                #[inline(always)]
+                |_, n, sums| scores[..n].copy_from_slice(&sums[..n]),
+            );
             for (r, &p) in positions.iter().enumerate() {
                 let seen = seen(p);
                 let clip = |i: usize| i.clamp(start, start + BLOCK) - start;
@@ -160,11 +170,15 @@ impl Scratch {
             self.weights.pack(n, BLOCK, |r| &scores[r]);
             for panel in 0..panels {
                 let values = &self.values[panel * BLOCK * NR..][..BLOCK * NR];
-                self.weights.multiply(values, |_, n, part| {
-                    for (sum, part) in sums[panel * n..][..n].iter_mut().zip(part) {
-                        sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-                    }
-                });
+                self.weights.multiply(
+                    values,
+                    #[inline(always)]
+                    |_, n, part| {
+                        for (sum, part) in sums[panel * n..][..n].iter_mut().zip(part) {
+                            sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+                        }
+                    },
+                );
             }
         }
     }
@@ -230,7 +244,7 @@ impl Cache<'_> {
             let rows = &self.keys[(page * self.cols + self.start) * self.page_size..];
             let rows = rows.chunks_exact(self.page_size).zip(panel.chunks_exact_mut(BLOCK));
             for (row, out) in rows.take(self.head_dim) {
-                out[to..to + n].copy_from_slice(&row[from..from + n]);
+                copy(&mut out[to..to + n], &row[from..from + n]);
             }
         });
     }
@@ -244,10 +258,20 @@ impl Cache<'_> {
                 let slot = page * self.page_size + from + i;
                 let value = &self.values[slot * self.cols + self.start..][..self.head_dim];
                 for (panel, value) in value.chunks(NR).enumerate() {
-                    panels[(panel * BLOCK + to + i) * NR..][..value.len()].copy_from_slice(value);
+                    copy(&mut panels[(panel * BLOCK + to + i) * NR..][..value.len()], value);
                 }
             }
         });
+    }
+}
+
+/// Copies, without a call for the usual lengths.
+#[inline(always)]
+fn copy(to: &mut [f32], from: &[f32]) {
+    match (to.as_chunks_mut::<16>(), from.as_chunks::<16>()) {
+        (([to], []), ([from], [])) => *to = *from,
+        (([a, b], []), ([c, d], [])) => (*a, *b) = (*c, *d),
+        _ => to.copy_from_slice(from),
     }
 }
 

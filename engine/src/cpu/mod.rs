@@ -20,6 +20,7 @@ use memory::Memory;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
+use tile::Tiles;
 
 /// Runs `f` with the widest vectors that the machine has. What `f` calls must be `inline(always)`.
 fn vectorized<R>(f: impl FnOnce() -> R) -> R {
@@ -30,6 +31,8 @@ fn vectorized<R>(f: impl FnOnce() -> R) -> R {
 struct Compiled {
     plan: Plan,
     memory: Memory,
+    /// What Linear works in.
+    tiles: Vec<Tiles>,
 }
 
 impl Compiled {
@@ -38,7 +41,7 @@ impl Compiled {
         self.memory.load(step);
         let dims = step.dims();
         let mut output = StepOutput::default();
-        let (plan, memory) = (&self.plan, &mut self.memory);
+        let (plan, memory, tiles) = (&self.plan, &mut self.memory, &mut self.tiles);
         let rows = |view: View| dims.count(plan.desc(view.buffer).rows);
         for op in &plan.ops {
             match *op {
@@ -51,7 +54,9 @@ impl Compiled {
                     }
                     rows::rms_norm(memory, rows(x), x, weight, out, width, eps);
                 }
-                Op::Linear { x, weight, bias, out } => linear::run(memory, rows(x), x, weight, bias, out),
+                Op::Linear { x, weight, bias, out } => {
+                    linear::run(memory, tiles, rows(x), x, weight, bias, out);
+                }
                 Op::Rope { x, positions, table, head_dim } => {
                     rows::rope(memory, dims.tokens, x, positions, table, head_dim);
                 }
@@ -182,7 +187,7 @@ impl Device for CpuDevice {
                 remedy: "lower --max-num-batched-tokens, --max-num-seqs or --gpu-memory-utilization".into(),
             });
         }
-        let compiled = Compiled { plan: plan.clone(), memory: Memory::new(plan, most) };
+        let compiled = Compiled { plan: plan.clone(), memory: Memory::new(plan, most), tiles: Vec::new() };
         self.idle().push(compiled);
         self.most.push(*most);
         Ok(PlanId(self.most.len() - 1))

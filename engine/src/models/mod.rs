@@ -76,8 +76,12 @@ impl Model {
     }
 
     /// Checks every tensor that the model needs against the shape that the configuration gives it.
-    fn checked(self) -> Result<Model, EngineError> {
-        if let Some(checkpoint) = &self.checkpoint {
+    fn checked(mut self) -> Result<Model, EngineError> {
+        if let Some(checkpoint) = &mut self.checkpoint {
+            if self.config.tied {
+                // Of two tied tensors a file may hold either.
+                checkpoint.alias("model.embed_tokens.weight", "lm_head.weight");
+            }
             let plan = decoder(&self.config, &Formats::default(), 1, 1, 1, |_| crate::dtype::DType::F32);
             for (buffer, source) in &plan.weights {
                 let desc = plan.plan.desc(*buffer);

@@ -142,6 +142,15 @@ impl Checkpoint {
             .ok_or_else(|| self.bad(0, format!("tensor {name} is missing, or is not in bf16, f16 or f32")))
     }
 
+    /// Lets `name` stand for the tensor `present` if there is none of that name.
+    pub fn alias(&mut self, name: &str, present: &str) {
+        if !self.tensors.contains_key(name)
+            && let Some(tensor) = self.tensors.remove(present)
+        {
+            self.tensors.insert(name.to_owned(), tensor);
+        }
+    }
+
     /// The type of a tensor.
     pub fn dtype(&self, name: &str) -> Option<DType> {
         self.tensors.get(name).map(|t| t.dtype)
@@ -277,7 +286,7 @@ pub fn dummy<E>(desc: &BufferDesc, mut take: impl FnMut(usize, &[u8]) -> Result<
     let seed = desc.name.bytes().fold(17, |h: u64, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
     let mut numbers = Numbers(seed);
     // A stretch of numbers, repeated: a model of billions of weights is filled in seconds.
-    let stretch = (CHUNK / 4 / desc.cols).clamp(1, rows);
+    let stretch = ((1 << 16) / desc.cols).clamp(1, rows);
     let values: Vec<f32> = (0..stretch * desc.cols).map(|_| numbers.float() * 0.035).collect();
     let bytes = desc.dtype.encode(&values);
     for row in (0..rows).step_by(stretch) {
