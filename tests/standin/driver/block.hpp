@@ -54,6 +54,8 @@ struct Worker {
     unsigned threads = 0;
     Dim block_index{};
     Launch* launch = nullptr;
+    unsigned launch_serial = 0, block_serial = 0;
+    bool did_atomic = false;                // this block, on device memory
     void** args = nullptr;
     uintptr_t own_lo = 0, own_size = 0;     // stacks and rings: memory that is no business of the checks
     unsigned char* rings = nullptr;         // results of warp collectives
