@@ -1,11 +1,11 @@
 // One block of threads, run by one host thread: each thread of the block is a fiber.
 #pragma once
 #include "driver.hpp"
-#if !defined(__x86_64__)
+#if !defined(__x86_64__) || defined(STANDIN_UCONTEXT)
 #include <ucontext.h>
 #endif
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(STANDIN_UCONTEXT)
 struct Context { void* sp = nullptr; };
 #else
 struct Context { ucontext_t context; };
