@@ -30,7 +30,7 @@ pub enum Command {
     /// Answer every row of a table.
     ///
     /// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 more error rows than --max-error-rate or
-    /// --max-errors; 130 stopped by Ctrl-C and 143 by SIGTERM, to be continued by the same command.
+    /// --max-errors; 70 the device failed (only --in-process); 130 stopped by Ctrl-C and 143 by SIGTERM, to be continued by the same command.
     Run(Box<RunArgs>),
     /// Measure speed.
     #[command(subcommand)]
@@ -94,6 +94,12 @@ pub struct RunArgs {
     /// Discard what was begun, and start anew.
     #[arg(long)]
     pub fresh: bool,
+    /// A worker that does no step for so many seconds counts as hung, and is started again.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub hang_timeout: u64,
+    /// Run without a supervisor: a device that fails ends the job.
+    #[arg(long)]
+    pub in_process: bool,
     /// Where prompts come from.
     #[command(flatten)]
     pub prompt: PromptOptions,
@@ -133,8 +139,8 @@ pub struct ModelArgs {
 #[derive(Args, Clone, Debug, PartialEq)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineArgs {
-    /// What the model runs on.
-    #[arg(long, value_enum, default_value_t)]
+    /// What the model runs on: auto, cpu, cuda, cuda:1, wgpu, wgpu:1 or wgpu:NAME (part of the adapter's name).
+    #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Threads of the processor [default: one for each core].
     #[arg(long)]
@@ -253,17 +259,39 @@ pub enum LoadFormat {
 }
 
 /// What the model runs on.
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The fastest that works here.
     #[default]
     Auto,
     /// The processor.
     Cpu,
-    /// An NVIDIA card through CUDA.
-    Cuda,
-    /// Any card through Vulkan, Metal or DX12.
-    Wgpu,
+    /// An NVIDIA card through CUDA, by its number.
+    Cuda(Option<usize>),
+    /// Any card through Vulkan, Metal or DX12, by its number or a part of its name.
+    Wgpu(Option<String>),
+}
+
+impl std::str::FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<DeviceChoice, String> {
+        let (kind, which) = match text.split_once(':') {
+            Some((kind, which)) => (kind, Some(which)),
+            None => (text, None),
+        };
+        match (kind, which) {
+            ("auto", None) => Ok(DeviceChoice::Auto),
+            ("cpu", None) => Ok(DeviceChoice::Cpu),
+            ("cuda", None) => Ok(DeviceChoice::Cuda(None)),
+            ("cuda", Some(which)) => match which.parse() {
+                Ok(index) => Ok(DeviceChoice::Cuda(Some(index))),
+                Err(_) => Err(format!("{which:?} is no number of a card, as in cuda:1")),
+            },
+            ("wgpu", which) => Ok(DeviceChoice::Wgpu(which.map(str::to_owned))),
+            _ => Err(format!("{text:?} is not auto, cpu, cuda, cuda:NUMBER, wgpu, wgpu:NUMBER or wgpu:NAME")),
+        }
+    }
 }
 
 /// The type of numbers in memory.

@@ -61,22 +61,22 @@ fn in_flight(work: &Path) -> PathBuf {
 }
 
 /// Counts a death against the rows that were in flight, and forgets them. To be called when the worker is
-/// gone and before the next one starts.
+/// gone and before the next one starts. Returns how many rows are given up for it.
 ///
 /// # Errors
 /// [`JobError::JournalDamaged`], [`JobError::Journal`] or [`JobError::Io`].
-pub fn blame(work: &Path, death: Death) -> Result<(), JobError> {
+pub fn blame(work: &Path, death: Death) -> Result<u64, JobError> {
     let file = in_flight(work);
     let bytes = match std::fs::read(&file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         other => other.map_err(JobError::io("read", &file))?,
     };
     let path = schema::path(work);
     let mut connection = schema::open(&path)?;
     let rows: BTreeSet<i64> = bytes.as_chunks().0.iter().map(|row| i64::from_le_bytes(*row)).collect();
-    count(&mut connection, &path, &rows, death)?;
+    let given_up = count(&mut connection, &path, &rows, death)?;
     File::create(&file).map_err(JobError::io("empty", &file))?;
-    Ok(())
+    Ok(given_up)
 }
 
 fn count(
@@ -84,7 +84,8 @@ fn count(
     path: &Path,
     rows: &BTreeSet<i64>,
     death: Death,
-) -> Result<(), JobError> {
+) -> Result<u64, JobError> {
+    let mut given_up = 0;
     let before = read(connection, path)?;
     let trouble = schema::trouble(path);
     let transaction = connection.transaction().map_err(&trouble)?;
@@ -95,14 +96,18 @@ fn count(
         }
         let (mut deaths, mut kills) = before.iter().find(|a| a.0 == row).map_or((0, 0), |a| (a.1, a.2));
         match death {
-            Death::Own => deaths += 1,
+            Death::Own => {
+                deaths += 1;
+                given_up += u64::from(deaths == GIVEN_UP);
+            }
             Death::Killed => kills += 1,
         }
         let values = schema::with_checksum([row, deaths, kills].map(Value::Integer));
         let replaced = transaction.execute("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?)", values);
         replaced.map_err(&trouble)?;
     }
-    transaction.commit().map_err(&trouble)
+    transaction.commit().map_err(&trouble)?;
+    Ok(given_up)
 }
 
 /// Row, deaths of its own and kills.

@@ -8,7 +8,7 @@ use crate::error::JobError;
 use crate::input::Input;
 use crate::model::ModelFolders;
 use crate::prompt::{PromptOptions, Prompts};
-use crate::run::engine_config;
+use crate::run::{engine_config, weights_dtype};
 use crate::text::Tokenizer;
 use engine::models::Model;
 use engine::request::{Event, Request, SamplingParams};
@@ -65,7 +65,8 @@ pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
     };
     let model = Model::open(&folders.model, format)?;
     let requests = requests(args, &folders, &model)?;
-    let device = devices::open(args.engine.device, args.engine.threads)?;
+    let device =
+        devices::open(&args.engine.device, args.engine.threads, weights_dtype(&args.engine, &model))?;
     let mut config = engine_config(&args.engine);
     // The whole context of a large model would take KV pages that no prompt here can fill.
     let longest = requests.iter().map(|r| r.prompt.len() + r.params.max_tokens as usize).max().unwrap_or(1);

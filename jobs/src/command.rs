@@ -1,9 +1,15 @@
 //! What the `gristmill` command does with its command line.
 
-use crate::args::{Bench, Cli, Command, ParseError, parse};
+use crate::args::{Bench, Cli, Command, ParseError, RunArgs, parse};
 use crate::error::{EXIT_DONE, EXIT_USAGE, JobError};
+use crate::journal::working_folder;
+use crate::status::Status;
+use crate::supervise::Supervision;
+use crate::verify::verify;
+use crate::worker::is_worker;
 use crate::{bench, devices, log, run};
 use std::ffi::OsString;
+use std::time::Duration;
 
 /// Runs the command line and gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -17,7 +23,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(ParseError::File(error)) => return report(&error),
     };
     match log::start(&cli.log_level).and_then(|()| work(cli)) {
-        Ok(()) => EXIT_DONE,
+        Ok(code) => code,
         Err(error) => report(&error),
     }
 }
@@ -27,16 +33,35 @@ fn report(error: &JobError) -> u8 {
     error.exit_code()
 }
 
-fn work(cli: Cli) -> Result<(), JobError> {
+fn work(cli: Cli) -> Result<u8, JobError> {
     match cli.command {
-        Command::Run(args) => run::run(*args),
-        Command::Bench(Bench::Throughput(args)) => bench::throughput(&args),
+        Command::Run(args) => return run_supervised(*args),
+        Command::Bench(Bench::Throughput(args)) => bench::throughput(&args)?,
         Command::Devices => {
             print!("{}", devices::listing(&devices::find(None)));
-            Ok(())
         }
-        Command::Status { .. } | Command::Verify { .. } => {
-            Err(JobError::Usage("not in this version yet".into()))
+        Command::Status { output } => println!("{}", Status::of(&output)?),
+        Command::Verify { output } => {
+            let manifest = verify(&output)?;
+            let (rows, parts) = (manifest.rows, manifest.parts.len());
+            println!("{} is as published: {rows} rows in {parts} files", output.display());
         }
     }
+    Ok(EXIT_DONE)
+}
+
+/// Runs a job in a child process, which is this one if it has a supervisor.
+fn run_supervised(args: RunArgs) -> Result<u8, JobError> {
+    let output = match &args.output {
+        Some(output) if !args.in_process && !is_worker() => output,
+        _ => return run::run(args).map(|()| EXIT_DONE),
+    };
+    let work = working_folder(output);
+    let hang = Duration::from_secs(args.hang_timeout);
+    let this = std::env::current_exe().map_err(JobError::io("find", "this program"))?;
+    Supervision { work: &work, hang, pause: Duration::from_millis(500) }.run(|| {
+        let mut worker = std::process::Command::new(&this);
+        worker.args(std::env::args_os().skip(1));
+        worker
+    })
 }

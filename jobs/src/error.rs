@@ -1,5 +1,7 @@
 //! What ends a job, and the exit codes that say so. A bad row never does: it is data, with its error.
 
+use engine::device::DeviceError;
+use engine::error::EngineError;
 use std::path::PathBuf;
 
 /// Every row was answered, or the errors stayed within `--max-error-rate`.
@@ -10,6 +12,8 @@ pub const EXIT_FAILED: u8 = 1;
 pub const EXIT_USAGE: u8 = 2;
 /// The job came to its end or was stopped with more error rows than allowed.
 pub const EXIT_TOO_MANY_ERRORS: u8 = 3;
+/// The device failed; a supervisor starts the job again.
+pub const EXIT_DEVICE_LOST: u8 = 70;
 /// Stopped by Ctrl-C; the same command continues it.
 pub const EXIT_INTERRUPTED: u8 = 130;
 /// Stopped by SIGTERM; the same command continues it.
@@ -78,7 +82,7 @@ pub enum JobError {
     Internal(String),
     /// The engine cannot serve the model, or its device failed.
     #[error(transparent)]
-    Engine(#[from] engine::error::EngineError),
+    Engine(#[from] EngineError),
     /// A file or folder could not be used.
     #[error("cannot {doing} {}: {source}{}", path.display(), remedy(source))]
     Io {
@@ -216,6 +220,7 @@ impl JobError {
             JobError::TooManyErrors { .. } => EXIT_TOO_MANY_ERRORS,
             JobError::Interrupted { terminated: false } => EXIT_INTERRUPTED,
             JobError::Interrupted { terminated: true } => EXIT_TERMINATED,
+            JobError::Engine(EngineError::Device(DeviceError::Lost { .. })) => EXIT_DEVICE_LOST,
             _ => EXIT_FAILED,
         }
     }

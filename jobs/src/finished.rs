@@ -61,7 +61,7 @@ mod tests {
         assert!(!finished.insert(130) && !finished.contains(130) && !finished.contains(u64::MAX));
         assert_eq!((finished.count, finished.missing(130)), (4, Some((126, 1))));
         assert_eq!(finished.missing(1), None);
-        (0..130).for_each(|row| drop(finished.insert(row)));
+        (0..130).for_each(|row| _ = finished.insert(row));
         assert_eq!((finished.count, finished.missing(130)), (130, None));
     }
 }

@@ -8,6 +8,7 @@ use crate::journal::Journal;
 use crate::prompt::RowError;
 use crate::sampling::Sampling;
 use crate::text::Tokenizer;
+use crate::worker::Heart;
 use engine::Engine;
 use engine::error::EngineError;
 use engine::request::{Event, FinishReason as EngineReason, Request, TokenLogprobs};
@@ -102,7 +103,9 @@ impl<'a> Grinder<'a> {
         mut stop: impl FnMut() -> bool,
     ) -> Result<(), JobError> {
         let mut more = true;
+        let mut heart = Heart::default();
         loop {
+            heart.beat();
             if stop() {
                 return Ok(());
             }
@@ -124,6 +127,12 @@ impl<'a> Grinder<'a> {
         if self.engine.is_idle() {
             self.alone = false;
             if let Some(row) = self.lonely.take() {
+                // Rows that the finisher has not appended would share the blame.
+                if !self.lock()?.is_idle() {
+                    self.lonely = Some(row);
+                    std::thread::sleep(Duration::from_millis(1));
+                    return Ok(true);
+                }
                 self.lock()?.commit()?;
                 self.alone = true;
                 self.start(row)?;

@@ -15,6 +15,7 @@ use crate::schema;
 use crate::writer::Writer;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,7 @@ pub struct Journal {
     path: PathBuf,
     writer: Writer,
     in_flight: InFlight,
+    running: HashSet<u64>,
     alone: Vec<u64>,
     discarded: Option<u64>,
     // Last, so that the lock goes when all else is closed.
@@ -92,7 +94,8 @@ impl Journal {
         let alone = attempts::resolve(&connection, &path, &mut finished)?;
         let in_flight = InFlight::begin(work)?;
         let writer = Writer::spawn(connection, &path)?;
-        Ok((Journal { path, writer, in_flight, alone, discarded, _lock: lock }, finished))
+        let running = HashSet::new();
+        Ok((Journal { path, writer, in_flight, running, alone, discarded, _lock: lock }, finished))
     }
 
     /// How many finished rows `--fresh` has discarded, if there was a job.
@@ -100,8 +103,8 @@ impl Journal {
         self.discarded
     }
 
-    /// Rows that were in flight when a worker died, twice: each must run with nothing else in flight, after
-    /// a [`Journal::commit`]. Those of a third death are finished already, with an error.
+    /// Rows that were in flight when a worker died, twice: each must run with nothing else in flight
+    /// ([`Journal::is_idle`]), after a [`Journal::commit`]. Those of a third death are finished already, with an error.
     pub fn alone(&self) -> &[u64] {
         &self.alone
     }
@@ -111,7 +114,13 @@ impl Journal {
     /// # Errors
     /// [`JobError::Io`].
     pub fn admit(&mut self, rows: &[u64]) -> Result<(), JobError> {
+        self.running.extend(rows);
         self.in_flight.add(rows)
+    }
+
+    /// Whether every row that was admitted has been appended.
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty()
     }
 
     /// Adds a finished row. It is committed with the next batch: about a second later, or earlier.
@@ -119,6 +128,7 @@ impl Journal {
     /// # Errors
     /// [`JobError::DoubleAnswer`] or [`JobError::Journal`], of this row or of any before it.
     pub fn append(&mut self, answer: Answer) -> Result<(), JobError> {
+        self.running.remove(&answer.row);
         self.writer.append(answer)
     }
 
@@ -230,6 +240,26 @@ impl JournalReader {
     /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
     pub fn inputs(&self) -> Result<InputDigests, JobError> {
         schema::read_inputs(&self.connection, &self.path)
+    }
+
+    /// The process that has opened the journal last to write to it.
+    ///
+    /// # Errors
+    /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
+    pub fn last_process(&self) -> Result<Option<u32>, JobError> {
+        let query = "SELECT max(start), pid FROM starts";
+        let process = self.connection.query_row(query, [], |row| row.get(1));
+        process.map_err(schema::trouble(&self.path))
+    }
+
+    /// Finished rows, without those that were given up for crashing the device.
+    ///
+    /// # Errors
+    /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
+    pub fn answered(&self) -> Result<u64, JobError> {
+        let query = "SELECT (SELECT count(*) FROM answers) - (SELECT count(*) FROM answers WHERE error = ?)";
+        let count = self.connection.query_row(query, [attempts::CRASHED], |row| row.get::<_, i64>(0));
+        Ok(count.map_err(schema::trouble(&self.path))? as u64)
     }
 
     /// The answers of a range of rows, one entry for each row; `None` for a row that is not finished.

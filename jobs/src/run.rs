@@ -4,6 +4,7 @@ use crate::args::{Dtype, EngineArgs, LoadFormat, OnCorrupt, Resume, ReturnColumn
 use crate::columns::{OutputColumns, Returns};
 use crate::devices;
 use crate::error::JobError;
+use crate::faults;
 use crate::feeder::Feeder;
 use crate::finished::FinishedRows;
 use crate::finisher::{ErrorLimits, Finisher};
@@ -18,6 +19,7 @@ use crate::publish::{Publication, Unanswered};
 use crate::sampling::Sampling;
 use crate::signals::{Asked, Signals};
 use crate::text::Tokenizer;
+use crate::worker::{self, Pacemaker};
 use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use engine::dtype::DType;
@@ -53,13 +55,14 @@ struct Job {
 /// # Errors
 /// What ended it; see [`JobError::exit_code`].
 pub fn run(args: RunArgs) -> Result<(), JobError> {
-    let signals = Signals::listen()
-        .map_err(|error| JobError::Internal(format!("cannot listen for signals: {error}")))?;
+    let signals = Signals::listen()?;
+    let pacemaker = Pacemaker::start();
     let job = Job::prepare(args)?;
     job.tell();
     let work = working_folder(&job.output);
     Publication::check_target(&job.output, &work)?;
-    let device = devices::open(job.args.engine.device, job.args.engine.threads)?;
+    let dtype = weights_dtype(&job.args.engine, &job.model);
+    let device = faults::wrap(devices::open(&job.args.engine.device, job.args.engine.threads, dtype)?)?;
     let identity = job.identity(&device.info().kind.to_string())?;
     let inputs = job.input_digests()?;
     let mode = resume_mode(&job.args);
@@ -87,12 +90,14 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
             engine.limits().seqs,
             engine.limits().tokens
         );
+        drop(pacemaker);
         errors = job.grind(&mut engine, &journal, &finished, &counters, &signals);
     }
-    let journal =
+    let mut journal =
         journal.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
+    journal.commit()?;
+    // The lock is kept until all is published.
     let reader = journal.reader()?;
-    journal.close()?;
     match errors {
         // All rows are there; that too many have errors changes the exit code only.
         Err(JobError::TooManyErrors { rows, .. })
@@ -109,7 +114,10 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
         columns: &job.columns,
         unanswered: Unanswered::Refuse,
     };
+    let pacemaker = Pacemaker::start();
     publication.publish(&reader, job.kept_batches())?;
+    drop(pacemaker);
+    journal.close()?;
     eprintln!("{} rows in {}", job.rows, job.output.display());
     errors
 }
@@ -359,6 +367,7 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, JobError> {
 
 fn resume_mode(args: &RunArgs) -> ResumeMode {
     match args.resume {
+        _ if worker::goes_on() => ResumeMode::Auto,
         _ if args.fresh => ResumeMode::Fresh,
         Resume::Auto => ResumeMode::Auto,
         Resume::Never => ResumeMode::Never,
@@ -391,6 +400,11 @@ fn resolve_returns(args: &mut RunArgs) -> Result<Returns, JobError> {
         }
     }
     Ok(returns)
+}
+
+/// The type in which weights are held: the one asked for, else the checkpoint's own.
+pub(crate) fn weights_dtype(args: &EngineArgs, model: &Model) -> DType {
+    engine_config(args).dtype.unwrap_or(model.config.dtype)
 }
 
 /// The engine's options as the flags have them.

@@ -40,13 +40,25 @@ pub(crate) fn path(work: &Path) -> PathBuf {
     work.join("journal.sqlite")
 }
 
-/// Turns an error of SQLite into the job's: damage is told apart from trouble that will pass.
+/// Turns an error of SQLite into the job's: trouble of the system, which will pass, is told apart from
+/// damage, which shows as anything else.
 pub(crate) fn trouble(path: &Path) -> impl Fn(rusqlite::Error) -> JobError {
+    use rusqlite::ErrorCode as Code;
     move |source| match source.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
-            damaged(path, &source.to_string())
-        }
-        _ => JobError::Journal { path: path.to_path_buf(), source },
+        Some(
+            Code::DiskFull
+            | Code::SystemIoFailure
+            | Code::CannotOpen
+            | Code::PermissionDenied
+            | Code::ReadOnly
+            | Code::OutOfMemory
+            | Code::DatabaseBusy
+            | Code::DatabaseLocked
+            | Code::FileLockingProtocolFailed
+            | Code::OperationInterrupted
+            | Code::NoLargeFileSupport,
+        ) => JobError::Journal { path: path.to_path_buf(), source },
+        _ => damaged(path, &source.to_string()),
     }
 }
 
@@ -152,6 +164,9 @@ pub(crate) fn open(path: &Path) -> Result<Connection, JobError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(trouble(path))?;
     prepare(&connection, path)?;
+    if connection.is_readonly("main").map_err(trouble(path))? {
+        return Err(damaged(path, "it says that only a later version of SQLite can write to it"));
+    }
     let set = |name, value: &str| connection.pragma_update(None, name, value).map_err(trouble(path));
     set("journal_mode", "WAL")?;
     set("synchronous", "FULL")?;

@@ -83,9 +83,9 @@ pub(crate) fn grouping(plan: &Plan, most: &Dims, limit: u32, op: &Op) -> Option<
         && q_desc.cols.is_multiple_of(8)
         && out.start.is_multiple_of(2)
         && out_desc.cols.is_multiple_of(2);
-    let fits = [(1, false), (4, most_positions(most) > SPLIT)].into_iter().all(|(warps, parts)| {
-        kernel(Form { dtype: q_desc.dtype, head_dim, warps, parts }, limit).is_some()
-    });
+    let fits = [(1, false), (4, most_positions(most) > SPLIT)]
+        .into_iter()
+        .all(|(warps, parts)| kernel(Form { dtype: q_desc.dtype, head_dim, warps, parts }, limit).is_some());
     if !half || !aligned || !head_dim.is_multiple_of(16) || head_dim > 256 || !fits {
         return None;
     }
@@ -112,7 +112,16 @@ fn items_grid(items: usize, kv_heads: usize, sms: u32) -> (u32, u32, u32) {
 
 fn lower_tiled(site: &mut Site, op: &Op, grouping: &Grouping, launches: &mut Vec<Launch>) {
     let Op::PagedAttention {
-        q, k_pages, v_pages, positions, query_start, block_tables, out, scale, window, ..
+        q,
+        k_pages,
+        v_pages,
+        positions,
+        query_start,
+        block_tables,
+        out,
+        scale,
+        window,
+        ..
     } = *op
     else {
         return;

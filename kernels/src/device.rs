@@ -132,7 +132,9 @@ impl CudaDevice {
         );
         if capability < OLDEST {
             let (major, minor) = capability;
-            return Err(absent(format!("compute capability {major}.{minor} is too old: 8.0 or later is needed")));
+            return Err(absent(format!(
+                "compute capability {major}.{minor} is too old: 8.0 or later is needed"
+            )));
         }
         let card = Card {
             sms: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
@@ -180,14 +182,17 @@ impl CudaDevice {
         let cubins = std::thread::scope(|scope| {
             let compile = || {
                 let mut done = Vec::new();
-                while let Some(kernel) = missing.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                while let Some(kernel) = missing.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+                {
                     done.push((*kernel, cubin(nvrtc, kernel, arch, cache.as_deref())));
                 }
                 done
             };
             let workers: Vec<_> = (0..threads.min(missing.len())).map(|_| scope.spawn(compile)).collect();
             // A worker that panics has met a bug of ours: the panic goes on here.
-            let join = |w: std::thread::ScopedJoinHandle<'_, _>| w.join().unwrap_or_else(|p| std::panic::resume_unwind(p));
+            let join = |w: std::thread::ScopedJoinHandle<'_, _>| {
+                w.join().unwrap_or_else(|p| std::panic::resume_unwind(p))
+            };
             workers.into_iter().flat_map(join).collect::<Vec<_>>()
         });
         for (kernel, cubin) in cubins {
@@ -253,7 +258,10 @@ impl CudaDevice {
         };
         let count = program.most.count(desc.rows);
         if rows.start > rows.end || rows.end > count {
-            return Err(DeviceError::BadPlan(format!("rows {rows:?} are not in {}, which has {count}", desc.name)));
+            return Err(DeviceError::BadPlan(format!(
+                "rows {rows:?} are not in {}, which has {count}",
+                desc.name
+            )));
         }
         Ok((&program.buffers[buffer.0], desc.cols * desc.dtype.size()))
     }
@@ -263,7 +271,8 @@ impl CudaDevice {
 fn first_usable() -> Result<usize, DeviceError> {
     let found = devices();
     let usable = found.iter().find(|d| d.unusable.is_none()).and_then(|d| d.index);
-    let why = || found.iter().find_map(|d| d.unusable.clone()).unwrap_or_else(|| "no NVIDIA card found".into());
+    let why =
+        || found.iter().find_map(|d| d.unusable.clone()).unwrap_or_else(|| "no NVIDIA card found".into());
     usable.ok_or_else(|| DeviceError::Absent(why()))
 }
 
@@ -276,7 +285,13 @@ fn architecture((major, minor): (u32, u32)) -> String {
 
 impl Program {
     /// Queues the plan's kernels: a graph for a decode step, else one by one.
-    fn run(&mut self, stream: &Arc<CudaStream>, step: &Step, lists: &[Lists], eager: bool) -> Result<(), DeviceError> {
+    fn run(
+        &mut self,
+        stream: &Arc<CudaStream>,
+        step: &Step,
+        lists: &[Lists],
+        eager: bool,
+    ) -> Result<(), DeviceError> {
         let groups: Vec<usize> = self.works.iter().map(|w| w.group).collect();
         let decode = if eager || lists.iter().any(|l| !l.prefill.is_empty()) {
             None

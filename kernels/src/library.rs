@@ -60,9 +60,9 @@ pub(crate) fn open(names: &[&str], companion: Option<&str>) -> Option<Library> {
             // Kept for the life of the process: it is only there to be found by its soname.
             std::mem::forget(load(path.as_os_str()));
         }
-        let hit = names.iter().find_map(|name| {
-            files.iter().filter(|p| starts(p, name)).find_map(|p| load(p.as_os_str()))
-        });
+        let hit = names
+            .iter()
+            .find_map(|name| files.iter().filter(|p| starts(p, name)).find_map(|p| load(p.as_os_str())));
         if hit.is_some() {
             return hit;
         }

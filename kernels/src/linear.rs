@@ -121,13 +121,7 @@ pub(crate) fn fitting(form: Form, card: &Card) -> (Vec<Tile>, Vec<Kernel>) {
     TILES.iter().filter_map(|t| t.fit(card.shared).map(|stages| (*t, kernel(t, form, stages)))).unzip()
 }
 
-pub(crate) fn lower(
-    site: &mut Site,
-    x: View,
-    weight: BufferId,
-    bias: Option<BufferId>,
-    out: View,
-) -> Launch {
+pub(crate) fn lower(site: &mut Site, x: View, weight: BufferId, bias: Option<BufferId>, out: View) -> Launch {
     let (x, weight, out) = (site.view(x), site.buffer(weight), site.view(out));
     let bias = bias.map(|b| site.buffer(b));
     let args = Args::default()
@@ -184,7 +178,8 @@ mod tests {
     /// one row more never costs a third more: no cliff at a fixed threshold.
     #[test]
     fn time_grows_smoothly_with_rows() {
-        for (k, n) in [(4096, 6144), (4096, 4096), (4096, 28672), (14336, 4096), (4096, 128_256), (576, 1536)] {
+        for (k, n) in [(4096, 6144), (4096, 4096), (4096, 28672), (14336, 4096), (4096, 128_256), (576, 1536)]
+        {
             let cost = |rows| TILES[choose(&TILES, rows, k, n, 132)].cycles(rows, k, n, 132);
             for rows in 1..1024 {
                 assert!(cost(2 * rows) <= cost(rows) * 2.01, "twice {rows} rows of {k} x {n}");

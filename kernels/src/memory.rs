@@ -34,18 +34,25 @@ impl DeviceMemory {
             return Ok(());
         }
         // SAFETY: the range is inside the allocation, and the source lives until the stream is done.
-        unsafe { result::memcpy_htod_async(self.at + offset as u64, bytes, stream.cu_stream()) }.map_err(lost)?;
+        unsafe { result::memcpy_htod_async(self.at + offset as u64, bytes, stream.cu_stream()) }
+            .map_err(lost)?;
         stream.synchronize().map_err(lost)
     }
 
     /// Reads bytes at `offset`, after all work of the stream.
-    pub(crate) fn read(&self, stream: &CudaStream, offset: usize, bytes: &mut [u8]) -> Result<(), DeviceError> {
+    pub(crate) fn read(
+        &self,
+        stream: &CudaStream,
+        offset: usize,
+        bytes: &mut [u8],
+    ) -> Result<(), DeviceError> {
         debug_assert!(offset + bytes.len() <= self.bytes);
         if bytes.is_empty() {
             return Ok(());
         }
         // SAFETY: the range is inside the allocation, and the target lives until the stream is done.
-        unsafe { result::memcpy_dtoh_async(bytes, self.at + offset as u64, stream.cu_stream()) }.map_err(lost)?;
+        unsafe { result::memcpy_dtoh_async(bytes, self.at + offset as u64, stream.cu_stream()) }
+            .map_err(lost)?;
         stream.synchronize().map_err(lost)
     }
 }

@@ -38,9 +38,13 @@ pub fn devices() -> Vec<CudaSummary> {
         return none(error.to_string());
     }
     let count = match result::init().and_then(|()| device::get_count()) {
-        Ok(0) => return none("the NVIDIA driver sees no card: see nvidia-smi and CUDA_VISIBLE_DEVICES".into()),
+        Ok(0) => {
+            return none("the NVIDIA driver sees no card: see nvidia-smi and CUDA_VISIBLE_DEVICES".into());
+        }
         Ok(count) => count,
-        Err(error) => return none(format!("the NVIDIA driver does not start: {:?}; see nvidia-smi", error.0)),
+        Err(error) => {
+            return none(format!("the NVIDIA driver does not start: {:?}; see nvidia-smi", error.0));
+        }
     };
     (0..count).map(|index| summary(index as usize)).collect()
 }

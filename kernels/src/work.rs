@@ -66,11 +66,8 @@ impl Lists {
                 }
             } else {
                 let small = tokens == 1 || (rows <= DECODE_ROWS && len <= SPLIT);
-                let (list, tile) = if small {
-                    (&mut lists.decode, DECODE_ROWS)
-                } else {
-                    (&mut lists.prefill, PREFILL_ROWS)
-                };
+                let (list, tile) =
+                    if small { (&mut lists.decode, DECODE_ROWS) } else { (&mut lists.prefill, PREFILL_ROWS) };
                 let tiles = (0..rows as u32).step_by(tile);
                 // The last rows of a prompt see the most.
                 list.extend(tiles.rev().map(|row| Item { seq, row, part: ALL, slot: ALL }));
@@ -80,11 +77,7 @@ impl Lists {
     }
 
     pub(crate) fn count(&self) -> WorkCount {
-        WorkCount {
-            decode: self.decode.len(),
-            prefill: self.prefill.len(),
-            merges: self.merges.len(),
-        }
+        WorkCount { decode: self.decode.len(), prefill: self.prefill.len(), merges: self.merges.len() }
     }
 }
 

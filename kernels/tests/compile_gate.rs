@@ -19,8 +19,7 @@ fn check(nvrtc: &Nvrtc, kernel: &Kernel, architecture: &str) -> Option<String> {
     let options = kernel.options();
     let options: Vec<&str> = options.iter().map(String::as_str).filter(|o| !o.starts_with("--std")).collect();
     let budget = Budget { registers: kernel.budget.registers, shared: kernel.budget.shared };
-    let unit =
-        Unit { name: kernel.file, source: kernel.text, headers: &HEADERS, options: &options, budget };
+    let unit = Unit { name: kernel.file, source: kernel.text, headers: &HEADERS, options: &options, budget };
     let what = format!("{} {:?} for {architecture}", kernel.file, kernel.defines);
     let used = match nvrtc.compile(&unit, architecture) {
         Ok(used) => used,

@@ -49,7 +49,9 @@ fn attention_does_not_see_how_it_is_scheduled() {
         // Queries 2030 .. 2100 at once, over parts 0 ..= 2: positions from 2048 on have a third part.
         let whole = attention(BF16, 8, 2, 64, 16, window, &[(70, len)]);
         let want = run(&mut device, &whole);
-        for (queries, end, page_size) in [(1, 2100, 16), (1, 2049, 16), (1, 2048, 16), (3, 2050, 16), (40, 2080, 64)] {
+        for (queries, end, page_size) in
+            [(1, 2100, 16), (1, 2049, 16), (1, 2048, 16), (3, 2050, 16), (40, 2080, 64)]
+        {
             let mut part = attention(BF16, 8, 2, 64, page_size, window, &[(queries, end)]);
             copy_context(&whole, &mut part, len - 70, end - queries);
             let first = end - queries - (len - 70);
@@ -65,7 +67,8 @@ fn attention_does_not_see_how_it_is_scheduled() {
 /// Gives `to` the keys, values and queries of `from`, position by position, through their block tables.
 fn copy_context(from: &Case, to: &mut Case, from_first: usize, to_first: usize) {
     let slot = |case: &Case, p: usize| {
-        case.step.block_tables[p / case.step.page_size] as usize * case.step.page_size + p % case.step.page_size
+        case.step.block_tables[p / case.step.page_size] as usize * case.step.page_size
+            + p % case.step.page_size
     };
     let len = *to.step.seq_lens.first().unwrap() as usize;
     for i in 0..to.writes.len() {

@@ -5,8 +5,9 @@ use crate::attempts::{CRASHED, Death, blame};
 use crate::identity::InputDigest;
 use proptest::prelude::*;
 use std::cell::Cell;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 pub(crate) fn identity() -> Identity {
     let mut identity = Identity::new();
@@ -217,7 +218,7 @@ fn damage_is_mended_or_refused_and_never_believed() {
     for log in [false, true] {
         let sound = journal_files(ROWS, log);
         let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
-            cases: 150,
+            cases: 100,
             failure_persistence: None,
             ..ProptestConfig::default()
         });
@@ -248,54 +249,59 @@ fn damage_is_mended_or_refused_and_never_believed() {
 /// Set for this test executable when it runs itself as a process to be killed.
 const VICTIM: &str = "GRISTMILL_TEST_VICTIM";
 
+/// Rows of its job.
+const VICTIM_ROWS: u64 = 4000;
+
 /// Not a test of its own: the process that the next test kills.
 #[test]
 fn victim() {
     let Some(work) = std::env::var_os(VICTIM) else { return };
-    let (mut journal, finished) = open(Path::new(&work), 20_000);
-    for row in (0..20_000).filter(|&row| !finished.contains(row)) {
+    let (mut journal, finished) = open(Path::new(&work), VICTIM_ROWS);
+    for row in (0..VICTIM_ROWS).filter(|&row| !finished.contains(row)) {
         journal.append(answer(row)).unwrap();
-        if row % 97 == 0 {
+        if row % 17 == 0 {
             journal.commit().unwrap();
             println!("committed {row}");
         }
     }
     journal.close().unwrap();
-    println!("done");
+    println!("committed {}", VICTIM_ROWS - 1);
+}
+
+/// Runs the victim until it has told of `commits` commits and `moment` has passed; returns the last row that it
+/// told of as committed.
+fn kill_after(work: &Path, commits: usize, moment: Duration) -> Option<u64> {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["journal::tests::victim", "--exact", "--nocapture"]).env(VICTIM, work);
+    let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let told = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut rows = told.filter_map(|line| line.unwrap().split_once("committed ")?.1.parse::<u64>().ok());
+    let first = rows.by_ref().take(commits).last();
+    std::thread::sleep(moment);
+    child.kill().unwrap();
+    let last = rows.last().or(first);
+    child.wait().unwrap();
+    last
 }
 
 #[test]
 fn a_killed_process_loses_nothing_that_it_committed() {
     let work = tempfile::tempdir().unwrap();
-    let mut committed = None;
     let mut kills = 0;
     loop {
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["journal::tests::victim", "--exact", "--nocapture"]).env(VICTIM, work.path());
-        let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        // Killed at another moment each time.
-        std::thread::sleep(std::time::Duration::from_millis(20 + kills * 7 % 50));
-        child.kill().unwrap();
-        let mut told = String::new();
-        child.stdout.take().unwrap().read_to_string(&mut told).unwrap();
-        child.wait().unwrap();
-        let last = told
-            .lines()
-            .filter_map(|line| line.split_once("committed ")?.1.trim().parse::<u64>().ok())
-            .last();
-        committed = last.max(committed);
+        let committed = kill_after(work.path(), kills % 23, Duration::from_micros(kills as u64 * 739 % 9000));
         kills += 1;
-        let (journal, finished) = open(work.path(), 20_000);
+        let (journal, finished) = open(work.path(), VICTIM_ROWS);
         assert!(committed.is_none_or(|last| (0..=last).all(|row| finished.contains(row))));
-        let read = journal.reader().unwrap().answers(0..20_000).unwrap();
+        let read = journal.reader().unwrap().answers(0..VICTIM_ROWS).unwrap();
         assert!((0..).zip(read).all(|(row, read)| read.is_none_or(|read| read == answer(row))));
-        if finished.count == 20_000 {
+        if finished.count == VICTIM_ROWS {
             break;
         }
-        assert!(kills < 2000, "{} rows after {kills} kills", finished.count);
+        assert!(kills < 500, "{} rows after {kills} kills", finished.count);
     }
     assert!(kills > 3, "the process was done before it could be killed");
-    std::io::stdout().write_all(format!("{kills} kills\n").as_bytes()).unwrap();
+    println!("{kills} kills");
 }
 
 /// A job on a file system of a few hundred kilobytes stops with a clear error and goes on with more room.
