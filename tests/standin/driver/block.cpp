@@ -94,8 +94,13 @@ EXPORT int standin_syncthreads(const char* kind, int op, int predicate, int site
     return op == 1 ? w.reduced : op == 2 ? w.reduced > 0 : w.reduced == int(w.threads);
 }
 
-// Every lane of `mask` gives `bytes` bytes and gets all lanes' bytes, 32 * bytes with holes for absent lanes.
-EXPORT const void* standin_gather(const char* kind, unsigned mask, const void* mine, unsigned bytes, int site) {
+static bool together_at(const Fiber& a, const Fiber& b) {
+    return a.state == State::AT_WARP && a.mask == b.mask && a.site == b.site && (a.kind == b.kind || !std::strcmp(a.kind, b.kind));
+}
+
+// Every lane of `mask` gives `bytes` bytes and gets all lanes' bytes, 32 * bytes with holes for absent lanes. The lane
+// that comes last may turn what was given into something else first.
+EXPORT const void* standin_collective(const char* kind, unsigned mask, const void* mine, unsigned bytes, int site, void (*together)(void*)) {
     Worker& w = *t_worker;
     Fiber& f = *w.current;
     Fiber* warp = &w.fibers[f.id / WARP * WARP];
@@ -104,11 +109,8 @@ EXPORT const void* standin_gather(const char* kind, unsigned mask, const void* m
     if (!(mask >> lane & 1)) fault(CUDA_ERROR_LAUNCH_FAILED, "%s at line %d: the mask 0x%08x lacks the calling lane %u", kind, site, mask, lane);
     f.mask = mask, f.kind = kind, f.site = site, f.deposit = mine, f.bytes = bytes, f.state = State::AT_WARP;
     bool complete = true;
-    for (unsigned l = 0; l < lanes && complete; ++l)
-        if (mask >> l & 1) {
-            Fiber& o = warp[l];
-            complete = o.state == State::AT_WARP && o.mask == mask && o.site == site && !std::strcmp(o.kind, kind);
-        }
+    for (unsigned l = lanes; l-- > 0 && complete;)       // lanes arrive in order: the last one missing is found at once
+        complete = !(mask >> l & 1) || together_at(warp[l], f);
     if (!complete) {
         yield_to_scheduler(w);
         return f.gathered;
@@ -120,6 +122,7 @@ EXPORT const void* standin_gather(const char* kind, unsigned mask, const void* m
             warp[l].gathered = ring;
             warp[l].state = State::READY;
         }
+    if (together) together(ring);
     if (!std::strcmp(kind, "__syncwarp")) ++w.warp_epoch[f.id / WARP];
     return ring;
 }
@@ -155,7 +158,7 @@ static bool run_warp(Worker& w, unsigned first, unsigned lanes) {
         if (f.state != State::AT_WARP) continue;
         for (unsigned o = 0; o < lanes; ++o) {
             Fiber& other = w.fibers[first + o];
-            if (!(f.mask >> o & 1) || (other.state == State::AT_WARP && other.mask == f.mask && other.site == f.site && !std::strcmp(other.kind, f.kind))) continue;
+            if (!(f.mask >> o & 1) || together_at(other, f)) continue;
             char mask[48];
             std::snprintf(mask, sizeof mask, " with mask 0x%08x", f.mask);
             return block_fault(w, "divergent warp collective: " + describe_waiting(w, f) + mask + ", but " + describe_waiting(w, other)), false;
@@ -282,6 +285,7 @@ struct Job {
     Launch* launch;
     std::atomic<uint64_t> next{0};
     uint64_t blocks, seed;
+    unsigned serial;
 };
 
 static void work(Job& job) {
@@ -296,11 +300,14 @@ static void work(Job& job) {
     w.args = args.data();
     w.threads = launch.block.x * launch.block.y * launch.block.z;
     w.faulted = false;
+    w.launch_serial = job.serial;
     t_worker = &w;
     attach_shared(w);
     for (uint64_t b; !s_fault && (b = job.next++) < job.blocks;) {
         std::mt19937_64 order(job.seed + b);
         Dim index{unsigned(b % launch.grid.x), unsigned(b / launch.grid.x % launch.grid.y), unsigned(b / launch.grid.x / launch.grid.y)};
+        w.block_serial = unsigned(b);
+        w.did_atomic = false;
         run_block(w, index, settings().seeded ? &order : nullptr);
         if (w.faulted) break;
     }
@@ -348,8 +355,10 @@ CUresult run_launch(Launch& launch) {
     static Pool& pool = *new Pool(settings().threads - 1);   // never destroyed: its threads outlive static objects
     arm_signals();
     s_fault = CUDA_SUCCESS;
+    static unsigned serial = 0;
     Job job;
     job.launch = &launch;
+    job.serial = 1 + serial++ % ((1u << 17) - 1);      // 0 means never
     job.blocks = uint64_t(launch.grid.x) * launch.grid.y * launch.grid.z;
     job.seed = settings().seeded ? schedule_rng()() : 0;
     pool.run(job);

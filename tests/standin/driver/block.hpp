@@ -1,11 +1,11 @@
 // One block of threads, run by one host thread: each thread of the block is a fiber.
 #pragma once
 #include "driver.hpp"
-#if !defined(__x86_64__)
+#if !defined(__x86_64__) || defined(STANDIN_UCONTEXT)
 #include <ucontext.h>
 #endif
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(STANDIN_UCONTEXT)
 struct Context { void* sp = nullptr; };
 #else
 struct Context { ucontext_t context; };
@@ -54,6 +54,8 @@ struct Worker {
     unsigned threads = 0;
     Dim block_index{};
     Launch* launch = nullptr;
+    unsigned launch_serial = 0, block_serial = 0;
+    bool did_atomic = false;                // this block, on device memory
     void** args = nullptr;
     uintptr_t own_lo = 0, own_size = 0;     // stacks and rings: memory that is no business of the checks
     unsigned char* rings = nullptr;         // results of warp collectives

@@ -82,6 +82,11 @@ static string hash(const string& text) {
     return out;
 }
 
+static bool checks_all() {
+    const char* check = std::getenv("GRISTMILL_STANDIN_CHECK");
+    return check && !std::strcmp(check, "full");
+}
+
 // ---- kernels in a preprocessed unit ----
 struct Kernel { string name, bound; };
 
@@ -228,12 +233,11 @@ static string registration(const Program& p, const std::vector<Kernel>& kernels,
     text += "extern \"C\" __attribute__((visibility(\"hidden\"))) thread_local unsigned char standin_dynamic_shared[];\n"
                          "static void* standin_dynamic() { return standin_dynamic_shared; }\n";
     return text + "extern \"C\" __attribute__((visibility(\"default\"))) const standin_unit_table standin_unit{1, " + std::to_string(count) + ", " +
-           std::to_string(arch) + ", standin_entries, " + std::to_string(dynamic ? DYNAMIC_SHARED : 0) + ", standin_dynamic};\n";
+           std::to_string(arch) + ", " + (checks_all() ? "1" : "0") + ", standin_entries, " + std::to_string(dynamic ? DYNAMIC_SHARED : 0) + ", standin_dynamic};\n";
 }
 
 static int compile(Program& p, const Options& o) {
-    const char* full_text = std::getenv("GRISTMILL_STANDIN_CHECK");
-    bool full = full_text && !std::strcmp(full_text, "full");
+    bool full = checks_all();
     const char* chosen = std::getenv("CXX");
     string cxx = chosen && *chosen ? chosen : "g++";
     string work_template = cache() + "/compile-XXXXXX";
@@ -294,7 +298,13 @@ static int compile(Program& p, const Options& o) {
 }
 
 // ---- the interface ----
-EXPORT int nvrtcVersion(int* major, int* minor) { return *major = 12, *minor = 8, NVRTC_SUCCESS; }
+// A version that no real NVRTC has, another one for each build of the stand-in and for each way of checking: whoever
+// caches cubins by version never takes one for the other.
+EXPORT int nvrtcVersion(int* major, int* minor) {
+    *major = 12;
+    *minor = 1000 + int(std::stoul(hash(folder()).substr(0, 6), nullptr, 16)) * 2 + checks_all();
+    return NVRTC_SUCCESS;
+}
 EXPORT int nvrtcGetNumSupportedArchs(int* n) { return *n = 5, NVRTC_SUCCESS; }
 EXPORT int nvrtcGetSupportedArchs(int* archs) {
     const int all[] = {80, 89, 90, 100, 120};
@@ -306,12 +316,23 @@ EXPORT const char* nvrtcGetErrorString(int code) {
         "NVRTC_ERROR_INVALID_PROGRAM", "NVRTC_ERROR_INVALID_OPTION", "NVRTC_ERROR_COMPILATION"};
     return code >= 0 && code < 7 ? names[code] : "NVRTC error";
 }
+// GRISTMILL_STANDIN_PATCH: "this => that" replaces text in every source, to plant a fault in a real kernel.
+static string patched(string text) {
+    const char* patch = getenv("GRISTMILL_STANDIN_PATCH");
+    const string whole = patch ? patch : "", arrow = " => ";
+    const size_t middle = whole.find(arrow);
+    if (middle == string::npos || middle == 0) return text;
+    const string from = whole.substr(0, middle), to = whole.substr(middle + arrow.size());
+    for (size_t at = 0; (at = text.find(from, at)) != string::npos; at += to.size()) text.replace(at, from.size(), to);
+    return text;
+}
+
 EXPORT int nvrtcCreateProgram(Program** out, const char* source, const char* name, int count, const char** headers, const char** names) {
     if (!out || !source) return NVRTC_ERROR_INVALID_INPUT;
     auto* p = new Program;
-    p->source = source;
+    p->source = patched(source);
     p->name = name ? name : "default_program";
-    for (int i = 0; i < count; ++i) p->headers[names[i]] = headers[i];
+    for (int i = 0; i < count; ++i) p->headers[names[i]] = patched(headers[i]);
     *out = p;
     return NVRTC_SUCCESS;
 }
