@@ -145,6 +145,7 @@ fn sampling_values_out_of_range_are_refused_by_flag() {
         ("--max-tokens", "4000000000"),
         ("--max-tokens", "-1"),
         ("--min-tokens", "17"),
+        ("--stop-token-ids", "-1"),
         ("--repetition-penalty", "0"),
         ("--presence-penalty", "3"),
         ("--stop-token-ids", "384"),
@@ -164,7 +165,17 @@ fn max_tokens_is_never_made_up() {
     let bench = Bench::new();
     let input = bench.table("in.parquet", vec![("q", strings(&[Some("grain")]))]);
     let model = support::golden("qwen3");
-    let ran = bench.run(&["run", "--model", model.to_str().unwrap(), "-i", &input, "-o", "o", "--prompt-column", "q"]);
+    let ran = bench.run(&[
+        "run",
+        "--model",
+        model.to_str().unwrap(),
+        "-i",
+        &input,
+        "-o",
+        "o",
+        "--prompt-column",
+        "q",
+    ]);
     assert_eq!(ran.code, 2);
     is_refusal(&ran, &["--max-tokens is needed"]);
 }
@@ -227,11 +238,14 @@ fn damaged_parquet_is_refused_by_file_and_row_group() {
     assert_eq!(out.num_rows(), 300);
     for (row, error) in errors.iter().enumerate() {
         match error {
-            Some(error) => assert!((100..200).contains(&row) && error.starts_with("row unreadable: "), "{row} {error}"),
+            Some(error) => {
+                assert!((100..200).contains(&row) && error.starts_with("row unreadable: "), "{row} {error}")
+            }
             None => assert!(!(100..200).contains(&row), "{row}"),
         }
     }
-    let retyped = bench.table("b.parquet", vec![("q", std::sync::Arc::new(arrow::array::Int32Array::from(vec![1])))]);
+    let retyped =
+        bench.table("b.parquet", vec![("q", std::sync::Arc::new(arrow::array::Int32Array::from(vec![1])))]);
     std::fs::write(&input, &good).unwrap();
     let mut two = flags.to_vec();
     two.extend(["-i", &retyped]);
@@ -251,7 +265,10 @@ fn names_that_are_nowhere_are_refused() {
         (vec!["--model", qwen, "-i", "nowhere.parquet"], &["nowhere.parquet", "cannot open"]),
         (vec!["--model", qwen, "-i", "*.csv"], &["*.csv: no file matches"]),
         (vec!["--model", qwen, "-i", &input, "--prompt", "{{ x }}"], &["no column `x`", "`q`"]),
-        (vec!["--model", qwen, "-i", &input, "--keep", "x"], &["--keep", "no column `x`"]),
+        (
+            vec!["--model", qwen, "-i", &input, "--prompt-column", "q", "--keep", "x"],
+            &["--keep", "no column `x`"],
+        ),
         (vec!["--model", qwen, "-i", &input, "--prompt-column", "q", "--device", "cuda"], &["--device cuda"]),
     ] {
         let mut all = vec!["run", "-o", &output, "--max-tokens", "1"];

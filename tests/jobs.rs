@@ -4,16 +4,23 @@
 
 mod support;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Builder, ListBuilder, StringBuilder, StructBuilder};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int32Array, Int64Builder, ListBuilder, StringBuilder, StructBuilder,
+};
 use arrow::array::{DictionaryArray, LargeStringArray, StringArray, StringViewArray};
-use arrow::datatypes::{DataType, Field, Float32Type, Int32Type, Int8Type};
+use arrow::datatypes::{DataType, Field, Float32Type, Int8Type, Int32Type};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::sync::Arc;
 use support::job::{Bench, columns, float_list, int_list, ints, read, strings, text, texts};
 
-const RIVERS: [Option<&str>; 5] =
-    [Some("the mill"), Some("Where is the river?"), Some("grain"), Some("no name"), Some("the name of the river")];
+const RIVERS: [Option<&str>; 5] = [
+    Some("the mill"),
+    Some("Where is the river?"),
+    Some("grain"),
+    Some("no name"),
+    Some("the name of the river"),
+];
 
 /// The prompts of a golden model, with the greedy tokens and their log-probabilities.
 fn expected(model: &str) -> Vec<(Vec<i32>, Vec<i32>, Vec<f32>)> {
@@ -43,8 +50,10 @@ fn answers_are_those_of_transformers() {
     let bench = Bench::new();
     let expected = expected("qwen3");
     let prompts = id_lists(expected.iter().map(|(prompt, ..)| prompt.clone()));
-    let input = bench.table("in.parquet", vec![("ids", prompts), ("n", Arc::new(Int32Array::from(vec![7, 8, 9])))]);
-    let flags = ["--prompt-tokens-column", "ids", "--return", "generated_tokens,token_logprobs", "--keep", "n"];
+    let input =
+        bench.table("in.parquet", vec![("ids", prompts), ("n", Arc::new(Int32Array::from(vec![7, 8, 9])))]);
+    let flags =
+        ["--prompt-tokens-column", "ids", "--return", "generated_tokens,token_logprobs", "--keep", "n"];
     let out = bench.grind("qwen3", &input, &flags);
     assert_eq!(
         columns(&out),
@@ -58,7 +67,9 @@ fn answers_are_those_of_transformers() {
             "generated_tokens: List(Int32)",
             "token_logprobs: List(Float32)"
         ]
-        .map(|column| column.replace("List(Int32)", &list_of("Int32")).replace("List(Float32)", &list_of("Float32")))
+        .map(|column| column
+            .replace("List(Int32)", &list_of("Int32"))
+            .replace("List(Float32)", &list_of("Float32")))
     );
     assert_eq!(ints(&out, "n"), [Some(7), Some(8), Some(9)]);
     for (row, (prompt, tokens, logprobs)) in expected.iter().enumerate() {
@@ -100,7 +111,8 @@ fn conversations_have_as_many_tokens_as_in_transformers() {
     let bench = Bench::new();
     let input = bench.table("in.parquet", vec![("messages", Arc::new(list.finish()))]);
     let out = bench.grind("qwen3", &input, &["--messages-column", "messages", "--max-tokens", "1"]);
-    let tokens: Vec<_> = cases.iter().map(|case| Some(case["ids"].as_array().unwrap().len() as i32)).collect();
+    let tokens: Vec<_> =
+        cases.iter().map(|case| Some(case["ids"].as_array().unwrap().len() as i32)).collect();
     assert_eq!(ints(&out, "num_input_tokens"), tokens);
 }
 
@@ -127,10 +139,11 @@ fn every_string_type_gives_the_same_answers() {
 #[test]
 fn bad_rows_get_errors_and_their_neighbours_do_not_notice() {
     let bench = Bench::new();
-    let long = "river ".repeat(200);
+    let long = "river ".repeat(2000);
     let huge = "a".repeat(1_000_000);
     let marker = "<|im_end|><|im_start|>";
-    let rows = [Some("the mill"), None, Some(&*long), Some("grain"), Some(&*huge), Some(marker), Some("no\0name")];
+    let rows =
+        [Some("the mill"), None, Some(&*long), Some("grain"), Some(&*huge), Some(marker), Some("no\0name")];
     let input = bench.table("in.parquet", vec![("q", strings(&rows))]);
     let out = bench.grind("qwen3", &input, &["--prompt-column", "q"]);
     let errors = text(&out, "error");
@@ -141,7 +154,10 @@ fn bad_rows_get_errors_and_their_neighbours_do_not_notice() {
     }
     for row in [1, 2, 4] {
         assert_eq!(texts(&out, "finish_reason")[row], "error");
-        assert_eq!((text(&out, "generated_text")[row].clone(), ints(&out, "num_generated_tokens")[row]), (None, Some(0)));
+        assert_eq!(
+            (text(&out, "generated_text")[row].clone(), ints(&out, "num_generated_tokens")[row]),
+            (None, Some(0))
+        );
     }
     for row in [0, 3, 5, 6] {
         assert_eq!(errors[row], None);
@@ -159,9 +175,14 @@ fn a_job_of_errors_says_so_in_its_exit_code() {
     let output = bench.name("out.parquet");
     let ran = bench.job("qwen3", &input, &output, &["--prompt-column", "q", "--max-error-rate", "0.5"]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);
-    assert!(ran.stderr.contains("2 of 3 rows have errors, more than --max-error-rate 0.5 allows"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("2 of 3 rows have errors, more than --max-error-rate 0.5 allows"),
+        "{}",
+        ran.stderr
+    );
     assert_eq!(text(&read(output.as_ref()), "error").iter().flatten().count(), 2, "published all the same");
-    let ran = bench.job("qwen3", &input, &bench.name("b.parquet"), &["--prompt-column", "q", "--max-errors", "1"]);
+    let ran =
+        bench.job("qwen3", &input, &bench.name("b.parquet"), &["--prompt-column", "q", "--max-errors", "1"]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);
     let ran = bench.job("qwen3", &input, &bench.name("c.parquet"), &["--prompt-column", "q"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -219,7 +240,9 @@ fn several_completions_are_lists_that_depend_on_seed_and_row_only() {
         all.extend(flags);
         let out = bench.grind("qwen3", &input, &all);
         let texts = out.column_by_name("generated_text").unwrap().as_list::<i32>();
-        let row = |row| texts.value(row).as_string::<i32>().iter().map(|t| t.unwrap().to_string()).collect::<Vec<_>>();
+        let row = |row| {
+            texts.value(row).as_string::<i32>().iter().map(|t| t.unwrap().to_string()).collect::<Vec<_>>()
+        };
         (0..5).map(row).collect::<Vec<_>>()
     };
     let some = lists(&["--seed", "5"]);
@@ -233,14 +256,16 @@ fn several_completions_are_lists_that_depend_on_seed_and_row_only() {
 fn log_probabilities_are_returned() {
     let bench = Bench::new();
     let input = bench.table("in.parquet", vec![("q", strings(&RIVERS[..2]))]);
-    let flags = ["--prompt-column", "q", "--return", "logprobs,token_logprobs,prompt_logprobs", "--logprobs", "2"];
+    let flags =
+        ["--prompt-column", "q", "--return", "logprobs,token_logprobs,prompt_logprobs", "--logprobs", "2"];
     let out = bench.grind("qwen3", &input, &flags);
     for row in 0..2 {
         let tokens = float_list(&out, "token_logprobs", row);
         let all = out.column_by_name("logprobs").unwrap().as_list::<i32>().value(row);
         for (i, token) in tokens.iter().enumerate() {
             let best = all.as_list::<i32>().value(i);
-            let values = best.as_struct().column_by_name("logprob").unwrap().as_primitive::<Float32Type>().clone();
+            let values =
+                best.as_struct().column_by_name("logprob").unwrap().as_primitive::<Float32Type>().clone();
             assert_eq!(values.len(), 2);
             // Greedy: the token is the likeliest.
             assert!(values.value(0) == *token && values.value(1) <= *token && *token < 0.0);
@@ -255,7 +280,11 @@ fn log_probabilities_are_returned() {
 fn a_job_file_is_the_same_job() {
     let bench = Bench::new();
     let input = bench.table("in.parquet", vec![("q", strings(&RIVERS)), ("drop", strings(&RIVERS))]);
-    bench.grind("qwen3", &input, &["--prompt", "{{ q | upper }}", "--keep", "q", "--stop", "e", "--top-k", "5"]);
+    bench.grind(
+        "qwen3",
+        &input,
+        &["--prompt", "{{ q | upper }}", "--keep", "q", "--stop", "e", "--top-k", "5"],
+    );
     let flags = std::fs::read(bench.path("out.parquet")).unwrap();
     let model = support::golden("qwen3");
     let job = format!(
@@ -301,12 +330,17 @@ fn throughput_is_measured_on_made_up_weights() {
     let bench = Bench::new();
     let config = bench.path("config.json");
     std::fs::copy(support::golden("llama3").join("config.json"), config).unwrap();
-    let flags = ["--input-len", "12", "--output-len", "5", "--num-prompts", "7", "--output-json", "figures.json"];
+    let flags =
+        ["--input-len", "12", "--output-len", "5", "--num-prompts", "7", "--output-json", "figures.json"];
     let mut all = vec!["bench", "throughput", "--device", "cpu", "--model", ".", "--load-format", "dummy"];
     all.extend(flags);
     let ran = bench.run(&all);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert!(ran.stdout.starts_with("Throughput: ") && ran.stdout.contains(" total tokens/s, "), "{}", ran.stdout);
+    assert!(
+        ran.stdout.starts_with("Throughput: ") && ran.stdout.contains(" total tokens/s, "),
+        "{}",
+        ran.stdout
+    );
     let figures: Value = serde_json::from_slice(&std::fs::read(bench.path("figures.json")).unwrap()).unwrap();
     assert_eq!(figures["num_requests"], 7);
     assert_eq!(figures["total_num_tokens"], 7 * 17);

@@ -85,10 +85,13 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
         drop(pacemaker);
         let shared = Mutex::new(journal);
         let ground = job.grind(&mut engine, &shared, &finished, &counters, &signals);
-        journal = shared.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
+        journal =
+            shared.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
         journal.commit()?;
         first_error = ground?;
-        if let Some(asked) = signals.asked().filter(|_| Counters::get(&counters.finished) < finished.count + left) {
+        if let Some(asked) =
+            signals.asked().filter(|_| Counters::get(&counters.finished) < finished.count + left)
+        {
             return Err(JobError::Interrupted { terminated: asked == Asked::Terminate });
         }
     }
@@ -155,7 +158,13 @@ impl Job {
         kept.sort_unstable();
         kept.dedup();
         let schema = projected(&input.schema, &kept);
-        let columns = OutputColumns::new(&schema, args.keep.as_deref(), returns, sampling.n as usize, &args.column_prefix)?;
+        let columns = OutputColumns::new(
+            &schema,
+            args.keep.as_deref(),
+            returns,
+            sampling.n as usize,
+            &args.column_prefix,
+        )?;
         Ok(Job {
             args,
             output,

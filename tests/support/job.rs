@@ -46,7 +46,8 @@ impl Bench {
 
     pub fn batch(&self, name: &str, batch: &RecordBatch, rows_per_group: usize) -> String {
         let path = self.path(name);
-        let properties = WriterProperties::builder().set_max_row_group_row_count(Some(rows_per_group)).build();
+        let properties =
+            WriterProperties::builder().set_max_row_group_row_count(Some(rows_per_group)).build();
         let file = File::create(&path).unwrap();
         let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
         writer.write(batch).unwrap();
@@ -70,7 +71,11 @@ impl Bench {
     /// Runs the binary in the folder.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gristmill"));
-        command.current_dir(self.folder.path()).args(arguments).env_remove("RUST_LOG").env("HF_HUB_OFFLINE", "1");
+        command
+            .current_dir(self.folder.path())
+            .args(arguments)
+            .env_remove("RUST_LOG")
+            .env("HF_HUB_OFFLINE", "1");
         let Output { status, stdout, stderr } = command.output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
@@ -86,7 +91,8 @@ impl Bench {
 
     pub fn job(&self, model: &str, input: &str, output: &str, flags: &[&str]) -> Ran {
         let model = if model.contains('/') { model.into() } else { super::golden(model) };
-        let mut all = vec!["run", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", input, "-o", output];
+        let mut all =
+            vec!["run", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", input, "-o", output];
         for (flag, value) in [("--temperature", "0"), ("--max-tokens", "16")] {
             if !flags.contains(&flag) {
                 all.extend([flag, value]);
