@@ -3,7 +3,7 @@
 use crate::args::DeviceChoice;
 use crate::error::JobError;
 use engine::cpu::CpuDevice;
-use engine::device::{Device, DeviceError, DeviceKind};
+use engine::device::{Device, DeviceKind};
 use engine::dtype::DType;
 use engine::error::EngineError;
 
@@ -97,7 +97,9 @@ fn open_cuda(index: Option<usize>, dtype: DType) -> Result<Box<dyn Device>, JobE
     let options = kernels::Options { index, dtype, ..kernels::Options::default() };
     match kernels::CudaDevice::open_with(options) {
         Ok(device) => Ok(Box::new(device)),
-        Err(DeviceError::Absent(why)) => Err(JobError::Usage(format!("--device cuda: {why}"))),
+        Err(engine::device::DeviceError::Absent(why)) => {
+            Err(JobError::Usage(format!("--device cuda: {why}")))
+        }
         Err(error) => Err(EngineError::from(error).into()),
     }
 }
