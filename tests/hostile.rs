@@ -145,6 +145,7 @@ fn sampling_values_out_of_range_are_refused_by_flag() {
         ("--max-tokens", "4000000000"),
         ("--max-tokens", "-1"),
         ("--min-tokens", "17"),
+        ("--stop-token-ids", "-1"),
         ("--repetition-penalty", "0"),
         ("--presence-penalty", "3"),
         ("--stop-token-ids", "384"),
@@ -264,7 +265,10 @@ fn names_that_are_nowhere_are_refused() {
         (vec!["--model", qwen, "-i", "nowhere.parquet"], &["nowhere.parquet", "cannot open"]),
         (vec!["--model", qwen, "-i", "*.csv"], &["*.csv: no file matches"]),
         (vec!["--model", qwen, "-i", &input, "--prompt", "{{ x }}"], &["no column `x`", "`q`"]),
-        (vec!["--model", qwen, "-i", &input, "--keep", "x"], &["--keep", "no column `x`"]),
+        (
+            vec!["--model", qwen, "-i", &input, "--prompt-column", "q", "--keep", "x"],
+            &["--keep", "no column `x`"],
+        ),
         (vec!["--model", qwen, "-i", &input, "--prompt-column", "q", "--device", "cuda"], &["--device cuda"]),
     ] {
         let mut all = vec!["run", "-o", &output, "--max-tokens", "1"];
@@ -274,4 +278,26 @@ fn names_that_are_nowhere_are_refused() {
         }
         is_refusal(&bench.run(&all), messages);
     }
+}
+
+#[test]
+fn a_parquet_bomb_is_refused_before_it_is_unpacked() {
+    use arrow::array::{ArrayRef, RecordBatch, StringArray};
+    let bench = Bench::new();
+    // One string of 257 MiB, which packs to some kilobytes.
+    let bomb: ArrayRef = std::sync::Arc::new(StringArray::from_iter_values(["a".repeat(257 << 20)]));
+    let batch = RecordBatch::try_from_iter([("q", bomb)]).unwrap();
+    let file = std::fs::File::create(bench.path("bomb.parquet")).unwrap();
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_compression(parquet::basic::Compression::ZSTD(Default::default()))
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(parquet::file::properties::EnabledStatistics::None);
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(file, batch.schema(), Some(properties.build())).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    assert!(std::fs::metadata(bench.path("bomb.parquet")).unwrap().len() < 1 << 20);
+    let flags = ["--prompt-column", "q"];
+    let ran = bench.job("qwen3", &bench.name("bomb.parquet"), &bench.name("out.parquet"), &flags);
+    is_refusal(&ran, &["bomb.parquet, row group 0, column \"q\"", "unpacks to more than 256 MiB"]);
 }

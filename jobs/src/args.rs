@@ -333,7 +333,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
         return whole.checked_mul(unit).ok_or_else(|| format!("{text:?} is too large"));
     }
     let value = digits.parse::<f64>().map_err(|_| wrong())? * unit as f64;
-    if power > 0 && value >= 0.0 && value < 9e15 && value.fract() == 0.0 {
+    if power > 0 && (0.0..9e15).contains(&value) && value.fract() == 0.0 {
         Ok(value as u64)
     } else {
         Err(wrong())

@@ -170,9 +170,8 @@ impl Tokenizer {
 
     /// Whether a token has any text.
     pub fn has_text(&self, id: u32, skip_special_tokens: bool) -> bool {
-        !self.marker_ids.contains_key(&id)
-            && !(skip_special_tokens && self.special.contains(&id))
-            && self.inner.id_to_token(id).is_some()
+        let skipped = skip_special_tokens && self.special.contains(&id);
+        !skipped && !self.marker_ids.contains_key(&id) && self.inner.id_to_token(id).is_some()
     }
 
     /// The id of a token by its written form.
