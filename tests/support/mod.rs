@@ -18,6 +18,8 @@ pub fn open(name: &str) -> Option<Box<dyn Device>> {
         "cuda-f16" => cuda(engine::dtype::DType::F16),
         #[cfg(feature = "cuda")]
         "cuda-f32" => cuda(engine::dtype::DType::F32),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => shaders::WgpuDevice::open(None).map(|d| Box::new(d) as Box<dyn Device>),
         other => Err(DeviceError::Absent(format!("this build has no device {other}"))),
     };
     match opened {

@@ -47,16 +47,6 @@ impl Model {
         Model { config, checkpoint }.checked()
     }
 
-    /// A model whose files are part of the program.
-    ///
-    /// # Errors
-    /// As [`Model::open`].
-    pub fn embedded(config: &[u8], safetensors: &'static [u8]) -> Result<Model, EngineError> {
-        let config = ModelConfig::parse(config, Path::new("<built in>/config.json"))?;
-        let checkpoint = Some(Checkpoint::embedded(safetensors)?);
-        Model { config, checkpoint }.checked()
-    }
-
     /// Fills the weight buffers of a compiled plan.
     ///
     /// # Errors
