@@ -169,3 +169,14 @@ fn cuda_f32() {
 fn cuda() {
     compare_all("cuda", 0.25);
 }
+
+#[test]
+fn wgpu_f32() {
+    compare_all("wgpu-f32", 1e-3);
+}
+
+/// Keys and values are rounded to 11 bits of mantissa, all else is f32.
+#[test]
+fn wgpu() {
+    compare_all("wgpu", 0.01);
+}

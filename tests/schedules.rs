@@ -188,3 +188,9 @@ fn cuda() {
 fn cuda_f32() {
     keep_their_bits("cuda-f32", "qwen2-window", 48, support::schedules(2), &[4, 16, 24]);
 }
+
+/// Keys and values in f16, heads in groups, a window.
+#[test]
+fn wgpu() {
+    keep_their_bits("wgpu", "qwen2-window", 48, support::schedules(4), &[4, 16, 24]);
+}

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod job;
+
 use engine::cpu::CpuDevice;
 use engine::device::{Device, DeviceError};
 
@@ -16,6 +18,13 @@ pub fn open(name: &str) -> Option<Box<dyn Device>> {
         "cuda-f16" => cuda(engine::dtype::DType::F16),
         #[cfg(feature = "cuda")]
         "cuda-f32" => cuda(engine::dtype::DType::F32),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => shaders::WgpuDevice::open(None).map(|d| Box::new(d) as Box<dyn Device>),
+        #[cfg(feature = "wgpu")]
+        "wgpu-f32" => {
+            let options = shaders::Options { kv: engine::dtype::DType::F32, ..shaders::Options::default() };
+            shaders::WgpuDevice::with_options(None, options).map(|d| Box::new(d) as Box<dyn Device>)
+        }
         other => Err(DeviceError::Absent(format!("this build has no device {other}"))),
     };
     match opened {
