@@ -1,2 +1,5 @@
 //! The `gristmill` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    jobs::command::main(std::env::args_os()).into()
+}

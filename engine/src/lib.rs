@@ -1,1 +1,24 @@
-//! engine
+//! Token ids in, token ids out: plans, pages, scheduling and the CPU device of gristmill.
+//!
+//! A model is compiled once into a [`plan::Plan`], a flat list of [`op::Op`]s over named buffers. A
+//! [`device::Device`] runs it step by step. The crate knows no text, no Parquet and no GPU API.
+
+pub mod cases;
+pub mod cpu;
+pub mod device;
+pub mod dtype;
+mod engine;
+pub mod error;
+pub mod models;
+pub mod op;
+pub mod pages;
+pub mod plan;
+pub mod request;
+pub mod sample;
+mod sampling;
+pub mod scheduler;
+pub mod sequence;
+pub mod step;
+
+pub use engine::{Engine, EngineConfig, Stats};
+pub use error::EngineError;

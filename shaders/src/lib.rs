@@ -1,1 +1,32 @@
-//! shaders
+//! The wgpu device of gristmill: every op in WGSL, for any vendor's GPU through Vulkan, Metal or DX12.
+//!
+//! A plan is compiled to a list of kernels, each with its buffers bound; a step is one command encoder,
+//! one compute pass and one submission. The shapes that differ from op to op and from step to step
+//! travel as immediates, so that a shader needs few pipelines.
+//!
+//! Activations are f32. Weights stay in the format of the checkpoint (bf16, f16 or f32) and are widened
+//! where they are read, with integer operations and `unpack2x16float`, so that no adapter needs 16-bit
+//! arithmetic and no value leaves its format's range.
+
+mod adapter;
+mod buffer;
+mod check;
+mod device;
+mod gpu;
+mod inflight;
+mod kernel;
+mod weight;
+
+mod add;
+mod embed;
+mod gated_mul;
+mod gather_rows;
+mod kv_write;
+mod linear;
+mod paged_attention;
+mod rms_norm;
+mod rope;
+mod sample;
+
+pub use adapter::{AdapterSummary, adapters};
+pub use device::{Options, WgpuDevice};

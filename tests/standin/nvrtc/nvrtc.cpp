@@ -189,12 +189,23 @@ EXPORT const char* nvrtcGetErrorString(int code) {
         "NVRTC_ERROR_INVALID_PROGRAM", "NVRTC_ERROR_INVALID_OPTION", "NVRTC_ERROR_COMPILATION"};
     return code >= 0 && code < 7 ? names[code] : "NVRTC error";
 }
+// GRISTMILL_STANDIN_PATCH: "this => that" replaces text in every source, to plant a fault in a real kernel.
+static string patched(string text) {
+    const char* patch = getenv("GRISTMILL_STANDIN_PATCH");
+    const string whole = patch ? patch : "", arrow = " => ";
+    const size_t middle = whole.find(arrow);
+    if (middle == string::npos || middle == 0) return text;
+    const string from = whole.substr(0, middle), to = whole.substr(middle + arrow.size());
+    for (size_t at = 0; (at = text.find(from, at)) != string::npos; at += to.size()) text.replace(at, from.size(), to);
+    return text;
+}
+
 EXPORT int nvrtcCreateProgram(Program** out, const char* source, const char* name, int count, const char** headers, const char** names) {
     if (!out || !source) return NVRTC_ERROR_INVALID_INPUT;
     auto* p = new Program;
-    p->source = source;
+    p->source = patched(source);
     p->name = name ? name : "default_program";
-    for (int i = 0; i < count; ++i) p->headers[names[i]] = headers[i];
+    for (int i = 0; i < count; ++i) p->headers[names[i]] = patched(headers[i]);
     *out = p;
     return NVRTC_SUCCESS;
 }

@@ -1,0 +1,288 @@
+//! PagedAttention: an online softmax over blocks of positions.
+//!
+//! Positions are walked in blocks of [`BLOCK`] from position 0 (or the window's first block) on,
+//! whatever the page size, the chunk or the neighbours, so prefill and decode give the same bits. The
+//! recurrence is that of Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018).
+//! Scores and weighted sums go through the matrix kernel: the rows of a tile are queries of a group of
+//! heads that share their keys.
+
+use super::math;
+use super::memory::Memory;
+use super::tile::{MR, NR, Tiles};
+use super::vectorized;
+use crate::plan::{BufferId, View};
+use crate::step::Step;
+use rayon::prelude::*;
+use std::cell::RefCell;
+
+/// Positions of a block: the columns of a panel.
+const BLOCK: usize = NR;
+
+/// What the op says beside its buffers.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    /// Columns of a head.
+    pub head_dim: usize,
+    /// Multiplies the scores.
+    pub scale: f32,
+    /// The most positions that a token sees.
+    pub window: Option<usize>,
+}
+
+/// The keys and values of one KV head of one sequence.
+struct Cache<'a> {
+    keys: &'a [f32],
+    values: &'a [f32],
+    pages: &'a [u32],
+    page_size: usize,
+    /// Columns of a slot.
+    cols: usize,
+    /// The first of the head's columns.
+    start: usize,
+    head_dim: usize,
+    /// Positions that hold something.
+    len: usize,
+}
+
+/// A task: up to [`MR`] rows of one KV head of one sequence. Row `i` is query `i / group`, head
+/// `i % group` of the group.
+struct Task {
+    seq: usize,
+    kv_head: usize,
+    rows: std::ops::Range<usize>,
+}
+
+/// Runs the op.
+pub fn run(
+    memory: &mut Memory,
+    step: &Step,
+    q: View,
+    k_pages: BufferId,
+    v_pages: BufferId,
+    out: View,
+    shape: Shape,
+) {
+    let mut result = memory.take(out.buffer);
+    let (q_cols, out_cols) = (memory.cols(q.buffer), memory.cols(out.buffer));
+    let (queries, cols) = (memory.float(q.buffer), memory.cols(k_pages));
+    let d = shape.head_dim;
+    let group = q.cols / cols;
+
+    let mut tasks = Vec::new();
+    for seq in 0..step.seq_lens.len() {
+        let rows = step.query_rows(seq).len() * group;
+        for kv_head in 0..cols / d {
+            let starts = (0..rows).step_by(MR);
+            tasks.extend(starts.map(|r| Task { seq, kv_head, rows: r..(r + MR).min(rows) }));
+        }
+    }
+    // The long ones first: the tail then has short tasks to share out.
+    tasks.sort_by_key(|t| std::cmp::Reverse(step.seq_lens[t.seq]));
+
+    let target = Heads(result.as_mut_ptr());
+    let attend = |task: &Task, scratch: &mut Scratch| {
+        let first = step.query_start[task.seq] as usize;
+        let cache = Cache {
+            keys: memory.float(k_pages),
+            values: memory.float(v_pages),
+            pages: &step.block_tables[task.seq * step.pages_per_seq..][..step.pages_per_seq],
+            page_size: step.page_size,
+            cols,
+            start: task.kv_head * d,
+            head_dim: d,
+            len: step.seq_lens[task.seq] as usize,
+        };
+        let token = |i: usize| first + i / group;
+        let column = |i: usize| (task.kv_head * group + i % group) * d;
+        let positions: Vec<usize> = task.rows.clone().map(|i| step.positions[token(i)] as usize).collect();
+        let query = |r: usize| {
+            let i = task.rows.start + r;
+            &queries[token(i) * q_cols + q.start + column(i)..][..d]
+        };
+        scratch.attend(&cache, &positions, query, shape);
+        for (r, i) in task.rows.clone().enumerate() {
+            let at = token(i) * out_cols + out.start + column(i);
+            // SAFETY: `at .. at + d` is one head of one token, inside `result`, and belongs to this task.
+            let to = unsafe { std::slice::from_raw_parts_mut(target.at(at), d) };
+            scratch.finish(r, to);
+        }
+    };
+    tasks.par_iter().for_each(|task| SCRATCH.with_borrow_mut(|scratch| attend(task, scratch)));
+    memory.give(out.buffer, result);
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// What a task works with.
+#[derive(Default)]
+struct Scratch {
+    queries: Tiles,
+    weights: Tiles,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    scores: Vec<[f32; BLOCK]>,
+    /// `[panel of NR head columns][row][NR]`
+    sums: Vec<[f32; NR]>,
+    greatest: Vec<f32>,
+    total: Vec<f32>,
+}
+
+impl Scratch {
+    /// Walks the blocks that any of the rows sees.
+    fn attend<'q>(
+        &mut self,
+        cache: &Cache,
+        positions: &[usize],
+        query: impl Fn(usize) -> &'q [f32],
+        shape: Shape,
+    ) {
+        let n = positions.len();
+        let panels = cache.head_dim.div_ceil(NR);
+        self.queries.pack(n, cache.head_dim, query);
+        self.scores.resize(MR, [0.0; BLOCK]);
+        self.sums.clear();
+        self.sums.resize(panels * n, [0.0; NR]);
+        self.greatest.clear();
+        self.greatest.resize(n, f32::NEG_INFINITY);
+        self.total.clear();
+        self.total.resize(n, 0.0);
+
+        let seen = |p: usize| shape.window.map_or(0, |w| (p + 1).saturating_sub(w))..p + 1;
+        let from = positions.iter().map(|&p| seen(p).start).min().unwrap_or(0);
+        let to = positions.iter().map(|&p| p + 1).max().unwrap_or(0);
+        for start in (from / BLOCK * BLOCK..to).step_by(BLOCK) {
+            cache.load_keys(start, &mut self.keys);
+            cache.load_values(start, &mut self.values);
+            let scores = &mut self.scores;
+            self.queries.multiply(
+                &self.keys,
+                #[inline(always)]
+                |_, n, sums| scores[..n].copy_from_slice(&sums[..n]),
+            );
+            for (r, &p) in positions.iter().enumerate() {
+                let seen = seen(p);
+                let clip = |i: usize| i.clamp(start, start + BLOCK) - start;
+                self.weigh(r, clip(seen.start)..clip(seen.end), shape.scale, n);
+            }
+            let (scores, sums) = (&self.scores, &mut self.sums);
+            self.weights.pack(n, BLOCK, |r| &scores[r]);
+            for panel in 0..panels {
+                let values = &self.values[panel * BLOCK * NR..][..BLOCK * NR];
+                self.weights.multiply(
+                    values,
+                    #[inline(always)]
+                    |_, n, part| {
+                        for (sum, part) in sums[panel * n..][..n].iter_mut().zip(part) {
+                            sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+                        }
+                    },
+                );
+            }
+        }
+    }
+
+    /// Turns a row's scores into weights and rescales what it has summed so far. Positions outside
+    /// `seen` weigh exactly nothing, so a block that the row does not see changes nothing.
+    fn weigh(&mut self, r: usize, seen: std::ops::Range<usize>, scale: f32, rows: usize) {
+        let scores = &mut self.scores[r];
+        if seen.is_empty() {
+            *scores = [0.0; BLOCK];
+            return;
+        }
+        let (greatest, total) = (&mut self.greatest[r], &mut self.total[r]);
+        let sums = self.sums.iter_mut().skip(r).step_by(rows);
+        vectorized(
+            #[inline(always)]
+            || {
+                for (i, score) in scores.iter_mut().enumerate() {
+                    *score = if seen.contains(&i) { *score * scale } else { f32::NEG_INFINITY };
+                }
+                let new = math::max(scores).max(*greatest);
+                let shrink = math::exp(*greatest - new);
+                for score in scores.iter_mut() {
+                    *score = math::exp(*score - new);
+                }
+                *total = total.mul_add(shrink, math::sum(BLOCK, |i| scores[i]));
+                *greatest = new;
+                for sum in sums {
+                    sum.iter_mut().for_each(|sum| *sum *= shrink);
+                }
+            },
+        );
+    }
+
+    /// Divides a row's sums by its total.
+    fn finish(&self, r: usize, out: &mut [f32]) {
+        let rows = self.total.len();
+        for (panel, out) in out.chunks_mut(NR).enumerate() {
+            let sums = &self.sums[panel * rows + r];
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum / self.total[r]);
+        }
+    }
+}
+
+impl Cache<'_> {
+    /// Calls `f(page, first place in the page, first place in the block, count)` for the runs of a block
+    /// that lie within one page.
+    fn runs(&self, start: usize, mut f: impl FnMut(usize, usize, usize, usize)) {
+        let end = (start + BLOCK).min(self.len);
+        let mut at = start;
+        while at < end {
+            let n = (self.page_size - at % self.page_size).min(end - at);
+            f(self.pages[at / self.page_size] as usize, at % self.page_size, at - start, n);
+            at += n;
+        }
+    }
+
+    /// The block's keys as a panel `[head_dim][BLOCK]`, zero beyond the sequence.
+    fn load_keys(&self, start: usize, panel: &mut Vec<f32>) {
+        panel.clear();
+        panel.resize(self.head_dim * BLOCK, 0.0);
+        self.runs(start, |page, from, to, n| {
+            let rows = &self.keys[(page * self.cols + self.start) * self.page_size..];
+            let rows = rows.chunks_exact(self.page_size).zip(panel.chunks_exact_mut(BLOCK));
+            for (row, out) in rows.take(self.head_dim) {
+                copy(&mut out[to..to + n], &row[from..from + n]);
+            }
+        });
+    }
+
+    /// The block's values as panels `[panel][BLOCK][NR]`, zero beyond the sequence.
+    fn load_values(&self, start: usize, panels: &mut Vec<f32>) {
+        panels.clear();
+        panels.resize(self.head_dim.div_ceil(NR) * BLOCK * NR, 0.0);
+        self.runs(start, |page, from, to, n| {
+            for i in 0..n {
+                let slot = page * self.page_size + from + i;
+                let value = &self.values[slot * self.cols + self.start..][..self.head_dim];
+                for (panel, value) in value.chunks(NR).enumerate() {
+                    copy(&mut panels[(panel * BLOCK + to + i) * NR..][..value.len()], value);
+                }
+            }
+        });
+    }
+}
+
+/// Copies, without a call for the usual lengths.
+#[inline(always)]
+fn copy(to: &mut [f32], from: &[f32]) {
+    match (to.as_chunks_mut::<16>(), from.as_chunks::<16>()) {
+        (([to], []), ([from], [])) => *to = *from,
+        (([a, b], []), ([c, d], [])) => (*a, *b) = (*c, *d),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// The output, of which each task writes heads of its own.
+struct Heads(*mut f32);
+
+impl Heads {
+    fn at(&self, i: usize) -> *mut f32 {
+        self.0.wrapping_add(i)
+    }
+}
+
+// SAFETY: tasks write disjoint heads and nobody reads until they are done.
+unsafe impl Sync for Heads {}

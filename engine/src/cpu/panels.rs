@@ -1,0 +1,118 @@
+//! Weight matrices in the layout of the matrix kernel: `[panel][k][NR]`, in their own float type.
+
+use super::tile::NR;
+use crate::dtype::DType;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use rayon::prelude::*;
+
+/// An `[n, k]` matrix whose rows are the columns of a product. Missing rows of the last panel are zero.
+pub struct Panels {
+    n: usize,
+    k: usize,
+    data: Data,
+}
+
+enum Data {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+    BF16(Vec<bf16>),
+}
+
+impl Panels {
+    /// A matrix of zeros.
+    pub fn zeros(n: usize, k: usize, dtype: DType) -> Panels {
+        let len = n.div_ceil(NR) * NR * k;
+        let data = match dtype {
+            DType::F16 => Data::F16(vec![f16::ZERO; len]),
+            DType::BF16 => Data::BF16(vec![bf16::ZERO; len]),
+            DType::F32 | DType::U32 => Data::F32(vec![0.0; len]),
+        };
+        Panels { n, k, data }
+    }
+
+    /// How many panels there are.
+    pub fn len(&self) -> usize {
+        self.n.div_ceil(NR)
+    }
+
+    /// Rows of the matrix.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Stores whole rows, given row-major in the matrix's own type.
+    pub fn write(&mut self, row: usize, bytes: &[u8]) {
+        match &mut self.data {
+            Data::F32(data) => interleave(data, self.k, row, bytes),
+            Data::F16(data) => interleave(data, self.k, row, bytes),
+            Data::BF16(data) => interleave(data, self.k, row, bytes),
+        }
+    }
+
+    /// Whole rows, row-major in the matrix's own type.
+    pub fn read(&self, rows: std::ops::Range<usize>) -> Vec<u8> {
+        match &self.data {
+            Data::F32(data) => rows.flat_map(|r| gather(data, self.k, r)).collect(),
+            Data::F16(data) => rows.flat_map(|r| gather(data, self.k, r)).collect(),
+            Data::BF16(data) => rows.flat_map(|r| gather(data, self.k, r)).collect(),
+        }
+    }
+
+    /// Panel `p` in f32, `[k][NR]`; `scratch` holds it where the matrix is of another type.
+    pub fn widen<'a>(&'a self, p: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+        let range = p * self.k * NR..(p + 1) * self.k * NR;
+        match &self.data {
+            Data::F32(data) => &data[range],
+            Data::F16(data) => {
+                scratch.resize(range.len(), 0.0);
+                data[range].convert_to_f32_slice(scratch);
+                scratch
+            }
+            Data::BF16(data) => {
+                scratch.resize(range.len(), 0.0);
+                widen_bf16(&data[range], scratch);
+                scratch
+            }
+        }
+    }
+
+    /// Copies row `row` in f32.
+    pub fn row(&self, row: usize, out: &mut [f32]) {
+        let at = row / NR * self.k * NR + row % NR;
+        let out = out.iter_mut();
+        match &self.data {
+            Data::F32(data) => out.zip(data[at..].iter().step_by(NR)).for_each(|(o, &v)| *o = v),
+            Data::F16(data) => out.zip(data[at..].iter().step_by(NR)).for_each(|(o, v)| *o = v.to_f32()),
+            Data::BF16(data) => out.zip(data[at..].iter().step_by(NR)).for_each(|(o, v)| *o = v.to_f32()),
+        }
+    }
+}
+
+fn widen_bf16(from: &[bf16], to: &mut [f32]) {
+    super::vectorized(
+        #[inline(always)]
+        || {
+            for (to, from) in to.iter_mut().zip(from) {
+                *to = f32::from_bits(u32::from(from.to_bits()) << 16);
+            }
+        },
+    );
+}
+
+fn interleave<T: bytemuck::Pod + Send + Sync>(data: &mut [T], k: usize, row: usize, bytes: &[u8]) {
+    let width = k * size_of::<T>();
+    let last = row + bytes.len() / width;
+    data.par_chunks_mut(k * NR).enumerate().for_each(|(p, panel)| {
+        for n in (p * NR).max(row)..((p + 1) * NR).min(last) {
+            let from = bytes[(n - row) * width..][..width].chunks_exact(size_of::<T>());
+            let to = panel[n - p * NR..].iter_mut().step_by(NR);
+            to.zip(from).for_each(|(to, from)| *to = bytemuck::pod_read_unaligned(from));
+        }
+    });
+}
+
+fn gather<T: bytemuck::Pod>(data: &[T], k: usize, row: usize) -> Vec<u8> {
+    let column = data[row / NR * k * NR + row % NR..].iter().step_by(NR).take(k);
+    column.flat_map(|v| bytemuck::bytes_of(v).to_vec()).collect()
+}

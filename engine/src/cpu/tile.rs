@@ -1,0 +1,135 @@
+//! The one matrix kernel of the CPU device: a few rows times a panel of [`NR`] columns.
+//!
+//! Every element of the result is one chain of fused multiply-adds over ascending `k` in its own
+//! register lane, so its bits depend neither on how many rows share the tile nor on how wide the
+//! machine's vectors are. That chain is the numeric contract of this device.
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// Columns of a panel.
+pub const NR: usize = 32;
+
+/// The most rows of a tile: as many as the registers of the widest vectors hold sums for.
+pub const MR: usize = 12;
+
+/// A panel of sums: one row of [`NR`] for each row of the tile.
+pub type Sums = [[f32; NR]; MR];
+
+/// Rows of the left matrix, cut into tiles and laid out `[tile][k][rows of the tile]`.
+#[derive(Default)]
+pub struct Tiles {
+    data: Vec<f32>,
+    bounds: Vec<(usize, usize)>,
+    k: usize,
+}
+
+/// The tile heights that have a kernel on this machine, ascending.
+fn heights() -> &'static [usize] {
+    if wide() { &[1, 2, 4, 6, 8, 12] } else { &[1, 2, 3] }
+}
+
+/// Whether the machine has 16 floats to a vector (and 32 such registers).
+fn wide() -> bool {
+    struct Lanes;
+    impl WithSimd for Lanes {
+        type Output = usize;
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+    Arch::new().dispatch(Lanes) >= 16
+}
+
+impl Tiles {
+    /// Lays out `rows` rows of `k` columns, where `row(r)` gives a row.
+    pub fn pack<'a>(&mut self, rows: usize, k: usize, row: impl Fn(usize) -> &'a [f32]) {
+        let heights = heights();
+        let tallest = heights[heights.len() - 1];
+        self.bounds.clear();
+        self.data.clear();
+        self.k = k;
+        let mut start = 0;
+        while start < rows {
+            let n = (rows - start).min(tallest);
+            // A padded row is zeros: its sums are made and not read.
+            let height = heights.iter().copied().find(|&h| h >= n).unwrap_or(tallest);
+            let at = self.data.len();
+            self.data.resize(at + height * k, 0.0);
+            for r in 0..n {
+                let to = self.data[at + r..].iter_mut().step_by(height);
+                to.zip(&row(start + r)[..k]).for_each(|(to, &from)| *to = from);
+            }
+            self.bounds.push((start, n));
+            start += n;
+        }
+    }
+
+    /// Multiplies every tile with `panel` (`[k][NR]`) and hands over its first row, its row count and
+    /// its sums.
+    pub fn multiply(&self, panel: &[f32], take: impl FnMut(usize, usize, &Sums)) {
+        Arch::new().dispatch(Multiply { tiles: self, panel: &panel[..self.k * NR], take });
+    }
+}
+
+struct Multiply<'a, F> {
+    tiles: &'a Tiles,
+    panel: &'a [f32],
+    take: F,
+}
+
+impl<F: FnMut(usize, usize, &Sums)> WithSimd for Multiply<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Multiply { tiles, panel, mut take } = self;
+        let mut sums = [[0.0; NR]; MR];
+        let mut data = &tiles.data[..];
+        for &(start, n) in &tiles.bounds {
+            let heights: &[usize] = if S::F32_LANES >= 16 { &[1, 2, 4, 6, 8, 12] } else { &[1, 2, 3] };
+            let height = heights.iter().copied().find(|&h| h >= n).unwrap_or(MR);
+            let (tile, rest) = data.split_at(height * tiles.k);
+            data = rest;
+            match height {
+                1 => lanes::<S, 1>(simd, tile, panel, &mut sums),
+                2 => lanes::<S, 2>(simd, tile, panel, &mut sums),
+                3 => lanes::<S, 3>(simd, tile, panel, &mut sums),
+                4 => lanes::<S, 4>(simd, tile, panel, &mut sums),
+                6 => lanes::<S, 6>(simd, tile, panel, &mut sums),
+                8 => lanes::<S, 8>(simd, tile, panel, &mut sums),
+                _ => lanes::<S, 12>(simd, tile, panel, &mut sums),
+            }
+            take(start, n, &sums);
+        }
+    }
+}
+
+/// Picks the number of vectors that make a panel's row.
+#[inline(always)]
+fn lanes<S: Simd, const R: usize>(simd: S, tile: &[f32], panel: &[f32], sums: &mut Sums) {
+    match S::F32_LANES {
+        16 => chain::<S, 2, R>(simd, tile, panel, sums),
+        8 => chain::<S, 4, R>(simd, tile, panel, sums),
+        4 => chain::<S, 8, R>(simd, tile, panel, sums),
+        _ => chain::<S, NR, R>(simd, tile, panel, sums),
+    }
+}
+
+#[inline(always)]
+fn chain<S: Simd, const V: usize, const R: usize>(simd: S, tile: &[f32], panel: &[f32], sums: &mut Sums) {
+    let mut acc = [[simd.splat_f32s(0.0); V]; R];
+    let (panel, _) = S::as_simd_f32s(panel);
+    for (weights, column) in panel.chunks_exact(V).zip(tile.chunks_exact(R)) {
+        for r in 0..R {
+            let a = simd.splat_f32s(column[r]);
+            for v in 0..V {
+                acc[r][v] = simd.mul_add_f32s(a, weights[v], acc[r][v]);
+            }
+        }
+    }
+    for r in 0..R {
+        let (out, _) = S::as_mut_simd_f32s(&mut sums[r]);
+        out[..V].copy_from_slice(&acc[r]);
+    }
+}

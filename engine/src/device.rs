@@ -1,0 +1,154 @@
+//! The seam: a device compiles a plan once and runs it step by step.
+
+use crate::dtype::DType;
+use crate::op::Op;
+use crate::plan::{BufferId, Dims, Plan};
+use crate::step::{Step, StepOutput};
+use std::fmt;
+use std::ops::Range;
+
+/// Which family of hardware a device is. Part of a job's identity, since bits differ between kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeviceKind {
+    /// The processor; interprets plans in f32.
+    Cpu,
+    /// An NVIDIA card through CUDA.
+    Cuda,
+    /// Any vendor's card through Vulkan, Metal or DX12.
+    Wgpu,
+}
+
+impl fmt::Display for DeviceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeviceKind::Cpu => "cpu",
+            DeviceKind::Cuda => "cuda",
+            DeviceKind::Wgpu => "wgpu",
+        })
+    }
+}
+
+/// What a device says of itself.
+#[derive(Clone, Debug)]
+pub struct DeviceInfo {
+    /// The family.
+    pub kind: DeviceKind,
+    /// The name of the hardware, for people.
+    pub name: String,
+    /// Bytes of memory in all.
+    pub memory_total: usize,
+    /// Bytes of memory that are free now.
+    pub memory_free: usize,
+    /// The most bytes that one buffer may have.
+    pub max_buffer: usize,
+    /// The type of activations.
+    pub activations: DType,
+    /// The types in which KV pages can be held, the preferred first.
+    pub kv: Vec<DType>,
+    /// The types in which Linear and Embed weights can be held, the preferred first. A weight whose
+    /// own type is in the list stays as it is; another is converted to the first.
+    pub weights: Vec<DType>,
+    /// Why the device does not keep the numeric contract, or `None` if it does.
+    pub breaks_contract: Option<String>,
+}
+
+/// A compiled plan of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PlanId(pub usize);
+
+/// A submitted step. Tickets are waited for in the order in which they were submitted.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ticket(pub u64);
+
+/// What goes wrong on a device.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// A plan holds an op that the device cannot run.
+    #[error("the {device} device cannot run {op}: {why}")]
+    Unsupported {
+        /// The device.
+        device: DeviceKind,
+        /// The op's name.
+        op: &'static str,
+        /// What it lacks.
+        why: String,
+    },
+    /// A plan is malformed: a bug of whoever built it.
+    #[error("the plan is malformed: {0}")]
+    BadPlan(String),
+    /// A step does not fit its plan: a bug of whoever built it.
+    #[error("the step does not fit its plan: {0}")]
+    BadStep(String),
+    /// Memory does not suffice.
+    #[error("{what} needs {needed} bytes, {available} are there; {remedy}")]
+    OutOfMemory {
+        /// What was to be allocated.
+        what: String,
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes available.
+        available: usize,
+        /// What the user can change.
+        remedy: String,
+    },
+    /// The device is absent or its driver is.
+    #[error("{0}")]
+    Absent(String),
+    /// The device failed while it worked; it cannot be used again in this process.
+    #[error("the {device} device failed: {why}")]
+    Lost {
+        /// The device.
+        device: DeviceKind,
+        /// What the driver said.
+        why: String,
+    },
+}
+
+/// Runs plans.
+///
+/// One thread drives a device. `submit` returns as soon as the step is queued, so that the host
+/// prepares the next one meanwhile; steps take effect in the order of their submission.
+pub trait Device: Send {
+    /// What the device is.
+    fn info(&self) -> &DeviceInfo;
+
+    /// Whether the device can run `op` of `plan`.
+    ///
+    /// # Errors
+    /// What it lacks, for people.
+    fn supports(&self, plan: &Plan, op: &Op) -> Result<(), String>;
+
+    /// Allocates the plan's buffers for steps up to `most` and prepares its kernels.
+    ///
+    /// Weight, KV and state buffers hold no defined values until they are written.
+    ///
+    /// # Errors
+    /// [`DeviceError::Unsupported`], [`DeviceError::BadPlan`] or [`DeviceError::OutOfMemory`].
+    fn compile(&mut self, plan: &Plan, most: &Dims) -> Result<PlanId, DeviceError>;
+
+    /// Writes bytes of whole rows into a buffer, from row `row` on. The bytes are row-major and of the
+    /// buffer's type, however the device lays the buffer out.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadPlan`] if the rows are not in the buffer.
+    fn write(&mut self, plan: PlanId, buffer: BufferId, row: usize, bytes: &[u8]) -> Result<(), DeviceError>;
+
+    /// Reads whole rows of a buffer, after all submitted steps. For tests and for hunting bugs: after
+    /// any op its buffer can be compared with another device's.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadPlan`] if the rows are not in the buffer.
+    fn read(&mut self, plan: PlanId, buffer: BufferId, rows: Range<usize>) -> Result<Vec<u8>, DeviceError>;
+
+    /// Queues a step.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadStep`] or [`DeviceError::Lost`].
+    fn submit(&mut self, plan: PlanId, step: &Step) -> Result<Ticket, DeviceError>;
+
+    /// Waits for a step, the oldest one not yet waited for.
+    ///
+    /// # Errors
+    /// [`DeviceError::Lost`].
+    fn wait(&mut self, ticket: Ticket) -> Result<StepOutput, DeviceError>;
+}

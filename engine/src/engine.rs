@@ -1,0 +1,428 @@
+//! The loop: scheduler, step, device, scheduler.
+//!
+//! The host runs one step ahead of the device: while a step runs, the next one is made and submitted,
+//! with tokens that only the device knows. A row that ends is noticed one step late, at the price of one
+//! wasted token.
+
+use crate::device::{Device, DeviceKind, PlanId, Ticket};
+use crate::dtype::DType;
+use crate::error::EngineError;
+use crate::models::{Formats, Model, decoder};
+use crate::plan::{BufferKind, Dims, Plan};
+use crate::request::{Event, FinishReason, Request, TokenLogprobs};
+use crate::sampling::{push_sample, push_score};
+use crate::scheduler::{Chunk, Limits, Scheduler};
+use crate::step::{Sampled, Step, from_last};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How to run a model. Zeros and `None`s stand for what suits model and device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineConfig {
+    /// Sequences that run at once (`--max-num-seqs`).
+    pub max_num_seqs: usize,
+    /// Tokens in a step (`--max-num-batched-tokens`).
+    pub max_num_batched_tokens: Option<usize>,
+    /// Tokens in a KV page (`--block-size`).
+    pub block_size: usize,
+    /// The longest sequence (`--max-model-len`); the model's own limit if there is none.
+    pub max_model_len: Option<usize>,
+    /// The share of the device's memory to use (`--gpu-memory-utilization`).
+    pub gpu_memory_utilization: f64,
+    /// Bytes of KV cache (`--kv-cache-memory-bytes`), instead of what the share leaves.
+    pub kv_cache_bytes: Option<usize>,
+    /// Whether prompts share the pages of common prefixes (`--enable-prefix-caching`).
+    pub enable_prefix_caching: bool,
+    /// The type to hold weights in (`--dtype`); the checkpoint's own where the device takes it.
+    pub dtype: Option<DType>,
+    /// The type of KV pages (`--kv-cache-dtype`); the device's first.
+    pub kv_cache_dtype: Option<DType>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        EngineConfig {
+            max_num_seqs: 256,
+            max_num_batched_tokens: None,
+            block_size: 16,
+            max_model_len: None,
+            gpu_memory_utilization: 0.9,
+            kv_cache_bytes: None,
+            enable_prefix_caching: true,
+            dtype: None,
+            kv_cache_dtype: None,
+        }
+    }
+}
+
+/// What the engine has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Steps that are done.
+    pub steps: u64,
+    /// Prompt positions computed, recomputed ones among them.
+    pub prefill_tokens: u64,
+    /// Tokens generated one by one.
+    pub decode_tokens: u64,
+    /// Prompt positions found in pages instead.
+    pub cached_tokens: u64,
+    /// Sequences that lost their pages and were computed again.
+    pub preemptions: u64,
+    /// Time in steps that computed prompts (also where others decoded beside them).
+    pub prefill_time: Duration,
+    /// Time in steps that only decoded.
+    pub decode_time: Duration,
+    /// Time the host took to make steps and to take in their results.
+    pub host_time: Duration,
+    /// The most KV pages in use at once.
+    pub peak_pages: usize,
+    /// Sum over steps of the pages in use: divided by steps, the mean.
+    pub page_steps: u64,
+}
+
+/// A step that was submitted.
+struct InFlight {
+    ticket: Ticket,
+    chunks: Vec<Chunk>,
+    prefill: usize,
+}
+
+/// A loaded model on a device.
+pub struct Engine {
+    device: Box<dyn Device>,
+    plan: PlanId,
+    most: Dims,
+    limits: Limits,
+    vocab: usize,
+    scheduler: Scheduler,
+    in_flight: VecDeque<InFlight>,
+    /// When the device was last seen to finish a step, or to get one while it had none.
+    marked: Instant,
+    stats: Stats,
+}
+
+impl Engine {
+    /// Compiles a model for a device and loads its weights.
+    ///
+    /// # Errors
+    /// Options that do not fit, memory that does not suffice, files that cannot be read.
+    pub fn new(
+        model: &Model,
+        mut device: Box<dyn Device>,
+        config: &EngineConfig,
+    ) -> Result<Engine, EngineError> {
+        let info = device.info().clone();
+        let c = &model.config;
+        let max_len = max_len(config, c.max_position_embeddings)?;
+        let limits = limits(config, info.kind, max_len, c.vocab)?;
+        let pages_per_seq = max_len.div_ceil(limits.page_size);
+        let kv = config.kv_cache_dtype.unwrap_or(info.kv[0]);
+        if !info.kv.contains(&kv) {
+            let why = format!("{kv} is not among what the {} device takes: {:?}", info.kind, info.kv);
+            return Err(EngineError::Option { option: "--kv-cache-dtype", why });
+        }
+        let formats = Formats { activations: info.activations, kv };
+        let matrix = |tensor: &str| {
+            let own = model.checkpoint.as_ref().and_then(|c| c.dtype(tensor)).unwrap_or(c.dtype);
+            let wanted = config.dtype.unwrap_or(own);
+            if info.weights.contains(&wanted) { wanted } else { info.weights[0] }
+        };
+        let decoder = decoder(c, &formats, max_len, limits.seqs, pages_per_seq, matrix);
+        let mut most = Dims {
+            tokens: limits.tokens,
+            seqs: limits.seqs,
+            outputs: limits.outputs,
+            adjustments: limits.adjustments,
+            masks: limits.seqs,
+            pages: 0,
+            page_size: limits.page_size,
+            pages_per_seq,
+            attended: 0,
+        };
+        most.pages = kv_pages(&decoder.plan, &most, config, &info)?;
+        let plan = device.compile(&decoder.plan, &most)?;
+        model.load(device.as_mut(), plan, &decoder)?;
+        Ok(Engine {
+            device,
+            plan,
+            most,
+            limits,
+            vocab: c.vocab,
+            scheduler: Scheduler::new(limits, most.pages),
+            in_flight: VecDeque::new(),
+            marked: Instant::now(),
+            stats: Stats::default(),
+        })
+    }
+
+    /// The limits that the options resolved to.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// KV pages in all.
+    pub fn pages(&self) -> usize {
+        self.most.pages
+    }
+
+    /// The device.
+    pub fn device(&self) -> &dyn Device {
+        self.device.as_ref()
+    }
+
+    /// What has been done so far.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            cached_tokens: self.scheduler.cached_tokens,
+            preemptions: self.scheduler.preemptions,
+            ..self.stats
+        }
+    }
+
+    /// The scheduler, for tests that force preemptions.
+    pub fn scheduler_mut(&mut self) -> &mut Scheduler {
+        &mut self.scheduler
+    }
+
+    /// Queues a request.
+    ///
+    /// # Errors
+    /// [`EngineError::Request`] if it can never be served.
+    pub fn add(&mut self, request: Request) -> Result<(), EngineError> {
+        request.params.check(self.vocab).map_err(EngineError::Request)?;
+        if let Some(token) = request.prompt.iter().find(|&&t| t as usize >= self.vocab) {
+            let why = format!("prompt token {token} is beyond the vocabulary of {}", self.vocab);
+            return Err(EngineError::Request(why));
+        }
+        let p = &request.params;
+        let history = if p.needs_history() { request.prompt.len() + p.max_tokens as usize } else { 0 };
+        let named = history.min(self.vocab) + p.logit_bias.len() + p.bad_words.len() + p.stop_token_ids.len();
+        if named > self.limits.adjustments {
+            let why = format!(
+                "the row's penalties, biases and bans name {named} tokens; at most {} fit",
+                self.limits.adjustments
+            );
+            return Err(EngineError::Request(why));
+        }
+        self.scheduler.add(request).map_err(EngineError::Request)
+    }
+
+    /// Ends a request at the caller's wish (a stop string); nothing more is reported of it.
+    pub fn stop(&mut self, id: u64) {
+        self.scheduler.finish(id);
+    }
+
+    /// Requests that wait to be admitted.
+    pub fn waiting(&self) -> usize {
+        self.scheduler.waiting()
+    }
+
+    /// Requests that are being worked on.
+    pub fn running(&self) -> usize {
+        self.scheduler.running().len()
+    }
+
+    /// Whether all requests are finished.
+    pub fn is_idle(&self) -> bool {
+        self.scheduler.is_idle() && self.in_flight.is_empty()
+    }
+
+    /// Submits the next step, waits for the one before it, and reports what that has brought.
+    ///
+    /// # Errors
+    /// [`EngineError::Device`]; the engine is of no use afterwards.
+    pub fn step(&mut self) -> Result<Vec<Event>, EngineError> {
+        let begun = Instant::now();
+        let chunks = self.scheduler.schedule();
+        let advanced = !chunks.is_empty();
+        if advanced {
+            let step = self.build(&chunks);
+            let prefill = chunks.iter().filter(|c| c.len > 1 || !c.sample).map(|c| c.len).sum();
+            let ticket = self.device.submit(self.plan, &step)?;
+            if self.in_flight.is_empty() {
+                self.marked = begun;
+            }
+            self.in_flight.push_back(InFlight { ticket, chunks, prefill });
+            let used = self.scheduler.pool().count() - self.scheduler.pool().free();
+            self.stats.peak_pages = self.stats.peak_pages.max(used);
+            self.stats.page_steps += used as u64;
+        }
+        self.stats.host_time += begun.elapsed();
+        if advanced && self.in_flight.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let Some(done) = self.in_flight.pop_front() else { return Ok(Vec::new()) };
+        let output = self.device.wait(done.ticket)?;
+        let waited = Instant::now();
+        let time = waited - self.marked;
+        self.marked = waited;
+        self.stats.steps += 1;
+        let total: usize = done.chunks.iter().map(|c| c.len).sum();
+        self.stats.prefill_tokens += done.prefill as u64;
+        self.stats.decode_tokens += (total - done.prefill) as u64;
+        *(if done.prefill > 0 { &mut self.stats.prefill_time } else { &mut self.stats.decode_time }) += time;
+        let events = self.take_in(&done.chunks, &output.sampled);
+        self.stats.host_time += waited.elapsed();
+        Ok(events)
+    }
+
+    /// The device's inputs for these chunks.
+    fn build(&self, chunks: &[Chunk]) -> Step {
+        let (page_size, pages_per_seq) = (self.most.page_size, self.most.pages_per_seq);
+        let mut step = Step { page_size, pages_per_seq, query_start: vec![0], ..Step::default() };
+        step.mask_words = self.vocab.div_ceil(32);
+        for chunk in chunks {
+            let sequence = &self.scheduler.running()[chunk.index];
+            let first = step.tokens.len();
+            for position in chunk.start..chunk.start + chunk.len {
+                let known = sequence.tokens.get(position).copied();
+                step.tokens.push(known.unwrap_or(from_last(sequence.slot)));
+                step.positions.push(position as u32);
+                let page = sequence.pages[position / page_size] as usize;
+                step.slots.push((page * page_size + position % page_size) as u32);
+            }
+            step.query_start.push(step.tokens.len() as u32);
+            step.seq_lens.push((chunk.start + chunk.len) as u32);
+            let used = sequence.pages.len();
+            step.block_tables.extend_from_slice(&sequence.pages);
+            step.block_tables.extend(std::iter::repeat_n(0, pages_per_seq - used));
+            for position in chunk.score.clone() {
+                let row = (first + position - 1 - chunk.start) as u32;
+                let logprobs = sequence.params.prompt_logprobs.unwrap_or(0);
+                push_score(&mut step, row, sequence.tokens[position], logprobs);
+            }
+            if chunk.sample {
+                let last = step.tokens.len() as u32 - 1;
+                push_sample(&mut step, last, sequence, chunk.start + chunk.len);
+            }
+        }
+        step
+    }
+
+    /// Takes in the outputs of a step, chunk by chunk.
+    fn take_in(&mut self, chunks: &[Chunk], sampled: &[Sampled]) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut sampled = sampled.iter();
+        for chunk in chunks {
+            let scored: Vec<&Sampled> = sampled.by_ref().take(chunk.score.len()).collect();
+            let token = if chunk.sample { sampled.next() } else { None };
+            let Some(sequence) = self.scheduler.sequence(chunk.id) else { continue };
+            if !scored.is_empty() {
+                let n = sequence.params.prompt_logprobs.unwrap_or(0);
+                let logprobs = scored.iter().map(|s| logprobs(s, n)).collect();
+                events.push(Event::Prompt { id: chunk.id, start: chunk.score.start, logprobs });
+            }
+            if scored.iter().any(|s| s.logprob.is_nan()) {
+                self.end(chunk.id, FinishReason::NotFinite, None, &mut events);
+            } else if let Some(token) = token {
+                self.take_token(chunk.id, token, &mut events);
+            }
+        }
+        events
+    }
+
+    /// Takes in a sampled token and ends the sequence if it is time.
+    fn take_token(&mut self, id: u64, sampled: &Sampled, events: &mut Vec<Event>) {
+        if !self.scheduler.accept(id, sampled.token) {
+            return;
+        }
+        let Some(sequence) = self.scheduler.sequence(id) else { return };
+        let params = &sequence.params;
+        let generated = sequence.tokens.len() - sequence.prompt_len;
+        let full = generated >= params.max_tokens as usize || sequence.tokens.len() >= self.limits.max_len;
+        if sampled.logprob.is_nan() {
+            self.end(id, FinishReason::NotFinite, None, events);
+        } else if params.stop_token_ids.contains(&sampled.token) {
+            self.end(id, FinishReason::Stop, Some(sampled.token), events);
+        } else {
+            events.push(Event::Token { id, token: logprobs(sampled, params.logprobs) });
+            if full {
+                self.end(id, FinishReason::Length, None, events);
+            }
+        }
+    }
+
+    fn end(&mut self, id: u64, reason: FinishReason, stop_token: Option<u32>, events: &mut Vec<Event>) {
+        self.scheduler.finish(id);
+        events.push(Event::Finished { id, reason, stop_token });
+    }
+}
+
+fn logprobs(sampled: &Sampled, n: u32) -> TokenLogprobs {
+    let top = sampled.top_tokens.iter().copied().zip(sampled.top_logprobs).take(n as usize);
+    TokenLogprobs { token: sampled.token, logprob: sampled.logprob, top: top.collect() }
+}
+
+fn max_len(config: &EngineConfig, of_model: usize) -> Result<usize, EngineError> {
+    let bad = |why| EngineError::Option { option: "--max-model-len", why };
+    match config.max_model_len {
+        Some(n) if n > of_model => Err(bad(format!("{n} exceeds the model's context of {of_model}"))),
+        Some(n) if n < 2 => Err(bad(format!("{n} leaves no room for a prompt and an answer"))),
+        n => Ok(n.unwrap_or(of_model)),
+    }
+}
+
+fn limits(
+    config: &EngineConfig,
+    device: DeviceKind,
+    max_len: usize,
+    vocab: usize,
+) -> Result<Limits, EngineError> {
+    let positive = |option, n: usize| match n {
+        0 => Err(EngineError::Option { option, why: "0 lets nothing run; give at least 1".into() }),
+        n => Ok(n),
+    };
+    let seqs = positive("--max-num-seqs", config.max_num_seqs)?;
+    // Enough rows to reach the device's rate, few enough that a step stays short beside a row.
+    let usual = if device == DeviceKind::Cuda { 8192 } else { 512 };
+    let tokens = positive("--max-num-batched-tokens", config.max_num_batched_tokens.unwrap_or(usual))?;
+    let page_size = positive("--block-size", config.block_size)?;
+    Ok(Limits {
+        seqs: seqs.min(tokens),
+        tokens,
+        outputs: seqs.min(tokens).max(256),
+        adjustments: vocab.max(65_536) + 4096,
+        page_size,
+        max_len,
+        prefix_caching: config.enable_prefix_caching,
+    })
+}
+
+/// The number of KV pages that memory has room for, at most what all sequences could fill.
+fn kv_pages(
+    plan: &Plan,
+    most: &Dims,
+    config: &EngineConfig,
+    info: &crate::device::DeviceInfo,
+) -> Result<usize, EngineError> {
+    let page = plan.kv_bytes_per_token() * most.page_size;
+    let rest = plan.bytes(most, |kind| kind != BufferKind::KvPage);
+    let share = (info.memory_total as f64 * config.gpu_memory_utilization) as usize;
+    let budget = config.kv_cache_bytes.unwrap_or_else(|| {
+        let usable = match info.kind {
+            // Main memory is shared with all else: half of what is free now.
+            DeviceKind::Cpu => (info.memory_free / 2).min(share),
+            _ => share.saturating_sub(info.memory_total - info.memory_free),
+        };
+        usable.saturating_sub(rest)
+    });
+    // One buffer holds the pages of one layer.
+    let largest = plan.buffers.iter().filter(|b| b.kind == BufferKind::KvPage);
+    let largest = largest.map(|b| b.cols * b.dtype.size() * most.page_size).max().unwrap_or(1);
+    let pages = (budget / page.max(1)).min(most.seqs * most.pages_per_seq).min(info.max_buffer / largest);
+    if pages < most.pages_per_seq {
+        let mib = |bytes: usize| bytes.div_ceil(1 << 20);
+        let why = format!(
+            "a sequence of {} tokens needs {} MiB of KV cache ({} bytes a token); weights and activations \
+             take {} MiB, which leaves {} MiB on {}; lower --max-model-len or --max-num-batched-tokens",
+            most.pages_per_seq * most.page_size,
+            mib(page * most.pages_per_seq),
+            plan.kv_bytes_per_token(),
+            mib(rest),
+            mib(budget),
+            info.name,
+        );
+        return Err(EngineError::Option { option: "--gpu-memory-utilization", why });
+    }
+    Ok(pages)
+}

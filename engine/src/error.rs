@@ -1,0 +1,57 @@
+//! What goes wrong in the engine.
+
+use crate::device::DeviceError;
+use std::path::PathBuf;
+
+/// The engine's errors. Each says what was wrong, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A file of the model cannot be read.
+    #[error("{}: {source}", .file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A model's configuration cannot be used.
+    #[error("{}: {why}", .file.display())]
+    Config {
+        /// The file.
+        file: PathBuf,
+        /// The field and what is wrong with it.
+        why: String,
+    },
+    /// A model of a family that is not known.
+    #[error("{}: architecture {name} is not known; known are {}", .file.display(), known.join(", "))]
+    Architecture {
+        /// The file.
+        file: PathBuf,
+        /// The name that it gives.
+        name: String,
+        /// The names that would do.
+        known: &'static [&'static str],
+    },
+    /// A weight file cannot be used.
+    #[error("{}: {why}", .file.display())]
+    Weights {
+        /// The file.
+        file: PathBuf,
+        /// The tensor and what is wrong with it.
+        why: String,
+    },
+    /// An option does not fit the model or the machine.
+    #[error("{option}: {why}")]
+    Option {
+        /// The option as users write it.
+        option: &'static str,
+        /// What is wrong and what would do.
+        why: String,
+    },
+    /// A request cannot be served. It concerns this row only.
+    #[error("{0}")]
+    Request(String),
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+}

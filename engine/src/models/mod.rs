@@ -1,0 +1,83 @@
+//! Models from Hugging Face folders: `config.json` and safetensors become a plan and its weights.
+
+mod config;
+mod decoder;
+mod rope;
+mod weights;
+
+pub use config::{KNOWN, ModelConfig, Rope, RopeScaling};
+pub use decoder::{Decoder, Formats, Source, decoder};
+pub use weights::Checkpoint;
+
+use crate::device::{Device, PlanId};
+use crate::error::EngineError;
+use std::path::Path;
+
+/// Where weights come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoadFormat {
+    /// The safetensors of the model's folder.
+    #[default]
+    Auto,
+    /// Made-up numbers of the right shapes: `config.json` suffices, and the answers mean nothing.
+    Dummy,
+}
+
+/// A model whose files have been checked and not yet loaded.
+pub struct Model {
+    /// What `config.json` says.
+    pub config: ModelConfig,
+    /// The weight files, or `None` for dummy weights.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+impl Model {
+    /// Checks the files of a folder. Nothing but headers is read.
+    ///
+    /// # Errors
+    /// What is missing, unknown or malformed, with the file.
+    pub fn open(folder: &Path, format: LoadFormat) -> Result<Model, EngineError> {
+        let file = folder.join("config.json");
+        let text = std::fs::read(&file).map_err(|source| EngineError::File { file: file.clone(), source })?;
+        let config = ModelConfig::parse(&text, &file)?;
+        let checkpoint = match format {
+            LoadFormat::Auto => Some(Checkpoint::open(folder)?),
+            LoadFormat::Dummy => None,
+        };
+        Model { config, checkpoint }.checked()
+    }
+
+    /// Fills the weight buffers of a compiled plan.
+    ///
+    /// # Errors
+    /// A file that cannot be read, values that a buffer's type cannot hold, or a device that fails.
+    pub fn load(&self, device: &mut dyn Device, id: PlanId, decoder: &Decoder) -> Result<(), EngineError> {
+        for (buffer, source) in &decoder.weights {
+            let desc = decoder.plan.desc(*buffer);
+            let mut write =
+                |row: usize, bytes: &[u8]| device.write(id, *buffer, row, bytes).map_err(EngineError::from);
+            match (source, &self.checkpoint) {
+                (Source::Values(values), _) => write(0, &desc.dtype.encode(values))?,
+                (Source::Tensors(names), Some(checkpoint)) => checkpoint.load(names, desc, write)?,
+                (Source::Tensors(_), None) => weights::dummy(desc, write)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks every tensor that the model needs against the shape that the configuration gives it.
+    fn checked(mut self) -> Result<Model, EngineError> {
+        if let Some(checkpoint) = &mut self.checkpoint {
+            if self.config.tied {
+                // Of two tied tensors a file may hold either.
+                checkpoint.alias("model.embed_tokens.weight", "lm_head.weight");
+            }
+            let plan = decoder(&self.config, &Formats::default(), 1, 1, 1, |_| crate::dtype::DType::F32);
+            for (buffer, source) in &plan.weights {
+                let desc = plan.plan.desc(*buffer);
+                checkpoint.check(source, desc)?;
+            }
+        }
+        Ok(self)
+    }
+}

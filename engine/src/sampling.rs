@@ -1,0 +1,81 @@
+//! From sampling parameters to what a device is told: sample rows, adjustments, masks.
+
+use crate::sequence::Sequence;
+use crate::step::{Adjustment, NONE, SampleRow, Step};
+use std::collections::BTreeMap;
+
+/// Appends the row that scores `target` at a prompt position.
+pub fn push_score(step: &mut Step, row: u32, target: u32, logprobs: u32) {
+    step.output_rows.push(row);
+    step.sampling.push(SampleRow { target, logprobs, ..SampleRow::greedy() });
+}
+
+/// Appends the row that samples the next token of a sequence after the token at `row`.
+///
+/// `position` is the position of the token to be sampled.
+pub fn push_sample(step: &mut Step, row: u32, sequence: &Sequence, position: usize) {
+    let p = &sequence.params;
+    let adjustments = adjustments(sequence, position);
+    let mask = p.allowed_token_ids.as_ref().map_or(NONE, |allowed| {
+        let start = step.masks.len();
+        step.masks.resize(start + step.mask_words, 0);
+        allowed.iter().for_each(|&id| step.masks[start + id as usize / 32] |= 1 << (id % 32));
+        (start / step.mask_words) as u32
+    });
+    step.output_rows.push(row);
+    step.sampling.push(SampleRow {
+        temperature: p.temperature,
+        top_p: p.top_p,
+        min_p: p.min_p,
+        top_k: p.top_k,
+        key_lo: p.key as u32,
+        key_hi: (p.key >> 32) as u32,
+        position: position as u32,
+        last_slot: sequence.slot,
+        target: NONE,
+        mask,
+        adjust_start: step.adjustments.len() as u32,
+        adjust_len: adjustments.len() as u32,
+        logprobs: p.logprobs,
+        reserved: [0; 3],
+    });
+    step.adjustments.extend(adjustments);
+}
+
+/// All changes to the logits of the token at `position`, one for each token at most.
+fn adjustments(sequence: &Sequence, position: usize) -> Vec<Adjustment> {
+    let p = &sequence.params;
+    let mut changes: BTreeMap<u32, Adjustment> = BTreeMap::new();
+    let mut change = |token: u32, f: &dyn Fn(&mut Adjustment)| {
+        f(changes.entry(token).or_insert(Adjustment { token, repetition: 1.0, bias: 0.0, reserved: 0 }));
+    };
+    for &(token, bias) in &p.logit_bias {
+        change(token, &|a| a.bias += bias);
+    }
+    if p.needs_history() {
+        let (prompt, generated) = sequence.tokens.split_at(sequence.prompt_len);
+        let mut counts: BTreeMap<u32, u32> = BTreeMap::new();
+        generated.iter().for_each(|&t| *counts.entry(t).or_default() += 1);
+        for (&token, &count) in &counts {
+            let penalty = p.presence_penalty + p.frequency_penalty * count as f32;
+            change(token, &|a| a.bias -= penalty);
+        }
+        if p.repetition_penalty != 1.0 {
+            for &token in prompt.iter().chain(generated) {
+                change(token, &|a| a.repetition = p.repetition_penalty);
+            }
+        }
+    }
+    for word in &p.bad_words {
+        let Some((&last, before)) = word.split_last() else { continue };
+        if before.is_empty() || sequence.tokens[sequence.prompt_len..].ends_with(before) {
+            change(last, &|a| a.bias = f32::NEG_INFINITY);
+        }
+    }
+    if position - sequence.prompt_len < p.min_tokens as usize {
+        for &token in &p.stop_token_ids {
+            change(token, &|a| a.bias = f32::NEG_INFINITY);
+        }
+    }
+    changes.into_values().collect()
+}

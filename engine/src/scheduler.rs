@@ -1,0 +1,343 @@
+//! Which sequences advance in a step, and by how much: plain data in, plain data out.
+//!
+//! Continuous batching with a token budget: running sequences that decode come first, one token each;
+//! what is left of the budget goes to prompts, in chunks. Waiting sequences are admitted in their order
+//! while the pages that all are projected to need are there. When pages run out all the same, the
+//! sequence admitted last gives its pages back and is computed again later; the numeric contract makes
+//! that invisible in its tokens.
+
+use crate::pages::PagePool;
+use crate::request::Request;
+use crate::sequence::Sequence;
+use std::collections::VecDeque;
+
+/// The limits of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sequences that run at once (`--max-num-seqs`).
+    pub seqs: usize,
+    /// Tokens in a step (`--max-num-batched-tokens`).
+    pub tokens: usize,
+    /// Positions with logits in a step; at least `seqs`.
+    pub outputs: usize,
+    /// Logit adjustments in a step; at least those of one sequence.
+    pub adjustments: usize,
+    /// Tokens in a KV page (`--block-size`).
+    pub page_size: usize,
+    /// The longest sequence (`--max-model-len`).
+    pub max_len: usize,
+    /// Whether pages are found again by their content (`--enable-prefix-caching`).
+    pub prefix_caching: bool,
+}
+
+/// A sequence's part in a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The sequence's place in [`Scheduler::running`] when the step was made.
+    pub index: usize,
+    /// The sequence.
+    pub id: u64,
+    /// The first position to compute.
+    pub start: usize,
+    /// How many positions.
+    pub len: usize,
+    /// Prompt positions whose token's log-probability is wanted; the logits are those one before.
+    pub score: std::ops::Range<usize>,
+    /// Whether a token is sampled after the last position.
+    pub sample: bool,
+}
+
+/// The scheduler's state.
+#[derive(Debug)]
+pub struct Scheduler {
+    limits: Limits,
+    pool: PagePool,
+    waiting: VecDeque<Sequence>,
+    running: Vec<Sequence>,
+    slots: Vec<u32>,
+    /// Mean length of finished answers, for projecting need; none until one has finished.
+    mean_generated: Option<f64>,
+    /// Preemptions so far.
+    pub preemptions: u64,
+    /// Prompt tokens that were found in pages.
+    pub cached_tokens: u64,
+}
+
+impl Scheduler {
+    /// A scheduler over `pages` free pages.
+    pub fn new(limits: Limits, pages: usize) -> Scheduler {
+        Scheduler {
+            limits,
+            pool: PagePool::new(pages),
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            slots: (0..limits.seqs as u32).rev().collect(),
+            mean_generated: None,
+            preemptions: 0,
+            cached_tokens: 0,
+        }
+    }
+
+    /// Queues a request.
+    ///
+    /// # Errors
+    /// A request that could never be served, and why.
+    pub fn add(&mut self, request: Request) -> Result<(), String> {
+        let (n, max_len) = (request.prompt.len(), self.limits.max_len);
+        if n == 0 {
+            return Err("the prompt has no tokens".into());
+        }
+        if n >= max_len {
+            return Err(format!(
+                "the prompt has {n} tokens, which leaves no room for an answer in --max-model-len {max_len}"
+            ));
+        }
+        let longest = max_len.min(n + request.params.max_tokens as usize);
+        let needed = longest.div_ceil(self.limits.page_size);
+        if needed > self.pool.count() {
+            return Err(format!(
+                "prompt and answer of up to {longest} tokens need {needed} KV pages; there are {}",
+                self.pool.count()
+            ));
+        }
+        self.waiting.push_back(Sequence::new(request));
+        Ok(())
+    }
+
+    /// Sequences that wait to be admitted.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Sequences that run, oldest first.
+    pub fn running(&self) -> &[Sequence] {
+        &self.running
+    }
+
+    /// The pages.
+    pub fn pool(&self) -> &PagePool {
+        &self.pool
+    }
+
+    /// Whether there is nothing left to schedule or to wait for.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.running.is_empty()
+    }
+
+    /// Makes the next step. Empty if nothing can advance before a submitted step is done.
+    pub fn schedule(&mut self) -> Vec<Chunk> {
+        self.publish_pages();
+        let mut chunks = Vec::new();
+        let mut budget = self.limits;
+        let decodes = |s: &Sequence| s.remaining() == 1;
+        let (first, then): (Vec<u64>, Vec<u64>) = (
+            self.running.iter().filter(|s| decodes(s)).map(|s| s.id).collect(),
+            self.running.iter().filter(|s| !decodes(s)).map(|s| s.id).collect(),
+        );
+        for id in first.into_iter().chain(then) {
+            self.advance(id, &mut budget, &mut chunks);
+        }
+        while chunks.len() < self.limits.seqs && budget.tokens > 0 && self.admit() {
+            let Some(newest) = self.running.last() else { break };
+            self.advance(newest.id, &mut budget, &mut chunks);
+        }
+        // Places shift when a sequence is preempted after another was planned.
+        for chunk in &mut chunks {
+            chunk.index = self.index(chunk.id).unwrap_or(usize::MAX);
+        }
+        for chunk in &chunks {
+            let sequence = &mut self.running[chunk.index];
+            sequence.computed = chunk.start + chunk.len;
+            sequence.pending += usize::from(chunk.sample);
+            sequence.prompt_scored = sequence.prompt_scored.max(chunk.score.end);
+        }
+        chunks
+    }
+
+    fn index(&self, id: u64) -> Option<usize> {
+        self.running.iter().position(|s| s.id == id)
+    }
+
+    /// Plans a chunk of one running sequence, as long as the budget and the pages allow.
+    fn advance(&mut self, id: u64, budget: &mut Limits, chunks: &mut Vec<Chunk>) {
+        // It may have been preempted for one before it.
+        let Some(index) = self.index(id) else { return };
+        let sequence = &self.running[index];
+        if sequence.awaits_host() || sequence.is_full(self.limits.max_len) {
+            return;
+        }
+        let start = sequence.computed;
+        let mut len = sequence.remaining().min(budget.tokens);
+        let scores = sequence.params.prompt_logprobs.is_some();
+        if scores {
+            len = len.min(budget.outputs.saturating_sub(1));
+        }
+        let sample = len == sequence.remaining();
+        let adjustments = if sample { most_adjustments(sequence) } else { 0 };
+        if len == 0 || budget.outputs == 0 || adjustments > budget.adjustments {
+            return;
+        }
+        let score = if scores {
+            let end = (start + len + 1).min(sequence.prompt_len);
+            sequence.prompt_scored.min(end).max(start + 1).min(end)..end
+        } else {
+            0..0
+        };
+        if !self.grow(id, start + len, chunks) {
+            return;
+        }
+        budget.tokens -= len;
+        budget.outputs -= score.len() + usize::from(sample);
+        budget.adjustments -= adjustments;
+        chunks.push(Chunk { index: 0, id, start, len, score, sample });
+    }
+
+    /// Gives a sequence pages for `len` positions, taking them from the newest sequences if need be.
+    /// False if it was itself the newest.
+    fn grow(&mut self, id: u64, len: usize, chunks: &[Chunk]) -> bool {
+        let pages = len.div_ceil(self.limits.page_size);
+        loop {
+            let Some(index) = self.index(id) else { return false };
+            if self.running[index].pages.len() >= pages {
+                return true;
+            }
+            if let Some(page) = self.pool.allocate() {
+                self.running[index].pages.push(page);
+                continue;
+            }
+            // A sequence that this step advances already keeps its pages.
+            let planned = |s: &Sequence| chunks.iter().any(|c| c.id == s.id);
+            let Some(victim) = self.running.iter().rfind(|s| !planned(s)).map(|s| s.id) else { return false };
+            self.preempt(victim);
+        }
+    }
+
+    /// Takes the pages of a running sequence and lets it wait, first in line.
+    pub fn preempt(&mut self, id: u64) {
+        let Some(index) = self.index(id) else { return };
+        let mut sequence = self.running.remove(index);
+        self.slots.push(sequence.slot);
+        self.release(&mut sequence);
+        self.preemptions += 1;
+        self.waiting.push_front(sequence);
+    }
+
+    /// The last page first, so that the start of a prefix is found the longest.
+    fn release(&mut self, sequence: &mut Sequence) {
+        sequence.pages.drain(..).rev().for_each(|page| self.pool.release(page));
+        sequence.computed = 0;
+        sequence.published = 0;
+    }
+
+    /// Admits the first waiting sequence if the pages that all are projected to need are there.
+    fn admit(&mut self) -> bool {
+        let Some(sequence) = self.waiting.front_mut() else { return false };
+        // A preempted sequence's last token may still be on its way.
+        if self.running.len() >= self.limits.seqs || sequence.pending > 0 {
+            return false;
+        }
+        let page_size = self.limits.page_size;
+        let mut found = Vec::new();
+        if self.limits.prefix_caching && sequence.params.prompt_logprobs.is_none() {
+            // At least one position is left to compute: its logits choose the next token.
+            let full = (sequence.len() - 1) / page_size;
+            for &hash in sequence.hash_pages(full, page_size) {
+                match self.pool.find(hash) {
+                    Some(page) => found.push(page),
+                    None => break,
+                }
+            }
+        }
+        let sequence = &self.waiting[0];
+        let taken = found.iter().filter(|&&page| self.pool.is_free(page)).count();
+        let needed = self.projected_pages(sequence) - found.len() + taken;
+        let promised: usize =
+            self.running.iter().map(|s| self.projected_pages(s).saturating_sub(s.pages.len())).sum();
+        if needed + promised > self.pool.free() && !self.running.is_empty() {
+            return false;
+        }
+        let Some(mut sequence) = self.waiting.pop_front() else { return false };
+        let Some(slot) = self.slots.pop() else { return false };
+        sequence.slot = slot;
+        found.iter().for_each(|&page| self.pool.retain(page));
+        sequence.computed = found.len() * page_size;
+        sequence.published = found.len();
+        self.cached_tokens += sequence.computed as u64;
+        sequence.pages = found;
+        self.running.push(sequence);
+        true
+    }
+
+    /// Pages that a sequence will hold at its end, as far as one can tell.
+    fn projected_pages(&self, sequence: &Sequence) -> usize {
+        let most = sequence.params.max_tokens as usize;
+        let likely = self.mean_generated.map_or(most, |mean| (mean * 1.25) as usize + 1);
+        let answer = likely.min(most).max(sequence.generated() + 1);
+        (sequence.prompt_len + answer).min(self.limits.max_len).div_ceil(self.limits.page_size)
+    }
+
+    /// Lets full pages of known tokens be found by others.
+    fn publish_pages(&mut self) {
+        if !self.limits.prefix_caching {
+            return;
+        }
+        let page_size = self.limits.page_size;
+        for sequence in &mut self.running {
+            let full = sequence.computed.min(sequence.tokens.len()) / page_size;
+            if full > sequence.published {
+                let hashes = sequence.hash_pages(full, page_size).to_vec();
+                let filled = sequence.pages.iter().zip(hashes);
+                for (&page, hash) in filled.skip(sequence.published) {
+                    self.pool.publish(page, hash);
+                }
+                sequence.published = full;
+            }
+        }
+    }
+
+    /// The sequence, running or waiting.
+    pub fn sequence(&self, id: u64) -> Option<&Sequence> {
+        self.running.iter().chain(&self.waiting).find(|s| s.id == id)
+    }
+
+    /// Takes note of a sampled token. False if the sequence has ended meanwhile and the token is nobody's.
+    pub fn accept(&mut self, id: u64, token: u32) -> bool {
+        let Some(sequence) = self.running.iter_mut().chain(&mut self.waiting).find(|s| s.id == id) else {
+            return false;
+        };
+        sequence.tokens.push(token);
+        sequence.pending -= 1;
+        true
+    }
+
+    /// Ends a sequence and frees its pages. Steps that are on their way may still write them; steps take
+    /// effect in order, so whoever gets them next writes later.
+    pub fn finish(&mut self, id: u64) {
+        let ended = if let Some(index) = self.index(id) {
+            let sequence = self.running.remove(index);
+            self.slots.push(sequence.slot);
+            Some(sequence)
+        } else {
+            let index = self.waiting.iter().position(|s| s.id == id);
+            index.and_then(|i| self.waiting.remove(i))
+        };
+        let Some(mut sequence) = ended else { return };
+        let generated = (sequence.tokens.len() - sequence.prompt_len) as f64;
+        let mean = self.mean_generated.unwrap_or(generated);
+        self.mean_generated = Some(mean + (generated - mean) / 32.0);
+        self.release(&mut sequence);
+    }
+
+    /// Forgets all pages that nobody refers to, as if the cache were cold.
+    pub fn forget_pages(&mut self) {
+        self.pool.forget();
+    }
+}
+
+/// The most adjustments that a sequence's next token can take: one for each distinct token that it names.
+pub fn most_adjustments(sequence: &Sequence) -> usize {
+    let p = &sequence.params;
+    let history = if p.needs_history() { sequence.len() } else { 0 };
+    let stops = if sequence.generated() < p.min_tokens as usize { p.stop_token_ids.len() } else { 0 };
+    history + p.logit_bias.len() + p.bad_words.len() + stops
+}

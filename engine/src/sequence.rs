@@ -1,0 +1,90 @@
+//! A request on its way through the scheduler.
+
+use crate::pages::{PageId, PrefixHash};
+use crate::request::{Request, SamplingParams};
+
+/// A request with what is known and what is computed of it.
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    /// The request's name.
+    pub id: u64,
+    /// How to choose its tokens.
+    pub params: SamplingParams,
+    /// The prompt and the generated tokens that the host knows.
+    pub tokens: Vec<u32>,
+    /// How many of the tokens are the prompt.
+    pub prompt_len: usize,
+    /// Tokens that are being sampled in a submitted step: the host does not know them yet.
+    pub pending: usize,
+    /// Leading positions whose keys and values are computed by submitted steps.
+    pub computed: usize,
+    /// The pages of those positions.
+    pub pages: Vec<PageId>,
+    /// Hashes of the full pages among the known tokens, as far as they were needed.
+    pub hashes: Vec<PrefixHash>,
+    /// How many of the pages have been published.
+    pub published: usize,
+    /// Where the device keeps its last token, while it runs.
+    pub slot: u32,
+    /// Prompt positions whose log-probabilities have been submitted.
+    pub prompt_scored: usize,
+}
+
+impl Sequence {
+    /// A sequence of which nothing is computed.
+    pub fn new(request: Request) -> Sequence {
+        Sequence {
+            id: request.id,
+            params: request.params,
+            prompt_len: request.prompt.len(),
+            tokens: request.prompt,
+            pending: 0,
+            computed: 0,
+            pages: Vec::new(),
+            hashes: Vec::new(),
+            published: 0,
+            slot: 0,
+            prompt_scored: 1,
+        }
+    }
+
+    /// Tokens, known or being sampled.
+    pub fn len(&self) -> usize {
+        self.tokens.len() + self.pending
+    }
+
+    /// Whether there are no tokens; a request's prompt is never empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Positions to compute before the next token can be sampled.
+    pub fn remaining(&self) -> usize {
+        self.len() - self.computed
+    }
+
+    /// Generated tokens, known or being sampled.
+    pub fn generated(&self) -> usize {
+        self.len() - self.prompt_len
+    }
+
+    /// Whether no further token will be sampled, whatever the ones being sampled are.
+    pub fn is_full(&self, max_len: usize) -> bool {
+        self.generated() >= self.params.max_tokens as usize || self.len() >= max_len
+    }
+
+    /// Whether the next step cannot be prepared before the last one's token is known.
+    pub fn awaits_host(&self) -> bool {
+        self.pending > 0 && self.params.needs_history()
+    }
+
+    /// Hashes of the first `pages` pages of the known tokens.
+    pub fn hash_pages(&mut self, pages: usize, page_size: usize) -> &[PrefixHash] {
+        while self.hashes.len() < pages {
+            let at = self.hashes.len() * page_size;
+            let before = self.hashes.last().copied();
+            self.hashes.push(PrefixHash::after(before, &self.tokens[at..at + page_size]));
+        }
+        &self.hashes[..pages]
+    }
+}

@@ -1,0 +1,250 @@
+//! The CPU device against plain loops in f64: the oracle's own oracle.
+
+#![allow(clippy::unwrap_used)]
+
+use engine::cases::{Case, Formats, cases};
+use engine::cpu::CpuDevice;
+use engine::dtype::DType;
+use engine::op::{Activation, Op};
+use engine::plan::{BufferId, View};
+use engine::sample::uniform;
+use engine::step::{NONE, last_slot};
+
+/// The inputs of a case as numbers.
+struct Inputs<'a>(&'a Case);
+
+impl Inputs<'_> {
+    fn floats(&self, id: BufferId) -> Vec<f64> {
+        let (_, bytes) = self.0.writes.iter().find(|(w, _)| *w == id).unwrap();
+        self.0.plan.desc(id).dtype.decode(bytes).into_iter().map(f64::from).collect()
+    }
+
+    fn rows(&self, view: View) -> Vec<Vec<f64>> {
+        let cols = self.0.plan.desc(view.buffer).cols;
+        self.floats(view.buffer).chunks(cols).map(|r| r[view.start..][..view.cols].to_vec()).collect()
+    }
+
+    fn matrix(&self, id: BufferId) -> Vec<Vec<f64>> {
+        self.rows(self.0.plan.view(id))
+    }
+}
+
+/// What the op should write, output by output, flattened.
+fn expected(case: &Case) -> Vec<Vec<f64>> {
+    let inputs = Inputs(case);
+    let step = &case.step;
+    let flat = |rows: Vec<Vec<f64>>| rows.concat();
+    match case.plan.ops[0] {
+        Op::Embed { last, table, .. } => {
+            let (table, last) = (inputs.matrix(table), inputs.floats(last));
+            let row =
+                |&t: &u32| table[last_slot(t).map_or(t as usize, |s| last[s as usize] as usize)].clone();
+            vec![flat(step.tokens.iter().map(row).collect())]
+        }
+        Op::RmsNorm { x, add, weight, width, eps, .. } => {
+            let mut rows = inputs.rows(x);
+            if let Some(add) = add {
+                for (x, add) in rows.iter_mut().zip(inputs.rows(add)) {
+                    x.iter_mut().zip(add).for_each(|(x, add)| *x += add);
+                }
+            }
+            let weight = inputs.floats(weight);
+            let norm = |x: &[f64]| {
+                let mean = x.iter().map(|x| x * x).sum::<f64>() / width as f64;
+                let scale = 1.0 / (mean + f64::from(eps)).sqrt();
+                x.iter().zip(&weight).map(|(x, w)| x * scale * w).collect::<Vec<_>>()
+            };
+            let out = rows.iter().flat_map(|r| r.chunks(width).flat_map(norm)).collect();
+            if add.is_some() { vec![out, flat(rows)] } else { vec![out] }
+        }
+        Op::Linear { x, weight, bias, .. } => {
+            let weight = inputs.matrix(weight);
+            let bias = bias.map_or(vec![0.0; weight.len()], |b| inputs.floats(b));
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            let row = |x: &Vec<f64>| weight.iter().zip(&bias).map(|(w, b)| dot(x, w) + b).collect();
+            vec![flat(inputs.rows(x).iter().map(row).collect())]
+        }
+        Op::Rope { x, table, head_dim, .. } => {
+            let mut rows = inputs.matrix(x.buffer);
+            let table = inputs.matrix(table);
+            let half = table[0].len() / 2;
+            for (row, &p) in rows.iter_mut().zip(&step.positions) {
+                for head in row[x.start..][..x.cols].chunks_mut(head_dim) {
+                    for i in 0..half {
+                        let (cos, sin) = (table[p as usize][i], table[p as usize][half + i]);
+                        let (a, b) = (head[i], head[half + i]);
+                        (head[i], head[half + i]) = (a * cos - b * sin, b * cos + a * sin);
+                    }
+                }
+            }
+            vec![flat(rows)]
+        }
+        Op::KvWrite { k, v, k_pages, v_pages, .. } => {
+            let written = |pages: BufferId, rows: View| {
+                let mut pages = inputs.matrix(pages);
+                step.slots.iter().zip(inputs.rows(rows)).for_each(|(&s, row)| pages[s as usize] = row);
+                flat(pages)
+            };
+            vec![written(k_pages, k), written(v_pages, v)]
+        }
+        Op::PagedAttention { q, k_pages, v_pages, head_dim: d, scale, window, .. } => {
+            let (q, k, v) = (inputs.rows(q), inputs.matrix(k_pages), inputs.matrix(v_pages));
+            let group = q[0].len() / k[0].len();
+            let mut out = Vec::new();
+            for seq in 0..step.seq_lens.len() {
+                let pages = &step.block_tables[seq * step.pages_per_seq..];
+                let slot =
+                    |p: usize| pages[p / step.page_size] as usize * step.page_size + p % step.page_size;
+                for t in step.query_rows(seq) {
+                    let p = step.positions[t] as usize;
+                    let seen = (p + 1).saturating_sub(window.unwrap_or(usize::MAX))..p + 1;
+                    for (h, q) in q[t].chunks(d).enumerate() {
+                        let head = h / group * d..(h / group + 1) * d;
+                        let score = |p: usize| {
+                            let k = &k[slot(p)][head.clone()];
+                            f64::from(scale) * q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>()
+                        };
+                        let scores: Vec<f64> = seen.clone().map(score).collect();
+                        let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                        let total: f64 = scores.iter().map(|s| (s - most).exp()).sum();
+                        for c in head {
+                            let terms = seen.clone().zip(&scores);
+                            out.push(terms.map(|(p, s)| (s - most).exp() / total * v[slot(p)][c]).sum());
+                        }
+                    }
+                }
+            }
+            vec![out]
+        }
+        Op::GatedMul { x, out, act } => {
+            let gate = |g: f64| match act {
+                Activation::Silu => g / (1.0 + (-g).exp()),
+                Activation::GeluTanh => {
+                    let y = (2.0 / std::f64::consts::PI).sqrt() * (g + 0.044715 * g * g * g);
+                    0.5 * g * (1.0 + y.tanh())
+                }
+            };
+            let row = |x: &Vec<f64>| (0..out.cols).map(|i| gate(x[i]) * x[out.cols + i]).collect();
+            vec![flat(inputs.rows(x).iter().map(row).collect())]
+        }
+        Op::Add { a, b, .. } => {
+            vec![inputs.floats(a.buffer).iter().zip(inputs.floats(b.buffer)).map(|(a, b)| a + b).collect()]
+        }
+        Op::GatherRows { x, .. } => {
+            let x = inputs.rows(x);
+            vec![flat(step.output_rows.iter().map(|&r| x[r as usize].clone()).collect())]
+        }
+        Op::Sample { logits, last, .. } => {
+            let tokens: Vec<u32> =
+                inputs.rows(logits).iter().enumerate().map(|(r, l)| choose(case, r, l.clone())).collect();
+            let mut last = inputs.floats(last);
+            for (row, &token) in step.sampling.iter().zip(&tokens) {
+                if row.last_slot != NONE {
+                    last[row.last_slot as usize] = f64::from(token);
+                }
+            }
+            vec![tokens.iter().map(|&t| f64::from(t)).collect(), last]
+        }
+    }
+}
+
+/// Sampling by sorting, as the definition reads.
+fn choose(case: &Case, r: usize, mut logits: Vec<f64>) -> u32 {
+    let (step, how) = (&case.step, case.step.sampling[r]);
+    if how.target != NONE {
+        return how.target;
+    }
+    for a in &step.adjustments[how.adjust_start as usize..][..how.adjust_len as usize] {
+        let l = &mut logits[a.token as usize];
+        let repetition = f64::from(a.repetition);
+        *l = if *l > 0.0 { *l / repetition } else { *l * repetition } + f64::from(a.bias);
+    }
+    if how.mask != NONE {
+        let mask = &step.masks[how.mask as usize * step.mask_words..];
+        let banned = (0..logits.len()).filter(|i| mask[i / 32] >> (i % 32) & 1 == 0);
+        banned.for_each(|i| logits[i] = f64::NEG_INFINITY);
+    }
+    let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if how.temperature == 0.0 {
+        return logits.iter().position(|&l| l == most).unwrap() as u32;
+    }
+    let mut weights: Vec<f64> =
+        logits.iter().map(|l| ((l - most) / f64::from(how.temperature)).exp()).collect();
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]));
+    if how.top_k > 0 {
+        let least = weights[order[(how.top_k as usize).min(order.len()) - 1]];
+        weights.iter_mut().filter(|w| **w < least).for_each(|w| *w = 0.0);
+    }
+    let total: f64 = weights.iter().sum();
+    let (mut before, mut least) = (0.0, f64::INFINITY);
+    for &i in &order {
+        if before < f64::from(how.top_p) * total {
+            least = weights[i];
+        }
+        before += weights[i];
+    }
+    weights.iter_mut().filter(|w| **w < least || **w < f64::from(how.min_p)).for_each(|w| *w = 0.0);
+    let goal = f64::from(uniform(how.key_lo, how.key_hi, how.position)) * weights.iter().sum::<f64>();
+    let mut running = 0.0;
+    let mut passes = |w: &f64| {
+        running += w;
+        *w > 0.0 && running > goal
+    };
+    weights.iter().position(&mut passes).unwrap() as u32
+}
+
+fn compare(case: &Case) {
+    let mut device = CpuDevice::new(Some(2)).unwrap();
+    let (id, output) = case.run(&mut device).unwrap();
+    let got = case.read(&mut device, id).unwrap();
+    for (got, want) in got.iter().zip(expected(case)) {
+        assert_eq!(got.len(), want.len(), "{}", case.name);
+        for (i, (&got, want)) in got.iter().zip(want).enumerate() {
+            let error = (f64::from(got) - want).abs();
+            assert!(error <= 2e-5 * want.abs().max(1.0), "{} [{i}]: {got}, not {want}", case.name);
+        }
+    }
+    if let Op::Sample { logits, .. } = case.plan.ops[0] {
+        for (r, (sampled, logits)) in output.sampled.iter().zip(Inputs(case).rows(logits)).enumerate() {
+            let log_total = logits.iter().map(|l| l.exp()).sum::<f64>().ln();
+            let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+            order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
+            let close = |got: f32, token: u32| {
+                let want = logits[token as usize] - log_total;
+                assert!((f64::from(got) - want).abs() < 1e-4, "{} row {r}: {got}, not {want}", case.name);
+            };
+            close(sampled.logprob, sampled.token);
+            let top = sampled.top_tokens.iter().zip(sampled.top_logprobs).zip(&order);
+            for ((&token, logprob), &want) in top.take(case.step.sampling[r].logprobs as usize) {
+                assert_eq!(token, want, "{} row {r}", case.name);
+                close(logprob, want);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_case_in_f32() {
+    cases(Formats::F32).iter().for_each(compare);
+}
+
+#[test]
+fn every_case_with_bf16_weights() {
+    cases(Formats { weights: DType::BF16, ..Formats::F32 }).iter().for_each(compare);
+}
+
+#[test]
+fn every_case_with_f16_weights() {
+    cases(Formats { weights: DType::F16, ..Formats::F32 }).iter().for_each(compare);
+}
+
+#[test]
+fn malformed_steps_are_refused() {
+    let case = engine::cases::attention(Formats::F32, 4, 2, 32, 16, None, &[(3, 20)]);
+    let mut device = CpuDevice::new(Some(1)).unwrap();
+    let mut broken = Case { step: case.step.clone(), ..case };
+    broken.step.block_tables[0] = 1000;
+    let error = broken.run(&mut device).unwrap_err().to_string();
+    assert!(error.contains("page 1000 is not below"), "{error}");
+}

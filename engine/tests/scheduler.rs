@@ -1,0 +1,207 @@
+//! The scheduler without a device, over long random sequences of events.
+//!
+//! A model of the device stands in for it: it remembers which token of which prefix each KV slot holds,
+//! as submitted steps write them in order, and checks what each step reads.
+
+#![allow(clippy::unwrap_used)]
+
+use engine::cases::Numbers;
+use engine::request::{Request, SamplingParams};
+use engine::scheduler::{Chunk, Limits, Scheduler};
+use proptest::prelude::*;
+use std::collections::{HashMap, VecDeque};
+
+/// What a slot holds: a digest of the tokens up to and with its own.
+type Content = u64;
+
+/// The token that a sequence "samples" at a position: a function of the row and the position only.
+fn sampled(id: u64, position: usize) -> u32 {
+    (Numbers(id * 1000 + position as u64).bits() % 50) as u32
+}
+
+fn digest(tokens: impl Iterator<Item = u32>) -> Content {
+    tokens.fold(1, |h: u64, t| Numbers(h ^ u64::from(t)).bits())
+}
+
+#[derive(Clone, Debug)]
+struct Scenario {
+    limits: Limits,
+    pages: usize,
+    /// Prompt length, answer length, prefix family, whether penalties are on, whether the prompt is scored.
+    rows: Vec<(usize, usize, usize, bool, bool)>,
+    seed: u64,
+}
+
+fn scenarios() -> impl Strategy<Value = Scenario> {
+    let limits = (1..12_usize, 1..40_usize, 1..9_usize, any::<bool>());
+    let row = (1..40_usize, 1..20_usize, 0..4_usize, any::<bool>(), prop::bool::weighted(0.2));
+    (limits, prop::collection::vec(row, 1..40), 0..30_usize, any::<u64>()).prop_map(
+        |((seqs, tokens, page_size, prefix_caching), rows, extra, seed)| {
+            let max_len = 64;
+            let seqs = seqs.min(tokens);
+            let limits = Limits {
+                seqs,
+                tokens,
+                outputs: seqs.max(4),
+                adjustments: 200,
+                page_size,
+                max_len,
+                prefix_caching,
+            };
+            Scenario { limits, pages: max_len.div_ceil(page_size) + extra, rows, seed }
+        },
+    )
+}
+
+fn request(id: usize, row: (usize, usize, usize, bool, bool)) -> Request {
+    let (prompt, answer, family, history, scored) = row;
+    // Rows of a family begin alike and differ in their last token.
+    let mut tokens: Vec<u32> = (0..prompt).map(|i| (family * 7 + i) as u32 % 50).collect();
+    if family > 0 {
+        *tokens.last_mut().unwrap() = id as u32 % 50;
+    }
+    let params = SamplingParams {
+        max_tokens: answer as u32,
+        repetition_penalty: if history { 1.2 } else { 1.0 },
+        prompt_logprobs: scored.then_some(0),
+        ..SamplingParams::default()
+    };
+    Request { id: id as u64, prompt: tokens, params }
+}
+
+/// Runs a scenario to its end and checks everything on the way.
+fn run(scenario: &Scenario) -> Result<(), TestCaseError> {
+    let Scenario { limits, pages, rows, seed } = scenario;
+    let mut n = Numbers(*seed);
+    let mut scheduler = Scheduler::new(*limits, *pages);
+    let mut slots: HashMap<usize, Content> = HashMap::new();
+    let mut arrivals: VecDeque<Request> = rows.iter().enumerate().map(|(i, &r)| request(i, r)).collect();
+    let mut scores: HashMap<u64, usize> = HashMap::new();
+    let mut in_flight: VecDeque<Vec<Chunk>> = VecDeque::new();
+    let mut ended = vec![false; rows.len()];
+    let mut generated = vec![0; rows.len()];
+    let mut steps = 0;
+
+    while ended.iter().any(|e| !e) {
+        steps += 1;
+        prop_assert!(steps < 20_000, "a row starves");
+        for _ in 0..n.below(4) {
+            if let Some(request) = arrivals.pop_front() {
+                scheduler.add(request).map_err(TestCaseError::fail)?;
+            }
+        }
+        if n.below(15) == 0 && !scheduler.running().is_empty() {
+            let id = scheduler.running()[n.below(scheduler.running().len())].id;
+            scheduler.preempt(id);
+        }
+        let chunks = scheduler.schedule();
+        check_step(&scheduler, limits, &chunks, &mut slots, rows, &mut scores)?;
+        let stalled = chunks.is_empty();
+        if !stalled {
+            in_flight.push_back(chunks);
+        }
+        if in_flight.len() >= 2 || stalled {
+            let Some(done) = in_flight.pop_front() else {
+                prop_assert!(scheduler.is_idle(), "nothing is on its way and nothing is scheduled");
+                continue;
+            };
+            for chunk in done.iter().filter(|c| c.sample) {
+                let id = chunk.id as usize;
+                if scheduler.accept(chunk.id, sampled(chunk.id, chunk.start + chunk.len)) {
+                    generated[id] += 1;
+                    let longest = rows[id].1.min(limits.max_len - rows[id].0);
+                    prop_assert!(generated[id] <= longest, "row {id} runs on");
+                    if generated[id] == longest || n.below(12) == 0 {
+                        scheduler.finish(chunk.id);
+                        ended[id] = true;
+                    }
+                }
+            }
+        }
+    }
+    prop_assert_eq!(scheduler.pool().free(), scheduler.pool().count(), "pages leaked");
+    for (id, row) in rows.iter().enumerate().filter(|(_, r)| r.4) {
+        prop_assert_eq!(scores.get(&(id as u64)).copied().unwrap_or(0), row.0 - 1, "scores of row {}", id);
+    }
+    Ok(())
+}
+
+/// Checks a step against the limits and its pages against what the slots hold.
+fn check_step(
+    scheduler: &Scheduler,
+    limits: &Limits,
+    chunks: &[Chunk],
+    slots: &mut HashMap<usize, Content>,
+    rows: &[(usize, usize, usize, bool, bool)],
+    scores: &mut HashMap<u64, usize>,
+) -> Result<(), TestCaseError> {
+    let outputs: usize = chunks.iter().map(|c| c.score.len() + usize::from(c.sample)).sum();
+    prop_assert!(chunks.len() <= limits.seqs && scheduler.running().len() <= limits.seqs);
+    prop_assert!(chunks.iter().map(|c| c.len).sum::<usize>() <= limits.tokens);
+    prop_assert!(outputs <= limits.outputs, "{outputs} outputs");
+    let mut writes = Vec::new();
+    for chunk in chunks {
+        let sequence = &scheduler.running()[chunk.index];
+        prop_assert_eq!(sequence.id, chunk.id);
+        prop_assert!(chunk.len > 0);
+        let row = rows[chunk.id as usize];
+        prop_assert!(!(row.3 && chunk.sample && sequence.pending > 1), "penalties need the last token");
+        let token = |p: usize| if p < row.0 { sequence.tokens[p] } else { sampled(chunk.id, p) };
+        let slot = |p: usize| {
+            sequence.pages[p / limits.page_size] as usize * limits.page_size + p % limits.page_size
+        };
+        for position in chunk.start..chunk.start + chunk.len {
+            writes.push((slot(position), digest((0..=position).map(token))));
+        }
+        // What the chunk reads was written for the very same prefix.
+        for position in 0..chunk.start {
+            let want = digest((0..=position).map(token));
+            prop_assert_eq!(
+                slots.get(&slot(position)),
+                Some(&want),
+                "row {} reads position {}",
+                chunk.id,
+                position
+            );
+        }
+        let scored = scores.entry(chunk.id).or_default();
+        if !chunk.score.is_empty() {
+            prop_assert_eq!(chunk.score.start, *scored + 1, "scores of row {} are not in order", chunk.id);
+            prop_assert!(chunk.score.start > chunk.start && chunk.score.end <= chunk.start + chunk.len + 1);
+            *scored += chunk.score.len();
+        }
+    }
+    let count = writes.len();
+    writes.sort_unstable();
+    writes.dedup_by_key(|w| w.0);
+    prop_assert_eq!(writes.len(), count, "two positions write one slot");
+    slots.extend(writes);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_page_leaks_no_row_starves_and_every_read_is_of_its_own_prefix(scenario in scenarios()) {
+        run(&scenario)?;
+    }
+}
+
+#[test]
+fn a_request_that_can_never_be_served_is_refused() {
+    let limits = Limits {
+        seqs: 4,
+        tokens: 8,
+        outputs: 4,
+        adjustments: 100,
+        page_size: 4,
+        max_len: 32,
+        prefix_caching: true,
+    };
+    let mut scheduler = Scheduler::new(limits, 6);
+    let refuse =
+        |s: &mut Scheduler, len, answer| s.add(request(0, (len, answer, 0, false, false))).unwrap_err();
+    assert!(refuse(&mut scheduler, 32, 1).contains("leaves no room"));
+    assert!(refuse(&mut scheduler, 20, 12).contains("need 8 KV pages; there are 6"));
+}

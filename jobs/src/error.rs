@@ -1,0 +1,238 @@
+//! What ends a job, and the exit codes that say so. A bad row never does: it is data, with its error.
+
+use engine::device::DeviceError;
+use engine::error::EngineError;
+use std::path::PathBuf;
+
+/// Every row was answered, or the errors stayed within `--max-error-rate`.
+pub const EXIT_DONE: u8 = 0;
+/// The job failed; what was finished is kept.
+pub const EXIT_FAILED: u8 = 1;
+/// The command line or the job file is wrong; nothing was started.
+pub const EXIT_USAGE: u8 = 2;
+/// The job came to its end or was stopped with more error rows than allowed.
+pub const EXIT_TOO_MANY_ERRORS: u8 = 3;
+/// The device failed; a supervisor starts the job again.
+pub const EXIT_DEVICE_LOST: u8 = 70;
+/// Stopped by Ctrl-C; the same command continues it.
+pub const EXIT_INTERRUPTED: u8 = 130;
+/// Stopped by SIGTERM; the same command continues it.
+pub const EXIT_TERMINATED: u8 = 143;
+
+/// What ends a job, or keeps it from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// A flag, a key of the job file, or a combination of them.
+    #[error("{0}")]
+    Usage(String),
+    /// An input is not the Parquet file that it should be.
+    #[error("{path}{place}: {why}", path = path.display())]
+    Input {
+        /// The file.
+        path: PathBuf,
+        /// Where in it (", row group 3, column text"), or empty.
+        place: String,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// A template does not compile, or needs what is not there.
+    #[error("{what}: {why}")]
+    Template {
+        /// Which template.
+        what: String,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// The model's folder lacks something or holds what cannot be used.
+    #[error("{path}: {why}", path = path.display())]
+    Model {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// A model could not be fetched from a hub.
+    #[error("{model}: {why}")]
+    Hub {
+        /// The name as given.
+        model: String,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// More error rows than `--max-error-rate` or `--max-errors` allow.
+    #[error("{errors} of {rows} rows have errors, more than {limit} allows; the first: {first}")]
+    TooManyErrors {
+        /// Rows with errors.
+        errors: u64,
+        /// Rows finished.
+        rows: u64,
+        /// The flag and its value.
+        limit: String,
+        /// The first error seen.
+        first: String,
+    },
+    /// Ctrl-C or SIGTERM.
+    #[error("stopped by {}; what is finished is kept", if *terminated { "SIGTERM" } else { "Ctrl-C" })]
+    Interrupted {
+        /// Whether it was SIGTERM.
+        terminated: bool,
+    },
+    /// A thread of the job ended without saying why: a bug.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+    /// The engine cannot serve the model, or its device failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A file or folder could not be used.
+    #[error("cannot {doing} {}: {source}{}", path.display(), remedy(source))]
+    Io {
+        /// What was being done, as in "write".
+        doing: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// SQLite refused to work on the journal.
+    #[error("the journal {} failed: {source}; finished rows up to the last commit are kept, run the same \
+             command again once the cause is gone", path.display())]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The journal is not what was written.
+    #[error("the journal {} is damaged: {what}; nothing of it is used. Restore it from a copy, or start \
+             anew with --fresh", path.display())]
+    JournalDamaged {
+        /// The journal.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The working folder belongs to another job.
+    #[error("{} holds another job; these differ:\n{differences}\nrun the command of that job, choose \
+             another --output, or discard that job with --fresh", work.display())]
+    OtherIdentity {
+        /// The working folder.
+        work: PathBuf,
+        /// One line for each field that differs, with both values.
+        differences: String,
+    },
+    /// Another process works on the job.
+    #[error("process {pid} is working on {}; one process works on a job at a time: wait for it, or \
+             stop it", work.display())]
+    Locked {
+        /// The working folder.
+        work: PathBuf,
+        /// The other process.
+        pid: String,
+    },
+    /// `--resume never`, and there is something to resume.
+    #[error("{} holds a job with {rows} finished rows and --resume is never; use --resume auto to go on, \
+             or --fresh to discard it", work.display())]
+    AlreadyBegun {
+        /// The working folder.
+        work: PathBuf,
+        /// Rows that are finished.
+        rows: u64,
+    },
+    /// `--resume require`, and there is nothing to resume.
+    #[error("{} holds no job and --resume is require; use --resume auto to begin", work.display())]
+    NothingToResume {
+        /// The working folder.
+        work: PathBuf,
+    },
+    /// A row was answered twice: a bug.
+    #[error("row {row} was answered twice; this is a bug of gristmill, and the second answer was not kept")]
+    DoubleAnswer {
+        /// The row.
+        row: u64,
+    },
+    /// The output was asked for before the job was done.
+    #[error(
+        "{missing} of {rows} rows have no answer yet (the first is row {first}); run the same command \
+             again to finish them"
+    )]
+    Incomplete {
+        /// Rows without an answer.
+        missing: u64,
+        /// Rows of the job.
+        rows: u64,
+        /// The first row without an answer.
+        first: u64,
+    },
+    /// An output column cannot be made.
+    #[error("output column {column:?}: {why}")]
+    Column {
+        /// The column.
+        column: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// The output could not be encoded.
+    #[error("cannot encode {}: {source}", path.display())]
+    Encode {
+        /// The file.
+        path: PathBuf,
+        /// What the Parquet writer said.
+        source: parquet::errors::ParquetError,
+    },
+    /// The output is in the way of another.
+    #[error("{} exists and was not made by this job; move it away or choose another --output", path.display())]
+    OutputExists {
+        /// The output.
+        path: PathBuf,
+    },
+    /// The published output is not what the job wrote.
+    #[error("{} does not hold what was published:\n{problems}", output.display())]
+    NotAsPublished {
+        /// The output.
+        output: PathBuf,
+        /// One line for each problem.
+        problems: String,
+    },
+    /// The worker died again and again.
+    #[error(
+        "the worker died {starts} times without finishing a row; the last time: {how}. The finished \
+             rows are kept; run the same command again once the cause is gone"
+    )]
+    NoProgress {
+        /// Starts without progress.
+        starts: u32,
+        /// How it ended the last time.
+        how: String,
+    },
+}
+
+impl JobError {
+    /// Makes an I/O error of doing something to a path, for `map_err`.
+    pub fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| JobError::Io { doing, path, source }
+    }
+
+    /// The exit code that tells this error.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            JobError::Usage(_) => EXIT_USAGE,
+            JobError::TooManyErrors { .. } => EXIT_TOO_MANY_ERRORS,
+            JobError::Interrupted { terminated: false } => EXIT_INTERRUPTED,
+            JobError::Interrupted { terminated: true } => EXIT_TERMINATED,
+            JobError::Engine(EngineError::Device(DeviceError::Lost { .. })) => EXIT_DEVICE_LOST,
+            _ => EXIT_FAILED,
+        }
+    }
+}
+
+/// What to do about an I/O error, where the error says it.
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            "; free some space and run the same command again"
+        }
+        std::io::ErrorKind::PermissionDenied => "; check its permissions",
+        _ => "",
+    }
+}

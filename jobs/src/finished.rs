@@ -1,0 +1,67 @@
+//! Which rows of a job are finished.
+
+/// A bit for each row of a job, and tallies of those that are set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FinishedRows {
+    words: Vec<u64>,
+    rows: u64,
+    /// Finished rows.
+    pub count: u64,
+    /// Those of them that have an error.
+    pub errors: u64,
+    /// Tokens of their prompts.
+    pub input_tokens: u64,
+    /// Tokens generated for them.
+    pub generated_tokens: u64,
+}
+
+impl FinishedRows {
+    /// None of `rows` rows.
+    pub fn none_of(rows: u64) -> Self {
+        FinishedRows { words: vec![0; rows.div_ceil(64) as usize], rows, ..Default::default() }
+    }
+
+    /// Rows of the job.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Whether a row is finished.
+    pub fn contains(&self, row: u64) -> bool {
+        self.words.get((row / 64) as usize).is_some_and(|word| word >> (row % 64) & 1 == 1)
+    }
+
+    /// Sets a row; false if it is none of the job or was set before.
+    pub fn insert(&mut self, row: u64) -> bool {
+        let new = row < self.rows && !self.contains(row);
+        if new {
+            self.words[(row / 64) as usize] |= 1 << (row % 64);
+            self.count += 1;
+        }
+        new
+    }
+
+    /// Rows among the first `rows` that are not finished: how many, and the first.
+    pub fn missing(&self, rows: u64) -> Option<(u64, u64)> {
+        let first = (0..rows).find(|&row| !self.contains(row))?;
+        Some(((first..rows).filter(|&row| !self.contains(row)).count() as u64, first))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_set_once_and_found_missing() {
+        let mut finished = FinishedRows::none_of(130);
+        for row in [0, 63, 64, 129] {
+            assert!(finished.insert(row) && !finished.insert(row) && finished.contains(row));
+        }
+        assert!(!finished.insert(130) && !finished.contains(130) && !finished.contains(u64::MAX));
+        assert_eq!((finished.count, finished.missing(130)), (4, Some((126, 1))));
+        assert_eq!(finished.missing(1), None);
+        (0..130).for_each(|row| _ = finished.insert(row));
+        assert_eq!((finished.count, finished.missing(130)), (130, None));
+    }
+}

@@ -1,0 +1,130 @@
+//! The page headers of a column chunk, looked at before the Parquet library allocates what they claim.
+//!
+//! A header is a Thrift struct in the compact protocol (parquet.thrift, `PageHeader`): field 1 is the
+//! page's type, field 2 its uncompressed and field 3 its compressed size.
+
+use parquet::file::metadata::ColumnChunkMetaData;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+
+/// The most bytes that a page may claim to unpack to.
+const PAGE_BYTES: u64 = 256 << 20;
+
+/// The most bytes that the pages of one column chunk may claim to unpack to.
+const CHUNK_BYTES: u64 = 2 << 30;
+
+/// The deepest nesting of a header.
+const DEPTH: usize = 16;
+
+/// Walks the page headers of a column chunk.
+///
+/// # Errors
+/// What is wrong with the first bad one.
+pub fn check(file: &File, column: &ColumnChunkMetaData) -> Result<(), String> {
+    let length = file.metadata().map_err(|e| e.to_string())?.len();
+    let start = column.dictionary_page_offset().filter(|&at| at > 0).unwrap_or(column.data_page_offset());
+    let (start, size) = match (u64::try_from(start), u64::try_from(column.compressed_size())) {
+        (Ok(start), Ok(size)) if start.checked_add(size).is_some_and(|end| end <= length) => (start, size),
+        _ => return Err(format!("claims {} bytes at {start}, past the end", column.compressed_size())),
+    };
+    let mut reader = BufReader::with_capacity(256, file);
+    let (mut at, end, mut unpacked) = (start, start + size, 0u64);
+    while at < end {
+        reader.seek(SeekFrom::Start(at)).map_err(|e| e.to_string())?;
+        let mut header = Header { source: reader.by_ref().take(end - at), sizes: [None; 2] };
+        header.read_struct(0).map_err(|why| format!("has a bad page header at byte {at}: {why}"))?;
+        let header_bytes = end - at - header.source.limit();
+        let [Some(uncompressed), Some(compressed)] = header.sizes else {
+            return Err(format!("has a page header without sizes at byte {at}"));
+        };
+        let (Ok(uncompressed), Ok(compressed)) = (u64::try_from(uncompressed), u64::try_from(compressed))
+        else {
+            return Err(format!("has a page with a negative size at byte {at}"));
+        };
+        unpacked += uncompressed;
+        if uncompressed > PAGE_BYTES || unpacked > CHUNK_BYTES {
+            return Err(format!(
+                "unpacks to more than {} MiB in one page or {} MiB in one row group; write it with smaller row groups",
+                PAGE_BYTES >> 20,
+                CHUNK_BYTES >> 20
+            ));
+        }
+        at = at.saturating_add(header_bytes).saturating_add(compressed);
+        if at > end {
+            return Err(format!("has a page of {compressed} bytes that ends past its column chunk"));
+        }
+    }
+    Ok(())
+}
+
+struct Header<R> {
+    source: R,
+    sizes: [Option<i64>; 2],
+}
+
+impl<R: Read> Header<R> {
+    fn byte(&mut self) -> Result<u8, String> {
+        let mut byte = [0];
+        self.source.read_exact(&mut byte).map_err(|_| "cut short".to_string())?;
+        Ok(byte[0])
+    }
+
+    fn varint(&mut self) -> Result<u64, String> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err("a number without end".into())
+    }
+
+    fn zigzag(&mut self) -> Result<i64, String> {
+        let value = self.varint()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    fn skip_bytes(&mut self, n: u64) -> Result<(), String> {
+        let skipped = std::io::copy(&mut self.source.by_ref().take(n), &mut std::io::sink());
+        if skipped.is_ok_and(|skipped| skipped == n) { Ok(()) } else { Err("cut short".into()) }
+    }
+
+    /// Reads a struct; at depth 0 the sizes are kept.
+    fn read_struct(&mut self, depth: usize) -> Result<(), String> {
+        let mut field = 0i64;
+        loop {
+            let head = self.byte()?;
+            if head == 0 {
+                return Ok(());
+            }
+            field = if head >> 4 == 0 { self.zigzag()? } else { field + i64::from(head >> 4) };
+            match (depth, field, head & 0x0f) {
+                (0, 2 | 3, 5) => self.sizes[field as usize - 2] = Some(self.zigzag()?),
+                (_, _, 1 | 2) => {}
+                (_, _, kind) => self.skip(kind, depth)?,
+            }
+        }
+    }
+
+    fn skip(&mut self, kind: u8, depth: usize) -> Result<(), String> {
+        if depth >= DEPTH {
+            return Err("nested too deep".into());
+        }
+        match kind {
+            1..=3 => self.skip_bytes(1),
+            4..=6 => self.varint().map(|_| ()),
+            7 => self.skip_bytes(8),
+            8 => self.varint().and_then(|n| self.skip_bytes(n)),
+            9 | 10 => {
+                let head = self.byte()?;
+                let n = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
+                // Each element takes a byte at least, so that a forged count ends with the source.
+                (0..n).try_for_each(|_| self.skip(head & 0x0f, depth + 1))
+            }
+            12 => self.read_struct(depth + 1),
+            _ => Err(format!("a field of unknown type {kind}")),
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Makes the output of a finished job: a pure function of the journal and the inputs.
+//!
+//! Parts cover fixed ranges of input rows. Batches, row groups, encodings and the footer depend on nothing
+//! but the rows, so that however a job was scheduled or interrupted, its files have the same bytes. They are
+//! written aside, synced, and appear by one rename.
+
+use crate::columns::OutputColumns;
+use crate::error::JobError;
+use crate::identity::Identity;
+use crate::journal::JournalReader;
+use crate::manifest::{self, Manifest, Part};
+use crate::schema::{rename, sync_folder};
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{WriterProperties, WriterVersion};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Rows that are read from the journal, joined and encoded at a time.
+const BATCH: u64 = 256;
+
+/// The most rows in a row group.
+const GROUP_ROWS: u64 = 8192;
+
+/// A row group ends early when it has so many encoded bytes, which bounds memory for long rows.
+const GROUP_BYTES: usize = 64 << 20;
+
+/// What to do about rows that have no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// Refuse to publish.
+    Refuse,
+    /// Publish them with the finish reason "abort".
+    Abort,
+}
+
+/// What to publish, and where.
+pub struct Publication<'a> {
+    /// A file, or with `rows_per_file` a folder of parts.
+    pub output: &'a Path,
+    /// The working folder, on the same file system.
+    pub work: &'a Path,
+    /// What decided the answers; goes into the footers and the manifest.
+    pub identity: &'a Identity,
+    /// The first so many rows of the input are published.
+    pub rows: u64,
+    /// Rows of each part but the last.
+    pub rows_per_file: Option<u64>,
+    /// The columns.
+    pub columns: &'a OutputColumns,
+    /// What to do about rows that have no answer.
+    pub unanswered: Unanswered,
+}
+
+impl Publication<'_> {
+    /// Refuses an output that is in the way and was not made by this job. To be asked before the work.
+    ///
+    /// # Errors
+    /// [`JobError::OutputExists`] or [`JobError::Io`].
+    pub fn check_target(output: &Path, work: &Path) -> Result<(), JobError> {
+        let exists = output.try_exists().map_err(JobError::io("look at", output))?;
+        if exists && !work.join(manifest::NAME).exists() && !empty_folder(output) {
+            return Err(JobError::OutputExists { path: output.to_path_buf() });
+        }
+        Ok(())
+    }
+
+    /// Writes the output from the journal and all batches of the input, in order.
+    ///
+    /// # Errors
+    /// [`JobError::Incomplete`] if a row has no answer and that is not allowed; [`JobError::JournalDamaged`]
+    /// if an answer is not what was written; errors of `inputs`; [`JobError::Io`], [`JobError::Encode`] and
+    /// [`JobError::Column`]. The output is then as it was before.
+    pub fn publish(
+        &self,
+        journal: &JournalReader,
+        inputs: impl Iterator<Item = Result<RecordBatch, JobError>>,
+    ) -> Result<Manifest, JobError> {
+        let aside = self.work.join("publishing");
+        clear(&aside)?;
+        std::fs::create_dir_all(&aside).map_err(JobError::io("create", &aside))?;
+        let mut rows = InputRows { inputs, ready: VecDeque::new(), columns: self.columns };
+        let mut unanswered = Missing::default();
+        let mut parts = Vec::new();
+        for (name, range) in self.parts() {
+            parts.push(self.write_part(
+                &aside.join(&name),
+                name,
+                range,
+                journal,
+                &mut rows,
+                &mut unanswered,
+            )?);
+        }
+        if unanswered.count > 0 && self.unanswered == Unanswered::Refuse {
+            clear(&aside)?;
+            let Missing { count, first } = unanswered;
+            return Err(JobError::Incomplete { missing: count, rows: self.rows, first });
+        }
+        let manifest = Manifest {
+            version: env!("CARGO_PKG_VERSION").into(),
+            identity: self.identity.clone(),
+            identity_blake3: self.identity.digest(),
+            rows: self.rows,
+            aborted: unanswered.count,
+            parts,
+        };
+        self.reveal(&aside, &manifest)?;
+        Ok(manifest)
+    }
+
+    /// The name and the rows of each part.
+    fn parts(&self) -> Vec<(String, Range<u64>)> {
+        let Some(per_file) = self.rows_per_file else {
+            return vec![(file_name(self.output), 0..self.rows)];
+        };
+        let per_file = per_file.max(1);
+        let count = self.rows.div_ceil(per_file).max(1);
+        let part =
+            |i: u64| (format!("part-{i:05}.parquet"), i * per_file..((i + 1) * per_file).min(self.rows));
+        (0..count).map(part).collect()
+    }
+
+    fn write_part(
+        &self,
+        path: &Path,
+        name: String,
+        range: Range<u64>,
+        journal: &JournalReader,
+        rows: &mut InputRows<'_, impl Iterator<Item = Result<RecordBatch, JobError>>>,
+        missing: &mut Missing,
+    ) -> Result<Part, JobError> {
+        let wrong = |source| JobError::Encode { path: path.to_path_buf(), source };
+        let file = File::create(path).map_err(JobError::io("create", path))?;
+        let sink = DigestWriter { file: BufWriter::new(file), hasher: blake3::Hasher::new(), bytes: 0 };
+        let properties = self.properties(range.start);
+        let mut writer =
+            ArrowWriter::try_new(sink, self.columns.schema().clone(), Some(properties)).map_err(wrong)?;
+        let mut at = range.start;
+        while at < range.end {
+            let end = (at + BATCH).min(range.end);
+            let answers = journal.answers(at..end)?;
+            missing.note(at, &answers);
+            let batch = self.columns.join(&rows.take((end - at) as usize)?, &answers)?;
+            writer.write(&batch).map_err(wrong)?;
+            at = end;
+            if (at - range.start).is_multiple_of(GROUP_ROWS) || writer.in_progress_size() >= GROUP_BYTES {
+                writer.flush().map_err(wrong)?;
+            }
+        }
+        let sink = writer.into_inner().map_err(wrong)?;
+        let (blake3, bytes) = (sink.hasher.finalize().to_hex().to_string(), sink.bytes);
+        let synced = sink.file.into_inner().map_err(std::io::IntoInnerError::into_error);
+        synced.and_then(|file| file.sync_all()).map_err(JobError::io("write", path))?;
+        Ok(Part { name, first_row: range.start, rows: range.end - range.start, bytes, blake3 })
+    }
+
+    fn properties(&self, first_row: u64) -> WriterProperties {
+        let identity = serde_json::to_string(self.identity).unwrap_or_default();
+        let entry = |key: &str, value: String| KeyValue::new(key.to_string(), value);
+        WriterProperties::builder()
+            .set_created_by(format!("gristmill {}", env!("CARGO_PKG_VERSION")))
+            .set_writer_version(WriterVersion::PARQUET_1_0)
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(GROUP_ROWS as usize))
+            .set_key_value_metadata(Some(vec![
+                entry(manifest::IDENTITY_KEY, identity),
+                entry(manifest::VERSION_KEY, env!("CARGO_PKG_VERSION").to_string()),
+                entry(manifest::FIRST_ROW_KEY, first_row.to_string()),
+            ]))
+            .build()
+    }
+
+    /// Lets the output appear.
+    fn reveal(&self, aside: &Path, manifest: &Manifest) -> Result<(), JobError> {
+        let folder = self.rows_per_file.is_some();
+        write_durably(&self.work.join("manifest.new"), &manifest.to_json())?;
+        if folder {
+            write_durably(&aside.join(manifest::NAME), &manifest.to_json())?;
+        }
+        sync_folder(aside)?;
+        // The manifest goes first: it is what says that an output in place is this job's own.
+        rename(&self.work.join("manifest.new"), &self.work.join(manifest::NAME))?;
+        if folder {
+            let replaced = self.work.join("replaced");
+            clear(&replaced)?;
+            if self.output.exists() {
+                // A folder cannot be renamed over a full one.
+                rename(self.output, &replaced)?;
+            }
+            rename(aside, self.output)?;
+            clear(&replaced)
+        } else {
+            rename(&aside.join(file_name(self.output)), self.output)?;
+            clear(aside)
+        }
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn empty_folder(path: &Path) -> bool {
+    path.read_dir().is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Removes a folder with all that is in it, if it is there.
+fn clear(folder: &Path) -> Result<(), JobError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(JobError::io("remove", folder)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_durably(path: &PathBuf, text: &str) -> Result<(), JobError> {
+    let mut file = File::create(path).map_err(JobError::io("create", path))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(JobError::io("write", path))
+}
+
+/// Rows without an answer.
+#[derive(Default)]
+struct Missing {
+    count: u64,
+    first: u64,
+}
+
+impl Missing {
+    fn note<T>(&mut self, start: u64, answers: &[Option<T>]) {
+        for (row, _) in (start..).zip(answers).filter(|(_, answer)| answer.is_none()) {
+            if self.count == 0 {
+                self.first = row;
+            }
+            self.count += 1;
+        }
+    }
+}
+
+/// The kept columns of the input, in batches of any size wished for.
+struct InputRows<'a, I> {
+    inputs: I,
+    ready: VecDeque<RecordBatch>,
+    columns: &'a OutputColumns,
+}
+
+impl<I: Iterator<Item = Result<RecordBatch, JobError>>> InputRows<'_, I> {
+    /// The next `rows` rows.
+    fn take(&mut self, rows: usize) -> Result<RecordBatch, JobError> {
+        let mut slices = Vec::new();
+        let mut wanted = rows;
+        while wanted > 0 {
+            let Some(batch) = self.ready.pop_front() else {
+                let batch = self.inputs.next().ok_or_else(|| JobError::Column {
+                    column: "(all)".into(),
+                    why: "the input has fewer rows now than when the job was begun".into(),
+                })?;
+                self.ready.push_back(self.columns.keep(&batch?)?);
+                continue;
+            };
+            let len = batch.num_rows().min(wanted);
+            slices.push(batch.slice(0, len));
+            if len < batch.num_rows() {
+                self.ready.push_front(batch.slice(len, batch.num_rows() - len));
+            }
+            wanted -= len;
+        }
+        concat_batches(&self.columns.kept_schema(), &slices)
+            .map_err(|error| JobError::Column { column: "(all)".into(), why: error.to_string() })
+    }
+}
+
+/// A file that is digested while it is written.
+struct DigestWriter {
+    file: BufWriter<File>,
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl Write for DigestWriter {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(buffer)?;
+        self.hasher.update(&buffer[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! A row's values as a template sees them.
+
+use arrow::array::{
+    Array, AsArray, BooleanArray, LargeListArray, ListArray, MapArray, RecordBatch, StructArray,
+};
+use arrow::datatypes::{
+    DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+};
+use arrow::datatypes::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use minijinja::Value;
+
+/// How deep a column's lists and structs may be nested.
+const DEPTH: usize = 32;
+
+/// Takes each string of a row and gives what the template shall see in its place.
+pub type EachString<'a> = &'a mut dyn FnMut(&str) -> Value;
+
+/// A row's columns by name, in order.
+///
+/// # Errors
+/// What is wrong with the row, naming the column.
+pub fn row_values(
+    columns: &RecordBatch,
+    row: usize,
+    each: EachString<'_>,
+) -> Result<Vec<(String, Value)>, String> {
+    let schema = columns.schema_ref();
+    schema
+        .fields()
+        .iter()
+        .zip(columns.columns())
+        .map(|(field, column)| {
+            let value = value(column, row, each).map_err(|why| format!("column {}: {why}", field.name()))?;
+            Ok((field.name().clone(), value))
+        })
+        .collect()
+}
+
+/// One value: numbers, booleans, null, lists and structs as they are, dates and times as ISO 8601 strings.
+///
+/// # Errors
+/// What is wrong with the value.
+pub fn value(array: &dyn Array, row: usize, each: EachString<'_>) -> Result<Value, String> {
+    nested(array, row, each, 0)
+}
+
+fn nested(array: &dyn Array, row: usize, each: EachString<'_>, depth: usize) -> Result<Value, String> {
+    if depth > DEPTH {
+        return Err(format!("nested deeper than {DEPTH}"));
+    }
+    if array.is_null(row) {
+        return Ok(Value::from(()));
+    }
+    Ok(match array.data_type() {
+        DataType::Null => Value::from(()),
+        DataType::Boolean => {
+            Value::from(array.as_any().downcast_ref::<BooleanArray>().is_some_and(|a| a.value(row)))
+        }
+        DataType::Int8 => Value::from(array.as_primitive::<Int8Type>().value(row)),
+        DataType::Int16 => Value::from(array.as_primitive::<Int16Type>().value(row)),
+        DataType::Int32 => Value::from(array.as_primitive::<Int32Type>().value(row)),
+        DataType::Int64 => Value::from(array.as_primitive::<Int64Type>().value(row)),
+        DataType::UInt8 => Value::from(array.as_primitive::<UInt8Type>().value(row)),
+        DataType::UInt16 => Value::from(array.as_primitive::<UInt16Type>().value(row)),
+        DataType::UInt32 => Value::from(array.as_primitive::<UInt32Type>().value(row)),
+        DataType::UInt64 => Value::from(array.as_primitive::<UInt64Type>().value(row)),
+        DataType::Float16 => Value::from(array.as_primitive::<Float16Type>().value(row).to_f64()),
+        DataType::Float32 => Value::from(shortest(array.as_primitive::<Float32Type>().value(row))),
+        DataType::Float64 => Value::from(array.as_primitive::<Float64Type>().value(row)),
+        DataType::Utf8 => each(array.as_string::<i32>().value(row)),
+        DataType::LargeUtf8 => each(array.as_string::<i64>().value(row)),
+        DataType::Utf8View => each(array.as_string_view().value(row)),
+        DataType::Dictionary(..) => {
+            // The keys of a slice of one row: those of all rows would be normalised for each row anew.
+            let one = array.slice(row, 1);
+            let dictionary = one.as_any_dictionary();
+            let key = dictionary.normalized_keys()[0];
+            nested(dictionary.values(), key, each, depth + 1)?
+        }
+        DataType::Struct(_) => struct_value(array.as_struct(), row, each, depth)?,
+        DataType::List(_) => {
+            let list: &ListArray = array.as_list();
+            list_value(&list.value(row), each, depth)?
+        }
+        DataType::LargeList(_) => {
+            let list: &LargeListArray = array.as_list();
+            list_value(&list.value(row), each, depth)?
+        }
+        DataType::FixedSizeList(..) => list_value(&array.as_fixed_size_list().value(row), each, depth)?,
+        DataType::Map(..) => map_value(array.as_map(), row, each, depth)?,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            return Err(format!("a template cannot use {}; cast it to a string first", array.data_type()));
+        }
+        _ => each(&written(array, row)?),
+    })
+}
+
+fn struct_value(
+    array: &StructArray,
+    row: usize,
+    each: EachString<'_>,
+    depth: usize,
+) -> Result<Value, String> {
+    let fields = array.fields().iter().zip(array.columns());
+    let pairs: Vec<(String, Value)> = fields
+        .map(|(field, column)| Ok((field.name().clone(), nested(column, row, each, depth + 1)?)))
+        .collect::<Result<_, String>>()?;
+    Ok(Value::from_pairs(pairs))
+}
+
+fn list_value(items: &dyn Array, each: EachString<'_>, depth: usize) -> Result<Value, String> {
+    let items: Vec<Value> =
+        (0..items.len()).map(|i| nested(items, i, each, depth + 1)).collect::<Result<_, String>>()?;
+    Ok(Value::from(items))
+}
+
+fn map_value(array: &MapArray, row: usize, each: EachString<'_>, depth: usize) -> Result<Value, String> {
+    let entries = array.value(row);
+    let pairs: Vec<(Value, Value)> = (0..entries.len())
+        .map(|i| {
+            let key = nested(entries.column(0), i, each, depth + 1)?;
+            Ok((key, nested(entries.column(1), i, each, depth + 1)?))
+        })
+        .collect::<Result<_, String>>()?;
+    Ok(Value::from_pairs(pairs))
+}
+
+/// The double that prints as the float does (0.1f32 is 0.1, not 0.10000000149011612).
+fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
+fn written(array: &dyn Array, row: usize) -> Result<String, String> {
+    let options = FormatOptions::default();
+    let format = ArrayFormatter::try_new(array, &options)
+        .map_err(|_| format!("a template cannot use {}; cast it to a string first", array.data_type()))?;
+    format.value(row).try_to_string().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use arrow::array::*;
+    use arrow::datatypes::{Int8Type, TimestampMillisecondType};
+    use std::sync::Arc;
+
+    fn shown(array: ArrayRef, row: usize) -> String {
+        value(&array, row, &mut |s| Value::from(s)).unwrap().to_string()
+    }
+
+    #[test]
+    fn every_string_type_is_a_string() {
+        let words = vec![Some("eins"), None, Some("drei")];
+        let arrays: [ArrayRef; 4] = [
+            Arc::new(StringArray::from(words.clone())),
+            Arc::new(LargeStringArray::from(words.clone())),
+            Arc::new(StringViewArray::from(words.clone())),
+            Arc::new(words.into_iter().collect::<DictionaryArray<Int8Type>>()),
+        ];
+        for array in arrays {
+            assert_eq!(shown(array.clone(), 2), "drei");
+            assert!(value(&array, 1, &mut |s| Value::from(s)).unwrap().is_none());
+            assert_eq!(shown(array.slice(2, 1), 0), "drei");
+        }
+    }
+
+    #[test]
+    fn numbers_dates_and_nested_values_read_as_in_python() {
+        assert_eq!(shown(Arc::new(Float32Array::from(vec![0.1])), 0), "0.1");
+        assert_eq!(shown(Arc::new(Float64Array::from(vec![2.0])), 0), "2.0");
+        assert_eq!(shown(Arc::new(UInt64Array::from(vec![u64::MAX])), 0), u64::MAX.to_string());
+        assert_eq!(shown(Arc::new(Date32Array::from(vec![19_723])), 0), "2024-01-01");
+        let time = TimestampMillisecondArray::from(vec![1_704_067_200_000]);
+        assert_eq!(shown(Arc::new(time.clone()), 0), "2024-01-01T00:00:00");
+        let time: PrimitiveArray<TimestampMillisecondType> = time.with_timezone("+00:00");
+        assert_eq!(shown(Arc::new(time), 0), "2024-01-01T00:00:00Z");
+        let mut list = ListBuilder::new(Int32Builder::new());
+        list.append_value([Some(1), None, Some(3)]);
+        let list: ArrayRef = Arc::new(list.finish());
+        assert_eq!(shown(list.clone(), 0), "[1, None, 3]");
+        let field = arrow::datatypes::Field::new("items", list.data_type().clone(), true);
+        let both = StructArray::from(vec![(Arc::new(field), list)]);
+        assert_eq!(shown(Arc::new(both), 0), "{'items': [1, None, 3]}");
+    }
+
+    #[test]
+    fn binary_is_an_error_with_a_remedy() {
+        let array: ArrayRef = Arc::new(BinaryArray::from(vec![&b"x"[..]]));
+        assert!(value(&array, 0, &mut |s| Value::from(s)).unwrap_err().contains("cast it to a string"));
+    }
+}

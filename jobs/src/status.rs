@@ -1,0 +1,123 @@
+//! How far a job is, also while it runs.
+
+use crate::error::JobError;
+use crate::journal::{JournalReader, working_folder};
+use crate::lock::JobLock;
+use crate::manifest;
+use crate::schema;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+/// How far a job is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Status {
+    /// Rows of the input.
+    pub rows: u64,
+    /// Rows that are finished and committed.
+    pub finished: u64,
+    /// Those of them that have an error, by kind: the error's text up to the first colon.
+    pub errors: BTreeMap<String, u64>,
+    /// Tokens of finished prompts.
+    pub input_tokens: u64,
+    /// Tokens generated.
+    pub generated_tokens: u64,
+    /// Starts of a worker.
+    pub starts: u64,
+    /// The process that works on the job now.
+    pub process: Option<String>,
+    /// Rows a second since the last start.
+    pub rows_per_second: f64,
+    /// Generated tokens a second since the last start.
+    pub tokens_per_second: f64,
+    /// Seconds left at that rate, if it works.
+    pub seconds_left: Option<f64>,
+    /// Whether an output was published.
+    pub published: bool,
+}
+
+impl Status {
+    /// Looks at the job of an output.
+    ///
+    /// # Errors
+    /// [`JobError::Io`] if there is no job; [`JobError::JournalDamaged`] or [`JobError::Journal`].
+    pub fn of(output: &Path) -> Result<Self, JobError> {
+        let work = working_folder(output);
+        let path = schema::path(&work);
+        std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
+        let process = JobLock::holder(&work)?;
+        let journal = JournalReader::open(&work)?;
+        let rows = journal.inputs()?.rows();
+        let trouble = schema::trouble(&path);
+        // All from one moment of a job that goes on meanwhile.
+        let moment = journal.connection.unchecked_transaction().map_err(&trouble)?;
+        let numbers = |query: &str| {
+            moment.query_row(query, [], |row| Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?]))
+        };
+        let [finished, input_tokens, generated_tokens] = numbers(
+            "SELECT count(*), coalesce(sum(num_input_tokens), 0), coalesce(sum(num_generated_tokens), 0) \
+             FROM answers",
+        )
+        .map_err(&trouble)?;
+        let starts = numbers("SELECT count(*), 0, 0 FROM starts").map_err(&trouble)?[0];
+        let last = "SELECT elapsed_ms, rows, generated_tokens FROM starts ORDER BY start DESC LIMIT 1";
+        let [elapsed, last_rows, last_tokens] =
+            if starts > 0 { numbers(last).map_err(&trouble)? } else { [0; 3] };
+        let per_second = |count: i64| if elapsed > 0 { count as f64 * 1e3 / elapsed as f64 } else { 0.0 };
+        let left = rows.saturating_sub(finished as u64);
+        let rate = per_second(last_rows);
+        Ok(Status {
+            rows,
+            finished: finished as u64,
+            errors: errors(&moment).map_err(&trouble)?,
+            input_tokens: input_tokens as u64,
+            generated_tokens: generated_tokens as u64,
+            starts: starts as u64,
+            rows_per_second: rate,
+            tokens_per_second: per_second(last_tokens),
+            seconds_left: (process.is_some() && rate > 0.0).then(|| left as f64 / rate),
+            process,
+            published: work.join(manifest::NAME).exists() && output.exists(),
+        })
+    }
+}
+
+fn errors(connection: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, u64>> {
+    let query = "SELECT error, count(*) FROM answers WHERE error IS NOT NULL GROUP BY error";
+    let mut statement = connection.prepare(query)?;
+    let mut rows = statement.query([])?;
+    let mut errors = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let error: String = row.get(0)?;
+        let kind = error.split(':').next().unwrap_or_default();
+        *errors.entry(kind.to_string()).or_default() += row.get::<_, i64>(1)? as u64;
+    }
+    Ok(errors)
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = if self.rows > 0 { 100.0 * self.finished as f64 / self.rows as f64 } else { 100.0 };
+        writeln!(f, "rows       {} of {} ({share:.1} %)", self.finished, self.rows)?;
+        writeln!(f, "errors     {}", self.errors.values().sum::<u64>())?;
+        for (kind, count) in &self.errors {
+            writeln!(f, "           {count} {kind}")?;
+        }
+        writeln!(f, "tokens     {} of prompts, {} generated", self.input_tokens, self.generated_tokens)?;
+        let (rows, tokens) = (self.rows_per_second, self.tokens_per_second);
+        writeln!(f, "rate       {rows:.2} rows/s, {tokens:.1} generated tokens/s since the last start")?;
+        if let Some(seconds) = self.seconds_left {
+            writeln!(f, "time left  {:?}", Duration::from_secs(seconds as u64))?;
+        }
+        match &self.process {
+            Some(process) => writeln!(f, "process    {process}, start {}", self.starts)?,
+            None => writeln!(f, "process    none; {} starts so far", self.starts)?,
+        }
+        write!(f, "published  {}", if self.published { "yes" } else { "no" })
+    }
+}
+
+#[cfg(test)]
+mod tests;

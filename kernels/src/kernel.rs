@@ -1,0 +1,78 @@
+//! A kernel: a source of ours with the options that make one variant of it.
+
+use engine::dtype::DType;
+
+/// Resources that a variant may take on any architecture, written beside it and checked in CI. Spills to
+/// local memory are never allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Budget {
+    /// Registers of a thread.
+    pub registers: u32,
+    /// Bytes of shared memory of a block, static and dynamic together.
+    pub shared: u32,
+}
+
+/// One variant of one source.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Kernel {
+    /// The file, for messages.
+    pub file: &'static str,
+    /// The source.
+    pub text: &'static str,
+    /// The name of the `extern "C"` function.
+    pub entry: &'static str,
+    /// `-D` options: types, tile shapes.
+    pub defines: Vec<(&'static str, String)>,
+    /// Bytes of dynamic shared memory that a launch takes.
+    pub dynamic_shared: u32,
+    /// What the variant may take.
+    pub budget: Budget,
+}
+
+/// The headers that sources include: names and texts.
+pub const HEADERS: [(&str, &str); 3] = [
+    ("ptx.cuh", include_str!("ptx.cuh")),
+    ("number.cuh", include_str!("number.cuh")),
+    ("attention.cuh", include_str!("attention.cuh")),
+];
+
+impl Kernel {
+    /// A variant of a source whose entry is named as the file is.
+    pub(crate) fn new(file: &'static str, text: &'static str, entry: &'static str, registers: u32) -> Self {
+        let budget = Budget { registers, shared: 48 << 10 };
+        Kernel { file, text, entry, defines: Vec::new(), dynamic_shared: 0, budget }
+    }
+
+    pub(crate) fn define(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.defines.push((name, value.to_string()));
+        self
+    }
+
+    pub(crate) fn shared(mut self, bytes: u32) -> Self {
+        self.dynamic_shared = bytes;
+        self.budget.shared = self.budget.shared.max(bytes);
+        self
+    }
+
+    /// Compiler options, but for the architecture.
+    pub fn options(&self) -> Vec<String> {
+        let mut options = vec![
+            "--std=c++17".into(),
+            // Products and sums are fused where the source says fmaf, and nowhere else: the bits must not
+            // depend on what the compiler sees around an expression.
+            "--fmad=false".into(),
+        ];
+        options.extend(self.defines.iter().map(|(name, value)| format!("-D{name}={value}")));
+        options
+    }
+}
+
+/// The name of an element type in the sources.
+pub(crate) fn type_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "f32",
+        DType::F16 => "f16",
+        DType::BF16 => "bf16",
+        DType::U32 => "u32",
+    }
+}

@@ -1,0 +1,106 @@
+//! Where the driver and NVRTC are found.
+//!
+//! cudarc looks for fixed names on the loader's path and panics where there are none. So we look first,
+//! in more places, and keep what we find loaded: a later `dlopen` of the same soname then succeeds.
+
+use engine::device::DeviceError;
+use libloading::Library;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Folders that hold CUDA libraries beside the loader's own path: the toolkit, the driver of WSL and of
+/// containers, and the wheels of a Python environment.
+fn folders() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for name in ["CUDA_HOME", "CUDA_PATH"] {
+        if let Some(home) = std::env::var_os(name).map(PathBuf::from) {
+            found.extend([home.join("lib64"), home.join("lib"), home.join("lib/x64"), home.join("bin")]);
+        }
+    }
+    for folder in ["/usr/local/cuda/lib64", "/usr/lib/wsl/lib", "/usr/local/nvidia/lib64"] {
+        found.push(folder.into());
+    }
+    for name in ["VIRTUAL_ENV", "CONDA_PREFIX"] {
+        found.extend(std::env::var_os(name).iter().flat_map(|env| wheels(Path::new(env))));
+    }
+    found.extend(wheels(Path::new(".venv")));
+    found
+}
+
+/// The `nvidia/*/lib` folders of a Python environment, the newest toolkit first.
+fn wheels(env: &Path) -> Vec<PathBuf> {
+    let list = |folder: PathBuf| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|e| e.path()).collect();
+        paths.sort_unstable_by(|a, b| b.cmp(a));
+        paths
+    };
+    let pythons = list(env.join("lib"));
+    let packages = pythons.iter().flat_map(|p| list(p.join("site-packages/nvidia")));
+    packages.flat_map(|p| [p.join("lib"), p.join("bin")]).filter(|p| p.is_dir()).collect()
+}
+
+/// Opens the first library whose name starts with one of `names`: the loader's path first, then
+/// [`folders`]. `companion` is loaded from the same folder first, for a library that asks for it by name.
+pub(crate) fn open(names: &[&str], companion: Option<&str>) -> Option<Library> {
+    // SAFETY: these are NVIDIA's libraries (or the stand-ins of the tests); their initialisers may run
+    // at any time, and no symbol of them is used here.
+    let load = |path: &std::ffi::OsStr| unsafe { open_globally(path) };
+    if let Some(library) = names.iter().find_map(|name| load(name.as_ref())) {
+        return Some(library);
+    }
+    for folder in folders() {
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
+        files.sort_unstable();
+        let starts = |path: &Path, name: &str| {
+            path.file_name().and_then(|f| f.to_str()).is_some_and(|f| f.starts_with(name))
+        };
+        if let Some(path) = companion.and_then(|c| files.iter().find(|p| starts(p, c))) {
+            // Kept for the life of the process: it is only there to be found by its soname.
+            std::mem::forget(load(path.as_os_str()));
+        }
+        let hit = names
+            .iter()
+            .find_map(|name| files.iter().filter(|p| starts(p, name)).find_map(|p| load(p.as_os_str())));
+        if hit.is_some() {
+            return hit;
+        }
+    }
+    None
+}
+
+/// # Safety
+/// As for [`Library::new`]: the library's initialisers run.
+#[cfg(unix)]
+unsafe fn open_globally(path: &std::ffi::OsStr) -> Option<Library> {
+    use libloading::os::unix;
+    // SAFETY: passed on to the caller.
+    unsafe { unix::Library::open(Some(path), unix::RTLD_NOW | unix::RTLD_GLOBAL) }.ok().map(Library::from)
+}
+
+/// # Safety
+/// As for [`Library::new`]: the library's initialisers run.
+#[cfg(not(unix))]
+unsafe fn open_globally(path: &std::ffi::OsStr) -> Option<Library> {
+    // SAFETY: passed on to the caller.
+    unsafe { Library::new(path) }.ok()
+}
+
+/// Makes sure that cudarc will find the driver.
+///
+/// # Errors
+/// [`DeviceError::Absent`] with the remedy.
+pub(crate) fn driver() -> Result<(), DeviceError> {
+    static PRESENT: AtomicBool = AtomicBool::new(false);
+    if !PRESENT.load(Ordering::Acquire) {
+        // The library stays loaded for the life of the process, as cudarc's own handle does.
+        std::mem::forget(open(&["libcuda.so.1", "libcuda.so", "nvcuda.dll"], None));
+        // SAFETY: only tries to load the library by cudarc's own list of names.
+        PRESENT.store(unsafe { cudarc::driver::sys::is_culib_present() }, Ordering::Release);
+    }
+    if PRESENT.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    Err(DeviceError::Absent("no NVIDIA driver (libcuda.so.1) found: install the driver of the card".into()))
+}

@@ -1,0 +1,132 @@
+// out = x weight^T + bias on tensor cores (mma.sync m16n8k16).
+//
+// A block makes a BM x BN tile of out. K runs in steps of 16, ascending, into one accumulator for each
+// element, whatever the tile shape: the shape never changes a bit. Tiles of x and weight stream through
+// STAGES slots of shared memory; 16-byte chunks of a 128-byte row are permuted by (row & 7) so that
+// neither cp.async nor ldmatrix meets a bank conflict.
+//
+// -DTX: type of x and weight (bf16 or f16); -DTB, -DTO: types of bias and out; -DBIAS: 1 with a bias;
+// -DPAIR: 1 if pairs of out are aligned; -DBM, -DBN: the tile; -DWM, -DWN: warps along each; -DSTAGES.
+#include "number.cuh"
+
+#define BK 64                     // columns of a slot: 128 bytes
+#define CHUNKS 8                  // 16-byte chunks of a row of a slot
+#define THREADS (32 * WM * WN)
+#define TM (BM / WM / 16)         // 16-row fragments of a warp
+#define TN (BN / WN / 8)          // 8-column fragments of a warp
+#define GROUP 8                   // row tiles that share their weights in L2
+
+struct Args {
+    const u32 *rows;
+    const TX *x;
+    const TX *weight;
+    const TB *bias;
+    TO *out;
+    u32 n;
+    u32 k;
+    u32 x_stride;
+    u32 out_stride;
+};
+
+// A slot holds BM rows of x, then BN rows of weight.
+#define SLOT ((BM + BN) * CHUNKS)
+
+__device__ __forceinline__ u32 place(u32 row, u32 chunk) { return row * CHUNKS + (chunk ^ (row & 7)); }
+
+// Starts the copies of K columns k0 .. k0 + BK of `ROWS` rows; what is outside becomes zero.
+template <int ROWS>
+__device__ __forceinline__ void fetch(uint4 *slot, const TX *from, u32 stride, u32 first, u32 rows, u32 k0, u32 k) {
+#pragma unroll
+    for (u32 i = 0; i < ROWS * CHUNKS; i += THREADS) {
+        const u32 c = i + threadIdx.x;
+        if (ROWS * CHUNKS % THREADS != 0 && c >= ROWS * CHUNKS) break;
+        const u32 row = c / CHUNKS, chunk = c % CHUNKS;
+        const bool inside = first + row < rows && k0 + chunk * 8 < k;
+        const TX *at = inside ? from + size_t(first + row) * stride + k0 + chunk * 8 : from;
+        cp_async_16_or_zero(slot + place(row, chunk), at, inside);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
+    extern __shared__ uint4 slots[];
+    const u32 rows = *a.rows;
+    // Blocks of GROUP row tiles walk over all column tiles, so that a wave shares both operands.
+    const u32 tiles_n = (a.n + BN - 1) / BN, tiles_m = gridDim.x / tiles_n;
+    const u32 group = blockIdx.x / (GROUP * tiles_n), inside = blockIdx.x % (GROUP * tiles_n);
+    const u32 height = min(tiles_m - group * GROUP, u32(GROUP));
+    const u32 m0 = (group * GROUP + inside % height) * BM, n0 = inside / height * BN;
+    if (m0 >= rows) return;
+
+    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const u32 warp_m = warp / WN * (BM / WM), warp_n = warp % WN * (BN / WN);
+    const u32 steps = (a.k + BK - 1) / BK;
+    float acc[TM][TN][4];
+#pragma unroll
+    for (int i = 0; i < TM; i++)
+#pragma unroll
+        for (int j = 0; j < TN; j++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) acc[i][j][e] = 0.0f;
+
+    auto fetch_step = [&](u32 step) {
+        if (step < steps) {
+            uint4 *slot = slots + step % STAGES * SLOT;
+            fetch<BM>(slot, a.x, a.x_stride, m0, rows, step * BK, a.k);
+            fetch<BN>(slot + BM * CHUNKS, a.weight, a.k, n0, a.n, step * BK, a.k);
+        }
+        cp_async_commit();
+    };
+#pragma unroll
+    for (u32 s = 0; s < STAGES - 1; s++) fetch_step(s);
+
+    for (u32 step = 0; step < steps; step++) {
+        cp_async_wait<STAGES - 2>();
+        // The slot of this step has arrived for all, and nobody reads the slot that is filled next.
+        __syncthreads();
+        fetch_step(step + STAGES - 1);
+        const uint4 *xs = slots + step % STAGES * SLOT;
+        const uint4 *ws = xs + BM * CHUNKS;
+#pragma unroll
+        for (u32 k = 0; k < BK / 16; k++) {
+            u32 af[TM][4], bf[TN / 2][4];
+#pragma unroll
+            for (int i = 0; i < TM; i++)
+                ldmatrix_x4(af[i], xs + place(warp_m + i * 16 + lane % 16, 2 * k + lane / 16));
+#pragma unroll
+            for (int j = 0; j < TN / 2; j++)
+                ldmatrix_x4(
+                    bf[j], ws + place(warp_n + j * 16 + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
+#pragma unroll
+            for (int i = 0; i < TM; i++)
+#pragma unroll
+                for (int j = 0; j < TN; j++) Mma<TX>::m16n8k16(acc[i][j], af[i], &bf[j / 2][j % 2 * 2]);
+        }
+    }
+    cp_async_wait<0>();
+
+    // Lane l holds rows l / 4 and l / 4 + 8, columns l % 4 * 2 and the next, of each fragment.
+#pragma unroll
+    for (int i = 0; i < TM; i++)
+#pragma unroll
+        for (int j = 0; j < TN; j++) {
+            const u32 n = n0 + warp_n + j * 8 + lane % 4 * 2;
+            float bias0 = 0.0f, bias1 = 0.0f;
+#if BIAS
+            if (n < a.n) bias0 = to_f32(a.bias[n]);
+            if (n + 1 < a.n) bias1 = to_f32(a.bias[n + 1]);
+#endif
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                const u32 m = m0 + warp_m + i * 16 + half * 8 + lane / 4;
+                if (m >= rows) continue;
+                TO *out = a.out + size_t(m) * a.out_stride + n;
+                const float v0 = acc[i][j][half * 2] + bias0, v1 = acc[i][j][half * 2 + 1] + bias1;
+#if PAIR
+                if (n < a.n) store<2>(out, Pack<TO, 2>{{Round<TO>::of(v0), Round<TO>::of(v1)}});
+#else
+                if (n < a.n) out[0] = Round<TO>::of(v0);
+                if (n + 1 < a.n) out[1] = Round<TO>::of(v1);
+#endif
+            }
+        }
+}

@@ -1,0 +1,108 @@
+//! Device memory and pinned host memory, freed when they are dropped.
+
+use crate::failure::{alloc, lost};
+use cudarc::driver::{CudaContext, CudaStream, result};
+use engine::device::DeviceError;
+use std::sync::Arc;
+
+/// Device memory.
+pub(crate) struct DeviceMemory {
+    pub(crate) at: u64,
+    pub(crate) bytes: usize,
+    context: Arc<CudaContext>,
+}
+
+impl DeviceMemory {
+    /// Allocates; `what` and `remedy` are for the message if there is too little.
+    pub(crate) fn new(
+        context: &Arc<CudaContext>,
+        bytes: usize,
+        what: &str,
+        remedy: &str,
+    ) -> Result<Self, DeviceError> {
+        // An empty buffer still has an address, so that kernels never see null by accident.
+        let bytes = bytes.max(16);
+        // SAFETY: the memory is written before it is read, by the trait's contract.
+        let at = unsafe { result::malloc_sync(bytes) }.map_err(|e| alloc(e, what, bytes, remedy))?;
+        Ok(DeviceMemory { at, bytes, context: context.clone() })
+    }
+
+    /// Writes bytes at `offset`, after all work of the stream, and waits.
+    pub(crate) fn write(&self, stream: &CudaStream, offset: usize, bytes: &[u8]) -> Result<(), DeviceError> {
+        debug_assert!(offset + bytes.len() <= self.bytes);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: the range is inside the allocation, and the source lives until the stream is done.
+        unsafe { result::memcpy_htod_async(self.at + offset as u64, bytes, stream.cu_stream()) }
+            .map_err(lost)?;
+        stream.synchronize().map_err(lost)
+    }
+
+    /// Reads bytes at `offset`, after all work of the stream.
+    pub(crate) fn read(
+        &self,
+        stream: &CudaStream,
+        offset: usize,
+        bytes: &mut [u8],
+    ) -> Result<(), DeviceError> {
+        debug_assert!(offset + bytes.len() <= self.bytes);
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: the range is inside the allocation, and the target lives until the stream is done.
+        unsafe { result::memcpy_dtoh_async(bytes, self.at + offset as u64, stream.cu_stream()) }
+            .map_err(lost)?;
+        stream.synchronize().map_err(lost)
+    }
+}
+
+impl Drop for DeviceMemory {
+    fn drop(&mut self) {
+        // An error here is one that every later call reports too.
+        let _ = self.context.bind_to_thread();
+        // SAFETY: allocated in `new`, freed once, and plans wait for their stream before they go.
+        let _ = unsafe { result::free_sync(self.at) };
+    }
+}
+
+/// Page-locked host memory, which the card copies from and to while the host goes on.
+pub(crate) struct Pinned {
+    at: *mut u8,
+    bytes: usize,
+    context: Arc<CudaContext>,
+}
+
+// SAFETY: the memory belongs to this value alone; any thread may use it with the context.
+unsafe impl Send for Pinned {}
+
+impl Pinned {
+    pub(crate) fn new(context: &Arc<CudaContext>, bytes: usize) -> Result<Self, DeviceError> {
+        let bytes = bytes.max(16);
+        // SAFETY: no flags; the memory is used through slices of its own length only.
+        let at = unsafe { result::malloc_host(bytes, 0) }
+            .map_err(|e| alloc(e, "pinned step inputs", bytes, "free host memory"))?
+            .cast();
+        // SAFETY: freshly allocated with this length. Zeroed: slices over it are read before all is written.
+        unsafe { std::ptr::write_bytes(at, 0, bytes) };
+        Ok(Pinned { at, bytes, context: context.clone() })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: allocated and initialised with this length.
+        unsafe { std::slice::from_raw_parts(self.at, self.bytes) }
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: allocated and initialised with this length, and borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.at, self.bytes) }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        let _ = self.context.bind_to_thread();
+        // SAFETY: allocated in `new` and freed once.
+        let _ = unsafe { result::free_host(self.at.cast()) };
+    }
+}

@@ -1,0 +1,62 @@
+//! Every kernel and variant compiles for every card, without spills and within its budget.
+#![allow(clippy::unwrap_used)]
+
+use gristmill_standin::gate::{ARCHITECTURES, Budget, Nvrtc, Unit};
+use kernels::{HEADERS, Kernel, variants};
+
+/// The most shared memory of a block in bytes (CUDA C++ Programming Guide, "Technical Specifications per
+/// Compute Capability").
+fn most_shared(architecture: &str) -> u32 {
+    match architecture {
+        "sm_80" => 163 << 10,
+        "sm_89" | "sm_120" => 99 << 10,
+        _ => 227 << 10,
+    }
+}
+
+/// Compiles one variant for one card; what is wrong with it.
+fn check(nvrtc: &Nvrtc, kernel: &Kernel, architecture: &str) -> Option<String> {
+    let options = kernel.options();
+    let options: Vec<&str> = options.iter().map(String::as_str).filter(|o| !o.starts_with("--std")).collect();
+    let budget = Budget { registers: kernel.budget.registers, shared: kernel.budget.shared };
+    let unit = Unit { name: kernel.file, source: kernel.text, headers: &HEADERS, options: &options, budget };
+    let what = format!("{} {:?} for {architecture}", kernel.file, kernel.defines);
+    let used = match nvrtc.compile(&unit, architecture) {
+        Ok(used) => used,
+        Err(log) => return Some(format!("{what}: {log}")),
+    };
+    let [used] = used.as_slice() else { return Some(format!("{what}: {} kernels, not one", used.len())) };
+    let shared = used.shared + kernel.dynamic_shared;
+    let wrong = used.registers > budget.registers
+        || shared > budget.shared
+        || shared > most_shared(architecture)
+        || used.local.iter().any(|&bytes| bytes > 0)
+        || used.kernel != kernel.entry;
+    wrong.then(|| format!("{what}: {used:?}, {shared} bytes shared in all; {:?}", kernel.budget))
+}
+
+#[test]
+fn kernels_fit_every_card() {
+    let Some(nvrtc) = Nvrtc::find_or_skip() else { return };
+    let work: Vec<(Kernel, &str)> = ARCHITECTURES
+        .iter()
+        .flat_map(|a| variants(most_shared(a)).into_iter().map(move |kernel| (kernel, *a)))
+        .collect();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let take = || {
+        let mut wrong = Vec::new();
+        while let Some((kernel, architecture)) =
+            work.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        {
+            wrong.extend(check(&nvrtc, kernel, architecture));
+        }
+        wrong
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
+        workers.into_iter().flat_map(|w| w.join().unwrap()).collect()
+    });
+    eprintln!("{} kernels compiled", work.len());
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), work.len(), wrong.join("\n"));
+}

@@ -1,0 +1,99 @@
+//! The numeric contract of single ops, bit by bit: what shares a step with a row never changes it.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use engine::cases::{Case, Formats, attention, linear};
+use engine::device::Device;
+use engine::dtype::DType;
+use kernels::CudaDevice;
+
+const BF16: Formats = Formats { activations: DType::BF16, weights: DType::BF16, kv: DType::BF16 };
+
+/// The output rows of a case, as bytes.
+fn run(device: &mut CudaDevice, case: &Case) -> Vec<Vec<u8>> {
+    let (id, _) = case.run(device).unwrap();
+    let (view, rows) = case.outputs[0];
+    let bytes = device.read(id, view.buffer, 0..rows).unwrap();
+    bytes.chunks_exact(bytes.len() / rows).map(<[u8]>::to_vec).collect()
+}
+
+/// Rows of a Linear among few and among many, whatever tile is chosen for them.
+#[test]
+fn linear_rows_do_not_see_each_other() {
+    let mut device = common::open(DType::BF16, None);
+    let most = 300;
+    let (k, n) = (200, 328);
+    let many = linear(BF16, most, k, n, true);
+    let want = run(&mut device, &many);
+    for rows in [1, 2, 15, 16, 17, 33, 64, 65, 129, 200] {
+        let mut few = linear(BF16, rows, k, n, true);
+        // The same numbers: the first rows of the many, from row 3 on.
+        for ((_, to), (_, from)) in few.writes.iter_mut().zip(&many.writes) {
+            let skip = if to.len() == from.len() { 0 } else { 3 * from.len() / most };
+            if to.len() <= from.len() - skip {
+                *to = from[skip..][..to.len()].to_vec();
+            }
+        }
+        assert!(run(&mut device, &few) == want[3..3 + rows], "{rows} rows differ from the same among {most}");
+    }
+}
+
+/// A context of three parts: prefilled in one piece, in chunks, or one token at a time, with pages of
+/// different sizes, each position gives the same bits.
+#[test]
+fn attention_does_not_see_how_it_is_scheduled() {
+    let mut device = common::open(DType::BF16, None);
+    let len = 2100;
+    for window in [None, Some(1100)] {
+        // Queries 2030 .. 2100 at once, over parts 0 ..= 2: positions from 2048 on have a third part.
+        let whole = attention(BF16, 8, 2, 64, 16, window, &[(70, len)]);
+        let want = run(&mut device, &whole);
+        for (queries, end, page_size) in
+            [(1, 2100, 16), (1, 2049, 16), (1, 2048, 16), (3, 2050, 16), (40, 2080, 64)]
+        {
+            let mut part = attention(BF16, 8, 2, 64, page_size, window, &[(queries, end)]);
+            copy_context(&whole, &mut part, len - 70, end - queries);
+            let first = end - queries - (len - 70);
+            let got = run(&mut device, &part);
+            assert!(
+                got == want[first..first + queries],
+                "{queries} queries up to {end}, pages of {page_size}, window {window:?}"
+            );
+        }
+    }
+}
+
+/// Gives `to` the keys, values and queries of `from`, position by position, through their block tables.
+fn copy_context(from: &Case, to: &mut Case, from_first: usize, to_first: usize) {
+    let slot = |case: &Case, p: usize| {
+        case.step.block_tables[p / case.step.page_size] as usize * case.step.page_size
+            + p % case.step.page_size
+    };
+    let len = *to.step.seq_lens.first().unwrap() as usize;
+    for i in 0..to.writes.len() {
+        let (id, bytes) = (to.writes[i].0, from.writes[i].1.clone());
+        let desc = to.plan.desc(id);
+        let row = desc.cols * desc.dtype.size();
+        let places: Vec<(usize, usize)> = match desc.name.as_str() {
+            "qkv" => (0..to.step.positions.len()).map(|t| (to_first + t - from_first, t)).collect(),
+            "k pages" | "v pages" => (0..len).map(|p| (slot(from, p), slot(to, p))).collect(),
+            _ => continue,
+        };
+        for (a, b) in places {
+            to.writes[i].1[b * row..][..row].copy_from_slice(&bytes[a * row..][..row]);
+        }
+    }
+}
+
+/// What the tests above compare must be able to differ.
+#[test]
+fn another_key_gives_other_bits() {
+    let mut device = common::open(DType::BF16, None);
+    let whole = attention(BF16, 8, 2, 64, 16, None, &[(1, 2100)]);
+    let mut other = attention(BF16, 8, 2, 64, 16, None, &[(1, 2100)]);
+    for (_, bytes) in &mut other.writes[1..2] {
+        bytes.iter_mut().step_by(2).for_each(|b| *b ^= 0x10);
+    }
+    assert!(run(&mut device, &whole) != run(&mut device, &other));
+}

@@ -1,0 +1,284 @@
+"""The models: one entry per folder, with the config.json as a user would find it on a hub.
+
+`style` 4 is written by hand the way transformers 4 wrote it; `style` 5 is what transformers 5 itself saves.
+`storage` is the dtype of the tensors on disk. `without` names changes to the config that an engine could make
+by mistake; make.py proves that each of them would show in the expected log-probabilities.
+"""
+
+from dataclasses import dataclass, field
+
+LLAMA3_ROPE = {
+    "factor": 8.0,
+    "high_freq_factor": 4.0,
+    "low_freq_factor": 1.0,
+    "original_max_position_embeddings": 48,
+    "rope_type": "llama3",
+}
+
+# What every model has unless its own config says otherwise.
+SMALL = {
+    "attention_dropout": 0.0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "hidden_act": "silu",
+    "hidden_size": 32,
+    "initializer_range": 0.02,
+    "intermediate_size": 32,
+    "max_position_embeddings": 256,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-5,
+    "use_cache": True,
+    "vocab_size": 192,
+}
+
+
+@dataclass
+class Case:
+    """One model folder."""
+
+    name: str
+    kind: str
+    architecture: str
+    seed: int
+    storage: str
+    config: dict
+    style: int = 4
+    shards: int = 1
+    generation: dict | None = None
+    without: dict = field(default_factory=dict)
+
+    def config_json(self) -> dict:
+        """config.json in the shape of transformers 4."""
+        torch_dtype = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}[self.storage]
+        head = {"architectures": [self.architecture], "model_type": self.kind, "torch_dtype": torch_dtype}
+        merged = SMALL | head | {"transformers_version": "4.57.1"} | self.config
+        return {key: merged[key] for key in sorted(merged) if merged[key] != "absent"}
+
+
+def llama3(name: str, **more) -> Case:
+    config = {
+        "attention_bias": False,
+        "eos_token_id": [2, 3],
+        "head_dim": 16,
+        "mlp_bias": False,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "pretraining_tp": 1,
+        "rope_scaling": LLAMA3_ROPE,
+        "rope_theta": 500000.0,
+        "tie_word_embeddings": True,
+    }
+    generation = {
+        "bos_token_id": 1,
+        "do_sample": True,
+        "eos_token_id": [2, 3],
+        "temperature": 0.6,
+        "top_p": 0.9,
+    }
+    # Of the 8 frequencies one is kept, one is in the smoothed band and the others are divided by the factor.
+    scaled = LLAMA3_ROPE | {"rope_theta": 500000.0}
+    without = {
+        "llama3 rope scaling": theta(500000.0),
+        "the band, kept": {"rope_parameters": scaled | {"high_freq_factor": 1.01}},
+        "the band, divided": {"rope_parameters": scaled | {"low_freq_factor": 3.9}},
+    }
+    return Case(
+        name,
+        "llama",
+        "LlamaForCausalLM",
+        SEEDS["llama3"],
+        "BF16",
+        config,
+        generation=generation,
+        without=without,
+        **more,
+    )
+
+
+def theta(value: float) -> dict:
+    return {"rope_parameters": {"rope_type": "default", "rope_theta": value}}
+
+
+# Chosen so that no greedy step is close and no end token is drawn (models.py checks both).
+SEEDS = {
+    "llama2": 6,
+    "llama3": 81,
+    "llama-linear": 60,
+    "mistral": 4,
+    "mistral-nemo": 23,
+    "qwen2": 40,
+    "qwen2.5": 48,
+    "qwen2-window": 38,
+    "qwen3": 46,
+}
+
+CASES = [
+    # Multi-head attention, an untied head; no num_key_value_heads, head_dim or rope_theta, as in old folders.
+    Case(
+        "llama2",
+        "llama",
+        "LlamaForCausalLM",
+        SEEDS["llama2"],
+        "F16",
+        {
+            "num_key_value_heads": "absent",
+            "attention_dropout": "absent",
+            "rope_scaling": None,
+            "tie_word_embeddings": False,
+            "pretraining_tp": 1,
+        },
+        generation={"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0},
+        without={"default theta": theta(500000.0)},
+    ),
+    # Grouped heads, llama3 rope scaling, a tied head (Llama 3.2), two end tokens.
+    llama3("llama3"),
+    # The same weights again: two shards, and the config as transformers 5 saves it.
+    llama3("llama3-sharded", style=5, shards=2),
+    # Linear rope scaling under its old key "type"; biases on every linear layer.
+    Case(
+        "llama-linear",
+        "llama",
+        "LlamaForCausalLM",
+        SEEDS["llama-linear"],
+        "F32",
+        {
+            "attention_bias": True,
+            "mlp_bias": True,
+            "rope_theta": 10000.0,
+            "tie_word_embeddings": False,
+            "rope_scaling": {"type": "linear", "factor": 4.0},
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+        },
+        without={"linear rope scaling": theta(10000.0)},
+    ),
+    # Sliding window shorter than the long prompt.
+    Case(
+        "mistral",
+        "mistral",
+        "MistralForCausalLM",
+        SEEDS["mistral"],
+        "BF16",
+        {"sliding_window": 8, "rope_theta": 10000.0, "tie_word_embeddings": False},
+        generation={"bos_token_id": 1, "eos_token_id": 2},
+        without={
+            "sliding window": {"sliding_window": None},
+            "a window one shorter": {"sliding_window": 7},
+            "a window one longer": {"sliding_window": 9},
+        },
+    ),
+    # No window, head_dim apart from hidden_size / heads (Mistral-Nemo).
+    Case(
+        "mistral-nemo",
+        "mistral",
+        "MistralForCausalLM",
+        SEEDS["mistral-nemo"],
+        "BF16",
+        {"sliding_window": None, "rope_theta": 1000000.0, "head_dim": 16, "tie_word_embeddings": False},
+        style=5,
+        without={"rope_theta": theta(10000.0), "no window": {"sliding_window": 8}},
+    ),
+    # Biases on q, k and v; a tied head.
+    Case(
+        "qwen2",
+        "qwen2",
+        "Qwen2ForCausalLM",
+        SEEDS["qwen2"],
+        "BF16",
+        {
+            "rope_theta": 1000000.0,
+            "rms_norm_eps": 1e-6,
+            "tie_word_embeddings": True,
+            "use_sliding_window": False,
+            "sliding_window": 256,
+            "max_window_layers": 2,
+        },
+        generation={"bos_token_id": 1, "eos_token_id": 2, "max_new_tokens": 32},
+        without={"rope_theta": theta(10000.0)},
+    ),
+    # An untied head; a window that use_sliding_window turns off.
+    Case(
+        "qwen2.5",
+        "qwen2",
+        "Qwen2ForCausalLM",
+        SEEDS["qwen2.5"],
+        "BF16",
+        {
+            "rope_theta": 1000000.0,
+            "rms_norm_eps": 1e-6,
+            "tie_word_embeddings": False,
+            "use_sliding_window": False,
+            "sliding_window": 8,
+            "max_window_layers": 0,
+        },
+        generation={
+            "bos_token_id": 1,
+            "do_sample": True,
+            "eos_token_id": [2, 3],
+            "pad_token_id": 3,
+            "repetition_penalty": 1.05,
+            "temperature": 0.7,
+            "top_k": 20,
+            "top_p": 0.8,
+        },
+        without={"use_sliding_window": {"sliding_window": 8, "layer_types": ["sliding_attention"] * 2}},
+    ),
+    # The first max_window_layers layers see everything, the others a window.
+    Case(
+        "qwen2-window",
+        "qwen2",
+        "Qwen2ForCausalLM",
+        SEEDS["qwen2-window"],
+        "BF16",
+        {
+            "rope_theta": 10000.0,
+            "rms_norm_eps": 1e-6,
+            "tie_word_embeddings": True,
+            "use_sliding_window": True,
+            "sliding_window": 8,
+            "max_window_layers": 1,
+            "num_hidden_layers": 3,
+        },
+        style=5,
+        without={
+            "windows on the last layers": {"layer_types": ["full_attention"] * 3},
+            "the first layer's full view": {"layer_types": ["sliding_attention"] * 3},
+        },
+    ),
+    # Norms on q and k, head_dim apart from hidden_size / heads; a whole model with tokenizer and chat template.
+    Case(
+        "qwen3",
+        "qwen3",
+        "Qwen3ForCausalLM",
+        SEEDS["qwen3"],
+        "BF16",
+        {
+            "attention_bias": False,
+            "head_dim": 16,
+            "rope_theta": 1000000.0,
+            "rope_scaling": None,
+            "rms_norm_eps": 1e-6,
+            "tie_word_embeddings": True,
+            "use_sliding_window": False,
+            "sliding_window": None,
+            "max_window_layers": 2,
+            "vocab_size": 384,
+            "bos_token_id": 378,
+            "eos_token_id": 381,
+        },
+        generation={
+            "bos_token_id": 378,
+            "do_sample": True,
+            "eos_token_id": [381, 379],
+            "pad_token_id": 379,
+            "temperature": 0.6,
+            "top_k": 20,
+            "top_p": 0.95,
+        },
+        without={"rope_theta": theta(10000.0)},
+    ),
+]

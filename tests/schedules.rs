@@ -1,0 +1,196 @@
+//! The numeric contract: a row's tokens and log-probabilities have the same bits whatever shares its
+//! batch, however prompts are chunked, whether pages were cached, lost and made again, and of what size
+//! they are.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use engine::cases::Numbers;
+use engine::models::{LoadFormat, Model};
+use engine::request::{Event, FinishReason, Request, SamplingParams};
+use engine::{Engine, EngineConfig};
+use std::collections::HashMap;
+
+/// All that is reported of a row, as bits.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Answer {
+    tokens: Vec<u32>,
+    logprobs: Vec<u32>,
+    prompt_logprobs: Vec<u32>,
+    finish: Option<FinishReason>,
+}
+
+/// Rows of many kinds: lengths from 1 to 60, shared prefixes, greedy and drawn, penalties, stops.
+fn rows(count: usize, vocab: usize) -> Vec<Request> {
+    let mut numbers = Numbers(1);
+    let prefixes: Vec<Vec<u32>> =
+        (0..4).map(|_| (0..40).map(|_| numbers.below(vocab) as u32).collect()).collect();
+    let row = |id: usize| {
+        let mut prompt = if id % 3 == 0 { prefixes[id % 4][..8 * (id % 5) + 1].to_vec() } else { Vec::new() };
+        prompt.extend((0..1 + numbers.below(20)).map(|_| numbers.below(vocab) as u32));
+        let drawn = id % 2 == 1;
+        let params = SamplingParams {
+            temperature: if drawn { 0.3 + (id % 7) as f32 * 0.2 } else { 0.0 },
+            top_k: if id % 5 == 1 { 20 } else { 0 },
+            top_p: if id % 7 == 1 { 0.8 } else { 1.0 },
+            min_p: if id % 11 == 1 { 0.05 } else { 0.0 },
+            repetition_penalty: if id % 13 == 2 { 1.3 } else { 1.0 },
+            frequency_penalty: if id % 17 == 3 { 0.5 } else { 0.0 },
+            stop_token_ids: if id % 4 == 0 { vec![(id % vocab) as u32, 7, 11] } else { Vec::new() },
+            max_tokens: 1 + (id % 19) as u32,
+            logprobs: (id % 3) as u32,
+            prompt_logprobs: (id % 9 == 4).then_some(1),
+            key: numbers.bits(),
+            ..SamplingParams::default()
+        };
+        Request { id: id as u64, prompt, params }
+    };
+    (0..count).map(row).collect()
+}
+
+/// How a run is scheduled.
+#[derive(Debug)]
+struct Schedule {
+    config: EngineConfig,
+    order: u64,
+    preempt: bool,
+    forget: bool,
+    trickle: bool,
+}
+
+impl Schedule {
+    fn random(seed: u64, max_len: usize, kv_bytes_per_token: usize, page_sizes: &[usize]) -> Schedule {
+        let mut n = Numbers(seed);
+        let block_size = page_sizes[n.below(page_sizes.len())];
+        // From barely enough for one sequence to plenty.
+        let tokens = max_len.div_ceil(block_size) * block_size + n.below(12) * max_len / 2;
+        let config = EngineConfig {
+            max_num_seqs: 1 + n.below(40),
+            max_num_batched_tokens: Some(1 + n.below(96)),
+            block_size,
+            max_model_len: Some(max_len),
+            kv_cache_bytes: Some((tokens + block_size) * kv_bytes_per_token),
+            enable_prefix_caching: n.below(3) > 0,
+            ..EngineConfig::default()
+        };
+        Schedule {
+            config,
+            order: n.bits(),
+            preempt: n.below(2) == 0,
+            forget: n.below(4) == 0,
+            trickle: n.below(2) == 0,
+        }
+    }
+}
+
+/// Runs all rows under a schedule.
+fn run(device: &str, model: &Model, rows: &[Request], schedule: &Schedule) -> Option<HashMap<u64, Answer>> {
+    let device = support::open(device)?;
+    let mut engine = Engine::new(model, device, &schedule.config).unwrap();
+    let mut n = Numbers(schedule.order);
+    let mut queue = rows.to_vec();
+    for i in (1..queue.len()).rev() {
+        queue.swap(i, n.below(i + 1));
+    }
+    let mut answers: HashMap<u64, Answer> = HashMap::new();
+    while !queue.is_empty() || !engine.is_idle() {
+        let arrivals = if schedule.trickle { n.below(5) } else { queue.len() };
+        for request in queue.drain(..arrivals.min(queue.len())) {
+            engine.add(request).unwrap();
+        }
+        if schedule.preempt && n.below(6) == 0 && engine.running() > 0 {
+            let victim = n.below(engine.running());
+            let id = engine.scheduler_mut().running()[victim].id;
+            engine.scheduler_mut().preempt(id);
+        }
+        if schedule.forget && n.below(10) == 0 {
+            engine.scheduler_mut().forget_pages();
+        }
+        for event in engine.step().unwrap() {
+            match event {
+                Event::Prompt { id, start, logprobs } => {
+                    let answer = answers.entry(id).or_default();
+                    assert_eq!(start, answer.prompt_logprobs.len() / 2 + 1, "row {id}: {schedule:?}");
+                    let bits = logprobs.iter().flat_map(|l| [l.logprob.to_bits(), l.top[0].1.to_bits()]);
+                    answer.prompt_logprobs.extend(bits);
+                }
+                Event::Token { id, token } => {
+                    let answer = answers.entry(id).or_default();
+                    answer.tokens.push(token.token);
+                    answer.logprobs.push(token.logprob.to_bits());
+                    answer.logprobs.extend(token.top.iter().flat_map(|t| [t.0, t.1.to_bits()]));
+                }
+                Event::Finished { id, reason, .. } => {
+                    let answer = answers.entry(id).or_default();
+                    assert_eq!(answer.finish, None, "row {id} ended twice: {schedule:?}");
+                    answer.finish = Some(reason);
+                }
+            }
+        }
+    }
+    let pool = engine.scheduler_mut().pool();
+    assert_eq!(pool.free(), pool.count(), "pages leaked: {schedule:?}");
+    Some(answers)
+}
+
+/// The first difference between two runs, in words.
+fn difference(want: &HashMap<u64, Answer>, got: &HashMap<u64, Answer>) -> Option<String> {
+    let mut ids: Vec<_> = want.keys().collect();
+    ids.sort();
+    let differs = ids.into_iter().find(|id| want.get(id) != got.get(id));
+    differs.map(|id| format!("row {id}: {:?}\nagainst {:?}", want[id], got.get(id)))
+}
+
+/// `count` rows of a golden model under `schedules` schedules.
+fn keep_their_bits(device: &str, model: &str, count: usize, schedules: u64, page_sizes: &[usize]) {
+    let model = Model::open(&support::golden(model), LoadFormat::Auto).unwrap();
+    let rows = rows(count, model.config.vocab);
+    let Some(element) = support::open(device).map(|d| d.info().kv[0].size()) else { return };
+    let kv = 2 * model.config.layers * model.config.kv_heads * model.config.head_dim * element;
+    let plain = Schedule {
+        config: EngineConfig { max_num_seqs: 1, max_model_len: Some(96), ..EngineConfig::default() },
+        order: 0,
+        preempt: false,
+        forget: false,
+        trickle: false,
+    };
+    let Some(want) = run(device, &model, &rows, &plain) else { return };
+    assert_eq!(want.len(), rows.len());
+    for seed in 1..=schedules {
+        let schedule = Schedule::random(seed, 96, kv, page_sizes);
+        let Some(got) = run(device, &model, &rows, &schedule) else { return };
+        if let Some(difference) = difference(&want, &got) {
+            panic!("{difference}\nunder schedule {seed}, {schedule:?}");
+        }
+    }
+    // The negative control: one bit of one key, and the comparison must see it.
+    let mut other = rows.clone();
+    let drawn = other.iter_mut().rfind(|r| r.params.temperature > 1.0 && r.params.max_tokens > 10).unwrap();
+    drawn.params.key ^= 1 << 40;
+    let Some(got) = run(device, &model, &other, &Schedule::random(1, 96, kv, page_sizes)) else { return };
+    assert!(difference(&want, &got).is_some(), "another key gave the same bits: the test sees nothing");
+}
+
+#[test]
+fn cpu() {
+    keep_their_bits("cpu", "qwen2-window", 240, 50, &[1, 4, 8, 16, 24, 64]);
+}
+
+/// Heads of 16 columns: attention on tensor cores.
+#[test]
+fn cuda() {
+    keep_their_bits("cuda", "qwen3", 48, support::schedules(4), &[1, 8, 16, 24, 64]);
+}
+
+/// Heads of 8 columns and a window: the plain attention kernel.
+#[test]
+fn cuda_f32() {
+    keep_their_bits("cuda-f32", "qwen2-window", 48, support::schedules(2), &[4, 16, 24]);
+}
+
+/// Keys and values in f16, heads in groups, a window.
+#[test]
+fn wgpu() {
+    keep_their_bits("wgpu", "qwen2-window", 48, support::schedules(4), &[4, 16, 24]);
+}

@@ -1,0 +1,63 @@
+//! What the tests share.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+pub mod job;
+
+use engine::cpu::CpuDevice;
+use engine::device::{Device, DeviceError};
+
+/// Opens the device of that name, or says loudly that its tests are skipped. `REQUIRE_DEVICE` names
+/// devices (with commas between them) whose absence is a failure.
+pub fn open(name: &str) -> Option<Box<dyn Device>> {
+    let opened: Result<Box<dyn Device>, DeviceError> = match name {
+        "cpu" => CpuDevice::new(Some(2)).map(|d| Box::new(d) as Box<dyn Device>),
+        #[cfg(feature = "cuda")]
+        "cuda" => cuda(engine::dtype::DType::BF16),
+        #[cfg(feature = "cuda")]
+        "cuda-f16" => cuda(engine::dtype::DType::F16),
+        #[cfg(feature = "cuda")]
+        "cuda-f32" => cuda(engine::dtype::DType::F32),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => shaders::WgpuDevice::open(None).map(|d| Box::new(d) as Box<dyn Device>),
+        #[cfg(feature = "wgpu")]
+        "wgpu-f32" => {
+            let options = shaders::Options { kv: engine::dtype::DType::F32, ..shaders::Options::default() };
+            shaders::WgpuDevice::with_options(None, options).map(|d| Box::new(d) as Box<dyn Device>)
+        }
+        other => Err(DeviceError::Absent(format!("this build has no device {other}"))),
+    };
+    match opened {
+        Ok(device) => Some(device),
+        Err(why) => {
+            let required = std::env::var("REQUIRE_DEVICE").unwrap_or_default();
+            assert!(!required.split(',').any(|r| r == name), "REQUIRE_DEVICE={required}, but: {why}");
+            eprintln!("SKIPPED: no {name} device: {why}");
+            None
+        }
+    }
+}
+
+/// The card of this machine for that type, or the stand-in driver where there is none.
+#[cfg(feature = "cuda")]
+fn cuda(dtype: engine::dtype::DType) -> Result<Box<dyn Device>, DeviceError> {
+    let card = kernels::devices().iter().any(|d| d.unusable.is_none());
+    let cache = if card {
+        None
+    } else {
+        Some(gristmill_standin::install().map_err(|e| DeviceError::Absent(e.to_string()))?.join("cubins"))
+    };
+    let options = kernels::Options { dtype, cache, ..kernels::Options::default() };
+    kernels::CudaDevice::open_with(options).map(|d| Box::new(d) as Box<dyn Device>)
+}
+
+/// A folder of `tests/golden`, which `GOLDEN_DIR` may name where the tests run away from their sources.
+pub fn golden(name: &str) -> std::path::PathBuf {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    std::env::var_os("GOLDEN_DIR").map_or(here, Into::into).join(name)
+}
+
+/// How many schedules to try: `SCHEDULES`, or `usual` where the stand-in driver makes each of them slow.
+pub fn schedules(usual: u64) -> u64 {
+    std::env::var("SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
