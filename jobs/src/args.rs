@@ -76,7 +76,10 @@ pub struct RunArgs {
     /// Further columns of the output.
     #[arg(long = "return", value_name = "COLUMN,...", value_delimiter = ',', value_enum)]
     pub returns: Vec<ReturnColumn>,
-    /// The share of error rows above which the job stops; looked at after every 100th row and at the end.
+    /// What the names of the generated columns begin with, where an input column has such a name.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub column_prefix: String,
+    /// The share of error rows above which the job stops; looked at now and then, and at the end.
     #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
     pub max_error_rate: f64,
     /// The number of error rows above which the job stops.
@@ -330,7 +333,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
         return whole.checked_mul(unit).ok_or_else(|| format!("{text:?} is too large"));
     }
     let value = digits.parse::<f64>().map_err(|_| wrong())? * unit as f64;
-    if power > 0 && value >= 0.0 && value < 9e15 && value.fract() == 0.0 {
+    if power > 0 && (0.0..9e15).contains(&value) && value.fract() == 0.0 {
         Ok(value as u64)
     } else {
         Err(wrong())

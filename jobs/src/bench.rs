@@ -231,7 +231,7 @@ impl Dice {
     fn below(&mut self, end: usize) -> u32 {
         let [word, ..] = philox([self.next, 1, 0, 0], self.key);
         self.next = self.next.wrapping_add(1);
-        (u64::from(word) * end as u64 >> 32) as u32
+        ((u64::from(word) * end as u64) >> 32) as u32
     }
 
     /// A length within a share of another; at least 1.

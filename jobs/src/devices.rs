@@ -55,18 +55,22 @@ fn cuda() -> Vec<Finding> {
 
 #[cfg(feature = "wgpu")]
 fn wgpu() -> Vec<Finding> {
-    let adapters = shaders::adapters();
-    if adapters.is_empty() {
-        let what = "no adapter of Vulkan, Metal or DX12".into();
-        return vec![Finding { kind: DeviceKind::Wgpu, what, usable: false }];
-    }
-    let finding = |(index, a): (usize, shaders::AdapterSummary)| {
-        let memory = a.memory.map_or(String::new(), |bytes| format!(", {} MiB", bytes >> 20));
-        let why = a.unusable.as_ref().map_or(String::new(), |why| format!(": {why}"));
-        let what = format!("wgpu:{index} {}, {} ({}){memory}{why}", a.name, a.backend, a.device_type);
-        Finding { kind: DeviceKind::Wgpu, what, usable: a.unusable.is_none() }
+    let finding = |(index, adapter): (usize, shaders::AdapterSummary)| {
+        let memory = adapter.memory.map_or(String::new(), |bytes| format!(", {} MiB", bytes >> 20));
+        let what =
+            format!("wgpu:{index} {} ({}, {}{memory})", adapter.name, adapter.backend, adapter.device_type);
+        match adapter.unusable {
+            None => Finding { kind: DeviceKind::Wgpu, what, usable: true },
+            Some(why) => Finding { kind: DeviceKind::Wgpu, what: format!("{what}: {why}"), usable: false },
+        }
     };
-    adapters.into_iter().enumerate().map(finding).collect()
+    let found: Vec<Finding> = shaders::adapters().into_iter().enumerate().map(finding).collect();
+    if found.is_empty() {
+        let what = "no adapter of Vulkan, Metal or DX12 found: install the card's driver, or a software one \
+                    (Debian: mesa-vulkan-drivers)";
+        return vec![Finding { kind: DeviceKind::Wgpu, what: what.into(), usable: false }];
+    }
+    found
 }
 
 #[cfg(not(feature = "wgpu"))]
@@ -92,17 +96,45 @@ pub fn open(
     dtype: DType,
 ) -> Result<Box<dyn Device>, JobError> {
     match choice {
-        DeviceChoice::Auto if cuda().iter().any(|f| f.usable) => open_cuda(None, dtype),
-        DeviceChoice::Auto => match open_hardware() {
-            Some(device) => Ok(device),
-            None => Ok(Box::new(CpuDevice::new(threads).map_err(EngineError::from)?)),
-        },
-        DeviceChoice::Cpu => {
-            Ok(Box::new(CpuDevice::new(threads).map_err(EngineError::from)?))
-        }
+        DeviceChoice::Auto => open_fastest(threads, dtype),
+        DeviceChoice::Cpu => Ok(Box::new(CpuDevice::new(threads).map_err(EngineError::from)?)),
         DeviceChoice::Cuda(index) => open_cuda(*index, dtype),
         DeviceChoice::Wgpu(which) => open_wgpu(which.as_deref()),
     }
+}
+
+/// CUDA, then a hardware adapter of wgpu, then the processor.
+fn open_fastest(threads: Option<usize>, dtype: DType) -> Result<Box<dyn Device>, JobError> {
+    if cuda().iter().any(|f| f.usable) {
+        return open_cuda(None, dtype);
+    }
+    #[cfg(feature = "wgpu")]
+    if let Ok(device) = shaders::WgpuDevice::open_hardware() {
+        return Ok(Box::new(device));
+    }
+    Ok(Box::new(CpuDevice::new(threads).map_err(EngineError::from)?))
+}
+
+/// Absence is the user's to mend, all else is the device's failure.
+fn unusable(kind: DeviceKind, error: DeviceError) -> JobError {
+    match error {
+        DeviceError::Absent(why) => JobError::Usage(format!("--device {kind}: {why}")),
+        error => EngineError::from(error).into(),
+    }
+}
+
+#[cfg(feature = "wgpu")]
+fn open_wgpu(which: Option<&str>) -> Result<Box<dyn Device>, JobError> {
+    match shaders::WgpuDevice::open(which) {
+        Ok(device) => Ok(Box::new(device)),
+        Err(error) => Err(unusable(DeviceKind::Wgpu, error)),
+    }
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn open_wgpu(_: Option<&str>) -> Result<Box<dyn Device>, JobError> {
+    let why = "not in this build (feature `wgpu`)".to_owned();
+    Err(unusable(DeviceKind::Wgpu, DeviceError::Absent(why)))
 }
 
 #[cfg(feature = "cuda")]
@@ -110,37 +142,12 @@ fn open_cuda(index: Option<usize>, dtype: DType) -> Result<Box<dyn Device>, JobE
     let options = kernels::Options { index, dtype, ..kernels::Options::default() };
     match kernels::CudaDevice::open_with(options) {
         Ok(device) => Ok(Box::new(device)),
-        Err(DeviceError::Absent(why)) => Err(JobError::Usage(format!("--device cuda: {why}"))),
-        Err(error) => Err(EngineError::from(error).into()),
+        Err(error) => Err(unusable(DeviceKind::Cuda, error)),
     }
 }
 
 #[cfg(not(feature = "cuda"))]
 fn open_cuda(_: Option<usize>, _: DType) -> Result<Box<dyn Device>, JobError> {
-    Err(JobError::Usage("--device cuda: not in this build (feature `cuda`)".into()))
-}
-
-/// A hardware adapter, for the automatic choice; a software one is slower than the CPU device.
-#[cfg(feature = "wgpu")]
-fn open_hardware() -> Option<Box<dyn Device>> {
-    shaders::WgpuDevice::open_hardware().ok().map(|device| Box::new(device) as Box<dyn Device>)
-}
-
-#[cfg(not(feature = "wgpu"))]
-fn open_hardware() -> Option<Box<dyn Device>> {
-    None
-}
-
-#[cfg(feature = "wgpu")]
-fn open_wgpu(which: Option<&str>) -> Result<Box<dyn Device>, JobError> {
-    match shaders::WgpuDevice::open(which) {
-        Ok(device) => Ok(Box::new(device)),
-        Err(DeviceError::Absent(why)) => Err(JobError::Usage(format!("--device wgpu: {why}"))),
-        Err(error) => Err(EngineError::from(error).into()),
-    }
-}
-
-#[cfg(not(feature = "wgpu"))]
-fn open_wgpu(_: Option<&str>) -> Result<Box<dyn Device>, JobError> {
-    Err(JobError::Usage("--device wgpu: not in this build (feature `wgpu`)".into()))
+    let why = "not in this build (feature `cuda`)".to_owned();
+    Err(unusable(DeviceKind::Cuda, DeviceError::Absent(why)))
 }

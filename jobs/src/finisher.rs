@@ -34,6 +34,20 @@ impl ErrorLimits {
         }
         (errors as f64 > self.rate * rows as f64).then(|| format!("--max-error-rate {}", self.rate))
     }
+
+    /// Refuses too many errors.
+    ///
+    /// # Errors
+    /// [`JobError::TooManyErrors`].
+    pub fn check(&self, errors: u64, rows: u64, first: Option<String>) -> Result<(), JobError> {
+        match self.exceeded(errors, rows) {
+            None => Ok(()),
+            Some(limit) => {
+                let first = first.unwrap_or_else(|| "of an earlier run".into());
+                Err(JobError::TooManyErrors { errors, rows, limit, first })
+            }
+        }
+    }
 }
 
 /// Takes rows to the journal.
@@ -89,25 +103,10 @@ impl Finisher<'_> {
             let counted = self.limits.count.is_some_and(|most| errors > most);
             // Of all rows that were taken up: errors are known sooner than answers.
             if counted || (errors % SHARE_OF == 0 && seen >= SHARE_OF) {
-                self.check(seen)?;
+                self.limits.check(errors, seen, self.first_error.clone())?;
             }
         }
         Ok(())
-    }
-
-    /// Whether the errors so far are too many for so many rows.
-    ///
-    /// # Errors
-    /// [`JobError::TooManyErrors`].
-    pub fn check(&self, rows: u64) -> Result<(), JobError> {
-        let errors = Counters::get(&self.counters.errors);
-        match self.limits.exceeded(errors, rows) {
-            None => Ok(()),
-            Some(limit) => {
-                let first = self.first_error.clone().unwrap_or_else(|| "of an earlier run".into());
-                Err(JobError::TooManyErrors { errors, rows, limit, first })
-            }
-        }
     }
 
     fn answer(&self, ground: Ground) -> Answer {

@@ -225,9 +225,10 @@ impl Rendering {
         }
     }
 
-    /// Bytes of the rendering, marks included.
+    /// Bytes of the rendering, without marks.
     pub fn len(&self) -> usize {
-        self.text.len()
+        let marks = self.mark.map_or(0, |mark| self.text.matches(mark).count() * mark.len_utf8());
+        self.text.len() - marks
     }
 
     /// Whether it has no text at all.

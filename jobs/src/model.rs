@@ -50,6 +50,9 @@ fn folder(name: &str, args: &ModelArgs, weights: bool) -> Result<PathBuf, JobErr
     if path.is_file() {
         return fail("is a file; --model takes the folder that holds config.json and the weights");
     }
+    if name == "nano" {
+        return fail("the built-in model is not in this build; name a folder, or org/name on the hub");
+    }
     if path.is_absolute() || name.starts_with('.') || name.ends_with('/') {
         return fail("no such folder");
     }

@@ -1,5 +1,6 @@
 //! How far a job is, shown on standard error: a bar on a terminal, a line now and then elsewhere.
 
+use crate::finished::FinishedRows;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,17 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// The counts of a job of which rows are finished.
+    pub fn going_on(finished: &FinishedRows) -> Counters {
+        Counters {
+            seen: finished.count.into(),
+            finished: finished.count.into(),
+            errors: finished.errors.into(),
+            input_tokens: finished.input_tokens.into(),
+            generated_tokens: finished.generated_tokens.into(),
+        }
+    }
+
     /// Reads a counter.
     pub fn get(counter: &AtomicU64) -> u64 {
         counter.load(Ordering::Relaxed)

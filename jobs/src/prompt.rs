@@ -70,7 +70,7 @@ fn row_error(kind: &'static str, detail: impl Into<String>) -> RowError {
 
 /// What a prompt is made of; columns are positions in [`Prompts::columns`].
 enum Source {
-    Template(Template),
+    Template(Box<Template>),
     Column,
     Messages,
     Tokens,
@@ -352,7 +352,7 @@ fn source(options: &PromptOptions, input: &Input) -> Result<(Source, Vec<usize>)
         let template = Template::new("--prompt", value)?;
         let names: Vec<String> = template.variables().into_iter().collect();
         let columns = input.columns(&names, "--prompt")?;
-        return Ok((Source::Template(template), columns));
+        return Ok((Source::Template(Box::new(template)), columns));
     }
     let columns = input.columns(&[value.to_string()], flag)?;
     let kind = input.schema.field(columns[0]).data_type();
@@ -418,7 +418,7 @@ fn chat(
 }
 
 /// A template given as such, or as the name of a file.
-fn template_or_file(given: &str) -> Result<String, JobError> {
+pub(crate) fn template_or_file(given: &str) -> Result<String, JobError> {
     let path = std::path::Path::new(given);
     if given.contains(['{', '\n']) || !path.is_file() {
         return Ok(given.to_string());

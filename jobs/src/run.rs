@@ -14,7 +14,7 @@ use crate::input::Input;
 use crate::journal::{Journal, ResumeMode, working_folder};
 use crate::model::ModelFolders;
 use crate::progress::{Counters, Progress};
-use crate::prompt::Prompts;
+use crate::prompt::{Prompts, template_or_file};
 use crate::publish::{Publication, Unanswered};
 use crate::sampling::Sampling;
 use crate::signals::{Asked, Signals};
@@ -76,35 +76,27 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
     } else if job.args.on_corrupt == OnCorrupt::Refuse {
         job.check_input()?;
     }
-    let counters = Counters::default();
-    let journal = Mutex::new(journal);
-    let mut errors = Ok(());
+    let counters = Counters::going_on(&finished);
+    let mut first_error = None;
+    let mut journal = journal;
     if left > 0 {
-        let config = engine_config(&job.args.engine);
-        let mut engine = Engine::new(&job.model, device, &config)?;
-        eprintln!(
-            "engine: {}, {} KV pages of {} tokens, up to {} rows and {} tokens a step",
-            engine.device().info().name,
-            engine.pages(),
-            engine.limits().page_size,
-            engine.limits().seqs,
-            engine.limits().tokens
-        );
+        let mut engine = Engine::new(&job.model, device, &engine_config(&job.args.engine))?;
+        tell_engine(&engine);
         drop(pacemaker);
-        errors = job.grind(&mut engine, &journal, &finished, &counters, &signals);
+        let shared = Mutex::new(journal);
+        let ground = job.grind(&mut engine, &shared, &finished, &counters, &signals);
+        journal =
+            shared.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
+        journal.commit()?;
+        first_error = ground?;
+        if let Some(asked) =
+            signals.asked().filter(|_| Counters::get(&counters.finished) < finished.count + left)
+        {
+            return Err(JobError::Interrupted { terminated: asked == Asked::Terminate });
+        }
     }
-    let mut journal =
-        journal.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
-    journal.commit()?;
     // The lock is kept until all is published.
     let reader = journal.reader()?;
-    match errors {
-        // All rows are there; that too many have errors changes the exit code only.
-        Err(JobError::TooManyErrors { rows, .. })
-            if rows == job.rows && all_there(&counters, &finished, &job) => {}
-        Err(error) => return Err(error),
-        Ok(()) => {}
-    }
     let publication = Publication {
         output: &job.output,
         work: &work,
@@ -119,11 +111,19 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
     drop(pacemaker);
     journal.close()?;
     eprintln!("{} rows in {}", job.rows, job.output.display());
-    errors
+    job.error_limits().check(Counters::get(&counters.errors), job.rows, first_error)
 }
 
-fn all_there(counters: &Counters, finished: &FinishedRows, job: &Job) -> bool {
-    Counters::get(&counters.finished) >= finished.count && Counters::get(&counters.finished) >= job.rows
+fn tell_engine(engine: &Engine) {
+    let limits = engine.limits();
+    eprintln!(
+        "engine: {}, {} KV pages of {} tokens, up to {} rows and {} tokens a step",
+        engine.device().info().name,
+        engine.pages(),
+        limits.page_size,
+        limits.seqs,
+        limits.tokens
+    );
 }
 
 impl Job {
@@ -158,7 +158,13 @@ impl Job {
         kept.sort_unstable();
         kept.dedup();
         let schema = projected(&input.schema, &kept);
-        let columns = OutputColumns::new(&schema, args.keep.as_deref(), returns, sampling.n as usize, "")?;
+        let columns = OutputColumns::new(
+            &schema,
+            args.keep.as_deref(),
+            returns,
+            sampling.n as usize,
+            &args.column_prefix,
+        )?;
         Ok(Job {
             args,
             output,
@@ -221,7 +227,9 @@ impl Job {
         identity.push("messages column", text(&p.messages_column));
         identity.push("prompt tokens column", text(&p.prompt_tokens_column));
         identity.push("system prompt", text(&p.system_prompt));
-        let template = p.chat_template.as_ref().or(self.chat_template.as_ref());
+        // The text, not the name of a file that may hold another text tomorrow.
+        let given = p.chat_template.as_deref().map(template_or_file).transpose()?;
+        let template = given.as_ref().or(self.chat_template.as_ref());
         let template = template.filter(|_| self.prompts.uses_chat_template());
         identity
             .push("chat template", template.map_or("(none)".into(), |text| digest_bytes(text.as_bytes())));
@@ -257,7 +265,11 @@ impl Job {
         }
     }
 
-    /// Answers all rows that are not finished.
+    fn error_limits(&self) -> ErrorLimits {
+        ErrorLimits { rate: self.args.max_error_rate, count: self.args.max_errors }
+    }
+
+    /// Answers all rows that are not finished, or until a signal. Returns the first row error.
     fn grind(
         &self,
         engine: &mut Engine,
@@ -265,17 +277,8 @@ impl Job {
         finished: &FinishedRows,
         counters: &Counters,
         signals: &Signals,
-    ) -> Result<(), JobError> {
+    ) -> Result<Option<String>, JobError> {
         let alone = journal.lock().map(|journal| journal.alone().to_vec()).unwrap_or_default();
-        for (counter, n) in [
-            (&counters.seen, finished.count),
-            (&counters.finished, finished.count),
-            (&counters.errors, finished.errors),
-            (&counters.input_tokens, finished.input_tokens),
-            (&counters.generated_tokens, finished.generated_tokens),
-        ] {
-            Counters::add(counter, n);
-        }
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let feeder = Feeder {
             input: &self.input,
@@ -293,13 +296,12 @@ impl Job {
             tokens: self.args.returns.contains(&ReturnColumn::TokenLogprobs),
             alternatives: self.args.returns.contains(&ReturnColumn::Logprobs),
         };
-        let limits = ErrorLimits { rate: self.args.max_error_rate, count: self.args.max_errors };
         let mut finisher = Finisher {
             sampling: &self.sampling,
             tokenizer: &self.tokenizer,
             journal,
             counters,
-            limits,
+            limits: self.error_limits(),
             first_error: None,
         };
         let mut progress = Progress::begin(self.rows, counters);
@@ -323,12 +325,7 @@ impl Job {
         });
         progress.end();
         eprintln!("{}", progress.summary(counters));
-        result?;
-        let there = Counters::get(&counters.finished) >= self.rows;
-        match signals.asked() {
-            Some(asked) if !there => Err(JobError::Interrupted { terminated: asked == Asked::Terminate }),
-            _ => finisher.check(self.rows),
-        }
+        result.map(|()| finisher.first_error)
     }
 
     /// The kept columns of all rows; rows that cannot be read have nulls.

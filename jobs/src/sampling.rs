@@ -20,7 +20,7 @@ const CONFIG_BYTES: u64 = 4 << 20;
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingOptions {
     /// Completions of each row; more than one make list columns [default: 1].
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub n: Option<u32>,
     /// Divides the logits; 0 is greedy [default: the model's, or 1].
     #[arg(long, allow_negative_numbers = true)]
@@ -50,22 +50,22 @@ pub struct SamplingOptions {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Vec<String>,
     /// Tokens that end a row.
-    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
+    #[arg(long, value_name = "ID,...", value_delimiter = ',', allow_negative_numbers = true)]
     pub stop_token_ids: Vec<u32>,
     /// Generate the model's end tokens like others.
     #[arg(long)]
     pub ignore_eos: bool,
     /// Tokens after which a row ends [default: the model's max_new_tokens; needed if it has none].
-    #[arg(long, alias = "max-new-tokens")]
+    #[arg(long, alias = "max-new-tokens", allow_negative_numbers = true)]
     pub max_tokens: Option<u32>,
     /// Tokens before which a row does not end.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     pub min_tokens: u32,
     /// Alternatives to report for each generated token, for `--return logprobs`.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub logprobs: Option<u32>,
     /// Alternatives to report for each prompt token, for `--return prompt_logprobs`.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub prompt_logprobs: Option<u32>,
     /// Leave special tokens out of the text [default: true].
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
@@ -77,7 +77,7 @@ pub struct SamplingOptions {
     #[arg(long, value_parser = parse_logit_bias, allow_hyphen_values = true, value_name = "ID:BIAS,...")]
     pub logit_bias: Option<BTreeMap<u32, f32>>,
     /// The only tokens that may be generated.
-    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
+    #[arg(long, value_name = "ID,...", value_delimiter = ',', allow_negative_numbers = true)]
     pub allowed_token_ids: Vec<u32>,
     /// A word that must not be generated; may be repeated.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]

@@ -81,7 +81,7 @@ pub(crate) fn create(path: &Path, identity: &Identity, inputs: &InputDigests) ->
 /// Renames a file durably.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), JobError> {
     std::fs::rename(from, to).map_err(JobError::io("rename", from))?;
-    let folder = to.parent().unwrap_or(Path::new("."));
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     sync_folder(folder)
 }
 

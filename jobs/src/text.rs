@@ -76,19 +76,21 @@ impl Tokenizer {
                  folder with --tokenizer"
             )));
         }
-        let bytes = read_capped(&path, TOKENIZER_BYTES)?;
-        let inner = guarded(|| tokenizers::Tokenizer::from_bytes(&bytes))
-            .map_err(fail)?
-            .map_err(|error| fail(format!("is not a tokenizer: {error}")))?;
-        drop(bytes);
-        let config_path = folder.join("tokenizer_config.json");
-        let config = if config_path.is_file() {
-            serde_json::from_slice(&read_capped(&config_path, CONFIG_BYTES)?)
-                .map_err(|e| JobError::Model { path: config_path, why: e.to_string() })?
-        } else {
-            TokenizerConfig::default()
-        };
-        Tokenizer::new(inner, config).map_err(fail)
+        let config = folder.join("tokenizer_config.json");
+        let config = if config.is_file() { Some(read_capped(&config, CONFIG_BYTES)?) } else { None };
+        Tokenizer::from_json(&read_capped(&path, TOKENIZER_BYTES)?, config.as_deref()).map_err(fail)
+    }
+
+    /// Makes a tokenizer of the text of `tokenizer.json` and, if there is one, `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// What is wrong with either.
+    pub fn from_json(tokenizer: &[u8], config: Option<&[u8]>) -> Result<Tokenizer, String> {
+        let config = config.map(serde_json::from_slice).transpose();
+        let config = config.map_err(|error| format!("tokenizer_config.json beside it: {error}"))?;
+        let inner = guarded(|| tokenizers::Tokenizer::from_bytes(tokenizer))?;
+        let inner = inner.map_err(|error| format!("is not a tokenizer: {error}"))?;
+        Tokenizer::new(inner, config.unwrap_or_default())
     }
 
     fn new(mut inner: tokenizers::Tokenizer, config: TokenizerConfig) -> Result<Tokenizer, String> {
@@ -168,9 +170,8 @@ impl Tokenizer {
 
     /// Whether a token has any text.
     pub fn has_text(&self, id: u32, skip_special_tokens: bool) -> bool {
-        !self.marker_ids.contains_key(&id)
-            && !(skip_special_tokens && self.special.contains(&id))
-            && self.inner.id_to_token(id).is_some()
+        let skipped = skip_special_tokens && self.special.contains(&id);
+        !skipped && !self.marker_ids.contains_key(&id) && self.inner.id_to_token(id).is_some()
     }
 
     /// The id of a token by its written form.

@@ -88,7 +88,7 @@ PTX_FN void mma_m16n8k16_f16(float (&c)[4], const unsigned (&a)[4], const unsign
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-#else  // The twins. `standin_gather` gives each lane what all lanes brought; it is the stand-in's one warp collective.
+#else  // The twins. `standin_gather` gives each lane what all lanes brought.
 #define PTX_FN static inline __attribute__((always_inline, unused))
 
 PTX_FN float bf16_to_float(unsigned short x) { return __uint_as_float((unsigned)x << 16); }
@@ -134,28 +134,33 @@ PTX_FN void ldmatrix_x2(unsigned (&r)[2], const void* row, int line = __builtin_
 PTX_FN void ldmatrix_x4_trans(unsigned (&r)[4], const void* row, int line = __builtin_LINE()) { standin_ldmatrix<4, true>(r, row, "ldmatrix_x4_trans", line); }
 PTX_FN void ldmatrix_x2_trans(unsigned (&r)[2], const void* row, int line = __builtin_LINE()) { standin_ldmatrix<2, true>(r, row, "ldmatrix_x2_trans", line); }
 
-// The products of a row and a column in order of k, each sum rounded to f32. A card rounds otherwise (it adds a few
-// products at once), so results agree to rounding, not to the bit.
-template <float (*widen)(unsigned short)> PTX_FN void standin_mma(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char* kind, int line) {
-    struct Fragments { unsigned a[4], b[2]; } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
-    const Fragments* all = (const Fragments*)standin_gather(kind, 0xFFFFFFFFu, &mine, sizeof mine, line);
-    int lane = (int)standin_lane(), g = lane / 4, t = lane % 4;
-    for (int k = 0; k < 16; ++k) {
-        int half = k / 8, pair = k % 8 / 2, shift = k % 2 * 16;
-        unsigned top = all[4 * g + pair].a[2 * half], bottom = all[4 * g + pair].a[2 * half + 1];
-        unsigned left = all[8 * t + pair].b[half], right = all[8 * t + 4 + pair].b[half];
-        float upper = widen((unsigned short)(top >> shift)), lower = widen((unsigned short)(bottom >> shift));
-        float even = widen((unsigned short)(left >> shift)), odd = widen((unsigned short)(right >> shift));
-        c[0] = fmaf(upper, even, c[0]);
-        c[1] = fmaf(upper, odd, c[1]);
-        c[2] = fmaf(lower, even, c[2]);
-        c[3] = fmaf(lower, odd, c[3]);
+// The lane that comes last computes all of C; the products of a row and a column go in order of k, each sum rounded to
+// f32. A card rounds otherwise (it adds a few products at once), so results agree to rounding, not to the bit.
+struct standin_fragments { unsigned a[4], b[2]; float c[4]; };
+template <float (*widen)(unsigned short)> __attribute__((no_sanitize("thread"), unused)) static void standin_mma(void* all) {
+    standin_fragments* lanes = (standin_fragments*)all;
+    float a[16][16], b[16][8], c[16][8];
+    for (int lane = 0; lane < 32; ++lane) {
+        int g = lane / 4, t = lane % 4;
+        for (int i = 0; i < 8; ++i) a[g + i / 2 % 2 * 8][2 * t + i % 2 + i / 4 * 8] = widen((unsigned short)(lanes[lane].a[i / 2] >> i % 2 * 16));
+        for (int i = 0; i < 4; ++i) b[2 * t + i % 2 + i / 2 * 8][g] = widen((unsigned short)(lanes[lane].b[i / 2] >> i % 2 * 16));
+        for (int i = 0; i < 4; ++i) c[g + i / 2 * 8][2 * t + i % 2] = lanes[lane].c[i];
     }
+    for (int row = 0; row < 16; ++row)
+        for (int k = 0; k < 16; ++k)
+            for (int column = 0; column < 8; ++column) c[row][column] = fmaf(a[row][k], b[k][column], c[row][column]);
+    for (int lane = 0; lane < 32; ++lane)
+        for (int i = 0; i < 4; ++i) lanes[lane].c[i] = c[lane / 4 + i / 2 * 8][2 * (lane % 4) + i % 2];
+}
+PTX_FN void standin_warp_mma(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char* kind, int line, void (*together)(void*)) {
+    standin_fragments mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}, {c[0], c[1], c[2], c[3]}};
+    const standin_fragments* all = (const standin_fragments*)standin_collective(kind, 0xFFFFFFFFu, &mine, sizeof mine, line, together);
+    for (int i = 0; i < 4; ++i) c[i] = all[standin_lane()].c[i];
 }
 PTX_FN void mma_m16n8k16_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], int line = __builtin_LINE()) {
-    standin_mma<bf16_to_float>(c, a, b, "mma_m16n8k16_bf16", line);
+    standin_warp_mma(c, a, b, "mma_m16n8k16_bf16", line, standin_mma<bf16_to_float>);
 }
 PTX_FN void mma_m16n8k16_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], int line = __builtin_LINE()) {
-    standin_mma<f16_to_float>(c, a, b, "mma_m16n8k16_f16", line);
+    standin_warp_mma(c, a, b, "mma_m16n8k16_f16", line, standin_mma<f16_to_float>);
 }
 #endif

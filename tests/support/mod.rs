@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod job;
+
 use engine::cpu::CpuDevice;
 use engine::device::{Device, DeviceError};
 

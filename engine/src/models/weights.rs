@@ -5,7 +5,6 @@ use crate::cases::Numbers;
 use crate::dtype::DType;
 use crate::error::EngineError;
 use crate::plan::{BufferDesc, Rows};
-use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, Metadata};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -29,15 +28,9 @@ struct Tensor {
     bytes: Range<u64>,
 }
 
-/// Where bytes are.
-enum Bytes {
-    File(PathBuf),
-    Static(&'static [u8]),
-}
-
 /// The weight files of a model, their headers read.
 pub struct Checkpoint {
-    files: Vec<Bytes>,
+    files: Vec<PathBuf>,
     tensors: HashMap<String, Tensor>,
 }
 
@@ -58,20 +51,6 @@ impl Checkpoint {
             inside(folder, &file)?;
             checkpoint.add_file(file)?;
         }
-        Ok(checkpoint)
-    }
-
-    /// Reads the header of a file that is part of the program.
-    ///
-    /// # Errors
-    /// A malformed header.
-    pub fn embedded(bytes: &'static [u8]) -> Result<Checkpoint, EngineError> {
-        let mut checkpoint = Checkpoint { files: Vec::new(), tensors: HashMap::new() };
-        let metadata = SafeTensors::read_metadata(bytes);
-        let (header, metadata) =
-            metadata.map_err(|e| EngineError::Weights { file: "<built in>".into(), why: e.to_string() })?;
-        checkpoint.add(Path::new("<built in>"), &metadata, 8 + header as u64)?;
-        checkpoint.files.push(Bytes::Static(bytes));
         Ok(checkpoint)
     }
 
@@ -101,7 +80,7 @@ impl Checkpoint {
             return Err(bad(format!("holds {} bytes of data, its header says {data}", length - 8 - header)));
         }
         self.add(&file, &metadata, 8 + header)?;
-        self.files.push(Bytes::File(file));
+        self.files.push(file);
         Ok(())
     }
 
@@ -129,11 +108,7 @@ impl Checkpoint {
     }
 
     fn bad(&self, file: usize, why: String) -> EngineError {
-        let file = match &self.files[file] {
-            Bytes::File(path) => path.clone(),
-            Bytes::Static(_) => "<built in>".into(),
-        };
-        EngineError::Weights { file, why }
+        EngineError::Weights { file: self.files[file].clone(), why }
     }
 
     fn tensor(&self, name: &str) -> Result<&Tensor, EngineError> {
@@ -236,19 +211,14 @@ impl Checkpoint {
     }
 
     fn read(&self, file: usize, at: u64, n: usize) -> Result<Vec<u8>, EngineError> {
-        match &self.files[file] {
-            Bytes::Static(bytes) => Ok(bytes[at as usize..at as usize + n].to_vec()),
-            Bytes::File(path) => {
-                let mut bytes = vec![0; n];
-                let mut read = || {
-                    let mut handle = File::open(path)?;
-                    handle.seek(SeekFrom::Start(at))?;
-                    handle.read_exact(&mut bytes)
-                };
-                read().map_err(|source| EngineError::File { file: path.clone(), source })?;
-                Ok(bytes)
-            }
-        }
+        let file = &self.files[file];
+        let read = || {
+            let mut handle = File::open(file)?;
+            handle.seek(SeekFrom::Start(at))?;
+            let mut bytes = vec![0; n];
+            handle.read_exact(&mut bytes).map(|()| bytes)
+        };
+        read().map_err(|source| EngineError::File { file: file.clone(), source })
     }
 
     fn convert(

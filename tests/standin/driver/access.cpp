@@ -1,6 +1,6 @@
 // Checks of single accesses: kernels are compiled with the compiler's thread-sanitizer instrumentation, and these are
-// the functions it calls. Device memory: bounds, first use before a write. Shared memory: bounds, first use before a
-// write, races between barriers, reads of cp.async targets nobody waited for.
+// the functions it calls. Device memory: bounds, first use before a write, conflicts within a launch. Shared memory:
+// bounds, first use before a write, races between barriers, reads of cp.async targets nobody waited for.
 #include "block.hpp"
 #include <algorithm>
 #include <cstring>
@@ -9,7 +9,55 @@ void begin_shared_checks(Worker& w) {
     if (settings().full && w.cells.size() < w.shared_size) w.cells.resize(w.shared_size);
 }
 
-static void check_device(uintptr_t address, unsigned bytes, bool write) {
+// The last write and the last read of two bytes of device memory. `launch` makes older ones meaningless.
+struct Use { uint64_t launch : 17, atomic : 1, block : 22, epoch : 13, thread : 11; };
+static_assert(sizeof(Use) == 8);
+static constexpr unsigned MANY_BLOCKS = (1u << 22) - 1, MANY_THREADS = (1u << 11) - 1;
+
+static Use use_of(const Worker& w, bool atomic) { return {w.launch_serial, atomic, w.block_serial, w.epoch - w.first_epoch, w.current->id}; }
+
+// Whether nothing orders the two: other blocks, or other warps between two barriers.
+static bool conflict(const Use& before, const Use& now) {
+    if (before.launch != now.launch || (before.atomic && now.atomic)) return false;
+    if (before.block != now.block) return true;
+    return before.epoch == now.epoch && (before.thread == MANY_THREADS || before.thread / WARP != now.thread / WARP);
+}
+
+[[noreturn]] static void report_conflict(uintptr_t address, const char* now, const char* before, const Use& use) {
+    char who[96] = "several threads";
+    if (use.block != MANY_BLOCKS && use.thread != MANY_THREADS)
+        std::snprintf(who, sizeof who, "linear thread %u of linear block %u", unsigned(use.thread), unsigned(use.block));
+    fault(CUDA_ERROR_LAUNCH_FAILED, "conflict in device memory at %s: nothing orders this %s and the %s of %s", describe_address(address).c_str(), now,
+          before, who);
+}
+
+// Blocks share a launch without order, so no block may touch what another one writes. A block that has done an atomic
+// is taken to know what it waits for (the last block merges what the others wrote).
+static void check_conflicts(Worker& w, uintptr_t address, unsigned bytes, bool write, bool atomic) {
+    if (bytes < 2) return;               // single bytes share an entry with their neighbour
+    Use me = use_of(w, atomic);
+    w.did_atomic |= atomic;
+    for (uintptr_t g = (address - g_arena_lo) / 2, last = (address + bytes - 1 - g_arena_lo) / 2; g <= last; ++g) {
+        Use &written = ((Use*)g_written)[g], &read = ((Use*)g_read)[g];
+        uintptr_t at = g_arena_lo + g * 2;
+        Use old = written;
+        if (conflict(old, me) && (write || !w.did_atomic || old.block == me.block)) report_conflict(at, write ? "write" : "read", "write", old);
+        if (write) {
+            Use r = read;
+            if (!atomic && conflict(r, me)) report_conflict(at, "write", "read", r);
+            written = me;
+        } else if (!atomic) {
+            Use r = read;
+            bool same = r.launch == me.launch;
+            Use next = me;
+            if (same && r.block != me.block) next.block = MANY_BLOCKS;
+            else if (same && r.epoch == me.epoch && r.thread != me.thread && (r.thread == MANY_THREADS || r.thread / WARP != me.thread / WARP)) next.thread = MANY_THREADS;
+            read = next;
+        }
+    }
+}
+
+static void check_device(Worker& w, uintptr_t address, unsigned bytes, bool write, bool atomic) {
     unsigned char* shadow = g_shadow + (address - g_arena_lo);
     for (unsigned i = 0; i < bytes; ++i) {
         if (shadow[i] == UNALLOCATED)
@@ -17,6 +65,7 @@ static void check_device(uintptr_t address, unsigned bytes, bool write) {
         if (!write && shadow[i] == UNINITIALISED)
             fault(CUDA_ERROR_LAUNCH_FAILED, "uninitialised read of %u bytes: %s was never written", bytes, describe_address(address + i).c_str());
     }
+    check_conflicts(w, address, bytes, write, atomic);
     if (write) std::memset(shadow, INITIALISED, bytes);
 }
 
@@ -66,7 +115,7 @@ static void check_shared(Worker& w, uintptr_t address, unsigned bytes, bool writ
 void check_access(uintptr_t address, unsigned bytes, bool write, bool atomic) {
     Worker* w = t_worker;
     if (!w || !w->current || address - w->own_lo < w->own_size) return;
-    if (address - g_arena_lo < g_arena_size) return check_device(address, bytes, write);
+    if (address - g_arena_lo < g_arena_size) return check_device(*w, address, bytes, write, atomic);
     if (address - w->shared_lo < w->shared_size) return check_shared(*w, address, bytes, write, atomic);
     const Module& m = *w->launch->function->module;
     if (address >= m.image_lo && address < m.image_hi) return;
@@ -127,6 +176,7 @@ EXPORT void standin_cp_async(void* to, const void* from, unsigned bytes, unsigne
             for (unsigned i = 0; i < read; ++i)
                 if (g_shadow[f + i - g_arena_lo] == UNALLOCATED)
                     fault(CUDA_ERROR_ILLEGAL_ADDRESS, "cp.async at line %d reads out of bounds: %s", line, describe_address(f + i).c_str());
+            check_conflicts(w, f, read, false, false);
         } else if (read) {
             fault(CUDA_ERROR_ILLEGAL_ADDRESS, "cp.async at line %d reads %s", line, describe_address(f).c_str());
         }

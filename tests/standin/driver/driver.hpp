@@ -65,6 +65,7 @@ struct Allocation { uintptr_t base; size_t size; uint64_t serial; bool freed; };
 constexpr unsigned char UNALLOCATED = 0, UNINITIALISED = 1, INITIALISED = 2;  // shadow of one byte (full check)
 extern uintptr_t g_arena_lo, g_arena_size;
 extern unsigned char* g_shadow;         // one byte for each byte of the arena; null when checking fast
+extern uint64_t *g_written, *g_read;    // for each two bytes the last write and read (access.cpp)
 const Allocation* find_allocation(uintptr_t address);   // the one that holds it or lies nearest below
 std::string describe_address(uintptr_t address);
 CUresult check_range(const char* call, CUdeviceptr at, size_t bytes);

@@ -1,8 +1,8 @@
-// Switching between fibers. On x86-64 six registers and the stack pointer; elsewhere ucontext.
+// Switching between fibers. On x86-64 six registers and the stack pointer; elsewhere, or with STANDIN_UCONTEXT, ucontext.
 #include "block.hpp"
 #include <cstdlib>
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(STANDIN_UCONTEXT)
 extern "C" void standin_switch(void** save, void* load);
 asm(R"(
 .text

@@ -7,8 +7,9 @@
 
 uintptr_t g_arena_lo = 0, g_arena_size = 0;
 unsigned char* g_shadow = nullptr;
+uint64_t *g_written = nullptr, *g_read = nullptr;
 
-static constexpr size_t PAGE = 4096, ALIGN = 256, ARENA = size_t(1) << 40;
+static constexpr size_t PAGE = 4096, ALIGN = 256, ARENA = size_t(1) << 38;
 static constexpr uint16_t POISON = 0x7FBF;
 static std::map<uintptr_t, Allocation> s_allocations;
 static std::map<uintptr_t, size_t> s_pinned;
@@ -40,9 +41,12 @@ static bool open_arena() {
     g_arena_lo = (uintptr_t)reserve(ARENA, PROT_NONE);
     if (!g_arena_lo) return false;
     g_arena_size = ARENA;
-    if (settings().full) g_shadow = (unsigned char*)reserve(ARENA, PROT_READ | PROT_WRITE);
     s_next = g_arena_lo + PAGE;
-    return g_shadow || !settings().full;
+    if (!settings().full) return true;
+    g_shadow = (unsigned char*)reserve(ARENA, PROT_READ | PROT_WRITE);
+    g_written = (uint64_t*)reserve(ARENA * 4, PROT_READ | PROT_WRITE);
+    g_read = (uint64_t*)reserve(ARENA * 4, PROT_READ | PROT_WRITE);
+    return g_shadow && g_written && g_read;
 }
 
 static CUresult allocate(CUdeviceptr* out, size_t bytes) {
@@ -75,7 +79,11 @@ static CUresult release(CUdeviceptr at) {
     if (g_shadow) {
         uintptr_t lo = round_up(a.base - g_arena_lo, PAGE), hi = (a.base + a.size - g_arena_lo) / PAGE * PAGE;
         std::memset(g_shadow + (a.base - g_arena_lo), UNALLOCATED, a.size);
-        if (hi > lo) madvise(g_shadow + lo, hi - lo, MADV_DONTNEED);
+        if (hi > lo) {
+            madvise(g_shadow + lo, hi - lo, MADV_DONTNEED);
+            madvise((char*)g_written + lo * 4, (hi - lo) * 4, MADV_DONTNEED);
+            madvise((char*)g_read + lo * 4, (hi - lo) * 4, MADV_DONTNEED);
+        }
     }
     // A new mapping over the old one gives the pages back and makes every later access fault.
     mmap((void*)first, pages, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
@@ -214,6 +222,24 @@ EXPORT CUresult cuMemFreeHost(void* p) {
     std::free(p);
     return CUDA_SUCCESS;
 }
+
+EXPORT CUresult cuMemHostRegister_v2(void* p, size_t bytes, unsigned) {
+    ENTER();
+    if (!p || is_pinned((uintptr_t)p)) return CUDA_ERROR_INVALID_VALUE;
+    s_pinned[(uintptr_t)p] = bytes;
+    return CUDA_SUCCESS;
+}
+EXPORT CUresult cuMemHostUnregister(void* p) {
+    ENTER();
+    finish_all();
+    return s_pinned.erase((uintptr_t)p) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+// One pool per device, with nothing to tune.
+EXPORT CUresult cuDeviceGetDefaultMemPool(void** pool, int) { return *pool = &s_serial, CUDA_SUCCESS; }
+EXPORT CUresult cuDeviceGetMemPool(void** pool, int) { return *pool = &s_serial, CUDA_SUCCESS; }
+EXPORT CUresult cuMemPoolSetAttribute(void*, int, void*) { return CUDA_SUCCESS; }
+EXPORT CUresult cuMemPoolTrimTo(void*, size_t) { return CUDA_SUCCESS; }
 
 EXPORT CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr* out, void* p, unsigned) {
     ENTER();

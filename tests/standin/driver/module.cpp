@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 struct Unit {                            // include/standin_kernel.h
-    unsigned version, count, arch;
+    unsigned version, count, arch, full;
     const KernelEntry* entries;
     size_t dynamic_capacity;
     void* (*dynamic_base)();
@@ -59,6 +59,10 @@ static CUresult load(Module** out, const void* image, size_t size) {
     void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     auto* unit = handle ? static_cast<const Unit*>(dlsym(handle, "standin_unit")) : nullptr;
     if (!unit || unit->version != 1) return say("the image is no kernel of the stand-in: %s", handle ? "no unit table" : dlerror()), close(fd), CUDA_ERROR_INVALID_IMAGE;
+    if (bool(unit->full) != settings().full) {
+        say("the image was compiled with GRISTMILL_STANDIN_CHECK=%s: a cache of cubins must be keyed by NVRTC's version", unit->full ? "full" : "fast");
+        return dlclose(handle), close(fd), CUDA_ERROR_INVALID_IMAGE;
+    }
     if (!arch_runs(unit->arch)) {
         say("a kernel built for %s%u%s does not run on sm_%d", unit->arch >= 2000 ? "compute_" : "sm_",
             unit->arch % 1000, unit->arch >= 1000 && unit->arch < 2000 ? "a" : "", settings().arch);

@@ -7,7 +7,6 @@
 
 using size_t = decltype(sizeof 0);
 using ptrdiff_t = decltype((char*)nullptr - (char*)nullptr);
-using uchar = unsigned char; using ushort = unsigned short; using uint = unsigned int; using ulong = unsigned long;
 
 #define STANDIN_FN static inline __attribute__((always_inline, unused))
 #define STANDIN_LINE int line = __builtin_LINE()
@@ -45,7 +44,7 @@ uint3 standin_block_dim() __attribute__((const));
 uint3 standin_grid_dim() __attribute__((const));
 unsigned standin_lane() __attribute__((const));
 int standin_syncthreads(const char* kind, int op, int predicate, int line);
-const void* standin_gather(const char* kind, unsigned mask, const void* mine, unsigned bytes, int line);
+const void* standin_collective(const char* kind, unsigned mask, const void* mine, unsigned bytes, int line, void (*together)(void*));
 void standin_bad_lane(const char* kind, unsigned mask, int lane, int line);
 void standin_misaligned(const char* what, const void* address, unsigned alignment, int line);
 void standin_assert_fail(const char* expression, const char* file, int line);
@@ -59,6 +58,9 @@ void standin_cp_async_wait_all();
 int printf(const char*, ...);
 void* memcpy(void*, const void*, size_t) noexcept;
 void* memset(void*, int, size_t) noexcept;
+}
+STANDIN_FN const void* standin_gather(const char* kind, unsigned mask, const void* mine, unsigned bytes, int line) {
+    return standin_collective(kind, mask, mine, bytes, line, nullptr);
 }
 #define threadIdx (standin_thread_idx())
 #define blockIdx (standin_block_idx())
@@ -134,10 +136,22 @@ float fmaf(float, float, float) noexcept; double fma(double, double, double) noe
 float ldexpf(float, int) noexcept; float scalbnf(float, int) noexcept;
 float frexpf(float, int*) noexcept; void sincosf(float, float*, float*) noexcept;
 }
+// C++ overloads: `exp` of a float is `expf`.
+#define STANDIN_OVERLOAD(name) STANDIN_FN float name(float x) { return name##f(x); }
+STANDIN_OVERLOAD(sqrt) STANDIN_OVERLOAD(exp) STANDIN_OVERLOAD(exp2) STANDIN_OVERLOAD(expm1) STANDIN_OVERLOAD(log) STANDIN_OVERLOAD(log2)
+STANDIN_OVERLOAD(log10) STANDIN_OVERLOAD(log1p) STANDIN_OVERLOAD(sin) STANDIN_OVERLOAD(cos) STANDIN_OVERLOAD(tanh) STANDIN_OVERLOAD(erf)
+STANDIN_OVERLOAD(fabs) STANDIN_OVERLOAD(floor) STANDIN_OVERLOAD(ceil) STANDIN_OVERLOAD(rint) STANDIN_OVERLOAD(round) STANDIN_OVERLOAD(trunc)
+STANDIN_FN float abs(float x) { return fabsf(x); }
+STANDIN_FN float pow(float a, float b) { return powf(a, b); }
+STANDIN_FN float fmax(float a, float b) { return fmaxf(a, b); }
+STANDIN_FN float fmin(float a, float b) { return fminf(a, b); }
+STANDIN_FN float fma(float a, float b, float c) { return fmaf(a, b, c); }
 STANDIN_FN float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+STANDIN_FN float rsqrt(float x) { return 1.0f / sqrtf(x); }
 STANDIN_FN double rsqrt(double x) { return 1.0 / sqrt(x); }
 STANDIN_FN float fdividef(float a, float b) { return a / b; }
 STANDIN_FN float exp10f(float x) { return powf(10.0f, x); }
+STANDIN_FN bool signbit(float x) { return __builtin_signbit(x) != 0; }
 STANDIN_FN bool isnan(float x) { return __builtin_isnan(x); }
 STANDIN_FN bool isinf(float x) { return __builtin_isinf(x) != 0; }
 STANDIN_FN bool isfinite(float x) { return __builtin_isfinite(x); }
@@ -145,6 +159,8 @@ STANDIN_FN float __expf(float x) { return expf(x); }
 STANDIN_FN float __exp10f(float x) { return exp10f(x); }
 STANDIN_FN float __logf(float x) { return logf(x); }
 STANDIN_FN float __log2f(float x) { return log2f(x); }
+STANDIN_FN float __log10f(float x) { return log10f(x); }
+STANDIN_FN float __tanhf(float x) { return tanhf(x); }
 STANDIN_FN float __powf(float a, float b) { return powf(a, b); }
 STANDIN_FN float __sinf(float x) { return sinf(x); }
 STANDIN_FN float __cosf(float x) { return cosf(x); }
@@ -180,11 +196,16 @@ STANDIN_FN float __uint2float_rn(unsigned x) { return (float)x; }
 // ---- integers ----
 #define STANDIN_MINMAX(T) STANDIN_FN T min(T a, T b) { return b < a ? b : a; } STANDIN_FN T max(T a, T b) { return a < b ? b : a; }
 STANDIN_MINMAX(int) STANDIN_MINMAX(unsigned) STANDIN_MINMAX(long) STANDIN_MINMAX(unsigned long) STANDIN_MINMAX(long long) STANDIN_MINMAX(unsigned long long)
+STANDIN_FN unsigned min(int a, unsigned b) { return min((unsigned)a, b); }
+STANDIN_FN unsigned min(unsigned a, int b) { return min(a, (unsigned)b); }
+STANDIN_FN unsigned max(int a, unsigned b) { return max((unsigned)a, b); }
+STANDIN_FN unsigned max(unsigned a, int b) { return max(a, (unsigned)b); }
 STANDIN_FN float min(float a, float b) { return fminf(a, b); }
 STANDIN_FN float max(float a, float b) { return fmaxf(a, b); }
 STANDIN_FN double min(double a, double b) { return fmin(a, b); }
 STANDIN_FN double max(double a, double b) { return fmax(a, b); }
 STANDIN_FN int abs(int x) { return x < 0 ? -x : x; }
+STANDIN_FN double abs(double x) { return fabs(x); }
 STANDIN_FN int __popc(unsigned x) { return __builtin_popcount(x); }
 STANDIN_FN int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
 STANDIN_FN int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }

@@ -14,7 +14,7 @@ template <auto F> __attribute__((no_sanitize("thread"))) void standin_call(void*
 }
 struct standin_entry { const char* name; void (*call)(void**); const size_t* sizes; unsigned count, max_threads; };
 struct standin_unit_table {
-    unsigned version, count, arch;
+    unsigned version, count, arch, full;
     const standin_entry* entries;
     size_t dynamic_capacity;
     void* (*dynamic_base)();

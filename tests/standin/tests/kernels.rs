@@ -1,4 +1,5 @@
 //! Kernels, streams and graphs on the stand-in through cudarc, against what the host computes.
+#![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
@@ -303,4 +304,49 @@ fn cublaslt_product() {
     let expected: Vec<f32> =
         (0..m * n).map(|i| (0..k).map(|j| w[i % m * k + j] * x[i / m * k + j]).sum()).collect();
     assert_eq!(stream.clone_dtoh(&dy).unwrap(), expected);
+}
+
+/// A program of its own finds the libraries through the loader's path alone.
+#[test]
+fn found_through_the_loader_path() {
+    if std::env::var_os("STANDIN_LOADER_PATH").is_some() {
+        let context = cudarc::driver::CudaContext::new(0).unwrap();
+        println!("found {}", context.name().unwrap());
+        return;
+    }
+    let folder = gristmill_standin::build().unwrap();
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "found_through_the_loader_path", "--nocapture"])
+        .env("STANDIN_LOADER_PATH", "1")
+        .env("LD_LIBRARY_PATH", folder)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("found gristmill stand-in (sm_80)"), "{said}");
+}
+
+const MATH: &str = r#"
+extern "C" __global__ void math(float* x, unsigned* bits) {
+    x[0] = abs(-2.5f);                       // the float overload, not the integer one
+    x[1] = exp(1.0f) - expf(1.0f);
+    x[2] = max(1.0f, -3.0f) + min(2, 5);
+    x[3] = __fmaf_rn(2.0f, 3.0f, 1.0f) + rsqrtf(4.0f);
+    bits[0] = __byte_perm(0x03020100u, 0x07060504u, 0x5410u);
+    bits[1] = __brev(1u) | __popc(0xffu);
+    bits[2] = (unsigned)__float2int_rn(2.5f) + (unsigned)__float2int_rz(-1.9f);
+    bits[3] = __funnelshift_l(0x80000000u, 1u, 1);
+    bits[4] = atomicAdd(&bits[5], 7u) + atomicMax(&bits[5], 3u);
+    bits[6] = __umulhi(0x80000000u, 6u) + __clz(1) + __ffs(8);
+}"#;
+
+#[test]
+fn arithmetic_of_the_header() {
+    let (context, stream) = device();
+    let math = kernel(&context, MATH, "math");
+    let mut x = stream.alloc_zeros::<f32>(4).unwrap();
+    let mut bits = stream.alloc_zeros::<u32>(7).unwrap();
+    // SAFETY: the arguments are the kernel's.
+    unsafe { stream.launch_builder(&math).arg(&mut x).arg(&mut bits).launch(grid(1, 1, 0)) }.unwrap();
+    assert_eq!(stream.clone_dtoh(&x).unwrap(), [2.5, 0.0, 3.0, 7.5]);
+    assert_eq!(stream.clone_dtoh(&bits).unwrap(), [0x0504_0100, 0x8000_0008, 1, 3, 7, 7, 3 + 31 + 4]);
 }

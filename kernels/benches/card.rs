@@ -1,0 +1,262 @@
+//! What a card does: its ceilings, and how near the kernels come to them.
+//!
+//! Each figure stands beside its limit, measured in the same run: copies and matrix products of NVIDIA's
+//! own libraries. Usage: `card [copy|linear|prefill|decode|overhead]...`, all of them if none is named.
+//! `CARD_SCALE=n` divides sizes by n, to try the program out where there is no card.
+#![allow(clippy::unwrap_used)]
+
+use cudarc::cublaslt::{CudaBlasLT, Matmul, MatmulConfig};
+use cudarc::driver::{CudaContext, CudaStream, result};
+use engine::cases::{Case, Formats, attention, linear};
+use engine::device::Device;
+use engine::dtype::DType;
+use engine::op::Op;
+use engine::plan::BufferKind;
+use kernels::CudaDevice;
+use std::sync::Arc;
+use std::time::Instant;
+
+const BF16: Formats = Formats { activations: DType::BF16, weights: DType::BF16, kv: DType::BF16 };
+
+/// Linear shapes of Llama-3.1-8B: name, K, N.
+const LAYERS: [(&str, usize, usize); 5] = [
+    ("qkv", 4096, 6144),
+    ("o", 4096, 4096),
+    ("gate_up", 4096, 28672),
+    ("down", 14336, 4096),
+    ("lm_head", 4096, 128_256),
+];
+
+fn main() {
+    let named: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let wants = |what: &str| named.is_empty() || named.iter().any(|n| n == what);
+    let scale = std::env::var("CARD_SCALE").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
+    match CudaDevice::open(None) {
+        Ok(device) => println!("card: {}", device.info().name),
+        Err(why) => {
+            eprintln!("SKIPPED: {why}");
+            std::process::exit(i32::from(std::env::var_os("REQUIRE_DEVICE").is_some()));
+        }
+    }
+    let context = CudaContext::new(0).unwrap();
+    let stream = context.new_stream().unwrap();
+    let copied = copy_rate(&stream, (1 << 30) / scale);
+    println!("copy: {:.1} GB/s, read and written", copied / 1e9);
+    if wants("linear") {
+        linears(&stream, scale);
+    }
+    if wants("decode") {
+        decode(copied, scale);
+    }
+    if wants("prefill") {
+        prefill(scale);
+    }
+    if wants("overhead") {
+        overhead();
+    }
+}
+
+/// The best of a few times, in seconds.
+fn best(mut run: impl FnMut() -> f64) -> f64 {
+    (0..5).map(|_| run()).fold(f64::INFINITY, f64::min)
+}
+
+/// Bytes read and written a second by a copy within the card's memory.
+fn copy_rate(stream: &Arc<CudaStream>, bytes: usize) -> f64 {
+    // SAFETY: two allocations of this length; their values do not matter, but they are set.
+    unsafe {
+        let (a, b) = (result::malloc_sync(bytes).unwrap(), result::malloc_sync(bytes).unwrap());
+        result::memset_d8_async(a, 1, bytes, stream.cu_stream()).unwrap();
+        stream.synchronize().unwrap();
+        let copies = 10;
+        let seconds = best(|| {
+            let start = Instant::now();
+            for _ in 0..copies {
+                result::memcpy_dtod_async(b, a, bytes, stream.cu_stream()).unwrap();
+            }
+            stream.synchronize().unwrap();
+            start.elapsed().as_secs_f64() / f64::from(copies)
+        });
+        result::free_sync(a).unwrap();
+        result::free_sync(b).unwrap();
+        2.0 * bytes as f64 / seconds
+    }
+}
+
+/// Seconds of a case's op alone: a plan with many of them against one with few, so that what a step costs
+/// beside its kernels cancels out. Each repetition has buffers of its own kind `fresh`, as many as keep
+/// the cache from holding them.
+fn seconds_of(case: &Case, fresh: BufferKind, budget: usize) -> f64 {
+    let each: usize = case.plan.bytes(&case.most, |kind| kind == fresh).max(1);
+    let copies = (budget / each).clamp(1, 24);
+    let time = |repeats: usize| {
+        let case = repeated(case, repeats, copies, fresh);
+        // A device of its own, so that its memory is free again afterwards.
+        let mut device = CudaDevice::open(None).unwrap();
+        let (id, _) = case.run(&mut device).unwrap();
+        best(|| {
+            let start = Instant::now();
+            let ticket = device.submit(id, &case.step).unwrap();
+            device.wait(ticket).unwrap();
+            start.elapsed().as_secs_f64()
+        })
+    };
+    let (few, many) = (copies.max(4), 5 * copies.max(4));
+    (time(many) - time(few)) / (many - few) as f64
+}
+
+/// The case with its op `repeats` times, over `copies` sets of buffers of kind `fresh`.
+fn repeated(case: &Case, repeats: usize, copies: usize, fresh: BufferKind) -> Case {
+    let mut plan = case.plan.clone();
+    let mut writes = case.writes.clone();
+    let mut sets = vec![Vec::new(); copies];
+    for (id, desc) in case.plan.iter().filter(|(_, d)| d.kind == fresh) {
+        sets[0].push((id, id));
+        for set in &mut sets[1..] {
+            let new = plan.buffer(desc.name.clone(), desc.kind, desc.dtype, desc.rows, desc.cols);
+            let bytes = case.writes.iter().find(|(w, _)| *w == id).map(|(_, b)| b.clone());
+            writes.extend(bytes.map(|b| (new, b)));
+            set.push((id, new));
+        }
+    }
+    let op = plan.ops.remove(0);
+    for i in 0..repeats {
+        let set = &sets[i % copies];
+        let swap = |id| set.iter().find(|(old, _)| *old == id).map_or(id, |(_, new)| *new);
+        let mut op = op.clone();
+        match &mut op {
+            Op::Linear { weight, .. } => *weight = swap(*weight),
+            Op::PagedAttention { k_pages, v_pages, .. } => {
+                (*k_pages, *v_pages) = (swap(*k_pages), swap(*v_pages));
+            }
+            _ => {}
+        }
+        plan.ops.push(op);
+    }
+    let (most, step) = (case.most, case.step.clone());
+    Case { name: case.name.clone(), plan, most, writes, step, outputs: case.outputs.clone() }
+}
+
+/// Linear at the shapes of Llama-3.1-8B against cuBLASLt.
+fn linears(stream: &Arc<CudaStream>, scale: usize) {
+    let yardstick = Yardstick::new(stream);
+    println!(
+        "linear: layer rows | TFLOP/s, GB/s of weights | cuBLASLt TFLOP/s | ratio (limit 0.75 from 256 rows)"
+    );
+    for (name, k, n) in LAYERS {
+        let (k, n) = (k / scale / 8 * 8, n / scale / 8 * 8);
+        for rows in [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192] {
+            let rows = (rows / scale).max(1);
+            if rows * n > 1 << 28 {
+                continue;
+            }
+            let case = linear(BF16, rows, k, n, false);
+            let seconds = seconds_of(&case, BufferKind::Weight, (256 << 20) / scale);
+            let rate = |seconds: f64| 2.0 * (rows * k * n) as f64 / seconds / 1e12;
+            let other = yardstick.as_ref().map(|y| rate(y.seconds(rows, k, n)));
+            let other_text = other.map_or("-".into(), |o| format!("{o:.1} | {:.2}", rate(seconds) / o));
+            let bytes = 2.0 * (n * k) as f64 / seconds / 1e9;
+            println!("linear: {name} {rows} | {:.1}, {bytes:.0} | {other_text}", rate(seconds));
+        }
+    }
+}
+
+/// cuBLASLt, for comparison only: it chooses its order of sums by shape.
+struct Yardstick {
+    blas: CudaBlasLT,
+    stream: Arc<CudaStream>,
+}
+
+impl Yardstick {
+    fn new(stream: &Arc<CudaStream>) -> Option<Yardstick> {
+        // SAFETY: only looks for the library.
+        if !unsafe { cudarc::cublaslt::sys::is_culib_present() } {
+            eprintln!("no libcublasLt: linear has no yardstick (pip install nvidia-cublas)");
+            return None;
+        }
+        Some(Yardstick { blas: CudaBlasLT::new(stream.clone()).ok()?, stream: stream.clone() })
+    }
+
+    /// Seconds of `[rows, k] x [n, k]^T`.
+    fn seconds(&self, rows: usize, k: usize, n: usize) -> f64 {
+        let ones = |len: usize| self.stream.clone_htod(&vec![half::bf16::ONE; len]).unwrap();
+        let copies = ((256 << 20) / (2 * n * k)).clamp(1, 24);
+        let weights: Vec<_> = (0..copies).map(|_| ones(n * k)).collect();
+        let (x, mut out) = (ones(rows * k), self.stream.alloc_zeros::<half::bf16>(rows * n).unwrap());
+        // Row-major [rows, n] is column-major [n, rows].
+        let config = MatmulConfig {
+            transa: true,
+            transb: false,
+            transc: false,
+            m: n as u64,
+            n: rows as u64,
+            k: k as u64,
+            alpha: 1.0,
+            lda: k as i64,
+            ldb: k as i64,
+            beta: 0.0,
+            ldc: n as i64,
+            stride_a: None,
+            stride_b: None,
+            stride_c: None,
+            stride_bias: None,
+            batch_size: None,
+        };
+        let mut time = |repeats: usize| {
+            best(|| {
+                let start = Instant::now();
+                for i in 0..repeats {
+                    // SAFETY: the shapes are those of the allocations.
+                    unsafe { self.blas.matmul(config, &weights[i % copies], &x, &mut out, None, None) }
+                        .unwrap();
+                }
+                self.stream.synchronize().unwrap();
+                start.elapsed().as_secs_f64()
+            })
+        };
+        (time(60) - time(20)) / 40.0
+    }
+}
+
+/// Decode attention of 256 sequences with the heads of Llama-3.1-8B, in bytes of KV a second.
+fn decode(copied: f64, scale: usize) {
+    println!("decode: sequences x length | GB/s | of the copy rate (limit 0.75)");
+    for (seqs, len) in [(256, 512), (256, 1024), (128, 4096), (16, 16384), (1, 65536)] {
+        let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
+        let case = attention(BF16, 32, 8, 128, 16, None, &vec![(1, len); seqs]);
+        let seconds = seconds_of(&case, BufferKind::KvPage, (512 << 20) / scale);
+        let rate = (seqs * len * 2 * 8 * 128 * 2) as f64 / seconds;
+        println!("decode: {seqs} x {len} | {:.0} | {:.2}", rate / 1e9, rate / copied);
+    }
+}
+
+/// Prefill attention with the heads of Llama-3.1-8B, counting what the causal mask leaves.
+fn prefill(scale: usize) {
+    println!("prefill: sequences x length | TFLOP/s");
+    for (seqs, len) in [(16, 512), (8, 1024), (4, 2048), (1, 8192)] {
+        let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
+        let case = attention(BF16, 32, 8, 128, 16, None, &vec![(len, len); seqs]);
+        let seconds = seconds_of(&case, BufferKind::KvPage, 1);
+        let flops = seqs as f64 * 4.0 * 32.0 * 128.0 * (len * (len + 1) / 2) as f64;
+        println!("prefill: {seqs} x {len} | {:.1}", flops / seconds / 1e12);
+    }
+}
+
+/// What a step costs beside its kernels: steps of one small op, one after another.
+fn overhead() {
+    let mut device = CudaDevice::open(None).unwrap();
+    let case = attention(BF16, 32, 8, 128, 16, None, &[(1, 16); 256]);
+    let (id, _) = case.run(&mut device).unwrap();
+    let steps = 200;
+    let start = Instant::now();
+    let mut queued = std::collections::VecDeque::new();
+    for _ in 0..steps {
+        queued.push_back(device.submit(id, &case.step).unwrap());
+        if queued.len() > 1 {
+            device.wait(queued.pop_front().unwrap()).unwrap();
+        }
+    }
+    queued.into_iter().for_each(|ticket| drop(device.wait(ticket).unwrap()));
+    let micros = start.elapsed().as_secs_f64() * 1e6 / f64::from(steps);
+    println!("overhead: {micros:.0} us a step of 256 rows with one small op (inputs, graph, read-back)");
+}

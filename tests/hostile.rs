@@ -1,0 +1,303 @@
+//! Inputs that broke others: each is refused with a message that says what, where and what to do, or is served.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::{Value, json};
+use std::path::Path;
+use support::job::{Bench, Ran, strings, text};
+
+/// Runs a job on a model folder that must be refused before it begins.
+fn refused(bench: &Bench, model: &Path, flags: &[&str], messages: &[&str]) {
+    let input = bench.table("in.parquet", vec![("q", strings(&[Some("grain")]))]);
+    let mut all = vec!["--prompt-column", "q"];
+    all.extend(flags);
+    let ran = bench.job(model.to_str().unwrap(), &input, &bench.name("out.parquet"), &all);
+    is_refusal(&ran, messages);
+    assert!(!bench.path("out.parquet").exists());
+}
+
+fn is_refusal(ran: &Ran, messages: &[&str]) {
+    assert!(matches!(ran.code, 1 | 2), "exit code {}: {}", ran.code, ran.stderr);
+    let error = ran.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or(&ran.stderr);
+    for message in messages {
+        assert!(error.contains(message), "no {message:?} in {}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+}
+
+fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
+    let mut json: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    change(&mut json);
+    std::fs::write(path, json.to_string()).unwrap();
+}
+
+/// A safetensors file with a header of our own and so many bytes of data.
+fn safetensors(header: &[u8], length: u64, data: usize) -> Vec<u8> {
+    [&length.to_le_bytes(), header, &vec![0; data]].concat()
+}
+
+#[test]
+fn safetensors_that_lie_are_refused() {
+    let shape = json!({ "model.norm.weight": {
+        "dtype": "F32", "shape": [4194305u64, 4194305u64, 211106198978564u64], "data_offsets": [0, 16] } });
+    let past = json!({ "model.norm.weight": { "dtype": "F32", "shape": [1000], "data_offsets": [0, 4000] } });
+    let overlap = json!({
+        "a": { "dtype": "F32", "shape": [2], "data_offsets": [0, 8] },
+        "b": { "dtype": "F32", "shape": [2], "data_offsets": [4, 12] } });
+    let entry = |i: usize| (format!("t{i}"), json!({ "dtype": "F32", "shape": [0], "data_offsets": [0, 0] }));
+    let many: serde_json::Map<String, Value> = (0..100_001).map(entry).collect();
+    let with = |header: &Value, data| {
+        let header = header.to_string().into_bytes();
+        safetensors(&header, header.len() as u64, data)
+    };
+    for (what, bytes) in [
+        ("empty", Vec::new()),
+        ("header longer than the file", safetensors(b"{}", 1 << 20, 0)),
+        ("header longer than 100 MB", safetensors(b"{}", u64::MAX, 0)),
+        ("a shape that wraps to 4", with(&shape, 16)),
+        ("data past the end", with(&past, 16)),
+        ("overlapping data", with(&overlap, 12)),
+        ("100k entries", with(&Value::Object(many), 0)),
+        ("no JSON", safetensors(b"\x80\x04pick", 8, 0)),
+    ] {
+        let bench = Bench::new();
+        let model = bench.model("qwen3");
+        std::fs::write(model.join("model.safetensors"), bytes).unwrap();
+        println!("{what}");
+        refused(&bench, &model, &[], &["model.safetensors"]);
+    }
+}
+
+#[test]
+fn pickles_are_refused_by_name() {
+    for name in ["pytorch_model.bin", "model.pt", "consolidated.00.pth"] {
+        let bench = Bench::new();
+        let model = bench.model("qwen3");
+        std::fs::rename(model.join("model.safetensors"), model.join(name)).unwrap();
+        refused(&bench, &model, &[], &[name, "pickle", "save the model as safetensors"]);
+    }
+}
+
+#[test]
+fn weight_maps_stay_in_the_folder() {
+    for name in ["../in.parquet", "/etc/hostname", "sub/model.safetensors", "model.bin", ".."] {
+        let bench = Bench::new();
+        let model = bench.model("llama3-sharded");
+        for file in ["tokenizer.json", "tokenizer_config.json"] {
+            std::fs::copy(support::golden("qwen3").join(file), model.join(file)).unwrap();
+        }
+        edit(&model.join("model.safetensors.index.json"), |index| {
+            let first = index["weight_map"].as_object_mut().unwrap().values_mut().next().unwrap();
+            *first = name.into();
+        });
+        refused(&bench, &model, &[], &["model.safetensors.index.json", name]);
+    }
+}
+
+#[test]
+fn configs_that_cannot_be_are_refused() {
+    for (key, value) in [
+        ("hidden_size", json!(1u64 << 40)),
+        ("num_hidden_layers", json!(1_000_000_000)),
+        ("vocab_size", json!(1000)),
+        ("num_attention_heads", json!(0)),
+        ("head_dim", json!(15)),
+        ("num_key_value_heads", json!(3)),
+        ("hidden_size", json!(-1)),
+        ("max_position_embeddings", json!(0)),
+        ("intermediate_size", json!("many")),
+        ("rms_norm_eps", json!("x")),
+    ] {
+        let bench = Bench::new();
+        let model = bench.model("qwen3");
+        edit(&model.join("config.json"), |config| config[key] = value.clone());
+        println!("{key} = {value}");
+        refused(&bench, &model, &[], &[]);
+    }
+    let bench = Bench::new();
+    let model = bench.model("qwen3");
+    edit(&model.join("config.json"), |config| {
+        config["architectures"] = json!(["EvilForCausalLM"]);
+        config["model_type"] = json!("evil");
+        config["auto_map"] = json!({ "AutoModelForCausalLM": "evil.py--Evil" });
+    });
+    refused(&bench, &model, &[], &["EvilForCausalLM", "LlamaForCausalLM"]);
+    std::fs::write(model.join("config.json"), "{").unwrap();
+    refused(&bench, &model, &[], &["config.json"]);
+}
+
+#[test]
+fn sampling_values_out_of_range_are_refused_by_flag() {
+    let bench = Bench::new();
+    let model = support::golden("qwen3");
+    for (flag, value) in [
+        ("--temperature", "nan"),
+        ("--temperature", "-1"),
+        ("--top-k", "-2"),
+        ("--top-p", "0"),
+        ("--top-p", "1.5"),
+        ("--min-p", "inf"),
+        ("--n", "0"),
+        ("--n", "100000"),
+        ("--max-tokens", "0"),
+        ("--max-tokens", "4000000000"),
+        ("--max-tokens", "-1"),
+        ("--min-tokens", "17"),
+        ("--stop-token-ids", "-1"),
+        ("--repetition-penalty", "0"),
+        ("--presence-penalty", "3"),
+        ("--stop-token-ids", "384"),
+        ("--allowed-token-ids", "3,400"),
+        ("--logit-bias", "384:1"),
+        ("--logit-bias", "3:inf"),
+        ("--max-error-rate", "2"),
+        ("--max-model-len", "0"),
+    ] {
+        println!("{flag} {value}");
+        refused(&bench, &model, &[flag, value], &[flag]);
+    }
+}
+
+#[test]
+fn max_tokens_is_never_made_up() {
+    let bench = Bench::new();
+    let input = bench.table("in.parquet", vec![("q", strings(&[Some("grain")]))]);
+    let model = support::golden("qwen3");
+    let ran = bench.run(&[
+        "run",
+        "--model",
+        model.to_str().unwrap(),
+        "-i",
+        &input,
+        "-o",
+        "o",
+        "--prompt-column",
+        "q",
+    ]);
+    assert_eq!(ran.code, 2);
+    is_refusal(&ran, &["--max-tokens is needed"]);
+}
+
+#[test]
+fn templates_are_bounded() {
+    let bench = Bench::new();
+    let model = support::golden("qwen3");
+    let nested = "{% if q %}".repeat(5500) + &"{% endif %}".repeat(5500);
+    refused(&bench, &model, &["--chat-template", &nested], &["--chat-template"]);
+    refused(&bench, &model, &["--chat-template", "{{ x"], &["--chat-template", "line 1"]);
+    let input = bench.table("in.parquet", vec![("q", strings(&[Some("grain"), Some("the mill")]))]);
+    for template in [
+        "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
+        "{{ 'x' * 1000000000 }}",
+        "{% include '/etc/passwd' %}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ cycler.__init__.__globals__ }}",
+    ] {
+        let flags = ["--prompt-column", "q", "--chat-template", template, "--fresh", "--max-error-rate", "1"];
+        let out = bench.grind("qwen3", &input, &flags);
+        for error in text(&out, "error") {
+            assert!(error.unwrap().starts_with("template error: --chat-template: "), "{template}");
+        }
+    }
+}
+
+#[test]
+fn damaged_parquet_is_refused_by_file_and_row_group() {
+    let bench = Bench::new();
+    let words: Vec<String> = (0..300).map(|i| format!("word {i}")).collect();
+    let rows: Vec<Option<&str>> = words.iter().map(|word| Some(word.as_str())).collect();
+    let column = [("q", strings(&rows), true)];
+    let batch = arrow::array::RecordBatch::try_from_iter_with_nullable(column).unwrap();
+    let input = bench.batch("in.parquet", &batch, 100);
+    let good = std::fs::read(&input).unwrap();
+    let flags = ["--prompt-column", "q", "--max-tokens", "1"];
+    let run = |flags: &[&str]| bench.job("qwen3", &input, &bench.name("out.parquet"), flags);
+    for (bytes, message) in [
+        (b"PAR1".to_vec(), "is not a Parquet file"),
+        (good[..good.len() - 3].to_vec(), "its footer is missing"),
+        ([&good[..good.len() - 8], &[0xff, 0xff, 0xff, 0x7f], b"PAR1"].concat(), "its footer claims"),
+        ([&good[..good.len() - 8], &[9, 0, 0, 0], b"PAR1"].concat(), "footer"),
+    ] {
+        std::fs::write(&input, bytes).unwrap();
+        is_refusal(&run(&flags), &["in.parquet", message]);
+    }
+    // The pages of the second row group are overwritten.
+    let second = good.windows(8).position(|w| w == b"word 150").unwrap();
+    let mut bad = good.clone();
+    bad[second - 400..second].fill(0xee);
+    std::fs::write(&input, &bad).unwrap();
+    is_refusal(&run(&flags), &["in.parquet, row group 1", "--on-corrupt row-errors"]);
+    let mut serve = flags.to_vec();
+    serve.extend(["--on-corrupt", "row-errors"]);
+    let ran = run(&serve);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let out = support::job::read(&bench.path("out.parquet"));
+    let errors = text(&out, "error");
+    assert_eq!(out.num_rows(), 300);
+    for (row, error) in errors.iter().enumerate() {
+        match error {
+            Some(error) => {
+                assert!((100..200).contains(&row) && error.starts_with("row unreadable: "), "{row} {error}")
+            }
+            None => assert!(!(100..200).contains(&row), "{row}"),
+        }
+    }
+    let retyped =
+        bench.table("b.parquet", vec![("q", std::sync::Arc::new(arrow::array::Int32Array::from(vec![1])))]);
+    std::fs::write(&input, &good).unwrap();
+    let mut two = flags.to_vec();
+    two.extend(["-i", &retyped]);
+    is_refusal(&run(&two), &["b.parquet, column q", "is Int32, but it is Utf8 in"]);
+}
+
+#[test]
+fn names_that_are_nowhere_are_refused() {
+    let bench = Bench::new();
+    let input = bench.table("in.parquet", vec![("q", strings(&[Some("grain")]))]);
+    let output = bench.name("out.parquet");
+    let qwen = support::golden("qwen3");
+    let qwen = qwen.to_str().unwrap();
+    for (flags, messages) in [
+        (vec!["--model", "org/name"], &["org/name@main", "HF_HUB_OFFLINE"][..]),
+        (vec!["--model", "./nowhere"], &["./nowhere: no such folder"]),
+        (vec!["--model", qwen, "-i", "nowhere.parquet"], &["nowhere.parquet", "cannot open"]),
+        (vec!["--model", qwen, "-i", "*.csv"], &["*.csv: no file matches"]),
+        (vec!["--model", qwen, "-i", &input, "--prompt", "{{ x }}"], &["no column `x`", "`q`"]),
+        (
+            vec!["--model", qwen, "-i", &input, "--prompt-column", "q", "--keep", "x"],
+            &["--keep", "no column `x`"],
+        ),
+        (vec!["--model", qwen, "-i", &input, "--prompt-column", "q", "--device", "cuda"], &["--device cuda"]),
+    ] {
+        let mut all = vec!["run", "-o", &output, "--max-tokens", "1"];
+        all.extend(flags);
+        if !all.contains(&"-i") {
+            all.extend(["-i", &input]);
+        }
+        is_refusal(&bench.run(&all), messages);
+    }
+}
+
+#[test]
+fn a_parquet_bomb_is_refused_before_it_is_unpacked() {
+    use arrow::array::{ArrayRef, RecordBatch, StringArray};
+    let bench = Bench::new();
+    // One string of 257 MiB, which packs to some kilobytes.
+    let bomb: ArrayRef = std::sync::Arc::new(StringArray::from_iter_values(["a".repeat(257 << 20)]));
+    let batch = RecordBatch::try_from_iter([("q", bomb)]).unwrap();
+    let file = std::fs::File::create(bench.path("bomb.parquet")).unwrap();
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_compression(parquet::basic::Compression::ZSTD(Default::default()))
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(parquet::file::properties::EnabledStatistics::None);
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(file, batch.schema(), Some(properties.build())).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    assert!(std::fs::metadata(bench.path("bomb.parquet")).unwrap().len() < 1 << 20);
+    let flags = ["--prompt-column", "q"];
+    let ran = bench.job("qwen3", &bench.name("bomb.parquet"), &bench.name("out.parquet"), &flags);
+    is_refusal(&ran, &["bomb.parquet, row group 0, column \"q\"", "unpacks to more than 256 MiB"]);
+}
