@@ -4,8 +4,9 @@
 mod common;
 
 use engine::cases::{Case, Formats, attention, linear};
-use engine::device::Device;
+use engine::device::{Device, DeviceError};
 use engine::dtype::DType;
+use engine::plan::{BufferKind, Rows};
 use kernels::CudaDevice;
 
 const BF16: Formats = Formats { activations: DType::BF16, weights: DType::BF16, kv: DType::BF16 };
@@ -96,4 +97,24 @@ fn another_key_gives_other_bits() {
         bytes.iter_mut().step_by(2).for_each(|b| *b ^= 0x10);
     }
     assert!(run(&mut device, &whole) != run(&mut device, &other));
+}
+
+/// Memory that is not there is refused in words, takes nothing with it, and the device goes on.
+#[test]
+fn too_large_a_plan_is_refused() {
+    let mut device = common::open(DType::BF16, None);
+    let before = device.info().memory_free;
+    let mut large = linear(BF16, 2, 64, 96, false);
+    let rows = Rows::Fixed(2 * device.info().memory_total / 2048);
+    large.plan.buffer("too large", BufferKind::Weight, DType::BF16, rows, 1024);
+    match device.compile(&large.plan, &large.most) {
+        Err(DeviceError::OutOfMemory { what, needed, available, .. }) => {
+            assert!(what == "too large" && needed > available, "{what}: {needed} of {available}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let small = linear(BF16, 2, 64, 96, false);
+    run(&mut device, &small);
+    // What the refused plan had allocated before is free again: only the small one's memory is taken.
+    assert!(before - device.info().memory_free < 64 << 20);
 }
