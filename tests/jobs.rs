@@ -322,7 +322,9 @@ fn what_runs_here_is_shown() {
     let ran = Bench::new().run(&["devices"]);
     assert_eq!(ran.code, 0);
     assert!(ran.stdout.lines().any(|line| line.starts_with("cpu   usable")), "{}", ran.stdout);
-    assert_eq!(ran.stdout.lines().count(), 3, "{}", ran.stdout);
+    for kind in ["cuda", "wgpu"] {
+        assert!(ran.stdout.lines().any(|line| line.starts_with(kind)), "{}", ran.stdout);
+    }
 }
 
 #[test]

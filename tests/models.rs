@@ -175,8 +175,9 @@ fn wgpu_f32() {
     compare_all("wgpu-f32", 1e-3);
 }
 
-/// Keys and values are rounded to 11 bits of mantissa, all else is f32.
+/// Keys and values are rounded to 11 bits of mantissa, all else is f32. The unlikeliest tokens, at
+/// log-probabilities near -12, move by up to 0.012.
 #[test]
 fn wgpu() {
-    compare_all("wgpu", 0.01);
+    compare_all("wgpu", 0.03);
 }

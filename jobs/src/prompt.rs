@@ -418,7 +418,7 @@ fn chat(
 }
 
 /// A template given as such, or as the name of a file.
-fn template_or_file(given: &str) -> Result<String, JobError> {
+pub(crate) fn template_or_file(given: &str) -> Result<String, JobError> {
     let path = std::path::Path::new(given);
     if given.contains(['{', '\n']) || !path.is_file() {
         return Ok(given.to_string());

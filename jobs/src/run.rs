@@ -14,7 +14,7 @@ use crate::input::Input;
 use crate::journal::{Journal, ResumeMode, working_folder};
 use crate::model::ModelFolders;
 use crate::progress::{Counters, Progress};
-use crate::prompt::Prompts;
+use crate::prompt::{Prompts, template_or_file};
 use crate::publish::{Publication, Unanswered};
 use crate::sampling::Sampling;
 use crate::signals::{Asked, Signals};
@@ -236,7 +236,9 @@ impl Job {
         identity.push("messages column", text(&p.messages_column));
         identity.push("prompt tokens column", text(&p.prompt_tokens_column));
         identity.push("system prompt", text(&p.system_prompt));
-        let template = p.chat_template.as_ref().or(self.chat_template.as_ref());
+        // The text, not the name of a file that may hold another text tomorrow.
+        let given = p.chat_template.as_deref().map(template_or_file).transpose()?;
+        let template = given.as_ref().or(self.chat_template.as_ref());
         let template = template.filter(|_| self.prompts.uses_chat_template());
         identity
             .push("chat template", template.map_or("(none)".into(), |text| digest_bytes(text.as_bytes())));

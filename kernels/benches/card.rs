@@ -140,7 +140,9 @@ fn repeated(case: &Case, repeats: usize, copies: usize, fresh: BufferKind) -> Ca
 /// Linear at the shapes of Llama-3.1-8B against cuBLASLt.
 fn linears(stream: &Arc<CudaStream>, scale: usize) {
     let yardstick = Yardstick::new(stream);
-    println!("linear: layer rows | TFLOP/s, GB/s of weights | cuBLASLt TFLOP/s | ratio (limit 0.75 from 256 rows)");
+    println!(
+        "linear: layer rows | TFLOP/s, GB/s of weights | cuBLASLt TFLOP/s | ratio (limit 0.75 from 256 rows)"
+    );
     for (name, k, n) in LAYERS {
         let (k, n) = (k / scale / 8 * 8, n / scale / 8 * 8);
         for rows in [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192] {
@@ -205,7 +207,8 @@ impl Yardstick {
                 let start = Instant::now();
                 for i in 0..repeats {
                     // SAFETY: the shapes are those of the allocations.
-                    unsafe { self.blas.matmul(config, &weights[i % copies], &x, &mut out, None, None) }.unwrap();
+                    unsafe { self.blas.matmul(config, &weights[i % copies], &x, &mut out, None, None) }
+                        .unwrap();
                 }
                 self.stream.synchronize().unwrap();
                 start.elapsed().as_secs_f64()

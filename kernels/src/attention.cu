@@ -1,10 +1,11 @@
 // Paged attention on tensor cores (mma.sync m16n8k16); see attention.cuh for the order of its sums.
 //
 // A block takes items: WARPS x 16 query rows of one sequence and one KV head. Each warp owns 16 rows;
-// all share the K and V blocks, which stream through two slots of shared memory.
+// all share the K and V blocks. Keys have two slots of shared memory, values one: the next keys arrive
+// while a block is used, the next values while its scores are made. That leaves room for more blocks.
 //
 // -DTQ: type of q, out and pages (bf16 or f16); -DDIM: head_dim, a multiple of 16; -DWARPS: 1 or 4;
-// -DSLOTS: 2, or 1 where shared memory is short; -DPARTS: 1 if an item may span several parts.
+// -DSLOTS: slots for keys, 2, or 1 where shared memory is short; -DPARTS: 1 if an item may span several parts.
 // -DSPLIT: positions of a part.
 #include "attention.cuh"
 
@@ -80,13 +81,13 @@ __device__ __forceinline__ void fetch(uint4 *slot, const TQ *from, const Places 
 }
 
 extern "C" __global__ void __launch_bounds__(32 * WARPS) attention(Args a) {
-    // The query tile, SLOTS blocks of keys, SLOTS blocks of values, then the merged state if PARTS.
+    // The query tile, SLOTS blocks of keys, a block of values, then the merged state if PARTS.
     extern __shared__ uint4 shared[];
     uint4 *const qs = shared;
     uint4 *const ks = qs + ROWS * STRIDE;
     uint4 *const vs = ks + SLOTS * BLOCK * STRIDE;
 #if PARTS
-    float *const whole = reinterpret_cast<float *>(vs + SLOTS * BLOCK * STRIDE);
+    float *const whole = reinterpret_cast<float *>(vs + BLOCK * STRIDE);
 #endif
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, kv_head = blockIdx.x;
     const u32 count = *a.count;
@@ -146,16 +147,13 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attention(Args a) {
         u32 slot = 0;
         for (u32 block = from; block < to; block += BLOCK) {
 #if SLOTS == 2
-            // Keys and values of the next block, while this one is used. Copies past the end are empty.
+            // The next keys. A copy past the end is empty, so that the groups under way are always as many.
             if (block + BLOCK < to) {
                 fetch(ks + (slot ^ 1) * BLOCK * STRIDE, a.k_pages, places, kv_head, a.kv_heads);
-                fetch(vs + (slot ^ 1) * BLOCK * STRIDE, a.v_pages, places, kv_head, a.kv_heads);
-                places = find(walk, block + 2 * BLOCK);
             } else {
                 cp_async_commit();
-                cp_async_commit();
             }
-            cp_async_wait<3>();
+            cp_async_wait<2>();
 #else
             cp_async_wait<1>();
 #endif
@@ -216,7 +214,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attention(Args a) {
             }
 
 #if SLOTS == 2
-            cp_async_wait<2>();
+            cp_async_wait<1>();
 #else
             cp_async_wait<0>();
 #endif
@@ -231,16 +229,20 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS) attention(Args a) {
 #pragma unroll
                 for (u32 n = 0; n < DIM / 16; n++) {
                     u32 vf[4];
-                    const u32 row = slot * BLOCK + k * 16 + lane % 16;
+                    const u32 row = k * 16 + lane % 16;
                     ldmatrix_x4_trans(vf, vs + row * STRIDE + 2 * n + lane / 16);
                     Mma<TQ>::m16n8k16(acc[2 * n], pf, vf);
                     Mma<TQ>::m16n8k16(acc[2 * n + 1], pf, vf + 2);
                 }
             }
-            // Nobody reads this slot any more; it is filled next.
+            // Nobody reads these values any more, nor these keys: they are replaced next.
             __syncthreads();
 #if SLOTS == 2
             slot ^= 1;
+            if (block + BLOCK < to) {
+                fetch(vs, a.v_pages, places, kv_head, a.kv_heads);
+                places = find(walk, block + 2 * BLOCK);
+            }
 #else
             if (block + BLOCK < to) {
                 places = find(walk, block + BLOCK);

@@ -28,11 +28,11 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// Bytes of shared memory with so many slots for blocks of keys and values.
+    /// Bytes of shared memory with so many slots for blocks of keys, and one for values.
     fn shared(&self, slots: usize) -> usize {
         let row = self.head_dim * 2 + 16;
         let merged = if self.parts { self.head_dim / 2 * 32 * self.warps * 4 } else { 0 };
-        (16 * self.warps + 2 * slots * 64) * row + merged
+        (16 * self.warps + (slots + 1) * 64) * row + merged
     }
 }
 

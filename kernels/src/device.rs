@@ -207,6 +207,8 @@ impl CudaDevice {
                 let most = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
                 function.set_attribute(most, kernel.dynamic_shared as i32).map_err(lost)?;
             }
+            // Asking for an attribute loads the code now: drivers load lazily, and a capture is no place for it.
+            function.get_attribute(CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_NUM_REGS).map_err(lost)?;
             self.functions.insert(kernel.clone(), function);
         }
         Ok(())

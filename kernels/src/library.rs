@@ -24,6 +24,8 @@ fn folders() -> Vec<PathBuf> {
         found.extend(std::env::var_os(name).iter().flat_map(|env| wheels(Path::new(env))));
     }
     found.extend(wheels(Path::new(".venv")));
+    found.extend(std::env::var_os("HOME").iter().flat_map(|home| wheels(&Path::new(home).join(".local"))));
+    found.extend(["/usr/local", "/usr"].into_iter().flat_map(|root| wheels(Path::new(root))));
     found
 }
 
@@ -36,7 +38,8 @@ fn wheels(env: &Path) -> Vec<PathBuf> {
         paths
     };
     let pythons = list(env.join("lib"));
-    let packages = pythons.iter().flat_map(|p| list(p.join("site-packages/nvidia")));
+    let sites = ["site-packages/nvidia", "dist-packages/nvidia"];
+    let packages = pythons.iter().flat_map(|p| sites.map(|site| list(p.join(site)))).flatten();
     packages.flat_map(|p| [p.join("lib"), p.join("bin")]).filter(|p| p.is_dir()).collect()
 }
 

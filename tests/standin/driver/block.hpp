@@ -1,6 +1,7 @@
 // One block of threads, run by one host thread: each thread of the block is a fiber.
 #pragma once
 #include "driver.hpp"
+#include <atomic>
 #if !defined(__x86_64__) || defined(STANDIN_UCONTEXT)
 #include <ucontext.h>
 #endif
@@ -44,6 +45,7 @@ struct Cell {
     bool atomic_write = false;
 };
 
+constexpr size_t STACK = 128 << 10, GUARD = 4096;      // of a fiber
 constexpr unsigned WARP = 32, MAX_THREADS = 1024, RINGS = 64, RING_BYTES = 32 * 64;
 
 struct Worker {
@@ -70,7 +72,15 @@ struct Worker {
 };
 extern thread_local Worker* t_worker __attribute__((tls_model("initial-exec")));
 
+extern std::atomic<CUresult> g_fault;       // of the launch that runs: the first one found
+
 void switch_context(Context& from, Context& to);
+void start_context(Context& context, uintptr_t stack_lo, size_t bytes, void (*entry)());
+void yield_to_scheduler(Worker& w);
+bool together_at(const Fiber& a, const Fiber& b);        // the same warp collective
+void run_block(Worker& w, Dim index, std::mt19937_64* order);
+// The scheduler itself found the fault: same report, and the block ends.
+void block_fault(Worker& w, const std::string& what);
 // Ends the block with an error of the kernel, naming block and thread; does not return on a fiber.
 [[noreturn]] void fault(CUresult code, const char* format, ...) __attribute__((format(printf, 2, 3)));
 std::string name_thread(const Worker& w, unsigned id);

@@ -7,5 +7,8 @@
 #include "graph.cpp"
 #include "module.cpp"
 #include "fiber.cpp"
+#include "fault.cpp"
+#include "collective.cpp"
 #include "block.cpp"
+#include "worker.cpp"
 #include "access.cpp"

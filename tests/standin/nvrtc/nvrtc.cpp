@@ -17,14 +17,15 @@
 #include <unistd.h>
 #include <vector>
 
+#include "options.hpp"
+#include "scan.hpp"
+
 #define EXPORT extern "C" __attribute__((visibility("default")))
 extern char** environ;
 using std::string;
 
 enum { NVRTC_SUCCESS = 0, NVRTC_ERROR_INVALID_INPUT = 3, NVRTC_ERROR_INVALID_PROGRAM = 4, NVRTC_ERROR_INVALID_OPTION = 5,
        NVRTC_ERROR_COMPILATION = 6, NVRTC_ERROR_NAME_EXPRESSION_NOT_VALID = 10 };
-static constexpr size_t DYNAMIC_SHARED = 227 * 1024;
-
 struct Program {
     string name, source, log;
     std::map<string, string> headers;
@@ -85,134 +86,6 @@ static string hash(const string& text) {
 static bool checks_all() {
     const char* check = std::getenv("GRISTMILL_STANDIN_CHECK");
     return check && !std::strcmp(check, "full");
-}
-
-// ---- kernels in a preprocessed unit ----
-struct Kernel { string name, bound; };
-
-static std::vector<string> tokens(const string& text) {
-    std::vector<string> out;
-    auto word = [](char c) { return isalnum((unsigned char)c) || c == '_' || c == '$'; };
-    for (size_t i = 0; i < text.size();) {
-        char c = text[i];
-        if (isspace((unsigned char)c)) { ++i; continue; }
-        if (c == '#' && (i == 0 || text[i - 1] == '\n')) { i = std::min(text.find('\n', i), text.size()); continue; }
-        size_t end = i + 1;
-        if (word(c)) while (end < text.size() && word(text[end])) ++end;
-        else if (c == '"' || c == '\'') {
-            while (end < text.size() && text[end] != c) end += text[end] == '\\' ? 2 : 1;
-            ++end;
-        }
-        out.push_back(text.substr(i, end - i));
-        i = end;
-    }
-    return out;
-}
-
-static size_t past_parenthesis(const std::vector<string>& t, size_t i) {
-    int depth = 0;
-    for (; i < t.size(); ++i) {
-        if (t[i] == "(") ++depth;
-        if (t[i] == ")" && --depth == 0) return i + 1;
-    }
-    return i;
-}
-
-// Definitions `__global__ void name(...) {` outside of templates; their launch bound as text.
-static std::vector<Kernel> find_kernels(const std::vector<string>& t) {
-    std::vector<Kernel> kernels;
-    std::set<string> seen;
-    size_t statement = 0;
-    for (size_t i = 0; i < t.size(); ++i) {
-        if (t[i] == ";" || t[i] == "{" || t[i] == "}") statement = i + 1;
-        if (t[i] != "__global__") continue;
-        bool is_template = std::find(t.begin() + statement, t.begin() + i, "template") != t.begin() + i;
-        string bound = "1024";
-        size_t j = i + 1;
-        for (; j < t.size() && !(j + 1 < t.size() && t[j + 1] == "(" && t[j] != "__launch_bounds__" && t[j] != "__attribute__" &&
-                                 t[j] != "__cluster_dims__" && t[j] != "__maxnreg__" && t[j] != "__block_size__"); ) {
-            if (j + 1 < t.size() && t[j + 1] == "(") {
-                size_t end = past_parenthesis(t, j + 1);
-                if (t[j] == "__launch_bounds__") {
-                    bound.clear();
-                    int depth = 0;
-                    for (size_t k = j + 2; k + 1 < end && !(depth == 0 && t[k] == ","); ++k) {
-                        depth += t[k] == "(" ? 1 : t[k] == ")" ? -1 : 0;
-                        bound += t[k] + " ";
-                    }
-                }
-                j = end;
-            } else {
-                ++j;
-            }
-        }
-        size_t body = past_parenthesis(t, j + 1);
-        if (!is_template && body < t.size() && t[body] == "{" && seen.insert(t[j]).second) kernels.push_back({t[j], bound});
-    }
-    return kernels;
-}
-
-// `extern __shared__ T name[];` at any scope: all such names are one address. Units without any have a small array all
-// the same: touching it makes the thread-local segment exist.
-static std::set<string> find_dynamic_shared(const std::vector<string>& t) {
-    std::set<string> names;
-    for (size_t i = 0; i + 1 < t.size(); ++i) {
-        if (t[i] != "extern") continue;
-        bool shared = false;
-        for (size_t j = i + 1; j < t.size() && t[j] != ";" && t[j] != "{"; ++j) {
-            shared |= t[j] == "__shared__";
-            if (t[j] == "[" && t[j + 1] == "]" && shared) names.insert(t[j - 1]);
-        }
-    }
-    return names;
-}
-
-static string dynamic_shared_assembly(const std::set<string>& names) {
-    string labels = "standin_dynamic_shared:\n", text = ".section .tbss,\"awT\",@nobits\n.balign " + string(names.empty() ? "16" : "1024") + "\n";
-    for (auto& name : names) {
-        text += ".globl " + name + "\n.hidden " + name + "\n.type " + name + ",@tls_object\n";
-        labels += name + ":\n";
-    }
-    text += ".globl standin_dynamic_shared\n.hidden standin_dynamic_shared\n.type standin_dynamic_shared,@tls_object\n";
-    return text + labels + ".zero " + std::to_string(names.empty() ? 16 : DYNAMIC_SHARED) + "\n.section .note.GNU-stack,\"\",@progbits\n";
-}
-
-// ---- options ----
-struct Options { std::vector<string> preprocess; string standard = "-std=c++17"; unsigned arch = 2052; };
-
-static bool parse_arch(const string& value, unsigned& arch) {
-    unsigned number = 0;
-    char letter = 0;
-    bool is_virtual = value.rfind("compute_", 0) == 0;
-    if (std::sscanf(value.c_str(), is_virtual ? "compute_%u%c" : "sm_%u%c", &number, &letter) < 1) return false;
-    arch = number + (is_virtual ? 2000 : letter == 'a' ? 1000 : 0);
-    return number >= 50;
-}
-
-static bool parse(const std::vector<string>& given, Options& o, string& log) {
-    static const char* ignored[] = {"-default-device", "--device-as-default-execution-space", "-lineinfo", "--generate-line-info",
-        "-use_fast_math", "--use_fast_math", "-dlto", "-G", "--device-debug", "-extra-device-vectorization", "--extra-device-vectorization",
-        "--minimal", "-minimal", "-w", "--disable-warnings", "-restrict", "--restrict"};
-    static const char* ignored_values[] = {"--fmad", "-fmad", "--ftz", "-ftz", "--prec-div", "-prec-div", "--prec-sqrt", "-prec-sqrt",
-        "--maxrregcount", "-maxrregcount", "--ptxas-options", "-Xptxas", "--split-compile", "-split-compile", "--diag-suppress", "-diag-suppress"};
-    for (size_t i = 0; i < given.size(); ++i) {
-        string option = given[i], name = option, value;
-        size_t equals = option.find('=');
-        bool has_value = equals != string::npos;
-        if (has_value) name = option.substr(0, equals), value = option.substr(equals + 1);
-        auto take = [&] { if (!has_value && i + 1 < given.size()) value = given[++i]; return value; };
-        if (name == "-D" || name == "--define-macro") o.preprocess.push_back("-D" + take());
-        else if (name == "-U" || name == "--undefine-macro") o.preprocess.push_back("-U" + take());
-        else if (name == "-I" || name == "--include-path") o.preprocess.push_back("-I" + take());
-        else if (option.rfind("-D", 0) == 0 || option.rfind("-I", 0) == 0 || option.rfind("-U", 0) == 0) o.preprocess.push_back(option);
-        else if (name == "-std" || name == "--std") o.standard = "-std=" + take();
-        else if (name == "-arch" || name == "--gpu-architecture") {
-            if (!parse_arch(take(), o.arch)) return log = "nvrtc: error: invalid value for --gpu-architecture (-arch)\n", false;
-        } else if (std::any_of(std::begin(ignored), std::end(ignored), [&](const char* s) { return option == s; })) {
-        } else if (std::any_of(std::begin(ignored_values), std::end(ignored_values), [&](const char* s) { return name == s; })) take();
-        else return log = "nvrtc: error: unrecognized option " + option + " found\n", false;
-    }
-    return true;
 }
 
 // ---- compiling ----

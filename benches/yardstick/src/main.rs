@@ -1,0 +1,121 @@
+//! The CPU device's Linear beside the gemm crate's f32 product and a plain copy, in one run.
+//!
+//!     cargo run --release --manifest-path benches/yardstick/Cargo.toml
+//!
+//! Rounds alternate between the two, and the medians are printed, so a drift of the machine meets both.
+
+use engine::cases::{Case, Formats, linear};
+use engine::cpu::CpuDevice;
+use engine::device::{Device, PlanId};
+use engine::dtype::DType;
+use std::time::Instant;
+
+/// Rounds for each shape.
+const ROUNDS: usize = 31;
+
+/// Rows, K and N: the products of a small model's layers, at decode, mixed and prefill sizes.
+const SHAPES: [(usize, usize, usize); 9] = [
+    (1, 576, 1536),
+    (8, 576, 1536),
+    (64, 576, 960),
+    (64, 576, 3072),
+    (64, 1536, 576),
+    (64, 576, 49152),
+    (512, 576, 960),
+    (512, 576, 3072),
+    (512, 1536, 576),
+];
+
+fn main() {
+    let mut device = CpuDevice::new(None).expect("threads");
+    println!("{}; copy {:.1} GB/s", device.info().name, copy());
+    println!("{:>16} {:>12} {:>12} {:>12} {:>8}", "rows x K x N", "gemm GF/s", "f32 GF/s", "bf16 GF/s", "bf16/gemm");
+    for (m, k, n) in SHAPES {
+        let wide = linear(Formats::F32, m, k, n, false);
+        let narrow = linear(Formats { weights: DType::BF16, ..Formats::F32 }, m, k, n, false);
+        let (wide_id, _) = wide.run(&mut device).expect("runs");
+        let (narrow_id, _) = narrow.run(&mut device).expect("runs");
+        let mut product = Product::new(m, k, n);
+        let mut times = [const { Vec::new() }; 3];
+        for _ in 0..ROUNDS {
+            times[0].push(time(|| product.run()));
+            times[1].push(time(|| step(&mut device, &wide, wide_id)));
+            times[2].push(time(|| step(&mut device, &narrow, narrow_id)));
+        }
+        let rate = times.map(|t| 2.0 * (m * k * n) as f64 / median(t) / 1e9);
+        println!(
+            "{:>16} {:>12.1} {:>12.1} {:>12.1} {:>8.2}",
+            format!("{m} x {k} x {n}"),
+            rate[0],
+            rate[1],
+            rate[2],
+            rate[2] / rate[0]
+        );
+    }
+}
+
+fn step(device: &mut CpuDevice, case: &Case, id: PlanId) {
+    let ticket = device.submit(id, &case.step).expect("submits");
+    device.wait(ticket).expect("runs");
+}
+
+fn time(f: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    f();
+    begun.elapsed().as_secs_f64()
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Bytes read and written by a copy of 256 MiB, per second.
+fn copy() -> f64 {
+    let from = vec![1_u8; 256 << 20];
+    let mut to = vec![0_u8; from.len()];
+    let times = (0..7).map(|_| time(|| to.copy_from_slice(&from))).collect();
+    2.0 * from.len() as f64 / median(times) / 1e9
+}
+
+/// `out[m, n] = x[m, k] w[n, k]^T` by the gemm crate.
+struct Product {
+    dims: (usize, usize, usize),
+    x: Vec<f32>,
+    w: Vec<f32>,
+    out: Vec<f32>,
+}
+
+impl Product {
+    fn new(m: usize, k: usize, n: usize) -> Product {
+        Product { dims: (m, k, n), x: vec![0.5; m * k], w: vec![0.25; n * k], out: vec![0.0; m * n] }
+    }
+
+    fn run(&mut self) {
+        let (m, k, n) = self.dims;
+        // SAFETY: the three matrices have the dimensions and strides given.
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                self.out.as_mut_ptr(),
+                1,
+                n as isize,
+                false,
+                self.x.as_ptr(),
+                1,
+                k as isize,
+                self.w.as_ptr(),
+                k as isize,
+                1,
+                0.0,
+                1.0,
+                false,
+                false,
+                false,
+                gemm::Parallelism::Rayon(0),
+            );
+        }
+    }
+}
