@@ -14,6 +14,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{WriterProperties, WriterVersion};
 use std::collections::VecDeque;
@@ -136,7 +137,7 @@ impl Publication<'_> {
         rows: &mut InputRows<'_, impl Iterator<Item = Result<RecordBatch, JobError>>>,
         missing: &mut Missing,
     ) -> Result<Part, JobError> {
-        let wrong = |source| JobError::Encode { path: path.to_path_buf(), source };
+        let wrong = |source| encode_error(path, source);
         let file = File::create(path).map_err(JobError::io("create", path))?;
         let sink = DigestWriter { file: BufWriter::new(file), hasher: blake3::Hasher::new(), bytes: 0 };
         let properties = self.properties(range.start);
@@ -201,6 +202,18 @@ impl Publication<'_> {
             clear(aside)
         }
     }
+}
+
+/// An error of the Parquet writer; one of the system below it is told as such.
+fn encode_error(path: &Path, error: ParquetError) -> JobError {
+    let source = match error {
+        ParquetError::External(cause) => match cause.downcast() {
+            Ok(io) => return JobError::io("write", path)(*io),
+            Err(cause) => ParquetError::External(cause),
+        },
+        other => other,
+    };
+    JobError::Encode { path: path.to_path_buf(), source }
 }
 
 fn file_name(path: &Path) -> String {

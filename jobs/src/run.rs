@@ -87,12 +87,21 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
         let ground = job.grind(&mut engine, &shared, &finished, &counters, &signals);
         journal =
             shared.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
-        journal.commit()?;
+        // If both fail, the loop's error is the cause.
+        let committed = journal.commit();
         first_error = ground?;
+        committed?;
         if let Some(asked) =
             signals.asked().filter(|_| Counters::get(&counters.finished) < finished.count + left)
         {
             return Err(JobError::Interrupted { terminated: asked == Asked::Terminate });
+        }
+    }
+    if left > 0 {
+        // A job may run for days, and its rows are read once more now.
+        let changes = job.input_digests()?.differences(&inputs);
+        if !changes.is_empty() {
+            return Err(JobError::OtherIdentity { work, differences: changes });
         }
     }
     // The lock is kept until all is published.
@@ -108,7 +117,7 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
     };
     let pacemaker = Pacemaker::start();
     publication.publish(&reader, job.kept_batches())?;
-    drop(pacemaker);
+    drop((reader, pacemaker));
     journal.close()?;
     eprintln!("{} rows in {}", job.rows, job.output.display());
     job.error_limits().check(Counters::get(&counters.errors), job.rows, first_error)

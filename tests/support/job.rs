@@ -25,6 +25,14 @@ pub struct Ran {
     pub stderr: String,
 }
 
+impl Ran {
+    pub fn of(output: Output) -> Ran {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let Output { status, stdout, stderr } = output;
+        Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
+    }
+}
+
 impl Bench {
     pub fn new() -> Bench {
         Bench { folder: tempfile::tempdir().unwrap() }
@@ -68,17 +76,20 @@ impl Bench {
         to
     }
 
-    /// Runs the binary in the folder.
-    pub fn run(&self, arguments: &[&str]) -> Ran {
+    /// The binary, to run in the folder.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gristmill"));
         command
             .current_dir(self.folder.path())
             .args(arguments)
             .env_remove("RUST_LOG")
             .env("HF_HUB_OFFLINE", "1");
-        let Output { status, stdout, stderr } = command.output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
+        command
+    }
+
+    /// Runs the binary in the folder.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments).output().unwrap())
     }
 
     /// Runs a job on a golden model, greedily unless the flags say otherwise, and reads its output.
