@@ -180,7 +180,7 @@ fn adapters_without_subgroups_agree_with_the_oracle() {
 #[test]
 fn tiles_give_the_same_bits() {
     let mut seen: Option<Vec<u32>> = None;
-    for tile_rows in [None, Some(1), Some(4), Some(8), Some(12), Some(16), Some(24)] {
+    for tile_rows in [None, Some(1), Some(4), Some(8), Some(12), Some(17), Some(22), Some(24)] {
         let Some(mut device) = open(Options { tile_rows, ..Options::default() }) else { return };
         for rows in [5, 25] {
             let mut case = cases::linear(F16, 40, 200, 150, false);
