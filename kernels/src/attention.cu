@@ -65,7 +65,7 @@ __device__ __forceinline__ Places find(const Walk &w, u32 block) {
 __device__ __forceinline__ void fetch(uint4 *slot, const TQ *from, const Places &places, u32 kv_head, u32 kv_heads) {
     const u32 lane = threadIdx.x % 32, share = threadIdx.x / 32 * SHARE;
     // A single warp fetches many rows: unrolled wholly, the addresses would not fit in registers.
-#pragma unroll(WARPS == 1 ? 8 : 16)
+#pragma unroll(WARPS == 1 ? 4 : 16)
     for (u32 i = 0; i < SHARE * CHUNKS / 32; i++) {
         const u32 c = i * 32 + lane, row = c / CHUNKS, chunk = c % CHUNKS;
         u32 at = __shfl_sync(0xffffffffu, places.at[0], row % 32);

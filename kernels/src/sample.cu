@@ -251,7 +251,7 @@ __device__ u32 draw(Shared &s, const Row &row, float u) {
 
 // ---- the kernel ----
 
-extern "C" __global__ void __launch_bounds__(THREADS) sample(Args a) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1) sample(Args a) {
     __shared__ Shared s;
     const u32 o = blockIdx.x;
     if (o >= *a.rows) return;
