@@ -122,8 +122,9 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
                 }
             }
             let ran = end(child);
-            done += 1;
             assert!(ran.code == 0 || ran.code == -1, "{}: {}", ran.code, ran.stderr);
+            // A job may be at its end before the kill comes.
+            done += u64::from(ran.code == -1 || ran.stderr.contains("the worker died"));
             if ran.code == 0 {
                 break;
             }
