@@ -1,5 +1,6 @@
 """Training sequences: chats over generated messages, tokenised, with the weight of each token's loss."""
 
+import itertools
 import random
 
 import numpy as np
@@ -29,40 +30,38 @@ def turns(index: int) -> list[tuple[str, str, float]]:
     return [(prompts.chat(prompts.instruct(longer, message.text, rng), system), prompts.answer(longer, message), ANSWER_WEIGHT)]
 
 
-def encode(tokenizer, count: int, longest: int = 1024) -> list[tuple[np.ndarray, np.ndarray]]:
-    """`count` sequences as (ids, weights); a token's weight is that of predicting it. Longer ones are left out."""
+def encode(tokenizer, first: int, count: int, longest: int = 1024) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`count` sequences from number `first` on as (ids, weights); a token's weight is that of predicting it.
+    Sequences of more than `longest` tokens are left out."""
     end, sequences = tokenizer.token_to_id("<|im_end|>"), []
-    for start in range(0, count, 2000):
-        chats = [turns(index) for index in range(start, min(start + 2000, count))]
-        flat = tokenizer.encode_batch([text for chat in chats for turn in chat for text in turn[:2]], add_special_tokens=False)
-        pieces = iter(flat)
-        for chat in chats:
-            ids, weights = [], []
-            for _, _, weight in chat:
-                prompt, answer = next(pieces).ids, next(pieces).ids + [end]
-                ids += prompt + answer
-                weights += [READING] * len(prompt) + [weight] * len(answer)
-            if len(ids) <= longest:
-                sequences.append((np.array(ids, np.int16), np.array(weights, np.float32)))
+    chats = [turns(index) for index in range(first, first + count)]
+    flat = tokenizer.encode_batch([text for chat in chats for turn in chat for text in turn[:2]], add_special_tokens=False)
+    pieces = iter(flat)
+    for chat in chats:
+        ids, weights = [], []
+        for _, _, weight in chat:
+            prompt, answer = next(pieces).ids, next(pieces).ids + [end]
+            ids += prompt + answer
+            weights += [READING] * len(prompt) + [weight] * len(answer)
+        if len(ids) <= longest:
+            sequences.append((np.array(ids, np.int64), np.array(weights, np.float32)))
     return sequences
 
 
-def batches(sequences, tokens: int, rng: random.Random, pool: int = 1536):
-    """Endless batches (ids, weights) of about `tokens` tokens, each of sequences of about one length."""
-    while True:
-        order = rng.sample(range(len(sequences)), len(sequences))
-        for start in range(0, len(order), pool):
-            members = sorted(order[start: start + pool], key=lambda index: len(sequences[index][0]))
-            groups, group = [], []
-            for index in members:
-                if group and (len(group) + 1) * len(sequences[index][0]) > tokens:
-                    groups.append(group)
-                    group = []
-                group.append(index)
-            groups.append(group)
-            rng.shuffle(groups)
-            for group in groups:
-                yield pad([sequences[index] for index in group])
+def batches(tokenizer, tokens: int, seed: int, pool: int = 1536):
+    """Endless batches (ids, weights) of about `tokens` tokens, each of sequences of about one length; no
+    sequence comes twice."""
+    rng = random.Random(seed)
+    for first in itertools.count(seed * 10**7, pool):
+        members = sorted(encode(tokenizer, first, pool), key=lambda sequence: len(sequence[0]))
+        groups, group = [], []
+        for sequence in members:
+            if group and (len(group) + 1) * len(sequence[0]) > tokens:
+                groups.append(group)
+                group = []
+            group.append(sequence)
+        rng.shuffle(groups := groups + [group])
+        yield from map(pad, groups)
 
 
 def pad(group):
@@ -71,6 +70,6 @@ def pad(group):
     ids = torch.zeros(len(group), width, dtype=torch.long)
     weights = torch.zeros(len(group), width)
     for row, (sequence, weight) in enumerate(group):
-        ids[row, : len(sequence)] = torch.from_numpy(sequence.astype(np.int64))
+        ids[row, : len(sequence)] = torch.from_numpy(sequence)
         weights[row, : len(weight)] = torch.from_numpy(weight)
     return ids, weights

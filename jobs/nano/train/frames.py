@@ -53,7 +53,7 @@ FACTS = {
         ["(I ordered|I bought|we ordered) (a|the) {p} for {a}, (order|order number|my order number is|order no.) {o}", "order {o}: {p}, {a}", "(in|with|under) order {o} I (bought|ordered) (a|the) {p} for {a}",
          "order (number|no.|): {o}, (item|product): {p}, (price|amount|total): {a}", "(I paid|we paid) {a} for (a|the) {p} (in|with|under) order {o}", "(the|my) {p} (from order {o}) (cost|cost me|was) {a}",
          "(my|the) order {o} (was for|contains) (a|the) {p} (at|for|and cost) {a}"],
-        ["for the {p} in order {o} my card was charged {a}", "{a} is what I paid for a {p}, and the number of the order is {o}", "the {p} was {a} and has order number {o}"],
+        ["for the {p} in order {o} my card was charged {a}", "{a} went off my card for a {p}, and the number of the order is {o}", "the {p} was {a} and has order number {o}"],
     ),
 }
 
@@ -112,7 +112,7 @@ ASIDES = {
 
 CONTRASTS = (
     ["{aside}, but {main}", "{aside}. (But|However,|Still,|Unfortunately, that is not all:|That said,) {main}", "(although|even though|while) {aside}, {main}", "{aside}; (however|nevertheless), {main}", "(yes|okay|fine|true), {aside}, but {main}", "{aside}, (yet|only) {main}", "(I admit that|it is true that) {aside}. (But the point is|My point is): {main}"],
-    ["while it is true that {aside}, my point is: {main}", "{aside}, however {main}", "I admit {aside}. Nevertheless, {main}", "okay, {aside}. Still: {main}"],
+    ["while it is true that {aside}, my point is: {main}", "sure, {aside}. My point, however, is that {main}", "I admit {aside}. Nevertheless, {main}", "okay, {aside}. Still: {main}"],
 )
 
 # Numbers, amounts and products that are not the ones asked for.

@@ -613,7 +613,7 @@ ISSUES = {
         ],
         [
             "on {day}, at what time does the store in {city} open?",
-            "I plan to visit your office in {city}, please tell me the opening times",
+            "I plan to visit your office in {city}, what opening times do you have there?",
         ],
     ),
     ("service", "neutral", "asks how to contact support"): (

@@ -45,7 +45,7 @@ class Writer:
         self.sentiment = rng.choice(SENTIMENTS)
         kinds = [key for key in ISSUES if key[:2] == (self.topic, self.sentiment)]
         self.key = rng.choice(kinds)
-        self.layout = rng.choices(("short", "prose", "letter", "long", "form", "thread"), (22, 38, 12, 6, 10, 12))[0]
+        self.layout = rng.choices(("short", "prose", "letter", "long", "form", "thread"), (22, 40, 12, 4, 10, 12))[0]
         self.casual = rng.random() < (0.3 if self.layout != "letter" else 0.05)
         self.error_rate = rng.choice((0.03, 0.06, 0.12)) if rng.random() < 0.25 else 0.0
         self.features = []

@@ -57,7 +57,8 @@ class Attention(nn.Module):
         """x [rows, length, hidden]; a cache (mask, keys, values) makes x one new position per row."""
         rows, length, hidden = x.shape
         q, k, v = (p(x).view(rows, length, -1, self.shape.head_dim).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
-        q, k, mask = rotate(q, cos, sin), rotate(k, cos, sin), None
+        # Attention in f32: on a CPU its backward pass is faster there than in bf16.
+        q, k, v, mask = rotate(q.float(), cos, sin), rotate(k.float(), cos, sin), v.float(), None
         if cache is not None:
             mask, at, keys, values = cache
             if length == 1:
@@ -67,7 +68,7 @@ class Attention(nn.Module):
             else:
                 keys[:, :, :length], values[:, :, :length], mask = k, v, None
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True)
-        return self.o_proj(out.transpose(1, 2).reshape(rows, length, hidden))
+        return self.o_proj(out.transpose(1, 2).reshape(rows, length, hidden).to(x.dtype))
 
 
 class Mlp(nn.Module):
@@ -105,8 +106,7 @@ class Llama(nn.Module):
         self.norm = Norm(shape.hidden_size, shape.rms_norm_eps)
         inverse = shape.rope_theta ** (-torch.arange(0, shape.head_dim, 2, dtype=torch.float64) / shape.head_dim)
         angles = torch.outer(torch.arange(shape.max_position_embeddings, dtype=torch.float64), inverse)
-        self.register_buffer("cos", angles.cos().float(), persistent=False)
-        self.register_buffer("sin", angles.sin().float(), persistent=False)
+        self.cos, self.sin = angles.cos().float(), angles.sin().float()
         self.start()
 
     def start(self):
@@ -123,7 +123,6 @@ class Llama(nn.Module):
         else:
             cos, sin = self.cos[positions][:, None, None], self.sin[positions][:, None, None]
         x = self.embed_tokens(ids)
-        cos, sin = cos.to(x.dtype), sin.to(x.dtype)
         for index, layer in enumerate(self.layers):
             x = layer(x, cos, sin, None if caches is None else caches[index])
         return self.norm(x)

@@ -31,7 +31,7 @@ ADJECTIVES = (
     "steel wooden electric cordless folding compact wireless ceramic leather cotton glass digital portable garden travel mini "
     "waterproof foldable heavy-duty kids double smart slim cast-iron bamboo LED ergonomic classic silent rechargeable silver "
     "black white blue red green stainless-steel organic handmade thermal".split(),
-    "titanium vintage magnetic inflatable oak marble purple".split(),
+    "titanium vintage magnetic inflatable walnut marble purple".split(),
 )
 NOUNS = (
     "kettle|toaster|blender|coffee maker|coffee grinder|chair|desk|office chair|desk lamp|floor lamp|lamp|backpack|suitcase|jacket|"

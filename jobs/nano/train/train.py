@@ -5,9 +5,11 @@ The schedule runs over `--steps`; `--minutes` ends it by the clock on a machine 
 
 import argparse
 import json
-import random
+import os
 import time
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a spinning thread is a lost one where the cores are shared
 
 import torch
 import torch.nn.functional as F
@@ -69,7 +71,6 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--sequences", type=int, default=200_000)
     parser.add_argument("--tokens", type=int, default=6144, help="tokens in a batch")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rate", type=float, default=3e-3)
@@ -81,12 +82,10 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
 
     tokenizer = train_tokenizer(Shape.vocab_size)
-    sequences = corpus.encode(tokenizer, args.sequences)
-    print(f"{len(sequences)} sequences, {sum(len(ids) for ids, _ in sequences) / len(sequences):.0f} tokens each", flush=True)
     model = Llama(Shape(num_hidden_layers=args.layers)).to(torch.bfloat16)
     print(f"{sum(weight.numel() for weight in model.parameters()):,} weights", flush=True)
     optimizer = Optimizer(model, args.rate)
-    source = corpus.batches(sequences, args.tokens, random.Random(args.seed))
+    source = corpus.batches(tokenizer, args.tokens, args.seed)
 
     log, began, seen, saved, smooth = (args.out / "log.jsonl").open("w"), time.monotonic(), 0, time.monotonic(), None
     for step in range(args.steps):
@@ -99,7 +98,7 @@ def main():
         optimizer.step(schedule(progress))
         seen += ids.numel()
         smooth = answers if smooth is None else 0.95 * smooth + 0.05 * answers
-        if step % 20 == 0 or step + 1 == args.steps:
+        if step % 10 == 0 or step + 1 == args.steps:
             minutes = (time.monotonic() - began) / 60
             log.write(json.dumps({"step": step, "minutes": round(minutes, 2), "tokens": seen, "loss": round(smooth, 4)}) + "\n")
             log.flush()
