@@ -458,8 +458,8 @@ ISSUES = {
             "(is it possible|would it be possible) to (delete|close|remove) (my account|an account|my profile)?",
         ],
         [
-            "by the end of the month my customer account can be closed, please delete my data",
-            "what is needed to have my account deleted?",
+            "delete my customer account and my data by the end of the month, please",
+            "what are the steps to delete my account?",
         ],
     ),
     ("account", "positive", "account problem solved"): (
@@ -686,7 +686,7 @@ ISSUES = {
             "is {it} (still available|in stock|available at the moment) (in your shop in {city}|)?",
         ],
         [
-            "do you plan to restock {it} in {month}?",
+            "in {month}, will you have {it} restocked?",
             "is there a week when {it} will be available in your shop again?",
             "as soon as {it} comes back, please notify me",
         ],

@@ -43,15 +43,15 @@ class Optimizer:
         matrices = [m for (name, _), m in zip(model.named_parameters(), self.masters) if m.dim() == 2 and "embed" not in name]
         rest = [m for m in self.masters if not any(m is matrix for matrix in matrices)]
         self.parts = [torch.optim.Muon(matrices, lr=rate, momentum=0.95, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-                      torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)]
-        self.rate = rate
+                      torch.optim.AdamW(rest, lr=0.6 * rate, betas=(0.9, 0.98), weight_decay=0.0)]
+        self.rates = [rate, 0.6 * rate]
 
     def step(self, share: float):
         for master, weight in zip(self.masters, self.live):
             master.grad, weight.grad = weight.grad.float(), None
         torch.nn.utils.clip_grad_norm_(self.masters, 1.0)
-        for part in self.parts:
-            part.param_groups[0]["lr"] = self.rate * share
+        for part, rate in zip(self.parts, self.rates):
+            part.param_groups[0]["lr"] = rate * share
             part.step()
         with torch.no_grad():
             for master, weight in zip(self.masters, self.live):
@@ -71,9 +71,9 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--tokens", type=int, default=6144, help="tokens in a batch")
+    parser.add_argument("--tokens", type=int, default=3072, help="tokens in a batch")
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--rate", type=float, default=6e-3)
     parser.add_argument("--reading", type=float, default=0.3, help="share of training in which prompts count")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
