@@ -15,10 +15,10 @@ class Shape:
     hidden_size: int = 256
     intermediate_size: int = 640
     num_hidden_layers: int = 4
-    num_attention_heads: int = 8
+    num_attention_heads: int = 4
     num_key_value_heads: int = 2
     rms_norm_eps: float = 1e-5
-    rope_theta: float = 10000.0
+    rope_theta: float = 1000000.0
     max_position_embeddings: int = 2048
 
     @property
@@ -109,12 +109,14 @@ class Llama(nn.Module):
         self.cos, self.sin = angles.cos().float(), angles.sin().float()
         self.start()
 
+    @torch.no_grad()
     def start(self):
-        """Initial weights: normal, the layers' outputs scaled down with depth."""
+        """Initial weights: normal, the layers' outputs scaled down with depth; then the copying circuit."""
         for name, weight in self.named_parameters():
             if weight.dim() == 2:
                 deep = name.endswith(("o_proj.weight", "down_proj.weight"))
                 nn.init.normal_(weight, std=0.02 if not deep else 0.02 / (2 * self.shape.num_hidden_layers) ** 0.5)
+        start_copying(self)
 
     def hidden(self, ids, positions=None, caches=None):
         """ids [rows, length] at positions 0.. (or, with caches, one id per row at `positions` [rows])."""
@@ -129,6 +131,57 @@ class Llama(nn.Module):
 
     def logits(self, hidden):
         return F.linear(hidden, self.embed_tokens.weight)
+
+
+@torch.no_grad()
+def start_copying(model: Llama, scale: float = 0.06):
+    """Lays an induction circuit (arXiv:2209.11895) into the initial weights of the first two layers.
+
+    Facts are copied from message to answer token by token, and a small model trained for minutes would spend
+    most of them on finding out how. Layer 0 writes the two tokens before each position into the upper half of
+    the hidden state; layer 1 looks for the place whose two tokens before are the last two tokens, and moves
+    the token found there towards the output. Training is free to change all of it.
+
+    Hidden dimensions: 0 is the same for all tokens, the lower half holds the token, the upper half the two
+    tokens before it.
+    """
+    shape = model.shape
+    hidden, dim = shape.hidden_size, shape.head_dim
+    half, pairs = hidden // 2, dim // 2
+    assert half == 2 * dim and shape.num_attention_heads // shape.num_key_value_heads >= 2
+    theta = shape.rope_theta ** (-torch.arange(pairs) / pairs)
+    fast, slow = torch.arange(8), torch.arange(pairs - 16 - 2, pairs - 2)  # rotary pairs that tell positions, and that hardly turn
+
+    tokens = model.embed_tokens.weight
+    tokens[:, 0], tokens[:, half:] = 6 * scale, 0.0
+    tokens[:, 1:half] = torch.randn(shape.vocab_size, half - 1) * scale
+    project = torch.zeros(dim, hidden)
+    project[:, 1:half] = torch.randn(dim, half - 1) / (half - 1) ** 0.5
+
+    first = model.layers[0].self_attn
+    first.k_proj.weight[:dim] = 0.0
+    first.k_proj.weight[fast, 0] = 1.0
+    for head, offset in enumerate((1, 2)):
+        rows = head * dim
+        first.q_proj.weight[rows: rows + dim] = 0.0
+        first.q_proj.weight[rows + fast, 0] = torch.cos(offset * theta[fast])
+        first.q_proj.weight[rows + pairs + fast, 0] = -torch.sin(offset * theta[fast])
+        first.o_proj.weight[:, rows: rows + dim] = 0.0
+        first.o_proj.weight[half + rows + torch.arange(dim), rows + torch.arange(dim)] = scale
+    first.v_proj.weight[:dim] = 0.8 * project
+
+    second = model.layers[1].self_attn
+    look = [nn.init.orthogonal_(torch.empty(16, dim)) * 2 for _ in range(2)]
+    second.k_proj.weight[:dim], second.q_proj.weight[:dim] = 0.0, 0.0
+    second.k_proj.weight[slow, half: half + dim] = look[0]
+    second.k_proj.weight[pairs + slow, half + dim:] = look[1]
+    second.q_proj.weight[slow] = look[0] @ project
+    second.q_proj.weight[pairs + slow, half: half + dim] = look[1]
+    move = torch.zeros(dim, hidden)
+    move[:, 1:half] = nn.init.orthogonal_(torch.empty(dim, half - 1))
+    second.v_proj.weight[:dim] = move
+    second.o_proj.weight[:, :dim] = 4 * scale * move.T
+    model.norm.weight.fill_(2.0)
 
 
 @torch.no_grad()
