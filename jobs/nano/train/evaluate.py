@@ -5,9 +5,12 @@ The rows are those of examples/messages.parquet: written by the generator from h
 
 import argparse
 import json
+import os
 import random
 from collections import defaultdict
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a spinning thread is a lost one where the cores are shared
 
 import torch
 from safetensors.torch import load_file
@@ -73,6 +76,7 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--seed", default=EXAMPLE_SEED)
+    parser.add_argument("--unseen", type=int, default=500, help="rows to score with wordings of the instruction that training never shows")
     parser.add_argument("--seen", action="store_true", help="score rows of the training patterns instead")
     parser.add_argument("--failures", type=int, default=0, help="print this many wrong answers a task")
     args = parser.parse_args()
@@ -82,8 +86,10 @@ def main():
     rows = [messages.write(f"{args.seed}-{index}", side) for index in range(args.rows)]
     failures, rest = [], []
     for task in prompts.TASKS:
-        print(f"{task:10} {score(model, tokenizer, task, rows, 'recommended', failures):7.2%}  "
-              f"unseen wording of the instruction {score(model, tokenizer, task, rows[:500], 'unseen', rest):7.2%}", flush=True)
+        print(f"{task:10} {score(model, tokenizer, task, rows, 'recommended', failures):7.2%}", flush=True)
+        if args.unseen:
+            share = score(model, tokenizer, task, rows[: args.unseen], "unseen", rest)
+            print(f"{'':10} {share:7.2%} in unseen wordings of the instruction", flush=True)
     print(table(rows, failures))
     for task in prompts.TASKS:
         for _, row, answer in [failure for failure in failures if failure[0] == task][: args.failures]:
