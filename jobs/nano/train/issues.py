@@ -234,7 +234,7 @@ ISSUES = {
             "I (got|received) (less|far less) money back than I paid (for {it}|)",
         ],
         [
-            "only half of what I paid for {it} was paid back, the refund is incomplete",
+            "for {it} just a half of the money came back, so the refund is incomplete",
             "the refund for {it} is less than the full amount because a fee was deducted",
         ],
     ),
