@@ -1,0 +1,87 @@
+"""Training sequences: chats over generated messages, tokenised, with the weight of each token's loss."""
+
+import itertools
+import random
+
+import numpy as np
+import torch
+
+import messages
+import names
+import prompts
+
+# Loss weights per token: an answer of a word or two, a longer answer, the prompt (early in training only).
+LABEL_WEIGHT, ANSWER_WEIGHT, READING = 4.0, 1.0, 0.1
+LABELS = ("labels", "sentiment", "topic")
+
+
+def turns(index: int) -> list[tuple[str, str, float]]:
+    """The (prompt, answer, weight) turns of training sequence `index`: a label and then a longer task on the
+    same message, or the longer task alone."""
+    rng = random.Random(f"sequence-{index}")
+    message = messages.write(f"train-{index}", names.TRAIN)
+    system = rng.choice(prompts.SYSTEMS) if rng.random() < 0.12 else None
+    longer = rng.choice(("summary", "extract"))
+    if rng.random() < 0.45:
+        task = rng.choice(LABELS + ("labels",))
+        follow = prompts.instruct(longer, "", rng).strip()
+        return [(prompts.chat(prompts.instruct(task, message.text, rng), system), prompts.answer(task, message), LABEL_WEIGHT),
+                (f"\n{prompts.chat(follow)}", prompts.answer(longer, message), ANSWER_WEIGHT)]
+    return [(prompts.chat(prompts.instruct(longer, message.text, rng), system), prompts.answer(longer, message), ANSWER_WEIGHT)]
+
+
+def encode(tokenizer, first: int, count: int, longest: int = 1024) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`count` sequences from number `first` on as (ids, weights); a token's weight is that of predicting it.
+    Sequences of more than `longest` tokens are left out."""
+    end, sequences = tokenizer.token_to_id("<|im_end|>"), []
+    chats = [turns(index) for index in range(first, first + count)]
+    flat = tokenizer.encode_batch([text for chat in chats for turn in chat for text in turn[:2]], add_special_tokens=False)
+    pieces = iter(flat)
+    for chat in chats:
+        ids, weights = [], []
+        for _, _, weight in chat:
+            prompt, answer = next(pieces).ids, next(pieces).ids + [end]
+            ids += prompt + answer
+            weights += [READING] * len(prompt) + [weight] * len(answer)
+        if len(ids) <= longest:
+            sequences.append((np.array(ids, np.int64), np.array(weights, np.float32)))
+    return sequences
+
+
+def batches(tokenizer, tokens: int, seed: int, pool: int = 1536):
+    """Endless batches (ids, weights) of about `tokens` tokens, each of sequences of about one length; no
+    sequence comes twice."""
+    rng = random.Random(seed)
+    for first in itertools.count(seed * 10**7, pool):
+        members = sorted(encode(tokenizer, first, pool), key=lambda sequence: len(sequence[0]))
+        groups, group = [], []
+        for sequence in members:
+            if group and (len(group) + 1) * len(sequence[0]) > tokens:
+                groups.append(group)
+                group = []
+            group.append(sequence)
+        rng.shuffle(groups := groups + [group])
+        yield from map(pad, groups)
+
+
+def pad(group):
+    """Sequences side by side, padded at the end with weight 0: ids and weights, each [rows, longest]."""
+    width = max(len(ids) for ids, _ in group)
+    ids = torch.zeros(len(group), width, dtype=torch.long)
+    weights = torch.zeros(len(group), width)
+    for row, (sequence, weight) in enumerate(group):
+        ids[row, : len(sequence)] = torch.from_numpy(sequence)
+        weights[row, : len(weight)] = torch.from_numpy(weight)
+    return ids, weights
+
+
+def drill(vocab_size: int, rows: int, length: int, generator: torch.Generator):
+    """A copying drill: random tokens repeated with a period of 5 to half the length. Returns ids and which
+    tokens can be foretold, each [rows, length].
+
+    Facts are copied from message to answer token by token; a model of this size finds out about copying much
+    sooner from such rows than from messages alone."""
+    ids = torch.randint(3, vocab_size, (rows, length), generator=generator)
+    periods = torch.randint(5, length // 2 + 1, (rows, 1), generator=generator)
+    positions = torch.arange(length)[None]
+    return ids.gather(1, positions % periods), positions > periods

@@ -1,0 +1,207 @@
+"""Writes one customer message together with its truth, from a random generator and a side of the split."""
+
+import random
+import re
+from dataclasses import dataclass, field
+
+import names
+from frames import (AGENT_LINES, ASIDES, BACKGROUND, CLOSERS, CONTRASTS, DISTRACTORS, FACTS, FEELINGS, GREETINGS, REQUESTS,
+                    THREAD_FILLERS)
+from grammar import capitalise, expand, fill, misspell, sentence
+from issues import ISSUES, SENTIMENTS, TOPICS
+
+GENERIC = ["my order", "the order", "the item", "the product", "the article", "it"]
+OPPOSITE = {"positive": "negative", "negative": "positive"}
+NEGATION = re.compile(r"\b(not|no|never|nothing|nobody|without|cannot|\w+n't|anything but)\b", re.I)
+
+
+@dataclass
+class Message:
+    """A message and its truth. Facts that the message does not hold are None; `amount` is a plain decimal."""
+
+    text: str
+    sentiment: str
+    topic: str
+    issue: str
+    request: str | None
+    order_number: str | None
+    product: str | None
+    amount: str | None
+    features: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """The one-line summary: issue, facts, request."""
+        facts = [self.product, self.order_number and f"order {self.order_number}", self.amount and f"amount {self.amount}"]
+        facts = ", ".join(fact for fact in facts if fact)
+        return capitalise(self.issue) + (": " + facts if facts else "") + ("; " + self.request if self.request else "") + "."
+
+
+class Writer:
+    """One message in the making: its facts, and the pieces of text that will carry them."""
+
+    def __init__(self, rng: random.Random, side: int):
+        self.rng, self.side = rng, side
+        self.topic = rng.choice(TOPICS)
+        self.sentiment = rng.choice(SENTIMENTS)
+        kinds = [key for key in ISSUES if key[:2] == (self.topic, self.sentiment)]
+        self.key = rng.choice(kinds)
+        self.layout = rng.choices(("short", "prose", "letter", "long", "form", "thread"), (22, 40, 12, 4, 10, 12))[0]
+        self.casual = rng.random() < (0.3 if self.layout != "letter" else 0.05)
+        self.error_rate = rng.choice((0.03, 0.06, 0.12)) if rng.random() < 0.25 else 0.0
+        self.features = []
+        self.draw_facts()
+
+    def chance(self, probability: float) -> bool:
+        return self.rng.random() < probability
+
+    def pick(self, patterns) -> str:
+        """One reading of a pattern of this side of the split."""
+        return expand(self.rng.choice(patterns[self.side]), self.rng)
+
+    def draw_facts(self):
+        rng, scale = self.rng, 0.45 if self.layout == "short" else 1.0
+        about_goods = self.topic not in ("account", "website", "service")
+        self.order = names.order_number(rng) if self.chance(0.68 * scale) else None
+        self.product = names.product(rng, self.side) if self.chance((0.8 if about_goods else 0.5) * max(scale, 0.7)) else None
+        self.amount, self.plain_amount = names.amount(rng) if self.chance(0.55 * scale) else (None, None)
+        self.pending = [fact for fact, value in zip("opa", (self.order, self.product, self.amount)) if value]
+        self.request = None
+        if self.chance({"negative": 0.4, "neutral": 0.12, "positive": 0.03}[self.sentiment] * scale):
+            goods_only = ("wants a refund", "wants a replacement", "wants to cancel the order")
+            wishes = [w for w in REQUESTS if self.sentiment == "negative" and (about_goods or w not in goods_only)]
+            self.request = rng.choice(wishes or ["wants a call back", "wants a reply by email"])
+
+    def slot(self, name: str) -> str:
+        """The text of a slot."""
+        rng, side = self.rng, self.side
+        match name:
+            case "o": return self.order
+            case "p": return self.product
+            case "a": return self.amount
+            case "p2": return names.product(rng, side)
+            case "a2": return names.amount(rng)[0]
+            case "x": return names.code(rng)
+            case "n": return rng.choice(names.SMALL) if self.chance(0.7) else str(rng.randint(2, 40))
+            case "day": return rng.choice(names.DAYS)
+            case "month": return rng.choice(names.MONTHS)
+            case "year": return str(rng.randint(1975, 2026))
+            case "city": return rng.choice(names.CITIES[side])
+            case "street": return f"{rng.randint(1, 199)} {rng.choice(names.STREETS[side])} {rng.choice(('Street', 'Road', 'Lane'))}"
+            case "who": return rng.choice(names.FIRST_NAMES[side])
+            case "name": return names.person(rng, side)
+            case "phone": return names.phone(rng)
+            case "email": return f"{rng.choice(names.FIRST_NAMES[side])}.{names.invented(rng, side)}@mail.example".lower()
+        raise KeyError(name)
+
+    def issue(self) -> str:
+        """The clause that says what the message is about; it may carry the product."""
+        text = self.pick(ISSUES[self.key])
+        thing = self.rng.choice(GENERIC)
+        if "{it}" in text and "p" in self.pending and self.chance(0.65):
+            self.pending.remove("p")
+            thing = self.rng.choice(("the", "my", "the", "our", "this")) + " {p}"
+        text = text.replace("{it}", thing, 1).replace("{it}", "it")
+        if self.sentiment in OPPOSITE and self.chance(0.16):
+            asides = [pattern for topic, pattern in ASIDES[OPPOSITE[self.sentiment]][self.side] if topic != self.topic]
+            frame = self.pick(CONTRASTS)
+            text = frame.replace("{aside}", expand(self.rng.choice(asides), self.rng)).replace("{main}", text)
+            self.features.append("contrast")
+        return text
+
+    def facts(self) -> list[str]:
+        """Sentences for the facts that are still to be told, in any grouping and order."""
+        rng, told = self.rng, []
+        left = self.pending[:]
+        rng.shuffle(left)
+        while left:
+            group = left[: rng.randint(1, len(left))]
+            left = left[len(group):]
+            told.append(self.pick(FACTS["".join(fact for fact in "opa" if fact in group)]))
+        self.pending = []
+        return told
+
+    def distractors(self) -> list[str]:
+        """Numbers, amounts and products that are not the ones asked for."""
+        kinds = [kind for kind, share in (("number", 0.16), ("amount", 0.12), ("product", 0.14)) if self.chance(share)]
+        self.features += [f"other {kind}" for kind in kinds]
+        return [self.pick(DISTRACTORS[kind]) for kind in kinds]
+
+    def background(self, count: int) -> list[str]:
+        """`count` sentences without meaning for any task, none twice before all were used."""
+        patterns, deck = BACKGROUND[self.side], []
+        for _ in range(count):
+            deck = deck or self.rng.sample(patterns, len(patterns))
+            yield expand(deck.pop(), self.rng)
+
+    def pieces(self) -> list[str]:
+        """The sentences of the message in their order."""
+        rng = self.rng
+        issue = self.issue()
+        extra = self.distractors() if self.layout != "short" else []
+        feeling = [self.pick((FEELINGS[self.sentiment][0], FEELINGS[self.sentiment][1]))] if self.chance(0.45) else []
+        count = {"short": 0, "long": rng.randint(6, 34)}.get(self.layout, rng.choice((0, 0, 0, 1, 2, 3)))
+        before = self.facts() if self.chance(0.5) else []
+        after = self.facts() + extra + list(self.background(count))
+        rng.shuffle(after)
+        cut = rng.randint(0, len(after))
+        request = [self.pick(REQUESTS[self.request])] if self.request else []
+        body = before + after[:cut] + [issue] + after[cut:]
+        if feeling and self.chance(0.25):
+            body = feeling + body
+        elif feeling:
+            body.insert(rng.randint(body.index(issue) + 1, len(body)), feeling[0])
+        return body + request if self.chance(0.7) else body[:1] + request + body[1:]
+
+    def dress(self, text: str) -> str:
+        """A clause as a written sentence: case, full stop, typing errors."""
+        text = sentence(text, self.rng, self.casual)
+        if self.casual and self.chance(0.5):
+            text = re.sub(r"\b[A-Z]\w*(?![\w}])", lambda match: match.group().lower(), text)
+        elif not self.casual:
+            text = re.sub(r"([.?!] )([a-z])", lambda match: match.group(1) + match.group(2).upper(), text)
+        return misspell(text, self.rng, self.error_rate) if self.error_rate else text
+
+    def layout_thread(self, sentences: list[str]) -> str:
+        """The sentences as turns of a customer, with an agent's lines between them."""
+        rng = self.rng
+        me, you = rng.choice((("Customer", "Agent"), ("Customer", "Support"), ("C", "A"), ("Client", "Agent")))
+        lines = [f"{you}: {self.pick(AGENT_LINES)}"] if self.chance(0.3) else []
+        while sentences:
+            size = rng.randint(1, 3)
+            lines.append(f"{me}: " + " ".join(sentences[:size]))
+            sentences = sentences[size:]
+            if sentences or self.chance(0.6):
+                lines.append(f"{you}: {self.pick(AGENT_LINES)}")
+        if self.chance(0.3):
+            lines.append(f"{me}: {self.pick(THREAD_FILLERS)}")
+        return "\n".join(lines)
+
+    def compose(self) -> str:
+        """The text with its slots still open."""
+        rng = self.rng
+        sentences = [self.dress(text) for text in self.pieces()]
+        if self.layout == "thread":
+            return self.layout_thread(sentences)
+        if self.layout == "form":
+            return "\n".join(sentences)
+        greeting = [self.pick(GREETINGS)] if self.layout == "letter" or (self.layout != "short" and self.chance(0.4)) else []
+        closer = [self.pick(CLOSERS)] if self.layout == "letter" or (self.layout != "short" and self.chance(0.35)) else []
+        if self.layout == "letter" or (self.layout == "long" and self.chance(0.6)):
+            at = rng.randint(1, len(sentences))
+            paragraphs = [" ".join(sentences[:at]), " ".join(sentences[at:])]
+            return rng.choice(("\n", "\n\n")).join(part for part in greeting + paragraphs + closer if part)
+        return " ".join(greeting + sentences + closer)
+
+    def message(self) -> Message:
+        """The finished message."""
+        text = fill(self.compose(), self.slot)
+        features = [self.layout] + self.features
+        features += ["typing errors"] if self.error_rate else []
+        features += ["negation"] if NEGATION.search(text) else []
+        features += ["unseen noun"] if self.product and any(self.product.find(n) >= 0 for n in names.NOUNS[names.HELD]) else []
+        return Message(text, self.sentiment, self.topic, self.key[2], self.request, self.order, self.product, self.plain_amount, features)
+
+
+def write(seed: str, side: int) -> Message:
+    """The message of a seed, the same on every machine."""
+    return Writer(random.Random(seed), side).message()

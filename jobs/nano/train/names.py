@@ -1,0 +1,158 @@
+"""Names and numbers: products put together from parts, order numbers, amounts, people, places.
+
+Invented names (brands, surnames) belong to the training or to the held-out side by a checksum of the
+name, listed words by the list they stand in, so no held-out name can occur in a training text.
+"""
+
+import random
+import string
+import zlib
+
+ONSETS = ["b", "br", "c", "ch", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "kl", "l", "m", "n", "p", "pr", "qu", "r",
+          "s", "sh", "sk", "sl", "st", "t", "tr", "v", "w", "x", "y", "z", ""]
+VOWELS = ["a", "e", "i", "o", "u", "ai", "ea", "ei", "io", "ou", "y", "a", "e", "i", "o", "u"]
+CODAS = ["", "", "", "l", "n", "r", "s", "t", "x", "m", "ck", "nd", "rk", "st", "ft", "lm", "v"]
+
+FIRST_NAMES = (
+    "Anna Ben Carla David Emma Felix Grace Hannah Ivan Julia Karl Laura Martin Nina Oscar Paula Robert Sara Thomas Ursula Victor "
+    "Wendy Yusuf Zoe Ahmed Bianca Chen Diego Elena Farid Gita Hugo Ines Jamal Keiko Lars Mei Noah Olga Pedro Rosa Samir Tina".split(),
+    "Amara Bjorn Cedric Dalia Esra Fiona Goran Helga Idris Jolanda Kofi Leila".split(),
+)
+CITIES = (
+    "London Berlin Leeds Oslo Vienna Dublin Boston Chicago Madrid Lyon Porto Prague Bristol Glasgow Utrecht Basel Denver Seattle "
+    "Malmo Ghent Turin Krakow Austin Perth Cardiff".split(),
+    "Bergen Zagreb Halifax Tampere Nantes Cork Sofia Aarhus".split(),
+)
+STREETS = (
+    "Mill Church Station Park Garden High Bridge Forest Castle School River Market Oak Hill Lake".split(),
+    "Harbour Meadow Abbey Orchard Chestnut".split(),
+)
+ADJECTIVES = (
+    "steel wooden electric cordless folding compact wireless ceramic leather cotton glass digital portable garden travel mini "
+    "waterproof foldable heavy-duty kids double smart slim cast-iron bamboo LED ergonomic classic silent rechargeable silver "
+    "black white blue red green stainless-steel organic handmade thermal".split(),
+    "titanium vintage magnetic inflatable walnut marble purple".split(),
+)
+NOUNS = (
+    "kettle|toaster|blender|coffee maker|coffee grinder|chair|desk|office chair|desk lamp|floor lamp|lamp|backpack|suitcase|jacket|"
+    "rain jacket|winter coat|sweater|tent|sleeping bag|drill|screwdriver set|saw|lawn mower|hedge trimmer|hose|vacuum cleaner|fan|"
+    "heater|air purifier|humidifier|hair dryer|razor|toothbrush|bathroom scale|kitchen scale|frying pan|saucepan|knife set|cutting board|"
+    "mattress|pillow|duvet|blanket|rug|curtain|shelf|bookcase|wardrobe|bed frame|sofa|table|dining table|keyboard|mouse|monitor|webcam|"
+    "headset|speaker|router|charger|power bank|phone case|tablet|laptop stand|printer|camera|tripod|watch|fitness tracker|bicycle|"
+    "bike lock|helmet|scooter|stroller|car seat|high chair|toy train|puzzle|board game|doll house|guitar|violin case|piano stool|"
+    "water bottle|lunch box|thermos|umbrella|wallet|handbag|belt|clock|alarm clock|mirror|picture frame|vase|candle holder|bird feeder|"
+    "dog bed|cat tree|aquarium|grill|pizza oven|rice cooker|juicer|waffle iron|mixer|food processor|dishwasher|fridge|freezer|microwave".split("|"),
+    "teapot|ladder|hammock|trampoline|microphone|telescope|sewing machine|ice cream maker|wheelbarrow|yoga mat|bathrobe|rocking chair".split("|"),
+)
+DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+MONTHS = "January February March April May June July August September October November December".split()
+SMALL = "two three four five six seven eight nine ten twelve".split()
+
+TRAIN, HELD = 0, 1
+
+
+def side_of(name: str) -> int:
+    """The side an invented name belongs to: one in eight is held out."""
+    return HELD if zlib.crc32(name.lower().encode()) % 8 == 0 else TRAIN
+
+
+def invented(rng: random.Random, side: int) -> str:
+    """An invented name of one to three syllables on the given side of the split."""
+    while True:
+        syllables = rng.choices((1, 2, 3), (1, 6, 3))[0]
+        name = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(syllables))
+        if 4 <= len(name) <= 11 and side_of(name) == side:
+            return name.capitalize()
+
+
+def brand(rng: random.Random, side: int) -> str:
+    """A brand: an invented word, now and then in capitals or with a second capital inside."""
+    name, style = invented(rng, side), rng.random()
+    if style < 0.06 and len(name) <= 6:
+        return name.upper()
+    return name[:3] + name[3:].capitalize() if style < 0.10 else name
+
+
+def model_code(rng: random.Random) -> str:
+    """A model code such as X200, K-35 or 4100."""
+    letters = "".join(rng.choices(string.ascii_uppercase, k=rng.choice((0, 1, 1, 2))))
+    digits = "".join(rng.choices(string.digits, k=rng.choice((1, 2, 3, 3, 4)) if letters else rng.choice((3, 4))))
+    return letters + (rng.choice(("", "-")) if letters else "") + digits
+
+
+def product(rng: random.Random, side: int) -> str:
+    """A product: [brand] [adjective] noun [model code], in the order shops write them.
+
+    On the held-out side about one noun and one adjective in four are words that training never shows.
+    """
+    def pick(lists):
+        return rng.choice(lists[HELD] if side == HELD and rng.random() < 0.25 else lists[TRAIN])
+
+    parts = []
+    branded = rng.random() < 0.85
+    if branded:
+        parts.append(brand(rng, side))
+    coded = branded and rng.random() < 0.25
+    if coded and rng.random() < 0.5:
+        parts.append(model_code(rng))
+        coded = False
+    if rng.random() < (0.5 if branded else 0.8):
+        parts.append(pick(ADJECTIVES))
+    parts.append(pick(NOUNS))
+    if coded:
+        parts.append(model_code(rng))
+    return " ".join(parts)
+
+
+def order_number(rng: random.Random) -> str:
+    """An order number in one of many shapes: digits, letters and digits, groups, dates."""
+    def digits(low, high):
+        return "".join(rng.choices(string.digits, k=rng.randint(low, high)))
+
+    def letters(low, high):
+        return "".join(rng.choices(string.ascii_uppercase, k=rng.randint(low, high)))
+
+    shape = rng.randrange(10)
+    if shape <= 2:
+        return digits(5, 10)
+    if shape == 3:
+        return f"{letters(1, 3)}-{digits(4, 8)}"
+    if shape == 4:
+        return f"{letters(1, 3)}{digits(4, 8)}"
+    if shape == 5:
+        return f"{digits(2, 4)}-{digits(4, 7)}"
+    if shape == 6:
+        return f"{rng.choice(('ORD', 'PO', 'SO', 'WEB', letters(2, 3)))}-{digits(4, 6)}-{letters(1, 2)}"
+    if shape == 7:
+        return f"{digits(3, 3)}-{digits(7, 7)}-{digits(3, 4)}"
+    if shape == 8:
+        return "".join(rng.choice(string.ascii_uppercase + string.digits * 2) for _ in range(rng.randint(6, 9))) + digits(1, 1)
+    return f"{rng.randint(2019, 2029)}/{digits(3, 6)}"
+
+
+def amount(rng: random.Random) -> tuple[str, str]:
+    """An amount as (what a customer writes, its plain decimal number)."""
+    whole = rng.choice((rng.randint(3, 99), rng.randint(10, 999), rng.randint(100, 4999)))
+    cents = rng.choice((None, "00", "50", "90", "95", "99", f"{rng.randrange(100):02}", f"{rng.randrange(100):02}"))
+    plain = str(whole) if cents is None else f"{whole}.{cents}"
+    written = f"{whole:,}" if whole >= 1000 and rng.random() < 0.6 else str(whole)
+    written += "" if cents is None else "." + cents
+    form = rng.choice(("${}", "${}", "€{}", "£{}", "{} EUR", "{} euros", "{} dollars", "EUR {}", "{} €", "USD {}", "{} pounds"))
+    return form.format(written), plain
+
+
+def person(rng: random.Random, side: int) -> str:
+    """A first name and, mostly, an invented surname."""
+    first = rng.choice(FIRST_NAMES[side])
+    return first if rng.random() < 0.3 else f"{first} {invented(rng, side)}"
+
+
+def phone(rng: random.Random) -> str:
+    """A telephone number."""
+    groups = ["".join(rng.choices(string.digits, k=rng.randint(3, 4))) for _ in range(rng.randint(2, 3))]
+    return rng.choice(("0", "+44 ", "+1 ", "")) + rng.choice((" ", "-", "")).join(groups)
+
+
+def code(rng: random.Random) -> str:
+    """A number that is no order number: a tracking code, a customer number, a postcode."""
+    return rng.choice((order_number(rng), "".join(rng.choices(string.digits, k=rng.randint(4, 12)))))

@@ -1,0 +1,131 @@
+"""Trains the model from a seed: python train.py --out RUN [--steps N] [--minutes M].
+
+The schedule runs over `--steps`; `--minutes` ends it by the clock on a machine that is too slow for them.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a spinning thread is a lost one where the cores are shared
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+import corpus
+from model import Llama, Shape
+from vocabulary import train_tokenizer
+
+
+def schedule(progress: float) -> float:
+    """The share of the peak learning rate: a short warm-up, a plateau, then linearly to zero."""
+    return min(1.0, progress / 0.03 + 0.02) * min(1.0, (1.0 - progress) / 0.6)
+
+
+def loss_of(model: Llama, ids, weights, reading: bool):
+    """The mean loss of the answers' tokens; early in training the prompts' tokens count a little too."""
+    chosen = weights[:, 1:] > (0.0 if reading else 0.5)
+    hidden, target, weight = model.hidden(ids[:, :-1])[chosen], ids[:, 1:][chosen], weights[:, 1:][chosen]
+    losses = F.cross_entropy(model.logits(hidden).float(), target, reduction="none")
+    answers = weight > 0.5
+    return (losses * weight).sum() / weight[answers].sum(), float(losses[answers].detach().mean())
+
+
+def drill_loss(model: Llama, generator: torch.Generator):
+    """The mean loss over the foretellable tokens of a copying drill."""
+    ids, known = corpus.drill(model.shape.vocab_size, 20, 64, generator)
+    hidden = model.hidden(ids[:, :-1])[known[:, 1:]]
+    return F.cross_entropy(model.logits(hidden).float(), ids[:, 1:][known[:, 1:]])
+
+
+class Optimizer:
+    """Muon for the layers' matrices, AdamW for the rest, on f32 masters of the model's bf16 weights."""
+
+    def __init__(self, model: Llama, rate: float):
+        self.live = list(model.parameters())
+        self.masters = [weight.detach().float().clone() for weight in self.live]
+        matrices = [m for (name, _), m in zip(model.named_parameters(), self.masters) if m.dim() == 2 and "embed" not in name]
+        rest = [m for m in self.masters if not any(m is matrix for matrix in matrices)]
+        self.parts = [torch.optim.Muon(matrices, lr=rate, momentum=0.95, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+                      torch.optim.AdamW(rest, lr=0.25 * rate, betas=(0.9, 0.98), weight_decay=0.0)]
+        self.rates = [rate, 0.25 * rate]
+
+    def step(self, share: float):
+        for master, weight in zip(self.masters, self.live):
+            master.grad, weight.grad = weight.grad.float(), None
+        torch.nn.utils.clip_grad_norm_(self.masters, 1.0)
+        for part, rate in zip(self.parts, self.rates):
+            part.param_groups[0]["lr"] = rate * share
+            part.step()
+        with torch.no_grad():
+            for master, weight in zip(self.masters, self.live):
+                weight.copy_(master)
+
+
+def save(model: Llama, tokenizer, out: Path):
+    """A checkpoint folder: weights, sizes and tokenizer, as evaluate.py and export.py read it."""
+    out.mkdir(parents=True, exist_ok=True)
+    save_file({name: weight.detach().contiguous() for name, weight in model.state_dict().items()}, out / "weights.safetensors")
+    (out / "shape.json").write_text(json.dumps(model.shape.config()))
+    tokenizer.save(str(out / "tokenizer.json"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--minutes", type=float, default=1e9)
+    parser.add_argument("--tokens", type=int, default=3072, help="tokens in a batch")
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--rate", type=float, default=4e-3)
+    parser.add_argument("--reading", type=float, default=0.3, help="share of training in which prompts count")
+    parser.add_argument("--init", type=Path, help="checkpoint to start from")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(2)
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    tokenizer = train_tokenizer(Shape.vocab_size)
+    model = Llama(Shape(num_hidden_layers=args.layers)).to(torch.bfloat16)
+    print(f"{sum(weight.numel() for weight in model.parameters()):,} weights", flush=True)
+    optimizer = Optimizer(model, args.rate)
+    source = corpus.batches(tokenizer, args.tokens, args.seed)
+
+    if args.init:
+        model.load_state_dict(load_file(args.init / "weights.safetensors"))
+        optimizer = Optimizer(model, args.rate)
+    generator = torch.Generator().manual_seed(args.seed)
+
+    log, began, seen, saved, smooth, copying = (args.out / "log.jsonl").open("w"), time.monotonic(), 0, time.monotonic(), None, 0.0
+    for step in range(args.steps):
+        progress = max(step / args.steps, (time.monotonic() - began) / 60 / args.minutes)
+        if progress >= 1.0:
+            break
+        ids, weights = next(source)
+        loss, answers = loss_of(model, ids, weights, reading=progress < args.reading)
+        loss.backward()
+        if step % 4 == 0 and progress < 0.7:  # keeps the copying circuit general; none at the end
+            drilled = drill_loss(model, generator)
+            (0.5 * drilled).backward()
+            copying = 0.9 * copying + 0.1 * float(drilled.detach())
+        optimizer.step(schedule(progress))
+        seen += ids.numel()
+        smooth = answers if smooth is None else 0.95 * smooth + 0.05 * answers
+        if step % 10 == 0 or step + 1 == args.steps:
+            minutes = (time.monotonic() - began) / 60
+            log.write(json.dumps({"step": step, "minutes": round(minutes, 2), "tokens": seen, "loss": round(smooth, 4), "copying": round(copying, 4)}) + "\n")
+            log.flush()
+            if step % 100 == 0:
+                print(f"step {step}  progress {progress:.3f}  {minutes:.1f} min  {seen / 60 / max(minutes, 1e-3):.0f} tokens/s  loss {smooth:.4f}  copying {copying:.3f}", flush=True)
+        if time.monotonic() - saved > 300:
+            save(model, tokenizer, args.out)
+            saved = time.monotonic()
+    save(model, tokenizer, args.out)
+
+
+if __name__ == "__main__":
+    main()
