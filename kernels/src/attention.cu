@@ -80,7 +80,7 @@ __device__ __forceinline__ void fetch(uint4 *slot, const TQ *from, const Places 
     cp_async_commit();
 }
 
-extern "C" __global__ void __launch_bounds__(32 * WARPS) attention(Args a) {
+extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
     // The query tile, SLOTS blocks of keys, a block of values, then the merged state if PARTS.
     extern __shared__ uint4 shared[];
     uint4 *const qs = shared;

@@ -32,7 +32,7 @@ __device__ __forceinline__ float run_sum(float x) {
     return x;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS > 128 ? THREADS : 128) rms_norm(Args a) {
+extern "C" __global__ void __launch_bounds__(THREADS > 128 ? THREADS : 128, 1) rms_norm(Args a) {
     const size_t run = size_t(blockIdx.x) * blockDim.y + threadIdx.y;
     const size_t row = run / a.runs;
     // Uniform over the warps of a run, and a run of several warps has the block to itself.
