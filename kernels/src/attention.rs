@@ -39,7 +39,7 @@ impl Form {
 /// The variant that fits in `limit` bytes of shared memory, if one does.
 pub(crate) fn kernel(form: Form, limit: u32) -> Option<Kernel> {
     let slots = [2, 1].into_iter().find(|&slots| form.shared(slots) <= limit as usize)?;
-    let registers = if form.head_dim <= 64 { 168 } else { 255 };
+    let registers = if form.head_dim <= 64 { 192 } else { 255 };
     Some(
         Kernel::new("attention.cu", include_str!("attention.cu"), "attention", registers)
             .define("TQ", type_name(form.dtype))

@@ -8,7 +8,7 @@ use engine::plan::{BufferId, View};
 
 /// Types of x, add, weight, out.
 pub(crate) fn kernel(types: [DType; 4], add: bool, vec: usize, threads: u32) -> Kernel {
-    Kernel::new("norm.cu", include_str!("norm.cu"), "rms_norm", 56)
+    Kernel::new("norm.cu", include_str!("norm.cu"), "rms_norm", 72)
         .define("TX", type_name(types[0]))
         .define("TA", type_name(types[1]))
         .define("TW", type_name(types[2]))
