@@ -27,7 +27,8 @@ fn rows(count: usize, vocab: usize) -> Vec<Request> {
     let prefixes: Vec<Vec<u32>> =
         (0..4).map(|_| (0..40).map(|_| numbers.below(vocab) as u32).collect()).collect();
     let row = |id: usize| {
-        let mut prompt = if id % 3 == 0 { prefixes[id % 4][..8 * (id % 5) + 1].to_vec() } else { Vec::new() };
+        let mut prompt =
+            if id.is_multiple_of(3) { prefixes[id % 4][..8 * (id % 5) + 1].to_vec() } else { Vec::new() };
         prompt.extend((0..1 + numbers.below(20)).map(|_| numbers.below(vocab) as u32));
         let drawn = id % 2 == 1;
         let params = SamplingParams {
@@ -37,7 +38,7 @@ fn rows(count: usize, vocab: usize) -> Vec<Request> {
             min_p: if id % 11 == 1 { 0.05 } else { 0.0 },
             repetition_penalty: if id % 13 == 2 { 1.3 } else { 1.0 },
             frequency_penalty: if id % 17 == 3 { 0.5 } else { 0.0 },
-            stop_token_ids: if id % 4 == 0 { vec![(id % vocab) as u32, 7, 11] } else { Vec::new() },
+            stop_token_ids: if id.is_multiple_of(4) { vec![(id % vocab) as u32, 7, 11] } else { Vec::new() },
             max_tokens: 1 + (id % 19) as u32,
             logprobs: (id % 3) as u32,
             prompt_logprobs: (id % 9 == 4).then_some(1),
