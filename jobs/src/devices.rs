@@ -81,7 +81,7 @@ fn wgpu() -> Vec<Finding> {
 /// One line for each device.
 pub fn listing(findings: &[Finding]) -> String {
     let line = |f: &Finding| {
-        format!("{:<5} {:<10} {}\n", f.kind, if f.usable { "usable" } else { "unusable" }, f.what)
+        format!("{:<5} {:<10} {}\n", f.kind.to_string(), if f.usable { "usable" } else { "unusable" }, f.what)
     };
     findings.iter().map(line).collect()
 }
