@@ -28,7 +28,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Buffers for steps up to `most`. Floats start as NaN, so that nobody reads what nobody wrote.
+    /// Buffers for steps up to `most`. Floats start as NaN, so that nobody reads what nobody wrote; but in
+    /// release builds KV pages start as zeros, which the system gives out only when they are written.
     pub fn new(plan: &Plan, most: &Dims) -> Memory {
         let (mut matrices, mut keys) = (HashSet::new(), HashSet::new());
         for op in &plan.ops {
@@ -38,18 +39,22 @@ impl Memory {
                 _ => false,
             };
         }
+        let fresh = |desc: &BufferDesc| {
+            let lazy = desc.kind == BufferKind::KvPage && !cfg!(debug_assertions);
+            vec![if lazy { 0.0 } else { f32::NAN }; most.count(desc.rows) * desc.cols]
+        };
         let storage = plan.iter().map(|(id, desc)| {
             let rows = most.count(desc.rows);
             if matrices.contains(&id) {
                 Storage::Panels(Panels::zeros(rows, desc.cols, desc.dtype))
             } else if keys.contains(&id) {
-                Storage::Keys(vec![f32::NAN; rows * desc.cols])
+                Storage::Keys(fresh(desc))
             } else if matches!(desc.kind, BufferKind::StepInput(_)) {
                 Storage::Int(Vec::new())
             } else if desc.dtype == DType::U32 {
                 Storage::Int(vec![0; rows * desc.cols])
             } else {
-                Storage::Float(vec![f32::NAN; rows * desc.cols])
+                Storage::Float(fresh(desc))
             }
         });
         Memory { storage: storage.collect(), descs: plan.buffers.clone(), most: *most }
