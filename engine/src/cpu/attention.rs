@@ -238,8 +238,10 @@ impl Cache<'_> {
 
     /// The block's keys as a panel `[head_dim][BLOCK]`, zero beyond the sequence.
     fn load_keys(&self, start: usize, panel: &mut Vec<f32>) {
-        panel.clear();
         panel.resize(self.head_dim * BLOCK, 0.0);
+        if start + BLOCK > self.len {
+            panel.fill(0.0);
+        }
         self.runs(start, |page, from, to, n| {
             let rows = &self.keys[(page * self.cols + self.start) * self.page_size..];
             let rows = rows.chunks_exact(self.page_size).zip(panel.chunks_exact_mut(BLOCK));
@@ -251,8 +253,10 @@ impl Cache<'_> {
 
     /// The block's values as panels `[panel][BLOCK][NR]`, zero beyond the sequence.
     fn load_values(&self, start: usize, panels: &mut Vec<f32>) {
-        panels.clear();
         panels.resize(self.head_dim.div_ceil(NR) * BLOCK * NR, 0.0);
+        if start + BLOCK > self.len {
+            panels.fill(0.0);
+        }
         self.runs(start, |page, from, to, n| {
             for i in 0..n {
                 let slot = page * self.page_size + from + i;

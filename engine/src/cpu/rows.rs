@@ -8,17 +8,19 @@ use crate::plan::{BufferId, View};
 use crate::step::{Step, last_slot};
 use rayon::prelude::*;
 
-/// Rows that a task takes at least, so that small steps are not cut to dust.
-const ROWS: usize = 8;
+/// Elements that a task takes at least: below that, waking a thread costs more than it saves.
+const ELEMENTS: usize = 1 << 15;
 
 /// Calls `f(row, out)` for each row of `out`, which is taken out of memory meanwhile.
 fn each_row(memory: &mut Memory, rows: usize, out: View, f: impl Fn(&Memory, usize, &mut [f32]) + Sync) {
     let mut data = memory.take(out.buffer);
     let cols = memory.cols(out.buffer);
     let shared = &*memory;
-    data[..rows * cols].par_chunks_mut(cols).with_min_len(ROWS).enumerate().for_each(|(r, row)| {
-        f(shared, r, &mut row[out.start..][..out.cols]);
-    });
+    data[..rows * cols].par_chunks_mut(cols).with_min_len(ELEMENTS / cols).enumerate().for_each(
+        |(r, row)| {
+            f(shared, r, &mut row[out.start..][..out.cols]);
+        },
+    );
     memory.give(out.buffer, data);
 }
 
