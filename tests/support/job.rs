@@ -1,5 +1,6 @@
 //! Whole jobs through the binary.
 
+// Every test binary compiles this module and uses a part of it.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+// Every test binary compiles this module and uses a part of it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod job;

@@ -1,4 +1,5 @@
 //! What the tests share.
+// Every test binary compiles this module and uses a part of it.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use engine::cases::{Case, Formats};

@@ -1,4 +1,5 @@
 //! What the tests share: a device, the way from source to function, and children with settings of their own.
+// Every test binary compiles this module and uses a part of it.
 #![allow(dead_code)]
 
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream};
