@@ -7,6 +7,7 @@ pub mod job;
 
 use engine::cpu::CpuDevice;
 use engine::device::{Device, DeviceError};
+use std::path::PathBuf;
 
 /// Opens the device of that name, or says loudly that its tests are skipped. `REQUIRE_DEVICE` names
 /// devices (with commas between them) whose absence is a failure.
@@ -42,18 +43,21 @@ pub fn open(name: &str) -> Option<Box<dyn Device>> {
 /// The card of this machine for that type, or the stand-in driver where there is none.
 #[cfg(feature = "cuda")]
 fn cuda(dtype: engine::dtype::DType) -> Result<Box<dyn Device>, DeviceError> {
-    let card = kernels::devices().iter().any(|d| d.unusable.is_none());
-    let cache = if card {
-        None
-    } else {
-        Some(gristmill_standin::install().map_err(|e| DeviceError::Absent(e.to_string()))?.join("cubins"))
-    };
+    // Once for all tests of the process: a search while the stand-in is half loaded would find half of it.
+    static STANDIN: std::sync::OnceLock<Result<Option<PathBuf>, String>> = std::sync::OnceLock::new();
+    let standin = STANDIN.get_or_init(|| {
+        if kernels::devices().iter().any(|d| d.unusable.is_none()) {
+            return Ok(None);
+        }
+        gristmill_standin::install().map(|folder| Some(folder.join("cubins"))).map_err(|e| e.to_string())
+    });
+    let cache = standin.clone().map_err(DeviceError::Absent)?;
     let options = kernels::Options { dtype, cache, ..kernels::Options::default() };
     kernels::CudaDevice::open_with(options).map(|d| Box::new(d) as Box<dyn Device>)
 }
 
 /// A folder of `tests/golden`, which `GOLDEN_DIR` may name where the tests run away from their sources.
-pub fn golden(name: &str) -> std::path::PathBuf {
+pub fn golden(name: &str) -> PathBuf {
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     std::env::var_os("GOLDEN_DIR").map_or(here, Into::into).join(name)
 }

@@ -8,11 +8,17 @@ use engine::dtype::DType;
 use engine::step::StepOutput;
 use kernels::{CudaDevice, Options};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// The card of this machine, or the stand-in driver where there is none.
 pub fn open(dtype: DType, cache: Option<PathBuf>) -> CudaDevice {
-    let card = kernels::devices().iter().any(|d| d.unusable.is_none());
-    let cache = cache.or_else(|| (!card).then(|| gristmill_standin::install().unwrap().join("cubins")));
+    // Once for all tests of the process: a search while the stand-in is half loaded would find half of it.
+    static STANDIN: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let standin = STANDIN.get_or_init(|| {
+        let card = kernels::devices().iter().any(|d| d.unusable.is_none());
+        (!card).then(|| gristmill_standin::install().unwrap().join("cubins"))
+    });
+    let cache = cache.or_else(|| standin.clone());
     CudaDevice::open_with(Options { dtype, cache, ..Options::default() }).unwrap()
 }
 
