@@ -69,6 +69,11 @@ fn cpu() {
 }
 
 #[test]
+fn cpu_medium() {
+    compare("cpu-medium");
+}
+
+#[test]
 fn cuda() {
     compare("cuda");
 }
