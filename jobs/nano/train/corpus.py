@@ -12,22 +12,34 @@ import prompts
 
 # Loss weights per token: an answer of a word or two, a longer answer, the prompt (early in training only).
 LABEL_WEIGHT, ANSWER_WEIGHT, READING = 4.0, 1.0, 0.1
+# How often each task opens a sequence.
+OPENING = {"labels": 0.22, "sentiment": 0.09, "topic": 0.09, "summary": 0.3, "extract": 0.3}
 LABELS = ("labels", "sentiment", "topic")
 
 
+def tasks(rng: random.Random) -> list[str]:
+    """The tasks of one sequence: mostly two or three on the same message, since reading it is the larger cost."""
+    first = rng.choices(list(OPENING), OPENING.values())[0]
+    label = first if first in LABELS else rng.choice(LABELS)
+    others = [task for task in (label, "summary", "extract") if task != first]
+    rng.shuffle(others)
+    return [first] + others[: rng.choices((0, 1, 2), (0.3, 0.4, 0.3))[0]]
+
+
 def turns(index: int) -> list[tuple[str, str, float]]:
-    """The (prompt, answer, weight) turns of training sequence `index`: a label and then a longer task on the
-    same message, or the longer task alone."""
+    """The (prompt, answer, weight) turns of training sequence `index`; the message stands in the first."""
     rng = random.Random(f"sequence-{index}")
     message = messages.write(f"train-{index}", names.TRAIN)
     system = rng.choice(prompts.SYSTEMS) if rng.random() < 0.12 else None
-    longer = rng.choice(("summary", "extract"))
-    if rng.random() < 0.45:
-        task = rng.choice(LABELS + ("labels",))
-        follow = prompts.instruct(longer, "", rng).strip()
-        return [(prompts.chat(prompts.instruct(task, message.text, rng), system), prompts.answer(task, message), LABEL_WEIGHT),
-                (f"\n{prompts.chat(follow)}", prompts.answer(longer, message), ANSWER_WEIGHT)]
-    return [(prompts.chat(prompts.instruct(longer, message.text, rng), system), prompts.answer(longer, message), ANSWER_WEIGHT)]
+    found = []
+    for task in tasks(rng):
+        weight = LABEL_WEIGHT if task in LABELS else ANSWER_WEIGHT
+        if not found:
+            chat = prompts.chat(prompts.instruct(task, message.text, rng), system)
+        else:
+            chat = "\n" + prompts.chat(prompts.instruct(task, "", rng).strip())
+        found.append((chat, prompts.answer(task, message), weight))
+    return found
 
 
 def encode(tokenizer, first: int, count: int, longest: int = 1024) -> list[tuple[np.ndarray, np.ndarray]]:
