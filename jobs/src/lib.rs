@@ -7,6 +7,7 @@ pub mod answer;
 pub mod args;
 pub mod attempts;
 pub mod bench;
+mod builtin;
 pub mod columns;
 pub mod command;
 pub mod detokenize;

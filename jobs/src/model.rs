@@ -1,6 +1,7 @@
-//! Where a model's files are: a folder, or a name on a hub.
+//! Where a model's files are: a folder, a name on a hub, or this program itself.
 
 use crate::args::{LoadFormat, ModelArgs};
+use crate::builtin;
 use crate::error::JobError;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,7 @@ impl ModelFolders {
     /// [`JobError::Hub`].
     pub fn find(args: &ModelArgs) -> Result<ModelFolders, JobError> {
         let name = args.model.clone().ok_or_else(|| {
-            JobError::Usage("name a model with --model: a folder, or org/name on the hub".into())
+            JobError::Usage("name a model with --model: a folder, org/name on the hub, or nano, which is built in".into())
         })?;
         let weights = args.load_format == LoadFormat::Auto;
         let model = folder(&name, args, weights)?;
@@ -39,6 +40,13 @@ impl ModelFolders {
 }
 
 fn folder(name: &str, args: &ModelArgs, weights: bool) -> Result<PathBuf, JobError> {
+    // The built-in model's name is not a path: a folder of that name is `./nano`.
+    if name == builtin::NANO {
+        return match &args.revision {
+            Some(_) => Err(JobError::Usage("--revision is of a name on the hub; nano is built in".into())),
+            None => builtin::nano(),
+        };
+    }
     let path = Path::new(name);
     if path.is_dir() {
         if args.revision.is_some() {
@@ -49,9 +57,6 @@ fn folder(name: &str, args: &ModelArgs, weights: bool) -> Result<PathBuf, JobErr
     let fail = |why: &str| Err(JobError::Model { path: path.to_path_buf(), why: why.into() });
     if path.is_file() {
         return fail("is a file; --model takes the folder that holds config.json and the weights");
-    }
-    if name == "nano" {
-        return fail("the built-in model is not in this build; name a folder, or org/name on the hub");
     }
     if path.is_absolute() || name.starts_with('.') || name.ends_with('/') {
         return fail("no such folder");

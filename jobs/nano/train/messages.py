@@ -202,6 +202,14 @@ class Writer:
         return Message(text, self.sentiment, self.topic, self.key[2], self.request, self.order, self.product, self.plain_amount, features)
 
 
+def remark(seed: str, side: int) -> Message:
+    """A message that is one sentence, without facts: what it is about and nothing else."""
+    writer = Writer(random.Random(seed), side)
+    writer.pending, writer.order, writer.product, writer.amount, writer.plain_amount, writer.request = [], None, None, None, None, None
+    text = fill(writer.dress(writer.issue()), writer.slot)
+    return Message(text, writer.sentiment, writer.topic, writer.key[2], None, None, None, None)
+
+
 def write(seed: str, side: int) -> Message:
     """The message of a seed, the same on every machine."""
     return Writer(random.Random(seed), side).message()

@@ -6,6 +6,7 @@ The schedule runs over `--steps`; `--minutes` ends it by the clock on a machine 
 import argparse
 import json
 import os
+import random
 import time
 from pathlib import Path
 
@@ -23,6 +24,11 @@ from vocabulary import train_tokenizer
 def schedule(progress: float) -> float:
     """The share of the peak learning rate: a short warm-up, a plateau, then linearly to zero."""
     return min(1.0, progress / 0.03 + 0.02) * min(1.0, (1.0 - progress) / 0.6)
+
+
+def sentence_share(progress: float) -> float:
+    """The share of batches of single sentences: most at first, few later."""
+    return max(0.15, 0.95 - 6.0 * progress)
 
 
 def loss_of(model: Llama, ids, weights, reading: bool):
@@ -49,7 +55,7 @@ class Optimizer:
         self.masters = [weight.detach().float().clone() for weight in self.live]
         matrices = [m for (name, _), m in zip(model.named_parameters(), self.masters) if m.dim() == 2 and "embed" not in name]
         rest = [m for m in self.masters if not any(m is matrix for matrix in matrices)]
-        self.parts = [torch.optim.Muon(matrices, lr=rate, momentum=0.95, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        self.parts = [torch.optim.Muon(matrices, lr=rate, momentum=0.95, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
                       torch.optim.AdamW(rest, lr=0.25 * rate, betas=(0.9, 0.98), weight_decay=0.0)]
         self.rates = [rate, 0.25 * rate]
 
@@ -93,19 +99,20 @@ def main():
     model = Llama(Shape(num_hidden_layers=args.layers)).to(torch.bfloat16)
     print(f"{sum(weight.numel() for weight in model.parameters()):,} weights", flush=True)
     optimizer = Optimizer(model, args.rate)
-    source = corpus.batches(tokenizer, args.tokens, args.seed)
+    sentences = corpus.batches(tokenizer, corpus.remark_turns, args.tokens, args.seed)
+    whole = corpus.batches(tokenizer, corpus.turns, args.tokens, args.seed)
 
     if args.init:
         model.load_state_dict(load_file(args.init / "weights.safetensors"))
         optimizer = Optimizer(model, args.rate)
-    generator = torch.Generator().manual_seed(args.seed)
+    generator, mix = torch.Generator().manual_seed(args.seed), random.Random(args.seed)
 
     log, began, seen, saved, smooth, copying = (args.out / "log.jsonl").open("w"), time.monotonic(), 0, time.monotonic(), None, 0.0
     for step in range(args.steps):
         progress = max(step / args.steps, (time.monotonic() - began) / 60 / args.minutes)
         if progress >= 1.0:
             break
-        ids, weights = next(source)
+        ids, weights = next(sentences if mix.random() < sentence_share(progress) else whole)
         loss, answers = loss_of(model, ids, weights, reading=progress < args.reading)
         loss.backward()
         if step % 4 == 0 and progress < 0.7:  # keeps the copying circuit general; none at the end

@@ -1,0 +1,81 @@
+//! The built-in model: the jobs of `examples` through the binary, scored against the truth columns.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Float64Type;
+use serde_json::{Value, json};
+use support::job::{Bench, read, text, texts};
+
+/// Runs a job of `examples` on its first rows, and reads its output.
+fn grind(bench: &Bench, job: &str, rows: usize) -> RecordBatch {
+    let (limit, output) = (rows.to_string(), bench.name("out.parquet"));
+    let job = format!("examples/{job}.toml");
+    let mut command = bench.command(&["run", &job, "--limit", &limit, "-o", &output, "--device", "cpu"]);
+    // The job's paths are relative to the repository, as the README's commands are.
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).env("GRISTMILL_CACHE", bench.path("cache"));
+    let run = command.output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let out = read(output.as_ref());
+    assert_eq!(out.num_rows(), rows);
+    assert_eq!(out.column_by_name("error").unwrap().null_count(), rows);
+    out
+}
+
+/// The share of rows that are right, and the wrong ones' messages and answers in the failure.
+fn assert_share(least: f64, out: &RecordBatch, right: impl Fn(usize, &str) -> bool) {
+    let answers = texts(out, "generated_text");
+    let wrong: Vec<usize> = (0..answers.len()).filter(|&row| !right(row, &answers[row])).collect();
+    let share = 1.0 - wrong.len() as f64 / answers.len() as f64;
+    eprintln!("{:.2} % of {} rows are right", 100.0 * share, answers.len());
+    let messages = texts(out, "message");
+    let wrong: Vec<_> = wrong.iter().take(5).map(|&row| (&messages[row], &answers[row])).collect();
+    assert!(share >= least, "{share}, for example {wrong:#?}");
+}
+
+#[test]
+fn labels_are_right() {
+    let bench = Bench::new();
+    let out = grind(&bench, "label-messages", 500);
+    let (sentiments, topics) = (texts(&out, "sentiment"), texts(&out, "topic"));
+    assert_share(0.95, &out, |row, answer| answer == format!("{}, {}", sentiments[row], topics[row]));
+}
+
+#[test]
+fn orders_are_right() {
+    let bench = Bench::new();
+    let out = grind(&bench, "extract-orders", 200);
+    let (numbers, products) = (text(&out, "order_number"), text(&out, "product"));
+    let amounts = out.column_by_name("amount").unwrap().as_primitive::<Float64Type>();
+    assert_share(0.95, &out, |row, answer| {
+        let amount = amounts.is_valid(row).then(|| amounts.value(row));
+        let truth = json!({"order_number": numbers[row], "product": products[row], "amount": amount});
+        serde_json::from_str::<Value>(answer).is_ok_and(|found| found == truth)
+    });
+}
+
+#[test]
+fn summaries_hold_the_facts() {
+    let bench = Bench::new();
+    let out = grind(&bench, "summarise-messages", 200);
+    let facts = texts(&out, "key_facts");
+    assert_share(0.9, &out, |row, answer| {
+        let answer = answer.to_lowercase();
+        facts[row].split("; ").all(|fact| answer.contains(&fact.to_lowercase()))
+    });
+}
+
+#[test]
+fn its_folder_gives_the_same_bytes() {
+    let bench = Bench::new();
+    let named = grind(&bench, "label-messages", 20);
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/jobs/nano");
+    let output = bench.name("folder.parquet");
+    let arguments = ["run", "examples/label-messages.toml", "--model", folder, "--limit", "20", "-o", &output];
+    let mut command = bench.command(&arguments);
+    let run = command.args(["--device", "cpu"]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    assert_eq!(read(output.as_ref()).columns(), named.columns());
+}
