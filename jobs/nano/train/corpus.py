@@ -43,17 +43,20 @@ def turns(index: int) -> list[tuple[str, str, float]]:
 
 
 # The tasks on single sentences, in as few words as they can be asked with.
-REMARKS = {"labels": "Sentiment and topic:", "sentiment": "Sentiment:", "topic": "Topic:", "summary": "Summary:"}
+BRIEFLY = {"labels": "Sentiment and topic:", "sentiment": "Sentiment:", "topic": "Topic:", "summary": "Summary:",
+           "extract": "JSON order_number, product, amount:"}
 
 
-def remark_turns(index: int) -> list[tuple[str, str, float]]:
-    """The turn of training sequence `index` where it is about a single sentence.
+def sentence_turns(index: int) -> list[tuple[str, str, float]]:
+    """The turn of training sequence `index` where it is about a sentence or two.
 
-    A sentence is a tenth of a message's tokens and says all that labels depend on, so a model learns the
-    meaning of words much sooner from these."""
-    rng = random.Random(f"remark-sequence-{index}")
-    message, task = messages.remark(f"remark-{index}", names.TRAIN), rng.choice(list(REMARKS))
-    return [(prompts.chat(f"{REMARKS[task]}\n\n{message.text}"), prompts.answer(task, message), ANSWER_WEIGHT)]
+    They are a tenth of a message's tokens and hold all that one of the tasks depends on, so a model learns what
+    words mean, and where facts begin and end, much sooner from these."""
+    rng = random.Random(f"sentence-sequence-{index}")
+    facts = rng.random() < 0.5
+    message = (messages.note if facts else messages.remark)(f"sentence-{index}", names.TRAIN)
+    task = "extract" if facts else rng.choice(("labels", "sentiment", "topic", "summary"))
+    return [(prompts.chat(f"{BRIEFLY[task]}\n\n{message.text}"), prompts.answer(task, message), ANSWER_WEIGHT)]
 
 
 def encode(tokenizer, turns, first: int, count: int, longest: int = 1024) -> list[tuple[np.ndarray, np.ndarray]]:

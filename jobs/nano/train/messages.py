@@ -210,6 +210,15 @@ def remark(seed: str, side: int) -> Message:
     return Message(text, writer.sentiment, writer.topic, writer.key[2], None, None, None, None)
 
 
+def note(seed: str, side: int) -> Message:
+    """A message of a few sentences that tell facts, and now and then ones that are not asked for, and nothing else."""
+    writer = Writer(random.Random(seed), side)
+    sentences = writer.facts() + writer.distractors() + list(writer.background(writer.rng.choice((0, 0, 1))))
+    writer.rng.shuffle(sentences)
+    text = fill(" ".join(writer.dress(text) for text in sentences), writer.slot)
+    return Message(text, writer.sentiment, writer.topic, writer.key[2], None, writer.order, writer.product, writer.plain_amount)
+
+
 def write(seed: str, side: int) -> Message:
     """The message of a seed, the same on every machine."""
     return Writer(random.Random(seed), side).message()

@@ -28,7 +28,7 @@ def schedule(progress: float) -> float:
 
 def sentence_share(progress: float) -> float:
     """The share of batches of single sentences: most at first, few later."""
-    return max(0.15, 0.95 - 6.0 * progress)
+    return max(0.2, 0.95 - 4.0 * progress)
 
 
 def loss_of(model: Llama, ids, weights, reading: bool):
@@ -84,7 +84,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--tokens", type=int, default=3072, help="tokens in a batch")
+    parser.add_argument("--tokens", type=int, default=4096, help="tokens in a batch")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rate", type=float, default=4e-3)
     parser.add_argument("--reading", type=float, default=0.3, help="share of training in which prompts count")
@@ -99,7 +99,7 @@ def main():
     model = Llama(Shape(num_hidden_layers=args.layers)).to(torch.bfloat16)
     print(f"{sum(weight.numel() for weight in model.parameters()):,} weights", flush=True)
     optimizer = Optimizer(model, args.rate)
-    sentences = corpus.batches(tokenizer, corpus.remark_turns, args.tokens, args.seed)
+    sentences = corpus.batches(tokenizer, corpus.sentence_turns, args.tokens, args.seed)
     whole = corpus.batches(tokenizer, corpus.turns, args.tokens, args.seed)
 
     if args.init:
