@@ -28,7 +28,7 @@ def schedule(progress: float) -> float:
 
 def sentence_share(progress: float) -> float:
     """The share of batches of single sentences: most at first, few later."""
-    return max(0.2, 0.95 - 4.0 * progress)
+    return max(0.25, 0.9 - 1.6 * progress)
 
 
 def loss_of(model: Llama, ids, weights, reading: bool):
