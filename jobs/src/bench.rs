@@ -205,7 +205,7 @@ fn dataset(
         PromptOptions { prompt_column: Some(args.prompt_column.clone()), raw: true, ..Default::default() };
     let limit = args.engine.max_model_len.unwrap_or(model.config.max_position_embeddings);
     let limit = limit.saturating_sub(args.output_len).max(2);
-    let prompts = Prompts::new(&options, &input, tokenizer, None, limit, model.config.vocab)?;
+    let prompts = Prompts::new(&options, &input, tokenizer, None, limit, model.config.vocab, 0)?;
     let mut made = Vec::new();
     for batch in input.read(prompts.columns().to_vec(), 0..args.num_prompts as u64) {
         let batch = batch.map_err(|corrupt| corrupt.error)?;

@@ -109,6 +109,15 @@ impl Journal {
         &self.alone
     }
 
+    /// Notes how many rows this start is to answer, the first ones of the input (`--limit`), for
+    /// `gristmill status`.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn note_rows(&mut self, rows: u64) -> Result<(), JobError> {
+        self.writer.note_rows(rows)
+    }
+
     /// Notes that rows are about to be taken up. Cheap: 8 bytes a row, no sync.
     ///
     /// # Errors

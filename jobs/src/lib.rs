@@ -9,6 +9,7 @@ pub mod attempts;
 pub mod bench;
 pub mod columns;
 pub mod command;
+pub mod date;
 pub mod detokenize;
 pub mod devices;
 pub mod error;

@@ -189,19 +189,41 @@ impl Publication<'_> {
         // The manifest goes first: it is what says that an output in place is this job's own.
         rename(&self.work.join("manifest.new"), &self.work.join(manifest::NAME))?;
         if folder {
-            let replaced = self.work.join("replaced");
-            clear(&replaced)?;
-            if self.output.exists() {
-                // A folder cannot be renamed over a full one.
-                rename(self.output, &replaced)?;
-            }
-            rename(aside, self.output)?;
-            clear(&replaced)
+            self.reveal_folder(aside)
         } else {
             rename(&aside.join(file_name(self.output)), self.output)?;
             clear(aside)
         }
     }
+
+    /// Puts a folder in the place of the output. One cannot be renamed over a full one; where the system can
+    /// exchange two names, one of both is there at every moment, and elsewhere for a moment there is none.
+    fn reveal_folder(&self, aside: &Path) -> Result<(), JobError> {
+        let replaced = self.work.join("replaced");
+        clear(&replaced)?;
+        if self.output.exists() {
+            if exchange(aside, self.output) {
+                sync_folder(self.work)?;
+                sync_folder(self.output.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new(".")))?;
+                return clear(aside);
+            }
+            rename(self.output, &replaced)?;
+        }
+        rename(aside, self.output)?;
+        clear(&replaced)
+    }
+}
+
+/// Exchanges two names, if the system and the file system can.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn exchange(a: &Path, b: &Path) -> bool {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).is_ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn exchange(_: &Path, _: &Path) -> bool {
+    false
 }
 
 /// An error of the Parquet writer; one of the system below it is told as such.

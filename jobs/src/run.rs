@@ -2,6 +2,7 @@
 
 use crate::args::{Dtype, EngineArgs, LoadFormat, OnCorrupt, Resume, ReturnColumn, RunArgs};
 use crate::columns::{OutputColumns, Returns};
+use crate::date;
 use crate::devices;
 use crate::error::JobError;
 use crate::faults;
@@ -11,7 +12,7 @@ use crate::finisher::{ErrorLimits, Finisher};
 use crate::grinder::{Grinder, KeepLogprobs};
 use crate::identity::{Identity, InputDigest, InputDigests, digest_bytes, digest_file, digest_files};
 use crate::input::Input;
-use crate::journal::{Journal, ResumeMode, working_folder};
+use crate::journal::{Journal, JournalReader, ResumeMode, working_folder};
 use crate::model::ModelFolders;
 use crate::progress::{Counters, Progress};
 use crate::prompt::{Prompts, template_or_file};
@@ -32,6 +33,9 @@ use std::sync::{Arc, Mutex};
 /// Rows between the feeder and the engine, and between the engine and the journal.
 const QUEUE: usize = 128;
 
+/// The field of the identity that holds the date, where templates tell it.
+const DATE: &str = "date";
+
 /// A job with everything checked that can be checked before weights are loaded.
 struct Job {
     args: RunArgs,
@@ -48,6 +52,8 @@ struct Job {
     sampling: Sampling,
     chat_template: Option<String>,
     max_model_len: usize,
+    /// What templates tell, in seconds since 1970.
+    date: i64,
 }
 
 /// Runs a job.
@@ -66,7 +72,8 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
     let identity = job.identity(&device.info().kind.to_string())?;
     let inputs = job.input_digests()?;
     let mode = resume_mode(&job.args);
-    let (journal, finished) = Journal::open_or_create(&work, &identity, &inputs, mode)?;
+    let (mut journal, finished) = Journal::open_or_create(&work, &identity, &inputs, mode)?;
+    journal.note_rows(job.rows)?;
     if let Some(rows) = journal.discarded() {
         eprintln!("discarded a job with {rows} finished rows (--fresh)");
     }
@@ -78,7 +85,6 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
     }
     let counters = Counters::going_on(&finished);
     let mut first_error = None;
-    let mut journal = journal;
     if left > 0 {
         let mut engine = Engine::new(&job.model, device, &engine_config(&job.args.engine))?;
         tell_engine(&engine);
@@ -159,7 +165,9 @@ impl Job {
             Sampling::resolve(&args.sampling, Some(&folders.model), &tokenizer, vocab, max_model_len)?;
         let chat_template = tokenizer.chat_template(&folders.tokenizer)?;
         let template = chat_template.clone();
-        let prompts = Prompts::new(&args.prompt, &input, tokenizer.clone(), template, max_model_len, vocab)?;
+        let date = job_date(&args, &output);
+        let prompts =
+            Prompts::new(&args.prompt, &input, tokenizer.clone(), template, max_model_len, vocab, date)?;
         let mut kept = match &args.keep {
             None => (0..input.schema.fields().len()).collect(),
             Some(names) => input.columns(names, "--keep")?,
@@ -188,6 +196,7 @@ impl Job {
             sampling,
             chat_template,
             max_model_len,
+            date,
         })
     }
 
@@ -243,6 +252,9 @@ impl Job {
         identity
             .push("chat template", template.map_or("(none)".into(), |text| digest_bytes(text.as_bytes())));
         identity.push("chat template kwargs", format!("{:?}", p.chat_template_kwargs));
+        if self.prompts.tell_date() {
+            identity.push(DATE, date::told(self.date));
+        }
         for (name, value) in self.sampling.fields() {
             identity.push(name, value);
         }
@@ -379,6 +391,13 @@ fn resume_mode(args: &RunArgs) -> ResumeMode {
         Resume::Never => ResumeMode::Never,
         Resume::Require => ResumeMode::Require,
     }
+}
+
+/// The date that templates tell: that of the job which goes on, or today's.
+fn job_date(args: &RunArgs, output: &Path) -> i64 {
+    let begun = JournalReader::open(&working_folder(output)).and_then(|journal| journal.identity());
+    let begun = begun.ok().filter(|_| resume_mode(args) != ResumeMode::Fresh);
+    begun.and_then(|identity| date::read(identity.get(DATE)?)).unwrap_or_else(date::today)
 }
 
 /// The columns to return, with the log-probabilities that they need.

@@ -254,3 +254,46 @@ fn an_unfinished_job_is_not_published_and_an_aborted_one_says_so() {
     publish(1, Unanswered::Refuse).unwrap();
     assert_eq!(read(&std::fs::read(&output).unwrap()).num_rows(), 1);
 }
+
+/// While a folder of parts is published anew, there is one at every moment.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_is_replaced_is_never_missing() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let folder = tempfile::tempdir().unwrap();
+    let (output, work) = (folder.path().join("out"), folder.path().join("out.gristmill"));
+    let columns = OutputColumns::new(&schema(), None, Returns::default(), 1, "").unwrap();
+    let mut journal = open(&work, 3);
+    (0..3).for_each(|row| journal.append(Answer::failed(row, None, "no")).unwrap());
+    journal.commit().unwrap();
+    let reader = journal.reader().unwrap();
+    let identity = identity();
+    let publish = |per_file| {
+        let publication = Publication {
+            output: &output,
+            work: &work,
+            identity: &identity,
+            rows: 3,
+            rows_per_file: Some(per_file),
+            columns: &columns,
+            unanswered: Unanswered::Refuse,
+        };
+        publication.publish(&reader, batches(3, 3)).unwrap();
+        let parts = output.read_dir().unwrap().count() as u64 - 1;
+        assert_eq!(parts, 3u64.div_ceil(per_file));
+    };
+    publish(1);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = || {
+            while !done.load(Ordering::Relaxed) {
+                assert!(output.exists())
+            }
+        };
+        let watcher = scope.spawn(watch);
+        (0..100).for_each(|i| publish(1 + i % 3));
+        done.store(true, Ordering::Relaxed);
+        watcher.join().unwrap();
+    });
+    assert!(!work.join("publishing").exists() && !work.join("replaced").exists());
+}

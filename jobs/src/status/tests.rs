@@ -30,3 +30,22 @@ fn status_counts_what_is_committed_also_while_the_job_runs() {
     assert_eq!((after.process, after.seconds_left, after.finished), (None, None, 102));
     assert!(status.to_string().contains("102 of 200 (51.0 %)"), "{status}");
 }
+
+#[test]
+fn a_limited_job_is_as_long_as_its_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("out.parquet");
+    let work = working_folder(&output);
+    let run = |rows: u64, answers: std::ops::Range<u64>| {
+        let (mut journal, _) =
+            Journal::open_or_create(&work, &identity(), &inputs(200), ResumeMode::Auto).unwrap();
+        journal.note_rows(rows).unwrap();
+        answers.for_each(|row| journal.append(Answer::failed(row, None, "prompt is null")).unwrap());
+        journal.close().unwrap();
+        let status = Status::of(&output).unwrap();
+        (status.rows, status.finished, status.errors["prompt is null"], status.starts)
+    };
+    assert_eq!(run(20, 0..10), (20, 10, 10, 1));
+    assert_eq!(run(200, 10..30), (200, 30, 30, 2));
+    assert_eq!(run(5, 30..30), (5, 5, 5, 3));
+}
