@@ -23,6 +23,7 @@ use crate::text::Tokenizer;
 use crate::worker::{self, Pacemaker};
 use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
+use engine::device::Device;
 use engine::dtype::DType;
 use engine::models::Model;
 use engine::{Engine, EngineConfig};
@@ -56,11 +57,22 @@ struct Job {
     date: i64,
 }
 
-/// Runs a job.
+/// Runs a job on the device that it asks for.
 ///
 /// # Errors
 /// What ended it; see [`JobError::exit_code`].
 pub fn run(args: RunArgs) -> Result<(), JobError> {
+    run_on(args, |args, dtype| faults::wrap(devices::open(&args.device, args.threads, dtype)?))
+}
+
+/// Runs a job on a device of the caller's, which is opened for the type in which weights will be held.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on(
+    args: RunArgs,
+    open: impl FnOnce(&EngineArgs, DType) -> Result<Box<dyn Device>, JobError>,
+) -> Result<(), JobError> {
     let signals = Signals::listen()?;
     let pacemaker = Pacemaker::start();
     let job = Job::prepare(args)?;
@@ -68,7 +80,7 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
     let work = working_folder(&job.output);
     Publication::check_target(&job.output, &work)?;
     let dtype = weights_dtype(&job.args.engine, &job.model);
-    let device = faults::wrap(devices::open(&job.args.engine.device, job.args.engine.threads, dtype)?)?;
+    let device = open(&job.args.engine, dtype)?;
     let identity = job.identity(&device.info().kind.to_string())?;
     let inputs = job.input_digests()?;
     let mode = resume_mode(&job.args);
