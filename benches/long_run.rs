@@ -175,12 +175,18 @@ fn answer(input: &Path, output: &Path, sampled: &Arc<AtomicU64>) -> Result<(), B
     Ok(())
 }
 
+/// Samples until all is done, and tells on standard error how memory goes meanwhile.
 fn watch(begun: Instant, sampled: &AtomicU64, done: &AtomicBool) -> Vec<Sample> {
     let mut samples = Vec::new();
+    let mut told = Duration::ZERO;
     while !done.load(Ordering::Relaxed) {
-        if let Some((resident_kib, _)) = process() {
-            let sampled = sampled.load(Ordering::Relaxed);
-            samples.push(Sample { at: begun.elapsed(), sampled, resident_kib });
+        if let Some((resident_kib, cpu)) = process() {
+            let (at, sampled) = (begun.elapsed(), sampled.load(Ordering::Relaxed));
+            samples.push(Sample { at, sampled, resident_kib });
+            if at - told > Duration::from_secs(20) {
+                told = at;
+                eprintln!("{at:.0?}, {cpu:.0?} of processor time: {sampled} tokens, {resident_kib} KiB");
+            }
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -206,6 +212,10 @@ fn report(rows: u64, samples: &[Sample], whole: Duration, processor: Duration) {
     println!("| generated tokens a second of processor time | {:.0} |", tokens as f64 / cpu);
     println!("| resident memory, most in the first 10 % | {:.1} MiB |", early as f64 / 1024.0);
     println!("| most after it | {:.1} MiB |", late as f64 / 1024.0);
+    for tenth in 2..=10 {
+        let mib = most(tokens / 10 * (tenth - 1)..tokens / 10 * tenth) as f64 / 1024.0;
+        println!("| most in tenth {tenth} | {mib:.1} MiB |");
+    }
     let growth = 100.0 * (late as f64 / early.max(1) as f64 - 1.0);
     println!("| growth (limit: 1 %) | {growth:.2} % |");
     println!("| most with publishing | {:.1} MiB |", all as f64 / 1024.0);

@@ -215,3 +215,25 @@ fn job_files() {
     ];
     try_out("job files", targets::job, seeds, &words);
 }
+
+#[test]
+fn parquet() {
+    let bench = support::job::Bench::new();
+    let words: Vec<String> = (0..400).map(|i| format!("word {}", i % 90)).collect();
+    let rows: Vec<Option<&str>> = words.iter().map(|w| (w != "word 7").then_some(w.as_str())).collect();
+    let numbers = arrow::array::Int32Array::from_iter_values(0..400);
+    let lists = arrow::array::ListArray::from_iter_primitive::<arrow::datatypes::Int32Type, _, _>(
+        (0..400).map(|i| (i % 9 != 0).then(|| vec![Some(i); i as usize % 4])),
+    );
+    let columns: Vec<(&str, arrow::array::ArrayRef)> = vec![
+        ("q", support::job::strings(&rows)),
+        ("n", std::sync::Arc::new(numbers)),
+        ("l", std::sync::Arc::new(lists)),
+    ];
+    let columns = columns.into_iter().map(|(name, array)| (name, array, true));
+    let batch = arrow::array::RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    let small = batch.slice(0, 3).project(&[0]).unwrap();
+    let seeds = [bench.batch("a.parquet", &batch, 150), bench.batch("b.parquet", &small, 10)];
+    let words = ["PAR1", "\u{15}\u{2}\u{19}", "\u{7f}\u{7f}\u{7f}\u{7f}\u{7}", "\0\0\0\0"];
+    try_out("parquet", targets::parquet, seeds.map(|seed| std::fs::read(seed).unwrap()).to_vec(), &words);
+}

@@ -85,3 +85,20 @@ pub fn job(bytes: &[u8]) -> String {
         told(jobs::args::parse(["gristmill".into(), "run".into(), path]))
     })
 }
+
+/// An input of Parquet, read to its end.
+pub fn parquet(bytes: &[u8]) -> String {
+    with_file("in.parquet", bytes, |folder| {
+        let name = folder.join("in.parquet").to_str().unwrap().to_owned();
+        let input = match jobs::input::Input::open(&[name]) {
+            Ok(input) => input,
+            Err(error) => return error.to_string(),
+        };
+        let columns = (0..input.schema.fields().len()).collect();
+        // A footer may claim any number of rows; a hostile one costs no more than its errors.
+        let batches = input.read(columns, 0..input.rows).take(100);
+        let errors: Vec<String> =
+            batches.filter_map(Result::err).map(|corrupt| corrupt.error.to_string()).collect();
+        if errors.is_empty() { "sound".into() } else { errors.join("; ") }
+    })
+}
