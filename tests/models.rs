@@ -159,6 +159,12 @@ fn cpu() {
     compare_all("cpu", 1e-4);
 }
 
+/// As on CUDA below, but only operands of Linear are rounded.
+#[test]
+fn cpu_medium() {
+    compare_all("cpu-medium", 0.25);
+}
+
 #[test]
 fn cuda_f32() {
     compare_all("cuda-f32", 1e-3);

@@ -178,6 +178,12 @@ fn cpu() {
     keep_their_bits("cpu", "qwen2-window", 240, 50, &[1, 4, 8, 16, 24, 64]);
 }
 
+/// Products of bf16 pairs.
+#[test]
+fn cpu_medium() {
+    keep_their_bits("cpu-medium", "qwen2-window", 240, 20, &[1, 16, 24]);
+}
+
 /// Heads of 16 columns: attention on tensor cores.
 #[test]
 fn cuda() {

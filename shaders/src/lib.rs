@@ -21,6 +21,7 @@ mod validate;
 mod weight;
 
 mod add;
+mod elementwise;
 mod embed;
 mod gated_mul;
 mod gather_rows;

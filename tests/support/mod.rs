@@ -7,7 +7,7 @@
 pub mod interpose;
 pub mod job;
 
-use engine::cpu::CpuDevice;
+use engine::cpu::{CpuDevice, MatmulPrecision};
 use engine::device::{Device, DeviceError};
 use std::path::PathBuf;
 
@@ -16,6 +16,10 @@ use std::path::PathBuf;
 pub fn open(name: &str) -> Option<Box<dyn Device>> {
     let opened: Result<Box<dyn Device>, DeviceError> = match name {
         "cpu" => CpuDevice::new(Some(2)).map(|d| Box::new(d) as Box<dyn Device>),
+        "cpu-medium" => {
+            let device = CpuDevice::with_precision(Some(2), MatmulPrecision::Medium);
+            device.map(|d| Box::new(d) as Box<dyn Device>)
+        }
         #[cfg(feature = "cuda")]
         "cuda" => cuda(engine::dtype::DType::BF16),
         #[cfg(feature = "cuda")]

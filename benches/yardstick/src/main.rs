@@ -2,10 +2,11 @@
 //!
 //!     cargo run --release --manifest-path benches/yardstick/Cargo.toml
 //!
-//! Rounds alternate between the two, and the medians are printed, so a drift of the machine meets both.
+//! Rounds alternate between all of them, and the medians are printed, so a drift of the machine meets each. The last
+//! rate is that of bf16 products (`--float32-matmul-precision medium`).
 
 use engine::cases::{Case, Formats, linear};
-use engine::cpu::CpuDevice;
+use engine::cpu::{CpuDevice, MatmulPrecision};
 use engine::device::{Device, PlanId};
 use engine::dtype::DType;
 use std::time::Instant;
@@ -28,29 +29,27 @@ const SHAPES: [(usize, usize, usize); 9] = [
 
 fn main() {
     let mut device = CpuDevice::new(None).expect("threads");
+    let mut medium = CpuDevice::with_precision(None, MatmulPrecision::Medium).expect("threads");
     println!("{}; copy {:.1} GB/s", device.info().name, copy());
-    println!("{:>16} {:>12} {:>12} {:>12} {:>8}", "rows x K x N", "gemm GF/s", "f32 GF/s", "bf16 GF/s", "bf16/gemm");
+    let head = ["gemm GF/s", "f32 GF/s", "bf16 GF/s", "medium GF/s", "bf16/gemm"];
+    println!("{:>16} {}", "rows x K x N", head.map(|h| format!("{h:>12}")).concat());
     for (m, k, n) in SHAPES {
         let wide = linear(Formats::F32, m, k, n, false);
         let narrow = linear(Formats { weights: DType::BF16, ..Formats::F32 }, m, k, n, false);
         let (wide_id, _) = wide.run(&mut device).expect("runs");
         let (narrow_id, _) = narrow.run(&mut device).expect("runs");
+        let (medium_id, _) = narrow.run(&mut medium).expect("runs");
         let mut product = Product::new(m, k, n);
-        let mut times = [const { Vec::new() }; 3];
+        let mut times = [const { Vec::new() }; 4];
         for _ in 0..ROUNDS {
             times[0].push(time(|| product.run()));
             times[1].push(time(|| step(&mut device, &wide, wide_id)));
             times[2].push(time(|| step(&mut device, &narrow, narrow_id)));
+            times[3].push(time(|| step(&mut medium, &narrow, medium_id)));
         }
         let rate = times.map(|t| 2.0 * (m * k * n) as f64 / median(t) / 1e9);
-        println!(
-            "{:>16} {:>12.1} {:>12.1} {:>12.1} {:>8.2}",
-            format!("{m} x {k} x {n}"),
-            rate[0],
-            rate[1],
-            rate[2],
-            rate[2] / rate[0]
-        );
+        let columns = rate.into_iter().chain([rate[2] / rate[0]]).map(|v| format!("{v:>12.2}"));
+        println!("{:>16} {}", format!("{m} x {k} x {n}"), columns.collect::<String>());
     }
 }
 

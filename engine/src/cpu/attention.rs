@@ -3,12 +3,12 @@
 //! Positions are walked in blocks of [`BLOCK`] from position 0 (or the window's first block) on,
 //! whatever the page size, the chunk or the neighbours, so prefill and decode give the same bits. The
 //! recurrence is that of Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018).
-//! Scores and weighted sums go through the matrix kernel: the rows of a tile are queries of a group of
-//! heads that share their keys.
+//! Scores and weighted sums go through the matrix kernel: its rows are queries of a group of heads that
+//! share their keys.
 
 use super::math;
 use super::memory::Memory;
-use super::tile::{MR, NR, Tiles};
+use super::tile::{MR, NR, Tiles, Words};
 use super::vectorized;
 use crate::plan::{BufferId, View};
 use crate::step::Step;
@@ -17,6 +17,9 @@ use std::cell::RefCell;
 
 /// Positions of a block: the columns of a panel.
 const BLOCK: usize = NR;
+
+/// The most rows of a task: a few tiles, so that gathering a block from its pages is paid for by all.
+const ROWS: usize = 4 * MR;
 
 /// What the op says beside its buffers.
 #[derive(Clone, Copy)]
@@ -44,7 +47,7 @@ struct Cache<'a> {
     len: usize,
 }
 
-/// A task: up to [`MR`] rows of one KV head of one sequence. Row `i` is query `i / group`, head
+/// A task: up to [`ROWS`] rows of one KV head of one sequence. Row `i` is query `i / group`, head
 /// `i % group` of the group.
 struct Task {
     seq: usize,
@@ -72,8 +75,8 @@ pub fn run(
     for seq in 0..step.seq_lens.len() {
         let rows = step.query_rows(seq).len() * group;
         for kv_head in 0..cols / d {
-            let starts = (0..rows).step_by(MR);
-            tasks.extend(starts.map(|r| Task { seq, kv_head, rows: r..(r + MR).min(rows) }));
+            let starts = (0..rows).step_by(ROWS);
+            tasks.extend(starts.map(|r| Task { seq, kv_head, rows: r..(r + ROWS).min(rows) }));
         }
     }
     // The long ones first: the tail then has short tasks to share out.
@@ -140,8 +143,8 @@ impl Scratch {
     ) {
         let n = positions.len();
         let panels = cache.head_dim.div_ceil(NR);
-        self.queries.pack(n, cache.head_dim, query);
-        self.scores.resize(MR, [0.0; BLOCK]);
+        self.queries.pack(Words::Columns, n, cache.head_dim, query);
+        self.scores.resize(n, [0.0; BLOCK]);
         self.sums.clear();
         self.sums.resize(panels * n, [0.0; NR]);
         self.greatest.clear();
@@ -157,9 +160,9 @@ impl Scratch {
             cache.load_values(start, &mut self.values);
             let scores = &mut self.scores;
             self.queries.multiply(
-                &self.keys,
+                bytemuck::cast_slice(&self.keys),
                 #[inline(always)]
-                |_, n, sums| scores[..n].copy_from_slice(&sums[..n]),
+                |row, n, sums| scores[row..row + n].copy_from_slice(&sums[..n]),
             );
             for (r, &p) in positions.iter().enumerate() {
                 let seen = seen(p);
@@ -167,14 +170,14 @@ impl Scratch {
                 self.weigh(r, clip(seen.start)..clip(seen.end), shape.scale, n);
             }
             let (scores, sums) = (&self.scores, &mut self.sums);
-            self.weights.pack(n, BLOCK, |r| &scores[r]);
+            self.weights.pack(Words::Columns, n, BLOCK, |r| &scores[r]);
             for panel in 0..panels {
                 let values = &self.values[panel * BLOCK * NR..][..BLOCK * NR];
                 self.weights.multiply(
-                    values,
+                    bytemuck::cast_slice(values),
                     #[inline(always)]
-                    |_, n, part| {
-                        for (sum, part) in sums[panel * n..][..n].iter_mut().zip(part) {
+                    |row, rows, part| {
+                        for (sum, part) in sums[panel * n + row..][..rows].iter_mut().zip(part) {
                             sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
                         }
                     },

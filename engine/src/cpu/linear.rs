@@ -30,12 +30,12 @@ pub fn run(
     let tiles = &mut tiles[..starts.len()];
     tiles.par_iter_mut().enumerate().for_each(|(i, tiles)| {
         let row = |r: usize| &x_data[(i * ROWS + r) * x_cols + x.start..][..x.cols];
-        tiles.pack((rows - i * ROWS).min(ROWS), x.cols, row);
+        tiles.pack(panels.words(), (rows - i * ROWS).min(ROWS), x.cols, row);
     });
 
     let target = Columns(result.as_mut_ptr());
     let multiply = |p: usize, scratch: &mut Vec<f32>| {
-        let panel = panels.widen(p, scratch);
+        let panel = panels.words_of(p, scratch);
         let first = p * NR;
         let width = NR.min(out.cols - first);
         let mut add = [0.0; NR];

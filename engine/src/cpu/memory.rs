@@ -1,6 +1,6 @@
 //! The buffers of a plan in main memory, each in the layout that its ops want.
 
-use super::panels::Panels;
+use super::panels::{MatmulPrecision, Panels};
 use crate::dtype::DType;
 use crate::op::Op;
 use crate::plan::{BufferDesc, BufferId, BufferKind, Dims, Plan};
@@ -30,7 +30,7 @@ pub struct Memory {
 impl Memory {
     /// Buffers for steps up to `most`. Floats start as NaN, so that nobody reads what nobody wrote; but in
     /// release builds KV pages start as zeros, which the system gives out only when they are written.
-    pub fn new(plan: &Plan, most: &Dims) -> Memory {
+    pub fn new(plan: &Plan, most: &Dims, precision: MatmulPrecision) -> Memory {
         let (mut matrices, mut keys) = (HashSet::new(), HashSet::new());
         for op in &plan.ops {
             match *op {
@@ -46,7 +46,7 @@ impl Memory {
         let storage = plan.iter().map(|(id, desc)| {
             let rows = most.count(desc.rows);
             if matrices.contains(&id) {
-                Storage::Panels(Panels::zeros(rows, desc.cols, desc.dtype))
+                Storage::Panels(Panels::zeros(rows, desc.cols, desc.dtype, precision))
             } else if keys.contains(&id) {
                 Storage::Keys(fresh(desc))
             } else if matches!(desc.kind, BufferKind::StepInput(_)) {

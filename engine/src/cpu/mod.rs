@@ -6,6 +6,7 @@ mod attention;
 mod linear;
 mod math;
 mod memory;
+mod pairs;
 mod panels;
 mod rows;
 mod sample;
@@ -17,6 +18,7 @@ use crate::op::Op;
 use crate::plan::{BufferId, BufferKind, Dims, Plan, View};
 use crate::step::{Step, StepOutput};
 use memory::Memory;
+pub use panels::MatmulPrecision;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -86,6 +88,7 @@ type Plans = Arc<Mutex<Vec<Compiled>>>;
 /// The processor. Steps run on a thread of their own, which shares out the work of each op.
 pub struct CpuDevice {
     info: DeviceInfo,
+    precision: MatmulPrecision,
     plans: Plans,
     most: Vec<Dims>,
     steps: Sender<(PlanId, Step)>,
@@ -100,13 +103,24 @@ impl CpuDevice {
     /// # Errors
     /// [`DeviceError::Absent`] if the threads cannot be started.
     pub fn new(threads: Option<usize>) -> Result<CpuDevice, DeviceError> {
+        CpuDevice::with_precision(threads, MatmulPrecision::Highest)
+    }
+
+    /// The same with products of that precision.
+    ///
+    /// # Errors
+    /// As [`CpuDevice::new`].
+    pub fn with_precision(
+        threads: Option<usize>,
+        precision: MatmulPrecision,
+    ) -> Result<CpuDevice, DeviceError> {
         let absent = |e: &dyn std::fmt::Display| DeviceError::Absent(format!("cannot start threads: {e}"));
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.unwrap_or(0))
             .thread_name(|i| format!("cpu-{i}"))
             .build()
             .map_err(|e| absent(&e))?;
-        let info = info(pool.current_num_threads());
+        let info = info(pool.current_num_threads(), precision);
         let plans = Plans::default();
         let (steps, queue) = channel::<(PlanId, Step)>();
         let (results, outputs) = channel();
@@ -122,7 +136,7 @@ impl CpuDevice {
             }
         };
         std::thread::Builder::new().name("cpu-device".into()).spawn(work).map_err(|e| absent(&e))?;
-        Ok(CpuDevice { info, plans, most: Vec::new(), steps, outputs, submitted: 0, waited: 0 })
+        Ok(CpuDevice { info, precision, plans, most: Vec::new(), steps, outputs, submitted: 0, waited: 0 })
     }
 
     fn lost(&self, why: impl Into<String>) -> DeviceError {
@@ -140,17 +154,21 @@ fn lock(plans: &Mutex<Vec<Compiled>>) -> MutexGuard<'_, Vec<Compiled>> {
     plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn info(threads: usize) -> DeviceInfo {
+fn info(threads: usize, precision: MatmulPrecision) -> DeviceInfo {
     let (total, free) = memory::machine();
+    let (products, weights) = match precision {
+        MatmulPrecision::Highest => ("", vec![DType::F32, DType::BF16, DType::F16]),
+        MatmulPrecision::Medium => (", products of bf16", vec![DType::BF16]),
+    };
     DeviceInfo {
         kind: DeviceKind::Cpu,
-        name: format!("{threads} threads, {}", memory::vectors()),
+        name: format!("{threads} threads, {}{products}", memory::vectors()),
         memory_total: total,
         memory_free: free,
         max_buffer: usize::MAX,
         activations: DType::F32,
         kv: vec![DType::F32],
-        weights: vec![DType::F32, DType::BF16, DType::F16],
+        weights,
         breaks_contract: None,
     }
 }
@@ -187,7 +205,11 @@ impl Device for CpuDevice {
                 remedy: "lower --max-num-batched-tokens, --max-num-seqs or --gpu-memory-utilization".into(),
             });
         }
-        let compiled = Compiled { plan: plan.clone(), memory: Memory::new(plan, most), tiles: Vec::new() };
+        let compiled = Compiled {
+            plan: plan.clone(),
+            memory: Memory::new(plan, most, self.precision),
+            tiles: Vec::new(),
+        };
         self.idle().push(compiled);
         self.most.push(*most);
         Ok(PlanId(self.most.len() - 1))

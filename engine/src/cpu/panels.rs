@@ -1,6 +1,8 @@
-//! Weight matrices in the layout of the matrix kernel: `[panel][k][NR]`, in their own float type.
+//! Weight matrices in the layout of the matrix kernel: `[panel][k][NR]`, in their own float type, or
+//! `[panel][k / 2][NR][2]` for products of bf16 pairs.
 
-use super::tile::NR;
+use super::pairs;
+use super::tile::{NR, Words};
 use crate::dtype::DType;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -17,13 +19,29 @@ enum Data {
     F32(Vec<f32>),
     F16(Vec<f16>),
     BF16(Vec<bf16>),
+    Pairs(Vec<[bf16; 2]>),
+}
+
+/// How exact the products of Linear are; the names are those of PyTorch's
+/// `torch.set_float32_matmul_precision`. Sums are f32 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MatmulPrecision {
+    /// Products of f32 values.
+    #[default]
+    Highest,
+    /// Products of bf16 values: weights are held in bf16, activations are rounded before they are
+    /// multiplied.
+    Medium,
 }
 
 impl Panels {
     /// A matrix of zeros.
-    pub fn zeros(n: usize, k: usize, dtype: DType) -> Panels {
+    pub fn zeros(n: usize, k: usize, dtype: DType, precision: MatmulPrecision) -> Panels {
         let len = n.div_ceil(NR) * NR * k;
         let data = match dtype {
+            DType::BF16 if precision == MatmulPrecision::Medium => {
+                Data::Pairs(vec![[bf16::ZERO; 2]; n.div_ceil(NR) * NR * k.div_ceil(2)])
+            }
             DType::F16 => Data::F16(vec![f16::ZERO; len]),
             DType::BF16 => Data::BF16(vec![bf16::ZERO; len]),
             DType::F32 | DType::U32 => Data::F32(vec![0.0; len]),
@@ -47,6 +65,7 @@ impl Panels {
             Data::F32(data) => interleave(data, self.k, row, bytes),
             Data::F16(data) => interleave(data, self.k, row, bytes),
             Data::BF16(data) => interleave(data, self.k, row, bytes),
+            Data::Pairs(data) => interleave_pairs(data, self.k, row, bytes),
         }
     }
 
@@ -56,14 +75,48 @@ impl Panels {
             Data::F32(data) => rows.flat_map(|r| gather(data, self.k, r)).collect(),
             Data::F16(data) => rows.flat_map(|r| gather(data, self.k, r)).collect(),
             Data::BF16(data) => rows.flat_map(|r| gather(data, self.k, r)).collect(),
+            Data::Pairs(data) => {
+                let row = |r| pairs_of(data, self.k, r).flatten().take(self.k);
+                rows.flat_map(row).flat_map(|v| v.to_le_bytes()).collect()
+            }
         }
     }
 
-    /// Panel `p` in f32, `[k][NR]`; `scratch` holds it where the matrix is of another type.
-    pub fn widen<'a>(&'a self, p: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+    /// What the words of its panels are.
+    pub fn words(&self) -> Words {
+        match &self.data {
+            Data::Pairs(_) if pairs::native() => Words::Pairs,
+            Data::Pairs(_) => Words::WidePairs,
+            _ => Words::Columns,
+        }
+    }
+
+    /// Panel `p`, `[word][NR]`; `scratch` holds it where it must be widened.
+    pub fn words_of<'a>(&'a self, p: usize, scratch: &'a mut Vec<f32>) -> &'a [u32] {
+        let words = self.words();
+        if let (Data::Pairs(data), Words::Pairs) = (&self.data, words) {
+            let len = words.count(self.k) * NR;
+            return bytemuck::cast_slice(&data[p * len..(p + 1) * len]);
+        }
+        bytemuck::cast_slice(self.widen(p, scratch))
+    }
+
+    fn widen<'a>(&'a self, p: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
         let range = p * self.k * NR..(p + 1) * self.k * NR;
         match &self.data {
             Data::F32(data) => &data[range],
+            Data::Pairs(data) => {
+                let len = self.k.div_ceil(2) * NR;
+                scratch.resize(2 * len, 0.0);
+                let pairs = data[p * len..(p + 1) * len].chunks_exact(NR);
+                for (to, pairs) in scratch.chunks_exact_mut(2 * NR).zip(pairs) {
+                    let (odd, even) = to.split_at_mut(NR);
+                    for ((odd, even), pair) in odd.iter_mut().zip(even).zip(pairs) {
+                        (*even, *odd) = (pair[0].to_f32(), pair[1].to_f32());
+                    }
+                }
+                scratch
+            }
             Data::F16(data) => {
                 scratch.resize(range.len(), 0.0);
                 data[range].convert_to_f32_slice(scratch);
@@ -85,6 +138,9 @@ impl Panels {
             Data::F32(data) => out.zip(data[at..].iter().step_by(NR)).for_each(|(o, &v)| *o = v),
             Data::F16(data) => out.zip(data[at..].iter().step_by(NR)).for_each(|(o, v)| *o = v.to_f32()),
             Data::BF16(data) => out.zip(data[at..].iter().step_by(NR)).for_each(|(o, v)| *o = v.to_f32()),
+            Data::Pairs(data) => {
+                out.zip(pairs_of(data, self.k, row).flatten()).for_each(|(o, v)| *o = v.to_f32());
+            }
         }
     }
 }
@@ -115,4 +171,25 @@ fn interleave<T: bytemuck::Pod + Send + Sync>(data: &mut [T], k: usize, row: usi
 fn gather<T: bytemuck::Pod>(data: &[T], k: usize, row: usize) -> Vec<u8> {
     let column = data[row / NR * k * NR + row % NR..].iter().step_by(NR).take(k);
     column.flat_map(|v| bytemuck::bytes_of(v).to_vec()).collect()
+}
+
+fn interleave_pairs(data: &mut [[bf16; 2]], k: usize, row: usize, bytes: &[u8]) {
+    let count = k.div_ceil(2);
+    let last = row + bytes.len() / (2 * k);
+    data.par_chunks_mut(count * NR).enumerate().for_each(|(p, panel)| {
+        for n in (p * NR).max(row)..((p + 1) * NR).min(last) {
+            let from = bytes[(n - row) * 2 * k..][..2 * k].chunks(4);
+            let to = panel[n - p * NR..].iter_mut().step_by(NR);
+            for (to, from) in to.zip(from) {
+                let (values, _) = from.as_chunks::<2>();
+                to.iter_mut().zip(values).for_each(|(to, &from)| *to = bf16::from_le_bytes(from));
+            }
+        }
+    });
+}
+
+/// The pairs of a row.
+fn pairs_of(data: &[[bf16; 2]], k: usize, row: usize) -> impl Iterator<Item = [bf16; 2]> {
+    let count = k.div_ceil(2);
+    data[row / NR * count * NR + row % NR..].iter().step_by(NR).take(count).copied()
 }

@@ -4,6 +4,7 @@
 //! register lane, so its bits depend neither on how many rows share the tile nor on how wide the
 //! machine's vectors are. That chain is the numeric contract of this device.
 
+use super::pairs;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Columns of a panel.
@@ -15,11 +16,48 @@ pub const MR: usize = 12;
 /// A panel of sums: one row of [`NR`] for each row of the tile.
 pub type Sums = [[f32; NR]; MR];
 
-/// Rows of the left matrix, cut into tiles and laid out `[tile][k][rows of the tile]`.
+/// What a word of a tile and of a panel is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Words {
+    /// A column of `k` in f32.
+    #[default]
+    Columns,
+    /// Two columns in bf16; see [`pairs`].
+    Pairs,
+    /// The columns of pairs in f32, the odd one first: [`Words::Pairs`] for machines that do not
+    /// multiply them.
+    WidePairs,
+}
+
+impl Words {
+    /// The words of a row of `k` columns. A missing odd column is zero.
+    pub fn count(self, k: usize) -> usize {
+        match self {
+            Words::Columns => k,
+            Words::Pairs => k.div_ceil(2),
+            Words::WidePairs => k.next_multiple_of(2),
+        }
+    }
+
+    /// Word `i` of a row.
+    #[inline(always)]
+    fn word(self, row: &[f32], i: usize) -> u32 {
+        let column = |k: usize| row.get(k).copied().unwrap_or(0.0);
+        match self {
+            Words::Columns => row[i].to_bits(),
+            Words::Pairs => pairs::word(row[2 * i], column(2 * i + 1)),
+            Words::WidePairs => pairs::rounded(column(i ^ 1)).to_bits(),
+        }
+    }
+}
+
+/// Rows of the left matrix, cut into tiles and laid out `[tile][word][rows of the tile]`.
 #[derive(Default)]
 pub struct Tiles {
-    data: Vec<f32>,
+    data: Vec<u32>,
     bounds: Vec<(usize, usize)>,
+    words: Words,
+    /// Words of a row.
     k: usize,
 }
 
@@ -42,39 +80,39 @@ fn wide() -> bool {
 }
 
 impl Tiles {
-    /// Lays out `rows` rows of `k` columns, where `row(r)` gives a row.
-    pub fn pack<'a>(&mut self, rows: usize, k: usize, row: impl Fn(usize) -> &'a [f32]) {
+    /// Lays out `rows` rows of `k` columns as `words`, where `row(r)` gives a row.
+    pub fn pack<'a>(&mut self, words: Words, rows: usize, k: usize, row: impl Fn(usize) -> &'a [f32]) {
         let heights = heights();
         let tallest = heights[heights.len() - 1];
         self.bounds.clear();
         self.data.clear();
-        self.k = k;
+        (self.words, self.k) = (words, words.count(k));
         let mut start = 0;
         while start < rows {
             let n = (rows - start).min(tallest);
             // A padded row is zeros: its sums are made and not read.
             let height = heights.iter().copied().find(|&h| h >= n).unwrap_or(tallest);
             let at = self.data.len();
-            self.data.resize(at + height * k, 0.0);
+            self.data.resize(at + height * self.k, 0);
             for r in 0..n {
-                let to = self.data[at + r..].iter_mut().step_by(height);
-                to.zip(&row(start + r)[..k]).for_each(|(to, &from)| *to = from);
+                let (to, from) = (self.data[at + r..].iter_mut().step_by(height), &row(start + r)[..k]);
+                to.take(self.k).enumerate().for_each(|(i, to)| *to = words.word(from, i));
             }
             self.bounds.push((start, n));
             start += n;
         }
     }
 
-    /// Multiplies every tile with `panel` (`[k][NR]`) and hands over its first row, its row count and
+    /// Multiplies every tile with `panel` (`[word][NR]`) and hands over its first row, its row count and
     /// its sums.
-    pub fn multiply(&self, panel: &[f32], take: impl FnMut(usize, usize, &Sums)) {
+    pub fn multiply(&self, panel: &[u32], take: impl FnMut(usize, usize, &Sums)) {
         Arch::new().dispatch(Multiply { tiles: self, panel: &panel[..self.k * NR], take });
     }
 }
 
 struct Multiply<'a, F> {
     tiles: &'a Tiles,
-    panel: &'a [f32],
+    panel: &'a [u32],
     take: F,
 }
 
@@ -91,6 +129,13 @@ impl<F: FnMut(usize, usize, &Sums)> WithSimd for Multiply<'_, F> {
             let height = heights.iter().copied().find(|&h| h >= n).unwrap_or(MR);
             let (tile, rest) = data.split_at(height * tiles.k);
             data = rest;
+            let floats = |words| bytemuck::cast_slice::<u32, f32>(words);
+            if tiles.words == Words::Pairs {
+                pairs::multiply(height, tile, panel, &mut sums);
+                take(start, n, &sums);
+                continue;
+            }
+            let (tile, panel) = (floats(tile), floats(panel));
             match height {
                 1 => lanes::<S, 1>(simd, tile, panel, &mut sums),
                 2 => lanes::<S, 2>(simd, tile, panel, &mut sums),
