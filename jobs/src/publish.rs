@@ -155,10 +155,12 @@ impl Publication<'_> {
                 writer.flush().map_err(wrong)?;
             }
         }
-        let sink = writer.into_inner().map_err(wrong)?;
+        writer.finish().map_err(wrong)?;
+        // Not by `into_inner`, which would tell what the system says as the writer's own words.
+        let sink = writer.inner_mut();
         let (blake3, bytes) = (sink.hasher.finalize().to_hex().to_string(), sink.bytes);
-        let synced = sink.file.into_inner().map_err(std::io::IntoInnerError::into_error);
-        synced.and_then(|file| file.sync_all()).map_err(JobError::io("write", path))?;
+        let synced = sink.file.flush().and_then(|()| sink.file.get_ref().sync_all());
+        synced.map_err(JobError::io("write", path))?;
         Ok(Part { name, first_row: range.start, rows: range.end - range.start, bytes, blake3 })
     }
 
