@@ -129,7 +129,7 @@ fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(open) = rest.find("{%") {
-        let Some(close) = rest[open..].find("%}").map(|at| open + at + 2) else { break };
+        let Some(close) = rest[open + 2..].find("%}").map(|at| open + at + 4) else { break };
         let inside = rest[open + 2..close - 2].trim_matches(['-', '+']).trim();
         if matches!(inside, "generation" | "endgeneration") {
             let (left, right) = (rest[open + 2..].starts_with('-'), rest[..close - 2].ends_with('-'));
@@ -137,10 +137,12 @@ fn without_generation_tags(source: &str) -> String {
             out += &rest[..open];
             out += if left { "{#-" } else { "{#" };
             out += if right { "-#}" } else { "#}" };
+            rest = &rest[close..];
         } else {
-            out += &rest[..close];
+            // What looks like the beginning of a tag may be part of a string.
+            out += &rest[..open + 2];
+            rest = &rest[open + 2..];
         }
-        rest = &rest[close..];
     }
     out + rest
 }
@@ -203,11 +205,21 @@ impl Json<'_, '_, '_> {
         Ok(())
     }
 
-    fn line(&mut self, depth: usize) {
+    fn line(&mut self, depth: usize) -> Result<(), Error> {
         if let Some(indent) = &self.indent {
+            self.state.consume_fuel((indent.len() * depth) as u64 / 64)?;
             self.out.push('\n');
             self.out += &indent.repeat(depth);
         }
+        Ok(())
+    }
+
+    /// Writes a separator, which may be long.
+    fn separate(&mut self, separator: fn(&Self) -> &String) -> Result<(), Error> {
+        let text = separator(self).clone();
+        self.state.consume_fuel(text.len() as u64 / 64)?;
+        self.out += &text;
+        Ok(())
     }
 
     fn list(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
@@ -215,13 +227,13 @@ impl Json<'_, '_, '_> {
         let mut any = false;
         for item in value.try_iter()? {
             if std::mem::replace(&mut any, true) {
-                self.out += &self.item.clone();
+                self.separate(|json| &json.item)?;
             }
-            self.line(depth + 1);
+            self.line(depth + 1)?;
             self.value(&item, depth + 1)?;
         }
         if any {
-            self.line(depth);
+            self.line(depth)?;
         }
         self.out.push(']');
         Ok(())
@@ -235,20 +247,20 @@ impl Json<'_, '_, '_> {
         self.out.push('{');
         for (i, key) in keys.iter().enumerate() {
             if i > 0 {
-                self.out += &self.item.clone();
+                self.separate(|json| &json.item)?;
             }
-            self.line(depth + 1);
+            self.line(depth + 1)?;
             match key.kind() {
                 ValueKind::String => self.string(key.as_str().unwrap_or_default())?,
                 ValueKind::Bool => self.string(if key.is_true() { "true" } else { "false" })?,
                 ValueKind::None => self.string("null")?,
                 _ => self.string(&key.to_string())?,
             }
-            self.out += &self.key.clone();
+            self.separate(|json| &json.key)?;
             self.value(&value.get_item(key)?, depth + 1)?;
         }
         if !keys.is_empty() {
-            self.line(depth);
+            self.line(depth)?;
         }
         self.out.push('}');
         Ok(())
@@ -300,6 +312,7 @@ mod tests {
             ("{% for i in list %}\n  {{ i }}\n{% endfor %}\n", "  1\n  2\n"),
             ("{% if yes %}\n    {% set z = 1 %}\na\n{% endif %}", "a\n"),
             ("a{% generation %}b{%- endgeneration -%} c", "abc"),
+            ("{{ 'a {%} b' }}{%- generation %}c", "a {%} bc"),
             ("{{ {'b': '<ä>', 'a': [1, none]} | tojson }}", r#"{"b": "<ä>", "a": [1, null]}"#),
             (
                 "{{ {'b': 'ä😀', 'a': {}} | tojson(ensure_ascii=true) }}",
@@ -336,6 +349,8 @@ mod tests {
             "{{ ('x' * 1000000) | replace('x', 'y' * 1000000) }}",
             "{{ '%1000000000d' | format(1) }}",
             "{{ range(1000000000) | list | length }}",
+            "{{ range(9999) | list | tojson(indent='x' * 1000000) }}",
+            "{{ range(9999) | list | tojson(separators=['x' * 1000000, ':']) }}",
         ] {
             let error = render(source, context! {}).unwrap_err();
             assert!(error.starts_with("--prompt: "), "{source}: {error}");
