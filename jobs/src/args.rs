@@ -172,6 +172,10 @@ pub struct EngineArgs {
     /// The type of KV pages [auto: the device's].
     #[arg(long, value_enum, default_value_t)]
     pub kv_cache_dtype: Dtype,
+    /// What multiplies matrices on a CUDA card. `cublaslt` is outside the numeric contract: an answer may then depend on
+    /// the rows that share its steps.
+    #[arg(long, value_enum, default_value_t)]
+    pub gemm: Gemm,
     /// Reuse the pages of equal prompt beginnings [default: true].
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub enable_prefix_caching: Option<bool>,
@@ -295,6 +299,16 @@ impl std::str::FromStr for DeviceChoice {
             _ => Err(format!("{text:?} is not auto, cpu, cuda, cuda:NUMBER, wgpu, wgpu:NUMBER or wgpu:NAME")),
         }
     }
+}
+
+/// What multiplies matrices on a CUDA card.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gemm {
+    /// gristmill's own kernels.
+    #[default]
+    Builtin,
+    /// NVIDIA's library.
+    Cublaslt,
 }
 
 /// The type of numbers in memory.

@@ -1,6 +1,6 @@
 //! `gristmill run`: from the flags to the published answers.
 
-use crate::args::{Dtype, EngineArgs, LoadFormat, OnCorrupt, Resume, ReturnColumn, RunArgs};
+use crate::args::{Dtype, EngineArgs, Gemm, LoadFormat, OnCorrupt, Resume, ReturnColumn, RunArgs};
 use crate::columns::{OutputColumns, Returns};
 use crate::date;
 use crate::devices;
@@ -62,7 +62,7 @@ struct Job {
 /// # Errors
 /// What ended it; see [`JobError::exit_code`].
 pub fn run(args: RunArgs) -> Result<(), JobError> {
-    run_on(args, |args, dtype| faults::wrap(devices::open(&args.device, args.threads, dtype)?))
+    run_on(args, |args, dtype| faults::wrap(devices::open(args, dtype)?))
 }
 
 /// Runs a job on a device of the caller's, which is opened for the type in which weights will be held.
@@ -141,7 +141,8 @@ pub fn run_on(
     job.error_limits().check(Counters::get(&counters.errors), job.rows, first_error)
 }
 
-fn tell_engine(engine: &Engine) {
+/// Says how the model runs.
+pub(crate) fn tell_engine(engine: &Engine) {
     let limits = engine.limits();
     eprintln!(
         "engine: {}, {} KV pages of {} tokens, up to {} rows and {} tokens a step",
@@ -151,6 +152,11 @@ fn tell_engine(engine: &Engine) {
         limits.seqs,
         limits.tokens
     );
+    if let Some(why) = &engine.device().info().breaks_contract {
+        eprintln!(
+            "outside the numeric contract: {why}, so answers may depend on the rows that share their steps"
+        );
+    }
 }
 
 impl Job {
@@ -249,6 +255,7 @@ impl Job {
         identity.push("device", device);
         identity.push("dtype", format!("{:?}", self.args.engine.dtype));
         identity.push("kv cache dtype", format!("{:?}", self.args.engine.kv_cache_dtype));
+        identity.push("gemm", gemm_named(self.args.engine.gemm));
         identity.push("max model len", self.max_model_len.to_string());
         let p = &self.args.prompt;
         let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "(none)".into());
@@ -382,6 +389,14 @@ fn nulls(schema: &SchemaRef, rows: std::ops::Range<u64>) -> Result<RecordBatch, 
 
 fn projected(schema: &Schema, columns: &[usize]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(|&i| schema.field(i).clone()).collect::<Vec<_>>()))
+}
+
+/// A field of the identity: a job is not begun with one and ended with the other.
+fn gemm_named(gemm: Gemm) -> &'static str {
+    match gemm {
+        Gemm::Builtin => "builtin",
+        Gemm::Cublaslt => "cublaslt, outside the numeric contract",
+    }
 }
 
 /// The weight files of a folder, sorted.
