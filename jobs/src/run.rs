@@ -11,11 +11,12 @@ use crate::finisher::{ErrorLimits, Finisher};
 use crate::grinder::{Grinder, KeepLogprobs};
 use crate::identity::{Identity, InputDigest, InputDigests, digest_bytes, digest_file, digest_files};
 use crate::input::Input;
-use crate::journal::{Journal, ResumeMode, working_folder};
+use crate::journal::{Journal, ResumeMode};
+use crate::location::Location;
 use crate::model::ModelFolders;
 use crate::progress::{Counters, Progress};
 use crate::prompt::{Prompts, template_or_file};
-use crate::publish::{Publication, Unanswered};
+use crate::publish::{Publication, Target, Unanswered};
 use crate::sampling::Sampling;
 use crate::signals::{Asked, Signals};
 use crate::text::Tokenizer;
@@ -35,7 +36,7 @@ const QUEUE: usize = 128;
 /// A job with everything checked that can be checked before weights are loaded.
 struct Job {
     args: RunArgs,
-    output: PathBuf,
+    output: Location,
     input: Input,
     rows: u64,
     /// The kept columns of the input in its order, and the output's columns.
@@ -59,8 +60,12 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
     let pacemaker = Pacemaker::start();
     let job = Job::prepare(args)?;
     job.tell();
-    let work = working_folder(&job.output);
-    Publication::check_target(&job.output, &work)?;
+    let work = job.output.state_dir(job.args.state_dir.as_deref())?;
+    let target = Target::open(&job.output, &work)?;
+    target.check(&work)?;
+    if let Location::Object(_) = job.output {
+        eprintln!("journal: {} (--state-dir names another place)", work.display());
+    }
     let dtype = weights_dtype(&job.args.engine, &job.model);
     let device = faults::wrap(devices::open(&job.args.engine.device, job.args.engine.threads, dtype)?)?;
     let identity = job.identity(&device.info().kind.to_string())?;
@@ -82,6 +87,7 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
     if left > 0 {
         let mut engine = Engine::new(&job.model, device, &engine_config(&job.args.engine))?;
         tell_engine(&engine);
+        target.claim()?;
         drop(pacemaker);
         let shared = Mutex::new(journal);
         let ground = job.grind(&mut engine, &shared, &finished, &counters, &signals);
@@ -105,9 +111,10 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
         }
     }
     // The lock is kept until all is published.
+    target.claim()?;
     let reader = journal.reader()?;
     let publication = Publication {
-        output: &job.output,
+        target: &target,
         work: &work,
         identity: &identity,
         rows: job.rows,
@@ -119,7 +126,7 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
     publication.publish(&reader, job.kept_batches())?;
     drop((reader, pacemaker));
     journal.close()?;
-    eprintln!("{} rows in {}", job.rows, job.output.display());
+    eprintln!("{} rows in {}", job.rows, job.output);
     job.error_limits().check(Counters::get(&counters.errors), job.rows, first_error)
 }
 
@@ -252,8 +259,7 @@ impl Job {
 
     fn input_digests(&self) -> Result<InputDigests, JobError> {
         let digest = |file: &crate::input::InputFile| {
-            let size = std::fs::metadata(&file.path).map_err(JobError::io("read", &file.path))?.len();
-            let digest = digest_file(&file.path)?;
+            let (size, digest) = file.source.identify()?;
             Ok(InputDigest { path: file.path.clone(), size, rows: file.rows(), digest })
         };
         Ok(InputDigests(self.input.files.iter().map(digest).collect::<Result<_, JobError>>()?))
@@ -266,6 +272,7 @@ impl Job {
         columns.dedup();
         match self.input.read(columns, 0..self.rows).find_map(Result::err) {
             None => Ok(()),
+            Some(corrupt) if !corrupt.error.is_corruption() => Err(corrupt.error),
             Some(corrupt) => {
                 let why =
                     format!("{}; with --on-corrupt row-errors its rows get errors instead", corrupt.error);
@@ -342,7 +349,9 @@ impl Job {
         let schema = projected(&self.input.schema, &self.kept);
         self.input.read(self.kept.clone(), 0..self.rows).map(move |batch| match batch {
             Ok(batch) => Ok(batch.columns),
-            Err(corrupt) if self.args.on_corrupt == OnCorrupt::RowErrors => nulls(&schema, corrupt.rows),
+            Err(corrupt) if self.args.on_corrupt == OnCorrupt::RowErrors && corrupt.error.is_corruption() => {
+                nulls(&schema, corrupt.rows)
+            }
             Err(corrupt) => Err(corrupt.error),
         })
     }
