@@ -145,3 +145,6 @@ pub fn open(url: &ObjectUrl) -> Result<Arc<dyn Bucket>, JobError> {
         "{url}: this build knows no object stores; build with --features object-store"
     )))
 }
+
+#[cfg(test)]
+pub(crate) mod fake;

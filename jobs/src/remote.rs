@@ -253,11 +253,14 @@ impl RemoteOutput {
 
     /// Withdraws the claim of an output that is published.
     fn release(&self) -> Result<(), JobError> {
-        if let Err(error) = self.bucket.delete(&self.claim_key()) {
-            tracing::warn!("the output is published, but its claim stays: {error}");
+        self.forget(UPLOADS)?;
+        match self.bucket.delete(&self.claim_key()) {
+            Ok(()) => self.forget(CLAIM),
+            Err(error) => {
+                tracing::warn!("the output is published, but its claim stays: {error}");
+                Ok(())
+            }
         }
-        self.forget(CLAIM)?;
-        self.forget(UPLOADS)
     }
 
     fn new_claim(&self) -> String {

@@ -302,3 +302,6 @@ impl Read for SourceReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

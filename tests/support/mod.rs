@@ -4,6 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod job;
+pub mod store;
 
 use engine::cpu::CpuDevice;
 use engine::device::{Device, DeviceError};
