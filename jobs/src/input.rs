@@ -6,7 +6,8 @@
 use crate::error::JobError;
 use crate::names::resolve;
 use crate::pages;
-use crate::source::{OpenSource, Source};
+use crate::ranges::OpenSource;
+use crate::source::Source;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;

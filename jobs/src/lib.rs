@@ -37,6 +37,7 @@ mod pages;
 pub mod progress;
 pub mod prompt;
 pub mod publish;
+pub mod ranges;
 mod record;
 mod remote;
 pub mod row;

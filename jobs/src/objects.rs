@@ -102,7 +102,10 @@ pub enum Trouble {
     )]
     Denied(String),
     /// There are no credentials.
-    #[error("no credentials were found ({why}); set {variables} in the environment")]
+    #[error(
+        "no credentials were found ({why}); set {variables} in the environment, or what else the store's tools \
+             take them from"
+    )]
     NoCredentials {
         /// What was tried last.
         why: String,

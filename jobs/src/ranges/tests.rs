@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::location::ObjectUrl;
 use crate::objects::fake::FakeBucket;
+use crate::objects::{Bucket, Trouble};
+use crate::source::Source;
 
 const SIZE: u64 = 20 << 20;
 
