@@ -103,8 +103,8 @@ pub enum Trouble {
     Denied(String),
     /// There are no credentials.
     #[error(
-        "no credentials were found ({why}); set {variables} in the environment, or what else the store's tools \
-             take them from"
+        "no credentials were found ({why}); set {variables} in the environment (other tools' files, as \
+             ~/.aws/credentials, are not read)"
     )]
     NoCredentials {
         /// What was tried last.
