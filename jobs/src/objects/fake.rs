@@ -70,7 +70,8 @@ impl FakeBucket {
     fn call<T>(&self, key: &str, work: impl FnOnce(&mut State) -> T) -> Result<T, JobError> {
         let mut state = self.state.lock().unwrap();
         state.calls += 1;
-        if let Some((_, key)) = state.intruder.take_if(|(call, _)| *call == state.calls) {
+        let now = state.calls;
+        if let Some((_, key)) = state.intruder.take_if(|(call, _)| *call == now) {
             state.objects.insert(key, "{}".into());
         }
         let fault = state.fault.filter(|fault| fault.call == state.calls);
