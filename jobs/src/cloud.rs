@@ -269,10 +269,12 @@ fn trouble(doing: &'static str, url: &ObjectUrl, trouble: Trouble) -> JobError {
 fn classified(error: Error) -> Trouble {
     let text = error.to_string();
     let no_bucket = ["NoSuchBucket", "The specified bucket does not exist", "ContainerNotFound"];
+    // A failed listing has no variant of its own, only a text.
+    let refused = ["code: 401", "code: 403"].iter().any(|status| text.contains(status));
     match &error {
-        Error::NotFound { .. } if no_bucket.iter().any(|code| text.contains(code)) => Trouble::NoBucket,
+        _ if no_bucket.iter().any(|code| text.contains(code)) => Trouble::NoBucket,
         Error::NotFound { .. } => Trouble::NoObject,
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+        _ if refused || matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) => {
             let code = text.split("<Code>").nth(1).and_then(|rest| rest.split("</Code>").next());
             Trouble::Denied(code.map_or(String::new(), |code| format!(" ({code})")))
         }
