@@ -12,11 +12,12 @@ use crate::finisher::{ErrorLimits, Finisher};
 use crate::grinder::{Grinder, KeepLogprobs};
 use crate::identity::{Identity, InputDigest, InputDigests, digest_bytes, digest_file, digest_files};
 use crate::input::Input;
-use crate::journal::{Journal, JournalReader, ResumeMode, working_folder};
+use crate::journal::{Journal, JournalReader, ResumeMode};
+use crate::location::Location;
 use crate::model::ModelFolders;
 use crate::progress::{Counters, Progress};
 use crate::prompt::{Prompts, template_or_file};
-use crate::publish::{Publication, Unanswered};
+use crate::publish::{Publication, Target, Unanswered};
 use crate::sampling::Sampling;
 use crate::signals::{Asked, Signals};
 use crate::text::Tokenizer;
@@ -40,7 +41,7 @@ const DATE: &str = "date";
 /// A job with everything checked that can be checked before weights are loaded.
 struct Job {
     args: RunArgs,
-    output: PathBuf,
+    output: Location,
     input: Input,
     rows: u64,
     /// The kept columns of the input in its order, and the output's columns.
@@ -77,8 +78,12 @@ pub fn run_on(
     let pacemaker = Pacemaker::start();
     let job = Job::prepare(args)?;
     job.tell();
-    let work = working_folder(&job.output);
-    Publication::check_target(&job.output, &work)?;
+    let work = job.output.state_dir(job.args.state_dir.as_deref())?;
+    let target = Target::open(&job.output, &work)?;
+    target.check(&work)?;
+    if let Location::Object(_) = job.output {
+        eprintln!("journal: {} (--state-dir names another place)", work.display());
+    }
     let dtype = weights_dtype(&job.args.engine, &job.model);
     let device = open(&job.args.engine, dtype)?;
     let identity = job.identity(&device.info().kind.to_string())?;
@@ -100,6 +105,7 @@ pub fn run_on(
     if left > 0 {
         let mut engine = Engine::new(&job.model, device, &engine_config(&job.args.engine))?;
         tell_engine(&engine);
+        target.claim()?;
         drop(pacemaker);
         let shared = Mutex::new(journal);
         let ground = job.grind(&mut engine, &shared, &finished, &counters, &signals);
@@ -123,9 +129,10 @@ pub fn run_on(
         }
     }
     // The lock is kept until all is published.
+    target.claim()?;
     let reader = journal.reader()?;
     let publication = Publication {
-        output: &job.output,
+        target: &target,
         work: &work,
         identity: &identity,
         rows: job.rows,
@@ -137,7 +144,7 @@ pub fn run_on(
     publication.publish(&reader, job.kept_batches())?;
     drop((reader, pacemaker));
     journal.close()?;
-    eprintln!("{} rows in {}", job.rows, job.output.display());
+    eprintln!("{} rows in {}", job.rows, job.output);
     job.error_limits().check(Counters::get(&counters.errors), job.rows, first_error)
 }
 
@@ -183,7 +190,7 @@ impl Job {
             Sampling::resolve(&args.sampling, Some(&folders.model), &tokenizer, vocab, max_model_len)?;
         let chat_template = tokenizer.chat_template(&folders.tokenizer)?;
         let template = chat_template.clone();
-        let date = job_date(&args, &output);
+        let date = job_date(&args, &output.state_dir(args.state_dir.as_deref())?);
         let prompts =
             Prompts::new(&args.prompt, &input, tokenizer.clone(), template, max_model_len, vocab, date)?;
         let mut kept = match &args.keep {
@@ -283,8 +290,7 @@ impl Job {
 
     fn input_digests(&self) -> Result<InputDigests, JobError> {
         let digest = |file: &crate::input::InputFile| {
-            let size = std::fs::metadata(&file.path).map_err(JobError::io("read", &file.path))?.len();
-            let digest = digest_file(&file.path)?;
+            let (size, digest) = file.source.identify()?;
             Ok(InputDigest { path: file.path.clone(), size, rows: file.rows(), digest })
         };
         Ok(InputDigests(self.input.files.iter().map(digest).collect::<Result<_, JobError>>()?))
@@ -297,6 +303,7 @@ impl Job {
         columns.dedup();
         match self.input.read(columns, 0..self.rows).find_map(Result::err) {
             None => Ok(()),
+            Some(corrupt) if !corrupt.error.is_corruption() => Err(corrupt.error),
             Some(corrupt) => {
                 let why =
                     format!("{}; with --on-corrupt row-errors its rows get errors instead", corrupt.error);
@@ -373,7 +380,9 @@ impl Job {
         let schema = projected(&self.input.schema, &self.kept);
         self.input.read(self.kept.clone(), 0..self.rows).map(move |batch| match batch {
             Ok(batch) => Ok(batch.columns),
-            Err(corrupt) if self.args.on_corrupt == OnCorrupt::RowErrors => nulls(&schema, corrupt.rows),
+            Err(corrupt) if self.args.on_corrupt == OnCorrupt::RowErrors && corrupt.error.is_corruption() => {
+                nulls(&schema, corrupt.rows)
+            }
             Err(corrupt) => Err(corrupt.error),
         })
     }
@@ -421,8 +430,8 @@ fn resume_mode(args: &RunArgs) -> ResumeMode {
 }
 
 /// The date that templates tell: that of the job which goes on, or today's.
-fn job_date(args: &RunArgs, output: &Path) -> i64 {
-    let begun = JournalReader::open(&working_folder(output)).and_then(|journal| journal.identity());
+fn job_date(args: &RunArgs, work: &Path) -> i64 {
+    let begun = JournalReader::open(work).and_then(|journal| journal.identity());
     let begun = begun.ok().filter(|_| resume_mode(args) != ResumeMode::Fresh);
     begun.and_then(|identity| date::read(identity.get(DATE)?)).unwrap_or_else(date::today)
 }

@@ -1,9 +1,11 @@
 //! How far a job is, also while it runs.
 
 use crate::error::JobError;
-use crate::journal::{JournalReader, working_folder};
+use crate::journal::JournalReader;
+use crate::location::Location;
 use crate::lock::JobLock;
 use crate::manifest;
+use crate::remote::RemoteOutput;
 use crate::schema;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -34,21 +36,20 @@ pub struct Status {
     pub tokens_per_second: f64,
     /// Seconds left at that rate, if it works.
     pub seconds_left: Option<f64>,
-    /// Whether an output was published.
-    pub published: bool,
+    /// Whether an output was published; `None` if its store cannot be asked.
+    pub published: Option<bool>,
 }
 
 impl Status {
-    /// Looks at the job of an output.
+    /// Looks at the job of an output, by its working folder.
     ///
     /// # Errors
     /// [`JobError::Io`] if there is no job; [`JobError::JournalDamaged`] or [`JobError::Journal`].
-    pub fn of(output: &Path) -> Result<Self, JobError> {
-        let work = working_folder(output);
-        let path = schema::path(&work);
+    pub fn of(output: &Location, work: &Path) -> Result<Self, JobError> {
+        let path = schema::path(work);
         std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
-        let process = JobLock::holder(&work)?;
-        let journal = JournalReader::open(&work)?;
+        let process = JobLock::holder(work)?;
+        let journal = JournalReader::open(work)?;
         let trouble = schema::trouble(&path);
         // All from one moment of a job that goes on meanwhile.
         let moment = journal.connection.unchecked_transaction().map_err(&trouble)?;
@@ -79,8 +80,24 @@ impl Status {
             tokens_per_second: per_second(last_tokens),
             seconds_left: (process.is_some() && rate > 0.0).then(|| left as f64 / rate),
             process,
-            published: work.join(manifest::NAME).exists() && output.exists(),
+            published: published(output, work),
         })
+    }
+}
+
+fn published(output: &Location, work: &Path) -> Option<bool> {
+    let here = work.join(manifest::NAME).exists();
+    match output {
+        Location::Local(path) => Some(here && path.exists()),
+        Location::Object(_) if !here => Some(false),
+        Location::Object(url) => match RemoteOutput::open(url, work).and_then(|remote| remote.is_published())
+        {
+            Ok(published) => Some(published),
+            Err(error) => {
+                tracing::warn!("{error}");
+                None
+            }
+        },
     }
 }
 
@@ -121,7 +138,12 @@ impl fmt::Display for Status {
             Some(process) => writeln!(f, "process    {process}, start {}", self.starts)?,
             None => writeln!(f, "process    none; {} starts so far", self.starts)?,
         }
-        write!(f, "published  {}", if self.published { "yes" } else { "no" })
+        let published = match self.published {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "unknown; its store cannot be asked now",
+        };
+        write!(f, "published  {published}")
     }
 }
 

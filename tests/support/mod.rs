@@ -6,6 +6,7 @@
 #[cfg(target_os = "linux")]
 pub mod interpose;
 pub mod job;
+pub mod store;
 
 use engine::cpu::{CpuDevice, MatmulPrecision};
 use engine::device::{Device, DeviceError};
