@@ -268,9 +268,10 @@ fn a_folder_that_is_replaced_is_never_missing() {
     journal.commit().unwrap();
     let reader = journal.reader().unwrap();
     let identity = identity();
+    let target = Target::Local(output.clone());
     let publish = |per_file| {
         let publication = Publication {
-            output: &output,
+            target: &target,
             work: &work,
             identity: &identity,
             rows: 3,

@@ -46,7 +46,7 @@ fn a_limited_job_is_as_long_as_its_limit() {
         journal.note_rows(rows).unwrap();
         answers.for_each(|row| journal.append(Answer::failed(row, None, "prompt is null")).unwrap());
         journal.close().unwrap();
-        let status = Status::of(&output).unwrap();
+        let status = status_of(&output).unwrap();
         (status.rows, status.finished, status.errors["prompt is null"], status.starts)
     };
     assert_eq!(run(20, 0..10), (20, 10, 10, 1));
