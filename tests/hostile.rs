@@ -6,16 +6,64 @@ mod support;
 
 use serde_json::{Value, json};
 use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Instant;
 use support::job::{Bench, Ran, strings, text};
+
+/// Memory that a refusal may take beyond that of a sound model with a wrong flag.
+const EXTRA_KIB: u64 = 64 << 10;
+
+/// Processor time after which a refusal counts as hung. It is to be within a second in a release build; here
+/// it is printed, and only a runaway fails.
+const HUNG_MS: u64 = 20_000;
 
 /// Runs a job on a model folder that must be refused before it begins.
 fn refused(bench: &Bench, model: &Path, flags: &[&str], messages: &[&str]) {
     let input = bench.table("in.parquet", vec![("q", strings(&[Some("grain")]))]);
     let mut all = vec!["--prompt-column", "q"];
     all.extend(flags);
-    let ran = bench.job(model.to_str().unwrap(), &input, &bench.name("out.parquet"), &all);
-    is_refusal(&ran, messages);
+    refused_on(bench, model, &input, &all, messages);
     assert!(!bench.path("out.parquet").exists());
+}
+
+/// As [`refused`], with an input and prompts of the caller's.
+fn refused_on(bench: &Bench, model: &Path, input: &str, flags: &[&str], messages: &[&str]) {
+    let output = bench.name("out.parquet");
+    let command = bench.job_command(model.to_str().unwrap(), input, &output, flags);
+    let ran = within_bounds(command);
+    is_refusal(&ran, messages);
+}
+
+/// Runs a refusal, and holds its memory to the limit.
+#[cfg(target_os = "linux")]
+fn within_bounds(command: Command) -> Ran {
+    use support::interpose::{library, measured};
+    let run = |mut command: Command| Ran::of(command.output().unwrap());
+    let Some(library) = library() else { return run(command) };
+    // All that is read of a model before the work starts, of a small sound one.
+    static SOUND: OnceLock<u64> = OnceLock::new();
+    let sound = *SOUND.get_or_init(|| {
+        let bench = Bench::new();
+        let input = bench.table("in.parquet", vec![("q", strings(&[Some("grain")]))]);
+        let flags = ["--prompt-column", "q", "--max-tokens", "4000000000"];
+        let (ran, usage) =
+            measured(bench.job_command("qwen3", &input, &bench.name("out.parquet"), &flags), library, run);
+        is_refusal(&ran, &["--max-tokens"]);
+        usage.peak_kib
+    });
+    let begun = Instant::now();
+    let (ran, usage) = measured(command, library, run);
+    let extra = usage.peak_kib.saturating_sub(sound);
+    println!("{extra} KiB extra, {} ms of processor time, {:?}", usage.cpu_ms, begun.elapsed());
+    assert!(extra <= EXTRA_KIB, "{extra} KiB extra: {}", ran.stderr);
+    assert!(usage.cpu_ms <= HUNG_MS, "{} ms: {}", usage.cpu_ms, ran.stderr);
+    ran
+}
+
+#[cfg(not(target_os = "linux"))]
+fn within_bounds(mut command: Command) -> Ran {
+    Ran::of(command.output().unwrap())
 }
 
 fn is_refusal(ran: &Ran, messages: &[&str]) {
@@ -48,6 +96,15 @@ fn safetensors_that_lie_are_refused() {
         "b": { "dtype": "F32", "shape": [2], "data_offsets": [4, 12] } });
     let entry = |i: usize| (format!("t{i}"), json!({ "dtype": "F32", "shape": [0], "data_offsets": [0, 0] }));
     let many: serde_json::Map<String, Value> = (0..100_001).map(entry).collect();
+    // As long as headers may be.
+    let most: serde_json::Map<String, Value> = (0..49_999).map(entry).collect();
+    let endless =
+        format!(r#"{{"a":{{"dtype":"F32","shape":[{}0],"data_offsets":[0,0]}}}}"#, "0,".repeat(4_190_000));
+    let values = format!(
+        r#"{{"a":{{"dtype":"F32","shape":[],"data_offsets":[0,4],{}"x":0}}}}"#,
+        r#""x":0,"#.repeat(1 << 20)
+    );
+    let nested = "[".repeat(1 << 20);
     let with = |header: &Value, data| {
         let header = header.to_string().into_bytes();
         safetensors(&header, header.len() as u64, data)
@@ -55,11 +112,17 @@ fn safetensors_that_lie_are_refused() {
     for (what, bytes) in [
         ("empty", Vec::new()),
         ("header longer than the file", safetensors(b"{}", 1 << 20, 0)),
-        ("header longer than 100 MB", safetensors(b"{}", u64::MAX, 0)),
+        ("header longer than can be", safetensors(b"{}", u64::MAX, 0)),
+        ("header longer than may be", safetensors(&[], 100 << 20, 100 << 20)),
         ("a shape that wraps to 4", with(&shape, 16)),
         ("data past the end", with(&past, 16)),
         ("overlapping data", with(&overlap, 12)),
         ("100k entries", with(&Value::Object(many), 0)),
+        ("as many entries as may be, none of them the model's", with(&Value::Object(most), 0)),
+        ("values without end", safetensors(values.as_bytes(), values.len() as u64, 0)),
+        ("an endless shape", safetensors(endless.as_bytes(), endless.len() as u64, 0)),
+        ("a million brackets", safetensors(nested.as_bytes(), 1 << 20, 0)),
+        ("a pickle by another name", safetensors(b"", u64::from_le_bytes(*b"PK\x03\x04\x14\0\0\0"), 100)),
         ("no JSON", safetensors(b"\x80\x04pick", 8, 0)),
     ] {
         let bench = Bench::new();
@@ -97,6 +160,29 @@ fn weight_maps_stay_in_the_folder() {
 }
 
 #[test]
+fn an_index_of_a_million_files_is_refused() {
+    let bench = Bench::new();
+    let model = bench.model("qwen3");
+    let map: Vec<String> = (0..700_000).map(|i| format!("\"{i}\":\"{i}.safetensors\"")).collect();
+    let index = format!("{{\"weight_map\":{{{}}}}}", map[..400_000].join(","));
+    std::fs::write(model.join("model.safetensors.index.json"), index).unwrap();
+    refused(&bench, &model, &[], &["model.safetensors.index.json", "more than 10000 files"]);
+    let index = format!("{{\"weight_map\":{{{}}}}}", map.join(","));
+    std::fs::write(model.join("model.safetensors.index.json"), index).unwrap();
+    refused(&bench, &model, &[], &["model.safetensors.index.json", "is longer than"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_out_of_the_folder_are_refused() {
+    let bench = Bench::new();
+    let model = bench.model("qwen3");
+    std::fs::rename(model.join("model.safetensors"), bench.path("elsewhere.safetensors")).unwrap();
+    std::os::unix::fs::symlink("../elsewhere.safetensors", model.join("model.safetensors")).unwrap();
+    refused(&bench, &model, &[], &["model.safetensors", "outside its folder"]);
+}
+
+#[test]
 fn configs_that_cannot_be_are_refused() {
     for (key, value) in [
         ("hidden_size", json!(1u64 << 40)),
@@ -124,8 +210,21 @@ fn configs_that_cannot_be_are_refused() {
         config["auto_map"] = json!({ "AutoModelForCausalLM": "evil.py--Evil" });
     });
     refused(&bench, &model, &[], &["EvilForCausalLM", "LlamaForCausalLM"]);
-    std::fs::write(model.join("config.json"), "{").unwrap();
-    refused(&bench, &model, &[], &["config.json"]);
+    let list = format!("{{\"a\":[{}0]}}", "0,".repeat(8 << 20));
+    for config in ["{", r#"{"model_type":"\ud800"}"#, &"[".repeat(1 << 20), &list] {
+        std::fs::write(model.join("config.json"), config).unwrap();
+        refused(&bench, &model, &[], &["config.json"]);
+    }
+}
+
+#[test]
+fn other_formats_are_refused_by_name() {
+    let bench = Bench::new();
+    let model = bench.model("qwen3");
+    let gguf = model.join("model.gguf");
+    std::fs::rename(model.join("model.safetensors"), &gguf).unwrap();
+    refused(&bench, &model, &[], &["model.gguf", "only safetensors are read"]);
+    refused(&bench, &gguf, &[], &["model.gguf", "--model takes the folder"]);
 }
 
 #[test]
@@ -213,8 +312,17 @@ fn damaged_parquet_is_refused_by_file_and_row_group() {
     let input = bench.batch("in.parquet", &batch, 100);
     let good = std::fs::read(&input).unwrap();
     let flags = ["--prompt-column", "q", "--max-tokens", "1"];
-    let run = |flags: &[&str]| bench.job("qwen3", &input, &bench.name("out.parquet"), flags);
+    let run =
+        |flags: &[&str]| within_bounds(bench.job_command("qwen3", &input, &bench.name("out.parquet"), flags));
+    // Thrift's compact form: version 1, then a list of 2^31 - 1 schema elements, or a string as long.
+    let elements = [0x15, 2, 0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 7];
+    let string = [0x15, 2, 0x19, 0x1c, 0x48, 0xff, 0xff, 0xff, 0xff, 7];
+    let footer = |thrift: &[u8]| {
+        [b"PAR1", thrift, &[0; 32], &(thrift.len() as u32 + 32).to_le_bytes(), b"PAR1"].concat()
+    };
     for (bytes, message) in [
+        (footer(&elements), "footer"),
+        (footer(&string), "footer"),
         (b"PAR1".to_vec(), "is not a Parquet file"),
         (good[..good.len() - 3].to_vec(), "its footer is missing"),
         ([&good[..good.len() - 8], &[0xff, 0xff, 0xff, 0x7f], b"PAR1"].concat(), "its footer claims"),
@@ -250,6 +358,8 @@ fn damaged_parquet_is_refused_by_file_and_row_group() {
     let mut two = flags.to_vec();
     two.extend(["-i", &retyped]);
     is_refusal(&run(&two), &["b.parquet, column q", "is Int32, but it is Utf8 in"]);
+    bench.table("b.parquet", vec![("question", strings(&[Some("grain")]))]);
+    is_refusal(&run(&two), &["b.parquet, column q", "is missing, but it is in"]);
 }
 
 #[test]
@@ -297,7 +407,7 @@ fn a_parquet_bomb_is_refused_before_it_is_unpacked() {
     writer.write(&batch).unwrap();
     writer.close().unwrap();
     assert!(std::fs::metadata(bench.path("bomb.parquet")).unwrap().len() < 1 << 20);
-    let flags = ["--prompt-column", "q"];
-    let ran = bench.job("qwen3", &bench.name("bomb.parquet"), &bench.name("out.parquet"), &flags);
-    is_refusal(&ran, &["bomb.parquet, row group 0, column \"q\"", "unpacks to more than 256 MiB"]);
+    let messages = ["bomb.parquet, row group 0, column \"q\"", "unpacks to more than 256 MiB"];
+    let (model, input) = (support::golden("qwen3"), bench.name("bomb.parquet"));
+    refused_on(&bench, &model, &input, &["--prompt-column", "q"], &messages);
 }

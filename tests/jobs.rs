@@ -142,17 +142,26 @@ fn bad_rows_get_errors_and_their_neighbours_do_not_notice() {
     let long = "river ".repeat(2000);
     let huge = "a".repeat(1_000_000);
     let marker = "<|im_end|><|im_start|>";
-    let rows =
-        [Some("the mill"), None, Some(&*long), Some("grain"), Some(&*huge), Some(marker), Some("no\0name")];
+    let emoji = "🌾".repeat(250_000);
+    let rows = [
+        Some("the mill"),
+        None,
+        Some(&*long),
+        Some("grain"),
+        Some(&*huge),
+        Some(marker),
+        Some("no\0name"),
+        Some(&*emoji),
+    ];
     let input = bench.table("in.parquet", vec![("q", strings(&rows))]);
     let out = bench.grind("qwen3", &input, &["--prompt-column", "q"]);
     let errors = text(&out, "error");
     assert_eq!(errors[1].as_deref(), Some("null prompt: the prompt column is null in this row"));
-    for row in [2, 4] {
+    for row in [2, 4, 7] {
         let error = errors[row].as_deref().unwrap();
         assert!(error.starts_with("prompt too long: ") && error.contains("--max-model-len"), "{error}");
     }
-    for row in [1, 2, 4] {
+    for row in [1, 2, 4, 7] {
         assert_eq!(texts(&out, "finish_reason")[row], "error");
         assert_eq!(
             (text(&out, "generated_text")[row].clone(), ints(&out, "num_generated_tokens")[row]),
@@ -162,6 +171,9 @@ fn bad_rows_get_errors_and_their_neighbours_do_not_notice() {
     for row in [0, 3, 5, 6] {
         assert_eq!(errors[row], None);
     }
+    // As markup the two markers would be two tokens; as text they are a token for each few letters.
+    let tokens = ints(&out, "num_input_tokens");
+    assert!(tokens[5] > tokens[3].map(|grain| grain + 4), "{tokens:?}");
     let good = bench.table("good.parquet", vec![("q", strings(&[rows[0], rows[3], rows[5], rows[6]]))]);
     let alone = bench.grind("qwen3", &good, &["--prompt-column", "q", "--fresh"]);
     let both = text(&out, "generated_text");

@@ -125,6 +125,11 @@ pub fn cases(formats: Formats) -> Vec<Case> {
     for (rows, k, n) in [(1, 576, 1536), (6, 1536, 576), (40, 576, 960), (3, 40, 33), (20, 130, 257)] {
         all.push(linear(formats, rows, k, n, false));
     }
+    for (rows, k, n, bias) in
+        [(1, 64, 96, true), (17, 64, 576, false), (70, 576, 96, true), (3, 40, 33, true)]
+    {
+        all.push(linear_residual(formats, rows, k, n, bias));
+    }
     for (heads, kv_heads, head_dim, page_size, window) in [
         (4, 4, 32, 16, None),
         (8, 2, 64, 16, None),
@@ -143,6 +148,11 @@ pub fn cases(formats: Formats) -> Vec<Case> {
         }
     }
     all.push(kv_write(formats, 13, 96, 16));
+    for (rows, heads, kv_heads, head_dim, rotary) in
+        [(1, 4, 2, 64, 64), (21, 6, 3, 32, 16), (5, 2, 1, 20, 20)]
+    {
+        all.push(rope_kv_write(formats, rows, heads, kv_heads, head_dim, rotary));
+    }
     for vocab in [33, 300, 5000] {
         all.push(sample(vocab, false));
         all.push(sample(vocab, true));
@@ -272,6 +282,23 @@ pub fn linear(f: Formats, rows: usize, k: usize, n: usize, bias: bool) -> Case {
     b.finish(Op::Linear { x, weight, bias, out }, &[(out, rows)])
 }
 
+/// Linear whose result a norm adds to the residual: two ops, which devices may run as one.
+pub fn linear_residual(f: Formats, rows: usize, k: usize, n: usize, bias: bool) -> Case {
+    let with = if bias { " bias" } else { "" };
+    let mut b = Builder::new(format!("Linear {rows}x{k}x{n}{with}, RmsNorm"), dims(rows));
+    let x = b.activation("x", f.activations, Rows::Tokens, k);
+    let scale = (3.0 / k as f32).sqrt();
+    let weight = b.random("weight", BufferKind::Weight, f.weights, Rows::Fixed(n), k, scale);
+    let bias = bias.then(|| b.random("bias", BufferKind::Weight, DType::F32, Rows::Fixed(1), n, 1.0));
+    let delta = b.activation("delta", f.activations, Rows::Tokens, n);
+    let hidden = b.activation("hidden", f.activations, Rows::Tokens, n);
+    let norm = b.random("norm", BufferKind::Weight, DType::F32, Rows::Fixed(1), n, 2.0);
+    let normed = b.activation("normed", f.activations, Rows::Tokens, n);
+    b.case.plan.ops.push(Op::Linear { x, weight, bias, out: delta });
+    let op = Op::RmsNorm { x: hidden, add: Some(delta), weight: norm, out: normed, width: n, eps: 1e-5 };
+    b.finish(op, &[(hidden, rows), (normed, rows)])
+}
+
 /// Rope over the first columns of a wider buffer.
 pub fn rope(f: Formats, rows: usize, heads: usize, head_dim: usize, rotary: usize) -> Case {
     let mut b = Builder::new(format!("Rope {rows}x{heads}x{head_dim} rotary {rotary}"), dims(rows));
@@ -295,6 +322,33 @@ pub fn kv_write(f: Formats, rows: usize, cols: usize, page_size: usize) -> Case 
     b.case.step.slots = (0..rows).map(slot).collect();
     let pages = [k_pages, v_pages].map(|id| (b.case.plan.view(id), 64 * page_size));
     b.finish(Op::KvWrite { k, v, slots, k_pages, v_pages }, &pages)
+}
+
+/// Rope of queries and keys and KvWrite of the keys: two ops, which devices may run as one.
+pub fn rope_kv_write(
+    f: Formats,
+    rows: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    rotary: usize,
+) -> Case {
+    let name = format!("Rope {rows}x{heads}/{kv_heads}x{head_dim} rotary {rotary}, KvWrite");
+    let mut b = Builder::new(name, dims(rows));
+    let qkv = b.activation("qkv", f.activations, Rows::Tokens, (heads + 2 * kv_heads) * head_dim);
+    let cols = |first: usize, count: usize| View { start: first * head_dim, cols: count * head_dim, ..qkv };
+    let (x, k, v) = (cols(0, heads + kv_heads), cols(heads, kv_heads), cols(heads + kv_heads, kv_heads));
+    let positions = b.input(Input::Positions, Rows::Tokens, 1);
+    let table = b.random("table", BufferKind::Weight, DType::F32, Rows::Fixed(512), rotary, 1.0);
+    let slots = b.input(Input::Slots, Rows::Tokens, 1);
+    let k_pages = b.random("k pages", BufferKind::KvPage, f.kv, Rows::Slots, kv_heads * head_dim, 1.0);
+    let v_pages = b.random("v pages", BufferKind::KvPage, f.kv, Rows::Slots, kv_heads * head_dim, 1.0);
+    let place = |i: usize| ((i * 37 + 11) % (64 * 16)) as u32;
+    b.case.step.slots = (0..rows).map(place).collect();
+    b.case.step.positions = (0..rows).map(|_| b.numbers.below(512) as u32).collect();
+    b.case.plan.ops.push(Op::Rope { x, positions, table, head_dim });
+    let pages = [k_pages, v_pages].map(|id| (b.case.plan.view(id), 64 * 16));
+    b.finish(Op::KvWrite { k, v, slots, k_pages, v_pages }, &[(qkv, rows), pages[0], pages[1]])
 }
 
 /// PagedAttention over sequences of `(queries, length)`, whose pages lie scattered.

@@ -118,6 +118,12 @@ pub trait Device: Send {
     /// What it lacks, for people.
     fn supports(&self, plan: &Plan, op: &Op) -> Result<(), String>;
 
+    /// Bytes that the device takes for a plan besides the plan's buffers: work lists, staging, and what rounding
+    /// allocations up loses. Their sum and the buffers' is what `compile` allocates at most.
+    fn workspace(&self, _plan: &Plan, _most: &Dims) -> usize {
+        0
+    }
+
     /// Allocates the plan's buffers for steps up to `most` and prepares its kernels.
     ///
     /// Weight, KV and state buffers hold no defined values until they are written.

@@ -4,7 +4,7 @@
 //! with tokens that only the device knows. A row that ends is noticed one step late, at the price of one
 //! wasted token.
 
-use crate::device::{Device, DeviceKind, PlanId, Ticket};
+use crate::device::{Device, DeviceError, DeviceKind, PlanId, Ticket};
 use crate::dtype::DType;
 use crate::error::EngineError;
 use crate::models::{Formats, Model, decoder};
@@ -139,8 +139,9 @@ impl Engine {
             pages_per_seq,
             attended: 0,
         };
-        most.pages = kv_pages(&decoder.plan, &most, config, &info)?;
-        let plan = device.compile(&decoder.plan, &most)?;
+        let workspace = device.workspace(&decoder.plan, &most);
+        most.pages = kv_pages(&decoder.plan, &most, config, &info, workspace)?;
+        let plan = compile(device.as_mut(), &decoder.plan, &mut most, config)?;
         model.load(device.as_mut(), plan, &decoder)?;
         Ok(Engine {
             device,
@@ -388,15 +389,40 @@ fn limits(
     })
 }
 
+/// Compiles the plan, with fewer KV pages if the device has less memory than it said: another program may have taken
+/// some, or it lies in pieces.
+fn compile(
+    device: &mut dyn Device,
+    plan: &Plan,
+    most: &mut Dims,
+    config: &EngineConfig,
+) -> Result<PlanId, EngineError> {
+    loop {
+        let error = match device.compile(plan, most) {
+            Ok(plan) => return Ok(plan),
+            Err(error) => error,
+        };
+        let fewer = most.pages - most.pages.div_ceil(8);
+        // A number of bytes that was asked for is not made smaller without a word.
+        let shrinks = config.kv_cache_bytes.is_none() && fewer >= most.pages_per_seq;
+        if !shrinks || !matches!(error, DeviceError::OutOfMemory { .. }) {
+            return Err(error.into());
+        }
+        tracing::warn!("{error}; {fewer} KV pages in place of {}", most.pages);
+        most.pages = fewer;
+    }
+}
+
 /// The number of KV pages that memory has room for, at most what all sequences could fill.
 fn kv_pages(
     plan: &Plan,
     most: &Dims,
     config: &EngineConfig,
     info: &crate::device::DeviceInfo,
+    workspace: usize,
 ) -> Result<usize, EngineError> {
     let page = plan.kv_bytes_per_token() * most.page_size;
-    let rest = plan.bytes(most, |kind| kind != BufferKind::KvPage);
+    let rest = plan.bytes(most, |kind| kind != BufferKind::KvPage) + workspace;
     let share = (info.memory_total as f64 * config.gpu_memory_utilization) as usize;
     let budget = config.kv_cache_bytes.unwrap_or_else(|| {
         let usable = match info.kind {

@@ -4,6 +4,7 @@
 //! the command line and parsed by the same parser, so that one rule holds for both.
 
 use crate::error::JobError;
+use crate::location::Location;
 use crate::prompt::PromptOptions;
 use crate::sampling::SamplingOptions;
 use clap::error::{ContextKind, ContextValue};
@@ -40,12 +41,15 @@ pub enum Command {
     /// Show how far a job is, also while it runs.
     Status {
         /// The job's output.
-        output: PathBuf,
+        output: Location,
+        /// The --state-dir of the job.
+        #[arg(long, value_name = "FOLDER")]
+        state_dir: Option<PathBuf>,
     },
     /// Check a published output against what the job wrote.
     Verify {
         /// The job's output.
-        output: PathBuf,
+        output: Location,
     },
 }
 
@@ -61,12 +65,15 @@ pub enum Bench {
 pub struct RunArgs {
     /// A TOML file with the flags' names as keys; flags go over it.
     pub job: Option<PathBuf>,
-    /// Parquet files, folders or globs; may be repeated.
-    #[arg(short, long, value_name = "PATH")]
+    /// Parquet files, folders or globs, as paths or as s3://, gs:// or az:// URLs; may be repeated.
+    #[arg(short, long, value_name = "PATH|URL")]
     pub input: Vec<String>,
-    /// Where the answers go.
-    #[arg(short, long, value_name = "PATH")]
-    pub output: Option<PathBuf>,
+    /// Where the answers go: a path, or an s3://, gs:// or az:// URL.
+    #[arg(short, long, value_name = "PATH|URL")]
+    pub output: Option<Location>,
+    /// Where the journal of an output in an object store lies [default: a folder here, named after the URL].
+    #[arg(long, value_name = "FOLDER")]
+    pub state_dir: Option<PathBuf>,
     /// Answer only the first rows, for a try.
     #[arg(long, value_name = "ROWS", value_parser = parse_size)]
     pub limit: Option<u64>,
@@ -172,6 +179,10 @@ pub struct EngineArgs {
     /// The type of KV pages [auto: the device's].
     #[arg(long, value_enum, default_value_t)]
     pub kv_cache_dtype: Dtype,
+    /// What multiplies matrices on a CUDA card. `cublaslt` is outside the numeric contract: an answer may then depend on
+    /// the rows that share its steps.
+    #[arg(long, value_enum, default_value_t)]
+    pub gemm: Gemm,
     /// Reuse the pages of equal prompt beginnings [default: true].
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub enable_prefix_caching: Option<bool>,
@@ -295,6 +306,16 @@ impl std::str::FromStr for DeviceChoice {
             _ => Err(format!("{text:?} is not auto, cpu, cuda, cuda:NUMBER, wgpu, wgpu:NUMBER or wgpu:NAME")),
         }
     }
+}
+
+/// What multiplies matrices on a CUDA card.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gemm {
+    /// gristmill's own kernels.
+    #[default]
+    Builtin,
+    /// NVIDIA's library.
+    Cublaslt,
 }
 
 /// The type of numbers in memory.

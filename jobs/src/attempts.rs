@@ -12,7 +12,7 @@ use crate::record;
 use crate::schema;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -35,10 +35,14 @@ pub enum Death {
     Killed,
 }
 
+/// Rows in the file beyond which those that are done are dropped from it.
+const MOST: usize = 1 << 14;
+
 /// The rows that the running worker has taken up.
 pub(crate) struct InFlight {
     file: File,
     path: PathBuf,
+    rows: usize,
 }
 
 impl InFlight {
@@ -46,14 +50,32 @@ impl InFlight {
     pub(crate) fn begin(work: &Path) -> Result<Self, JobError> {
         let path = in_flight(work);
         let file = File::create(&path).map_err(JobError::io("create", &path))?;
-        Ok(InFlight { file, path })
+        Ok(InFlight { file, path, rows: 0 })
     }
 
     /// Notes rows. No sync: the file has to outlive the process, not the machine.
     pub(crate) fn add(&mut self, rows: &[u64]) -> Result<(), JobError> {
-        let bytes: Vec<u8> = rows.iter().flat_map(|row| row.to_le_bytes()).collect();
-        self.file.write_all(&bytes).map_err(JobError::io("write", &self.path))
+        self.rows += rows.len();
+        self.file.write_all(&bytes_of(rows)).map_err(JobError::io("write", &self.path))
     }
+
+    /// Drops the rows that are no longer running, if the file has grown long for it.
+    pub(crate) fn shorten(&mut self, running: &HashSet<u64>) -> Result<(), JobError> {
+        if self.rows < MOST.max(2 * running.len()) {
+            return Ok(());
+        }
+        let rows: Vec<u64> = running.iter().copied().collect();
+        let new = self.path.with_extension("new");
+        let mut file = File::create(&new).map_err(JobError::io("create", &new))?;
+        file.write_all(&bytes_of(&rows)).map_err(JobError::io("write", &new))?;
+        std::fs::rename(&new, &self.path).map_err(JobError::io("rename", &new))?;
+        (self.file, self.rows) = (file, rows.len());
+        Ok(())
+    }
+}
+
+fn bytes_of(rows: &[u64]) -> Vec<u8> {
+    rows.iter().flat_map(|row| row.to_le_bytes()).collect()
 }
 
 fn in_flight(work: &Path) -> PathBuf {
@@ -142,4 +164,24 @@ pub(crate) fn resolve(
         }
     }
     Ok(alone)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_file_stays_short() {
+        let work = tempfile::tempdir().unwrap();
+        let mut rows = InFlight::begin(work.path()).unwrap();
+        for row in 0..100_000 {
+            rows.shorten(&HashSet::from([row, 7])).unwrap();
+            rows.add(&[row]).unwrap();
+        }
+        let bytes = std::fs::read(in_flight(work.path())).unwrap();
+        assert!(bytes.len() <= 8 * (MOST + 1), "{}", bytes.len());
+        let held: BTreeSet<u64> = bytes.as_chunks().0.iter().map(|row| u64::from_le_bytes(*row)).collect();
+        assert!(held.contains(&7) && held.contains(&99_999) && !held.contains(&8));
+    }
 }

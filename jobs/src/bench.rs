@@ -2,13 +2,13 @@
 //!
 //! Flags and figures are those of `vllm bench throughput`.
 
-use crate::args::{LoadFormat, ThroughputArgs};
+use crate::args::{Gemm, LoadFormat, ThroughputArgs};
 use crate::devices;
 use crate::error::JobError;
 use crate::input::Input;
 use crate::model::ModelFolders;
 use crate::prompt::{PromptOptions, Prompts};
-use crate::run::{engine_config, weights_dtype};
+use crate::run::{engine_config, tell_engine, weights_dtype};
 use crate::text::Tokenizer;
 use engine::models::Model;
 use engine::request::{Event, Request, SamplingParams};
@@ -47,6 +47,7 @@ struct Figures {
     steps: u64,
     host_seconds_per_step: f64,
     device: String,
+    gemm: String,
     model: String,
 }
 
@@ -65,8 +66,7 @@ pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
     };
     let model = Model::open(&folders.model, format)?;
     let requests = requests(args, &folders, &model)?;
-    let device =
-        devices::open(&args.engine.device, args.engine.threads, weights_dtype(&args.engine, &model))?;
+    let device = devices::open(&args.engine, weights_dtype(&args.engine, &model))?;
     let mut config = engine_config(&args.engine);
     // The whole context of a large model would take KV pages that no prompt here can fill.
     let longest = requests.iter().map(|r| r.prompt.len() + r.params.max_tokens as usize).max().unwrap_or(1);
@@ -74,8 +74,9 @@ pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
     let begun = Instant::now();
     let mut engine = Engine::new(&model, device, &config)?;
     let load = begun.elapsed();
+    tell_engine(&engine);
     let run = run(&mut engine, requests)?;
-    let figures = figures(&engine, &run, load, folders.name);
+    let figures = figures(&engine, &run, load, folders.name, args.engine.gemm);
     println!(
         "Throughput: {:.2} requests/s, {:.2} total tokens/s, {:.2} output tokens/s",
         figures.requests_per_second, figures.total_tokens_per_second, figures.output_tokens_per_second
@@ -132,7 +133,7 @@ fn run(engine: &mut Engine, requests: Vec<Request>) -> Result<Run, JobError> {
     Ok(run)
 }
 
-fn figures(engine: &Engine, run: &Run, load: Duration, model: String) -> Figures {
+fn figures(engine: &Engine, run: &Run, load: Duration, model: String, gemm: Gemm) -> Figures {
     let Stats { steps, prefill_tokens, decode_tokens, prefill_time, decode_time, .. } = engine.stats();
     let stats = engine.stats();
     let rate = |n: u64, time: Duration| if time.is_zero() { 0.0 } else { n as f64 / time.as_secs_f64() };
@@ -162,6 +163,7 @@ fn figures(engine: &Engine, run: &Run, load: Duration, model: String) -> Figures
         steps,
         host_seconds_per_step: stats.host_time.as_secs_f64() / steps.max(1) as f64,
         device: engine.device().info().name.clone(),
+        gemm: format!("{gemm:?}").to_lowercase(),
         model,
     }
 }
@@ -205,7 +207,7 @@ fn dataset(
         PromptOptions { prompt_column: Some(args.prompt_column.clone()), raw: true, ..Default::default() };
     let limit = args.engine.max_model_len.unwrap_or(model.config.max_position_embeddings);
     let limit = limit.saturating_sub(args.output_len).max(2);
-    let prompts = Prompts::new(&options, &input, tokenizer, None, limit, model.config.vocab)?;
+    let prompts = Prompts::new(&options, &input, tokenizer, None, limit, model.config.vocab, 0)?;
     let mut made = Vec::new();
     for batch in input.read(prompts.columns().to_vec(), 0..args.num_prompts as u64) {
         let batch = batch.map_err(|corrupt| corrupt.error)?;

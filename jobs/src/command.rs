@@ -2,7 +2,6 @@
 
 use crate::args::{Bench, Cli, Command, ParseError, RunArgs, parse};
 use crate::error::{EXIT_DONE, EXIT_USAGE, JobError};
-use crate::journal::working_folder;
 use crate::status::Status;
 use crate::supervise::Supervision;
 use crate::verify::verify;
@@ -40,11 +39,13 @@ fn work(cli: Cli) -> Result<u8, JobError> {
         Command::Devices => {
             print!("{}", devices::listing(&devices::find(None)));
         }
-        Command::Status { output } => println!("{}", Status::of(&output)?),
+        Command::Status { output, state_dir } => {
+            println!("{}", Status::of(&output, &output.state_dir(state_dir.as_deref())?)?);
+        }
         Command::Verify { output } => {
             let manifest = verify(&output)?;
             let (rows, parts) = (manifest.rows, manifest.parts.len());
-            println!("{} is as published: {rows} rows in {parts} files", output.display());
+            println!("{output} is as published: {rows} rows in {parts} files");
         }
     }
     Ok(EXIT_DONE)
@@ -56,7 +57,7 @@ fn run_supervised(args: RunArgs) -> Result<u8, JobError> {
         Some(output) if !args.in_process && !is_worker() => output,
         _ => return run::run(args).map(|()| EXIT_DONE),
     };
-    let work = working_folder(output);
+    let work = output.state_dir(args.state_dir.as_deref())?;
     let hang = Duration::from_secs(args.hang_timeout);
     let this = std::env::current_exe().map_err(JobError::io("find", "this program"))?;
     Supervision { work: &work, hang, pause: Duration::from_millis(500) }.run(|| {

@@ -1,6 +1,6 @@
 //! What a job can run on here.
 
-use crate::args::DeviceChoice;
+use crate::args::{DeviceChoice, EngineArgs, Gemm};
 use crate::error::JobError;
 use engine::cpu::CpuDevice;
 use engine::device::{Device, DeviceError, DeviceKind};
@@ -90,23 +90,27 @@ pub fn listing(findings: &[Finding]) -> String {
 ///
 /// # Errors
 /// [`JobError::Usage`] if it is not usable here; [`JobError::Engine`].
-pub fn open(
-    choice: &DeviceChoice,
-    threads: Option<usize>,
-    dtype: DType,
-) -> Result<Box<dyn Device>, JobError> {
-    match choice {
-        DeviceChoice::Auto => open_fastest(threads, dtype),
-        DeviceChoice::Cpu => Ok(Box::new(CpuDevice::new(threads).map_err(EngineError::from)?)),
-        DeviceChoice::Cuda(index) => open_cuda(*index, dtype),
-        DeviceChoice::Wgpu(which) => open_wgpu(which.as_deref()),
+pub fn open(args: &EngineArgs, dtype: DType) -> Result<Box<dyn Device>, JobError> {
+    let device: Box<dyn Device> = match &args.device {
+        DeviceChoice::Auto => open_fastest(args.threads, dtype, args.gemm)?,
+        DeviceChoice::Cpu => Box::new(CpuDevice::new(args.threads).map_err(EngineError::from)?),
+        DeviceChoice::Cuda(index) => open_cuda(*index, dtype, args.gemm)?,
+        DeviceChoice::Wgpu(which) => open_wgpu(which.as_deref())?,
+    };
+    let kind = device.info().kind;
+    if args.gemm == Gemm::Cublaslt && kind != DeviceKind::Cuda {
+        let why = format!(
+            "--gemm cublaslt is of CUDA cards, and the device is {kind}; leave it out, or give --device cuda"
+        );
+        return Err(JobError::Usage(why));
     }
+    Ok(device)
 }
 
 /// CUDA, then a hardware adapter of wgpu, then the processor.
-fn open_fastest(threads: Option<usize>, dtype: DType) -> Result<Box<dyn Device>, JobError> {
+fn open_fastest(threads: Option<usize>, dtype: DType, gemm: Gemm) -> Result<Box<dyn Device>, JobError> {
     if cuda().iter().any(|f| f.usable) {
-        return open_cuda(None, dtype);
+        return open_cuda(None, dtype, gemm);
     }
     #[cfg(feature = "wgpu")]
     if let Ok(device) = shaders::WgpuDevice::open_hardware() {
@@ -138,8 +142,12 @@ fn open_wgpu(_: Option<&str>) -> Result<Box<dyn Device>, JobError> {
 }
 
 #[cfg(feature = "cuda")]
-fn open_cuda(index: Option<usize>, dtype: DType) -> Result<Box<dyn Device>, JobError> {
-    let options = kernels::Options { index, dtype, ..kernels::Options::default() };
+fn open_cuda(index: Option<usize>, dtype: DType, gemm: Gemm) -> Result<Box<dyn Device>, JobError> {
+    let gemm = match gemm {
+        Gemm::Builtin => kernels::Gemm::Builtin,
+        Gemm::Cublaslt => kernels::Gemm::CublasLt,
+    };
+    let options = kernels::Options { index, dtype, gemm, ..kernels::Options::default() };
     match kernels::CudaDevice::open_with(options) {
         Ok(device) => Ok(Box::new(device)),
         Err(error) => Err(unusable(DeviceKind::Cuda, error)),
@@ -147,7 +155,7 @@ fn open_cuda(index: Option<usize>, dtype: DType) -> Result<Box<dyn Device>, JobE
 }
 
 #[cfg(not(feature = "cuda"))]
-fn open_cuda(_: Option<usize>, _: DType) -> Result<Box<dyn Device>, JobError> {
+fn open_cuda(_: Option<usize>, _: DType, _: Gemm) -> Result<Box<dyn Device>, JobError> {
     let why = "not in this build (feature `cuda`)".to_owned();
     Err(unusable(DeviceKind::Cuda, DeviceError::Absent(why)))
 }

@@ -1,5 +1,6 @@
 //! What ends a job, and the exit codes that say so. A bad row never does: it is data, with its error.
 
+use crate::objects::Trouble;
 use engine::device::DeviceError;
 use engine::error::EngineError;
 use std::path::PathBuf;
@@ -92,6 +93,29 @@ pub enum JobError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// An object store could not be used.
+    #[error("cannot {doing} {url}: {trouble}")]
+    Store {
+        /// What was being done, as in "write".
+        doing: &'static str,
+        /// The object, folder or bucket.
+        url: String,
+        /// What is wrong, and what to do.
+        trouble: Trouble,
+    },
+    /// Another job writes to the same output in an object store.
+    #[error(
+        "another job writes to {output}: {claim} says {says}. Wait for it or choose another --output; if that \
+             job is gone for good, remove {claim}"
+    )]
+    Claimed {
+        /// The output.
+        output: String,
+        /// The object that says so.
+        claim: String,
+        /// Its text.
+        says: String,
     },
     /// SQLite refused to work on the journal.
     #[error("the journal {} failed: {source}; finished rows up to the last commit are kept, run the same \
@@ -211,6 +235,11 @@ impl JobError {
     pub fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| JobError::Io { doing, path, source }
+    }
+
+    /// Whether it is about what was read, which will be no better the next time, and not about the reading.
+    pub fn is_corruption(&self) -> bool {
+        matches!(self, JobError::Input { .. })
     }
 
     /// The exit code that tells this error.

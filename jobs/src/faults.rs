@@ -73,6 +73,10 @@ impl Device for FaultyDevice {
         self.device.supports(plan, op)
     }
 
+    fn workspace(&self, plan: &Plan, most: &Dims) -> usize {
+        self.device.workspace(plan, most)
+    }
+
     fn compile(&mut self, plan: &Plan, most: &Dims) -> Result<PlanId, DeviceError> {
         self.device.compile(plan, most)
     }

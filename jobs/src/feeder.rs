@@ -69,7 +69,7 @@ impl Feeder<'_> {
         for batch in self.input.read(self.prompts.columns().to_vec(), rows) {
             match batch {
                 Ok(batch) => self.feed_batch(&batch, alone, out)?,
-                Err(corrupt) if self.on_corrupt == OnCorrupt::RowErrors => {
+                Err(corrupt) if self.on_corrupt == OnCorrupt::RowErrors && corrupt.error.is_corruption() => {
                     tracing::warn!(error = %corrupt.error, "rows {:?} cannot be read", corrupt.rows);
                     for row in corrupt.rows.filter(|row| self.takes(*row, alone)) {
                         let detail = corrupt.error.to_string();

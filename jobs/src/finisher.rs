@@ -50,6 +50,14 @@ impl ErrorLimits {
     }
 }
 
+/// Kinds of row errors whose texts are our own; others may quote the row, which nothing but its answer shows.
+const OWN_WORDS: [&str; 4] = ["prompt too long", "null prompt", "empty prompt", "not finite"];
+
+fn without_row_text(error: &str) -> String {
+    let kind = error.split(':').next().unwrap_or_default();
+    if OWN_WORDS.contains(&kind) { error.into() } else { format!("{kind} (its `error` says more)") }
+}
+
 /// Takes rows to the journal.
 pub struct Finisher<'a> {
     /// How text is made.
@@ -62,7 +70,7 @@ pub struct Finisher<'a> {
     pub counters: &'a Counters,
     /// How many errors are borne.
     pub limits: ErrorLimits,
-    /// The first error seen.
+    /// The first error seen, without the text of its row.
     pub first_error: Option<String>,
 }
 
@@ -91,14 +99,14 @@ impl Finisher<'_> {
         Counters::add(&c.finished, 1);
         Counters::add(&c.input_tokens, u64::from(answer.num_input_tokens.unwrap_or(0)));
         Counters::add(&c.generated_tokens, answer.num_generated_tokens());
-        let error = answer.error.clone();
+        let (row, error) = (answer.row, answer.error.clone());
         let lock = self.journal.lock();
         lock.map_err(|_| JobError::Internal("a thread ended while it used the journal".into()))?
             .append(answer)?;
         if let Some(error) = error {
             Counters::add(&c.errors, 1);
             tracing::debug!(error, "a row has no answer");
-            self.first_error.get_or_insert(error);
+            self.first_error.get_or_insert_with(|| format!("row {row}, {}", without_row_text(&error)));
             let (errors, seen) = (Counters::get(&c.errors), Counters::get(&c.seen));
             let counted = self.limits.count.is_some_and(|most| errors > most);
             // Of all rows that were taken up: errors are known sooner than answers.

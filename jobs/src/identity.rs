@@ -85,13 +85,13 @@ impl Identity {
 /// An input file, as it is when a job begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputDigest {
-    /// Where it is now; not a part of the identity.
+    /// Where it is now, a path or a URL; not a part of the identity.
     pub path: PathBuf,
     /// Bytes.
     pub size: u64,
     /// Rows.
     pub rows: u64,
-    /// The digest of its bytes, from [`digest_file`].
+    /// What its content is known by, from [`crate::source::Source::identify`].
     pub digest: String,
 }
 
@@ -126,7 +126,11 @@ impl InputDigests {
 /// A file for people.
 fn told(input: &InputDigest) -> String {
     let InputDigest { path, size, rows, digest } = input;
-    format!("{} ({rows} rows, {size} bytes, blake3 {})", path.display(), &digest[..digest.len().min(16)])
+    let known = match digest.strip_prefix("etag ") {
+        Some(_) => digest.clone(),
+        None => format!("blake3 {}", digest.chars().take(16).collect::<String>()),
+    };
+    format!("{} ({rows} rows, {size} bytes, {known})", path.display())
 }
 
 /// The digest (BLAKE3, in hexadecimal) of bytes.

@@ -1,19 +1,22 @@
 //! The input: Parquet files as one long table.
 //!
-//! Files are named one by one, by glob or by folder; their schemas must agree. Rows are numbered from 0
+//! Files are named one by one, by glob or by folder, here or in an object store; their schemas must agree. Rows are numbered from 0
 //! through all files in order, and that number is what a row is called everywhere else.
 
 use crate::error::JobError;
+use crate::names::resolve;
 use crate::pages;
+use crate::ranges::OpenSource;
+use crate::source::Source;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
-use std::cmp::Ordering;
-use std::fs::File;
+use parquet::file::reader::{ChunkReader, Length};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +34,8 @@ const FOOTER_BYTES: u64 = 256 << 20;
 #[derive(Clone, Debug)]
 pub struct InputFile {
     /// Where it is.
+    pub source: Source,
+    /// Its name, for people.
     pub path: PathBuf,
     /// The number of its first row.
     pub first_row: u64,
@@ -84,14 +89,15 @@ impl Input {
         let mut files = Vec::new();
         let mut schema: Option<(SchemaRef, PathBuf)> = None;
         let mut rows = 0u64;
-        for path in resolve(names)? {
-            let metadata = footer(&path)?;
+        for source in resolve(names)? {
+            let path = source.name();
+            let metadata = footer(&source.open()?, &path)?;
             match &schema {
                 None => schema = Some((metadata.schema().clone(), path.clone())),
                 Some((first, first_path)) => agree(first, first_path, metadata.schema(), &path)?,
             }
             let row_groups = row_counts(&path, &metadata)?;
-            let file = InputFile { path, first_row: rows, row_groups };
+            let file = InputFile { source, path, first_row: rows, row_groups };
             rows = rows
                 .checked_add(file.rows())
                 .ok_or_else(|| broken(&file.path, "", "its row counts add up to more than 2^64 rows"))?;
@@ -150,6 +156,7 @@ pub struct Batches<'a> {
 }
 
 struct OpenGroup {
+    source: OpenSource,
     path: PathBuf,
     group: usize,
     end: u64,
@@ -183,7 +190,10 @@ impl Batches<'_> {
 
     fn next_batch(&mut self, mut group: OpenGroup) -> Result<Batch, CorruptRows> {
         let place = format!(", row group {}", group.group);
-        let corrupt = |why: String| broken(&group.path, &place, &format!("cannot be read: {why}"));
+        let corrupt = |why: String| {
+            let failure = group.source.failure();
+            failure.unwrap_or_else(|| broken(&group.path, &place, &format!("cannot be read: {why}")))
+        };
         let error = match guarded(|| group.reader.next()) {
             Ok(Some(Ok(columns))) if columns.num_rows() as u64 > group.end - self.next => {
                 corrupt("it holds more rows than the footer says".into())
@@ -215,38 +225,41 @@ impl Batches<'_> {
         }
         let end = start + file.row_groups[group];
         let rows = (self.next - start) as usize..(self.end.min(end) - start) as usize;
-        let reader =
-            open_group(self.input, file, group, &self.columns, rows).map_err(|error| (end, error))?;
-        Ok(OpenGroup { path: file.path.clone(), group, end: self.end.min(end), reader })
+        let source = file.source.open().map_err(|error| (end, error))?;
+        let reader = open_group(self.input, file, &source, group, &self.columns, rows)
+            .map_err(|error| (end, source.failure().unwrap_or(error)))?;
+        Ok(OpenGroup { source, path: file.path.clone(), group, end: self.end.min(end), reader })
     }
 }
 
 fn open_group(
     input: &Input,
     file: &InputFile,
+    source: &OpenSource,
     group: usize,
     columns: &[usize],
     rows: Range<usize>,
 ) -> Result<ParquetRecordBatchReader, JobError> {
     let place = format!(", row group {group}");
-    let metadata = footer(&file.path)?;
+    let metadata = footer(source, &file.path)?;
     if row_counts(&file.path, &metadata)? != file.row_groups {
         return Err(broken(&file.path, "", "changed while the job ran; start again with the file at rest"));
     }
     agree(&input.schema, &input.files[0].path, metadata.schema(), &file.path)?;
     let mask = ProjectionMask::roots(metadata.parquet_schema(), columns.iter().copied());
-    let handle = File::open(&file.path).map_err(JobError::io("open the input", &file.path))?;
     let groups = metadata.metadata().row_group(group);
     let leaves = (0..groups.num_columns()).filter(|&leaf| mask.leaf_included(leaf));
+    source.will_read(leaves.clone().filter_map(|leaf| pages::place(groups.column(leaf))));
     let mut bytes = 0u64;
     for leaf in leaves {
         let column = groups.column(leaf);
-        pages::check(&handle, column)
+        pages::check(source, column)
             .map_err(|why| broken(&file.path, &format!("{place}, column {}", column.column_path()), &why))?;
         bytes = bytes.saturating_add(column.uncompressed_size().max(0) as u64);
     }
     let row_bytes = (bytes / (groups.num_rows().max(1) as u64)).max(1);
     let batch = (BATCH_BYTES / row_bytes).clamp(1, BATCH_ROWS);
+    let handle = source.again(&file.path)?;
     guarded(|| {
         ParquetRecordBatchReaderBuilder::new_with_metadata(handle, metadata)
             .with_row_groups(vec![group])
@@ -261,14 +274,13 @@ fn open_group(
 }
 
 /// Reads a footer.
-fn footer(path: &Path) -> Result<ArrowReaderMetadata, JobError> {
-    use std::io::{Read, Seek, SeekFrom};
-    let mut file = File::open(path).map_err(JobError::io("open the input", path))?;
-    let length = file.metadata().map_err(JobError::io("read the input", path))?.len();
+fn footer(source: &OpenSource, path: &Path) -> Result<ArrowReaderMetadata, JobError> {
+    let length = source.len();
     let mut tail = [0; 8];
     if length >= 12 {
-        file.seek(SeekFrom::End(-8)).map_err(JobError::io("read the input", path))?;
-        file.read_exact(&mut tail).map_err(JobError::io("read the input", path))?;
+        let failed =
+            |error: ParquetError| source.failure().unwrap_or_else(|| broken(path, "", &error.to_string()));
+        tail.copy_from_slice(&source.get_bytes(length - 8, 8).map_err(failed)?);
     }
     if !matches!(&tail[4..], b"PAR1" | b"PARE") {
         return Err(broken(path, "", "is not a Parquet file, or is cut short: its footer is missing"));
@@ -279,11 +291,12 @@ fn footer(path: &Path) -> Result<ArrowReaderMetadata, JobError> {
         return Err(broken(path, "", &why));
     }
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
-    match guarded(|| ArrowReaderMetadata::load(&file, options)) {
-        Ok(Ok(metadata)) => Ok(metadata),
-        Ok(Err(error)) => Err(broken(path, ", footer", &error.to_string())),
-        Err(panic) => Err(broken(path, ", footer", &panic)),
-    }
+    let why = match guarded(|| ArrowReaderMetadata::load(source, options)) {
+        Ok(Ok(metadata)) => return Ok(metadata),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => panic,
+    };
+    Err(source.failure().unwrap_or_else(|| broken(path, ", footer", &why)))
 }
 
 fn row_counts(path: &Path, metadata: &ArrowReaderMetadata) -> Result<Vec<u64>, JobError> {
@@ -339,83 +352,13 @@ fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
     crate::guard::guarded(decode).map_err(|panic| format!("the Parquet reader gave up: {panic}"))
 }
 
-/// The files that the names stand for.
-fn resolve(names: &[String]) -> Result<Vec<PathBuf>, JobError> {
-    let mut paths = Vec::new();
-    for name in names {
-        let path = Path::new(name);
-        if path.is_dir() {
-            let found = parquet_files(path)?;
-            if found.is_empty() {
-                return Err(broken(path, "", "is a folder without .parquet files"));
-            }
-            paths.extend(found);
-        } else if !path.exists() && name.contains(['*', '?', '[']) {
-            let pattern = glob::glob(name).map_err(|e| JobError::Usage(format!("--input {name}: {e}")))?;
-            let mut found: Vec<PathBuf> = pattern
-                .collect::<Result<_, _>>()
-                .map_err(|e| JobError::io("list the input", e.path().to_path_buf())(e.into()))?;
-            found.retain(|path| path.is_file());
-            if found.is_empty() {
-                return Err(JobError::Usage(format!("--input {name}: no file matches")));
-            }
-            found.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
-            paths.extend(found);
-        } else {
-            paths.push(path.to_path_buf());
-        }
-    }
-    Ok(paths)
-}
-
-/// The `.parquet` files of a folder in natural order; names that begin with `.` or `_` are left out.
-fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>, JobError> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(JobError::io("list the input", folder))? {
-        let path = entry.map_err(JobError::io("list the input", folder))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_file() && name.ends_with(".parquet") && !name.starts_with(['.', '_']) {
-            found.push(path);
-        }
-    }
-    found.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
-    Ok(found)
-}
-
-/// Compares names so that `part-9` comes before `part-10`.
-fn natural(a: &str, b: &str) -> Ordering {
-    let (mut x, mut y) = (a, b);
-    while let (Some(c), Some(d)) = (x.chars().next(), y.chars().next()) {
-        let order = if c.is_ascii_digit() && d.is_ascii_digit() {
-            let (m, n) = (number(&mut x), number(&mut y));
-            m.len().cmp(&n.len()).then_with(|| m.cmp(n))
-        } else {
-            x = &x[c.len_utf8()..];
-            y = &y[d.len_utf8()..];
-            c.cmp(&d)
-        };
-        if order.is_ne() {
-            return order;
-        }
-    }
-    x.len().cmp(&y.len()).then_with(|| a.cmp(b))
-}
-
-/// Takes a number off the front, without its leading zeros.
-fn number<'a>(text: &mut &'a str) -> &'a str {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, rest) = text.split_at(end);
-    *text = rest;
-    digits.trim_start_matches('0')
-}
-
 /// Writes one Parquet file; for tests of this crate.
 #[cfg(test)]
 pub(crate) fn write_parquet(path: &Path, columns: &RecordBatch, rows_per_group: usize) {
     #![allow(clippy::unwrap_used)]
     let properties = parquet::file::properties::WriterProperties::builder()
         .set_max_row_group_row_count(Some(rows_per_group));
-    let file = File::create(path).unwrap();
+    let file = std::fs::File::create(path).unwrap();
     let mut writer =
         parquet::arrow::ArrowWriter::try_new(file, columns.schema(), Some(properties.build())).unwrap();
     writer.write(columns).unwrap();
@@ -514,7 +457,12 @@ mod tests {
         let path = folder.path().join("a.parquet");
         write_parquet(&path, &table(0, 3000), 1000);
         let input = Input::open(&[name(&path)]).unwrap();
-        let group = footer(&path).unwrap().metadata().row_group(1).column(1).clone();
+        let group = footer(&input.files[0].source.open().unwrap(), &path)
+            .unwrap()
+            .metadata()
+            .row_group(1)
+            .column(1)
+            .clone();
         let mut bytes = std::fs::read(&path).unwrap();
         let (start, length) = group.byte_range();
         bytes[start as usize..(start + length) as usize].fill(0xee);

@@ -1,7 +1,7 @@
 //! The only durable state of a job: its identity, its inputs, and one record for each finished row.
 //!
 //! A SQLite database `journal.sqlite` in the job's working folder. Beside it lie `lock` and `in-flight`
-//! (8 little-endian bytes for each row that the running worker has taken up), which tells after a death of
+//! (8 little-endian bytes for each row that the running worker has taken up, and lately finished), which tells after a death of
 //! the worker which rows may have caused it.
 
 use crate::answer::Answer;
@@ -109,11 +109,21 @@ impl Journal {
         &self.alone
     }
 
+    /// Notes how many rows this start is to answer, the first ones of the input (`--limit`), for
+    /// `gristmill status`.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn note_rows(&mut self, rows: u64) -> Result<(), JobError> {
+        self.writer.note_rows(rows)
+    }
+
     /// Notes that rows are about to be taken up. Cheap: 8 bytes a row, no sync.
     ///
     /// # Errors
     /// [`JobError::Io`].
     pub fn admit(&mut self, rows: &[u64]) -> Result<(), JobError> {
+        self.in_flight.shorten(&self.running)?;
         self.running.extend(rows);
         self.in_flight.add(rows)
     }

@@ -3,7 +3,7 @@
 use crate::error::JobError;
 use tracing_subscriber::EnvFilter;
 
-/// Starts logging. `filter` is a level or a filter as in `RUST_LOG`. Row text is logged at `trace` only.
+/// Starts logging. `filter` is a level or a filter as in `RUST_LOG`. Row text is logged at `debug` and `trace` only.
 ///
 /// # Errors
 /// [`JobError::Usage`] for a filter that is none.

@@ -62,7 +62,15 @@ impl Manifest {
     /// [`JobError::Io`], also if it is not a manifest.
     pub fn read(path: &Path) -> Result<Self, JobError> {
         let text = std::fs::read(path).map_err(JobError::io("read", path))?;
-        let manifest = serde_json::from_slice(&text).map_err(std::io::Error::from);
+        Self::parse(&text, path)
+    }
+
+    /// Understands the text of a manifest; the path is for the error.
+    ///
+    /// # Errors
+    /// [`JobError::Io`] if it is not a manifest.
+    pub fn parse(text: &[u8], path: &Path) -> Result<Self, JobError> {
+        let manifest = serde_json::from_slice(text).map_err(std::io::Error::from);
         manifest.map_err(JobError::io("understand", path))
     }
 }

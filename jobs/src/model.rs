@@ -29,7 +29,7 @@ impl ModelFolders {
         let weights = args.load_format == LoadFormat::Auto;
         let model = folder(&name, args, weights)?;
         if weights {
-            refuse_pickles(&model)?;
+            refuse_other_formats(&model)?;
         }
         let tokenizer = match &args.tokenizer {
             None => model.clone(),
@@ -84,25 +84,25 @@ fn from_hub(name: &str, _: &ModelArgs, _: bool) -> Result<PathBuf, JobError> {
     Err(JobError::Model { path: name.into(), why })
 }
 
-/// Refuses a folder whose only weights are pickles, which can run code; no code here reads them.
-fn refuse_pickles(folder: &Path) -> Result<(), JobError> {
-    let mut pickle = None;
+/// Refuses a folder whose only weights are of a format that is not read. Pickles can run code: no code here
+/// reads them.
+fn refuse_other_formats(folder: &Path) -> Result<(), JobError> {
+    let mut other = None;
     for entry in std::fs::read_dir(folder).map_err(JobError::io("list", folder))? {
         let name = entry.map_err(JobError::io("list", folder))?.file_name().to_string_lossy().into_owned();
         if name.ends_with(".safetensors") {
             return Ok(());
         }
-        if [".bin", ".pt", ".pth", ".ckpt"].iter().any(|end| name.ends_with(end)) {
-            pickle = Some(name);
+        if [".bin", ".pt", ".pth", ".ckpt", ".gguf"].iter().any(|end| name.ends_with(end)) {
+            other = Some(name);
         }
     }
-    match pickle {
-        None => Ok(()),
-        Some(name) => Err(JobError::Model {
-            path: folder.join(name),
-            why: "is a pickle, which can run code and is never read; save the model as safetensors with transformers' \
-                  save_pretrained"
-                .into(),
-        }),
-    }
+    let Some(name) = other else { return Ok(()) };
+    let why = if name.ends_with(".gguf") {
+        "is of the GGUF format, and only safetensors are read; take the model's safetensors"
+    } else {
+        "is a pickle, which can run code and is never read; save the model as safetensors with transformers' \
+         save_pretrained"
+    };
+    Err(JobError::Model { path: folder.join(name), why: why.into() })
 }

@@ -4,8 +4,9 @@
 //! page's type, field 2 its uncompressed and field 3 its compressed size.
 
 use parquet::file::metadata::ColumnChunkMetaData;
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use parquet::file::reader::ChunkReader;
+use std::io::Read;
+use std::ops::Range;
 
 /// The most bytes that a page may claim to unpack to.
 const PAGE_BYTES: u64 = 256 << 20;
@@ -20,18 +21,15 @@ const DEPTH: usize = 16;
 ///
 /// # Errors
 /// What is wrong with the first bad one.
-pub fn check(file: &File, column: &ColumnChunkMetaData) -> Result<(), String> {
-    let length = file.metadata().map_err(|e| e.to_string())?.len();
-    let start = column.dictionary_page_offset().filter(|&at| at > 0).unwrap_or(column.data_page_offset());
-    let (start, size) = match (u64::try_from(start), u64::try_from(column.compressed_size())) {
-        (Ok(start), Ok(size)) if start.checked_add(size).is_some_and(|end| end <= length) => (start, size),
-        _ => return Err(format!("claims {} bytes at {start}, past the end", column.compressed_size())),
+pub fn check<R: ChunkReader>(file: &R, column: &ColumnChunkMetaData) -> Result<(), String> {
+    let Some(Range { start, end }) = place(column).filter(|place| place.end <= file.len()) else {
+        let (size, start) = (column.compressed_size(), first_page(column));
+        return Err(format!("claims {size} bytes at {start}, past the end"));
     };
-    let mut reader = BufReader::with_capacity(256, file);
-    let (mut at, end, mut unpacked) = (start, start + size, 0u64);
+    let (mut at, mut unpacked) = (start, 0u64);
     while at < end {
-        reader.seek(SeekFrom::Start(at)).map_err(|e| e.to_string())?;
-        let mut header = Header { source: reader.by_ref().take(end - at), sizes: [None; 2] };
+        let reader = file.get_read(at).map_err(|e| e.to_string())?;
+        let mut header = Header { source: reader.take(end - at), sizes: [None; 2] };
         header.read_struct(0).map_err(|why| format!("has a bad page header at byte {at}: {why}"))?;
         let header_bytes = end - at - header.source.limit();
         let [Some(uncompressed), Some(compressed)] = header.sizes else {
@@ -55,6 +53,16 @@ pub fn check(file: &File, column: &ColumnChunkMetaData) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Where the footer says that a column chunk lies, if that can be.
+pub fn place(column: &ColumnChunkMetaData) -> Option<Range<u64>> {
+    let (start, size) = (first_page(column).try_into().ok()?, u64::try_from(column.compressed_size()).ok()?);
+    Some(start..size.checked_add(start)?)
+}
+
+fn first_page(column: &ColumnChunkMetaData) -> i64 {
+    column.dictionary_page_offset().filter(|&at| at > 0).unwrap_or(column.data_page_offset())
 }
 
 struct Header<R> {

@@ -95,7 +95,8 @@ pub struct Prompts {
 
 impl Prompts {
     /// Prepares templates and finds columns. `template` is the model's chat template; `max_model_len` the most
-    /// tokens of prompt and answer; `vocab` the size of the model's vocabulary.
+    /// tokens of prompt and answer; `vocab` the size of the model's vocabulary; `date` what templates tell, in
+    /// seconds since 1970.
     ///
     /// # Errors
     /// [`JobError::Usage`] for options that do not go together or name no column; [`JobError::Template`].
@@ -106,9 +107,10 @@ impl Prompts {
         template: Option<String>,
         max_model_len: usize,
         vocab: usize,
+        date: i64,
     ) -> Result<Prompts, JobError> {
-        let (source, columns) = source(options, input)?;
-        let chat = chat(options, &source, &tokenizer, template)?;
+        let (source, columns) = source(options, input, date)?;
+        let chat = chat(options, &source, &tokenizer, template, date)?;
         let system = options.system_prompt.clone();
         Ok(Prompts { source, columns, system, chat, tokenizer, max_model_len, vocab })
     }
@@ -121,6 +123,12 @@ impl Prompts {
     /// Whether the chat template is used.
     pub fn uses_chat_template(&self) -> bool {
         self.chat.is_some()
+    }
+
+    /// Whether a prompt may tell the date.
+    pub fn tell_date(&self) -> bool {
+        let own = matches!(&self.source, Source::Template(template) if template.tells_date());
+        own || self.chat.as_ref().is_some_and(|chat| chat.template.tells_date())
     }
 
     /// The prompts of rows of a batch of [`Prompts::columns`], in order, made on so many threads.
@@ -322,7 +330,7 @@ fn checked_message(marked: &Value, plain: &Value) -> Result<Value, String> {
     Ok(Value::from_pairs(pairs.collect::<Vec<_>>()))
 }
 
-fn source(options: &PromptOptions, input: &Input) -> Result<(Source, Vec<usize>), JobError> {
+fn source(options: &PromptOptions, input: &Input, date: i64) -> Result<(Source, Vec<usize>), JobError> {
     let given = [
         ("--prompt", &options.prompt),
         ("--prompt-column", &options.prompt_column),
@@ -349,7 +357,7 @@ fn source(options: &PromptOptions, input: &Input) -> Result<(Source, Vec<usize>)
         }
     };
     if flag == "--prompt" {
-        let template = Template::new("--prompt", value)?;
+        let template = Template::new("--prompt", value, date)?;
         let names: Vec<String> = template.variables().into_iter().collect();
         let columns = input.columns(&names, "--prompt")?;
         return Ok((Source::Template(Box::new(template)), columns));
@@ -381,6 +389,7 @@ fn chat(
     source: &Source,
     tokenizer: &Tokenizer,
     template: Option<String>,
+    date: i64,
 ) -> Result<Option<Chat>, JobError> {
     let clash = |a: &str, b: &str| Err(JobError::Usage(format!("{a} does not go together with {b}")));
     let tokens = matches!(source, Source::Tokens);
@@ -408,7 +417,7 @@ fn chat(
         return Ok(None);
     };
     let what = if options.chat_template.is_some() { "--chat-template" } else { "the model's chat template" };
-    let template = Template::new(what, text)?;
+    let template = Template::new(what, text, date)?;
     let mut names: BTreeMap<String, Value> =
         ["tools", "documents"].map(|name| (name.to_string(), Value::from(()))).into();
     names.extend(tokenizer.special_token_names().into_iter().map(|(name, text)| (name, Value::from(text))));
@@ -457,7 +466,7 @@ mod tests {
         write_parquet(&path, table, 100);
         let input = Input::open(&[path.to_str().unwrap().into()]).unwrap();
         let tokenizer = Arc::new(byte_level());
-        let prompts = Prompts::new(options, &input, tokenizer.clone(), chat.map(String::from), 64, 270);
+        let prompts = Prompts::new(options, &input, tokenizer.clone(), chat.map(String::from), 64, 270, 0);
         let prompts = prompts.map_err(|e| e.to_string())?;
         let batch = input.read(prompts.columns().to_vec(), 0..100).next().unwrap().unwrap().columns;
         let rows: Vec<usize> = (0..batch.num_rows()).collect();
@@ -615,9 +624,7 @@ mod tests {
     }
 
     /// 2026-03-07T09:05:00, the time of the golden files.
-    fn then() -> i64 {
-        1_772_874_300
-    }
+    const THEN: i64 = 1_772_874_300;
 
     #[test]
     fn chat_templates_render_as_in_transformers() {
@@ -629,7 +636,7 @@ mod tests {
             let (messages, variables) =
                 (part_of(&path, "cases", "messages"), part_of(&path, "cases", "variables"));
             assert_eq!(file["now"], "2026-03-07T09:05:00");
-            let template = Template::with_clock(name, file["template"].as_str().unwrap(), then).unwrap();
+            let template = Template::new(name, file["template"].as_str().unwrap(), THEN).unwrap();
             let mut names: BTreeMap<String, Value> =
                 ["tools", "documents"].map(|n| (n.into(), Value::from(()))).into();
             for token in ["bos_token", "eos_token"] {
@@ -669,7 +676,8 @@ mod tests {
         for (template, cases) in [(own, "conversations"), (spaced, "spaced_conversations")] {
             let names =
                 tokenizer.special_token_names().into_iter().map(|(name, text)| (name, Value::from(text)));
-            let chat = Chat { template: Template::new("chat", &template).unwrap(), names: names.collect() };
+            let chat =
+                Chat { template: Template::new("chat", &template, 0).unwrap(), names: names.collect() };
             for (case, messages) in
                 file[cases].as_array().unwrap().iter().zip(part_of("chat.json", cases, "messages"))
             {

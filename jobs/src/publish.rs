@@ -2,13 +2,15 @@
 //!
 //! Parts cover fixed ranges of input rows. Batches, row groups, encodings and the footer depend on nothing
 //! but the rows, so that however a job was scheduled or interrupted, its files have the same bytes. They are
-//! written aside, synced, and appear by one rename.
+//! written aside, synced, and appear by one rename; those of an object store go there one by one.
 
 use crate::columns::OutputColumns;
 use crate::error::JobError;
 use crate::identity::Identity;
 use crate::journal::JournalReader;
+use crate::location::Location;
 use crate::manifest::{self, Manifest, Part};
+use crate::remote::RemoteOutput;
 use crate::schema::{rename, sync_folder};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -41,11 +43,68 @@ pub enum Unanswered {
     Abort,
 }
 
+/// Where an output goes: a file, or a folder of parts.
+pub enum Target {
+    /// On this machine, in the file system of the working folder.
+    Local(PathBuf),
+    /// In an object store.
+    Remote(RemoteOutput),
+}
+
+impl Target {
+    /// Opens the store of an output, if it has one.
+    ///
+    /// # Errors
+    /// [`JobError::Store`].
+    pub fn open(output: &Location, work: &Path) -> Result<Self, JobError> {
+        match output {
+            Location::Local(path) => Ok(Target::Local(path.clone())),
+            Location::Object(url) => RemoteOutput::open(url, work).map(Target::Remote),
+        }
+    }
+
+    /// Refuses an output that is in the way and was not made by this job. To be asked before the work.
+    ///
+    /// # Errors
+    /// [`JobError::OutputExists`], [`JobError::Claimed`], [`JobError::Io`] or [`JobError::Store`].
+    pub fn check(&self, work: &Path) -> Result<(), JobError> {
+        let output = match self {
+            Target::Local(path) => path,
+            Target::Remote(remote) => return remote.check(),
+        };
+        let exists = output.try_exists().map_err(JobError::io("look at", output))?;
+        if exists && !work.join(manifest::NAME).exists() && !empty_folder(output) {
+            return Err(JobError::OutputExists { path: output.to_path_buf() });
+        }
+        Ok(())
+    }
+
+    /// Makes sure that no other job writes to the same place of a store from now on. Here the lock on the working
+    /// folder does that, which must be held in either case.
+    ///
+    /// # Errors
+    /// As [`Target::check`].
+    pub fn claim(&self) -> Result<(), JobError> {
+        match self {
+            Target::Local(_) => Ok(()),
+            Target::Remote(remote) => remote.claim(),
+        }
+    }
+
+    /// The name of the file itself.
+    fn name(&self) -> String {
+        match self {
+            Target::Local(path) => file_name(path),
+            Target::Remote(remote) => remote.name().to_string(),
+        }
+    }
+}
+
 /// What to publish, and where.
 pub struct Publication<'a> {
     /// A file, or with `rows_per_file` a folder of parts.
-    pub output: &'a Path,
-    /// The working folder, on the same file system.
+    pub target: &'a Target,
+    /// The working folder.
     pub work: &'a Path,
     /// What decided the answers; goes into the footers and the manifest.
     pub identity: &'a Identity,
@@ -60,24 +119,13 @@ pub struct Publication<'a> {
 }
 
 impl Publication<'_> {
-    /// Refuses an output that is in the way and was not made by this job. To be asked before the work.
-    ///
-    /// # Errors
-    /// [`JobError::OutputExists`] or [`JobError::Io`].
-    pub fn check_target(output: &Path, work: &Path) -> Result<(), JobError> {
-        let exists = output.try_exists().map_err(JobError::io("look at", output))?;
-        if exists && !work.join(manifest::NAME).exists() && !empty_folder(output) {
-            return Err(JobError::OutputExists { path: output.to_path_buf() });
-        }
-        Ok(())
-    }
-
     /// Writes the output from the journal and all batches of the input, in order.
     ///
     /// # Errors
     /// [`JobError::Incomplete`] if a row has no answer and that is not allowed; [`JobError::JournalDamaged`]
     /// if an answer is not what was written; errors of `inputs`; [`JobError::Io`], [`JobError::Encode`] and
-    /// [`JobError::Column`]. The output is then as it was before.
+    /// [`JobError::Column`]; of a store [`JobError::Store`], and [`JobError::OutputExists`] if another job has
+    /// published there meanwhile. The output is then as it was before.
     pub fn publish(
         &self,
         journal: &JournalReader,
@@ -89,18 +137,21 @@ impl Publication<'_> {
         let mut rows = InputRows { inputs, ready: VecDeque::new(), columns: self.columns };
         let mut unanswered = Missing::default();
         let mut parts = Vec::new();
+        let mut staged = Vec::new();
         for (name, range) in self.parts() {
-            parts.push(self.write_part(
-                &aside.join(&name),
-                name,
-                range,
-                journal,
-                &mut rows,
-                &mut unanswered,
-            )?);
+            let path = aside.join(&name);
+            let part = self.write_part(&path, name, range, journal, &mut rows, &mut unanswered)?;
+            if let Target::Remote(remote) = self.target {
+                staged.extend(remote.stage(&path, &part, self.rows_per_file.is_some())?);
+                std::fs::remove_file(&path).map_err(JobError::io("remove", &path))?;
+            }
+            parts.push(part);
         }
         if unanswered.count > 0 && self.unanswered == Unanswered::Refuse {
             clear(&aside)?;
+            if let Target::Remote(remote) = self.target {
+                remote.discard_uploads()?;
+            }
             let Missing { count, first } = unanswered;
             return Err(JobError::Incomplete { missing: count, rows: self.rows, first });
         }
@@ -112,14 +163,20 @@ impl Publication<'_> {
             aborted: unanswered.count,
             parts,
         };
-        self.reveal(&aside, &manifest)?;
+        match self.target {
+            Target::Local(output) => self.reveal(output, &aside, &manifest)?,
+            Target::Remote(remote) => {
+                remote.reveal(staged, &manifest, self.rows_per_file.is_some())?;
+                clear(&aside)?;
+            }
+        }
         Ok(manifest)
     }
 
     /// The name and the rows of each part.
     fn parts(&self) -> Vec<(String, Range<u64>)> {
         let Some(per_file) = self.rows_per_file else {
-            return vec![(file_name(self.output), 0..self.rows)];
+            return vec![(self.target.name(), 0..self.rows)];
         };
         let per_file = per_file.max(1);
         let count = self.rows.div_ceil(per_file).max(1);
@@ -155,10 +212,12 @@ impl Publication<'_> {
                 writer.flush().map_err(wrong)?;
             }
         }
-        let sink = writer.into_inner().map_err(wrong)?;
+        writer.finish().map_err(wrong)?;
+        // Not by `into_inner`, which would tell what the system says as the writer's own words.
+        let sink = writer.inner_mut();
         let (blake3, bytes) = (sink.hasher.finalize().to_hex().to_string(), sink.bytes);
-        let synced = sink.file.into_inner().map_err(std::io::IntoInnerError::into_error);
-        synced.and_then(|file| file.sync_all()).map_err(JobError::io("write", path))?;
+        let synced = sink.file.flush().and_then(|()| sink.file.get_ref().sync_all());
+        synced.map_err(JobError::io("write", path))?;
         Ok(Part { name, first_row: range.start, rows: range.end - range.start, bytes, blake3 })
     }
 
@@ -179,7 +238,7 @@ impl Publication<'_> {
     }
 
     /// Lets the output appear.
-    fn reveal(&self, aside: &Path, manifest: &Manifest) -> Result<(), JobError> {
+    fn reveal(&self, output: &Path, aside: &Path, manifest: &Manifest) -> Result<(), JobError> {
         let folder = self.rows_per_file.is_some();
         write_durably(&self.work.join("manifest.new"), &manifest.to_json())?;
         if folder {
@@ -189,19 +248,41 @@ impl Publication<'_> {
         // The manifest goes first: it is what says that an output in place is this job's own.
         rename(&self.work.join("manifest.new"), &self.work.join(manifest::NAME))?;
         if folder {
-            let replaced = self.work.join("replaced");
-            clear(&replaced)?;
-            if self.output.exists() {
-                // A folder cannot be renamed over a full one.
-                rename(self.output, &replaced)?;
-            }
-            rename(aside, self.output)?;
-            clear(&replaced)
+            self.reveal_folder(aside, output)
         } else {
-            rename(&aside.join(file_name(self.output)), self.output)?;
+            rename(&aside.join(file_name(output)), output)?;
             clear(aside)
         }
     }
+
+    /// Puts a folder in the place of the output. One cannot be renamed over a full one; where the system can
+    /// exchange two names, one of both is there at every moment, and elsewhere for a moment there is none.
+    fn reveal_folder(&self, aside: &Path, output: &Path) -> Result<(), JobError> {
+        let replaced = self.work.join("replaced");
+        clear(&replaced)?;
+        if output.exists() {
+            if exchange(aside, output) {
+                sync_folder(self.work)?;
+                sync_folder(output.parent().filter(|p| *p != Path::new("")).unwrap_or(Path::new(".")))?;
+                return clear(aside);
+            }
+            rename(output, &replaced)?;
+        }
+        rename(aside, output)?;
+        clear(&replaced)
+    }
+}
+
+/// Exchanges two names, if the system and the file system can.
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+fn exchange(a: &Path, b: &Path) -> bool {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).is_ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn exchange(_: &Path, _: &Path) -> bool {
+    false
 }
 
 /// An error of the Parquet writer; one of the system below it is told as such.
@@ -234,7 +315,7 @@ fn clear(folder: &Path) -> Result<(), JobError> {
     }
 }
 
-fn write_durably(path: &PathBuf, text: &str) -> Result<(), JobError> {
+pub(crate) fn write_durably(path: &Path, text: &str) -> Result<(), JobError> {
     let mut file = File::create(path).map_err(JobError::io("create", path))?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(JobError::io("write", path))
 }

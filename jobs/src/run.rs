@@ -1,7 +1,8 @@
 //! `gristmill run`: from the flags to the published answers.
 
-use crate::args::{Dtype, EngineArgs, LoadFormat, OnCorrupt, Resume, ReturnColumn, RunArgs};
+use crate::args::{Dtype, EngineArgs, Gemm, LoadFormat, OnCorrupt, Resume, ReturnColumn, RunArgs};
 use crate::columns::{OutputColumns, Returns};
+use crate::date;
 use crate::devices;
 use crate::error::JobError;
 use crate::faults;
@@ -11,17 +12,19 @@ use crate::finisher::{ErrorLimits, Finisher};
 use crate::grinder::{Grinder, KeepLogprobs};
 use crate::identity::{Identity, InputDigest, InputDigests, digest_bytes, digest_file, digest_files};
 use crate::input::Input;
-use crate::journal::{Journal, ResumeMode, working_folder};
+use crate::journal::{Journal, JournalReader, ResumeMode};
+use crate::location::Location;
 use crate::model::ModelFolders;
 use crate::progress::{Counters, Progress};
 use crate::prompt::{Prompts, template_or_file};
-use crate::publish::{Publication, Unanswered};
+use crate::publish::{Publication, Target, Unanswered};
 use crate::sampling::Sampling;
 use crate::signals::{Asked, Signals};
 use crate::text::Tokenizer;
 use crate::worker::{self, Pacemaker};
 use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
+use engine::device::Device;
 use engine::dtype::DType;
 use engine::models::Model;
 use engine::{Engine, EngineConfig};
@@ -32,10 +35,13 @@ use std::sync::{Arc, Mutex};
 /// Rows between the feeder and the engine, and between the engine and the journal.
 const QUEUE: usize = 128;
 
+/// The field of the identity that holds the date, where templates tell it.
+const DATE: &str = "date";
+
 /// A job with everything checked that can be checked before weights are loaded.
 struct Job {
     args: RunArgs,
-    output: PathBuf,
+    output: Location,
     input: Input,
     rows: u64,
     /// The kept columns of the input in its order, and the output's columns.
@@ -48,25 +54,43 @@ struct Job {
     sampling: Sampling,
     chat_template: Option<String>,
     max_model_len: usize,
+    /// What templates tell, in seconds since 1970.
+    date: i64,
 }
 
-/// Runs a job.
+/// Runs a job on the device that it asks for.
 ///
 /// # Errors
 /// What ended it; see [`JobError::exit_code`].
 pub fn run(args: RunArgs) -> Result<(), JobError> {
+    run_on(args, |args, dtype| faults::wrap(devices::open(args, dtype)?))
+}
+
+/// Runs a job on a device of the caller's, which is opened for the type in which weights will be held.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on(
+    args: RunArgs,
+    open: impl FnOnce(&EngineArgs, DType) -> Result<Box<dyn Device>, JobError>,
+) -> Result<(), JobError> {
     let signals = Signals::listen()?;
     let pacemaker = Pacemaker::start();
     let job = Job::prepare(args)?;
     job.tell();
-    let work = working_folder(&job.output);
-    Publication::check_target(&job.output, &work)?;
+    let work = job.output.state_dir(job.args.state_dir.as_deref())?;
+    let target = Target::open(&job.output, &work)?;
+    target.check(&work)?;
+    if let Location::Object(_) = job.output {
+        eprintln!("journal: {} (--state-dir names another place)", work.display());
+    }
     let dtype = weights_dtype(&job.args.engine, &job.model);
-    let device = faults::wrap(devices::open(&job.args.engine.device, job.args.engine.threads, dtype)?)?;
+    let device = open(&job.args.engine, dtype)?;
     let identity = job.identity(&device.info().kind.to_string())?;
     let inputs = job.input_digests()?;
     let mode = resume_mode(&job.args);
-    let (journal, finished) = Journal::open_or_create(&work, &identity, &inputs, mode)?;
+    let (mut journal, finished) = Journal::open_or_create(&work, &identity, &inputs, mode)?;
+    journal.note_rows(job.rows)?;
     if let Some(rows) = journal.discarded() {
         eprintln!("discarded a job with {rows} finished rows (--fresh)");
     }
@@ -78,10 +102,10 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
     }
     let counters = Counters::going_on(&finished);
     let mut first_error = None;
-    let mut journal = journal;
     if left > 0 {
         let mut engine = Engine::new(&job.model, device, &engine_config(&job.args.engine))?;
         tell_engine(&engine);
+        target.claim()?;
         drop(pacemaker);
         let shared = Mutex::new(journal);
         let ground = job.grind(&mut engine, &shared, &finished, &counters, &signals);
@@ -105,9 +129,10 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
         }
     }
     // The lock is kept until all is published.
+    target.claim()?;
     let reader = journal.reader()?;
     let publication = Publication {
-        output: &job.output,
+        target: &target,
         work: &work,
         identity: &identity,
         rows: job.rows,
@@ -119,11 +144,12 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
     publication.publish(&reader, job.kept_batches())?;
     drop((reader, pacemaker));
     journal.close()?;
-    eprintln!("{} rows in {}", job.rows, job.output.display());
+    eprintln!("{} rows in {}", job.rows, job.output);
     job.error_limits().check(Counters::get(&counters.errors), job.rows, first_error)
 }
 
-fn tell_engine(engine: &Engine) {
+/// Says how the model runs.
+pub(crate) fn tell_engine(engine: &Engine) {
     let limits = engine.limits();
     eprintln!(
         "engine: {}, {} KV pages of {} tokens, up to {} rows and {} tokens a step",
@@ -133,6 +159,11 @@ fn tell_engine(engine: &Engine) {
         limits.seqs,
         limits.tokens
     );
+    if let Some(why) = &engine.device().info().breaks_contract {
+        eprintln!(
+            "outside the numeric contract: {why}, so answers may depend on the rows that share their steps"
+        );
+    }
 }
 
 impl Job {
@@ -159,7 +190,9 @@ impl Job {
             Sampling::resolve(&args.sampling, Some(&folders.model), &tokenizer, vocab, max_model_len)?;
         let chat_template = tokenizer.chat_template(&folders.tokenizer)?;
         let template = chat_template.clone();
-        let prompts = Prompts::new(&args.prompt, &input, tokenizer.clone(), template, max_model_len, vocab)?;
+        let date = job_date(&args, &output.state_dir(args.state_dir.as_deref())?);
+        let prompts =
+            Prompts::new(&args.prompt, &input, tokenizer.clone(), template, max_model_len, vocab, date)?;
         let mut kept = match &args.keep {
             None => (0..input.schema.fields().len()).collect(),
             Some(names) => input.columns(names, "--keep")?,
@@ -188,6 +221,7 @@ impl Job {
             sampling,
             chat_template,
             max_model_len,
+            date,
         })
     }
 
@@ -228,6 +262,7 @@ impl Job {
         identity.push("device", device);
         identity.push("dtype", format!("{:?}", self.args.engine.dtype));
         identity.push("kv cache dtype", format!("{:?}", self.args.engine.kv_cache_dtype));
+        identity.push("gemm", gemm_named(self.args.engine.gemm));
         identity.push("max model len", self.max_model_len.to_string());
         let p = &self.args.prompt;
         let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "(none)".into());
@@ -243,6 +278,9 @@ impl Job {
         identity
             .push("chat template", template.map_or("(none)".into(), |text| digest_bytes(text.as_bytes())));
         identity.push("chat template kwargs", format!("{:?}", p.chat_template_kwargs));
+        if self.prompts.tell_date() {
+            identity.push(DATE, date::told(self.date));
+        }
         for (name, value) in self.sampling.fields() {
             identity.push(name, value);
         }
@@ -252,8 +290,7 @@ impl Job {
 
     fn input_digests(&self) -> Result<InputDigests, JobError> {
         let digest = |file: &crate::input::InputFile| {
-            let size = std::fs::metadata(&file.path).map_err(JobError::io("read", &file.path))?.len();
-            let digest = digest_file(&file.path)?;
+            let (size, digest) = file.source.identify()?;
             Ok(InputDigest { path: file.path.clone(), size, rows: file.rows(), digest })
         };
         Ok(InputDigests(self.input.files.iter().map(digest).collect::<Result<_, JobError>>()?))
@@ -266,6 +303,7 @@ impl Job {
         columns.dedup();
         match self.input.read(columns, 0..self.rows).find_map(Result::err) {
             None => Ok(()),
+            Some(corrupt) if !corrupt.error.is_corruption() => Err(corrupt.error),
             Some(corrupt) => {
                 let why =
                     format!("{}; with --on-corrupt row-errors its rows get errors instead", corrupt.error);
@@ -342,7 +380,9 @@ impl Job {
         let schema = projected(&self.input.schema, &self.kept);
         self.input.read(self.kept.clone(), 0..self.rows).map(move |batch| match batch {
             Ok(batch) => Ok(batch.columns),
-            Err(corrupt) if self.args.on_corrupt == OnCorrupt::RowErrors => nulls(&schema, corrupt.rows),
+            Err(corrupt) if self.args.on_corrupt == OnCorrupt::RowErrors && corrupt.error.is_corruption() => {
+                nulls(&schema, corrupt.rows)
+            }
             Err(corrupt) => Err(corrupt.error),
         })
     }
@@ -358,6 +398,14 @@ fn nulls(schema: &SchemaRef, rows: std::ops::Range<u64>) -> Result<RecordBatch, 
 
 fn projected(schema: &Schema, columns: &[usize]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(|&i| schema.field(i).clone()).collect::<Vec<_>>()))
+}
+
+/// A field of the identity: a job is not begun with one and ended with the other.
+fn gemm_named(gemm: Gemm) -> &'static str {
+    match gemm {
+        Gemm::Builtin => "builtin",
+        Gemm::Cublaslt => "cublaslt, outside the numeric contract",
+    }
 }
 
 /// The weight files of a folder, sorted.
@@ -379,6 +427,13 @@ fn resume_mode(args: &RunArgs) -> ResumeMode {
         Resume::Never => ResumeMode::Never,
         Resume::Require => ResumeMode::Require,
     }
+}
+
+/// The date that templates tell: that of the job which goes on, or today's.
+fn job_date(args: &RunArgs, work: &Path) -> i64 {
+    let begun = JournalReader::open(work).and_then(|journal| journal.identity());
+    let begun = begun.ok().filter(|_| resume_mode(args) != ResumeMode::Fresh);
+    begun.and_then(|identity| date::read(identity.get(DATE)?)).unwrap_or_else(date::today)
 }
 
 /// The columns to return, with the log-probabilities that they need.

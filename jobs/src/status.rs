@@ -1,9 +1,11 @@
 //! How far a job is, also while it runs.
 
 use crate::error::JobError;
-use crate::journal::{JournalReader, working_folder};
+use crate::journal::JournalReader;
+use crate::location::Location;
 use crate::lock::JobLock;
 use crate::manifest;
+use crate::remote::RemoteOutput;
 use crate::schema;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -14,7 +16,7 @@ use std::time::Duration;
 /// How far a job is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
-    /// Rows of the input.
+    /// Rows of the job: those of the input, or as many of them as the last start was to answer (`--limit`).
     pub rows: u64,
     /// Rows that are finished and committed.
     pub finished: u64,
@@ -34,44 +36,43 @@ pub struct Status {
     pub tokens_per_second: f64,
     /// Seconds left at that rate, if it works.
     pub seconds_left: Option<f64>,
-    /// Whether an output was published.
-    pub published: bool,
+    /// Whether an output was published; `None` if its store cannot be asked.
+    pub published: Option<bool>,
 }
 
 impl Status {
-    /// Looks at the job of an output.
+    /// Looks at the job of an output, by its working folder.
     ///
     /// # Errors
     /// [`JobError::Io`] if there is no job; [`JobError::JournalDamaged`] or [`JobError::Journal`].
-    pub fn of(output: &Path) -> Result<Self, JobError> {
-        let work = working_folder(output);
-        let path = schema::path(&work);
+    pub fn of(output: &Location, work: &Path) -> Result<Self, JobError> {
+        let path = schema::path(work);
         std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
-        let process = JobLock::holder(&work)?;
-        let journal = JournalReader::open(&work)?;
-        let rows = journal.inputs()?.rows();
+        let process = JobLock::holder(work)?;
+        let journal = JournalReader::open(work)?;
         let trouble = schema::trouble(&path);
         // All from one moment of a job that goes on meanwhile.
         let moment = journal.connection.unchecked_transaction().map_err(&trouble)?;
-        let numbers = |query: &str| {
-            moment.query_row(query, [], |row| Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?]))
+        let last = |row: &rusqlite::Row<'_>| {
+            let number = |column| row.get::<_, Option<i64>>(column).map(Option::unwrap_or_default);
+            let job_rows = row.get::<_, Option<i64>>(2)?.map(|rows| rows as u64);
+            Ok((job_rows, number(0)?, number(3)?, number(4)?, number(5)?))
         };
-        let [finished, input_tokens, generated_tokens] = numbers(
-            "SELECT count(*), coalesce(sum(num_input_tokens), 0), coalesce(sum(num_generated_tokens), 0) \
-             FROM answers",
-        )
-        .map_err(&trouble)?;
-        let starts = numbers("SELECT count(*), 0, 0 FROM starts").map_err(&trouble)?[0];
-        let last = "SELECT elapsed_ms, rows, generated_tokens FROM starts ORDER BY start DESC LIMIT 1";
-        let [elapsed, last_rows, last_tokens] =
-            if starts > 0 { numbers(last).map_err(&trouble)? } else { [0; 3] };
+        let (job_rows, starts, elapsed, last_rows, last_tokens) =
+            moment.query_row(LAST_START, [], last).map_err(&trouble)?;
+        let rows = journal.inputs()?.rows().min(job_rows.unwrap_or(u64::MAX));
+        let tallies = "SELECT count(*), coalesce(sum(num_input_tokens), 0), coalesce(sum(num_generated_tokens), 0) \
+                       FROM answers WHERE row < ?";
+        let tallied = |row: &rusqlite::Row<'_>| Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?]);
+        let [finished, input_tokens, generated_tokens] =
+            moment.query_row(tallies, [rows as i64], tallied).map_err(&trouble)?;
         let per_second = |count: i64| if elapsed > 0 { count as f64 * 1e3 / elapsed as f64 } else { 0.0 };
         let left = rows.saturating_sub(finished as u64);
         let rate = per_second(last_rows);
         Ok(Status {
             rows,
             finished: finished as u64,
-            errors: errors(&moment).map_err(&trouble)?,
+            errors: errors(&moment, rows).map_err(&trouble)?,
             input_tokens: input_tokens as u64,
             generated_tokens: generated_tokens as u64,
             starts: starts as u64,
@@ -79,15 +80,37 @@ impl Status {
             tokens_per_second: per_second(last_tokens),
             seconds_left: (process.is_some() && rate > 0.0).then(|| left as f64 / rate),
             process,
-            published: work.join(manifest::NAME).exists() && output.exists(),
+            published: published(output, work),
         })
     }
 }
 
-fn errors(connection: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, u64>> {
-    let query = "SELECT error, count(*) FROM answers WHERE error IS NOT NULL GROUP BY error";
+fn published(output: &Location, work: &Path) -> Option<bool> {
+    let here = work.join(manifest::NAME).exists();
+    match output {
+        Location::Local(path) => Some(here && path.exists()),
+        Location::Object(_) if !here => Some(false),
+        Location::Object(url) => match RemoteOutput::open(url, work).and_then(|remote| remote.is_published())
+        {
+            Ok(published) => Some(published),
+            Err(error) => {
+                tracing::warn!("{error}");
+                None
+            }
+        },
+    }
+}
+
+/// How many starts there were, and what the last one has done; SQLite takes the rest of the row from where
+/// `max` is.
+const LAST_START: &str =
+    "SELECT count(*), max(start), job_rows, elapsed_ms, rows, generated_tokens FROM starts";
+
+/// Errors of the first `rows` rows, by kind.
+fn errors(connection: &rusqlite::Connection, rows: u64) -> rusqlite::Result<BTreeMap<String, u64>> {
+    let query = "SELECT error, count(*) FROM answers WHERE error IS NOT NULL AND row < ? GROUP BY error";
     let mut statement = connection.prepare(query)?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query([rows as i64])?;
     let mut errors = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let error: String = row.get(0)?;
@@ -115,7 +138,12 @@ impl fmt::Display for Status {
             Some(process) => writeln!(f, "process    {process}, start {}", self.starts)?,
             None => writeln!(f, "process    none; {} starts so far", self.starts)?,
         }
-        write!(f, "published  {}", if self.published { "yes" } else { "no" })
+        let published = match self.published {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "unknown; its store cannot be asked now",
+        };
+        write!(f, "published  {published}")
     }
 }
 

@@ -3,12 +3,12 @@
 //! A template can read nothing and include nothing. Fuel bounds its time and memory (minijinja charges a
 //! unit for each instruction and for every 64 bytes that it makes), and its parser bounds its depth.
 
+use crate::date::strftime;
 use crate::error::JobError;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The most bytes of a template's source.
 const SOURCE_BYTES: usize = 1 << 20;
@@ -27,26 +27,21 @@ pub const MARK: &str = "__mark__";
 pub struct Template {
     environment: Environment<'static>,
     what: String,
+    tells_date: bool,
 }
 
 impl Template {
-    /// Compiles a template. `what` names it in messages, such as `--prompt`.
+    /// Compiles a template. `what` names it in messages, such as `--prompt`; `now` is what `strftime_now` tells,
+    /// in seconds since 1970, UTC.
     ///
     /// # Errors
     /// [`JobError::Template`] with the line and the reason.
-    pub fn new(what: &str, source: &str) -> Result<Template, JobError> {
-        Template::with_clock(what, source, now)
-    }
-
-    /// As [`Template::new`], with another clock: seconds since 1970, UTC.
-    ///
-    /// # Errors
-    /// As [`Template::new`].
-    pub fn with_clock(what: &str, source: &str, now: fn() -> i64) -> Result<Template, JobError> {
+    pub fn new(what: &str, source: &str, now: i64) -> Result<Template, JobError> {
         let fail = |why: String| JobError::Template { what: what.into(), why };
         if source.len() > SOURCE_BYTES {
             return Err(fail(format!("is {} bytes long; at most {SOURCE_BYTES} are taken", source.len())));
         }
+        let tells_date = source.contains("strftime_now");
         let source = without_generation_tags(source);
         let mut environment = environment(now).map_err(|e| fail(explain(&e)))?;
         // Parsing and compiling recurse; the stack of a thread of our own holds any depth the parser allows.
@@ -58,10 +53,15 @@ impl Template {
                 .map(|thread| thread.join())
         });
         match compiled {
-            Ok(Ok(Ok(()))) => Ok(Template { environment, what: what.into() }),
+            Ok(Ok(Ok(()))) => Ok(Template { environment, what: what.into(), tells_date }),
             Ok(Ok(Err(why))) => Err(fail(why)),
             _ => Err(fail("the template engine gave up on it; simplify it".into())),
         }
+    }
+
+    /// Whether it may tell the date.
+    pub fn tells_date(&self) -> bool {
+        self.tells_date
     }
 
     /// The names that the template takes from its context, sorted.
@@ -106,7 +106,7 @@ fn explain(error: &Error) -> String {
     text
 }
 
-fn environment(now: fn() -> i64) -> Result<Environment<'static>, Error> {
+fn environment(now: i64) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     // As transformers sets Jinja2 up.
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
@@ -118,7 +118,9 @@ fn environment(now: fn() -> i64) -> Result<Environment<'static>, Error> {
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
-    environment.add_function("strftime_now", move |format: String| strftime(&format, now()));
+    environment.add_function("strftime_now", move |format: String| {
+        strftime(&format, now).map_err(|why| Error::new(ErrorKind::InvalidOperation, why))
+    });
     Ok(environment)
 }
 
@@ -127,7 +129,7 @@ fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(open) = rest.find("{%") {
-        let Some(close) = rest[open..].find("%}").map(|at| open + at + 2) else { break };
+        let Some(close) = rest[open + 2..].find("%}").map(|at| open + at + 4) else { break };
         let inside = rest[open + 2..close - 2].trim_matches(['-', '+']).trim();
         if matches!(inside, "generation" | "endgeneration") {
             let (left, right) = (rest[open + 2..].starts_with('-'), rest[..close - 2].ends_with('-'));
@@ -135,10 +137,12 @@ fn without_generation_tags(source: &str) -> String {
             out += &rest[..open];
             out += if left { "{#-" } else { "{#" };
             out += if right { "-#}" } else { "#}" };
+            rest = &rest[close..];
         } else {
-            out += &rest[..close];
+            // What looks like the beginning of a tag may be part of a string.
+            out += &rest[..open + 2];
+            rest = &rest[open + 2..];
         }
-        rest = &rest[close..];
     }
     out + rest
 }
@@ -201,11 +205,21 @@ impl Json<'_, '_, '_> {
         Ok(())
     }
 
-    fn line(&mut self, depth: usize) {
+    fn line(&mut self, depth: usize) -> Result<(), Error> {
         if let Some(indent) = &self.indent {
+            self.state.consume_fuel((indent.len() * depth) as u64 / 64)?;
             self.out.push('\n');
             self.out += &indent.repeat(depth);
         }
+        Ok(())
+    }
+
+    /// Writes a separator, which may be long.
+    fn separate(&mut self, separator: fn(&Self) -> &String) -> Result<(), Error> {
+        let text = separator(self).clone();
+        self.state.consume_fuel(text.len() as u64 / 64)?;
+        self.out += &text;
+        Ok(())
     }
 
     fn list(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
@@ -213,13 +227,13 @@ impl Json<'_, '_, '_> {
         let mut any = false;
         for item in value.try_iter()? {
             if std::mem::replace(&mut any, true) {
-                self.out += &self.item.clone();
+                self.separate(|json| &json.item)?;
             }
-            self.line(depth + 1);
+            self.line(depth + 1)?;
             self.value(&item, depth + 1)?;
         }
         if any {
-            self.line(depth);
+            self.line(depth)?;
         }
         self.out.push(']');
         Ok(())
@@ -233,20 +247,20 @@ impl Json<'_, '_, '_> {
         self.out.push('{');
         for (i, key) in keys.iter().enumerate() {
             if i > 0 {
-                self.out += &self.item.clone();
+                self.separate(|json| &json.item)?;
             }
-            self.line(depth + 1);
+            self.line(depth + 1)?;
             match key.kind() {
                 ValueKind::String => self.string(key.as_str().unwrap_or_default())?,
                 ValueKind::Bool => self.string(if key.is_true() { "true" } else { "false" })?,
                 ValueKind::None => self.string("null")?,
                 _ => self.string(&key.to_string())?,
             }
-            self.out += &self.key.clone();
+            self.separate(|json| &json.key)?;
             self.value(&value.get_item(key)?, depth + 1)?;
         }
         if !keys.is_empty() {
-            self.line(depth);
+            self.line(depth)?;
         }
         self.out.push('}');
         Ok(())
@@ -278,95 +292,6 @@ impl Json<'_, '_, '_> {
     }
 }
 
-/// Seconds since 1970, UTC.
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64)
-}
-
-/// The subset of `strftime` that chat templates use, in UTC.
-fn strftime(format: &str, seconds: i64) -> Result<String, Error> {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-    let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (year, month, date, day_of_year) = civil(day);
-    let month_name = MONTHS[month as usize - 1];
-    let day_name = DAYS[(day + 3).rem_euclid(7) as usize];
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    let mut out = String::new();
-    let mut chars = format.chars();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        out += &match chars.next() {
-            Some('Y') => year.to_string(),
-            Some('y') => format!("{:02}", year % 100),
-            Some('m') => format!("{month:02}"),
-            Some('d') => format!("{date:02}"),
-            Some('e') => format!("{date:2}"),
-            Some('j') => format!("{day_of_year:03}"),
-            Some('b' | 'h') => month_name[..3].to_string(),
-            Some('B') => month_name.to_string(),
-            Some('a') => day_name[..3].to_string(),
-            Some('A') => day_name.to_string(),
-            Some('H') => format!("{hour:02}"),
-            Some('I') => format!("{:02}", (hour + 11) % 12 + 1),
-            Some('p') => if hour < 12 { "AM" } else { "PM" }.to_string(),
-            Some('M') => format!("{minute:02}"),
-            Some('S') => format!("{:02}", second % 60),
-            Some('F') => format!("{year}-{month:02}-{date:02}"),
-            Some('T') => format!("{hour:02}:{minute:02}:{:02}", second % 60),
-            Some('Z') => "UTC".to_string(),
-            Some('z') => "+0000".to_string(),
-            Some('-') => match chars.next() {
-                Some('d') => date.to_string(),
-                Some('m') => month.to_string(),
-                Some('H') => hour.to_string(),
-                other => return Err(unknown_time_format(other)),
-            },
-            Some('%') => "%".to_string(),
-            other => return Err(unknown_time_format(other)),
-        };
-    }
-    Ok(out)
-}
-
-fn unknown_time_format(letter: Option<char>) -> Error {
-    let letter = letter.map(String::from).unwrap_or_default();
-    Error::new(ErrorKind::InvalidOperation, format!("strftime_now: %{letter} is not known"))
-}
-
-/// Year, month, day and day of the year of a day counted from 1970-01-01, in the Gregorian calendar.
-/// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-fn civil(day: i64) -> (i64, i64, i64, i64) {
-    let z = day + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let date = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334][month as usize - 1];
-    (year, month, date, before + date + i64::from(leap && month > 2))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -374,7 +299,7 @@ mod tests {
     use minijinja::context;
 
     fn render(source: &str, context: Value) -> Result<String, String> {
-        Template::new("--prompt", source).unwrap().render(context, 0)
+        Template::new("--prompt", source, 0).unwrap().render(context, 0)
     }
 
     #[test]
@@ -387,6 +312,7 @@ mod tests {
             ("{% for i in list %}\n  {{ i }}\n{% endfor %}\n", "  1\n  2\n"),
             ("{% if yes %}\n    {% set z = 1 %}\na\n{% endif %}", "a\n"),
             ("a{% generation %}b{%- endgeneration -%} c", "abc"),
+            ("{{ 'a {%} b' }}{%- generation %}c", "a {%} bc"),
             ("{{ {'b': '<ä>', 'a': [1, none]} | tojson }}", r#"{"b": "<ä>", "a": [1, null]}"#),
             (
                 "{{ {'b': 'ä😀', 'a': {}} | tojson(ensure_ascii=true) }}",
@@ -423,6 +349,8 @@ mod tests {
             "{{ ('x' * 1000000) | replace('x', 'y' * 1000000) }}",
             "{{ '%1000000000d' | format(1) }}",
             "{{ range(1000000000) | list | length }}",
+            "{{ range(9999) | list | tojson(indent='x' * 1000000) }}",
+            "{{ range(9999) | list | tojson(separators=['x' * 1000000, ':']) }}",
         ] {
             let error = render(source, context! {}).unwrap_err();
             assert!(error.starts_with("--prompt: "), "{source}: {error}");
@@ -432,7 +360,7 @@ mod tests {
             format!("{{{{ {}1{} }}}}", "(".repeat(20_000), ")".repeat(20_000)),
             "{% include 'secret' %}{{".to_string(),
         ] {
-            let error = Template::new("--prompt", &source).unwrap_err().to_string();
+            let error = Template::new("--prompt", &source, 0).unwrap_err().to_string();
             assert!(error.starts_with("--prompt: "), "{error}");
         }
         assert!(render("{% include '/etc/hostname' %}", context! {}).is_err());
@@ -443,16 +371,9 @@ mod tests {
         let template = Template::new(
             "--prompt",
             "{% set q = 1 %}{{ a.b }}{{ q }}{{ range(c) }}{{ strftime_now('%Y') }}",
+            0,
         );
         let names: Vec<String> = template.unwrap().variables().into_iter().collect();
         assert_eq!(names, ["a", "c"]);
-    }
-
-    #[test]
-    fn dates_are_right() {
-        let date = |seconds| strftime("%Y-%m-%d %A %j %H:%M:%S %d %b %y", seconds).unwrap();
-        assert_eq!(date(0), "1970-01-01 Thursday 001 00:00:00 01 Jan 70");
-        assert_eq!(date(951_827_696), "2000-02-29 Tuesday 060 12:34:56 29 Feb 00");
-        assert_eq!(date(1_735_689_599), "2024-12-31 Tuesday 366 23:59:59 31 Dec 24");
     }
 }

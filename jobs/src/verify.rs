@@ -1,19 +1,35 @@
 //! Checks a published output against its manifest.
 
 use crate::error::JobError;
-use crate::identity::digest_file;
 use crate::journal::working_folder;
+use crate::location::{Location, ObjectUrl};
 use crate::manifest::{self, Manifest, Part};
+use crate::objects::{self, Bucket, Trouble};
+use crate::remote::manifest_key;
+use crate::source::{Object, Source};
 use parquet::file::metadata::{FileMetaData, ParquetMetaDataReader};
-use std::fs::File;
+use parquet::file::reader::Length;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Checks that an output is whole and as it was published: names, sizes, digests, rows, and the identity in
 /// each footer.
 ///
 /// # Errors
-/// [`JobError::Io`] if there is no manifest; [`JobError::NotAsPublished`] with all that is wrong.
-pub fn verify(output: &Path) -> Result<Manifest, JobError> {
+/// [`JobError::Io`] or [`JobError::Store`] if there is no manifest; [`JobError::NotAsPublished`] with all that is
+/// wrong.
+pub fn verify(output: &Location) -> Result<Manifest, JobError> {
+    let (manifest, problems) = match output {
+        Location::Local(path) => verify_local(path)?,
+        Location::Object(url) => verify_remote(url)?,
+    };
+    if problems.is_empty() {
+        return Ok(manifest);
+    }
+    Err(JobError::NotAsPublished { output: output.to_string().into(), problems: problems.join("\n") })
+}
+
+fn verify_local(output: &Path) -> Result<(Manifest, Vec<String>), JobError> {
     let beside = working_folder(output).join(manifest::NAME);
     let inside = output.join(manifest::NAME);
     let manifest = Manifest::read(if output.is_dir() { &inside } else { &beside })?;
@@ -21,6 +37,37 @@ pub fn verify(output: &Path) -> Result<Manifest, JobError> {
     if output.is_dir() && beside.exists() && Manifest::read(&beside)? != manifest {
         problems.push(format!("{} and {} differ", inside.display(), beside.display()));
     }
+    problems.extend(check_parts(&manifest, |part| {
+        Ok(Source::Local(if output.is_dir() { output.join(&part.name) } else { output.to_path_buf() }))
+    }));
+    problems.extend(strangers(output, &manifest)?);
+    Ok((manifest, problems))
+}
+
+fn verify_remote(url: &ObjectUrl) -> Result<(Manifest, Vec<String>), JobError> {
+    let bucket = objects::open(url)?;
+    let inside = url.with_key(manifest_key(url, true));
+    let beside = url.with_key(manifest_key(url, false));
+    let folder = bucket.head(&inside.key)?.is_some();
+    let at = if folder { inside } else { beside };
+    let Some(text) = bucket.get(&at.key)? else {
+        return Err(JobError::Store { doing: "find", url: at.to_string(), trouble: Trouble::NoObject });
+    };
+    let manifest = Manifest::parse(&text, Path::new(&at.to_string()))?;
+    let part_url = |part: &Part| {
+        if folder { url.with_key(format!("{}/{}", url.key, part.name)) } else { url.clone() }
+    };
+    let mut problems =
+        check_parts(&manifest, |part| Object::find(&bucket, part_url(part)).map(Source::Object));
+    if folder {
+        problems.extend(remote_strangers(&bucket, url, &manifest)?);
+    }
+    Ok((manifest, problems))
+}
+
+/// Checks what the manifest says of itself, and each part.
+fn check_parts(manifest: &Manifest, find: impl Fn(&Part) -> Result<Source, JobError>) -> Vec<String> {
+    let mut problems = Vec::new();
     if manifest.identity.digest() != manifest.identity_blake3 {
         problems.push("the manifest's identity is not that of its digest".to_string());
     }
@@ -30,32 +77,29 @@ pub fn verify(output: &Path) -> Result<Manifest, JobError> {
             problems.push(format!("{}: it begins at row {}, not {next}", part.name, part.first_row));
         }
         next = part.first_row + part.rows;
-        let path = if output.is_dir() { output.join(&part.name) } else { output.to_path_buf() };
-        if let Err(problem) = check_part(&path, part, &manifest) {
-            problems.push(format!("{}: {problem}", path.display()));
-        }
+        let checked = find(part).map_err(|error| error.to_string()).and_then(|source| {
+            check_part(&source, part, manifest)
+                .map_err(|problem| format!("{}: {problem}", source.name().display()))
+        });
+        problems.extend(checked.err());
     }
     if next != manifest.rows {
         problems.push(format!("the parts have {next} rows, the manifest says {}", manifest.rows));
     }
-    problems.extend(strangers(output, &manifest)?);
-    if problems.is_empty() {
-        return Ok(manifest);
-    }
-    Err(JobError::NotAsPublished { output: output.to_path_buf(), problems: problems.join("\n") })
+    problems
 }
 
-fn check_part(path: &Path, part: &Part, manifest: &Manifest) -> Result<(), String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+fn check_part(source: &Source, part: &Part, manifest: &Manifest) -> Result<(), String> {
+    let open = source.open().map_err(|error| error.to_string())?;
+    let size = open.len();
     if size != part.bytes {
         return Err(format!("it has {size} bytes, {} were published", part.bytes));
     }
-    let digest = digest_file(path).map_err(|error| error.to_string())?;
+    let digest = source.digest().map_err(|error| error.to_string())?;
     if digest != part.blake3 {
         return Err(format!("its BLAKE3 is {digest}, {} was published", part.blake3));
     }
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let footer = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(|error| error.to_string())?;
+    let footer = ParquetMetaDataReader::new().parse_and_finish(&open).map_err(|error| error.to_string())?;
     let footer = footer.file_metadata();
     if footer.num_rows() != part.rows as i64 {
         return Err(format!("it has {} rows, {} were published", footer.num_rows(), part.rows));
@@ -95,6 +139,20 @@ fn strangers(output: &Path, manifest: &Manifest) -> Result<Vec<String>, JobError
         .filter(|path| !known(path))
         .map(|path| format!("{}: not published", path.display()))
         .collect())
+}
+
+/// Objects below the output that were not published.
+fn remote_strangers(
+    bucket: &Arc<dyn Bucket>,
+    url: &ObjectUrl,
+    manifest: &Manifest,
+) -> Result<Vec<String>, JobError> {
+    let key = |name: &str| format!("{}/{name}", url.key);
+    let mut found = bucket.list(&url.key, true)?;
+    found.retain(|object| {
+        object.key != key(manifest::NAME) && !manifest.parts.iter().any(|part| object.key == key(&part.name))
+    });
+    Ok(found.iter().map(|object| format!("{}: not published", url.with_key(&*object.key))).collect())
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ const QUEUE: usize = 1024;
 
 enum Message {
     Answer(Answer),
+    JobRows(u64),
     Commit(SyncSender<()>),
 }
 
@@ -43,6 +44,10 @@ impl Writer {
 
     pub(crate) fn append(&mut self, answer: Answer) -> Result<(), JobError> {
         self.send(Message::Answer(answer))
+    }
+
+    pub(crate) fn note_rows(&mut self, rows: u64) -> Result<(), JobError> {
+        self.send(Message::JobRows(rows))
     }
 
     pub(crate) fn commit(&mut self) -> Result<(), JobError> {
@@ -106,7 +111,7 @@ struct Batch {
 impl Batch {
     fn begin(connection: Connection, path: &Path) -> Result<Self, JobError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let line = "INSERT INTO starts VALUES (NULL, ?, ?, ?, 0, 0, 0, 0, 0)";
+        let line = "INSERT INTO starts VALUES (NULL, ?, ?, ?, NULL, 0, 0, 0, 0, 0)";
         let values = (env!("CARGO_PKG_VERSION"), std::process::id(), now as i64);
         connection.execute(line, values).map_err(schema::trouble(path))?;
         Ok(Batch {
@@ -132,6 +137,7 @@ impl Batch {
             };
             match message {
                 Ok(Message::Answer(answer)) => self.insert(&answer)?,
+                Ok(Message::JobRows(rows)) => self.note_rows(rows)?,
                 Ok(Message::Commit(done)) => {
                     self.commit()?;
                     let _ = done.send(());
@@ -143,6 +149,12 @@ impl Batch {
                 self.commit()?;
             }
         }
+    }
+
+    fn note_rows(&mut self, rows: u64) -> Result<(), JobError> {
+        let line = "UPDATE starts SET job_rows = ? WHERE start = ?";
+        let updated = self.connection.execute(line, [rows as i64, self.start]);
+        updated.map(drop).map_err(schema::trouble(&self.path))
     }
 
     fn insert(&mut self, answer: &Answer) -> Result<(), JobError> {

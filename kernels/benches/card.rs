@@ -5,14 +5,13 @@
 //! `CARD_SCALE=n` divides sizes by n, to try the program out where there is no card.
 #![allow(clippy::unwrap_used)]
 
-use cudarc::cublaslt::{CudaBlasLT, Matmul, MatmulConfig};
 use cudarc::driver::{CudaContext, CudaStream, result};
 use engine::cases::{Case, Formats, attention, linear};
 use engine::device::Device;
 use engine::dtype::DType;
 use engine::op::Op;
 use engine::plan::BufferKind;
-use kernels::CudaDevice;
+use kernels::{CudaDevice, Gemm, Options};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -43,7 +42,7 @@ fn main() {
     let copied = copy_rate(&stream, (1 << 30) / scale);
     println!("copy: {:.1} GB/s, read and written", copied / 1e9);
     if wants("linear") {
-        linears(&stream, scale);
+        linears(scale);
     }
     if wants("decode") {
         decode(copied, scale);
@@ -86,13 +85,13 @@ fn copy_rate(stream: &Arc<CudaStream>, bytes: usize) -> f64 {
 /// Seconds of a case's op alone: a plan with many of them against one with few, so that what a step costs
 /// beside its kernels cancels out. Each repetition has buffers of its own kind `fresh`, as many as keep
 /// the cache from holding them.
-fn seconds_of(case: &Case, fresh: BufferKind, budget: usize) -> f64 {
+fn seconds_of(case: &Case, fresh: BufferKind, budget: usize, gemm: Gemm) -> f64 {
     let each: usize = case.plan.bytes(&case.most, |kind| kind == fresh).max(1);
     let copies = (budget / each).clamp(1, 24);
     let time = |repeats: usize| {
         let case = repeated(case, repeats, copies, fresh);
         // A device of its own, so that its memory is free again afterwards.
-        let mut device = CudaDevice::open(None).unwrap();
+        let mut device = CudaDevice::open_with(Options { gemm, ..Options::default() }).unwrap();
         let (id, _) = case.run(&mut device).unwrap();
         best(|| {
             let start = Instant::now();
@@ -138,8 +137,9 @@ fn repeated(case: &Case, repeats: usize, copies: usize, fresh: BufferKind) -> Ca
 }
 
 /// Linear at the shapes of Llama-3.1-8B against cuBLASLt.
-fn linears(stream: &Arc<CudaStream>, scale: usize) {
-    let yardstick = Yardstick::new(stream);
+fn linears(scale: usize) {
+    let yardstick = CudaDevice::open_with(Options { gemm: Gemm::CublasLt, ..Options::default() });
+    let yardstick = yardstick.map_err(|why| eprintln!("linear has no yardstick: {why}")).is_ok();
     println!(
         "linear: layer rows | TFLOP/s, GB/s of weights | cuBLASLt TFLOP/s | ratio (limit 0.75 from 256 rows)"
     );
@@ -151,70 +151,15 @@ fn linears(stream: &Arc<CudaStream>, scale: usize) {
                 continue;
             }
             let case = linear(BF16, rows, k, n, false);
-            let seconds = seconds_of(&case, BufferKind::Weight, (256 << 20) / scale);
+            let seconds = |gemm| seconds_of(&case, BufferKind::Weight, (256 << 20) / scale, gemm);
             let rate = |seconds: f64| 2.0 * (rows * k * n) as f64 / seconds / 1e12;
-            let other = yardstick.as_ref().map(|y| rate(y.seconds(rows, k, n)));
+            // One after the other, so that both see the card at the same temperature.
+            let other = yardstick.then(|| rate(seconds(Gemm::CublasLt)));
+            let seconds = seconds(Gemm::Builtin);
             let other_text = other.map_or("-".into(), |o| format!("{o:.1} | {:.2}", rate(seconds) / o));
             let bytes = 2.0 * (n * k) as f64 / seconds / 1e9;
             println!("linear: {name} {rows} | {:.1}, {bytes:.0} | {other_text}", rate(seconds));
         }
-    }
-}
-
-/// cuBLASLt, for comparison only: it chooses its order of sums by shape.
-struct Yardstick {
-    blas: CudaBlasLT,
-    stream: Arc<CudaStream>,
-}
-
-impl Yardstick {
-    fn new(stream: &Arc<CudaStream>) -> Option<Yardstick> {
-        // SAFETY: only looks for the library.
-        if !unsafe { cudarc::cublaslt::sys::is_culib_present() } {
-            eprintln!("no libcublasLt: linear has no yardstick (pip install nvidia-cublas)");
-            return None;
-        }
-        Some(Yardstick { blas: CudaBlasLT::new(stream.clone()).ok()?, stream: stream.clone() })
-    }
-
-    /// Seconds of `[rows, k] x [n, k]^T`.
-    fn seconds(&self, rows: usize, k: usize, n: usize) -> f64 {
-        let ones = |len: usize| self.stream.clone_htod(&vec![half::bf16::ONE; len]).unwrap();
-        let copies = ((256 << 20) / (2 * n * k)).clamp(1, 24);
-        let weights: Vec<_> = (0..copies).map(|_| ones(n * k)).collect();
-        let (x, mut out) = (ones(rows * k), self.stream.alloc_zeros::<half::bf16>(rows * n).unwrap());
-        // Row-major [rows, n] is column-major [n, rows].
-        let config = MatmulConfig {
-            transa: true,
-            transb: false,
-            transc: false,
-            m: n as u64,
-            n: rows as u64,
-            k: k as u64,
-            alpha: 1.0,
-            lda: k as i64,
-            ldb: k as i64,
-            beta: 0.0,
-            ldc: n as i64,
-            stride_a: None,
-            stride_b: None,
-            stride_c: None,
-            stride_bias: None,
-            batch_size: None,
-        };
-        let mut time = |repeats: usize| {
-            best(|| {
-                let start = Instant::now();
-                for i in 0..repeats {
-                    // SAFETY: the shapes are those of the allocations.
-                    unsafe { self.blas.matmul(config, &weights[i % copies], &x, &mut out, None, None) }
-                        .unwrap();
-                }
-                self.stream.synchronize().unwrap();
-                start.elapsed().as_secs_f64()
-            })
-        };
-        (time(60) - time(20)) / 40.0
     }
 }
 
@@ -224,7 +169,7 @@ fn decode(copied: f64, scale: usize) {
     for (seqs, len) in [(256, 512), (256, 1024), (128, 4096), (16, 16384), (1, 65536)] {
         let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
         let case = attention(BF16, 32, 8, 128, 16, None, &vec![(1, len); seqs]);
-        let seconds = seconds_of(&case, BufferKind::KvPage, (512 << 20) / scale);
+        let seconds = seconds_of(&case, BufferKind::KvPage, (512 << 20) / scale, Gemm::Builtin);
         let rate = (seqs * len * 2 * 8 * 128 * 2) as f64 / seconds;
         println!("decode: {seqs} x {len} | {:.0} | {:.2}", rate / 1e9, rate / copied);
     }
@@ -236,7 +181,7 @@ fn prefill(scale: usize) {
     for (seqs, len) in [(16, 512), (8, 1024), (4, 2048), (1, 8192)] {
         let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
         let case = attention(BF16, 32, 8, 128, 16, None, &vec![(len, len); seqs]);
-        let seconds = seconds_of(&case, BufferKind::KvPage, 1);
+        let seconds = seconds_of(&case, BufferKind::KvPage, 1, Gemm::Builtin);
         let flops = seqs as f64 * 4.0 * 32.0 * 128.0 * (len * (len + 1) / 2) as f64;
         println!("prefill: {seqs} x {len} | {:.1}", flops / seconds / 1e12);
     }

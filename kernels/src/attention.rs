@@ -97,10 +97,10 @@ pub(crate) fn most_positions(most: &Dims) -> usize {
     most.pages_per_seq * most.page_size
 }
 
-pub(crate) fn lower(site: &mut Site, op: &Op, launches: &mut Vec<Launch>) {
+pub(crate) fn lower(site: &mut Site, op: &Op) -> Vec<Launch> {
     match grouping(site.plan, site.most, site.card.shared, op) {
-        Some(grouping) => lower_tiled(site, op, &grouping, launches),
-        None => launches.push(lower_plain(site, op)),
+        Some(grouping) => lower_tiled(site, op, &grouping),
+        None => vec![lower_plain(site, op)],
     }
 }
 
@@ -110,7 +110,8 @@ fn items_grid(items: usize, kv_heads: usize, sms: u32) -> (u32, u32, u32) {
     (kv_heads as u32, items.clamp(1, enough) as u32, 1)
 }
 
-fn lower_tiled(site: &mut Site, op: &Op, grouping: &Grouping, launches: &mut Vec<Launch>) {
+fn lower_tiled(site: &mut Site, op: &Op, grouping: &Grouping) -> Vec<Launch> {
+    let mut launches = Vec::new();
     let Op::PagedAttention {
         q,
         k_pages,
@@ -124,12 +125,14 @@ fn lower_tiled(site: &mut Site, op: &Op, grouping: &Grouping, launches: &mut Vec
         ..
     } = *op
     else {
-        return;
+        return launches;
     };
     let (q, out) = (site.view(q), site.view(out));
     let at = |id: engine::plan::BufferId| site.addresses[id.0];
     let Grouping { group, kv_heads, head_dim } = *grouping;
-    let Some((index, work)) = site.work.iter().enumerate().find(|(_, w)| w.group == group) else { return };
+    let Some((index, work)) = site.work.iter().enumerate().find(|(_, w)| w.group == group) else {
+        return launches;
+    };
     let counts = site.counts + 4 * (crate::program::STEP_COUNTS + 3 * index) as u64;
     // exp(x) = exp2(x log2(e)).
     let scale = scale * std::f32::consts::LOG2_E;
@@ -191,6 +194,7 @@ fn lower_tiled(site: &mut Site, op: &Op, grouping: &Grouping, launches: &mut Vec
         let kernels = vec![merge_kernel(q.dtype, head_dim)];
         launches.push(Launch { kernels, args, shape: Box::new(shape) });
     }
+    launches
 }
 
 fn lower_plain(site: &mut Site, op: &Op) -> Launch {

@@ -2,20 +2,21 @@
 
 use crate::attention::{Grouping, grouping};
 use crate::cubins::{cubin, usual_folder};
+use crate::cublaslt::CublasLt;
 use crate::failure::lost;
 use crate::graph;
 use crate::inputs::{self, Inputs};
 use crate::kernel::Kernel;
-use crate::launch::{Args, Extent, Loaded, launch};
+use crate::launch::{Args, Call, Extent, Launch, Loaded, launch};
 use crate::library;
-use crate::memory::{DeviceMemory, Pinned};
+use crate::memory::{DeviceMemory, Pinned, granularity};
 use crate::nvrtc::Nvrtc;
 use crate::program::{COUNTS, Card, FIXED_COUNTS, Site, lower, supports};
 use crate::summary::{OLDEST, devices};
-use crate::work::{Lists, Work};
+use crate::work::{Lists, Work, WorkBytes};
 use cudarc::driver::sys::{
     CUdevice_attribute as Attribute, CUevent_flags, CUfunction_attribute_enum, CUgraphInstantiate_flags,
-    CUstreamCaptureMode,
+    CUresult, CUstreamCaptureMode,
 };
 use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaStream, result};
 use engine::device::{Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
@@ -23,10 +24,20 @@ use engine::dtype::DType;
 use engine::op::Op;
 use engine::plan::{BufferId, BufferKind, Dims, Plan};
 use engine::step::{Sampled, Step, StepOutput};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// What multiplies matrices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gemm {
+    /// The kernels of this crate, which keep the numeric contract.
+    #[default]
+    Builtin,
+    /// cuBLASLt, which does not: it chooses its order of sums by the number of rows.
+    CublasLt,
+}
 
 /// How a device is opened.
 #[derive(Clone, Debug)]
@@ -37,13 +48,15 @@ pub struct Options {
     pub dtype: DType,
     /// Launch every kernel of every step instead of replaying graphs for decode steps.
     pub enforce_eager: bool,
+    /// What multiplies matrices.
+    pub gemm: Gemm,
     /// Where compiled kernels are kept; `GRISTMILL_CACHE` or the user's cache folder if it is not given.
     pub cache: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { index: None, dtype: DType::BF16, enforce_eager: false, cache: None }
+        Options { index: None, dtype: DType::BF16, enforce_eager: false, gemm: Gemm::Builtin, cache: None }
     }
 }
 
@@ -53,7 +66,10 @@ pub struct CudaDevice {
     options: Options,
     arch: String,
     card: Card,
+    /// Bytes to which the card rounds what is allocated.
+    granularity: usize,
     programs: Vec<Program>,
+    blas: Option<Arc<CublasLt>>,
     functions: HashMap<Kernel, CudaFunction>,
     /// Steps that are queued and not yet waited for.
     queue: VecDeque<Queued>,
@@ -74,11 +90,15 @@ struct Program {
     inputs: Inputs,
     staging: DeviceMemory,
     unpack: (CudaFunction, Args),
-    launches: Vec<Loaded>,
+    calls: Vec<Call<Loaded>>,
     /// The buffer of sampled tokens.
     output: Option<BufferId>,
     /// Decode graphs by rows and whether there are outputs.
     graphs: HashMap<(usize, usize), CudaGraph>,
+    /// Graphs that have run once without being one, where cuBLASLt has a part in them.
+    warm: HashSet<(usize, usize)>,
+    /// Whether a graph has found no memory.
+    no_room: bool,
     /// Pinned memory of steps that are done.
     spare: Vec<Slot>,
     /// Row counts of the step before, for reads.
@@ -140,6 +160,13 @@ impl CudaDevice {
             sms: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32,
             shared: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)? as u32,
         };
+        let (blas, breaks_contract) = match options.gemm {
+            Gemm::Builtin => (None, None),
+            Gemm::CublasLt => {
+                let why = "cuBLASLt chooses its order of sums by the number of rows in a step";
+                (Some(Arc::new(CublasLt::new(&context)?)), Some(why.to_owned()))
+            }
+        };
         let (memory_free, memory_total) = context.mem_get_info().map_err(fails)?;
         let info = DeviceInfo {
             kind: DeviceKind::Cuda,
@@ -150,14 +177,16 @@ impl CudaDevice {
             activations: options.dtype,
             kv: vec![options.dtype],
             weights: vec![options.dtype],
-            breaks_contract: None,
+            breaks_contract,
         };
         Ok(CudaDevice {
             info,
             options,
             arch: architecture(capability),
             card,
+            granularity: granularity(index).map_err(fails)?,
             programs: Vec::new(),
+            blas,
             functions: HashMap::new(),
             queue: VecDeque::new(),
             next_ticket: 0,
@@ -231,8 +260,8 @@ impl CudaDevice {
         plan.buffers.iter().map(new).collect()
     }
 
-    /// Attention work lists, one for each group size.
-    fn works(&self, plan: &Plan, most: &Dims) -> Result<Vec<Work>, DeviceError> {
+    /// The attentions of a plan that run on tensor cores, by group size.
+    fn groupings(&self, plan: &Plan, most: &Dims) -> Vec<Vec<Grouping>> {
         let mut groups: Vec<Vec<Grouping>> = Vec::new();
         for grouping in plan.ops.iter().filter_map(|op| grouping(plan, most, self.card.shared, op)) {
             match groups.iter_mut().find(|g| g[0].group == grouping.group) {
@@ -240,7 +269,7 @@ impl CudaDevice {
                 None => groups.push(vec![grouping]),
             }
         }
-        groups.iter().map(|g| Work::new(&self.context, most, g)).collect()
+        groups
     }
 
     fn program(&self, plan: PlanId) -> Result<&Program, DeviceError> {
@@ -302,31 +331,63 @@ impl Program {
         };
         let Some(extent) = decode else {
             let extent = Extent { dims: step.dims(), work: lists.iter().map(Lists::count).collect() };
-            return self.launches.iter().try_for_each(|l| l.run(stream, &extent)).map_err(lost);
+            return run_all(&self.calls, stream, &extent);
         };
         let key = (extent.dims.tokens, extent.dims.outputs);
         if let Some(graph) = self.graphs.get(&key) {
             return graph.launch().map_err(lost);
         }
-        let graph = capture(stream, &self.launches, &extent).map_err(lost)?;
+        // cuBLASLt loads its kernels when it first runs a shape, which a capture forbids.
+        let products = self.calls.iter().any(|call| matches!(call, Call::Product(_)));
+        if products && self.warm.insert(key) {
+            return run_all(&self.calls, stream, &extent);
+        }
+        if self.no_room {
+            return run_all(&self.calls, stream, &extent);
+        }
+        let Some(graph) = capture(stream, &self.calls, &extent)? else {
+            tracing::warn!(
+                "no memory is left for more decode graphs: other steps go without; lower --gpu-memory-utilization"
+            );
+            self.no_room = true;
+            return run_all(&self.calls, stream, &extent);
+        };
         graph.launch().map_err(lost)?;
         self.graphs.insert(key, graph);
         Ok(())
     }
 }
 
-/// Records the launches of an extent.
+fn run_all(calls: &[Call<Loaded>], stream: &CudaStream, extent: &Extent) -> Result<(), DeviceError> {
+    calls.iter().try_for_each(|call| call.run(stream, extent))
+}
+
+/// The kernels of a call.
+fn kernels(call: &Call<Launch>) -> &[Kernel] {
+    match call {
+        Call::Launch(launch) => &launch.kernels,
+        Call::Product(_) => &[],
+    }
+}
+
+/// Records the calls of an extent; `None` if there is no memory for the graph.
 fn capture(
     stream: &Arc<CudaStream>,
-    launches: &[Loaded],
+    calls: &[Call<Loaded>],
     extent: &Extent,
-) -> Result<CudaGraph, result::DriverError> {
-    stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
-    let recorded = launches.iter().try_for_each(|l| l.run(stream, extent));
+) -> Result<Option<CudaGraph>, DeviceError> {
+    stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(lost)?;
+    let recorded = run_all(calls, stream, extent);
     // The capture must end even if a launch was refused.
     let graph = stream.end_capture(CUgraphInstantiate_flags(0));
     recorded?;
-    graph?.ok_or(result::DriverError(cudarc::driver::sys::CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED))
+    let invalid = result::DriverError(CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    let graph = graph.and_then(|graph| graph.ok_or(invalid));
+    // Uploaded here, so that it is here that memory falls short.
+    match graph.and_then(|graph| graph.upload().map(|()| graph)) {
+        Err(result::DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Ok(None),
+        other => other.map(Some).map_err(lost),
+    }
 }
 
 impl Device for CudaDevice {
@@ -336,6 +397,24 @@ impl Device for CudaDevice {
 
     fn supports(&self, plan: &Plan, op: &Op) -> Result<(), String> {
         supports(plan, op)
+    }
+
+    fn workspace(&self, plan: &Plan, most: &Dims) -> usize {
+        // Small allocations share what is rounded up.
+        let rounded = |bytes: usize| match bytes {
+            small if small < self.granularity / 2 => small.max(16).next_multiple_of(512),
+            large => large.next_multiple_of(self.granularity),
+        };
+        let groups = self.groupings(plan, most);
+        let works = groups.iter().flat_map(|g| WorkBytes::new(most, g).each()).map(rounded).sum::<usize>();
+        let group_sizes: Vec<usize> = groups.iter().map(|g| g[0].group).collect();
+        let inputs = rounded(4 * COUNTS) + rounded(Inputs::most_bytes(plan, most, &group_sizes));
+        // How many pages there will be is not known yet: each buffer of them may round up by as much.
+        let lost = |desc: &engine::plan::BufferDesc| match desc.kind {
+            BufferKind::KvPage => self.granularity,
+            _ => rounded(desc.bytes(most)) - desc.bytes(most),
+        };
+        works + inputs + plan.buffers.iter().map(lost).sum::<usize>() + self.granularity
     }
 
     fn compile(&mut self, plan: &Plan, most: &Dims) -> Result<PlanId, DeviceError> {
@@ -349,7 +428,9 @@ impl Device for CudaDevice {
         }
         self.context.bind_to_thread().map_err(lost)?;
         let buffers = self.allocate(plan, most)?;
-        let works = self.works(plan, most)?;
+        let groups = self.groupings(plan, most);
+        let works: Vec<Work> =
+            groups.iter().map(|g| Work::new(&self.context, most, g)).collect::<Result<_, _>>()?;
         let counts = DeviceMemory::new(&self.context, 4 * COUNTS, "row counts", "free device memory")?;
         let addresses: Vec<u64> = buffers.iter().map(|b| b.at).collect();
         let mut site = Site {
@@ -360,8 +441,9 @@ impl Device for CudaDevice {
             counts: counts.at,
             fixed: Vec::new(),
             work: &works,
+            blas: self.blas.clone(),
         };
-        let launches = lower(&mut site);
+        let calls = lower(&mut site);
         let fixed = site.fixed;
         if fixed.len() > COUNTS - FIXED_COUNTS || works.len() > 16 {
             return Err(DeviceError::BadPlan("too many different row counts or attention groups".into()));
@@ -376,15 +458,18 @@ impl Device for CudaDevice {
         )?;
 
         let unpack = inputs::kernel();
-        let kernels: Vec<Kernel> =
-            launches.iter().flat_map(|l| l.kernels.iter().cloned()).chain([unpack.clone()]).collect();
+        let kernels: Vec<Kernel> = calls.iter().flat_map(kernels).cloned().chain([unpack.clone()]).collect();
         self.load(&kernels)?;
-        let launches = launches
+        let loaded = |l: Launch| Loaded {
+            functions: l.kernels.iter().map(|k| (self.function(k), k.dynamic_shared)).collect(),
+            args: l.args,
+            shape: l.shape,
+        };
+        let calls = calls
             .into_iter()
-            .map(|l| Loaded {
-                functions: l.kernels.iter().map(|k| (self.function(k), k.dynamic_shared)).collect(),
-                args: l.args,
-                shape: l.shape,
+            .map(|call| match call {
+                Call::Launch(launch) => Call::Launch(loaded(launch)),
+                Call::Product(product) => Call::Product(product),
             })
             .collect();
         let output = plan.iter().find(|(_, d)| d.kind == BufferKind::StepOutput).map(|(id, _)| id);
@@ -396,9 +481,11 @@ impl Device for CudaDevice {
             works,
             inputs,
             staging,
-            launches,
+            calls,
             output,
             graphs: HashMap::new(),
+            warm: HashSet::new(),
+            no_room: false,
             spare: Vec::new(),
             _counts: counts,
         });

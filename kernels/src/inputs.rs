@@ -5,7 +5,7 @@ use crate::launch::{Args, Config};
 use crate::program::STEP_COUNTS;
 use crate::work::{Lists, Work, most_work};
 use bytemuck::{Pod, Zeroable};
-use engine::plan::{BufferKind, Dims, Input, Plan};
+use engine::plan::{BufferDesc, BufferId, BufferKind, Dims, Input, Plan};
 use engine::step::Step;
 
 /// The most parts of a copy.
@@ -53,19 +53,21 @@ pub(crate) fn args(staging: u64) -> Args {
 
 impl Inputs {
     pub(crate) fn new(plan: &Plan, most: &Dims, addresses: &[u64], counts: u64, works: &[Work]) -> Inputs {
-        let mut targets = Vec::new();
-        let mut words = MOST_PARTS * PART_WORDS + STEP_COUNTS + 3 * works.len();
-        for (id, desc) in plan.iter() {
-            if let BufferKind::StepInput(input) = desc.kind {
-                targets.push((input, addresses[id.0]));
-                words += desc.bytes(most) / 4;
-            }
-        }
-        for work in works {
-            let most = most_work(most, work.group);
-            words += 4 * (most.decode + most.prefill + most.merges);
-        }
-        Inputs { targets, counts, most_bytes: 4 * words }
+        let target = |(id, desc): (BufferId, &BufferDesc)| match desc.kind {
+            BufferKind::StepInput(input) => Some((input, addresses[id.0])),
+            _ => None,
+        };
+        let groups: Vec<usize> = works.iter().map(|w| w.group).collect();
+        let most_bytes = Inputs::most_bytes(plan, most, &groups);
+        Inputs { targets: plan.iter().filter_map(target).collect(), counts, most_bytes }
+    }
+
+    /// Bytes of the longest copy, for a plan with attentions of these group sizes.
+    pub(crate) fn most_bytes(plan: &Plan, most: &Dims, groups: &[usize]) -> usize {
+        let inputs = plan.bytes(most, |kind| matches!(kind, BufferKind::StepInput(_)));
+        let lists = groups.iter().map(|&group| most_work(most, group));
+        let items: usize = lists.map(|w| w.decode + w.prefill + w.merges).sum();
+        inputs + 4 * (MOST_PARTS * PART_WORDS + STEP_COUNTS + 3 * groups.len() + 4 * items)
     }
 
     /// Packs a step into pinned memory of [`Inputs::most_bytes`].

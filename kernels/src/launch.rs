@@ -1,7 +1,10 @@
 //! Launches: a kernel with its arguments, and the grid that a step's row counts ask for.
 
+use crate::cublaslt::Product;
+use crate::failure::lost;
 use crate::kernel::Kernel;
 use cudarc::driver::{CudaFunction, CudaStream, result};
+use engine::device::DeviceError;
 use engine::plan::Dims;
 
 /// What of a step decides a grid. For a graph the counts are those of its bucket: kernels read the true
@@ -32,6 +35,22 @@ pub(crate) struct Config {
 /// Decides the launch for an extent; `None` if there is nothing to do.
 pub(crate) type Shape = Box<dyn Fn(&Extent) -> Option<Config> + Send>;
 
+/// What a plan becomes: launches of our kernels, and products that cuBLASLt makes.
+pub(crate) enum Call<L> {
+    Launch(L),
+    Product(Product),
+}
+
+impl Call<Loaded> {
+    /// Queues the call, if this extent has work for it.
+    pub(crate) fn run(&self, stream: &CudaStream, extent: &Extent) -> Result<(), DeviceError> {
+        match self {
+            Call::Launch(launch) => launch.run(stream, extent).map_err(lost),
+            Call::Product(product) => product.run(stream, extent),
+        }
+    }
+}
+
 /// An op, or neighbouring ops fused, as the card runs it.
 pub(crate) struct Launch {
     /// The variants that `shape` chooses from; all take the same arguments.
@@ -48,8 +67,7 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// Queues the launch, if this extent has work for it.
-    pub(crate) fn run(&self, stream: &CudaStream, extent: &Extent) -> Result<(), result::DriverError> {
+    fn run(&self, stream: &CudaStream, extent: &Extent) -> Result<(), result::DriverError> {
         let Some(config) = (self.shape)(extent) else { return Ok(()) };
         let (function, shared) = &self.functions[config.kernel];
         launch(stream, function, *shared, &config, &self.args)

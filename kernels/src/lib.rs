@@ -11,6 +11,7 @@
 mod add;
 mod attention;
 mod cubins;
+mod cublaslt;
 mod device;
 mod embed;
 mod failure;
@@ -32,7 +33,7 @@ mod summary;
 mod variants;
 mod work;
 
-pub use device::{CudaDevice, Options};
+pub use device::{CudaDevice, Gemm, Options};
 pub use kernel::{Budget, HEADERS, Kernel};
 pub use summary::{CudaSummary, devices};
 pub use variants::variants;

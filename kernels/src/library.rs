@@ -43,6 +43,22 @@ fn wheels(env: &Path) -> Vec<PathBuf> {
     packages.flat_map(|p| [p.join("lib"), p.join("bin")]).filter(|p| p.is_dir()).collect()
 }
 
+/// The names of a library in CUDA 13 and in CUDA 12, and the one without a number, in the order in which to look for
+/// them: what is newer than the driver makes code that the driver refuses.
+pub(crate) fn fitting(
+    of_13: [&'static str; 2],
+    of_12: [&'static str; 2],
+    plain: &'static str,
+) -> Vec<&'static str> {
+    let mut version = 0;
+    if driver().is_ok() {
+        // SAFETY: writes one integer; where it fails, the version stays 0.
+        let _ = unsafe { cudarc::driver::sys::cuDriverGetVersion(&mut version) };
+    }
+    let (first, last) = if version >= 13_000 { (of_13, of_12) } else { (of_12, of_13) };
+    [&first[..], &[plain], &last[..]].concat()
+}
+
 /// Opens the first library whose name starts with one of `names`: the loader's path first, then
 /// [`folders`]. `companion` is loaded from the same folder first, for a library that asks for it by name.
 pub(crate) fn open(names: &[&str], companion: Option<&str>) -> Option<Library> {

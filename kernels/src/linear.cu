@@ -1,4 +1,4 @@
-// out = x weight^T + bias on tensor cores (mma.sync m16n8k16).
+// out = x weight^T + bias, or out += the same, on tensor cores (mma.sync m16n8k16).
 //
 // A block makes a BM x BN tile of out. K runs in steps of 16, ascending, into one accumulator for each
 // element, whatever the tile shape: the shape never changes a bit. Tiles of x and weight stream through
@@ -6,7 +6,8 @@
 // neither cp.async nor ldmatrix meets a bank conflict.
 //
 // -DTX: type of x and weight (bf16 or f16); -DTB, -DTO: types of bias and out; -DBIAS: 1 with a bias;
-// -DPAIR: 1 if pairs of out are aligned; -DBM, -DBN: the tile; -DWM, -DWN: warps along each; -DSTAGES.
+// -DPAIR: 1 if pairs of out are aligned; -DADD: 1 to add what out holds, the residual, last;
+// -DBM, -DBN: the tile; -DWM, -DWN: warps along each; -DSTAGES.
 #include "number.cuh"
 
 #define BK 64                     // columns of a slot: 128 bytes
@@ -79,27 +80,40 @@ extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
 #pragma unroll
     for (u32 s = 0; s < STAGES - 1; s++) fetch_step(s);
 
-    for (u32 step = 0; step < steps; step++) {
-        cp_async_wait<STAGES - 2>();
-        // The slot of this step has arrived for all, and nobody reads the slot that is filled next.
-        __syncthreads();
-        fetch_step(step + STAGES - 1);
+    // The operands of one step of 16 columns, and those of the next, which load while the first are multiplied.
+    u32 af[2][TM][4], bf[2][TN / 2][4];
+    auto load_step = [&](u32 step, u32 k) {
         const uint4 *xs = slots + step % STAGES * SLOT;
         const uint4 *ws = xs + BM * CHUNKS;
 #pragma unroll
+        for (int i = 0; i < TM; i++)
+            ldmatrix_x4(af[k % 2][i], xs + place(warp_m + i * 16 + lane % 16, 2 * k + lane / 16));
+#pragma unroll
+        for (int j = 0; j < TN / 2; j++)
+            ldmatrix_x4(
+                bf[k % 2][j], ws + place(warp_n + j * 16 + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
+    };
+    cp_async_wait<STAGES - 2>();
+    __syncthreads();
+    load_step(0, 0);
+
+    for (u32 step = 0; step < steps; step++) {
+#pragma unroll
         for (u32 k = 0; k < BK / 16; k++) {
-            u32 af[TM][4], bf[TN / 2][4];
+            if (k + 1 < BK / 16) {
+                load_step(step, k + 1);
+            } else if (step + 1 < steps) {
+                // The next slot has arrived for all, and all have read this one, which is filled next.
+                cp_async_wait<STAGES - 2>();
+                __syncthreads();
+                load_step(step + 1, 0);
+            }
+            if (k == 0) fetch_step(step + STAGES - 1);
 #pragma unroll
             for (int i = 0; i < TM; i++)
-                ldmatrix_x4(af[i], xs + place(warp_m + i * 16 + lane % 16, 2 * k + lane / 16));
 #pragma unroll
-            for (int j = 0; j < TN / 2; j++)
-                ldmatrix_x4(
-                    bf[j], ws + place(warp_n + j * 16 + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
-#pragma unroll
-            for (int i = 0; i < TM; i++)
-#pragma unroll
-                for (int j = 0; j < TN; j++) Mma<TX>::m16n8k16(acc[i][j], af[i], &bf[j / 2][j % 2 * 2]);
+                for (int j = 0; j < TN; j++)
+                    Mma<TX>::m16n8k16(acc[i][j], af[k % 2][i], &bf[k % 2][j / 2][j % 2 * 2]);
         }
     }
     cp_async_wait<0>();
@@ -120,10 +134,20 @@ extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
                 const u32 m = m0 + warp_m + i * 16 + half * 8 + lane / 4;
                 if (m >= rows) continue;
                 TO *out = a.out + size_t(m) * a.out_stride + n;
-                const float v0 = acc[i][j][half * 2] + bias0, v1 = acc[i][j][half * 2 + 1] + bias1;
+                float v0 = acc[i][j][half * 2] + bias0, v1 = acc[i][j][half * 2 + 1] + bias1;
 #if PAIR
-                if (n < a.n) store<2>(out, Pack<TO, 2>{{Round<TO>::of(v0), Round<TO>::of(v1)}});
+                if (n >= a.n) continue;
+#if ADD
+                const Pack<TO, 2> residual = load<2>(out);
+                v0 += to_f32(residual.at[0]);
+                v1 += to_f32(residual.at[1]);
+#endif
+                store<2>(out, Pack<TO, 2>{{Round<TO>::of(v0), Round<TO>::of(v1)}});
 #else
+#if ADD
+                if (n < a.n) v0 += to_f32(out[0]);
+                if (n + 1 < a.n) v1 += to_f32(out[1]);
+#endif
                 if (n < a.n) out[0] = Round<TO>::of(v0);
                 if (n + 1 < a.n) out[1] = Round<TO>::of(v1);
 #endif

@@ -36,11 +36,11 @@ const fn tile(
 pub(crate) const TILES: [Tile; 8] = [
     tile((16, 32), (1, 2), 6, 80, 0.4),
     tile((16, 64), (1, 4), 6, 80, 0.45),
-    tile((32, 32), (1, 2), 6, 96, 0.45),
-    tile((32, 64), (1, 4), 5, 96, 0.55),
-    tile((64, 64), (2, 2), 4, 112, 0.65),
-    tile((64, 128), (2, 2), 4, 184, 0.8),
-    tile((128, 128), (2, 4), 4, 144, 0.9),
+    tile((32, 32), (1, 2), 6, 128, 0.45),
+    tile((32, 64), (1, 4), 5, 120, 0.55),
+    tile((64, 64), (2, 2), 4, 136, 0.65),
+    tile((64, 128), (2, 2), 4, 208, 0.8),
+    tile((128, 128), (2, 4), 4, 184, 0.9),
     tile((128, 256), (2, 4), 4, 255, 1.0),
 ];
 
@@ -90,6 +90,8 @@ pub(crate) struct Form {
     pub(crate) out: DType,
     /// Whether pairs of results can be stored at once.
     pub(crate) pair: bool,
+    /// Whether the result is added to what the output holds: the residual.
+    pub(crate) add: bool,
 }
 
 pub(crate) fn kernel(tile: &Tile, form: Form, stages: u32) -> Kernel {
@@ -99,6 +101,7 @@ pub(crate) fn kernel(tile: &Tile, form: Form, stages: u32) -> Kernel {
         .define("TO", type_name(form.out))
         .define("BIAS", u32::from(form.bias.is_some()))
         .define("PAIR", u32::from(form.pair))
+        .define("ADD", u32::from(form.add))
         .define("BM", tile.rows)
         .define("BN", tile.cols)
         .define("WM", tile.warps.0)
@@ -107,13 +110,14 @@ pub(crate) fn kernel(tile: &Tile, form: Form, stages: u32) -> Kernel {
         .shared(tile.slot() * stages)
 }
 
-pub(crate) fn plain_kernel(x: DType, weight: DType, bias: Option<DType>, out: DType) -> Kernel {
+pub(crate) fn plain_kernel(x: DType, weight: DType, bias: Option<DType>, out: DType, add: bool) -> Kernel {
     Kernel::new("linear_plain.cu", include_str!("linear_plain.cu"), "linear_plain", 48)
         .define("TX", type_name(x))
         .define("TW", type_name(weight))
         .define("TB", type_name(bias.unwrap_or(weight)))
         .define("TO", type_name(out))
         .define("BIAS", u32::from(bias.is_some()))
+        .define("ADD", u32::from(add))
 }
 
 /// The variants of a form that fit a card, with their tiles.
@@ -121,7 +125,12 @@ pub(crate) fn fitting(form: Form, card: &Card) -> (Vec<Tile>, Vec<Kernel>) {
     TILES.iter().filter_map(|t| t.fit(card.shared).map(|stages| (*t, kernel(t, form, stages)))).unzip()
 }
 
-pub(crate) fn lower(site: &mut Site, x: View, weight: BufferId, bias: Option<BufferId>, out: View) -> Launch {
+/// `add`: the result is added to what `out` holds.
+pub(crate) fn lower(
+    site: &mut Site,
+    (x, weight, bias, out): (View, BufferId, Option<BufferId>, View),
+    add: bool,
+) -> Launch {
     let (x, weight, out) = (site.view(x), site.buffer(weight), site.view(out));
     let bias = bias.map(|b| site.buffer(b));
     let args = Args::default()
@@ -142,10 +151,10 @@ pub(crate) fn lower(site: &mut Site, x: View, weight: BufferId, bias: Option<Buf
             let tiles = extent.dims.count(rows).div_ceil(16) * n.div_ceil(16);
             (tiles > 0).then_some(Config { kernel: 0, grid: (tiles as u32, 1, 1), block: (16, 16, 1) })
         };
-        let kernels = vec![plain_kernel(x.dtype, weight.dtype, bias, out.dtype)];
+        let kernels = vec![plain_kernel(x.dtype, weight.dtype, bias, out.dtype, add)];
         return Launch { kernels, args, shape: Box::new(shape) };
     }
-    let form = Form { x: x.dtype, bias, out: out.dtype, pair: out.aligned(2) };
+    let form = Form { x: x.dtype, bias, out: out.dtype, pair: out.aligned(2), add };
     let (tiles, kernels) = fitting(form, &site.card);
     let sms = site.card.sms;
     // Only the tiles that some row count will choose are compiled.

@@ -1,6 +1,7 @@
-// out = x weight^T + bias for any types and shapes: one fmaf chain over ascending K for each element.
+// out = x weight^T + bias, or out += the same, for any types and shapes: one fmaf chain over ascending K for each
+// element, then the bias, then what out holds.
 // 16 x 16 threads make a 16 x 16 tile of out.
-// -DTX, -DTW, -DTB, -DTO: types of x, weight, bias, out; -DBIAS: 1 if there is a bias.
+// -DTX, -DTW, -DTB, -DTO: types of x, weight, bias, out; -DBIAS: 1 if there is a bias; -DADD: 1 to add to out.
 #include "number.cuh"
 
 struct Args {
@@ -46,5 +47,9 @@ extern "C" __global__ void __launch_bounds__(TILE *TILE) linear_plain(Args a) {
 #if BIAS
     sum += to_f32(a.bias[n]);
 #endif
-    a.out[size_t(m) * a.out_stride + n] = Round<TO>::of(sum);
+    TO *out = a.out + size_t(m) * a.out_stride + n;
+#if ADD
+    sum += to_f32(*out);
+#endif
+    *out = Round<TO>::of(sum);
 }

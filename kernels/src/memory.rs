@@ -1,9 +1,31 @@
 //! Device memory and pinned host memory, freed when they are dropped.
 
 use crate::failure::{alloc, lost};
+use cudarc::driver::sys::{
+    CUmemAllocationGranularity_flags, CUmemAllocationProp, CUmemAllocationType, CUmemLocationType,
+    cuMemGetAllocationGranularity,
+};
 use cudarc::driver::{CudaContext, CudaStream, result};
 use engine::device::DeviceError;
 use std::sync::Arc;
+
+/// Bytes to which the card rounds allocations up: 2 MiB on the cards of today.
+pub(crate) fn granularity(index: usize) -> Result<usize, result::DriverError> {
+    // SAFETY: zeros are valid for all fields of this C struct, and for its enums after what is set here.
+    let property = unsafe {
+        let mut property = std::mem::MaybeUninit::<CUmemAllocationProp>::zeroed();
+        let at = property.as_mut_ptr();
+        (&raw mut (*at).type_).write(CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED);
+        (&raw mut (*at).location.type_).write(CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE);
+        (&raw mut (*at).location.id).write(index as i32);
+        property.assume_init()
+    };
+    let mut bytes = 0;
+    let minimum = CUmemAllocationGranularity_flags::CU_MEM_ALLOC_GRANULARITY_MINIMUM;
+    // SAFETY: both pointers are to locals.
+    unsafe { cuMemGetAllocationGranularity(&mut bytes, &property, minimum) }.result()?;
+    Ok(bytes.max(1))
+}
 
 /// Device memory.
 pub(crate) struct DeviceMemory {

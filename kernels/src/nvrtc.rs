@@ -44,8 +44,11 @@ impl Nvrtc {
     }
 
     fn load() -> Result<Nvrtc, String> {
-        let names =
-            ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", "nvrtc64_130_0.dll", "nvrtc64_120_0.dll"];
+        let names = library::fitting(
+            ["libnvrtc.so.13", "nvrtc64_130_0.dll"],
+            ["libnvrtc.so.12", "nvrtc64_120_0.dll"],
+            "libnvrtc.so",
+        );
         let library = library::open(&names, Some("libnvrtc-builtins.so"))
             .ok_or("libnvrtc not found: pip install nvidia-cuda-nvrtc, or set CUDA_HOME to a CUDA toolkit")?;
         let lacks = |e: libloading::Error| format!("libnvrtc is too old, CUDA 12 or later is needed: {e}");

@@ -1,10 +1,12 @@
-//! A plan as a list of launches: neighbouring ops that one kernel does together are fused here.
+//! A plan as a list of calls: neighbouring ops that one kernel does together are fused here.
 
-use crate::launch::Launch;
+use crate::cublaslt::{self, CublasLt};
+use crate::launch::{Call, Launch};
 use crate::{add, attention, embed, gated, gather, linear, norm, rope, sample};
 use engine::dtype::DType;
 use engine::op::Op;
 use engine::plan::{BufferId, Dims, Plan, Rows, View};
+use std::sync::Arc;
 
 /// Words of the counts buffer that steps fill: row counts, then three for each attention group size.
 pub(crate) const STEP_COUNTS: usize = 6;
@@ -34,6 +36,8 @@ pub(crate) struct Site<'a> {
     pub(crate) fixed: Vec<u32>,
     /// Attention work lists.
     pub(crate) work: &'a [crate::work::Work],
+    /// What makes products in place of our own kernels.
+    pub(crate) blas: Option<Arc<CublasLt>>,
 }
 
 /// A view as a kernel sees it.
@@ -100,46 +104,104 @@ impl Site<'_> {
     }
 }
 
-/// The ops as launches, in order.
-pub(crate) fn lower(site: &mut Site) -> Vec<Launch> {
+/// The ops as calls, in order.
+pub(crate) fn lower(site: &mut Site) -> Vec<Call<Launch>> {
     let ops = &site.plan.ops;
-    let mut launches = Vec::new();
+    let mut calls = Vec::new();
     let mut at = 0;
     while at < ops.len() {
         if let Some((launch, taken)) = rope::fuse(site, &ops[at..]) {
-            launches.push(launch);
+            calls.push(Call::Launch(launch));
             at += taken;
+        } else if let Some([linear, norm]) = fuse_residual(site.plan, &ops[at..]) {
+            lower_linear(site, &linear, true, &mut calls);
+            lower_one(site, &norm, &mut calls);
+            at += 2;
         } else {
-            lower_one(site, &ops[at], &mut launches);
+            lower_one(site, &ops[at], &mut calls);
             at += 1;
         }
     }
-    launches
+    calls
 }
 
-fn lower_one(site: &mut Site, op: &Op, launches: &mut Vec<Launch>) {
-    match *op {
-        Op::Embed { tokens, last, table, out } => {
-            launches.push(embed::lower(site, tokens, last, table, out));
+/// A Linear whose result the next op, a norm, adds to the residual: the Linear that adds it itself, and the norm that
+/// finds it done. The result rounds once and not twice, and crosses memory once less.
+fn fuse_residual(plan: &Plan, ops: &[Op]) -> Option<[Op; 2]> {
+    let [
+        Op::Linear { x, weight, bias, out },
+        Op::RmsNorm { x: residual, add: Some(added), weight: scale, out: normed, width, eps },
+        rest @ ..,
+    ] = ops
+    else {
+        return None;
+    };
+    let same_type = plan.desc(out.buffer).dtype == plan.desc(residual.buffer).dtype;
+    if added != out || x.buffer == residual.buffer || !same_type || is_read(out.buffer, rest) {
+        return None;
+    }
+    let (x, weight, bias, out) = (*x, *weight, *bias, *residual);
+    let (scale, normed, width, eps) = (*scale, *normed, *width, *eps);
+    Some([
+        Op::Linear { x, weight, bias, out },
+        Op::RmsNorm { x: out, add: None, weight: scale, out: normed, width, eps },
+    ])
+}
+
+/// Whether some op reads a buffer before a Linear writes all of it.
+fn is_read(buffer: BufferId, ops: &[Op]) -> bool {
+    for op in ops {
+        let reads: &[View] = match op {
+            Op::Embed { .. } => &[],
+            Op::RmsNorm { x, add, .. } => &[*x, add.unwrap_or(*x)],
+            Op::KvWrite { k, v, .. } => &[*k, *v],
+            Op::Add { a, b, .. } => &[*a, *b],
+            Op::PagedAttention { q, .. } => &[*q],
+            Op::Linear { x, .. } | Op::Rope { x, .. } | Op::GatedMul { x, .. } | Op::GatherRows { x, .. } => {
+                &[*x]
+            }
+            Op::Sample { logits, .. } => &[*logits],
+        };
+        if reads.iter().any(|view| view.buffer == buffer) {
+            return true;
         }
-        Op::RmsNorm { x, add, weight, out, width, eps } => {
-            launches.push(norm::lower(site, x, add, weight, out, width, eps));
-        }
-        Op::Linear { x, weight, bias, out } => launches.push(linear::lower(site, x, weight, bias, out)),
-        Op::Rope { x, positions, table, head_dim } => {
-            launches.push(rope::lower_rope(site, x, positions, table, head_dim));
-        }
-        Op::KvWrite { k, v, slots, k_pages, v_pages } => {
-            launches.push(rope::lower_write(site, k, v, slots, k_pages, v_pages));
-        }
-        Op::PagedAttention { .. } => attention::lower(site, op, launches),
-        Op::GatedMul { x, out, act } => launches.push(gated::lower(site, x, out, act)),
-        Op::Add { a, b, out } => launches.push(add::lower(site, a, b, out)),
-        Op::GatherRows { x, rows, out } => launches.push(gather::lower(site, x, rows, out)),
-        Op::Sample { logits, sampling, adjustments, masks, last, out } => {
-            launches.push(sample::lower(site, logits, [sampling, adjustments, masks, last, out]));
+        if matches!(op, Op::Linear { out, .. } if out.buffer == buffer && out.start == 0) {
+            return false;
         }
     }
+    false
+}
+
+/// `add`: the Linear adds to what its output holds.
+fn lower_linear(site: &mut Site, op: &Op, add: bool, calls: &mut Vec<Call<Launch>>) {
+    let Op::Linear { x, weight, bias, out } = *op else { return };
+    let one_type = site.view(x).dtype == site.buffer(weight).dtype;
+    match site.blas.clone().filter(|_| one_type && !(add && bias.is_some())) {
+        Some(blas) => calls.extend(cublaslt::lower(site, &blas, (x, weight, bias, out), add)),
+        None => calls.push(Call::Launch(linear::lower(site, (x, weight, bias, out), add))),
+    }
+}
+
+fn lower_one(site: &mut Site, op: &Op, calls: &mut Vec<Call<Launch>>) {
+    let launch = match *op {
+        Op::Linear { .. } => return lower_linear(site, op, false, calls),
+        Op::PagedAttention { .. } => {
+            return calls.extend(attention::lower(site, op).into_iter().map(Call::Launch));
+        }
+        Op::Embed { tokens, last, table, out } => embed::lower(site, tokens, last, table, out),
+        Op::RmsNorm { x, add, weight, out, width, eps } => norm::lower(site, x, add, weight, out, width, eps),
+        Op::Rope { x, positions, table, head_dim } => rope::lower_rope(site, x, positions, table, head_dim),
+        Op::KvWrite { k, v, slots, k_pages, v_pages } => {
+            rope::lower_write(site, k, v, slots, k_pages, v_pages)
+        }
+        Op::GatedMul { x, out, act } => gated::lower(site, x, out, act),
+        Op::Add { a, b, out } => add::lower(site, a, b, out),
+        Op::GatherRows { x, rows, out } => gather::lower(site, x, rows, out),
+        Op::Sample { logits, sampling, adjustments, masks, last, out } => {
+            sample::lower(site, logits, [sampling, adjustments, masks, last, out])
+        }
+    };
+    calls.push(Call::Launch(launch));
 }
 
 /// Whether the kernels can run an op.

@@ -1,6 +1,6 @@
 // Rotates pairs (i, i + rotary/2) of each head by the angles of the token's position, and stores keys
 // and values in their slots. One block for each token; either part may be absent.
-// -DTX: type of q, k, v; -DTT: type of the table; -DTP: type of the pages.
+// -DTX: type of q, k, v; -DTT: type of the table; -DTP: type of the pages; -DVEC: columns moved together.
 #include "number.cuh"
 
 struct Args {
@@ -23,29 +23,40 @@ struct Args {
     u32 v_cols;
 };
 
+// Stores columns in a page.
+__device__ __forceinline__ void keep(TP *page, const Pack<TX, VEC> &x) {
+    Pack<TP, VEC> y;
+#pragma unroll
+    for (int j = 0; j < VEC; j++) y.at[j] = Round<TP>::of(to_f32(x.at[j]));
+    store<VEC>(page, y);
+}
+
 // Rotates `heads` heads at x, and stores them in `page` if there is one.
 __device__ __forceinline__ void rotate(const Args &a, const TT *angles, TX *x, u32 heads, TP *page) {
     const u32 half = a.rotary / 2;
-    const u32 pairs = a.head_dim - half; // of a head: the rotated pairs, then the columns left alone
-    for (u32 i = threadIdx.x; i < heads * pairs; i += blockDim.x) {
-        const u32 head = i / pairs, c = i % pairs;
-        const u32 lo = head * a.head_dim + c;
+    const u32 packs = (a.head_dim - half) / VEC; // of a head: the rotated pairs, then the columns left alone
+    for (u32 i = threadIdx.x; i < heads * packs; i += blockDim.x) {
+        const u32 head = i / packs, c = i % packs * VEC;
+        const u32 lo = head * a.head_dim + c, hi = lo + half;
         if (c < half) {
-            const u32 hi = lo + half;
-            const float cos = to_f32(angles[c]), sin = to_f32(angles[half + c]);
-            const float x0 = to_f32(x[lo]), x1 = to_f32(x[hi]);
-            const TX y0 = Round<TX>::of(fmaf(x0, cos, -(x1 * sin)));
-            const TX y1 = Round<TX>::of(fmaf(x1, cos, x0 * sin));
-            x[lo] = y0;
-            x[hi] = y1;
+            const Pack<TT, VEC> cos = load<VEC>(angles + c), sin = load<VEC>(angles + half + c);
+            const Pack<TX, VEC> x0 = load<VEC>(x + lo), x1 = load<VEC>(x + hi);
+            Pack<TX, VEC> y0, y1;
+#pragma unroll
+            for (int j = 0; j < VEC; j++) {
+                const float r = to_f32(x0.at[j]), s = to_f32(x1.at[j]);
+                y0.at[j] = Round<TX>::of(fmaf(r, to_f32(cos.at[j]), -(s * to_f32(sin.at[j]))));
+                y1.at[j] = Round<TX>::of(fmaf(s, to_f32(cos.at[j]), r * to_f32(sin.at[j])));
+            }
+            store<VEC>(x + lo, y0);
+            store<VEC>(x + hi, y1);
             if (page) {
-                page[lo] = Round<TP>::of(to_f32(y0));
-                page[hi] = Round<TP>::of(to_f32(y1));
+                keep(page + lo, y0);
+                keep(page + hi, y1);
             }
         } else if (page) {
             // Columns half .. rotary are the upper halves of pairs; those left alone follow them.
-            const u32 col = lo + half;
-            page[col] = Round<TP>::of(to_f32(x[col]));
+            keep(page + hi, load<VEC>(x + hi));
         }
     }
 }
@@ -61,8 +72,7 @@ extern "C" __global__ void rope(Args a) {
         rotate(a, angles, a.k + t * a.k_stride, a.k_heads, page);
     }
     if (a.v_pages) {
-        for (u32 i = threadIdx.x; i < a.v_cols; i += blockDim.x) {
-            a.v_pages[slot * a.v_cols + i] = Round<TP>::of(to_f32(a.v[t * a.v_stride + i]));
-        }
+        for (u32 i = threadIdx.x * VEC; i < a.v_cols; i += blockDim.x * VEC)
+            keep(a.v_pages + slot * a.v_cols + i, load<VEC>(a.v + t * a.v_stride + i));
     }
 }

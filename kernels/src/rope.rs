@@ -2,17 +2,18 @@
 
 use crate::kernel::{Kernel, type_name};
 use crate::launch::{Args, Launch, block_per_row};
-use crate::program::{Operand, Site};
+use crate::program::{Operand, Site, pack};
 use engine::dtype::DType;
 use engine::op::Op;
 use engine::plan::{BufferId, View};
 
-/// Types of q, k and v, of the table, of the pages.
-pub(crate) fn kernel(x: DType, table: DType, pages: DType) -> Kernel {
-    Kernel::new("rope.cu", include_str!("rope.cu"), "rope", 64)
+/// Types of q, k and v, of the table, of the pages; and columns that are moved together.
+pub(crate) fn kernel(x: DType, table: DType, pages: DType, vec: usize) -> Kernel {
+    Kernel::new("rope.cu", include_str!("rope.cu"), "rope", 80)
         .define("TX", type_name(x))
         .define("TT", type_name(table))
         .define("TP", type_name(pages))
+        .define("VEC", vec)
 }
 
 /// What a launch rotates and stores.
@@ -53,20 +54,17 @@ pub(crate) fn lower_write(
     lower(site, Parts { k: Some(k), v: Some(v), pages, head_dim: k.cols, ..Parts::default() })
 }
 
-/// Rope of q, Rope of k and KvWrite of k and v as one launch, if the next ops are that.
+/// Rope of queries and keys, which lie side by side, and KvWrite of those keys as one launch, if the next ops are that.
 pub(crate) fn fuse(site: &mut Site, ops: &[Op]) -> Option<(Launch, usize)> {
-    let [
-        Op::Rope { x: q, positions, table, head_dim },
-        Op::Rope { x, positions: k_positions, table: k_table, head_dim: k_head_dim },
-        Op::KvWrite { k, v, slots, k_pages, v_pages },
-        ..,
-    ] = ops
+    let [Op::Rope { x, positions, table, head_dim }, Op::KvWrite { k, v, slots, k_pages, v_pages }, ..] = ops
     else {
         return None;
     };
-    let same = x == k && positions == k_positions && table == k_table && head_dim == k_head_dim;
-    let (q, k, v) = (site.view(*q), site.view(*k), site.view(*v));
-    if !same || q.dtype != k.dtype || q.rows != k.rows {
+    // The keys are the last columns of what is rotated, in whole heads.
+    let last = x.buffer == k.buffer && x.start <= k.start && x.start + x.cols == k.start + k.cols;
+    let queries = View { cols: x.cols.saturating_sub(k.cols), ..*x };
+    let (q, k, v) = (site.view(queries), site.view(*k), site.view(*v));
+    if !last || !queries.cols.is_multiple_of(*head_dim) || v.dtype != k.dtype {
         return None;
     }
     let parts = Parts {
@@ -77,7 +75,7 @@ pub(crate) fn fuse(site: &mut Site, ops: &[Op]) -> Option<(Launch, usize)> {
         pages: Some((*slots, *k_pages, *v_pages)),
         head_dim: *head_dim,
     };
-    Some((lower(site, parts), 3))
+    Some((lower(site, parts), 2))
 }
 
 fn lower(site: &mut Site, parts: Parts) -> Launch {
@@ -92,6 +90,10 @@ fn lower(site: &mut Site, parts: Parts) -> Launch {
     let x = any.map_or(DType::F32, |o| o.dtype);
     let rows = any.map_or(engine::plan::Rows::Tokens, |o| o.rows);
     let page_type = pages.map_or(x, |(_, k_pages, _)| site.plan.desc(k_pages).dtype);
+    // Halves of pairs, and the columns beside them, must be whole packs too.
+    let half = table.map_or(0, |t| t.cols / 2);
+    let operands: Vec<&Operand> = q.iter().chain(&k).chain(&v).collect();
+    let vec = if half.is_multiple_of(8) && head_dim.is_multiple_of(8) { pack(&operands) } else { 1 };
     let args = Args::default()
         .pointer(0)
         .pointer(angles.map_or(0, |(positions, _)| address(positions)))
@@ -111,7 +113,7 @@ fn lower(site: &mut Site, parts: Parts) -> Launch {
         .word(stride(&v))
         .word(v.map_or(0, |v| v.cols));
     Launch {
-        kernels: vec![kernel(x, table.map_or(DType::F32, |t| t.dtype), page_type)],
+        kernels: vec![kernel(x, table.map_or(DType::F32, |t| t.dtype), page_type, vec)],
         args: args.first(site.rows(rows)),
         shape: block_per_row(rows, 256),
     }

@@ -251,7 +251,7 @@ __device__ u32 draw(Shared &s, const Row &row, float u) {
 
 // ---- the kernel ----
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) sample(Args a) {
+extern "C" __global__ void __launch_bounds__(THREADS, 2) sample(Args a) {
     __shared__ Shared s;
     const u32 o = blockIdx.x;
     if (o >= *a.rows) return;
@@ -261,6 +261,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) sample(Args a) {
 
     // The report is of the raw logits.
     float most = -INFINITY_F, odd = 0.0f;
+#pragma unroll 8
     for (u32 t = threadIdx.x; t < a.vocab; t += THREADS) {
         const float x = logits[t];
         most = fmaxf(most, x);
@@ -269,6 +270,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) sample(Args a) {
     most = block_max(s, most);
     const bool finite = block_max(s, odd) == 0.0f;
     float mass = 0.0f;
+#pragma unroll 8
     for (u32 t = threadIdx.x; t < a.vocab; t += THREADS) mass += expf(logits[t] - most);
     const float log_mass = logf(block_sum(s, mass));
     const float nan = __int_as_float(0x7fc00000);
@@ -302,6 +304,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) sample(Args a) {
         Row row{logits, how.mask == NONE ? nullptr : a.masks + size_t(how.mask) * a.mask_words, a.vocab,
                 how.temperature == 0.0f ? 1.0f : how.temperature, 0.0f, 0, how.min_p};
         Best best{-INFINITY_F, NONE};
+#pragma unroll 8
         for (u32 t = threadIdx.x; t < a.vocab; t += THREADS) {
             const Best here{row.logit(t), t};
             if (before(here, best)) best = here;

@@ -9,7 +9,7 @@ use engine::plan::{BufferId, View};
 const THREADS: u32 = 512;
 
 pub(crate) fn kernel() -> Kernel {
-    Kernel::new("sample.cu", include_str!("sample.cu"), "sample", 80)
+    Kernel::new("sample.cu", include_str!("sample.cu"), "sample", 64)
 }
 
 /// `inputs`: sampling, adjustments, masks, last tokens, and the result.

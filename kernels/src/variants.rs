@@ -4,7 +4,7 @@ use crate::attention::{self, SPLIT};
 use crate::kernel::Kernel;
 use crate::linear::{self, Form};
 use crate::program::Card;
-use crate::{add, embed, gated, gather, inputs, norm, rope, sample};
+use crate::{add, cublaslt, embed, gated, gather, inputs, norm, rope, sample};
 use engine::dtype::DType;
 use engine::op::Activation;
 
@@ -16,6 +16,7 @@ pub fn variants(shared: u32) -> Vec<Kernel> {
             all.push(embed::kernel(dtype, dtype, vec));
             all.push(gather::kernel(dtype, dtype, vec));
             all.push(add::kernel([dtype; 3], vec));
+            all.push(rope::kernel(dtype, DType::F32, dtype, vec));
             all.push(gated::kernel(dtype, dtype, Activation::Silu, vec));
             all.push(gated::kernel(dtype, dtype, Activation::GeluTanh, vec));
             for threads in [32, 64, 256] {
@@ -23,8 +24,9 @@ pub fn variants(shared: u32) -> Vec<Kernel> {
                 all.push(norm::kernel([dtype, dtype, DType::F32, dtype], false, vec, threads));
             }
         }
-        all.push(rope::kernel(dtype, DType::F32, dtype));
-        all.push(linear::plain_kernel(dtype, dtype, Some(DType::F32), dtype));
+        all.push(linear::plain_kernel(dtype, dtype, Some(DType::F32), dtype, false));
+        all.push(linear::plain_kernel(dtype, dtype, None, dtype, true));
+        all.push(cublaslt::bias_kernel(DType::F32, dtype));
         all.push(attention::plain_kernel(dtype, dtype, 128));
         if dtype != DType::F32 {
             tensor_cores(dtype, shared, &mut all);
@@ -37,9 +39,15 @@ fn tensor_cores(dtype: DType, shared: u32, all: &mut Vec<Kernel>) {
     let card = Card { sms: 132, shared };
     // f16 differs from bf16 in one instruction, so it need not go through every shape.
     let wide = dtype == DType::BF16;
-    let forms = [(Some(DType::F32), dtype), (None, dtype), (None, DType::F32)];
-    for (bias, out) in forms.into_iter().take(if wide { 3 } else { 1 }) {
-        let form = Form { x: dtype, bias, out, pair: true };
+    let forms = [
+        (Some(DType::F32), dtype, false),
+        (Some(DType::F32), dtype, true),
+        (None, dtype, false),
+        (None, dtype, true),
+        (None, DType::F32, false),
+    ];
+    for (bias, out, add) in forms.into_iter().take(if wide { 5 } else { 1 }) {
+        let form = Form { x: dtype, bias, out, pair: true, add };
         all.extend(linear::fitting(form, &card).1);
     }
     let head_dims: &[usize] = if wide { &[64, 80, 128, 256] } else { &[128] };

@@ -102,6 +102,35 @@ pub(crate) fn most_work(most: &Dims, group: usize) -> WorkCount {
     }
 }
 
+/// Bytes of a [`Work`].
+pub(crate) struct WorkBytes {
+    decode: usize,
+    prefill: usize,
+    merges: usize,
+    states: usize,
+}
+
+impl WorkBytes {
+    /// For attentions of one group size.
+    pub(crate) fn new(most: &Dims, groupings: &[Grouping]) -> WorkBytes {
+        let group = groupings.first().map_or(1, |g| g.group);
+        let count = most_work(most, group);
+        let state = groupings.iter().map(|g| g.kv_heads * (g.head_dim + 2)).max().unwrap_or(0);
+        let slots = if most_positions(most) > SPLIT { count.decode } else { 0 };
+        WorkBytes {
+            decode: count.decode * size_of::<Item>(),
+            prefill: count.prefill * size_of::<Item>(),
+            merges: count.merges * size_of::<Merge>(),
+            states: slots * state * group.min(DECODE_ROWS) * 4,
+        }
+    }
+
+    /// Each allocation's.
+    pub(crate) fn each(&self) -> [usize; 4] {
+        [self.decode, self.prefill, self.merges, self.states]
+    }
+}
+
 impl Work {
     pub(crate) fn new(
         context: &Arc<CudaContext>,
@@ -109,20 +138,17 @@ impl Work {
         groupings: &[Grouping],
     ) -> Result<Work, DeviceError> {
         let group = groupings.first().map_or(1, |g| g.group);
-        let count = most_work(most, group);
-        let state_rows = group.min(DECODE_ROWS);
-        let state = groupings.iter().map(|g| g.kv_heads * (g.head_dim + 2)).max().unwrap_or(0);
-        let slots = if most_positions(most) > SPLIT { count.decode } else { 0 };
+        let bytes = WorkBytes::new(most, groupings);
         let allocate = |bytes: usize, what: &str| {
             DeviceMemory::new(context, bytes, what, "lower --max-num-seqs or --max-model-len")
         };
         Ok(Work {
             group,
-            state_rows,
-            decode: allocate(count.decode * size_of::<Item>(), "attention work lists")?,
-            prefill: allocate(count.prefill * size_of::<Item>(), "attention work lists")?,
-            merges: allocate(count.merges * size_of::<Merge>(), "attention work lists")?,
-            states: allocate(slots * state * state_rows * 4, "states of split contexts")?,
+            state_rows: group.min(DECODE_ROWS),
+            decode: allocate(bytes.decode, "attention work lists")?,
+            prefill: allocate(bytes.prefill, "attention work lists")?,
+            merges: allocate(bytes.merges, "attention work lists")?,
+            states: allocate(bytes.states, "states of split contexts")?,
         })
     }
 }

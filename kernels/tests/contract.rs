@@ -3,10 +3,9 @@
 
 mod common;
 
-use engine::cases::{Case, Formats, attention, linear};
-use engine::device::{Device, DeviceError};
+use engine::cases::{Case, Formats, attention, linear, linear_residual};
+use engine::device::Device;
 use engine::dtype::DType;
-use engine::plan::{BufferKind, Rows};
 use kernels::CudaDevice;
 
 const BF16: Formats = Formats { activations: DType::BF16, weights: DType::BF16, kv: DType::BF16 };
@@ -22,13 +21,23 @@ fn run(device: &mut CudaDevice, case: &Case) -> Vec<Vec<u8>> {
 /// Rows of a Linear among few and among many, whatever tile is chosen for them.
 #[test]
 fn linear_rows_do_not_see_each_other() {
+    rows_do_not_see_each_other(linear);
+}
+
+/// The same where the Linear adds to the residual itself.
+#[test]
+fn linear_rows_with_a_residual_do_not_see_each_other() {
+    rows_do_not_see_each_other(linear_residual);
+}
+
+fn rows_do_not_see_each_other(case: fn(Formats, usize, usize, usize, bool) -> Case) {
     let mut device = common::open(DType::BF16, None);
     let most = 300;
     let (k, n) = (200, 328);
-    let many = linear(BF16, most, k, n, true);
+    let many = case(BF16, most, k, n, true);
     let want = run(&mut device, &many);
     for rows in [1, 2, 15, 16, 17, 33, 64, 65, 129, 200] {
-        let mut few = linear(BF16, rows, k, n, true);
+        let mut few = case(BF16, rows, k, n, true);
         // The same numbers: the first rows of the many, from row 3 on.
         for ((_, to), (_, from)) in few.writes.iter_mut().zip(&many.writes) {
             let skip = if to.len() == from.len() { 0 } else { 3 * from.len() / most };
@@ -97,24 +106,4 @@ fn another_key_gives_other_bits() {
         bytes.iter_mut().step_by(2).for_each(|b| *b ^= 0x10);
     }
     assert!(run(&mut device, &whole) != run(&mut device, &other));
-}
-
-/// Memory that is not there is refused in words, takes nothing with it, and the device goes on.
-#[test]
-fn too_large_a_plan_is_refused() {
-    let mut device = common::open(DType::BF16, None);
-    let before = device.info().memory_free;
-    let mut large = linear(BF16, 2, 64, 96, false);
-    let rows = Rows::Fixed(2 * device.info().memory_total / 2048);
-    large.plan.buffer("too large", BufferKind::Weight, DType::BF16, rows, 1024);
-    match device.compile(&large.plan, &large.most) {
-        Err(DeviceError::OutOfMemory { what, needed, available, .. }) => {
-            assert!(what == "too large" && needed > available, "{what}: {needed} of {available}");
-        }
-        other => panic!("{other:?}"),
-    }
-    let small = linear(BF16, 2, 64, 96, false);
-    run(&mut device, &small);
-    // What the refused plan had allocated before is free again: only the small one's memory is taken.
-    assert!(before - device.info().memory_free < 64 << 20);
 }

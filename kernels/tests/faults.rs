@@ -46,6 +46,7 @@ fn run(patch: &str, check: &str, cases: &str) -> String {
 }
 
 const LINEAR: &str = "Linear 17x64x96 bias";
+const DEEP: &str = "Linear 70x576x96 bias, RmsNorm";
 const DECODE: &str = "PagedAttention 8/2x64 page 16 [(1, 17), (1, 300), (1, 64)]";
 const PREFILL: &str = "PagedAttention 8/2x64 page 16 [(33, 100), (1, 65), (5, 5), (2, 129)]";
 
@@ -59,7 +60,7 @@ fn caught(patch: &str, check: &str, cases: &str, sign: &str) {
 /// Without a fault the strictest check passes: what the others see is the fault.
 #[test]
 fn sound_kernels_pass() {
-    let said = run("", "full", &[LINEAR, DECODE, PREFILL].join(";"));
+    let said = run("", "full", &[LINEAR, DEEP, DECODE, PREFILL].join(";"));
     assert!(said.contains("outcome: the results agree"), "{said}");
 }
 
@@ -71,8 +72,11 @@ fn page_off_by_one() {
 
 #[test]
 fn missing_barrier_in_the_pipeline() {
-    let patch = "__syncthreads();\n        fetch_step => fetch_step";
-    caught(patch, "full", LINEAR, "a barrier is missing before it");
+    let first = "__syncthreads();\n    load_step => load_step";
+    caught(first, "full", LINEAR, "a barrier is missing before it");
+    let others = "__syncthreads();\n                load_step => load_step";
+    // Here a thread meets copies of others that they have not waited for yet.
+    caught(others, "full", DEEP, "still has to fill");
 }
 
 #[test]
@@ -89,6 +93,11 @@ fn wrong_lane() {
 #[test]
 fn missing_tail_mask_of_rows() {
     caught("first + row < rows && => ", "full", LINEAR, "linear");
+}
+
+#[test]
+fn forgotten_residual() {
+    caught("v0 += to_f32(residual.at[0]); => ;", "fast", DEEP, "differ from the oracle");
 }
 
 #[test]

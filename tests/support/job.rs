@@ -102,6 +102,10 @@ impl Bench {
     }
 
     pub fn job(&self, model: &str, input: &str, output: &str, flags: &[&str]) -> Ran {
+        Ran::of(self.job_command(model, input, output, flags).output().unwrap())
+    }
+
+    pub fn job_command(&self, model: &str, input: &str, output: &str, flags: &[&str]) -> Command {
         let model = if model.contains('/') { model.into() } else { super::golden(model) };
         let mut all =
             vec!["run", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", input, "-o", output];
@@ -111,7 +115,7 @@ impl Bench {
             }
         }
         all.extend(flags);
-        self.run(&all)
+        self.command(&all)
     }
 }
 

@@ -3,7 +3,10 @@
 // Every test binary compiles this module and uses a part of it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(target_os = "linux")]
+pub mod interpose;
 pub mod job;
+pub mod store;
 
 use engine::cpu::{CpuDevice, MatmulPrecision};
 use engine::device::{Device, DeviceError};

@@ -2,6 +2,7 @@
 
 mod config;
 mod decoder;
+mod header;
 mod rope;
 mod weights;
 
@@ -11,7 +12,24 @@ pub use weights::Checkpoint;
 
 use crate::device::{Device, PlanId};
 use crate::error::EngineError;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+
+/// The most bytes of a `config.json`: parsed it takes many times as many.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// Reads a file that must not have more bytes.
+fn read_at_most(file: &Path, most: u64) -> Result<Vec<u8>, EngineError> {
+    let mut bytes = Vec::new();
+    let read = File::open(file).and_then(|handle| handle.take(most + 1).read_to_end(&mut bytes));
+    read.map_err(|source| EngineError::File { file: file.to_owned(), source })?;
+    if bytes.len() as u64 > most {
+        let why = format!("is longer than {most} bytes, which no sound one is");
+        return Err(EngineError::Config { file: file.to_owned(), why });
+    }
+    Ok(bytes)
+}
 
 /// Where weights come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,8 +56,7 @@ impl Model {
     /// What is missing, unknown or malformed, with the file.
     pub fn open(folder: &Path, format: LoadFormat) -> Result<Model, EngineError> {
         let file = folder.join("config.json");
-        let text = std::fs::read(&file).map_err(|source| EngineError::File { file: file.clone(), source })?;
-        let config = ModelConfig::parse(&text, &file)?;
+        let config = ModelConfig::parse(&read_at_most(&file, MAX_CONFIG)?, &file)?;
         let checkpoint = match format {
             LoadFormat::Auto => Some(Checkpoint::open(folder)?),
             LoadFormat::Dummy => None,

@@ -90,7 +90,7 @@ fn publish(
     journal.commit().unwrap();
     let columns = OutputColumns::new(&schema(), None, ALL, n, "").unwrap();
     let publication = Publication {
-        output: &output,
+        target: &Target::Local(output.clone()),
         work: &work,
         identity: &identity(),
         rows,
@@ -232,16 +232,16 @@ fn an_unfinished_job_is_not_published_and_an_aborted_one_says_so() {
     let columns = OutputColumns::new(&schema(), Some(&[]), Returns::default(), 1, "").unwrap();
     let publish = |rows, unanswered| {
         let identity = &identity();
-        let (output, work) = (&*output, &*work);
+        let (target, work) = (&Target::Local(output.clone()), &*work);
         let publication =
-            Publication { output, work, identity, rows, rows_per_file: None, columns: &columns, unanswered };
+            Publication { target, work, identity, rows, rows_per_file: None, columns: &columns, unanswered };
         publication.publish(&journal.reader().unwrap(), batches(10, 4))
     };
     let refused = publish(10, Unanswered::Refuse);
     assert!(matches!(refused, Err(JobError::Incomplete { missing: 8, rows: 10, first: 1 })), "{refused:?}");
-    assert!(!output.exists() && Publication::check_target(&output, &work).is_ok());
+    assert!(!output.exists() && Target::Local(output.clone()).check(&work).is_ok());
     std::fs::write(&output, "somebody's").unwrap();
-    let taken = Publication::check_target(&output, &work);
+    let taken = Target::Local(output.clone()).check(&work);
     assert!(matches!(taken, Err(JobError::OutputExists { .. })));
     std::fs::remove_file(&output).unwrap();
     assert_eq!(publish(3, Unanswered::Abort).unwrap().aborted, 1);
@@ -249,8 +249,52 @@ fn an_unfinished_job_is_not_published_and_an_aborted_one_says_so() {
     let reasons: Vec<_> =
         table.column_by_name("finish_reason").unwrap().as_string::<i32>().iter().flatten().collect();
     assert_eq!(reasons, ["stop", "abort", "stop"]);
-    Publication::check_target(&output, &work).unwrap();
+    Target::Local(output.clone()).check(&work).unwrap();
     // A second time with more parts, then fewer.
     publish(1, Unanswered::Refuse).unwrap();
     assert_eq!(read(&std::fs::read(&output).unwrap()).num_rows(), 1);
+}
+
+/// While a folder of parts is published anew, there is one at every moment.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_is_replaced_is_never_missing() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let folder = tempfile::tempdir().unwrap();
+    let (output, work) = (folder.path().join("out"), folder.path().join("out.gristmill"));
+    let columns = OutputColumns::new(&schema(), None, Returns::default(), 1, "").unwrap();
+    let mut journal = open(&work, 3);
+    (0..3).for_each(|row| journal.append(Answer::failed(row, None, "no")).unwrap());
+    journal.commit().unwrap();
+    let reader = journal.reader().unwrap();
+    let identity = identity();
+    let target = Target::Local(output.clone());
+    let publish = |per_file| {
+        let publication = Publication {
+            target: &target,
+            work: &work,
+            identity: &identity,
+            rows: 3,
+            rows_per_file: Some(per_file),
+            columns: &columns,
+            unanswered: Unanswered::Refuse,
+        };
+        publication.publish(&reader, batches(3, 3)).unwrap();
+        let parts = output.read_dir().unwrap().count() as u64 - 1;
+        assert_eq!(parts, 3u64.div_ceil(per_file));
+    };
+    publish(1);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = || {
+            while !done.load(Ordering::Relaxed) {
+                assert!(output.exists())
+            }
+        };
+        let watcher = scope.spawn(watch);
+        (0..100).for_each(|i| publish(1 + i % 3));
+        done.store(true, Ordering::Relaxed);
+        watcher.join().unwrap();
+    });
+    assert!(!work.join("publishing").exists() && !work.join("replaced").exists());
 }

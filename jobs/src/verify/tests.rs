@@ -3,7 +3,7 @@ use super::*;
 use crate::columns::{OutputColumns, Returns};
 use crate::journal::tests::{answer, identity, inputs};
 use crate::journal::{Journal, ResumeMode};
-use crate::publish::{Publication, Unanswered};
+use crate::publish::{Publication, Target, Unanswered};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use std::sync::Arc;
 
@@ -21,15 +21,19 @@ fn published(folder: &Path, rows_per_file: Option<u64>) -> PathBuf {
     let input = RecordBatch::try_from_iter([("id", ids)]).unwrap();
     let columns = OutputColumns::new(&input.schema(), None, Returns::default(), 1, "").unwrap();
     let identity = &identity();
-    let (output, work, columns) = (&*output, &*work, &columns);
+    let (target, work, columns) = (&Target::Local(output.clone()), &*work, &columns);
     let unanswered = Unanswered::Refuse;
-    let publication = Publication { output, work, identity, rows: ROWS, rows_per_file, columns, unanswered };
+    let publication = Publication { target, work, identity, rows: ROWS, rows_per_file, columns, unanswered };
     publication.publish(&journal.reader().unwrap(), std::iter::once(Ok(input))).unwrap();
-    output.to_path_buf()
+    output
+}
+
+fn verify_path(output: &Path) -> Result<Manifest, JobError> {
+    verify(&Location::Local(output.to_path_buf()))
 }
 
 fn problems(output: &Path) -> String {
-    match verify(output) {
+    match verify_path(output) {
         Err(JobError::NotAsPublished { problems, .. }) => problems,
         other => panic!("{other:?}"),
     }
@@ -40,7 +44,7 @@ fn what_was_published_is_verified_and_what_was_changed_is_found() {
     for rows_per_file in [None, Some(30)] {
         let folder = tempfile::tempdir().unwrap();
         let output = published(folder.path(), rows_per_file);
-        let manifest = verify(&output).unwrap();
+        let manifest = verify_path(&output).unwrap();
         assert_eq!(manifest.parts.len(), if rows_per_file.is_some() { 4 } else { 1 });
         let part = if rows_per_file.is_some() { output.join("part-00001.parquet") } else { output.clone() };
         let sound = std::fs::read(&part).unwrap();
@@ -51,7 +55,7 @@ fn what_was_published_is_verified_and_what_was_changed_is_found() {
         std::fs::write(&part, &sound[1..]).unwrap();
         assert!(problems(&output).contains(&format!("{} were published", sound.len())));
         std::fs::write(&part, sound).unwrap();
-        verify(&output).unwrap();
+        verify_path(&output).unwrap();
         if rows_per_file.is_some() {
             std::fs::write(output.join("part-9.parquet"), "").unwrap();
             assert!(problems(&output).contains("part-9.parquet: not published"));
@@ -76,10 +80,10 @@ fn a_folder_is_published_again_over_itself() {
     let folder = tempfile::tempdir().unwrap();
     let output = published(folder.path(), Some(30));
     assert_eq!(published(folder.path().join("other").as_path(), Some(30)).read_dir().unwrap().count(), 5);
-    let (work, before) = (working_folder(&output), verify(&output).unwrap());
-    Publication::check_target(&output, &work).unwrap();
+    let (work, before) = (working_folder(&output), verify_path(&output).unwrap());
+    Target::Local(output.clone()).check(&work).unwrap();
     std::fs::remove_file(work.join("journal.sqlite")).unwrap();
     assert_eq!(published(folder.path(), Some(50)), output);
-    let after = verify(&output).unwrap();
+    let after = verify_path(&output).unwrap();
     assert_eq!((before.parts.len(), after.parts.len(), output.read_dir().unwrap().count()), (4, 2, 3));
 }

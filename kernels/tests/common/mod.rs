@@ -12,14 +12,19 @@ use std::sync::OnceLock;
 
 /// The card of this machine, or the stand-in driver where there is none.
 pub fn open(dtype: DType, cache: Option<PathBuf>) -> CudaDevice {
+    let cache = cache.or_else(self::cache);
+    CudaDevice::open_with(Options { dtype, cache, ..Options::default() }).unwrap()
+}
+
+/// The usual cache of kernels of a card, or of the stand-in driver, which this puts in place where there is no card.
+pub fn cache() -> Option<PathBuf> {
     // Once for all tests of the process: a search while the stand-in is half loaded would find half of it.
     static STANDIN: OnceLock<Option<PathBuf>> = OnceLock::new();
     let standin = STANDIN.get_or_init(|| {
         let card = kernels::devices().iter().any(|d| d.unusable.is_none());
         (!card).then(|| gristmill_standin::install().unwrap().join("cubins"))
     });
-    let cache = cache.or_else(|| standin.clone());
-    CudaDevice::open_with(Options { dtype, cache, ..Options::default() }).unwrap()
+    standin.clone()
 }
 
 /// Runs a case on a device and on the oracle, and says where they differ.

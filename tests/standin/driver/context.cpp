@@ -12,9 +12,14 @@ static unsigned s_retained = 0;
 static int s_context;                           // its address is the handle
 static thread_local void* t_current = nullptr;
 
-CUresult enter() {
+CUresult enter(const char* call) {
     if (!s_initialised) return CUDA_ERROR_NOT_INITIALIZED;
     if (!t_current || !s_retained) return CUDA_ERROR_INVALID_CONTEXT;
+    static long times = 0;
+    if (!settings().failing.empty() && settings().failing == call && ++times == settings().fails_at) {
+        say("%s fails on purpose, time %ld", call, times);
+        return settings().fails_with;
+    }
     return g_sticky;
 }
 

@@ -43,6 +43,9 @@ struct Settings {
     int arch;              // GRISTMILL_STANDIN_ARCH: 80, 89, 90, ...
     unsigned threads;      // GRISTMILL_STANDIN_THREADS: host threads that run blocks
     bool abort_on_leak;    // GRISTMILL_STANDIN_LEAKS=report: say so only; default: abort the process
+    std::string failing;   // GRISTMILL_STANDIN_FAIL=<call>@<n>:<error>: that call's n-th time gives the error
+    long fails_at;
+    CUresult fails_with;
 };
 const Settings& settings();
 
@@ -54,11 +57,12 @@ extern std::recursive_mutex g_lock;
 extern CUresult g_sticky;                // an error of a kernel stays until the process ends, as on a card
 extern thread_local bool t_in_host_func; // inside cuLaunchHostFunc's callback no API call is allowed
 CUresult device_attribute(int* value, int attribute);   // CUdevice_attribute of the one device
-CUresult enter();                        // sticky error, missing context
-#define ENTER()                                            \
+CUresult enter(const char* call);        // sticky error, missing context, planted failure
+#define ENTER() ENTER_AS(__func__)
+#define ENTER_AS(call)                                     \
     if (t_in_host_func) return CUDA_ERROR_NOT_PERMITTED;   \
     std::lock_guard<std::recursive_mutex> lock_(g_lock);   \
-    if (CUresult e_ = enter()) return e_
+    if (CUresult e_ = enter(call)) return e_
 
 // ---- device memory (memory.cpp) ----
 struct Allocation { uintptr_t base; size_t size; uint64_t serial; bool freed; };

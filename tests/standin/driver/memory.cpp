@@ -168,6 +168,12 @@ EXPORT CUresult cuMemGetInfo_v2(size_t* free_bytes, size_t* total) {
     return CUDA_SUCCESS;
 }
 
+// Of cuMemAlloc here; 2 MiB on a card.
+EXPORT CUresult cuMemGetAllocationGranularity(size_t* bytes, const void*, int) {
+    ENTER();
+    return *bytes = ALIGN, CUDA_SUCCESS;
+}
+
 EXPORT CUresult cuMemAlloc_v2(CUdeviceptr* out, size_t bytes) {
     ENTER();
     if (CUresult e = forbid_in_capture("cuMemAlloc")) return e;

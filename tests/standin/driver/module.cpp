@@ -189,7 +189,7 @@ static CUresult refuse(const Function& f, const std::string& why) {
 }
 
 static CUresult launch(Function* f, Dim grid, Dim block, unsigned shared, void* stream_handle, void** params, void** extra) {
-    ENTER();
+    ENTER_AS("cuLaunchKernel");
     Stream* stream = stream_of(stream_handle);
     if (!stream || !f) return CUDA_ERROR_INVALID_HANDLE;
     uint64_t threads = uint64_t(block.x) * block.y * block.z;

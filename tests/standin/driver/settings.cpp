@@ -32,6 +32,13 @@ static Settings read() {
     int threads = std::atoi(get("GRISTMILL_STANDIN_THREADS"));
     s.threads = threads > 0 ? threads : std::clamp(std::thread::hardware_concurrency(), 1u, 8u);
     s.abort_on_leak = std::strcmp(get("GRISTMILL_STANDIN_LEAKS"), "report") != 0;
+    std::string fail = get("GRISTMILL_STANDIN_FAIL");
+    size_t at = fail.find('@'), colon = fail.find(':');
+    if (at != std::string::npos && colon != std::string::npos && at < colon) {
+        s.failing = fail.substr(0, at);
+        s.fails_at = std::atol(fail.c_str() + at + 1);
+        s.fails_with = std::atoi(fail.c_str() + colon + 1);
+    }
     return s;
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct Library {
 
 /// The loader finds a loaded library by exactly the name it carries, so each usual name has a library: the second of
 /// a pair holds nothing and points to the first. In an order in which they can be linked and loaded.
-pub(crate) const LIBRARIES: [Library; 6] = [
+pub(crate) const LIBRARIES: [Library; 8] = [
     Library { file: "libcuda.so", sources: &["driver/libcuda.cpp"], links: &["-lpthread", "-ldl"] },
     forwarder("libcuda.so.1", &["-Wl,--no-as-needed", "-L.", "-l:libcuda.so", "-Wl,-rpath,$ORIGIN"]),
     Library { file: "libnvrtc.so", sources: &["nvrtc/nvrtc.cpp"], links: &["-ldl"] },
@@ -51,7 +51,9 @@ pub(crate) const LIBRARIES: [Library; 6] = [
         links: &["-L.", "-l:libcuda.so", "-Wl,-rpath,$ORIGIN"],
     },
     forwarder("libcublasLt.so.12", &["-Wl,--no-as-needed", "-L.", "-l:libcublasLt.so", "-Wl,-rpath,$ORIGIN"]),
+    forwarder("libcublasLt.so.13", &["-Wl,--no-as-needed", "-L.", "-l:libcublasLt.so", "-Wl,-rpath,$ORIGIN"]),
     forwarder("libnvrtc.so.12", &["-Wl,--no-as-needed", "-L.", "-l:libnvrtc.so", "-Wl,-rpath,$ORIGIN"]),
+    forwarder("libnvrtc.so.13", &["-Wl,--no-as-needed", "-L.", "-l:libnvrtc.so", "-Wl,-rpath,$ORIGIN"]),
 ];
 
 const fn forwarder(file: &'static str, links: &'static [&'static str]) -> Library {

@@ -1,0 +1,18 @@
+// out = bias in every row. One block for each row.
+// -DTB, -DTO: types of bias and out.
+#include "number.cuh"
+
+struct Args {
+    const u32 *rows;
+    const TB *bias;
+    TO *out;
+    u32 cols;
+    u32 out_stride;
+};
+
+extern "C" __global__ void fill_bias(Args a) {
+    const size_t r = blockIdx.x;
+    if (r >= *a.rows) return;
+    for (u32 i = threadIdx.x; i < a.cols; i += blockDim.x)
+        a.out[r * a.out_stride + i] = Round<TO>::of(to_f32(a.bias[i]));
+}

@@ -1,0 +1,104 @@
+//! What is tried on bytes that nobody has vouched for: each target must come back, with an error or without, and each
+//! says in a few words how it went. Shared by `tests/mutations.rs` and the targets of cargo-fuzz.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use engine::dtype::DType;
+use engine::models::{Checkpoint, Formats, LoadFormat, Model, ModelConfig, decoder};
+use minijinja::{Value, context};
+use std::cell::RefCell;
+use std::path::Path;
+
+fn golden(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .find_map(|a| a.join("tests/golden").canonicalize().ok())
+        .unwrap()
+        .join(name)
+}
+
+thread_local! {
+    /// A model's folder with a sound `config.json`.
+    static FOLDER: RefCell<Option<tempfile::TempDir>> = const { RefCell::new(None) };
+}
+
+/// Writes a file into a folder of the thread's own, which holds a sound `config.json`.
+fn with_file<T>(name: &str, bytes: &[u8], look: impl FnOnce(&Path) -> T) -> T {
+    FOLDER.with_borrow_mut(|folder| {
+        let folder = folder.get_or_insert_with(|| {
+            let memory = Path::new("/dev/shm");
+            let home = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+            let folder = tempfile::tempdir_in(home).unwrap();
+            std::fs::copy(golden("qwen3/config.json"), folder.path().join("config.json")).unwrap();
+            folder
+        });
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+        look(folder.path())
+    })
+}
+
+fn told<T, E: std::fmt::Display>(result: Result<T, E>) -> String {
+    result.map_or_else(|error| error.to_string(), |_| "sound".into())
+}
+
+/// A `config.json`; of a sound one the plan is made, whose size must not be the file's to choose.
+pub fn config(bytes: &[u8]) -> String {
+    let config = ModelConfig::parse(bytes, Path::new("config.json"));
+    if let Ok(config) = &config {
+        decoder(config, &Formats::default(), 1, 1, 1, |_| DType::F32);
+    }
+    told(config)
+}
+
+/// A `model.safetensors`, alone and against a model that wants other tensors.
+pub fn safetensors(bytes: &[u8]) -> String {
+    with_file("model.safetensors", bytes, |folder| {
+        let alone = told(Checkpoint::open(folder));
+        alone + "; " + &told(Model::open(folder, LoadFormat::Auto))
+    })
+}
+
+/// A chat template, rendered for a short conversation.
+pub fn template(bytes: &[u8]) -> String {
+    let source = String::from_utf8_lossy(bytes);
+    let template = match jobs::template::Template::new("--chat-template", &source, 0) {
+        Ok(template) => template,
+        Err(error) => return error.to_string(),
+    };
+    template.variables();
+    let message = |role: &str, content: &str| context! { role => role, content => content };
+    let messages = vec![message("system", "be brief"), message("user", "ground"), message("assistant", "x")];
+    let names = context! {
+        messages => messages,
+        tools => Value::from(()),
+        bos_token => "<s>",
+        eos_token => "</s>",
+        add_generation_prompt => true,
+    };
+    told(template.render(names, 20))
+}
+
+/// A job file.
+pub fn job(bytes: &[u8]) -> String {
+    with_file("job.toml", bytes, |folder| {
+        let path = folder.join("job.toml").into_os_string();
+        told(jobs::args::parse(["gristmill".into(), "run".into(), path]))
+    })
+}
+
+/// An input of Parquet, read to its end.
+pub fn parquet(bytes: &[u8]) -> String {
+    with_file("in.parquet", bytes, |folder| {
+        let name = folder.join("in.parquet").to_str().unwrap().to_owned();
+        let input = match jobs::input::Input::open(&[name]) {
+            Ok(input) => input,
+            Err(error) => return error.to_string(),
+        };
+        let columns = (0..input.schema.fields().len()).collect();
+        // A footer may claim any number of rows; a hostile one costs no more than its errors.
+        let batches = input.read(columns, 0..input.rows).take(100);
+        let errors: Vec<String> =
+            batches.filter_map(Result::err).map(|corrupt| corrupt.error.to_string()).collect();
+        if errors.is_empty() { "sound".into() } else { errors.join("; ") }
+    })
+}

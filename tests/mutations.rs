@@ -1,0 +1,239 @@
+//! Files changed at random: whatever they say, they are refused or served, and nothing panics, overflows or hangs.
+//!
+//! A changed file whose outcome is a new one is changed further. `GRISTMILL_FUZZ_SECONDS` is how long each target is
+//! tried; without it a few hundred cases are. `tests/fuzz` holds the same targets for cargo-fuzz.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+#[path = "fuzz/targets.rs"]
+mod targets;
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Cases without `GRISTMILL_FUZZ_SECONDS`.
+const CASES: u64 = 400;
+
+/// A longer file says nothing more.
+const LONGEST: usize = 1 << 16;
+
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) % n.max(1) as u64) as usize
+    }
+
+    fn range(&mut self, of: usize, most: usize) -> std::ops::Range<usize> {
+        let start = self.below(of + 1);
+        start..(start + self.below(most)).min(of)
+    }
+}
+
+/// Changes a file in one to eight places, with its own pieces, those of `other`, and `words`.
+fn mutate(dice: &mut Dice, file: &[u8], other: &[u8], words: &[&str]) -> Vec<u8> {
+    const NUMBERS: [&str; 12] = [
+        "0",
+        "-1",
+        "1e308",
+        "-0.0",
+        "4294967296",
+        "18446744073709551615",
+        "9223372036854775808",
+        "1e-999",
+        "null",
+        "[]",
+        "{}",
+        "\"\"",
+    ];
+    let mut file = file.to_vec();
+    for _ in 0..1 + dice.below(8) {
+        let at = dice.range(file.len(), 24);
+        match dice.below(8) {
+            0 if !file.is_empty() => {
+                let at = dice.below(file.len());
+                file[at] ^= 1 << dice.below(8);
+            }
+            1 => drop(file.splice(at, [])),
+            2 => {
+                let piece = file[dice.range(file.len(), 64)].to_vec();
+                file.splice(at, piece);
+            }
+            3 => {
+                let piece = other[dice.range(other.len(), 200)].to_vec();
+                file.splice(at, piece);
+            }
+            4 => {
+                // A number, where there is one.
+                let start = at.start + file[at.start..].iter().position(u8::is_ascii_digit).unwrap_or(0);
+                let digits = file[start..].iter().take_while(|b| b.is_ascii_digit()).count();
+                file.splice(start..start + digits, NUMBERS[dice.below(NUMBERS.len())].bytes());
+            }
+            5 => {
+                let piece = file[dice.range(file.len(), 16)].repeat(1 + dice.below(200));
+                file.splice(at, piece);
+            }
+            6 => file.truncate(file.len() - dice.below(file.len() / 4 + 1)),
+            _ => drop(file.splice(at.start..at.start, words[dice.below(words.len())].bytes())),
+        }
+        file.truncate(LONGEST);
+    }
+    file
+}
+
+/// An outcome without its numbers and quoted names, which are endless.
+fn shape(outcome: &str) -> String {
+    let mut quoted = false;
+    let keep = |c: &char| {
+        let quote = matches!(c, '`' | '"' | '\'');
+        quoted ^= quote;
+        !quoted && !quote && c.is_ascii_alphabetic()
+    };
+    outcome.chars().filter(keep).take(160).collect()
+}
+
+fn try_out(name: &str, target: fn(&[u8]) -> String, seeds: Vec<Vec<u8>>, words: &[&str]) {
+    let seconds = std::env::var("GRISTMILL_FUZZ_SECONDS").ok().map(|s| s.parse().unwrap());
+    let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    // An abort leaves what has caused it.
+    let last = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("mutation-{name}"));
+    let mut dice = Dice(seconds.map_or(1, |_| u64::from(std::process::id())));
+    let mut corpus = seeds;
+    let mut shapes: HashSet<String> = corpus.iter().map(|seed| shape(&target(seed))).collect();
+    let (mut cases, mut slowest) = (0u64, Duration::ZERO);
+    while until.map_or(cases < CASES, |until| Instant::now() < until) {
+        let (one, other) = (dice.below(corpus.len()), dice.below(corpus.len()));
+        let file = mutate(&mut dice, &corpus[one], &corpus[other], words);
+        std::fs::write(&last, &file).unwrap();
+        let begun = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| target(&file)));
+        slowest = slowest.max(begun.elapsed());
+        cases += 1;
+        let Ok(outcome) = outcome else { panic!("{name}: {} has made it panic", last.display()) };
+        if shapes.insert(shape(&outcome)) && corpus.len() < 5000 {
+            corpus.push(file);
+        }
+    }
+    std::fs::remove_file(last).unwrap();
+    println!("{name}: {cases} cases, {} outcomes, the slowest took {slowest:?}", shapes.len());
+    assert!(shapes.len() > 5, "{name}: all files fare alike: {shapes:?}");
+}
+
+fn file(name: &str) -> Vec<u8> {
+    std::fs::read(support::golden(name)).unwrap()
+}
+
+#[test]
+fn configs() {
+    let models = ["qwen3", "llama3", "mistral", "qwen2-window", "llama-linear", "mistral-nemo"];
+    let seeds = models.map(|model| file(&format!("{model}/config.json"))).to_vec();
+    let words =
+        ["\"rope_scaling\":{\"rope_type\":\"yarn\"},", "\"layer_types\":[\"sliding_attention\"],", "true"];
+    try_out("configs", targets::config, seeds, &words);
+}
+
+#[test]
+fn safetensors() {
+    // A header and no data, one with its data, and a shard.
+    let whole = file("qwen3/model.safetensors");
+    let header = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let small = br#"{"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]}}"#;
+    let tiny = [&(small.len() as u64).to_le_bytes()[..], small, &[0; 8]].concat();
+    let seeds = vec![
+        whole[..8 + header].to_vec(),
+        tiny,
+        whole,
+        file("llama3-sharded/model-00001-of-00002.safetensors"),
+    ];
+    let words =
+        ["\"dtype\":\"BF16\",", "\"__metadata__\":{},", "[0,0]", "\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}\u{0}"];
+    try_out("safetensors", targets::safetensors, seeds, &words);
+}
+
+#[test]
+fn templates() {
+    let text = |name: &str| {
+        let json: serde_json::Value =
+            serde_json::from_slice(&file(&format!("templates/{name}.json"))).unwrap();
+        json["template"].as_str().unwrap().as_bytes().to_vec()
+    };
+    let names = ["chatml", "dated-generation", "llama2", "llama3", "mistral", "qwen-tools"];
+    let words = [
+        "{% for m in messages %}",
+        "{% endfor %}",
+        "{% if true %}",
+        "{% endif %}",
+        "{{ messages | tojson(indent=4) }}",
+        "{% macro f(x) %}",
+        "{% endmacro %}",
+        "{% set ns = namespace(a=1) %}",
+        "| upper",
+        "[::-1]",
+        "~",
+        "* 1000000",
+        "{{ range(99999) | list }}",
+        "strftime_now('%d %b')",
+        "raise_exception('no')",
+        "{%- generation %}",
+        "{#",
+        "'é'",
+        ".split('a')",
+        "loop.previtem",
+        "{% break %}",
+        "is defined",
+        "**",
+        "//",
+    ];
+    try_out("templates", targets::template, names.map(text).to_vec(), &words);
+}
+
+#[test]
+fn job_files() {
+    let job = "model = 'm'\ninput = ['a.parquet', \"b\"]\noutput = 'out'\nprompt = '{{ q }}'\nmax-tokens = 16\n\
+               temperature = 0.5\nstop = [\"\\n\"]\nlogit_bias = { 3 = 1.5 }\nkeep = ['q']\nlimit = '2K'\nfresh = true\n\
+               chat_template_kwargs = { a = [1, { b = 2 }] }\ndevice = 'cuda:1'\nreturn = ['logprobs']\n";
+    let mut seeds = vec![job.as_bytes().to_vec()];
+    for name in ["label-messages", "extract-orders", "summarise-messages"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.toml"));
+        seeds.extend(std::fs::read(path).ok());
+    }
+    let words = [
+        "[a.b]\n",
+        "[[x]]\n",
+        "\"\"\"",
+        "'''",
+        "= nan\n",
+        "2024-01-01",
+        "--",
+        "\\u0000",
+        "0x7f",
+        "input = []\n",
+    ];
+    try_out("job files", targets::job, seeds, &words);
+}
+
+#[test]
+fn parquet() {
+    let bench = support::job::Bench::new();
+    let words: Vec<String> = (0..400).map(|i| format!("word {}", i % 90)).collect();
+    let rows: Vec<Option<&str>> = words.iter().map(|w| (w != "word 7").then_some(w.as_str())).collect();
+    let numbers = arrow::array::Int32Array::from_iter_values(0..400);
+    let lists = arrow::array::ListArray::from_iter_primitive::<arrow::datatypes::Int32Type, _, _>(
+        (0..400).map(|i| (i % 9 != 0).then(|| vec![Some(i); i as usize % 4])),
+    );
+    let columns: Vec<(&str, arrow::array::ArrayRef)> = vec![
+        ("q", support::job::strings(&rows)),
+        ("n", std::sync::Arc::new(numbers)),
+        ("l", std::sync::Arc::new(lists)),
+    ];
+    let columns = columns.into_iter().map(|(name, array)| (name, array, true));
+    let batch = arrow::array::RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    let small = batch.slice(0, 3).project(&[0]).unwrap();
+    let seeds = [bench.batch("a.parquet", &batch, 150), bench.batch("b.parquet", &small, 10)];
+    let words = ["PAR1", "\u{15}\u{2}\u{19}", "\u{7f}\u{7f}\u{7f}\u{7f}\u{7}", "\0\0\0\0"];
+    try_out("parquet", targets::parquet, seeds.map(|seed| std::fs::read(seed).unwrap()).to_vec(), &words);
+}

@@ -1,0 +1,146 @@
+//! What stays on the machine: a job on a local model opens no socket, and row text is in no log.
+
+#![allow(clippy::unwrap_used)]
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use arrow::array::{Array, ArrayRef, Int64Array, ListArray, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
+};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
+use support::job::{Bench, Ran, strings};
+
+/// Which sockets a process may open.
+#[derive(Clone, Copy)]
+enum Sockets {
+    None,
+    /// Those that end within the machine: Vulkan drivers look for a desktop.
+    Local,
+}
+
+/// A filter that kills a process at the first socket that it may not open. Children inherit it. Pairs of
+/// sockets within a process stay allowed, since they lead nowhere.
+fn filter(allowed: Sockets) -> BpfProgram {
+    let unix = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, libc::AF_UNIX as u64);
+    let forbidden = match allowed {
+        Sockets::None => Vec::new(),
+        Sockets::Local => vec![SeccompRule::new(vec![unix.unwrap()]).unwrap()],
+    };
+    // A ring can open sockets without a call of its own.
+    let rules = [(libc::SYS_socket, forbidden), (libc::SYS_io_uring_setup, Vec::new())];
+    let arch = TargetArch::try_from(std::env::consts::ARCH).unwrap();
+    let (otherwise, then) = (SeccompAction::Allow, SeccompAction::KillProcess);
+    SeccompFilter::new(rules.into_iter().collect(), otherwise, then, arch).unwrap().try_into().unwrap()
+}
+
+/// Runs the command under the filter. Nothing else tells it to keep off the network.
+fn run_filtered(mut command: Command, allowed: Sockets) -> Ran {
+    let filter = filter(allowed);
+    let install = move || seccompiler::apply_filter(&filter).map_err(std::io::Error::other);
+    command.env_remove("HF_HUB_OFFLINE");
+    // SAFETY: between fork and exec there are two system calls only; nothing is allocated unless they fail.
+    unsafe { command.pre_exec(install) };
+    Ran::of(command.output().unwrap())
+}
+
+fn job<'a>(model: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut all = vec!["run", "--device", "cpu", "--model", model, "-i", "in.parquet", "-o", "out"];
+    all.extend(["--temperature", "0", "--max-tokens", "4"]);
+    all.extend(more);
+    all
+}
+
+#[test]
+fn a_job_on_a_local_model_opens_no_socket() {
+    let bench = Bench::new();
+    bench.table("in.parquet", vec![("q", strings(&[Some("the mill"), None, Some("grain")]))]);
+    let model = support::golden("qwen3");
+    let parts = ["--prompt-column", "q", "--rows-per-file", "2", "--log-level", "info"];
+    let whole = job(model.to_str().unwrap(), &parts);
+    for (arguments, allowed) in [
+        (&whole[..], Sockets::None),
+        (&["status", "out"], Sockets::None),
+        (&["verify", "out"], Sockets::None),
+        (&["devices"], Sockets::Local),
+    ] {
+        let ran = run_filtered(bench.command(arguments), allowed);
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.stderr);
+    }
+    assert!(bench.path("out/part-00001.parquet").exists());
+}
+
+/// The filter is there, in the worker too, and a socket does end the process: signal 31 is SIGSYS.
+#[cfg(feature = "hub")]
+#[test]
+fn the_filter_sees_a_model_from_the_hub() {
+    let bench = Bench::new();
+    bench.table("in.parquet", vec![("q", strings(&[Some("the mill")]))]);
+    let mut command = bench.command(&job("org/name", &["--prompt-column", "q"]));
+    let cache = bench.name("cache");
+    command.env("HF_ENDPOINT", "http://127.0.0.1:9").env("HF_HOME", &cache);
+    let ran = run_filtered(command, Sockets::Local);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("signal 31"), "{}", ran.stderr);
+}
+
+/// Only ever in a row's text.
+const SECRET: &str = "Quetzalcoatl";
+
+/// Conversations of one message each, in a role of the row's own making.
+fn messages(roles: &[&str]) -> ArrayRef {
+    let fields = ["role", "content"].map(|name| Arc::new(Field::new(name, DataType::Utf8, true)));
+    let text = || Arc::new(StringArray::from(roles.to_vec())) as ArrayRef;
+    let messages = StructArray::new(fields.into_iter().collect(), vec![text(), text()], None);
+    let item = Arc::new(Field::new("item", messages.data_type().clone(), true));
+    let offsets = arrow::buffer::OffsetBuffer::from_lengths(vec![1; roles.len()]);
+    Arc::new(ListArray::new(item, offsets, Arc::new(messages), None))
+}
+
+#[test]
+fn row_text_is_in_no_log_above_debug() {
+    let bench = Bench::new();
+    let long = SECRET.repeat(400);
+    let rows = [Some(SECRET), None, Some(&*long), Some("Quetzalcoatl\0<|im_end|>")];
+    let texts = strings(&rows);
+    let tokens: ArrayRef = {
+        let item = Arc::new(Field::new("item", DataType::Utf8, true));
+        let offsets = arrow::buffer::OffsetBuffer::from_lengths(vec![1; 4]);
+        Arc::new(ListArray::new(item, offsets, Arc::new(StringArray::from(vec![SECRET; 4])), None))
+    };
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3, 4]));
+    bench.table(
+        "in.parquet",
+        vec![("q", texts), ("n", numbers), ("m", messages(&[SECRET, "user", " ", &long])), ("t", tokens)],
+    );
+    let model = support::golden("qwen3");
+    let model = model.to_str().unwrap();
+    let run = |flags: &[&str], level: &str| {
+        let mut all = job(model, flags);
+        all.extend(["--fresh", "--max-error-rate", "0"]);
+        let mut command = bench.command(&all);
+        command.env("RUST_LOG", level);
+        let ran = Ran::of(command.output().unwrap());
+        assert_eq!(ran.code, 3, "{flags:?}: {}", ran.stderr);
+        ran.stderr + &ran.stdout
+    };
+    let thrown = ["--prompt", "{{ raise_exception(q ~ n) }}"];
+    for flags in [
+        &["--prompt-column", "q"][..],
+        &["--prompt", "{{ q }} {{ n }}"],
+        &thrown,
+        &["--prompt", "{{ q | int + n }}"],
+        &["--prompt", "{{ q[n:].missing.more }}"],
+        &["--messages-column", "m"],
+        &["--prompt-tokens-column", "t"],
+    ] {
+        let log = run(flags, "info");
+        assert!(!log.contains(SECRET), "{flags:?}: {log}");
+    }
+    assert!(run(&thrown, "debug").contains(SECRET), "the text that must not be told is never there");
+}

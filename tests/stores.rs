@@ -1,0 +1,303 @@
+//! Jobs with input and output in an object store, against a local S3 server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![cfg(all(unix, feature = "object-store"))]
+
+mod support;
+
+use std::process::{Child, Command, Stdio};
+use support::job::{Bench, Ran, strings};
+use support::store::{Act, S3, Way};
+
+/// A folder with two tables of prompts, which are in the bucket too, and the server.
+struct Mill {
+    bench: Bench,
+    s3: S3,
+}
+
+impl Mill {
+    fn new() -> Option<Mill> {
+        let s3 = S3::start()?;
+        let bench = Bench::new();
+        for (name, rows) in [("a.parquet", 0..30), ("b.parquet", 30..100)] {
+            let prompts: Vec<String> = rows.map(|i| format!("the {} wheel of {i}", i % 7)).collect();
+            let prompts: Vec<Option<&str>> = prompts.iter().map(|text| Some(&**text)).collect();
+            bench.table(name, vec![("q", strings(&prompts))]);
+            s3.put(&format!("in/{name}"), &std::fs::read(bench.path(name)).unwrap());
+        }
+        Some(Mill { bench, s3 })
+    }
+
+    /// A command that reaches the server.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.bench.command(arguments);
+        self.s3.aim(&mut command, &self.s3.address);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments).output().unwrap())
+    }
+
+    fn job(&self, inputs: &[&str], output: &str, more: &[&str]) -> Command {
+        let model = support::golden("qwen3");
+        let mut all = vec!["run", "--device", "cpu", "--threads", "1", "--model", model.to_str().unwrap()];
+        inputs.iter().for_each(|input| all.extend(["-i", input]));
+        all.extend(["-o", output, "--temperature", "0", "--max-tokens", "4", "--prompt-column", "q"]);
+        all.extend(more);
+        self.command(&all)
+    }
+
+    /// Runs a job that must succeed.
+    fn grind(&self, inputs: &[&str], output: &str, more: &[&str]) -> Ran {
+        let ran = Ran::of(self.job(inputs, output, more).output().unwrap());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran
+    }
+
+    /// Runs a job that must be refused in these words.
+    fn refused(&self, mut command: Command, words: &[&str]) {
+        let ran = Ran::of(command.output().unwrap());
+        assert!(ran.code == 1 || ran.code == 2, "{}: {}", ran.code, ran.stderr);
+        for words in words {
+            assert!(ran.stderr.contains(words), "{words:?}: {}", ran.stderr);
+        }
+    }
+
+    /// The folder `parts` of a local job, and as many objects below `out/`, have the same bytes.
+    fn is_as_local(&self, out: &str) {
+        let mut names: Vec<String> = std::fs::read_dir(self.bench.path("parts"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let keys: Vec<String> = names.iter().map(|name| format!("{out}/{name}")).collect();
+        assert_eq!(self.s3.keys(out), keys, "and no claim");
+        for (name, key) in names.iter().zip(&keys) {
+            let local = std::fs::read(self.bench.path(&format!("parts/{name}"))).unwrap();
+            assert!(self.s3.get(key).unwrap() == local, "{key} differs");
+        }
+        assert_eq!(self.s3.uploads(), [""; 0]);
+    }
+}
+
+const PARTS: [&str; 2] = ["--rows-per-file", "40"];
+const INPUTS: [&str; 2] = ["a.parquet", "b.parquet"];
+
+fn spawn(mut command: Command) -> Child {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Kills a job without warning, worker and supervisor.
+fn kill(mut child: Child, lock: std::path::PathBuf) {
+    child.kill().unwrap();
+    let lock = std::fs::read_to_string(lock).unwrap();
+    let worker = lock.split_whitespace().next().unwrap();
+    Command::new("kill").args(["-KILL", worker]).stderr(Stdio::null()).status().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_job_in_a_store_has_the_bytes_of_a_local_one() {
+    let Some(mill) = Mill::new() else { return };
+    mill.grind(&INPUTS, "parts", &PARTS);
+    let ways: [(&[&str], &str); 3] = [
+        (&["s3://mill/in/*.parquet"], "s3://mill/glob"),
+        (&["s3://mill/in/"], "s3://mill/deep/er/folder"),
+        (&["a.parquet", "s3://mill/in/b.parquet"], "s3://mill/mixed"),
+    ];
+    for (inputs, output) in ways {
+        let ran = mill.grind(inputs, output, &PARTS);
+        assert!(ran.stderr.contains("journal: s3-mill-"), "{}", ran.stderr);
+        mill.is_as_local(output.strip_prefix("s3://mill/").unwrap());
+    }
+    let status = mill.run(&["status", "s3://mill/glob"]);
+    assert!(status.stdout.contains("100 of 100") && status.stdout.contains("published  yes"), "{status:?}");
+    let verified = mill.run(&["verify", "s3://mill/glob"]);
+    assert!(verified.stdout.contains("is as published: 100 rows in 3 files"), "{verified:?}");
+    // The same command finds everything there, and mends what is not.
+    mill.grind(ways[0].0, "s3://mill/glob", &PARTS);
+    assert_eq!(mill.s3.ask("DELETE", "/mill/glob/part-00001.parquet", b"").0, 204);
+    mill.refused(
+        mill.command(&["verify", "s3://mill/glob"]),
+        &["part-00001.parquet: there is no such object"],
+    );
+    mill.grind(ways[0].0, "s3://mill/glob", &PARTS);
+    mill.is_as_local("glob");
+    let mut bytes = mill.s3.get("glob/part-00001.parquet").unwrap();
+    bytes[100] ^= 1;
+    mill.s3.put("glob/part-00001.parquet", &bytes);
+    mill.s3.put("glob/stranger", b"");
+    let words = ["glob/part-00001.parquet: its BLAKE3 is", "s3://mill/glob/stranger: not published"];
+    mill.refused(mill.command(&["verify", "s3://mill/glob"]), &words);
+}
+
+/// Row groups beyond a window of the reader, and an object of more than one piece.
+#[test]
+fn large_objects_go_in_ranges_and_pieces() {
+    let Some(mill) = Mill::new() else { return };
+    let mut dice = 7u64;
+    let mut letters = |n: usize| -> String {
+        let mut letter = || {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b' ' + (dice >> 33) as u8 % 64)
+        };
+        (0..n).map(|_| letter()).collect()
+    };
+    let ballast: Vec<String> = (0..24).map(|_| letters(1 << 20)).collect();
+    let ballast: Vec<Option<&str>> = ballast.iter().map(|text| Some(&**text)).collect();
+    let prompts = vec![Some("the mill"); ballast.len()];
+    mill.bench.table("large.parquet", vec![("ballast", strings(&ballast)), ("q", strings(&prompts))]);
+    let bytes = std::fs::read(mill.bench.path("large.parquet")).unwrap();
+    assert!(bytes.len() > 16 << 20);
+    mill.s3.put("large.parquet", &bytes);
+    mill.grind(&["large.parquet"], "out.parquet", &[]);
+    mill.grind(&["s3://mill/large.parquet"], "s3://mill/x/out.parquet", &["--state-dir", "state"]);
+    let local = std::fs::read(mill.bench.path("out.parquet")).unwrap();
+    assert!(local.len() > 16 << 20);
+    assert!(mill.s3.get("x/out.parquet").unwrap() == local);
+    assert_eq!(mill.s3.keys("x/"), ["x/out.parquet", "x/out.parquet.gristmill/manifest.json"]);
+    let status = mill.run(&["status", "s3://mill/x/out.parquet", "--state-dir", "state"]);
+    assert!(status.stdout.contains("published  yes"), "{status:?}");
+    assert_eq!(mill.run(&["verify", "s3://mill/x/out.parquet"]).code, 0);
+}
+
+#[test]
+fn a_killed_job_leaves_nothing_that_shows_and_goes_on() {
+    let Some(mill) = Mill::new() else { return };
+    mill.grind(&INPUTS, "parts", &PARTS);
+    let job = || mill.job(&["s3://mill/in"], "s3://mill/out", &PARTS);
+    let lock = || mill.bench.path("s3-mill-out.gristmill/lock");
+    // In the midst of the rows: the device hangs, once a part of them is done.
+    let mut first = job();
+    first.env("GRISTMILL_FAULTS", "1:hang@12").args(["--max-num-seqs", "8"]);
+    let mut first = spawn(first);
+    wait_for(&mill, &mut first, "out.gristmill/claim.json");
+    kill(first, lock());
+    assert_eq!(mill.s3.keys("out"), ["out.gristmill/claim.json"]);
+    // When all parts are uploaded and the first is to appear.
+    let way = Way::to(&mill.s3, |_, line| {
+        if line.starts_with("POST") && line.contains("uploadId=") { Act::Hold } else { Act::Pass }
+    });
+    let mut second = job();
+    mill.s3.aim(&mut second, &way.address);
+    let second = spawn(second);
+    let line = way.caught.recv().unwrap();
+    assert!(line.contains("/mill/out/part-00000.parquet?uploadId="), "{line}");
+    kill(second, lock());
+    assert_eq!(mill.s3.keys("out"), ["out.gristmill/claim.json"], "no part shows");
+    assert_eq!(mill.s3.uploads().len(), 3);
+    let status = mill.run(&["status", "s3://mill/out"]);
+    assert!(status.stdout.contains("100 of 100") && status.stdout.contains("published  no"), "{status:?}");
+    let third = Ran::of(job().args(["--resume", "require"]).output().unwrap());
+    assert_eq!(third.code, 0, "{}", third.stderr);
+    mill.is_as_local("out");
+}
+
+/// Waits for an object that a job puts.
+fn wait_for(mill: &Mill, job: &mut Child, key: &str) {
+    while mill.s3.get(key).is_none() {
+        assert!(job.try_wait().unwrap().is_none(), "the job ended without {key}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn one_of_two_jobs_publishes() {
+    let Some(mill) = Mill::new() else { return };
+    mill.grind(&INPUTS, "parts", &PARTS);
+    let job = |state: &str| {
+        mill.job(&["s3://mill/in"], "s3://mill/out", &["--rows-per-file", "40", "--state-dir", state])
+    };
+    let mut first = job("one");
+    first.env("GRISTMILL_FAULTS", "1:hang@3");
+    let mut first = spawn(first);
+    wait_for(&mill, &mut first, "out.gristmill/claim.json");
+    let folder = mill.bench.name("one");
+    mill.refused(job("two"), &["another job writes to s3://mill/out", &folder, "out.gristmill/claim.json"]);
+    kill(first, mill.bench.path("one/lock"));
+    mill.refused(job("two"), &["another job writes to s3://mill/out"]);
+    assert_eq!(Ran::of(job("one").output().unwrap()).code, 0);
+    mill.is_as_local("out");
+    mill.refused(job("two"), &["s3://mill/out/manifest.json exists and was not made by this job"]);
+    // One whose claim was taken away finds the manifest of another when it goes on.
+    let held = Way::to(&mill.s3, |_, line| {
+        if line.starts_with("PUT") && line.contains("partNumber=") { Act::Hold } else { Act::Pass }
+    });
+    let late = |address: &str| {
+        let mut late = mill.job(&["s3://mill/in"], "s3://mill/late", &["--limit", "50"]);
+        mill.s3.aim(&mut late, address);
+        late
+    };
+    let child = spawn(late(&held.address));
+    held.caught.recv().unwrap();
+    kill(child, mill.bench.path("s3-mill-late.gristmill/lock"));
+    assert_eq!(mill.s3.ask("DELETE", "/mill/late.gristmill/claim.json", b"").0, 204);
+    mill.s3.put("late.gristmill/manifest.json", b"{}");
+    mill.refused(
+        late(&mill.s3.address),
+        &["s3://mill/late.gristmill/manifest.json exists and was not made by this job"],
+    );
+    assert_eq!(mill.s3.get("late.gristmill/manifest.json").unwrap(), b"{}");
+    assert_eq!(mill.s3.get("late"), None);
+}
+
+#[test]
+fn lost_answers_are_read_back() {
+    let Some(mill) = Mill::new() else { return };
+    mill.grind(&INPUTS, "parts", &PARTS);
+    // Each kind of request once whose repetition would find its own work in the way.
+    let way = Way::to(&mill.s3, |lost, line| {
+        let wanted: [fn(&str) -> bool; 3] = [
+            |line| line.starts_with("PUT") && line.contains("/claim.json"),
+            |line| line.starts_with("POST") && line.contains("uploadId="),
+            |line| line.starts_with("PUT") && line.contains("/manifest.json"),
+        ];
+        if wanted.get(lost).is_some_and(|wanted| wanted(line)) { Act::DropAnswer } else { Act::Pass }
+    });
+    let mut job = mill.job(&["s3://mill/in"], "s3://mill/out", &PARTS);
+    mill.s3.aim(&mut job, &way.address);
+    let ran = Ran::of(job.output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let lost: Vec<String> = way.caught.try_iter().collect();
+    assert!(lost.len() == 3 && lost[2].contains("/mill/out/manifest.json"), "{lost:?}");
+    mill.is_as_local("out");
+}
+
+#[test]
+fn a_changed_input_is_refused() {
+    let Some(mill) = Mill::new() else { return };
+    let job = || mill.job(&["s3://mill/in"], "s3://mill/out", &["--limit", "20"]);
+    assert_eq!(Ran::of(job().output().unwrap()).code, 0);
+    mill.s3.put("in/a.parquet", &std::fs::read(mill.bench.path("b.parquet")).unwrap());
+    mill.refused(job(), &["holds another job", "input 1: s3://mill/in/a.parquet", "etag"]);
+}
+
+#[test]
+fn what_a_store_refuses_is_told() {
+    let Some(mill) = Mill::new() else { return };
+    let input = |input: &str| mill.job(&[input], "out.parquet", &[]);
+    mill.refused(input("s3://mill/in/c.parquet"), &["s3://mill/in/c.parquet: there is no such object"]);
+    mill.refused(input("s3://mill/in/c*"), &["s3://mill/in/c*: no object matches"]);
+    mill.refused(input("s3://weir/in/a.parquet"), &["s3://weir/in/a.parquet: there is no such bucket"]);
+    mill.refused(input("s9://mill/in/a.parquet"), &["`s9` is no known store"]);
+    mill.s3.put("in/c.parquet", b"no table");
+    mill.refused(input("s3://mill/in/c.parquet"), &["s3://mill/in/c.parquet: is not a Parquet file"]);
+    let output = |output: &str| mill.job(&["a.parquet"], output, &[]);
+    mill.refused(output("s3://weir/out"), &["s3://weir/out", "there is no such bucket"]);
+    mill.refused(output("s3://mill"), &["name an object or a folder"]);
+    mill.s3.put("taken/by", b"somebody");
+    mill.refused(output("s3://mill/taken"), &["s3://mill/taken/by exists and was not made by this job"]);
+    mill.refused(mill.job(&["a.parquet"], "out", &["--state-dir", "x"]), &["--state-dir is for outputs in"]);
+    mill.refused(mill.command(&["verify", "s3://mill/none"]), &["there is no such object"]);
+    assert_eq!(mill.run(&["status", "s3://mill/none"]).code, 1);
+    let mut without = input("s3://mill/in/a.parquet");
+    without.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    // Where a machine in the cloud would have credentials of its own.
+    without.env("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1");
+    mill.refused(without, &["no credentials were found", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"]);
+    // From now on the server knows who it serves.
+    assert_eq!(mill.s3.ask("POST", "/moto-api/reset-auth", b"0").0, 200);
+    mill.refused(input("s3://mill/in/a.parquet"), &["s3://mill/in/a.parquet: access is denied"]);
+    mill.refused(output("s3://mill/out"), &["access is denied (InvalidAccessKeyId)"]);
+}

@@ -1,0 +1,67 @@
+//! Runs programs with `interpose.cpp` between them and the C library.
+
+// Every test binary compiles this module and uses a part of it.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// What a program took: the most of all its processes' memory, and the sum of their time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// The largest peak of resident memory of a process, in KiB.
+    pub peak_kib: u64,
+    /// Processor time of all processes, in ms.
+    pub cpu_ms: u64,
+    /// Writes and syncs below the watched folder.
+    pub writes: u64,
+}
+
+/// The library, compiled once per test program; `None`, loudly, without a C++ compiler.
+pub fn library() -> Option<&'static Path> {
+    static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let library = LIBRARY.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/interpose.cpp");
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interpose.so");
+        let new = library.with_extension(std::process::id().to_string());
+        let compiler = std::env::var("CXX").ok().filter(|c| !c.is_empty()).unwrap_or_else(|| "g++".into());
+        let mut command = Command::new(&compiler);
+        command.args(["-std=c++17", "-O2", "-fPIC", "-shared", "-o"]).arg(&new).arg(source).arg("-ldl");
+        match command.output() {
+            Err(error) => {
+                eprintln!("SKIPPED: the C++ compiler {compiler} cannot be started: {error}");
+                None
+            }
+            Ok(ran) => {
+                assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+                std::fs::rename(new, &library).unwrap();
+                Some(library)
+            }
+        }
+    });
+    library.as_deref()
+}
+
+/// Puts the library under a program.
+pub fn preload(command: &mut Command, library: &Path) {
+    command.env("LD_PRELOAD", library);
+}
+
+/// Runs a program by `run`, and tells what it took.
+pub fn measured<T>(mut command: Command, library: &Path, run: impl FnOnce(Command) -> T) -> (T, Usage) {
+    let report = tempfile::NamedTempFile::new().unwrap();
+    preload(&mut command, library);
+    command.env("INTERPOSE_REPORT", report.path());
+    let result = run(command);
+    let mut usage = Usage::default();
+    for line in std::fs::read_to_string(report.path()).unwrap().lines() {
+        let mut numbers = line.split(' ').map(|number| number.parse::<u64>().unwrap());
+        let mut number = || numbers.next().unwrap();
+        usage.peak_kib = usage.peak_kib.max(number());
+        usage.cpu_ms += number();
+        usage.writes += number();
+    }
+    assert!(usage.peak_kib > 0, "no process told what it took");
+    (result, usage)
+}
