@@ -3,7 +3,7 @@
 //!     cargo run --release --manifest-path benches/yardstick/Cargo.toml
 //!
 //! Rounds alternate between all of them, and the medians are printed, so a drift of the machine meets each. The last
-//! rate is that of bf16 products (`--float32-matmul-precision medium`).
+//! rate is that of bf16 products (`MatmulPrecision::Medium`).
 
 use engine::cases::{Case, Formats, linear};
 use engine::cpu::{CpuDevice, MatmulPrecision};
