@@ -73,7 +73,8 @@ fn its_folder_gives_the_same_bytes() {
     let named = grind(&bench, "label-messages", 20);
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/jobs/nano");
     let output = bench.name("folder.parquet");
-    let arguments = ["run", "examples/label-messages.toml", "--model", folder, "--limit", "20", "-o", &output];
+    let arguments =
+        ["run", "examples/label-messages.toml", "--model", folder, "--limit", "20", "-o", &output];
     let mut command = bench.command(&arguments);
     let run = command.args(["--device", "cpu"]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));

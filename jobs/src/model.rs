@@ -24,7 +24,9 @@ impl ModelFolders {
     /// [`JobError::Hub`].
     pub fn find(args: &ModelArgs) -> Result<ModelFolders, JobError> {
         let name = args.model.clone().ok_or_else(|| {
-            JobError::Usage("name a model with --model: a folder, org/name on the hub, or nano, which is built in".into())
+            JobError::Usage(
+                "name a model with --model: a folder, org/name on the hub, or nano, which is built in".into(),
+            )
         })?;
         let weights = args.load_format == LoadFormat::Auto;
         let model = folder(&name, args, weights)?;
