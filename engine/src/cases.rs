@@ -296,7 +296,7 @@ pub fn linear_residual(f: Formats, rows: usize, k: usize, n: usize, bias: bool) 
     let normed = b.activation("normed", f.activations, Rows::Tokens, n);
     b.case.plan.ops.push(Op::Linear { x, weight, bias, out: delta });
     let op = Op::RmsNorm { x: hidden, add: Some(delta), weight: norm, out: normed, width: n, eps: 1e-5 };
-    b.finish(op, &[(hidden, rows), (normed, rows)])
+    b.finish(op, &[(normed, rows), (hidden, rows)])
 }
 
 /// Rope over the first columns of a wider buffer.
