@@ -63,6 +63,10 @@ fn fill(device: &mut WgpuDevice, case: &Case, id: engine::device::PlanId, buffer
 fn compare(device: &mut WgpuDevice, formats: Formats, only: &str) {
     let mut oracle = CpuDevice::new(Some(2)).unwrap();
     for (case, mut wide) in cases(formats).into_iter().zip(cases(Formats::F32)) {
+        // Cases of two ops write what one hands to the next; the op tests compare their results.
+        if case.plan.ops.len() > 1 {
+            continue;
+        }
         if !case.name.contains(only) {
             continue;
         }
