@@ -270,6 +270,37 @@ impl Op {
         }
     }
 
+    /// The columns of activations that the op reads.
+    pub fn reads(&self) -> Vec<View> {
+        match *self {
+            Op::Embed { .. } => Vec::new(),
+            Op::RmsNorm { x, add, .. } => [x].into_iter().chain(add).collect(),
+            Op::KvWrite { k, v, .. } => vec![k, v],
+            Op::Add { a, b, .. } => vec![a, b],
+            Op::PagedAttention { q, .. } => vec![q],
+            Op::Sample { logits, .. } => vec![logits],
+            Op::Linear { x, .. } | Op::Rope { x, .. } | Op::GatedMul { x, .. } | Op::GatherRows { x, .. } => {
+                vec![x]
+            }
+        }
+    }
+
+    /// The columns of activations that the op writes, in all rows of the step.
+    pub fn writes(&self) -> Vec<View> {
+        match *self {
+            Op::RmsNorm { x, add: Some(_), out, .. } => vec![x, out],
+            Op::Rope { x, .. } => vec![x],
+            Op::KvWrite { .. } | Op::Sample { .. } => Vec::new(),
+            Op::Embed { out, .. }
+            | Op::RmsNorm { out, .. }
+            | Op::Linear { out, .. }
+            | Op::PagedAttention { out, .. }
+            | Op::GatedMul { out, .. }
+            | Op::Add { out, .. }
+            | Op::GatherRows { out, .. } => vec![out],
+        }
+    }
+
     /// What the op moves and computes. `dims.attended` counts attended positions over all tokens.
     pub fn cost(&self, plan: &Plan, dims: &Dims) -> Cost {
         let rows = |v: View| dims.count(plan.desc(v.buffer).rows);

@@ -5,6 +5,7 @@
 
 use crate::dtype::DType;
 use crate::op::Op;
+use std::ops::Range;
 
 /// The rows of a buffer: a name for a count that each step settles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,6 +146,13 @@ pub struct View {
     pub start: usize,
     /// The number of columns.
     pub cols: usize,
+}
+
+impl View {
+    /// The columns of the buffer that it covers.
+    pub fn columns(&self) -> Range<usize> {
+        self.start..self.start + self.cols
+    }
 }
 
 /// A model as a device sees it: buffers, and the ops to run in order.

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Grows whenever a change to plans, kernels or sampling changes the bits of an answer.
-pub const NUMERICS_VERSION: u32 = 1;
+pub const NUMERICS_VERSION: u32 = 2;
 
 /// One thing that decides the answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -137,7 +137,7 @@ fn fuse_residual(plan: &Plan, ops: &[Op]) -> Option<[Op; 2]> {
         return None;
     };
     let same_type = plan.desc(out.buffer).dtype == plan.desc(residual.buffer).dtype;
-    if added != out || x.buffer == residual.buffer || !same_type || is_read(out.buffer, rest) {
+    if added != out || x.buffer == residual.buffer || !same_type || is_read(plan, out.buffer, rest) {
         return None;
     }
     let (x, weight, bias, out) = (*x, *weight, *bias, *residual);
@@ -148,24 +148,13 @@ fn fuse_residual(plan: &Plan, ops: &[Op]) -> Option<[Op; 2]> {
     ])
 }
 
-/// Whether some op reads a buffer before a Linear writes all of it.
-fn is_read(buffer: BufferId, ops: &[Op]) -> bool {
+/// Whether some op reads a buffer before one writes all of it.
+fn is_read(plan: &Plan, buffer: BufferId, ops: &[Op]) -> bool {
     for op in ops {
-        let reads: &[View] = match op {
-            Op::Embed { .. } => &[],
-            Op::RmsNorm { x, add, .. } => &[*x, add.unwrap_or(*x)],
-            Op::KvWrite { k, v, .. } => &[*k, *v],
-            Op::Add { a, b, .. } => &[*a, *b],
-            Op::PagedAttention { q, .. } => &[*q],
-            Op::Linear { x, .. } | Op::Rope { x, .. } | Op::GatedMul { x, .. } | Op::GatherRows { x, .. } => {
-                &[*x]
-            }
-            Op::Sample { logits, .. } => &[*logits],
-        };
-        if reads.iter().any(|view| view.buffer == buffer) {
+        if op.reads().iter().any(|view| view.buffer == buffer) {
             return true;
         }
-        if matches!(op, Op::Linear { out, .. } if out.buffer == buffer && out.start == 0) {
+        if op.writes().contains(&plan.view(buffer)) {
             return false;
         }
     }

@@ -1,8 +1,9 @@
 //! Cases of every op, for tests and benches of any device.
 //!
-//! A case is a plan of one op with its inputs. It is built in the formats of a device; the values are
-//! rounded to those formats first, so that the oracle, which builds the same case in f32, sees the same
-//! numbers.
+//! A case is a plan of one op, or of two that devices may run as one, with its inputs. It is built in the
+//! formats of a device; the oracle runs the same case widened to f32, so that it sees the same numbers.
+
+mod check;
 
 use crate::device::{Device, DeviceError, PlanId};
 use crate::dtype::DType;
@@ -35,7 +36,8 @@ impl Formats {
     }
 }
 
-/// A plan of one op, what to write into its buffers, the step, and what to compare.
+/// A plan of one op or two, what to write into its buffers, the step, and what to compare.
+#[derive(Clone, Debug)]
 pub struct Case {
     /// The op and its shape, e.g. `Linear 7x576x1536 bias`.
     pub name: String,
@@ -57,12 +59,21 @@ impl Case {
     /// # Errors
     /// What the device says.
     pub fn run(&self, device: &mut dyn Device) -> Result<(PlanId, StepOutput), DeviceError> {
+        let id = self.prepare(device)?;
+        Ok((id, self.submit(device, id)?))
+    }
+
+    fn prepare(&self, device: &mut dyn Device) -> Result<PlanId, DeviceError> {
         let id = device.compile(&self.plan, &self.most)?;
         for (buffer, bytes) in &self.writes {
             device.write(id, *buffer, 0, bytes)?;
         }
+        Ok(id)
+    }
+
+    fn submit(&self, device: &mut dyn Device, id: PlanId) -> Result<StepOutput, DeviceError> {
         let ticket = device.submit(id, &self.step)?;
-        Ok((id, device.wait(ticket)?))
+        device.wait(ticket)
     }
 
     /// Reads the outputs after [`Case::run`], each as `[rows, cols]` floats (integers by value).
@@ -392,6 +403,7 @@ pub fn attention(
         step.block_tables.extend((0..used).map(|_| free.swap_remove(b.numbers.below(free.len()))));
         step.block_tables.extend(std::iter::repeat_n(0, pages_per_seq - used));
     }
+    forget_unheld(&mut b.case, [k_pages, v_pages]);
     let scale = 1.0 / (head_dim as f32).sqrt();
     let op = Op::PagedAttention {
         q,
@@ -407,6 +419,24 @@ pub fn attention(
         window,
     };
     b.finish(op, &[(out, tokens)])
+}
+
+/// Makes NaN of all slots that hold no position of a sequence: what lies there does not matter.
+fn forget_unheld(case: &mut Case, pages: [BufferId; 2]) {
+    let step = &case.step;
+    let mut held = vec![false; case.most.count(Rows::Slots)];
+    for (&len, table) in step.seq_lens.iter().zip(step.block_tables.chunks_exact(step.pages_per_seq)) {
+        for p in 0..len as usize {
+            held[table[p / step.page_size] as usize * step.page_size + p % step.page_size] = true;
+        }
+    }
+    for (id, bytes) in case.writes.iter_mut().filter(|(id, _)| pages.contains(id)) {
+        let desc = case.plan.desc(*id);
+        let nan = desc.dtype.encode(&vec![f32::NAN; desc.cols]);
+        for (row, _) in bytes.chunks_exact_mut(nan.len()).zip(&held).filter(|(_, held)| !**held) {
+            row.copy_from_slice(&nan);
+        }
+    }
 }
 
 /// GatedMul.
