@@ -55,6 +55,17 @@ fn run(bench: &Bench, drivers: &Path, arguments: &[&str], settings: &[(&str, &st
     Ran::of(command.output().unwrap())
 }
 
+/// A folder with `rows` prompts, the stand-in's, and what a job over the prompts publishes where nothing is amiss.
+fn calm(rows: usize) -> (Bench, PathBuf, Vec<u8>) {
+    let bench = Bench::new();
+    prompts(&bench, rows);
+    let drivers = standin();
+    let ran = job(&bench, &drivers, "calm.parquet", &[], &[]);
+    ends_with(&ran, 0, &["engine: gristmill stand-in", &format!("{rows} rows in")]);
+    let calm = bytes(&bench, "calm.parquet");
+    (bench, drivers, calm)
+}
+
 fn bytes(bench: &Bench, output: &str) -> Vec<u8> {
     std::fs::read(bench.path(output)).unwrap()
 }
@@ -70,15 +81,7 @@ fn ends_with(ran: &Ran, code: i32, messages: &[&str]) {
 /// Batches of one and of many, and little memory: the same bytes, or a refusal that says what to change.
 #[test]
 fn batches_and_memory_do_not_change_the_answers() {
-    let bench = Bench::new();
-    prompts(&bench, 20);
-    let drivers = standin();
-    ends_with(
-        &job(&bench, &drivers, "calm.parquet", &[], &[]),
-        0,
-        &["engine: gristmill stand-in", "20 rows in"],
-    );
-    let calm = bytes(&bench, "calm.parquet");
+    let (bench, drivers, calm) = calm(20);
     for seqs in ["1", "13"] {
         let more = ["--max-num-seqs", seqs, "--block-size", "8"];
         ends_with(&job(&bench, &drivers, "out.parquet", &[&more[..], &["--fresh"]].concat(), &[]), 0, &[]);
@@ -105,14 +108,11 @@ fn batches_and_memory_do_not_change_the_answers() {
 /// An allocation that fails although the memory seemed to be there: fewer KV pages, and the same bytes.
 #[test]
 fn a_failed_allocation_costs_kv_pages_only() {
-    let bench = Bench::new();
-    prompts(&bench, 12);
-    let drivers = standin();
-    ends_with(&job(&bench, &drivers, "calm.parquet", &[], &[]), 0, &[]);
+    let (bench, drivers, calm) = calm(12);
     let settings = [("GRISTMILL_STANDIN_FAIL", "cuMemAlloc_v2@9:2")];
     let ran = job(&bench, &drivers, "out.parquet", &[], &settings);
     ends_with(&ran, 0, &["fails on purpose", "KV pages in place of"]);
-    assert!(bytes(&bench, "out.parquet") == bytes(&bench, "calm.parquet"));
+    assert!(bytes(&bench, "out.parquet") == calm);
     let fixed = ["--fresh", "--kv-cache-memory-bytes", "200K"];
     let ran = job(&bench, &drivers, "out.parquet", &fixed, &settings);
     ends_with(&ran, 1, &["bytes, ", " are there; lower --"]);
@@ -122,11 +122,7 @@ fn a_failed_allocation_costs_kv_pages_only() {
 /// the same command goes on from there.
 #[test]
 fn a_sticky_error_ends_the_process_and_loses_nothing() {
-    let bench = Bench::new();
-    prompts(&bench, 20);
-    let drivers = standin();
-    ends_with(&job(&bench, &drivers, "calm.parquet", &[], &[]), 0, &[]);
-    let calm = bytes(&bench, "calm.parquet");
+    let (bench, drivers, calm) = calm(20);
     // The long row's keys are written far outside of their pages.
     let patch = "const size_t slot = a.k_pages ? a.slots[t] : 0; => \
                  const size_t slot = !a.k_pages ? 0 : a.positions[t] == 19 ? size_t(1) << 24 : a.slots[t];";
@@ -162,16 +158,13 @@ fn a_sticky_error_ends_the_process_and_loses_nothing() {
 /// A driver that fails at some call of every start: each start goes on from the journal, to the same bytes.
 #[test]
 fn a_driver_that_fails_now_and_then_changes_nothing() {
-    let bench = Bench::new();
-    prompts(&bench, 16);
-    let drivers = standin();
-    ends_with(&job(&bench, &drivers, "calm.parquet", &[], &[]), 0, &[]);
+    let (bench, drivers, calm) = calm(16);
     for fail in ["cuGraphLaunch@24:719", "cuEventSynchronize@30:700"] {
         let flags = ["--fresh", "--max-num-seqs", "2"];
         let settings = [("GRISTMILL_STANDIN_FAIL", fail)];
         let ran = job(&bench, &drivers, "out.parquet", &flags, &settings);
         ends_with(&ran, 0, &["fails on purpose", "starts again from the journal"]);
-        assert!(bytes(&bench, "out.parquet") == bytes(&bench, "calm.parquet"), "{fail}");
+        assert!(bytes(&bench, "out.parquet") == calm, "{fail}");
     }
 }
 

@@ -86,8 +86,8 @@ fn a_sound_device_passes() {
 
 #[test]
 fn what_one_op_hands_to_the_next_may_be_written_or_not() {
-    check("delta", |before, _| before).unwrap();
-    check("delta", |_, after| last(after)).unwrap();
+    check("out", |before, _| before).unwrap();
+    check("out", |_, after| last(after)).unwrap();
 }
 
 #[test]

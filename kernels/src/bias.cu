@@ -13,6 +13,5 @@ struct Args {
 extern "C" __global__ void fill_bias(Args a) {
     const size_t r = blockIdx.x;
     if (r >= *a.rows) return;
-    for (u32 i = threadIdx.x; i < a.cols; i += blockDim.x)
-        a.out[r * a.out_stride + i] = Round<TO>::of(to_f32(a.bias[i]));
+    copy_row<1>(a.out + r * a.out_stride, a.bias, a.cols);
 }

@@ -101,26 +101,35 @@ impl Functions {
             "libcublasLt not found: pip install nvidia-cublas, set CUDA_HOME to a CUDA toolkit, or leave out \
              --gemm cublaslt",
         )?;
-        let lacks = |e: libloading::Error| format!("libcublasLt is too old, CUDA 12 or later is needed: {e}");
         // SAFETY: the signatures are those of cublasLt.h (CUDA 12 and 13).
         unsafe {
             Ok(Functions {
-                create: *library.get(b"cublasLtCreate").map_err(lacks)?,
-                destroy: *library.get(b"cublasLtDestroy").map_err(lacks)?,
-                desc_create: *library.get(b"cublasLtMatmulDescCreate").map_err(lacks)?,
-                desc_set: *library.get(b"cublasLtMatmulDescSetAttribute").map_err(lacks)?,
-                desc_destroy: *library.get(b"cublasLtMatmulDescDestroy").map_err(lacks)?,
-                layout_create: *library.get(b"cublasLtMatrixLayoutCreate").map_err(lacks)?,
-                layout_destroy: *library.get(b"cublasLtMatrixLayoutDestroy").map_err(lacks)?,
-                preference_create: *library.get(b"cublasLtMatmulPreferenceCreate").map_err(lacks)?,
-                preference_set: *library.get(b"cublasLtMatmulPreferenceSetAttribute").map_err(lacks)?,
-                preference_destroy: *library.get(b"cublasLtMatmulPreferenceDestroy").map_err(lacks)?,
-                heuristic: *library.get(b"cublasLtMatmulAlgoGetHeuristic").map_err(lacks)?,
-                matmul: *library.get(b"cublasLtMatmul").map_err(lacks)?,
+                create: function(&library, "cublasLtCreate")?,
+                destroy: function(&library, "cublasLtDestroy")?,
+                desc_create: function(&library, "cublasLtMatmulDescCreate")?,
+                desc_set: function(&library, "cublasLtMatmulDescSetAttribute")?,
+                desc_destroy: function(&library, "cublasLtMatmulDescDestroy")?,
+                layout_create: function(&library, "cublasLtMatrixLayoutCreate")?,
+                layout_destroy: function(&library, "cublasLtMatrixLayoutDestroy")?,
+                preference_create: function(&library, "cublasLtMatmulPreferenceCreate")?,
+                preference_set: function(&library, "cublasLtMatmulPreferenceSetAttribute")?,
+                preference_destroy: function(&library, "cublasLtMatmulPreferenceDestroy")?,
+                heuristic: function(&library, "cublasLtMatmulAlgoGetHeuristic")?,
+                matmul: function(&library, "cublasLtMatmul")?,
                 _library: library,
             })
         }
     }
+}
+
+/// A function of the library.
+///
+/// # Safety
+/// `T` must be its type.
+unsafe fn function<T: Copy>(library: &Library, name: &str) -> Result<T, String> {
+    // SAFETY: passed on to the caller.
+    let found = unsafe { library.get::<T>(name.as_bytes()) };
+    found.map(|f| *f).map_err(|e| format!("libcublasLt is too old, CUDA 12 or later is needed: {e}"))
 }
 
 /// An object of the library, destroyed when it is dropped.

@@ -18,13 +18,5 @@ extern "C" __global__ void embed(Args a) {
     u32 token = a.tokens[t];
     // The upper bit marks a reference to the last token of a slot.
     if (token >> 31) token = a.last[token & 0x7fffffffu];
-    const TW *from = a.table + size_t(token) * a.cols;
-    TO *to = a.out + size_t(t) * a.out_stride;
-    for (u32 i = threadIdx.x * VEC; i < a.cols; i += blockDim.x * VEC) {
-        Pack<TW, VEC> x = load<VEC>(from + i);
-        Pack<TO, VEC> y;
-#pragma unroll
-        for (int j = 0; j < VEC; j++) y.at[j] = Round<TO>::of(to_f32(x.at[j]));
-        store<VEC>(to + i, y);
-    }
+    copy_row<VEC>(a.out + size_t(t) * a.out_stride, a.table + size_t(token) * a.cols, a.cols);
 }

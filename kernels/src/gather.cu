@@ -15,13 +15,5 @@ struct Args {
 extern "C" __global__ void gather(Args a) {
     const u32 o = blockIdx.x;
     if (o >= *a.rows) return;
-    const TX *x = a.x + size_t(a.from[o]) * a.x_stride;
-    TO *out = a.out + size_t(o) * a.out_stride;
-    for (u32 i = threadIdx.x * VEC; i < a.cols; i += blockDim.x * VEC) {
-        Pack<TX, VEC> p = load<VEC>(x + i);
-        Pack<TO, VEC> q;
-#pragma unroll
-        for (int j = 0; j < VEC; j++) q.at[j] = Round<TO>::of(to_f32(p.at[j]));
-        store<VEC>(out + i, q);
-    }
+    copy_row<VEC>(a.out + size_t(o) * a.out_stride, a.x + size_t(a.from[o]) * a.x_stride, a.cols);
 }

@@ -48,6 +48,20 @@ template <int N, class T> __device__ __forceinline__ void store(T *to, const Pac
     *reinterpret_cast<Pack<T, N> *>(to) = pack;
 }
 
+// A pack rounded to another type.
+template <class T, class U, int N> __device__ __forceinline__ Pack<T, N> rounded(const Pack<U, N> &x) {
+    Pack<T, N> y;
+#pragma unroll
+    for (int j = 0; j < N; j++) y.at[j] = Round<T>::of(to_f32(x.at[j]));
+    return y;
+}
+
+// Copies `cols` elements with all threads of the block, N at a time, rounded to the other type.
+template <int N, class T, class U> __device__ __forceinline__ void copy_row(T *to, const U *from, u32 cols) {
+    for (u32 i = threadIdx.x * N; i < cols; i += blockDim.x * N)
+        store<N>(to + i, rounded<T>(load<N>(from + i)));
+}
+
 // The sum over a warp, the same in every lane: a butterfly, so its order depends on the lanes only.
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll

@@ -23,14 +23,6 @@ struct Args {
     u32 v_cols;
 };
 
-// Stores columns in a page.
-__device__ __forceinline__ void keep(TP *page, const Pack<TX, VEC> &x) {
-    Pack<TP, VEC> y;
-#pragma unroll
-    for (int j = 0; j < VEC; j++) y.at[j] = Round<TP>::of(to_f32(x.at[j]));
-    store<VEC>(page, y);
-}
-
 // Rotates `heads` heads at x, and stores them in `page` if there is one.
 __device__ __forceinline__ void rotate(const Args &a, const TT *angles, TX *x, u32 heads, TP *page) {
     const u32 half = a.rotary / 2;
@@ -51,12 +43,12 @@ __device__ __forceinline__ void rotate(const Args &a, const TT *angles, TX *x, u
             store<VEC>(x + lo, y0);
             store<VEC>(x + hi, y1);
             if (page) {
-                keep(page + lo, y0);
-                keep(page + hi, y1);
+                store<VEC>(page + lo, rounded<TP>(y0));
+                store<VEC>(page + hi, rounded<TP>(y1));
             }
         } else if (page) {
             // Columns half .. rotary are the upper halves of pairs; those left alone follow them.
-            keep(page + hi, load<VEC>(x + hi));
+            store<VEC>(page + hi, rounded<TP>(load<VEC>(x + hi)));
         }
     }
 }
@@ -71,8 +63,5 @@ extern "C" __global__ void rope(Args a) {
         TP *page = a.k_pages ? a.k_pages + slot * (a.k_heads * a.head_dim) : nullptr;
         rotate(a, angles, a.k + t * a.k_stride, a.k_heads, page);
     }
-    if (a.v_pages) {
-        for (u32 i = threadIdx.x * VEC; i < a.v_cols; i += blockDim.x * VEC)
-            keep(a.v_pages + slot * a.v_cols + i, load<VEC>(a.v + t * a.v_stride + i));
-    }
+    if (a.v_pages) copy_row<VEC>(a.v_pages + slot * a.v_cols, a.v + t * a.v_stride, a.v_cols);
 }

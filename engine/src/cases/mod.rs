@@ -229,6 +229,16 @@ impl Builder {
         self.buffer(&format!("{input:?}"), BufferKind::StepInput(input), DType::U32, rows, cols)
     }
 
+    /// Linear over new buffers, and its output.
+    fn linear(&mut self, f: Formats, k: usize, n: usize, bias: bool) -> (Op, View) {
+        let x = self.activation("x", f.activations, Rows::Tokens, k);
+        let scale = (3.0 / k as f32).sqrt();
+        let weight = self.random("weight", BufferKind::Weight, f.weights, Rows::Fixed(n), k, scale);
+        let bias = bias.then(|| self.random("bias", BufferKind::Weight, DType::F32, Rows::Fixed(1), n, 1.0));
+        let out = self.activation("out", f.activations, Rows::Tokens, n);
+        (Op::Linear { x, weight, bias, out }, out)
+    }
+
     fn finish(mut self, op: Op, outputs: &[(View, usize)]) -> Case {
         self.case.plan.ops.push(op);
         self.case.outputs = outputs.to_vec();
@@ -281,33 +291,25 @@ pub fn rms_norm(f: Formats, rows: usize, cols: usize, width: usize, residual: bo
     b.finish(Op::RmsNorm { x, add, weight, out, width, eps: 1e-5 }, &outputs)
 }
 
-/// Linear from `k` to `n` columns. The input is a view into a wider buffer where that is possible.
+/// Linear from `k` to `n` columns.
 pub fn linear(f: Formats, rows: usize, k: usize, n: usize, bias: bool) -> Case {
     let with = if bias { " bias" } else { "" };
     let mut b = Builder::new(format!("Linear {rows}x{k}x{n}{with}"), dims(rows));
-    let x = b.activation("x", f.activations, Rows::Tokens, k);
-    let scale = (3.0 / k as f32).sqrt();
-    let weight = b.random("weight", BufferKind::Weight, f.weights, Rows::Fixed(n), k, scale);
-    let bias = bias.then(|| b.random("bias", BufferKind::Weight, DType::F32, Rows::Fixed(1), n, 1.0));
-    let out = b.activation("out", f.activations, Rows::Tokens, n);
-    b.finish(Op::Linear { x, weight, bias, out }, &[(out, rows)])
+    let (op, out) = b.linear(f, k, n, bias);
+    b.finish(op, &[(out, rows)])
 }
 
 /// Linear whose result a norm adds to the residual: two ops, which devices may run as one.
 pub fn linear_residual(f: Formats, rows: usize, k: usize, n: usize, bias: bool) -> Case {
     let with = if bias { " bias" } else { "" };
     let mut b = Builder::new(format!("Linear {rows}x{k}x{n}{with}, RmsNorm"), dims(rows));
-    let x = b.activation("x", f.activations, Rows::Tokens, k);
-    let scale = (3.0 / k as f32).sqrt();
-    let weight = b.random("weight", BufferKind::Weight, f.weights, Rows::Fixed(n), k, scale);
-    let bias = bias.then(|| b.random("bias", BufferKind::Weight, DType::F32, Rows::Fixed(1), n, 1.0));
-    let delta = b.activation("delta", f.activations, Rows::Tokens, n);
-    let hidden = b.activation("hidden", f.activations, Rows::Tokens, n);
-    let norm = b.random("norm", BufferKind::Weight, DType::F32, Rows::Fixed(1), n, 2.0);
-    let normed = b.activation("normed", f.activations, Rows::Tokens, n);
-    b.case.plan.ops.push(Op::Linear { x, weight, bias, out: delta });
-    let op = Op::RmsNorm { x: hidden, add: Some(delta), weight: norm, out: normed, width: n, eps: 1e-5 };
-    b.finish(op, &[(normed, rows), (hidden, rows)])
+    let (op, delta) = b.linear(f, k, n, bias);
+    b.case.plan.ops.push(op);
+    let x = b.activation("hidden", f.activations, Rows::Tokens, n);
+    let weight = b.random("norm", BufferKind::Weight, DType::F32, Rows::Fixed(1), n, 2.0);
+    let out = b.activation("normed", f.activations, Rows::Tokens, n);
+    let op = Op::RmsNorm { x, add: Some(delta), weight, out, width: n, eps: 1e-5 };
+    b.finish(op, &[(out, rows), (x, rows)])
 }
 
 /// Rope over the first columns of a wider buffer.
