@@ -278,7 +278,11 @@ fn another_job_in_the_same_place_is_refused_by_what_differs() {
     let ran =
         go(&["--limit", "7", "--max-num-seqs", "3", "--block-size", "32", "--max-num-batched-tokens", "64"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    for (more, field) in [(["--top-k", "3"], "top_k"), (["--system-prompt", "be brief"], "system prompt")] {
+    for (more, field) in [
+        (["--top-k", "3"], "top_k"),
+        (["--system-prompt", "be brief"], "system prompt"),
+        (["--float32-matmul-precision", "medium"], "float32 matmul precision"),
+    ] {
         let ran = go(&more);
         assert_eq!(ran.code, 1, "{}", ran.stderr);
         let lines: Vec<&str> = ran.stderr.lines().filter(|line| line.contains(": begun with ")).collect();

@@ -188,6 +188,11 @@ fn cublaslt_is_marked_wherever_a_job_says_what_it_is() {
         2,
         &["--gemm cublaslt is of CUDA cards, and the device is cpu"],
     );
+    ends_with(
+        &job(&bench, &drivers, "no.parquet", &["--float32-matmul-precision", "medium"], &[]),
+        2,
+        &["--float32-matmul-precision medium is of the processor, and the device is cuda"],
+    );
     let model = support::golden("qwen3");
     let mut all = vec!["bench", "throughput", "--device", "cuda", "--model", model.to_str().unwrap()];
     all.extend(["--input-len", "5", "--output-len", "4", "--num-prompts", "6", "--gemm", "cublaslt"]);

@@ -183,6 +183,10 @@ pub struct EngineArgs {
     /// the rows that share its steps.
     #[arg(long, value_enum, default_value_t)]
     pub gemm: Gemm,
+    /// How exact products are on the processor: `highest` multiplies f32 values, `medium` bf16 ones, which is faster where
+    /// the processor has AVX-512 BF16. Sums are f32 either way.
+    #[arg(long, value_enum, default_value_t)]
+    pub float32_matmul_precision: Precision,
     /// Reuse the pages of equal prompt beginnings [default: true].
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub enable_prefix_caching: Option<bool>,
@@ -316,6 +320,16 @@ pub enum Gemm {
     Builtin,
     /// NVIDIA's library.
     Cublaslt,
+}
+
+/// How exact products are on the processor; the names are those of PyTorch's `set_float32_matmul_precision`.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Products of f32 values.
+    #[default]
+    Highest,
+    /// Products of bf16 values.
+    Medium,
 }
 
 /// The type of numbers in memory.

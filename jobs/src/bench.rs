@@ -2,7 +2,7 @@
 //!
 //! Flags and figures are those of `vllm bench throughput`.
 
-use crate::args::{Gemm, LoadFormat, ThroughputArgs};
+use crate::args::{EngineArgs, LoadFormat, ThroughputArgs};
 use crate::devices;
 use crate::error::JobError;
 use crate::input::Input;
@@ -48,6 +48,7 @@ struct Figures {
     host_seconds_per_step: f64,
     device: String,
     gemm: String,
+    float32_matmul_precision: String,
     model: String,
 }
 
@@ -76,7 +77,7 @@ pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
     let load = begun.elapsed();
     tell_engine(&engine);
     let run = run(&mut engine, requests)?;
-    let figures = figures(&engine, &run, load, folders.name, args.engine.gemm);
+    let figures = figures(&engine, &run, load, folders.name, &args.engine);
     println!(
         "Throughput: {:.2} requests/s, {:.2} total tokens/s, {:.2} output tokens/s",
         figures.requests_per_second, figures.total_tokens_per_second, figures.output_tokens_per_second
@@ -133,7 +134,7 @@ fn run(engine: &mut Engine, requests: Vec<Request>) -> Result<Run, JobError> {
     Ok(run)
 }
 
-fn figures(engine: &Engine, run: &Run, load: Duration, model: String, gemm: Gemm) -> Figures {
+fn figures(engine: &Engine, run: &Run, load: Duration, model: String, args: &EngineArgs) -> Figures {
     let Stats { steps, prefill_tokens, decode_tokens, prefill_time, decode_time, .. } = engine.stats();
     let stats = engine.stats();
     let rate = |n: u64, time: Duration| if time.is_zero() { 0.0 } else { n as f64 / time.as_secs_f64() };
@@ -163,7 +164,8 @@ fn figures(engine: &Engine, run: &Run, load: Duration, model: String, gemm: Gemm
         steps,
         host_seconds_per_step: stats.host_time.as_secs_f64() / steps.max(1) as f64,
         device: engine.device().info().name.clone(),
-        gemm: format!("{gemm:?}").to_lowercase(),
+        gemm: format!("{:?}", args.gemm).to_lowercase(),
+        float32_matmul_precision: format!("{:?}", args.float32_matmul_precision).to_lowercase(),
         model,
     }
 }

@@ -1,8 +1,8 @@
 //! What a job can run on here.
 
-use crate::args::{DeviceChoice, EngineArgs, Gemm};
+use crate::args::{DeviceChoice, EngineArgs, Gemm, Precision};
 use crate::error::JobError;
-use engine::cpu::CpuDevice;
+use engine::cpu::{CpuDevice, MatmulPrecision};
 use engine::device::{Device, DeviceError, DeviceKind};
 use engine::dtype::DType;
 use engine::error::EngineError;
@@ -92,8 +92,8 @@ pub fn listing(findings: &[Finding]) -> String {
 /// [`JobError::Usage`] if it is not usable here; [`JobError::Engine`].
 pub fn open(args: &EngineArgs, dtype: DType) -> Result<Box<dyn Device>, JobError> {
     let device: Box<dyn Device> = match &args.device {
-        DeviceChoice::Auto => open_fastest(args.threads, dtype, args.gemm)?,
-        DeviceChoice::Cpu => Box::new(CpuDevice::new(args.threads).map_err(EngineError::from)?),
+        DeviceChoice::Auto => open_fastest(args, dtype)?,
+        DeviceChoice::Cpu => open_cpu(args)?,
         DeviceChoice::Cuda(index) => open_cuda(*index, dtype, args.gemm)?,
         DeviceChoice::Wgpu(which) => open_wgpu(which.as_deref())?,
     };
@@ -104,19 +104,34 @@ pub fn open(args: &EngineArgs, dtype: DType) -> Result<Box<dyn Device>, JobError
         );
         return Err(JobError::Usage(why));
     }
+    if args.float32_matmul_precision == Precision::Medium && kind != DeviceKind::Cpu {
+        let why = format!(
+            "--float32-matmul-precision medium is of the processor, and the device is {kind}; leave it out, or give \
+             --device cpu"
+        );
+        return Err(JobError::Usage(why));
+    }
     Ok(device)
 }
 
+fn open_cpu(args: &EngineArgs) -> Result<Box<dyn Device>, JobError> {
+    let precision = match args.float32_matmul_precision {
+        Precision::Highest => MatmulPrecision::Highest,
+        Precision::Medium => MatmulPrecision::Medium,
+    };
+    Ok(Box::new(CpuDevice::with_precision(args.threads, precision).map_err(EngineError::from)?))
+}
+
 /// CUDA, then a hardware adapter of wgpu, then the processor.
-fn open_fastest(threads: Option<usize>, dtype: DType, gemm: Gemm) -> Result<Box<dyn Device>, JobError> {
+fn open_fastest(args: &EngineArgs, dtype: DType) -> Result<Box<dyn Device>, JobError> {
     if cuda().iter().any(|f| f.usable) {
-        return open_cuda(None, dtype, gemm);
+        return open_cuda(None, dtype, args.gemm);
     }
     #[cfg(feature = "wgpu")]
     if let Ok(device) = shaders::WgpuDevice::open_hardware() {
         return Ok(Box::new(device));
     }
-    Ok(Box::new(CpuDevice::new(threads).map_err(EngineError::from)?))
+    open_cpu(args)
 }
 
 /// Absence is the user's to mend, all else is the device's failure.

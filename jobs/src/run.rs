@@ -263,6 +263,10 @@ impl Job {
         identity.push("dtype", format!("{:?}", self.args.engine.dtype));
         identity.push("kv cache dtype", format!("{:?}", self.args.engine.kv_cache_dtype));
         identity.push("gemm", gemm_named(self.args.engine.gemm));
+        identity.push(
+            "float32 matmul precision",
+            format!("{:?}", self.args.engine.float32_matmul_precision).to_lowercase(),
+        );
         identity.push("max model len", self.max_model_len.to_string());
         let p = &self.args.prompt;
         let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "(none)".into());
