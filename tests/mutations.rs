@@ -1,7 +1,7 @@
 //! Files changed at random: whatever they say, they are refused or served, and nothing panics, overflows or hangs.
 //!
 //! A changed file whose outcome is a new one is changed further. `GRISTMILL_FUZZ_SECONDS` is how long each target is
-//! tried; without it a few hundred cases are. `tests/fuzz` holds the same targets for cargo-fuzz.
+//! tried; without it a few hundred cases are. `tests/fuzz` holds the same targets for libFuzzer.
 
 #![allow(clippy::unwrap_used)]
 

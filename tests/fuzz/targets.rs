@@ -1,7 +1,8 @@
 //! What is tried on bytes that nobody has vouched for: each target must come back, with an error or without, and each
-//! says in a few words how it went. Shared by `tests/mutations.rs` and the targets of cargo-fuzz.
+//! says in a few words how it went. Shared by `tests/mutations.rs` and the targets of libFuzzer.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+// Each target uses one of them.
+#![allow(clippy::unwrap_used, dead_code, missing_docs)]
 
 use engine::dtype::DType;
 use engine::models::{Checkpoint, Formats, LoadFormat, Model, ModelConfig, decoder};
