@@ -25,10 +25,16 @@ impl Dice {
     }
 }
 
+/// One row in four has the prompt of the last but one, and some have one of long ago.
 fn prompts(bench: &Bench, rows: usize) -> String {
     let words = ["mill", "river", "grain", "stone", "name", "wheel", "flour"];
-    let prompt =
-        |i: usize| (i % 50 != 9).then(|| format!("the {} and the {} {i}", words[i % 7], words[i / 7 % 7]));
+    let text = |i: usize| format!("the {} and the {} {i}", words[i % 7], words[i / 7 % 7]);
+    let prompt = |i: usize| match i {
+        _ if i % 50 == 9 => None,
+        _ if i % 4 == 3 => Some(text(i - 2)),
+        _ if i % 16 == 12 && i > 200 => Some(text(i - 200)),
+        _ => Some(text(i)),
+    };
     let prompts: Vec<Option<String>> = (0..rows).map(prompt).collect();
     let prompts: Vec<Option<&str>> = prompts.iter().map(Option::as_deref).collect();
     bench.table("in.parquet", vec![("q", strings(&prompts))])
@@ -48,9 +54,10 @@ fn model() -> String {
     support::golden(MODEL).to_str().unwrap().to_string()
 }
 
-/// Runs a job to its end without harm and gives its bytes.
+/// Runs a job to its end without harm, each row for itself, and gives its bytes.
 fn undisturbed(bench: &Bench, more: &[&str]) -> Vec<u8> {
-    let ran = bench.run(&job(&model(), "calm.parquet", more));
+    let more = [&["--enable-prompt-sharing=false"], more].concat();
+    let ran = bench.run(&job(&model(), "calm.parquet", &more));
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     std::fs::read(bench.path("calm.parquet")).unwrap()
 }
@@ -214,6 +221,34 @@ fn a_row_that_crashes_the_device_becomes_an_error_and_its_neighbours_do_not_noti
             assert_eq!(tokens(&crashed), tokens(&calm), "row {row}");
         }
     }
+}
+
+/// Rows that wait for one of the same prompt are in flight as it is, and are given up as it is.
+#[test]
+fn rows_of_one_prompt_end_as_each_would_alone() {
+    let bench = Bench::new();
+    let mut lists: Vec<Vec<i64>> = (0..60).map(|i| vec![10 + i % 9, 20, 30]).collect();
+    [17, 19].into_iter().for_each(|row| lists[row].push(301));
+    bench.table("in.parquet", vec![("ids", token_lists(&lists))]);
+    let model = model();
+    let run = |output, sharing| {
+        let mut all = vec!["run", "--device", "cpu", "--model", &model, "-i", "in.parquet", "-o", output];
+        all.extend(["--temperature", "0", "--max-tokens", "8", "--prompt-tokens-column", "ids"]);
+        all.extend(["--max-num-seqs", "4", "--return", "generated_tokens,token_logprobs", sharing]);
+        let mut command = bench.command(&all);
+        command.env("GRISTMILL_FAULTS", "*:token@301");
+        let ran = end(spawn(command));
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        (std::fs::read(bench.path(output)).unwrap(), ran.stderr)
+    };
+    let (apart, told) = run("apart.parquet", "--enable-prompt-sharing=false");
+    assert!(!told.contains("of the same prompt"), "{told}");
+    let (shared, told) = run("out.parquet", "--enable-prompt-sharing");
+    assert!(told.contains("rows answered by another of the same prompt"), "{told}");
+    assert!(shared == apart, "the output differs");
+    let errors = text(&read(&bench.path("out.parquet")), "error");
+    let crashed = |row: usize| errors[row].as_deref() == Some("crashed the device");
+    assert!((0..60).all(|row| crashed(row) == (row == 17 || row == 19)), "{errors:?}");
 }
 
 #[test]

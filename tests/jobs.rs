@@ -289,6 +289,33 @@ fn log_probabilities_are_returned() {
 }
 
 #[test]
+fn rows_of_one_prompt_are_run_once() {
+    let bench = Bench::new();
+    let prompts: Vec<Option<&str>> =
+        (0..600).map(|i| RIVERS[i % 5].filter(|_| i % 50 != 9)).chain([Some("the last one")]).collect();
+    let input = bench.table("in.parquet", vec![("q", strings(&prompts))]);
+    let mut flags = vec!["--prompt-column", "q", "--max-num-seqs", "3", "--n", "2", "--logprobs", "2"];
+    flags.extend(["--return", "generated_tokens,token_logprobs,logprobs,prompt_logprobs"]);
+    let run = |output: &str, more: &[&str]| {
+        let flags = [&flags, more].concat();
+        let ran = bench.job("qwen3", &input, &bench.name(output), &flags);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let shared = ran.stderr.lines().find(|line| line.contains("of the same prompt")).map(String::from);
+        (std::fs::read(bench.path(output)).unwrap(), shared)
+    };
+    let (apart, none) = run("apart.parquet", &["--enable-prompt-sharing=false"]);
+    assert_eq!(none, None);
+    let (together, shared) = run("out.parquet", &[]);
+    assert!(together == apart, "the output differs");
+    // 601 rows less 12 without a prompt and 6 that ran.
+    assert!(shared.as_ref().is_some_and(|line| line.contains(" 583 rows answered by another")), "{shared:?}");
+    let status = bench.run(&["status", &bench.name("out.parquet")]).stdout;
+    assert!(status.contains("rows       601 of 601") && status.contains("shared     583 "), "{status}");
+    // Sampled answers are of their rows.
+    assert_eq!(run("sampled.parquet", &["--temperature", "1"]).1, None);
+}
+
+#[test]
 fn a_job_file_is_the_same_job() {
     let bench = Bench::new();
     let input = bench.table("in.parquet", vec![("q", strings(&RIVERS)), ("drop", strings(&RIVERS))]);

@@ -104,6 +104,9 @@ pub struct RunArgs {
     /// Discard what was begun, and start anew.
     #[arg(long)]
     pub fresh: bool,
+    /// Run one of the rows of a prompt for all of them, where sampling is greedy [default: true].
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub enable_prompt_sharing: Option<bool>,
     /// A worker that does no step for so many seconds counts as hung, and is started again.
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub hang_timeout: u64,

@@ -22,7 +22,7 @@ pub struct TextRules {
 }
 
 /// The text of one row while it is generated.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Detokenizer {
     ids: Vec<u32>,
     /// What stop strings are looked for in.

@@ -91,18 +91,26 @@ impl Finisher<'_> {
     }
 
     fn finish(&mut self, outcome: Outcome) -> Result<(), JobError> {
-        let answer = match outcome {
-            Ok(ground) => self.answer(ground),
-            Err((row, error)) => Answer::failed(row, error.num_input_tokens, error.to_string()),
+        let Outcome { row, ending, shared } = outcome;
+        let answer = match ending {
+            Ok(ground) => self.answer(row, ground),
+            Err(error) => Answer::failed(row, error.num_input_tokens, error.to_string()),
         };
         let c = self.counters;
         Counters::add(&c.finished, 1);
+        Counters::add(&c.shared, shared.into());
         Counters::add(&c.input_tokens, u64::from(answer.num_input_tokens.unwrap_or(0)));
         Counters::add(&c.generated_tokens, answer.num_generated_tokens());
-        let (row, error) = (answer.row, answer.error.clone());
+        let error = answer.error.clone();
         let lock = self.journal.lock();
-        lock.map_err(|_| JobError::Internal("a thread ended while it used the journal".into()))?
-            .append(answer)?;
+        let mut journal =
+            lock.map_err(|_| JobError::Internal("a thread ended while it used the journal".into()))?;
+        if shared {
+            journal.append_shared(answer)?
+        } else {
+            journal.append(answer)?
+        }
+        drop(journal);
         if let Some(error) = error {
             Counters::add(&c.errors, 1);
             tracing::debug!(error, "a row has no answer");
@@ -117,8 +125,8 @@ impl Finisher<'_> {
         Ok(())
     }
 
-    fn answer(&self, ground: Ground) -> Answer {
-        let Ground { row, num_input_tokens, completions, prompt_logprobs } = ground;
+    fn answer(&self, row: u64, ground: Ground) -> Answer {
+        let Ground { num_input_tokens, completions, prompt_logprobs } = ground;
         let mut finished = Vec::with_capacity(completions.len());
         for generated in completions {
             let (tokens, text, stopped) = match generated.text.finish(self.tokenizer, &self.sampling.text) {

@@ -2,6 +2,7 @@
 
 use crate::answer::FinishReason;
 use crate::detokenize::Detokenizer;
+use crate::duplicates::{Duplicates, Ending, Turn};
 use crate::error::JobError;
 use crate::feeder::Prepared;
 use crate::journal::Journal;
@@ -20,11 +21,12 @@ use std::time::Duration;
 /// How often an idle engine looks for signals.
 const IDLE: Duration = Duration::from_millis(50);
 
+/// The most rows that are taken up between two steps.
+const AT_ONCE: usize = 1024;
+
 /// A row that the engine is done with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ground {
-    /// Its number.
-    pub row: u64,
     /// Tokens of its prompt.
     pub num_input_tokens: u32,
     /// Its completions in order.
@@ -34,7 +36,7 @@ pub struct Ground {
 }
 
 /// A completion as tokens.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Generated {
     /// Its tokens and what is known of its text.
     pub text: Detokenizer,
@@ -47,7 +49,15 @@ pub struct Generated {
 }
 
 /// What leaves the loop for a row.
-pub type Outcome = Result<Ground, (u64, RowError)>;
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its number.
+    pub row: u64,
+    /// What it ends with.
+    pub ending: Ending,
+    /// Whether another row of the same prompt was run for it.
+    pub shared: bool,
+}
 
 /// Which log-probabilities are kept.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,6 +82,7 @@ pub struct Grinder<'a> {
     pub keep: KeepLogprobs,
     /// Where rows go.
     pub out: SyncSender<Outcome>,
+    duplicates: Duplicates,
     running: HashMap<u64, Ground>,
     /// A row that waits until it can run alone, and whether it does.
     lonely: Option<Prepared>,
@@ -79,17 +90,22 @@ pub struct Grinder<'a> {
 }
 
 impl<'a> Grinder<'a> {
-    /// A loop that has not begun.
+    /// A loop that has not begun. With `share`, one run answers all rows of a prompt where that changes no answer.
     pub fn new(
         engine: &'a mut Engine,
         sampling: &'a Sampling,
         tokenizer: &'a Tokenizer,
         journal: &'a Mutex<Journal>,
         keep: KeepLogprobs,
+        share: bool,
         out: SyncSender<Outcome>,
     ) -> Grinder<'a> {
         let running = HashMap::new();
-        Grinder { engine, sampling, tokenizer, journal, keep, out, running, lonely: None, alone: false }
+        let of_prompt =
+            sampling.params.temperature == 0.0 && engine.device().info().breaks_contract.is_none();
+        let duplicates = Duplicates::new(share && of_prompt);
+        let (lonely, alone) = (None, false);
+        Grinder { engine, sampling, tokenizer, journal, keep, out, duplicates, running, lonely, alone }
     }
 
     /// Runs until all rows are answered, or until `stop` says so or nobody takes the rows; then what is
@@ -140,8 +156,13 @@ impl<'a> Grinder<'a> {
         }
         // The queue need only fill the steps up; what waits behind it stays with the feeder.
         let full = self.engine.limits().seqs;
-        while !self.alone && self.lonely.is_none() && self.engine.waiting() < full {
-            let row = if self.engine.is_idle() {
+        // Rows that share an answer do not wait in the engine.
+        for taken in 0..AT_ONCE {
+            let queue = self.engine.waiting() < full && self.duplicates.have_room();
+            if self.alone || self.lonely.is_some() || !queue {
+                break;
+            }
+            let row = if taken == 0 && self.engine.is_idle() {
                 match rows.recv_timeout(IDLE) {
                     Ok(row) => row?,
                     Err(RecvTimeoutError::Timeout) => return Ok(true),
@@ -174,9 +195,14 @@ impl<'a> Grinder<'a> {
         let number = row.row;
         let prompt = match row.prompt {
             Ok(prompt) => prompt,
-            Err(error) => return self.send(Err((number, error))),
+            Err(error) => return self.send(number, Err(error)),
         };
-        self.lock()?.admit(&[number])?;
+        match self.duplicates.take_up(number, &prompt) {
+            Turn::Ends(ending) => return self.send_shared(number, ending),
+            // One that waits is in flight as much as the one that runs: it is its prompt that does.
+            Turn::Waits => return self.lock()?.admit(&[number]),
+            Turn::Runs => self.lock()?.admit(&[number])?,
+        }
         let tokens = prompt.len() as u32;
         for completion in 0..self.sampling.n {
             let mut params = self.sampling.params(number, completion);
@@ -188,7 +214,6 @@ impl<'a> Grinder<'a> {
                 Err(error) => return Err(error.into()),
             }
             self.running.entry(number).or_insert_with(|| Ground {
-                row: number,
                 num_input_tokens: tokens,
                 completions: (0..self.sampling.n).map(|_| Generated::default()).collect(),
                 prompt_logprobs: self.sampling.params.prompt_logprobs.map(|_| vec![None]),
@@ -201,9 +226,18 @@ impl<'a> Grinder<'a> {
         row * u64::from(self.sampling.n) + u64::from(completion)
     }
 
-    fn send(&self, outcome: Outcome) -> Result<(), JobError> {
+    /// Sends a row on its way, and with it those that have waited for it.
+    fn send(&mut self, row: u64, ending: Ending) -> Result<(), JobError> {
+        for other in self.duplicates.end(row, &ending) {
+            self.send_shared(other, ending.clone())?;
+        }
         // A closed channel is the finisher's doing, and it says why.
-        let _ = self.out.send(outcome);
+        let _ = self.out.send(Outcome { row, ending, shared: false });
+        Ok(())
+    }
+
+    fn send_shared(&self, row: u64, ending: Ending) -> Result<(), JobError> {
+        let _ = self.out.send(Outcome { row, ending, shared: true });
         Ok(())
     }
 
@@ -216,7 +250,7 @@ impl<'a> Grinder<'a> {
                 }
             }
         }
-        self.send(Err((row, RowError { kind, detail, num_input_tokens: Some(tokens) })))
+        self.send(row, Err(RowError { kind, detail, num_input_tokens: Some(tokens) }))
     }
 
     fn take(&mut self, event: Event) -> Result<(), JobError> {
@@ -272,7 +306,7 @@ impl<'a> Grinder<'a> {
             return Ok(());
         }
         match self.running.remove(&row) {
-            Some(ground) => self.send(Ok(ground)),
+            Some(ground) => self.send(row, Ok(ground)),
             None => Ok(()),
         }
     }

@@ -139,7 +139,16 @@ impl Journal {
     /// [`JobError::DoubleAnswer`] or [`JobError::Journal`], of this row or of any before it.
     pub fn append(&mut self, answer: Answer) -> Result<(), JobError> {
         self.running.remove(&answer.row);
-        self.writer.append(answer)
+        self.writer.append(answer, false)
+    }
+
+    /// [`Journal::append`] of a row that took the answer of another row of its prompt, which is counted.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn append_shared(&mut self, answer: Answer) -> Result<(), JobError> {
+        self.running.remove(&answer.row);
+        self.writer.append(answer, true)
     }
 
     /// Commits all rows added so far: they survive a kill and a power cut.

@@ -15,6 +15,7 @@ pub mod command;
 pub mod date;
 pub mod detokenize;
 pub mod devices;
+pub mod duplicates;
 pub mod error;
 pub mod faults;
 pub mod feeder;

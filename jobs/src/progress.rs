@@ -21,6 +21,8 @@ pub struct Counters {
     pub finished: AtomicU64,
     /// Rows with errors.
     pub errors: AtomicU64,
+    /// Rows that took the answer of another row of their prompt, of this run only.
+    pub shared: AtomicU64,
     /// Tokens of the prompts of finished rows.
     pub input_tokens: AtomicU64,
     /// Tokens generated.
@@ -34,6 +36,7 @@ impl Counters {
             seen: finished.count.into(),
             finished: finished.count.into(),
             errors: finished.errors.into(),
+            shared: 0.into(),
             input_tokens: finished.input_tokens.into(),
             generated_tokens: finished.generated_tokens.into(),
         }
@@ -120,12 +123,16 @@ impl Progress {
             0 => String::new(),
             errors => format!(", {errors} errors"),
         };
+        let shared = match Counters::get(&counters.shared) {
+            0 => String::new(),
+            shared => format!(", {shared} rows answered by another of the same prompt"),
+        };
         let left = match self.rows.saturating_sub(finished) {
             0 => String::new(),
             _ if done == 0 => ", time left unknown".into(),
             left => format!(", {} left", told(Duration::from_secs_f64(seconds * left as f64 / done as f64))),
         };
-        format!("{:.1} tokens/s{errors}{left}", tokens as f64 / seconds)
+        format!("{:.1} tokens/s{errors}{shared}{left}", tokens as f64 / seconds)
     }
 }
 

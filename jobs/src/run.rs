@@ -365,7 +365,8 @@ impl Job {
                 given_up.store(result.is_err(), std::sync::atomic::Ordering::Relaxed);
                 result
             });
-            let grinder = Grinder::new(engine, &self.sampling, &self.tokenizer, journal, keep, ground);
+            let share = self.args.enable_prompt_sharing.unwrap_or(true);
+            let grinder = Grinder::new(engine, &self.sampling, &self.tokenizer, journal, keep, share, ground);
             let stop = || signals.asked().is_some() || given_up.load(std::sync::atomic::Ordering::Relaxed);
             let ground = grinder.run(&rows, stop);
             // Ends the feeder, which may wait for room.

@@ -24,7 +24,8 @@ const TABLES: [&str; 6] = [
      logprobs BLOB, prompt_logprobs BLOB, checksum INTEGER)",
     "CREATE TABLE attempts (row INTEGER PRIMARY KEY, deaths INTEGER, kills INTEGER, checksum INTEGER)",
     "CREATE TABLE starts (start INTEGER PRIMARY KEY, version TEXT, pid INTEGER, began INTEGER, \
-     job_rows INTEGER, elapsed_ms INTEGER, rows INTEGER, errors INTEGER, input_tokens INTEGER, generated_tokens INTEGER)",
+     job_rows INTEGER, elapsed_ms INTEGER, rows INTEGER, shared INTEGER, errors INTEGER, input_tokens INTEGER, \
+     generated_tokens INTEGER)",
     "CREATE INDEX errors ON answers (error) WHERE error IS NOT NULL",
 ];
 

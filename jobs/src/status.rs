@@ -20,7 +20,9 @@ pub struct Status {
     pub rows: u64,
     /// Rows that are finished and committed.
     pub finished: u64,
-    /// Those of them that have an error, by kind: the error's text up to the first colon.
+    /// Rows that took the answer of another row of the same prompt.
+    pub shared: u64,
+    /// Finished rows that have an error, by kind: the error's text up to the first colon.
     pub errors: BTreeMap<String, u64>,
     /// Tokens of finished prompts.
     pub input_tokens: u64,
@@ -56,9 +58,9 @@ impl Status {
         let last = |row: &rusqlite::Row<'_>| {
             let number = |column| row.get::<_, Option<i64>>(column).map(Option::unwrap_or_default);
             let job_rows = row.get::<_, Option<i64>>(2)?.map(|rows| rows as u64);
-            Ok((job_rows, number(0)?, number(3)?, number(4)?, number(5)?))
+            Ok((job_rows, number(0)?, number(3)?, number(4)?, number(5)?, number(6)?))
         };
-        let (job_rows, starts, elapsed, last_rows, last_tokens) =
+        let (job_rows, starts, elapsed, last_rows, last_tokens, shared) =
             moment.query_row(LAST_START, [], last).map_err(&trouble)?;
         let rows = journal.inputs()?.rows().min(job_rows.unwrap_or(u64::MAX));
         let tallies = "SELECT count(*), coalesce(sum(num_input_tokens), 0), coalesce(sum(num_generated_tokens), 0) \
@@ -72,6 +74,7 @@ impl Status {
         Ok(Status {
             rows,
             finished: finished as u64,
+            shared: shared as u64,
             errors: errors(&moment, rows).map_err(&trouble)?,
             input_tokens: input_tokens as u64,
             generated_tokens: generated_tokens as u64,
@@ -104,7 +107,7 @@ fn published(output: &Location, work: &Path) -> Option<bool> {
 /// How many starts there were, and what the last one has done; SQLite takes the rest of the row from where
 /// `max` is.
 const LAST_START: &str =
-    "SELECT count(*), max(start), job_rows, elapsed_ms, rows, generated_tokens FROM starts";
+    "SELECT count(*), max(start), job_rows, elapsed_ms, rows, generated_tokens, sum(shared) FROM starts";
 
 /// Errors of the first `rows` rows, by kind.
 fn errors(connection: &rusqlite::Connection, rows: u64) -> rusqlite::Result<BTreeMap<String, u64>> {
@@ -124,6 +127,9 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let share = if self.rows > 0 { 100.0 * self.finished as f64 / self.rows as f64 } else { 100.0 };
         writeln!(f, "rows       {} of {} ({share:.1} %)", self.finished, self.rows)?;
+        if self.shared > 0 {
+            writeln!(f, "shared     {} took the answer of another row of the same prompt", self.shared)?;
+        }
         writeln!(f, "errors     {}", self.errors.values().sum::<u64>())?;
         for (kind, count) in &self.errors {
             writeln!(f, "           {count} {kind}")?;

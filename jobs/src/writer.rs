@@ -20,7 +20,8 @@ const BATCH: u64 = 10_000;
 const QUEUE: usize = 1024;
 
 enum Message {
-    Answer(Answer),
+    /// And whether it is that of another row of the same prompt.
+    Answer(Answer, bool),
     JobRows(u64),
     Commit(SyncSender<()>),
 }
@@ -42,8 +43,8 @@ impl Writer {
         Ok(Writer { sender: Some(sender), thread: Some(thread), path: path.to_path_buf() })
     }
 
-    pub(crate) fn append(&mut self, answer: Answer) -> Result<(), JobError> {
-        self.send(Message::Answer(answer))
+    pub(crate) fn append(&mut self, answer: Answer, shared: bool) -> Result<(), JobError> {
+        self.send(Message::Answer(answer, shared))
     }
 
     pub(crate) fn note_rows(&mut self, rows: u64) -> Result<(), JobError> {
@@ -103,6 +104,7 @@ struct Batch {
     open: Option<Instant>,
     pending: u64,
     rows: u64,
+    shared: u64,
     errors: u64,
     input_tokens: u64,
     generated_tokens: u64,
@@ -111,7 +113,7 @@ struct Batch {
 impl Batch {
     fn begin(connection: Connection, path: &Path) -> Result<Self, JobError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let line = "INSERT INTO starts VALUES (NULL, ?, ?, ?, NULL, 0, 0, 0, 0, 0)";
+        let line = "INSERT INTO starts VALUES (NULL, ?, ?, ?, NULL, 0, 0, 0, 0, 0, 0)";
         let values = (env!("CARGO_PKG_VERSION"), std::process::id(), now as i64);
         connection.execute(line, values).map_err(schema::trouble(path))?;
         Ok(Batch {
@@ -122,6 +124,7 @@ impl Batch {
             open: None,
             pending: 0,
             rows: 0,
+            shared: 0,
             errors: 0,
             input_tokens: 0,
             generated_tokens: 0,
@@ -136,7 +139,7 @@ impl Batch {
                 None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match message {
-                Ok(Message::Answer(answer)) => self.insert(&answer)?,
+                Ok(Message::Answer(answer, shared)) => self.insert(&answer, shared)?,
                 Ok(Message::JobRows(rows)) => self.note_rows(rows)?,
                 Ok(Message::Commit(done)) => {
                     self.commit()?;
@@ -157,7 +160,7 @@ impl Batch {
         updated.map(drop).map_err(schema::trouble(&self.path))
     }
 
-    fn insert(&mut self, answer: &Answer) -> Result<(), JobError> {
+    fn insert(&mut self, answer: &Answer, shared: bool) -> Result<(), JobError> {
         if self.open.is_none() {
             self.connection.execute_batch("BEGIN IMMEDIATE").map_err(schema::trouble(&self.path))?;
             self.open = Some(Instant::now());
@@ -177,6 +180,7 @@ impl Batch {
         };
         self.pending += 1;
         self.rows += 1;
+        self.shared += u64::from(shared);
         self.errors += u64::from(answer.error.is_some());
         self.input_tokens += u64::from(answer.num_input_tokens.unwrap_or(0));
         self.generated_tokens += answer.num_generated_tokens();
@@ -188,11 +192,12 @@ impl Batch {
             return Ok(());
         }
         self.pending = 0;
-        let line = "UPDATE starts SET elapsed_ms = ?, rows = ?, errors = ?, input_tokens = ?, \
+        let line = "UPDATE starts SET elapsed_ms = ?, rows = ?, shared = ?, errors = ?, input_tokens = ?, \
                     generated_tokens = ? WHERE start = ?";
         let elapsed = self.begun.elapsed().as_millis() as i64;
-        let tallies = [self.rows, self.errors, self.input_tokens, self.generated_tokens].map(|n| n as i64);
-        let values = (elapsed, tallies[0], tallies[1], tallies[2], tallies[3], self.start);
+        let tallies = [self.rows, self.shared, self.errors, self.input_tokens, self.generated_tokens];
+        let [rows, shared, errors, input, generated] = tallies.map(|n| n as i64);
+        let values = [elapsed, rows, shared, errors, input, generated, self.start];
         let updated = self.connection.prepare_cached(line).and_then(|mut update| update.execute(values));
         updated.and_then(|_| self.connection.execute_batch("COMMIT")).map_err(schema::trouble(&self.path))
     }

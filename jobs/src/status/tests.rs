@@ -21,18 +21,20 @@ fn status_counts_what_is_committed_also_while_the_job_runs() {
     }
     journal.append(Answer::failed(100, None, "prompt is null")).unwrap();
     journal.append(Answer::failed(101, None, "prompt is null")).unwrap();
+    journal.append_shared(Answer { row: 102, ..answer(0) }).unwrap();
     journal.commit().unwrap();
     let status = status_of(&output).unwrap();
     assert_eq!(status.process, Some(std::process::id().to_string()));
     let expected: Vec<Answer> = (0..100).map(answer).collect();
     let tokens: u64 = expected.iter().map(Answer::num_generated_tokens).sum();
     let errors = expected.iter().filter(|answer| answer.error.is_some()).count() as u64;
-    assert_eq!((status.rows, status.finished, status.generated_tokens), (200, 102, tokens));
+    assert_eq!((status.rows, status.finished, status.generated_tokens), (200, 103, tokens));
     assert_eq!(status.errors, [("prompt is null".into(), 2), ("prompt too long".into(), errors)].into());
     journal.close().unwrap();
     let after = status_of(&output).unwrap();
-    assert_eq!((after.process, after.seconds_left, after.finished), (None, None, 102));
-    assert!(status.to_string().contains("102 of 200 (51.0 %)"), "{status}");
+    assert_eq!((after.process, after.seconds_left, after.finished), (None, None, 103));
+    assert!(status.to_string().contains("103 of 200 (51.5 %)"), "{status}");
+    assert!(status.to_string().contains("shared     1 took"), "{status}");
 }
 
 #[test]
