@@ -317,12 +317,15 @@ fn damaged_parquet_is_refused_by_file_and_row_group() {
     // Thrift's compact form: version 1, then a list of 2^31 - 1 schema elements, or a string as long.
     let elements = [0x15, 2, 0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 7];
     let string = [0x15, 2, 0x19, 0x1c, 0x48, 0xff, 0xff, 0xff, 0xff, 7];
+    // Or field 15, which nobody knows, of as many booleans, which some readers skip one by one though they have no bytes.
+    let booleans = [0xf9, 0xf1, 0xff, 0xff, 0xff, 0xff, 7];
     let footer = |thrift: &[u8]| {
         [b"PAR1", thrift, &[0; 32], &(thrift.len() as u32 + 32).to_le_bytes(), b"PAR1"].concat()
     };
     for (bytes, message) in [
         (footer(&elements), "footer"),
         (footer(&string), "footer"),
+        (footer(&booleans), "a list of booleans"),
         (b"PAR1".to_vec(), "is not a Parquet file"),
         (good[..good.len() - 3].to_vec(), "its footer is missing"),
         ([&good[..good.len() - 8], &[0xff, 0xff, 0xff, 0x7f], b"PAR1"].concat(), "its footer claims"),

@@ -276,10 +276,10 @@ fn open_group(
 /// Reads a footer.
 fn footer(source: &OpenSource, path: &Path) -> Result<ArrowReaderMetadata, JobError> {
     let length = source.len();
+    let failed =
+        |error: ParquetError| source.failure().unwrap_or_else(|| broken(path, "", &error.to_string()));
     let mut tail = [0; 8];
     if length >= 12 {
-        let failed =
-            |error: ParquetError| source.failure().unwrap_or_else(|| broken(path, "", &error.to_string()));
         tail.copy_from_slice(&source.get_bytes(length - 8, 8).map_err(failed)?);
     }
     if !matches!(&tail[4..], b"PAR1" | b"PARE") {
@@ -290,13 +290,15 @@ fn footer(source: &OpenSource, path: &Path) -> Result<ArrowReaderMetadata, JobEr
         let why = format!("its footer claims {footer} bytes in a file of {length}; the file is damaged");
         return Err(broken(path, "", &why));
     }
+    let bytes = source.get_bytes(length - 8 - footer, footer as usize + 8).map_err(failed)?;
+    pages::check_footer(&bytes).map_err(|why| broken(path, ", footer", &format!("is damaged: {why}")))?;
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
-    let why = match guarded(|| ArrowReaderMetadata::load(source, options)) {
+    let why = match guarded(|| ArrowReaderMetadata::load(&bytes, options)) {
         Ok(Ok(metadata)) => return Ok(metadata),
         Ok(Err(error)) => error.to_string(),
         Err(panic) => panic,
     };
-    Err(source.failure().unwrap_or_else(|| broken(path, ", footer", &why)))
+    Err(broken(path, ", footer", &why))
 }
 
 fn row_counts(path: &Path, metadata: &ArrowReaderMetadata) -> Result<Vec<u64>, JobError> {

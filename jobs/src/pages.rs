@@ -1,4 +1,4 @@
-//! The page headers of a column chunk, looked at before the Parquet library allocates what they claim.
+//! The page headers of a column chunk, and the footer, looked at before the Parquet library allocates what they claim.
 //!
 //! A header is a Thrift struct in the compact protocol (parquet.thrift, `PageHeader`): field 1 is the
 //! page's type, field 2 its uncompressed and field 3 its compressed size.
@@ -16,6 +16,14 @@ const CHUNK_BYTES: u64 = 2 << 30;
 
 /// The deepest nesting of a header.
 const DEPTH: usize = 16;
+
+/// Walks a footer, Thrift like the headers.
+///
+/// # Errors
+/// What is wrong with it: a list may claim more elements than there are bytes.
+pub fn check_footer(footer: &[u8]) -> Result<(), String> {
+    Header { source: footer, sizes: [None; 2] }.read_struct(0)
+}
 
 /// Walks the page headers of a column chunk.
 ///
@@ -128,6 +136,10 @@ impl<R: Read> Header<R> {
             9 | 10 => {
                 let head = self.byte()?;
                 let n = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
+                if n > 0 && matches!(head & 0x0f, 1 | 2) {
+                    // To the Parquet library these take no byte, so that it would count to 2^31; the format has none here.
+                    return Err("a list of booleans".into());
+                }
                 // Each element takes a byte at least, so that a forged count ends with the source.
                 (0..n).try_for_each(|_| self.skip(head & 0x0f, depth + 1))
             }
