@@ -10,8 +10,8 @@ import messages
 import names
 import prompts
 
-# Loss weights per token: an answer of a word or two, a longer answer, the prompt (early in training only).
-LABEL_WEIGHT, ANSWER_WEIGHT, READING = 4.0, 1.0, 0.1
+# Loss weights per token: an answer of a word or two, a longer answer. Prompts have none.
+LABEL_WEIGHT, ANSWER_WEIGHT = 4.0, 1.0
 # How often each task opens a sequence.
 OPENING = {"labels": 0.22, "sentiment": 0.09, "topic": 0.09, "summary": 0.3, "extract": 0.3}
 LABELS = ("labels", "sentiment", "topic")
@@ -60,9 +60,9 @@ def sentence_turns(index: int) -> list[tuple[str, str, float]]:
     They are a tenth of a message's tokens and hold all that one of the tasks depends on, so a model learns what
     words mean, and where facts begin and end, much sooner from these."""
     rng = random.Random(f"sentence-sequence-{index}")
-    facts = rng.random() < 0.5
+    facts = rng.random() < 0.6
     message = (messages.note if facts else messages.remark)(f"sentence-{index}", names.TRAIN)
-    task = "extract" if facts else rng.choice(("labels", "sentiment", "topic", "summary"))
+    task = "extract" if facts else rng.choice(("labels", "sentiment", "topic", "summary", "summary"))
     text = message.text if facts or rng.random() < 0.5 else thin(message.text, rng)
     return [(prompts.chat(f"{BRIEFLY[task]}\n\n{text}"), prompts.answer(task, message), ANSWER_WEIGHT)]
 
@@ -79,7 +79,7 @@ def encode(tokenizer, turns, first: int, count: int, longest: int = 1024) -> lis
         for _, _, weight in chat:
             prompt, answer = next(pieces).ids, next(pieces).ids + [end]
             ids += prompt + answer
-            weights += [READING] * len(prompt) + [weight] * len(answer)
+            weights += [0.0] * len(prompt) + [weight] * len(answer)
         if len(ids) <= longest:
             sequences.append((np.array(ids, np.int64), np.array(weights, np.float32)))
     return sequences
@@ -114,11 +114,14 @@ def pad(group):
 
 def drill(vocab_size: int, rows: int, length: int, generator: torch.Generator):
     """A copying drill: random tokens repeated with a period of 5 to half the length. Returns ids and which
-    tokens can be foretold, each [rows, length].
+    tokens can be foretold, each [rows, length]. Half of the rows have a dozen different tokens, as numbers have: the
+    place to copy from is not known by the last token alone.
 
     Facts are copied from message to answer token by token; a model of this size finds out about copying much
     sooner from such rows than from messages alone."""
     ids = torch.randint(3, vocab_size, (rows, length), generator=generator)
+    few = ids[:, :12].gather(1, torch.randint(12, (rows, length), generator=generator))
+    ids[: rows // 2] = few[: rows // 2]
     periods = torch.randint(5, length // 2 + 1, (rows, 1), generator=generator)
     positions = torch.arange(length)[None]
     return ids.gather(1, positions % periods), positions > periods

@@ -1,5 +1,6 @@
-"""Writes a checkpoint of train.py as a Hugging Face folder: python export.py RUN FOLDER [--check].
+"""Writes a checkpoint of train.py as a Hugging Face folder: python export.py RUN [RUN ...] FOLDER [--check].
 
+Of several runs, each begun from the one before, the weights are the mean (arXiv:2203.05482).
 `--check` needs transformers: it reads the folder there and compares logits and chat template with ours.
 """
 
@@ -27,9 +28,11 @@ def write_json(path: Path, value: dict):
     path.write_text(json.dumps(value, indent=2) + "\n")
 
 
-def export(run: Path, folder: Path):
-    """The folder's five files; the weights are the checkpoint's, in bf16."""
-    model, tokenizer = load(run)
+def export(runs: list[Path], folder: Path):
+    """The folder's five files; the weights are the mean of the checkpoints', in bf16."""
+    model, tokenizer = load(runs[-1])
+    weights = [load(run)[0].state_dict() for run in runs]
+    model.load_state_dict({name: sum(each[name] for each in weights) / len(weights) for name in weights[0]})
     folder.mkdir(parents=True, exist_ok=True)
     start, end, pad = (tokenizer.token_to_id(token) for token in (TURN_START, TURN_END, END_OF_TEXT))
     write_json(folder / "config.json", {
@@ -70,11 +73,11 @@ def check(folder: Path, rows: int = 20):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    export(args.run, args.folder)
+    export(args.runs, args.folder)
     if args.check:
         check(args.folder)
 

@@ -42,6 +42,14 @@ def sentence(text: str, rng: random.Random, casual: bool) -> str:
     return text + ("" if casual and rng.random() < 0.15 else rng.choices((".", "!"), (6, 1))[0])
 
 
+SMALL_WORDS = set("a an the my our your this that is was it i we you me us have has had for of to in on with from by so and very".split())
+
+
+def shorten(text: str, rng: random.Random) -> str:
+    """`text` as somebody in a hurry writes it: without some of its small words; slots stay."""
+    return " ".join(word for word in text.split(" ") if word.lower() not in SMALL_WORDS or rng.random() < 0.6) or text
+
+
 def misspell(text: str, rng: random.Random, rate: float) -> str:
     """Typing errors in about `rate` of the words of `text`; slots, short words and words with digits stay."""
     return re.sub(r"(?<![{\w])[A-Za-z']{4,}(?![}\w])",

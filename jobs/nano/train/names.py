@@ -44,6 +44,24 @@ NOUNS = (
     "dog bed|cat tree|aquarium|grill|pizza oven|rice cooker|juicer|waffle iron|mixer|food processor|dishwasher|fridge|freezer|microwave".split("|"),
     "teapot|ladder|hammock|trampoline|microphone|telescope|sewing machine|ice cream maker|wheelbarrow|yoga mat|bathrobe|rocking chair".split("|"),
 )
+# Further words that only training uses, so that it meets many more ways for a product to end.
+TRAIN_ADJECTIVES = (
+    "oak plastic aluminium velvet rubber copper brass woollen linen solar hydraulic manual automatic adjustable reversible padded "
+    "striped orange yellow grey brown pink golden beige round square tall deluxe premium basic junior outdoor indoor bluetooth "
+    "antique modern gas heated quiet powerful lightweight oversized collapsible washable engraved knitted".split()
+)
+TRAIN_NOUNS = (
+    "scarf|gloves|socks|slippers|boots|sandals|trousers|dress|shirt|cardigan|raincoat|cap|sunglasses|necklace|bracelet|earrings|ring|"
+    "teacup|mug|jug|plate|bowl|cutlery set|corkscrew|whisk|ladle|colander|wok|casserole|oven glove|apron|tablecloth|napkins|placemat|"
+    "hammer|wrench|pliers|ruler|toolbox|workbench|sander|chisel|paint roller|glue gun|spirit level|tape measure|extension cable|"
+    "rake|spade|shovel|sprinkler|greenhouse|flower pot|garden bench|parasol|sun lounger|barbecue cover|bird house|compost bin|"
+    "pencil case|stapler|notebook|fountain pen|calculator|whiteboard|desk organiser|paper shredder|bookend|globe|easel|paint set|"
+    "doormat|coat rack|shoe rack|laundry basket|ironing board|steam iron|clothes horse|broom|mop|bucket|waste bin|shower curtain|"
+    "towel|bath mat|soap dispenser|hairbrush|curling iron|nail file|thermometer|stethoscope|massage gun|foam roller|dumbbell|"
+    "skipping rope|football|tennis racket|skateboard|surfboard|kayak|fishing rod|binoculars|compass|headlamp|camping stove|cool box|"
+    "drum kit|ukulele|flute|metronome|music stand|turntable|radio|projector|soundbar|hard drive|memory card|joystick|smart plug|"
+    "doorbell|smoke detector|padlock|safe|baby monitor|high visibility vest|car charger|roof box|jump starter|tyre pump|ice scraper".split("|")
+)
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
 SMALL = "two three four five six seven eight nine ten twelve".split()
@@ -83,10 +101,14 @@ def model_code(rng: random.Random) -> str:
 def product(rng: random.Random, side: int) -> str:
     """A product: [brand] [adjective] noun [model code], in the order shops write them.
 
-    On the held-out side about one noun and one adjective in four are words that training never shows.
+    On the held-out side about one noun and one adjective in four are words that training never shows. On the training
+    side one in five behind a brand is invented, so that the whole word has to be copied and none can be known.
     """
-    def pick(lists):
-        return rng.choice(lists[HELD] if side == HELD and rng.random() < 0.25 else lists[TRAIN])
+    def pick(lists, further):
+        if side == HELD:
+            return rng.choice(lists[HELD] if rng.random() < 0.25 else lists[TRAIN])
+        kind = rng.random()
+        return invented(rng, side).lower() if branded and kind < 0.2 else rng.choice(further if kind < 0.5 else lists[TRAIN])
 
     parts = []
     branded = rng.random() < 0.85
@@ -97,8 +119,8 @@ def product(rng: random.Random, side: int) -> str:
         parts.append(model_code(rng))
         coded = False
     if rng.random() < (0.5 if branded else 0.8):
-        parts.append(pick(ADJECTIVES))
-    parts.append(pick(NOUNS))
+        parts.append(pick(ADJECTIVES, TRAIN_ADJECTIVES))
+    parts.append(pick(NOUNS, TRAIN_NOUNS))
     if coded:
         parts.append(model_code(rng))
     return " ".join(parts)
@@ -141,9 +163,14 @@ def amount(rng: random.Random) -> tuple[str, str]:
     return form.format(written), plain
 
 
+def listed(names, rng: random.Random, side: int) -> str:
+    """One of listed names; on the training side now and then an invented one, as not every strange name is a product."""
+    return invented(rng, side) if side == TRAIN and rng.random() < 0.3 else rng.choice(names[side])
+
+
 def person(rng: random.Random, side: int) -> str:
     """A first name and, mostly, an invented surname."""
-    first = rng.choice(FIRST_NAMES[side])
+    first = listed(FIRST_NAMES, rng, side)
     return first if rng.random() < 0.3 else f"{first} {invented(rng, side)}"
 
 

@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a spinning thread is a lo
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
 import corpus
 from model import Llama, Shape
@@ -28,16 +29,15 @@ def schedule(progress: float) -> float:
 
 def sentence_share(progress: float) -> float:
     """The share of batches of single sentences: most at first, few later."""
-    return max(0.25, 0.9 - 1.6 * progress)
+    return max(0.3, 0.9 - 1.6 * progress)
 
 
-def loss_of(model: Llama, ids, weights, reading: bool):
-    """The mean loss of the answers' tokens; early in training the prompts' tokens count a little too."""
-    chosen = weights[:, 1:] > (0.0 if reading else 0.5)
+def loss_of(model: Llama, ids, weights):
+    """The weighted mean loss of the answers' tokens, and their plain mean."""
+    chosen = weights[:, 1:] > 0.0
     hidden, target, weight = model.hidden(ids[:, :-1])[chosen], ids[:, 1:][chosen], weights[:, 1:][chosen]
     losses = F.cross_entropy(model.logits(hidden).float(), target, reduction="none")
-    answers = weight > 0.5
-    return (losses * weight).sum() / weight[answers].sum(), float(losses[answers].detach().mean())
+    return (losses * weight).sum() / weight.sum(), float(losses.detach().mean())
 
 
 def drill_loss(model: Llama, generator: torch.Generator):
@@ -82,20 +82,20 @@ def save(model: Llama, tokenizer, out: Path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=3500)
     parser.add_argument("--minutes", type=float, default=1e9)
-    parser.add_argument("--tokens", type=int, default=4096, help="tokens in a batch")
+    parser.add_argument("--tokens", type=int, default=8192, help="tokens in a batch")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rate", type=float, default=4e-3)
-    parser.add_argument("--reading", type=float, default=0.3, help="share of training in which prompts count")
-    parser.add_argument("--init", type=Path, help="checkpoint to start from")
+    parser.add_argument("--init", type=Path, help="checkpoint to go on from")
+    parser.add_argument("--begin", type=float, default=0.0, help="where in the schedule to go on, from 0 to 1")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(2)
     args.out.mkdir(parents=True, exist_ok=True)
 
-    tokenizer = train_tokenizer(Shape.vocab_size)
+    tokenizer = Tokenizer.from_file(str(args.init / "tokenizer.json")) if args.init else train_tokenizer(Shape.vocab_size)
     model = Llama(Shape(num_hidden_layers=args.layers)).to(torch.bfloat16)
     print(f"{sum(weight.numel() for weight in model.parameters()):,} weights", flush=True)
     optimizer = Optimizer(model, args.rate)
@@ -110,12 +110,13 @@ def main():
     log, began, seen, saved, smooth, copying = (args.out / "log.jsonl").open("w"), time.monotonic(), 0, time.monotonic(), None, 0.0
     for step in range(args.steps):
         progress = max(step / args.steps, (time.monotonic() - began) / 60 / args.minutes)
+        progress = args.begin + (1.0 - args.begin) * progress
         if progress >= 1.0:
             break
         ids, weights = next(sentences if mix.random() < sentence_share(progress) else whole)
-        loss, answers = loss_of(model, ids, weights, reading=progress < args.reading)
+        loss, answers = loss_of(model, ids, weights)
         loss.backward()
-        if step % 4 == 0 and progress < 0.7:  # keeps the copying circuit general; none at the end
+        if step % 4 == 0 and progress < 0.85:  # keeps the copying circuit general; none at the end
             drilled = drill_loss(model, generator)
             (0.5 * drilled).backward()
             copying = 0.9 * copying + 0.1 * float(drilled.detach())
