@@ -188,7 +188,8 @@ fn watch(begun: Instant, sampled: &AtomicU64, done: &AtomicBool) -> Vec<Sample> 
                 eprintln!("{at:.0?}, {cpu:.0?} of processor time: {sampled} tokens, {resident_kib} KiB");
             }
         }
-        std::thread::sleep(Duration::from_millis(50));
+        // The samples are part of the memory that they tell.
+        std::thread::sleep(Duration::from_millis(250));
     }
     samples
 }
