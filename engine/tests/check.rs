@@ -16,16 +16,15 @@ type Fault = fn(Vec<u8>, Vec<u8>) -> Vec<u8>;
 struct Faulty {
     device: CpuDevice,
     buffer: BufferId,
+    /// All rows of the buffer.
+    rows: usize,
     fault: Fault,
     before: Option<(PlanId, Vec<u8>)>,
 }
 
 impl Faulty {
-    /// All rows of the buffer; the case has as many as its step.
     fn bytes(&mut self, id: PlanId) -> Vec<u8> {
-        let rows =
-            (1..).take_while(|&rows| self.device.read(id, self.buffer, 0..rows).is_ok()).last().unwrap();
-        self.device.read(id, self.buffer, 0..rows).unwrap()
+        self.device.read(id, self.buffer, 0..self.rows).unwrap()
     }
 }
 
@@ -67,8 +66,9 @@ impl Device for Faulty {
 /// What the check of a Linear that a norm adds to the residual says of a fault in one of its buffers.
 fn check(buffer: &str, fault: Fault) -> Result<(), String> {
     let case = linear_residual(Formats::F32, 3, 64, 96, true);
-    let (buffer, _) = case.plan.iter().find(|(_, desc)| desc.name == buffer).unwrap();
-    let mut faulty = Faulty { device: CpuDevice::new(Some(1)).unwrap(), buffer, fault, before: None };
+    let (buffer, desc) = case.plan.iter().find(|(_, desc)| desc.name == buffer).unwrap();
+    let (device, rows) = (CpuDevice::new(Some(1)).unwrap(), case.most.count(desc.rows));
+    let mut faulty = Faulty { device, buffer, rows, fault, before: None };
     case.check(&mut faulty, &mut CpuDevice::new(Some(1)).unwrap(), 0.0)
 }
 

@@ -301,11 +301,8 @@ impl Product {
         // SAFETY: the library writes the preference.
         let create = |preference| unsafe { (f.preference_create)(preference) };
         let preference = own(create, f.preference_destroy, "cublasLtMatmulPreferenceCreate")?;
-        let prefer = |attribute: PreferenceAttribute| {
-            (f.preference_set, attribute as u32, "cublasLtMatmulPreferenceSetAttribute")
-        };
-        let (call, attribute, what) = prefer(PreferenceAttribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES);
-        set(call, &preference, attribute, &WORKSPACE, what)?;
+        let most = PreferenceAttribute::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
+        prefer(f, &preference, most, &WORKSPACE)?;
         let [weight, x, out] = shape.aligned;
         for (attribute, bytes) in [
             (PreferenceAttribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, weight),
@@ -313,8 +310,7 @@ impl Product {
             (PreferenceAttribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, out),
             (PreferenceAttribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, out),
         ] {
-            let (call, attribute, what) = prefer(attribute);
-            set(call, &preference, attribute, &bytes, what)?;
+            prefer(f, &preference, attribute, &bytes)?;
         }
         let (mut found, mut count) = (MaybeUninit::<Found>::zeroed(), 0);
         // SAFETY: all objects live; the library writes at most the one result that it is asked for.
@@ -361,6 +357,15 @@ fn layout(
     let create =
         |layout| unsafe { (f.layout_create)(layout, dtype, rows as u64, cols as u64, stride as i64) };
     own(create, f.layout_destroy, "cublasLtMatrixLayoutCreate")
+}
+
+fn prefer<T>(
+    f: &Functions,
+    of: &Owned,
+    attribute: PreferenceAttribute,
+    value: &T,
+) -> Result<(), DeviceError> {
+    set(f.preference_set, of, attribute as u32, value, "cublasLtMatmulPreferenceSetAttribute")
 }
 
 fn set<T>(call: Set, of: &Owned, attribute: u32, value: &T, what: &'static str) -> Result<(), DeviceError> {

@@ -30,8 +30,9 @@ def write_json(path: Path, value: dict):
 
 def export(runs: list[Path], folder: Path):
     """The folder's five files; the weights are the mean of the checkpoints', in bf16."""
-    model, tokenizer = load(runs[-1])
-    weights = [load(run)[0].state_dict() for run in runs]
+    loaded = [load(run) for run in runs]
+    model, tokenizer = loaded[-1]
+    weights = [each.state_dict() for each, _ in loaded]
     model.load_state_dict({name: sum(each[name] for each in weights) / len(weights) for name in weights[0]})
     folder.mkdir(parents=True, exist_ok=True)
     start, end, pad = (tokenizer.token_to_id(token) for token in (TURN_START, TURN_END, END_OF_TEXT))

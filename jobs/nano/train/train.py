@@ -98,13 +98,12 @@ def main():
     tokenizer = Tokenizer.from_file(str(args.init / "tokenizer.json")) if args.init else train_tokenizer(Shape.vocab_size)
     model = Llama(Shape(num_hidden_layers=args.layers)).to(torch.bfloat16)
     print(f"{sum(weight.numel() for weight in model.parameters()):,} weights", flush=True)
+    if args.init:
+        model.load_state_dict(load_file(args.init / "weights.safetensors"))
     optimizer = Optimizer(model, args.rate)
     sentences = corpus.batches(tokenizer, corpus.sentence_turns, args.tokens, args.seed)
     whole = corpus.batches(tokenizer, corpus.turns, args.tokens, args.seed)
 
-    if args.init:
-        model.load_state_dict(load_file(args.init / "weights.safetensors"))
-        optimizer = Optimizer(model, args.rate)
     generator, mix = torch.Generator().manual_seed(args.seed), random.Random(args.seed)
 
     log, began, seen, saved, smooth, copying = (args.out / "log.jsonl").open("w"), time.monotonic(), 0, time.monotonic(), None, 0.0
