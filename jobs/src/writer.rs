@@ -13,6 +13,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// A batch is committed when its first answer is so old: what a kill can cost.
 const AGE: Duration = Duration::from_secs(1);
 
+/// The age for the second batch of a start; it doubles up to [`AGE`]. The first answer is committed at once, so
+/// that a start which dies early still counts for what it has answered.
+const EARLY: Duration = Duration::from_millis(10);
+
 /// A batch is committed when it has so many answers.
 const BATCH: u64 = 10_000;
 
@@ -102,6 +106,8 @@ struct Batch {
     begun: Instant,
     /// When the first uncommitted answer came, if there is one.
     open: Option<Instant>,
+    /// How old it may become.
+    age: Duration,
     pending: u64,
     rows: u64,
     shared: u64,
@@ -122,6 +128,7 @@ impl Batch {
             path: path.to_path_buf(),
             begun: Instant::now(),
             open: None,
+            age: Duration::ZERO,
             pending: 0,
             rows: 0,
             shared: 0,
@@ -133,7 +140,7 @@ impl Batch {
 
     fn run(mut self, messages: &Receiver<Message>) -> Result<(), JobError> {
         loop {
-            let due = self.open.map(|open| AGE.saturating_sub(open.elapsed()));
+            let due = self.open.map(|open| self.age.saturating_sub(open.elapsed()));
             let message = match due {
                 Some(wait) => messages.recv_timeout(wait),
                 None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -148,7 +155,7 @@ impl Batch {
                 Err(RecvTimeoutError::Timeout) => self.commit()?,
                 Err(RecvTimeoutError::Disconnected) => return self.commit(),
             }
-            if self.pending >= BATCH || self.open.is_some_and(|open| open.elapsed() >= AGE) {
+            if self.pending >= BATCH || self.open.is_some_and(|open| open.elapsed() >= self.age) {
                 self.commit()?;
             }
         }
@@ -192,6 +199,7 @@ impl Batch {
             return Ok(());
         }
         self.pending = 0;
+        self.age = (self.age * 2).clamp(EARLY, AGE);
         let line = "UPDATE starts SET elapsed_ms = ?, rows = ?, shared = ?, errors = ?, input_tokens = ?, \
                     generated_tokens = ? WHERE start = ?";
         let elapsed = self.begun.elapsed().as_millis() as i64;
