@@ -50,6 +50,15 @@ def shorten(text: str, rng: random.Random) -> str:
     return " ".join(word for word in text.split(" ") if word.lower() not in SMALL_WORDS or rng.random() < 0.6) or text
 
 
+def replace_word(text: str, word: str, rng: random.Random) -> str:
+    """`text` with one of its longer words replaced by `word`; slots stay."""
+    found = list(re.finditer(r"(?<![{\w])[a-z]{4,}(?![}\w])", text))
+    if not found:
+        return text
+    start, end = rng.choice(found).span()
+    return text[:start] + word + text[end:]
+
+
 def misspell(text: str, rng: random.Random, rate: float) -> str:
     """Typing errors in about `rate` of the words of `text`; slots, short words and words with digits stay."""
     return re.sub(r"(?<![{\w])[A-Za-z']{4,}(?![}\w])",

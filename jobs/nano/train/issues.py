@@ -27,6 +27,8 @@ ISSUES = {
             "{n} (days|weeks) have passed since the promised (date|day) and I (still wait|am still waiting) for (the parcel|the delivery|{it})",
             "what a (slow|late) (delivery|shipment), (I had to wait|we waited) {n} (weeks|days) for {it}",
             "every day a new (delay|date): the (delivery|arrival|shipment) of {it} (keeps moving|is put off again)",
+            "{it} (should|was meant to|was to) (be here|have come|have arrived) (long ago|{n} days ago|on {day}), (and still it is not|what takes so long|this delay is absurd)",
+            "(your|the) (courier|delivery) (keeps|kept) (postponing|putting off|moving) the (date|day) for {it} (again and again|once more|)",
         ],
         [
             "{n} (days|weeks) late and the parcel with {it} is still on the way",
@@ -47,6 +49,8 @@ ISSUES = {
             "{it} is (lost|missing) (in the post|since {day}), (the delivery|the parcel) never (reached me|came)",
             "(supposedly|allegedly) (delivered|handed over) on {day}, (but|yet) there was (nothing|no parcel|no package) (at my door|here|for me)",
             "I (never saw|have not seen) (the parcel|the package) with {it}, it (vanished|disappeared) (on the way|somewhere)",
+            "(nobody|no courier|no driver) (ever|) ?(came|rang|showed up) with {it}(, it must be lost|, it is gone|)",
+            "{it} (got lost|vanished|disappeared) (on the way|in the post|somewhere), I (never saw it|received nothing|have nothing in my hands)",
         ],
         [
             "marked as delivered, yet {it} was never handed over to me",
@@ -66,6 +70,8 @@ ISSUES = {
             "(squashed|soaked|ripped|crushed) (box|carton|packaging), and {it} (in it|inside) has (scratches|dents|cracks) (from the way|from the courier|)",
             "the (delivery man|driver|courier) was (careless|rough) with the (box|parcel), so {it} (is dented|is scratched|arrived damaged)",
             "{it} was (delivered|handed over) (damaged|dented|smashed) because the (parcel|carton) had been (dropped|thrown|crushed) on the way",
+            "(dented|crushed|soaked|ripped|squashed) (on arrival|by the courier|in the post): {it} (has|with) a (broken|cracked|bent) (corner|lid|side)",
+            "the (carton|box|wrapping) of {it} was (wet|open|flattened|ripped) when (it came|the courier brought it), and (what was inside|the contents) (broke|is broken|was smashed)",
         ],
         [
             "on arrival the parcel was torn open and {it} had been damaged by the transport",
@@ -83,6 +89,8 @@ ISSUES = {
             "(why did|how could) the (driver|courier) (bring|deliver|leave) {it} (at|to) (the wrong house|a wrong address|another house|a stranger)?",
             "{it} (stands|was left) at the door of (a stranger|another family|a house in the next street), (wrong address|that is the wrong house)",
             "my address is (correct|right) in the order, (yet|but) {it} was (delivered|dropped off|brought) (somewhere else|at another house|to a stranger)",
+            "{it} (went|was brought|was taken) to (another|the wrong|some other) (street|house|town|person), (not to me|although my address was right|and I had to look for it)",
+            "(your driver|the courier) (gave|handed|left) {it} (to|with) (a stranger|people I do not know|the wrong house)",
         ],
         [
             "the wrong address again: {it} was dropped off at a house {n} streets away",
@@ -102,6 +110,11 @@ ISSUES = {
             "(will|does) {it} (arrive|come|get here) (before {day}|by {day}|this week)?",
             "I (only|just) (want|wanted) to (ask|know) (how long|how many days) (the delivery|shipping) (takes|will take)",
             "is (the parcel|{it}) (expected|planned) (to arrive|) (on|by|before) {day}? (somebody should be at home|I want to be at home|)",
+            "how (long|many days) (does it take|will it be|must I wait|is it) (until|till|before) {it} (arrives|is here|reaches me|gets here)?",
+            "(which|what) (date|day|week) (have you planned|do you plan|is foreseen|is set) for (bringing|sending|delivering) {it}?",
+            "(please|kindly|just) (give|send|tell) me the (date|day|time) (when|on which) {it} (gets here|is brought|reaches me), (I must be at home|my neighbour will take it in|so that I can plan|thanks)",
+            "(should|can|do) I (expect|count on) {it} (this week|before the weekend|by {day}|in {month})?",
+            "when is {it} (due|supposed to come|meant to arrive|on its way to me)?",
         ],
         [
             "which day is planned for the delivery of {it}?",
@@ -121,6 +134,8 @@ ISSUES = {
             "(could|can) you (deliver|send|bring) {it} to {street} (instead|in place of the old address|)?",
             "we (moved|have moved) (house|to {street}), (please update|could you update|please change) the (address|delivery address)",
             "I (would like|want) to (change|update|correct) the (address|shipping address|delivery address) (for|of) {it}",
+            "could (the parcel|{it}) (come|be brought|be sent) to {street} (instead|and not to my old flat)?",
+            "I (gave|entered|have) an (old|outdated) address, {street} is (the right one|where {it} should go)",
         ],
         [
             "please use a different shipping address for {it}: {street}",
@@ -139,6 +154,13 @@ ISSUES = {
             "{n} days (early|sooner than promised): {it} (is here|has arrived|was delivered) (already|)",
             "the (driver|courier) (brought|delivered) {it} (quickly|punctually|early|on time), (very fast|great speed|really quick)",
             "I am (impressed|surprised) how (fast|quickly|early) {it} (was delivered|arrived|came)",
+            "{it} (did not come|was never|was not a minute|was by no means) late, (the opposite|on the contrary|quite the reverse): it (was early|came at once|was here the next day)",
+            "no (delay|waiting) (at all|whatsoever): {it} (was quick|was here at once|arrived the same day|came ahead of time)",
+            "(shipping|delivery|the courier) was anything but slow, {it} (came early|was here within a day|arrived the next day)",
+            "I (placed|sent) the order (on {day}|at night|in the evening) and (the next day|the day after|a day later) {it} was (brought|there|delivered), (what a speed|great|so fast)",
+            "(prompt|speedy|rapid|swift) (delivery|shipping|dispatch) of {it}, (ahead of time|before the date|earlier than I thought|on the dot)",
+            "(not|never) (a day|an hour) late: the (courier|parcel|delivery) was (quick|punctual|early)",
+            "{it} (reached me|was handed over|got here) (early|within hours|in a flash|faster than promised)",
         ],
         [
             "ordered {it} on {day} and the courier delivered it the very next morning, so quick",
@@ -157,6 +179,8 @@ ISSUES = {
             "(thanks to|because of) the (good|excellent|careful|safe) (packaging|wrapping|box) {it} (is intact|arrived safely|has not a single scratch)",
             "what (careful|lovely|beautiful|solid) (packaging|wrapping), {it} (was intact|was safe|arrived in perfect condition)",
             "I (love|like) how (carefully|safely|beautifully) {it} was (packed|wrapped|packaged)",
+            "(padded|wrapped|boxed|packed) (with such care|so well|like a treasure): {it} (came whole|is undamaged|has not a scratch)",
+            "whoever (packed|wrapped) {it} (did it with love|took great care|knows the job)",
         ],
         [
             "not a scratch on {it}, because somebody wrapped it so carefully",
@@ -176,6 +200,8 @@ ISSUES = {
             "(on|in) my (bank statement|card statement|account) {it} (appears|shows up|is listed) (twice|two times|double), (that is one charge too many|one payment too many)",
             "I (paid|have paid) (twice|double|two times) for {it}, (you took|you debited|you collected) the money (twice|again)",
             "(two|both) (payments|debits|charges) for {it} were (taken|collected|made) (on the same day|from my card|within one day), (but I bought one|one is wrong)",
+            "(the same|one) (amount|sum|payment) was (debited|booked|withdrawn) (two times|twice|again), (though I ordered once|a second time by mistake)",
+            "(I see|my bank shows|there are) two (debits|bookings|withdrawals) for {it} (instead of one|and I bought one|)",
         ],
         [
             "my statement shows a duplicate payment: {it} was billed two times",
@@ -195,6 +221,8 @@ ISSUES = {
             "{it} (cost|was) (more|far more|much more) (on the bill|on my card) than (the advertised price|what was shown|what was agreed)",
             "(an extra|a hidden|an unexplained|a strange) fee (was added to|is on|made higher) (the bill|my bill|the price) (of|for) {it}",
             "(the full price|too much|a higher price) was (taken|charged|debited) although (I have a discount|the coupon was valid|a lower price was agreed)",
+            "the (sum|price) you (withdrew|booked|took) is (higher|more) than (what was agreed|the price on the page|the offer)",
+            "I was (overcharged|asked for more|billed extra) for {it}, (the offer|the page|your advert) said less",
         ],
         [
             "the bill for {it} is much higher than what was advertised, I was charged too much",
@@ -213,6 +241,8 @@ ISSUES = {
             "(an|the) (incorrect|wrong|faulty) invoice (was sent|came|was issued) (for {it}|to us|to me)",
             "the (tax rate|company name|quantity|VAT) (is|was) (missing|wrong|incorrect) (on|in) the invoice (you issued|you sent|) for {it}",
             "(somebody else's|another customer's|a wrong) (name|company|item) is (on|listed on) the invoice (for {it}|that I got)",
+            "(the|your) (bill|invoice) (has|bears|carries) the wrong (date|name|tax number|address), (please note|and my accountant refuses it|useless)",
+            "(that|this) invoice (belongs to somebody else|is not mine|lists goods I never bought)",
         ],
         [
             "there is a mistake on the invoice for {it}: the company name and the VAT are incorrect",
@@ -230,6 +260,8 @@ ISSUES = {
             "(my|our) (accounting|tax office) (needs|wants|asks for) (an invoice|the receipt|a copy of the invoice) (for {it}|)",
             "(an invoice|a receipt|a copy of the invoice) for {it} (would be helpful|is needed), (please send it|could you email it|can you send one)?",
             "how (do|can) (I|we) (get|download) (a copy of|) the (invoice|receipt) (for {it}|as a PDF)?",
+            "I (am missing|lack|do not have) (the|a) (receipt|invoice|bill) for {it}, (where is it found|can it be sent|please send a copy)",
+            "(could|would) you (issue|make out|mail) (a|an) (receipt|invoice) (for|of) {it}(, my office needs it|)?",
         ],
         [
             "for our accounting we need a copy of the receipt for {it}",
@@ -247,6 +279,8 @@ ISSUES = {
             "(does|will) your shop (take|accept) (gift cards|credit cards|direct debit|bank transfers|instalments)?",
             "I (would like|want|prefer) to pay (in instalments|by direct debit|by bank transfer|with a credit card), (is that possible|do you offer that|does that work)?",
             "are (instalments|bank transfers|gift cards|credit cards) (possible|accepted|an option) (for {it}|)?",
+            "(which|what) (cards|wallets|ways of paying) (are accepted|do you take|work) (in your shop|for {it}|)?",
+            "(would|is) (cash|a cheque|a bank transfer|paying later) (be|) ?(all right|accepted|fine) for {it}?",
         ],
         [
             "which ways to pay do you take for {it}, also instalments or a gift card?",
@@ -262,6 +296,8 @@ ISSUES = {
             "the (billing|payment|invoice) mistake (was|is) (fixed|corrected|solved) (at once|so quickly|right away|within an hour)",
             "(the same day|within minutes|right away) (my bill|the invoice|the wrong charge) (for {it}|) was (corrected|reversed|fixed)",
             "you (reversed|cancelled|took back) the (extra|double|wrong) (charge|fee|payment) (for {it}|) (at once|right away|so fast)",
+            "(the|your) (wrong|faulty) (bill|charge|invoice) was (put right|cancelled|mended) (within a day|at once|without fuss), (thank you|great)",
+            "(you|your team) (noticed|saw) the (mistake|error) on my bill and (put it right|took it back) (yourselves|at once), (splendid|how fair)",
         ],
         [
             "within an hour the double charge for {it} had been reversed, so fast",
@@ -279,6 +315,8 @@ ISSUES = {
             "(good|great|excellent|fair) value: {it} (is|was) (worth the money|worth every penny|a bargain)",
             "I (paid|saved) (very little|a lot) (with the discount|with my coupon|) (and {it} is|for {it}, which is) (a bargain|good value|worth every penny)",
             "nobody (else|) (has|offers) {it} at (such a|so) (good|fair|low) (a price|price)",
+            "(hardly|nowhere) (anyone|else) (sells|offers) {it} (so cheaply|at such a price|for less), (what a bargain|great value)",
+            "{it} (cost|was) (less|cheaper) than (I had feared|anywhere else|expected), (a real bargain|money well spent)",
         ],
         [
             "every penny for {it} was worth it, an unbeatable price",
@@ -298,6 +336,8 @@ ISSUES = {
             "{n} (weeks|days) since the return of {it} and (no money|no refund|nothing) (has come|was paid|is in my account)",
             "(you got|you received|you have) {it} back (on {day}|{n} weeks ago), but (I have not been refunded|the refund is missing|my money is missing)",
             "(my|the) refund is (overdue|late|still open|outstanding), {it} (went back|was returned) {n} (weeks|days) ago",
+            "(not a cent|nothing|no money) (has come|came|has arrived) (back|on my account) (since|although) {it} (was sent back|went back|was returned)",
+            "you (agreed|said|confirmed) to (pay me back|refund me), (yet|but) (my account is empty|the payment never came|I still wait for it)",
         ],
         [
             "{n} weeks after I sent back {it} my money is still not in my account",
@@ -316,6 +356,8 @@ ISSUES = {
             "the (refunded|returned) amount (for {it}|) (is too low|is not complete|does not match the price|is less than the price)",
             "you (kept|deducted|subtracted) (a fee|a part of the money|the shipping cost) (when you refunded|from the refund for) {it}",
             "I (expected|should get) (the full|all my) money (back|) for {it}, (but|and) (got|received) (only a part|less|much less)",
+            "(only|just|merely) (a part|some|two thirds) of (the money|what I paid) was (returned|paid back|refunded)(, where is the rest|, the rest is missing|)",
+            "you (kept|deducted|held back) (a fee|part of it|some of the money) when you (refunded|paid back) {it}",
         ],
         [
             "for {it} just a half of the money came back, so the refund is incomplete",
@@ -333,6 +375,8 @@ ISSUES = {
             "(your shop|your warehouse|the team) (sent {it} back to me|rejected {it}|refused {it}) and (will not accept|does not accept) the return",
             "(returning|sending back) {it} is (not allowed|refused|not accepted), (which is not right|although it was never used)",
             "the return (was|got) (denied|refused|rejected): {it} (is unused|was never opened|is in its box) and (still|yet) you do not take it",
+            "you (will not|do not want to|decline to) (take|accept) {it} back, (although|even though) (it is unused|the deadline has not passed|the law says so)",
+            "my return of {it} was (sent back to me|rejected|not accepted) (without a reason|for no reason|)",
         ],
         [
             "your warehouse rejected it when I wanted to return {it} unused and in time",
@@ -352,6 +396,8 @@ ISSUES = {
             "{it} (is too big|is not what I need|is the wrong one for us), how (can|do) (I|we) (send it back|return it|exchange it)?",
             "(I want|I would like|we want) to (exchange|return) {it}, (please send me|can you send) (a label|the form|the steps)",
             "(can|may) {it} (still|) be (returned|sent back|exchanged), and (how|by when|until when)?",
+            "(what|which steps) (must|should) I (do|take) to (give|send) {it} back?",
+            "(is there|do you have|where is) a (label|form|address) for (returning|sending back) {it}?",
         ],
         [
             "{it} does not suit us, where do I find the form to send it back?",
@@ -369,6 +415,8 @@ ISSUES = {
             "(please|kindly) (tell me|let me know) when the (refund|money) for {it} (will be|is) (paid|transferred|sent)",
             "the return of {it} (reached you|was on {day}|is done), (when is|how long until) the (refund|money) (paid|transferred|in my account)?",
             "how (long|many days) (do I|must I|will I) wait for the (refund|money) (for {it}|)?",
+            "(which|what) (day|week) will (the money|my refund|the payment) be (back|on my account|there)?",
+            "how (many days|long) (until|before) (you pay me back|the refund comes|my money is returned)?",
         ],
         [
             "how many days will it take until the refund for {it} is paid out?",
@@ -384,6 +432,8 @@ ISSUES = {
             "(within|after just) (a day|one day|{n} days) (the full amount|the refund|my money) for {it} was (back|paid|in my account), (so quick|very fast|great)",
             "I (got|received|had) my (money|refund) (back|) (at once|the next day|so quickly|right away) (for {it}|after I returned {it})",
             "you (paid|transferred) the refund (for {it}|) (immediately|so fast|in no time|the same day), (great|super|very quick)",
+            "(hardly|scarcely) had I (sent|returned) {it} when (the money was back|the refund came), (superb|so quick)",
+            "my (money|refund) was (back|there|on my account) (the same day|within hours|overnight), (excellent|what a speed|bravo)",
         ],
         [
             "no questions asked and the full amount for {it} was back the next day, a super quick refund",
@@ -399,6 +449,8 @@ ISSUES = {
             "what a (simple|smooth|easy) return (of {it}|), (no discussion|no trouble|it just worked)",
             "the (return|exchange) of {it} (worked|was done|was over) (without any trouble|in two minutes|so smoothly|easily)",
             "(returns|exchanges) are (so easy|so simple|really smooth) (with you|in your shop), {it} went back (without a problem|in no time)",
+            "(giving|sending) {it} back was (no trouble|child's play|a matter of minutes), (thank you|great|well organised)",
+            "(the label|the form) was (in the box|there), {it} (went back|was collected) (without questions|with no trouble|so easily)",
         ],
         [
             "the return label for {it} was there at once and it all went smoothly and easy",
@@ -419,6 +471,8 @@ ISSUES = {
             "(the|its) (battery|motor|switch|screen|pump) (failed|broke|is dead|stopped) and {it} (is useless now|does not work any more|no longer works)",
             "(nothing happens|it stays dead) when I (turn on|switch on|start) {it}, (it is faulty|it is broken|it has a defect)",
             "{it} (switches itself off|overheats|breaks down) (all the time|after {n} minutes|every day), (faulty|it is defective)",
+            "{it} (broke|gave up|failed|went dead) (after|within) (a week|{n} days|the first use)",
+            "(one moment|yesterday) it (ran|worked), (the next|today) {it} (is dead|does nothing|will not start|is silent)",
         ],
         [
             "{it} is dead after {n} uses, the motor no longer works",
@@ -438,6 +492,8 @@ ISSUES = {
             "(cheap|thin|flimsy|rough) (material|plastic|fabric|wood), {it} (looks|feels) (terrible|awful|cheap)",
             "the (seams|coating|paint|colour) of {it} (came off|come apart|fell apart|peeled off|faded) (after one wash|after {n} days|at once)",
             "I expected better (quality|material), {it} is (wobbly|thin and cheap|badly made|of poor quality)",
+            "{it} is (shoddy|flimsy|poorly made|rubbish), (the seams come apart|it wobbles|the paint peels off|it bends at once)",
+            "(you can see|one notices) that {it} was (made on the cheap|badly made|put together carelessly)",
         ],
         [
             "cheap plastic, thin fabric: {it} is badly made",
@@ -455,6 +511,8 @@ ISSUES = {
             "(no|where is the) (charger|cable|manual|lid|screws) (was in the box|came with it)? {it} is incomplete",
             "I (cannot|could not) (assemble|use|build up) {it} because (parts|screws|the cable|pieces) (are|were) missing",
             "you (forgot|left out) (the charger|the screws|the cable|a part|the manual) of {it}",
+            "(there are|I count) (too few|not enough) (screws|parts|pieces|bolts) with {it}, (it cannot be built|so I cannot finish it)",
+            "{it} came (without|lacking) (its lid|the cable|one leg|the charger|the screws), (so it is useless|how shall I use it)",
         ],
         [
             "no charger and no manual came with {it}, the set is incomplete",
@@ -472,6 +530,8 @@ ISSUES = {
             "{it} (does not look like|is nothing like|does not match) (the photo|the picture|your description|the page)",
             "(wrong|another|a different) (colour|size|shape) than (described|in the photo|shown): {it} (is not as described|does not match)",
             "(your|the) description of {it} is (wrong|not true|false), it is (much smaller|darker|not waterproof|not wireless)",
+            "{it} (is|looks) (nothing like|quite different from|unlike) the (photo|picture|text) (in your shop|on the page|)",
+            "your (page|description|advert) (promised|says|speaks of) (leather|steel|two pieces|a larger size), {it} is (something else|plastic|smaller|not that)",
         ],
         [
             "the picture and the description show something completely different: {it} is much smaller",
@@ -491,6 +551,13 @@ ISSUES = {
             "(please|kindly) (send|email) me the (manual|instructions) (for|of) {it}",
             "I (want|would like|am trying) to (set up|connect|assemble|clean) {it}, (how does it work|what are the steps|how is it done)?",
             "does {it} (fit|suit|go with|connect to) (a standard socket|other brands|an older model|my phone)?",
+            "(is|would) {it} (be|) ?(compatible|usable|all right|made) (with|for) (the older model|my phone|cables of other makes|a small flat|children)?",
+            "(will|would|can) {it} (fit into|work in|run on|match) (a small kitchen|another country|a European socket|the set of another maker)?",
+            "(would|is) {it} (be|) ?(suitable|meant|intended|good) for (small rooms|outdoor use|cold weather|older phones)?",
+            "how (is|should) {it} (be|) ?(washed|stored|assembled|mounted|switched off|charged) (properly|correctly|)?",
+            "I have {it} here and (wonder|would like to know|ask myself) how to (mount|start|connect|wash|store) it",
+            "before I (start|mount|wash|use) {it}: (which|what are the) (steps|settings|cables|batteries) (do I need|are right)?",
+            "could (you|somebody) (send|show|mail) me (a guide|the steps|a drawing|the manual) (of|for) how to (mount|build|connect|use) {it}?",
         ],
         [
             "I am about to assemble {it}, can you send the instructions for how to connect it?",
@@ -509,6 +576,8 @@ ISSUES = {
             "(does|will) the (guarantee|warranty) (cover|include|apply to) (the battery|all parts|the motor|the screen) of {it}?",
             "I (would like|want) to know (how many years|how long) the (warranty|guarantee) of {it} (lasts|runs|is)",
             "(for|until) (how many years|when) is {it} (covered by|under) (the warranty|the guarantee|warranty)?",
+            "(until when|how long) (can|could) I (claim|use) the (guarantee|warranty) (for|of) {it}?",
+            "(do|must) I (register|keep the receipt|sign up) for the (guarantee|warranty) of {it}?",
         ],
         [
             "please tell me how many years of guarantee {it} has",
@@ -527,6 +596,8 @@ ISSUES = {
             "(no|not one|not a single) problem with {it} (so far|in {n} months|), it (works|runs) (great|perfectly|very well)",
             "I (use|have used) {it} (daily|every day|all the time) and it (is great|works perfectly|is so reliable|never lets me down)",
             "{it} is (reliable|powerful|quiet|easy to use|fantastic), (a great help|it does a great job|I really like it|we love it)",
+            "{it} (does|is doing) (its job|what it should) (wonderfully|perfectly|every day without fail)",
+            "(since|from) the first day {it} (runs|has run|works) (like clockwork|without a hitch|as it should), (superb|I am thrilled)",
         ],
         [
             "used daily and not a single problem: {it} is reliable and does a great job",
@@ -545,6 +616,8 @@ ISSUES = {
             "(lovely|solid|superb|wonderful|excellent) (material|finish|fabric|wood), {it} (looks|feels) (great|gorgeous|first class|beautiful)",
             "I (love|adore|like) the (material|finish|fabric|quality|look) of {it}",
             "{it} (exceeds|is above|is better than) (my expectations|what I expected|the description), (excellent|superb|outstanding) quality",
+            "{it} is (superbly|beautifully|solidly) (made|built|finished), (you feel the quality|a joy to hold|built to last)",
+            "(thick|fine|solid|first class) (material|fabric|workmanship): {it} is (a delight|worth every penny|excellent)",
         ],
         [
             "solid, sturdy and a lovely finish: {it} is superb",
@@ -563,6 +636,8 @@ ISSUES = {
             "(no|the) reset (link|mail|email) (ever comes|does not come|does not work) and (I cannot sign in|the login fails|I cannot log in)",
             "why (can I not|does it not let me) (log in|sign in|get into my account) (any more|since {day}|)?",
             "(the site|your site|the page) (says|tells me) my password is wrong (every time|again and again), (so I cannot log in|signing in is impossible)",
+            "(my password|the login|signing in) (is refused|does not work|fails) (every time|again and again|since {day})",
+            "I (try|tried) to (sign in|log on) and (it says|get) (wrong password|an error|access denied), (though it is right|every single time)",
         ],
         [
             "signing in has been impossible since {day}, my login is rejected every time",
@@ -578,6 +653,8 @@ ISSUES = {
             "(for no reason|without warning|without telling me) (you|your team) (blocked|locked|suspended|disabled) (the account|our account|my account)",
             "(my|our|the) account (was|got) (locked|suspended|disabled|blocked) (on {day}|yesterday|overnight) and (I do not know why|nobody explains it|there is no reason)",
             "I (find|see) my account (blocked|locked|suspended|disabled) (without any reason|although I did nothing|again)",
+            "my (profile|account|access) (is|was|has been) (blocked|frozen|suspended|disabled), (nobody tells me why|and I did nothing wrong)",
+            "you (blocked|froze|disabled) (me|my account|my profile) (overnight|without a warning|for nothing)",
         ],
         [
             "for no reason you have suspended the account that I have used for {n} years",
@@ -593,6 +670,8 @@ ISSUES = {
             "my (account|password|profile) was (stolen|hacked|changed) by (someone else|a stranger|somebody)",
             "(orders|things|changes) were made (in|with) my account (by a stranger|that I did not make|by somebody else), it was hacked",
             "(hacked|misused|taken over): (someone|a stranger) (ordered|bought) things (in my name|with my account)",
+            "(a stranger|somebody|a thief) (uses|used|got into|took over) my (account|profile) and (ordered things|changed the email|bought something)",
+            "there are (orders|logins|purchases) in my account that (I never made|are not mine), (it was broken into|someone has my password)",
         ],
         [
             "a stranger has taken over my account and ordered things",
@@ -610,6 +689,8 @@ ISSUES = {
             "(can|could) (you|I) (enter|save|add) a (new|different) (phone number|email address|name) (in|for) my (account|profile)?",
             "is (it possible|there a way) to (edit|change|update) (my personal data|my profile|my account details|my email address)?",
             "in my (account|profile) the (surname|email address|phone number) (should be|needs to be|must be) (updated|changed)",
+            "(how|where) (do|can) I (enter|put in|change to) (my new name|a new email|another phone number) in my (profile|account)?",
+            "I (married|have a new number|changed my email), (please update|can you adapt) my (profile|account|details)",
         ],
         [
             "could my profile be updated with a new phone number and surname?",
@@ -627,6 +708,8 @@ ISSUES = {
             "(please|kindly) (delete|remove) (all my data|my data) and (close|delete|cancel) (my account|the account)",
             "(what|which steps) (must|do) I (do|take) (to close|to delete|to cancel) (my|the) (account|customer account|profile)?",
             "my (account|customer account) (should|can) be (closed|deleted|removed) (now|this month|with all data)",
+            "I (do not|no longer) (need|want|use) (my|the) (account|profile), (can it be removed|please remove it|how is it closed)",
+            "(would|could) you (remove|erase|close) my (profile|account|data) (for good|completely|please)?",
         ],
         [
             "delete my customer account and my data by the end of the month, please",
@@ -643,6 +726,8 @@ ISSUES = {
             "(thank you for|so happy about) (unlocking|restoring) my account (so quickly|within minutes|right away)",
             "my (login|account|password) problem was (solved|fixed) (right away|in a minute|within minutes|at once)",
             "(logging in|signing in|the login) works again (since you fixed it|thanks to you|after a minute), (perfect|great|wonderful)",
+            "(I am|it lets me) (in|logged in) again, (your help with|the mending of) my account (was great|took a minute|worked at once)",
+            "(thanks to you|thanks to your team) my (login|account|profile) (works|is open|is back) again, (splendid|I am relieved)",
         ],
         [
             "within minutes the login worked again and my account was restored, wonderful",
@@ -658,6 +743,8 @@ ISSUES = {
             "I (registered|signed up|created my account) (in a minute|in no time|within two minutes), (so easy|very simple|really quick)",
             "(opening|creating|making) (my account|an account|a profile) (took|needed) (only a minute|two clicks|no time) and was (simple|easy|clear)",
             "the (registration|sign-up|account page) is (so clear|really easy|very simple|easy to understand), (I love it|great)",
+            "(signing up|registering|opening a profile) (was|is) (child's play|done in a minute|so quick|no effort)",
+            "(a minute|two clicks|one form) and my (account|profile) was (ready|there|set up), (lovely|so simple)",
         ],
         [
             "my account was created in less than a minute, registering is very easy",
@@ -676,6 +763,8 @@ ISSUES = {
             "my (basket|cart) is (emptied|blank|empty) (before I can pay|at checkout|whenever I order|each time)",
             "I (tried|have tried) to (order|buy) {it} {n} times, (but|and) (the checkout|your site|the order button) (fails|does nothing|shows an error|freezes)",
             "(the last step|the payment page|the order page|the checkout) (of your site|of your website|) (hangs|freezes|goes blank|does not load)",
+            "(at|in) the (last step|payment page|basket) (nothing happens|I get an error|the page goes blank), so I (cannot order|cannot pay|gave up)",
+            "(your site|the page) (will not|refuses to) (take|accept) my (order|payment|card), the (button|checkout) (is dead|fails|hangs)",
         ],
         [
             "an error appears in the last step of the checkout, the order button does nothing",
@@ -691,6 +780,8 @@ ISSUES = {
             "(every|each) time I (open|start|use) (the app|your app) it (crashes|closes itself|freezes|hangs)",
             "(crash after crash|it crashes and freezes): (your app|the app|the mobile app) (is unusable|cannot be used) (since the update|on my phone|)",
             "(as soon as|when) I (search|log in|open a page) (in the app|) (the app|it) (freezes|crashes|closes), (please fix the app|the app is useless)",
+            "(each|every) time I (open|start|tap) the app, it (closes|dies|freezes|quits)",
+            "the (app|new version of the app) (quits|freezes|shuts down) (all the time|by itself|after seconds), (useless|what rubbish)",
         ],
         [
             "nothing but crashes since the latest update of your app",
@@ -708,6 +799,8 @@ ISSUES = {
             "I (wait|waited) {n} (seconds|minutes) (for every click|for each page|until a page loads) on your (site|website)",
             "(searching|the search|the filter) (on your website|in your shop|on the page) (does not find anything|is broken|never finds anything|is useless)",
             "(so slow|painfully slow|terribly slow): (browsing|loading|using) your (site|website) takes (ages|forever|minutes)",
+            "(I wait|one waits) (minutes|forever|ages) (for|until) (each page|your site|the pages) (to load|loads|open)",
+            "(your|the) (pages|site|website) (crawl|drag|take ages|are slow as a snail)(, terrible|, I gave up|)",
         ],
         [
             "it takes ages to load a page, your site is painfully slow",
@@ -725,6 +818,8 @@ ISSUES = {
             "where (is|are) (the wish list|the size chart|my orders|the filter|the order history) (on your site|on the website|in the app)?",
             "(is there|do you have) (a|the) (size chart|wish list|store finder|filter by price) (on the website|on your site), and where (is it|can I find it)?",
             "I have a (promo code|voucher code|coupon), where (on the site|at checkout|in the app) (do I enter it|can I type it in|does it go)?",
+            "(under which|in what) (menu|heading|section) of (the site|your page) (is|do I find|are) (the sizes|my orders|the form|the terms)?",
+            "I (cannot find|look for|am looking for) (the size chart|the return form|my old orders|the newsletter) on (your page|the site), where is (it|that)?",
         ],
         [
             "in which menu of the app is the order history?",
@@ -742,6 +837,8 @@ ISSUES = {
             "(does|will) (your|the) app (have|support|offer) (dark mode|other languages|an offline mode|tablets)?",
             "is (your|the) app (also|) (available|there) (for tablets|in other languages|for Android|for older phones)?",
             "I (would like|want) to know if the app (works offline|supports tablets|has a dark mode|runs on my phone)",
+            "(is|will) (your|the) app (be|) ?(free|in other languages|there for older phones|on tablets too)?",
+            "(can|could) one (pay|track a parcel|scan codes|order) (with|in) (your|the) app?",
         ],
         [
             "does the mobile app support dark mode on tablets?",
@@ -759,6 +856,11 @@ ISSUES = {
             "(your|the) (search|filter|checkout|site) is (clear|fast|well made|brilliant) and (so easy to use|so simple|a pleasure)",
             "I (ordered|found it|was done) (on your site|on the website) (in two minutes|in seconds|with three clicks), (so easy|very simple|so clear)",
             "(shopping|browsing|searching) (here|on this site|on your website) is (fun|easy|really simple|so quick)",
+            "(a|such a) (joy|pleasure|delight) to (shop|browse|order|search) (on your page|on your website|in your online shop)",
+            "(a|one) (great|clever|superb|splendid) (search|filter|menu|checkout) on your (site|page|website), (in seconds I had everything|I had it in no time|so clear)",
+            "your (page|site|website|online shop) is (beautifully made|nicely laid out|a model of clearness|so tidy), (everything is easy to find|I found all in no time|finding things is fun)",
+            "the (site|page|website) is not slow or (confusing|complicated) at all, (it is quick and clear|a pleasure to use|so simple)",
+            "(everything|all I wanted) was (found|ordered|in the basket) in (seconds|a minute|no time) on your (page|site), (brilliant|so well made|so easy)",
         ],
         [
             "shopping on the site is a pleasure, so well designed and clear",
@@ -775,6 +877,8 @@ ISSUES = {
             "(the|your) app (runs|works) (great|smoothly|perfectly|very well) (on my phone|since the update|on my tablet)",
             "(ordering|shopping|everything) (in|with) (the|your) app is (quick|so handy|a pleasure|so easy)",
             "I (use|enjoy|like) (the app|your app) (every day|a lot|very much), it is (handy|smooth|great|easy to use)",
+            "(your|the) app is a (gem|delight|pleasure|real help), (so quick|all in one place|nothing to improve)",
+            "(no|not one) (crash|hiccup|problem) with (the|your) app, it (just works|is smooth|is a joy)",
         ],
         [
             "so handy and smooth: everything in the app is great",
@@ -793,6 +897,8 @@ ISSUES = {
             "I (called|phoned) (your hotline|you|support) and (the agent|{who}|a man|a lady) was (rude|unfriendly|impolite|arrogant) (to me|and hung up|)",
             "(nobody|no customer) should be (treated|talked to) (so rudely|so badly|like that), (your agent|{who}) was (very rude|arrogant|impolite)",
             "{who} (was rude|was so impolite|treated me rudely|talked to me like an idiot) (on the phone|in the chat|at your hotline)",
+            "(your|the) (man|woman|colleague|agent) on the (phone|chat|line) (shouted at me|was insolent|mocked me|hung up on me)",
+            "I was (insulted|treated like a fool|shouted at|talked down to) by (your staff|an agent|the person on the phone)",
         ],
         [
             "{who} on your hotline shouted and then hung up, so rude",
@@ -810,6 +916,8 @@ ISSUES = {
             "I (called|phoned) {n} times and (was|hung|stayed) (on hold|in the queue) (for hours|each time|forever)",
             "(why does|how can) it take {n} (minutes|hours) (to reach|until I reach) (someone|anyone) (on the phone|at your hotline)?",
             "(waiting|the wait) (on the phone|at your hotline|for an agent) (takes|took) (forever|ages|hours), then the (call|line) was (cut|dropped)",
+            "(an hour|{n} minutes|forever) (in the queue|listening to music|on the line) (before|until) (anybody|someone) (picked up|answered|spoke to me)",
+            "your (line|phone|hotline) (keeps|kept) me (waiting|on hold|in the queue) (endlessly|for {n} minutes|all morning)",
         ],
         [
             "{n} minutes in the queue of your hotline and no one answers",
@@ -827,6 +935,8 @@ ISSUES = {
             "(my|all my) (emails|messages|letters|questions) (get|got) no (answer|reply), (you ignore me|I am ignored|support is silent)",
             "I (wrote|sent) {n} (emails|messages|letters) (to support|to your team|) (without an answer|without any reply|and hear nothing)",
             "(support|your team|customer service) (ignores|is ignoring|does not answer) (me|my messages|my emails)",
+            "(my|all my) (emails|messages|letters|questions) (go|went|remain) (unanswered|into a void|without a reply)",
+            "I (wrote|have written) (twice|{n} times) and (nobody|no one) (writes back|answers|cares to answer)",
         ],
         [
             "{n} emails to your team and not one reply, I am being ignored",
@@ -843,6 +953,8 @@ ISSUES = {
             "(can|could) you tell me the (opening hours|opening times) (of|for) (your shop|the store|the office) (in {city}|on {day}|)?",
             "how long (is|will) (the shop|your store|the office|your hotline) (be open|open) (on {day}|today|this week)?",
             "I (want|would like) to (come|visit) (to|) your (shop|store|office) (in {city}|on {day}), when (is it open|does it open)?",
+            "(from when|until when|between which hours) (is|are) (the shop|you|your store|the hotline) (open|there) (on {day}|in {city}|)?",
+            "(do you|does the shop in {city}) (open|close) (early|late|at noon) on {day}?",
         ],
         [
             "on {day}, at what time does the store in {city} open?",
@@ -860,6 +972,8 @@ ISSUES = {
             "I (would like|want) to (talk|speak|write) to (someone in support|customer service|an agent|your team), (how|where) (can I|do I) (reach you|reach them)?",
             "how (is|can) (customer service|support|your team) (be reached|reached) (by phone|by email|by chat|)?",
             "(please|kindly) (tell|send) me (the|a) (phone number|email address|contact) of (support|your support team|customer service)",
+            "(how|where) (do|can|could) I (reach|speak to|get hold of) (a person|somebody|your team|support)?",
+            "(is there|do you have) (a number|an address|a chat) (for|to reach) (questions|your team|customers)?",
         ],
         [
             "which number do I call to talk to someone from the support team?",
@@ -877,6 +991,8 @@ ISSUES = {
             "(talking to|the call with) (your team|{who}|your support) was (a pleasure|so pleasant|very nice), (friendly|kind|polite) (people|and patient)",
             "(your|the) (staff|people|agents|team) (are|were) (so|really|very) (friendly|polite|kind|patient) (on the phone|in the chat|)",
             "{who} (was|is) (the kindest|such a friendly|a very polite|a patient) (person|agent) (on the phone|in support|)",
+            "(your|the) (lady|man|colleague|agent) (on the phone|in the chat) was (charming|so kind|lovely|most polite)",
+            "I was (treated|spoken to|helped) so (kindly|politely|warmly) by (your team|{who} of your team|the agent)",
         ],
         [
             "{who} from customer service listened with great patience and was polite and kind",
@@ -894,6 +1010,8 @@ ISSUES = {
             "(your team|your support|{who}) (replied|answered|helped) (so quickly|very fast|the same day|within an hour)",
             "(one|a single|just one) (call|email|message) and (your support|{who}|your team) (solved|fixed|answered) (it|everything|my question)",
             "I (got|received) (help|an answer|a reply) (at once|so fast|within minutes|right away), (great|excellent|quick) support",
+            "my (question|problem|case) was (answered|solved|settled) (within minutes|at once|on the first call), (superb|what a team)",
+            "(one|a single) (call|message|email) and (support|your team|{who}) had (settled it|it solved|put it right), (so quick|great)",
         ],
         [
             "one call to your support and {who} had solved everything within minutes",
@@ -912,6 +1030,11 @@ ISSUES = {
             "why do you (sell|offer|list) {it} (when|if) it is (sold out|not in stock|unavailable) (and then cancel the order|and cancel my order)?",
             "(days|hours|a week) after (my order|ordering|the confirmation) you (write|tell me|say) that {it} is (sold out|out of stock|no longer available)",
             "{it} was (available|in stock) when I (ordered|paid), and (then|now) (you cancelled|my order was cancelled) (as it is sold out|because it is out of stock)",
+            "(you|your shop) (accepted|confirmed|took the money for) {it} and (then|only then|later) it (emerged|became clear|came out|was found) that it is (sold out|out of stock|no longer there)",
+            "after (the payment|I had paid|my order was accepted|ordering), {it} (proved|was found) to be (sold out|unavailable|not in stock)",
+            "(only|just) after I (paid|ordered) (you noticed|I was told|an email said) that {it} is (not in stock|sold out|gone)",
+            "{it} was on (the page|your site) as (in stock|ready to ship), I paid, and (now|then) (you have none left|there is none left|it is sold out)",
+            "(the|your) confirmation (came|was sent) and (a day|hours|a week) later the (news|email) that {it} (cannot be sent|is sold out|is out of stock)",
         ],
         [
             "listed as available when I ordered, and days later {it} is sold out and my order cancelled",
@@ -929,6 +1052,8 @@ ISSUES = {
             "I (check|look|have looked) (every week|every day|for {n} months) and {it} is (always|constantly) (unavailable|sold out|out of stock)",
             "(why is|how can) {it} (always|constantly|forever) (be sold out|sold out|out of stock|be unavailable)?",
             "(it is hopeless|ridiculous), {it} has (not been|never been) (available|in stock) for {n} (weeks|months)",
+            "{it} can (never|not once) be (ordered|bought|had), (it is always gone|sold out week after week|none there for months)",
+            "(month after month|week after week|as ever) (no|not one) {it} (to be had|in stock|in your shop)",
         ],
         [
             "hopeless: whenever I look for {it} it is unavailable, for {n} months now",
@@ -947,6 +1072,8 @@ ISSUES = {
             "I (would like|want) to (buy|order) {it}, when (will it be|is it) (back|in stock|available) again?",
             "(do you|will you) (get|have|restock) {it} (again|) (soon|in {month}|this month)?",
             "{it} is (sold out|not available) (at the moment|right now), (when|in which week) (will it|does it) (come back|return)?",
+            "(when|in what month) (do you expect|will there be|can I hope for) (a new delivery of|more of|) ?{it}?",
+            "(please|could you) (put me on the list|send me a mail|write to me) (when|once|as soon as) {it} (is there again|returns|can be bought)",
         ],
         [
             "in {month}, will you have {it} restocked?",
@@ -965,6 +1092,8 @@ ISSUES = {
             "(I need|we need|I would like) {it} in (blue|red|white|a different size|a larger size), (is there one|do you sell it|is that possible)?",
             "(what|which) (sizes|colours) (do you have|are there|do you stock|are available) (for|of) {it}?",
             "does {it} (come|exist) in (green|black|white|a smaller size|another colour) (too|as well|)?",
+            "(could|can|may) I (have|get|order) {it} (larger|smaller|in green|in another colour|two sizes up)?",
+            "(which|what) (colours|sizes|widths) (does|is|can) {it} (come in|be had in|exist in)?",
         ],
         [
             "which other colours of {it} do you stock, black or green?",
@@ -981,6 +1110,8 @@ ISSUES = {
             "(thank you for|I am delighted about) (restocking|bringing back|getting) {it} (again|so soon|)",
             "I (can|could) (finally|at last) (buy|order) {it} again, (so happy|wonderful|I am so glad)",
             "{it} (came|is) back (in stock|in your shop), (I am so happy|great news|what a joy|wonderful)",
+            "{it} (can be bought|is to be had|is on your shelves) (again|once more), (hooray|finally|how lovely)",
+            "(what joy|hooray|good news): {it} (has returned|is in stock|is there again)",
         ],
         [
             "wonderful to see {it} in stock again, I am delighted",
@@ -996,6 +1127,8 @@ ISSUES = {
             "I (love|like|enjoy) (the huge choice|the large selection|your great range|the wide choice) (in your shop|of sizes|)",
             "(every|each) (size|colour|model) (I wanted|I needed|one could want) (was there|was in stock|was available), (great|wonderful|amazing)",
             "your (shop|range|selection) (has everything|is amazing|is huge), (all sizes|all colours|everything I need) (in stock|available)",
+            "(so many|such a lot of) (sizes|colours|models|kinds), (one finds everything|there is something for everyone|a paradise)",
+            "(nobody|no other shop) has (such a range|so many models|so much to choose from)",
         ],
         [
             "a huge range, and all I wanted was available in one place",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import names
 from frames import (AGENT_LINES, ASIDES, BACKGROUND, CLOSERS, CONTRASTS, DISTRACTORS, FACTS, FEELINGS, GREETINGS, REQUESTS,
                     THREAD_FILLERS)
-from grammar import capitalise, expand, fill, misspell, sentence, shorten
+from grammar import capitalise, expand, fill, misspell, replace_word, sentence, shorten
 from issues import ISSUES, SENTIMENTS, TOPICS
 
 GENERIC = ["my order", "the order", "the item", "the product", "the article", "it"]
@@ -65,7 +65,8 @@ class Writer:
         rng, scale = self.rng, 0.45 if self.layout == "short" else 1.0
         about_goods = self.topic not in ("account", "website", "service")
         self.order = names.order_number(rng) if self.chance(0.68 * scale) else None
-        self.product = names.product(rng, self.side) if self.chance((0.8 if about_goods else 0.5) * max(scale, 0.7)) else None
+        named = (0.8 if about_goods else 0.5) * max(scale, 0.7) * (0.85 if self.side == names.TRAIN else 1.0)
+        self.product = names.product(rng, self.side) if self.chance(named) else None
         self.amount, self.plain_amount = names.amount(rng) if self.chance(0.55 * scale) else (None, None)
         self.pending = [fact for fact, value in zip("opa", (self.order, self.product, self.amount)) if value]
         self.request = None
@@ -125,7 +126,12 @@ class Writer:
 
     def distractors(self) -> list[str]:
         """Numbers, amounts and products that are not the ones asked for."""
-        kinds = [kind for kind, share in (("number", 0.16), ("amount", 0.12), ("product", 0.14)) if self.chance(share * self.harder)]
+        def share(likely: float, fact) -> float:
+            # What looks like a fact must not mean that there is one.
+            return likely * self.harder * (2.0 if self.side == names.TRAIN and fact is None else 1.0)
+
+        shares = (("number", share(0.16, self.order)), ("amount", share(0.12, self.amount)), ("product", share(0.14, self.product)))
+        kinds = [kind for kind, probability in shares if self.chance(probability)]
         self.features += [f"other {kind}" for kind in kinds]
         return [self.pick(DISTRACTORS[kind]) for kind in kinds]
 
@@ -134,7 +140,10 @@ class Writer:
         patterns, deck = BACKGROUND[self.side], []
         for _ in range(count):
             deck = deck or self.rng.sample(patterns, len(patterns))
-            yield expand(deck.pop(), self.rng)
+            text = expand(deck.pop(), self.rng)
+            # A word that sounds like goods, or that nobody knows, is no fact where the sentence says nothing of an order.
+            strange = self.side == names.TRAIN and self.chance(0.35)
+            yield replace_word(text, names.strange_word(self.rng), self.rng) if strange else text
 
     def pieces(self) -> list[str]:
         """The sentences of the message in their order."""

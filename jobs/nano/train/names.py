@@ -48,7 +48,12 @@ NOUNS = (
 TRAIN_ADJECTIVES = (
     "oak plastic aluminium velvet rubber copper brass woollen linen solar hydraulic manual automatic adjustable reversible padded "
     "striped orange yellow grey brown pink golden beige round square tall deluxe premium basic junior outdoor indoor bluetooth "
-    "antique modern gas heated quiet powerful lightweight oversized collapsible washable engraved knitted".split()
+    "antique modern gas heated quiet powerful lightweight oversized collapsible washable engraved knitted "
+    "pine birch maple teak rattan felt satin denim suede enamel porcelain crystal granite pewter chrome nickel carbon nylon fleece "
+    "turquoise violet crimson lilac mint ivory charcoal checked dotted floral plain matt glossy transparent frosted woven quilted "
+    "oval curved narrow wide double-sided two-tier extendable stackable swivel tilting telescopic hanging wall-mounted freestanding "
+    "handheld battery-powered corded pneumatic ultrasonic infrared digital-analogue programmable remote-controlled voice-activated "
+    "children's ladies' men's nautical rustic retro gothic festive professional entry-level scented hypoallergenic fireproof".split()
 )
 TRAIN_NOUNS = (
     "scarf|gloves|socks|slippers|boots|sandals|trousers|dress|shirt|cardigan|raincoat|cap|sunglasses|necklace|bracelet|earrings|ring|"
@@ -60,8 +65,22 @@ TRAIN_NOUNS = (
     "towel|bath mat|soap dispenser|hairbrush|curling iron|nail file|thermometer|stethoscope|massage gun|foam roller|dumbbell|"
     "skipping rope|football|tennis racket|skateboard|surfboard|kayak|fishing rod|binoculars|compass|headlamp|camping stove|cool box|"
     "drum kit|ukulele|flute|metronome|music stand|turntable|radio|projector|soundbar|hard drive|memory card|joystick|smart plug|"
-    "doorbell|smoke detector|padlock|safe|baby monitor|high visibility vest|car charger|roof box|jump starter|tyre pump|ice scraper".split("|")
+    "doorbell|smoke detector|padlock|safe|baby monitor|high visibility vest|car charger|roof box|jump starter|tyre pump|ice scraper|"
+    "washing machine|tumble dryer|espresso machine|bread maker|popcorn machine|egg boiler|deep fryer|slow cooker|soup maker|hand blender|"
+    "meat grinder|nutcracker|pepper mill|salt shaker|rolling pin|cake tin|baking tray|cooling rack|tea strainer|decanter|wine rack|"
+    "candlestick|lantern|fairy lights|wallpaper|armchair|footstool|bunk bed|chest of drawers|bedside table|sideboard|room divider|"
+    "hat stand|magazine rack|tapestry|cushion|mosquito net|dehumidifier|radiator|thermostat|carpet cleaner|leaf blower|chainsaw|"
+    "pruning shears|garden hose reel|watering can|pergola|swing|sandpit|paddling pool|rocking horse|building blocks|marionette|kite|"
+    "yo-yo|jigsaw|chess set|card holder|briefcase|rucksack|duffel bag|toiletry bag|money belt|passport cover|raincoat hood|poncho|"
+    "blouse|waistcoat|pyjamas|dressing gown|swimsuit|leggings|mittens|beret|brooch|cufflinks|pocket watch|magnifier|microscope|"
+    "trombone|accordion|harmonica|xylophone|violin bow|amplifier|loudspeaker stand|record player|dictaphone|walkie-talkie|drone|"
+    "graphics tablet|docking station|laminator|label printer|hole punch|filing cabinet|envelope opener|rowing machine|exercise bike|"
+    "treadmill|punching bag|archery set|snorkel|wetsuit|life jacket|canoe paddle|ski goggles|ice skates|sledge|climbing rope|carabiner|"
+    "dog lead|cat flap|rabbit hutch|hamster wheel|fish tank filter|saddle|horse blanket|beehive|wood stove|log basket|axe|crowbar|"
+    "soldering iron|multimeter|heat gun|staple gun|vice|anvil|scaffold tower|cement mixer|pressure washer|air compressor|trolley".split("|")
 )
+# How an invented word for a thing may end.
+ENDINGS = "er or ing age ine ope one oon arrow ette ator ium ock ade ish ow ess et le y a o".split()
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
 SMALL = "two three four five six seven eight nine ten twelve".split()
@@ -102,13 +121,18 @@ def product(rng: random.Random, side: int) -> str:
     """A product: [brand] [adjective] noun [model code], in the order shops write them.
 
     On the held-out side about one noun and one adjective in four are words that training never shows. On the training
-    side one in five behind a brand is invented, so that the whole word has to be copied and none can be known.
+    side one in three behind a brand is invented, so that the whole word has to be copied and none can be known.
     """
     def pick(lists, further):
         if side == HELD:
             return rng.choice(lists[HELD] if rng.random() < 0.25 else lists[TRAIN])
         kind = rng.random()
-        return invented(rng, side).lower() if branded and kind < 0.2 else rng.choice(further if kind < 0.5 else lists[TRAIN])
+        known = rng.choice(further if kind < 0.7 else lists[TRAIN])
+        if kind > (0.35 if branded else 0.12):
+            return known
+        word = invented(rng, side).lower()
+        word += rng.choice(ENDINGS) if rng.random() < 0.5 else ""
+        return f"{word} {known.split()[-1]}" if lists is NOUNS and rng.random() < 0.3 else word
 
     parts = []
     branded = rng.random() < 0.85
@@ -124,6 +148,12 @@ def product(rng: random.Random, side: int) -> str:
     if coded:
         parts.append(model_code(rng))
     return " ".join(parts)
+
+
+def strange_word(rng: random.Random) -> str:
+    """A word that training puts where it has no business: of goods, or invented."""
+    lists = (NOUNS[TRAIN], TRAIN_NOUNS, ADJECTIVES[TRAIN], TRAIN_ADJECTIVES)
+    return invented(rng, TRAIN).lower() + rng.choice(("", *ENDINGS)) if rng.random() < 0.3 else rng.choice(rng.choice(lists))
 
 
 def order_number(rng: random.Random) -> str:
