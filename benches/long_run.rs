@@ -151,8 +151,9 @@ fn write_prompts(path: &Path, rows: u64) -> Result<(), Box<dyn Error>> {
         let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.map(|i| i as i64)));
         RecordBatch::try_from_iter_with_nullable([("id", ids, true), ("question", prompts, true)])
     };
+    // Several in the first 10 %, which memory is compared with: from one to the next it rises.
     let properties = parquet::file::properties::WriterProperties::builder()
-        .set_max_row_group_row_count(Some(100_000))
+        .set_max_row_group_row_count(Some(20_000))
         .build();
     let schema = batch(0..0)?.schema();
     let mut writer =

@@ -18,9 +18,7 @@ pub struct FinishedRows {
 impl FinishedRows {
     /// None of `rows` rows.
     pub fn none_of(rows: u64) -> Self {
-        // Written to here, so that the memory is taken when the job begins and not as its rows finish.
-        let words = std::iter::repeat_n(0, rows.div_ceil(64) as usize).collect();
-        FinishedRows { words, rows, ..Default::default() }
+        FinishedRows { words: vec![0; rows.div_ceil(64) as usize], rows, ..Default::default() }
     }
 
     /// Rows of the job.

@@ -4,27 +4,24 @@ use crate::attention::{Grouping, grouping};
 use crate::cubins::{cubin, usual_folder};
 use crate::cublaslt::CublasLt;
 use crate::failure::lost;
-use crate::graph;
+use crate::graph::{self, Graphs};
 use crate::inputs::{self, Inputs};
 use crate::kernel::Kernel;
-use crate::launch::{Args, Call, Extent, Launch, Loaded, launch};
+use crate::launch::{Args, Call, Extent, Launch, Loaded, launch, run_all};
 use crate::library;
 use crate::memory::{DeviceMemory, Pinned, granularity};
 use crate::nvrtc::Nvrtc;
 use crate::program::{COUNTS, Card, FIXED_COUNTS, Site, lower, supports};
 use crate::summary::{OLDEST, devices};
 use crate::work::{Lists, Work, WorkBytes};
-use cudarc::driver::sys::{
-    CUdevice_attribute as Attribute, CUevent_flags, CUfunction_attribute_enum, CUgraphInstantiate_flags,
-    CUresult, CUstreamCaptureMode,
-};
-use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaStream, result};
+use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUevent_flags, CUfunction_attribute_enum};
+use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, CudaStream, result};
 use engine::device::{Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
 use engine::dtype::DType;
 use engine::op::Op;
 use engine::plan::{BufferId, BufferKind, Dims, Plan};
 use engine::step::{Sampled, Step, StepOutput};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -93,12 +90,7 @@ struct Program {
     calls: Vec<Call<Loaded>>,
     /// The buffer of sampled tokens.
     output: Option<BufferId>,
-    /// Decode graphs by rows and whether there are outputs.
-    graphs: HashMap<(usize, usize), CudaGraph>,
-    /// Graphs that have run once without being one, where cuBLASLt has a part in them.
-    warm: HashSet<(usize, usize)>,
-    /// Whether a graph has found no memory.
-    no_room: bool,
+    graphs: Graphs,
     /// Pinned memory of steps that are done.
     spare: Vec<Slot>,
     /// Row counts of the step before, for reads.
@@ -323,43 +315,14 @@ impl Program {
         lists: &[Lists],
         eager: bool,
     ) -> Result<(), DeviceError> {
+        let decode = !eager && lists.iter().all(|l| l.prefill.is_empty());
         let groups: Vec<usize> = self.works.iter().map(|w| w.group).collect();
-        let decode = if eager || lists.iter().any(|l| !l.prefill.is_empty()) {
-            None
-        } else {
-            graph::extent(step, &self.most, &groups)
-        };
-        let Some(extent) = decode else {
-            let extent = Extent { dims: step.dims(), work: lists.iter().map(Lists::count).collect() };
-            return run_all(&self.calls, stream, &extent);
-        };
-        let key = (extent.dims.tokens, extent.dims.outputs);
-        if let Some(graph) = self.graphs.get(&key) {
-            return graph.launch().map_err(lost);
+        if let Some(extent) = decode.then(|| graph::extent(step, &self.most, &groups)).flatten() {
+            return self.graphs.run(&self.calls, stream, &extent);
         }
-        // cuBLASLt loads its kernels when it first runs a shape, which a capture forbids.
-        let products = self.calls.iter().any(|call| matches!(call, Call::Product(_)));
-        if products && self.warm.insert(key) {
-            return run_all(&self.calls, stream, &extent);
-        }
-        if self.no_room {
-            return run_all(&self.calls, stream, &extent);
-        }
-        let Some(graph) = capture(stream, &self.calls, &extent)? else {
-            tracing::warn!(
-                "no memory is left for more decode graphs: other steps go without; lower --gpu-memory-utilization"
-            );
-            self.no_room = true;
-            return run_all(&self.calls, stream, &extent);
-        };
-        graph.launch().map_err(lost)?;
-        self.graphs.insert(key, graph);
-        Ok(())
+        let extent = Extent { dims: step.dims(), work: lists.iter().map(Lists::count).collect() };
+        run_all(&self.calls, stream, &extent)
     }
-}
-
-fn run_all(calls: &[Call<Loaded>], stream: &CudaStream, extent: &Extent) -> Result<(), DeviceError> {
-    calls.iter().try_for_each(|call| call.run(stream, extent))
 }
 
 /// The kernels of a call.
@@ -367,26 +330,6 @@ fn kernels(call: &Call<Launch>) -> &[Kernel] {
     match call {
         Call::Launch(launch) => &launch.kernels,
         Call::Product(_) => &[],
-    }
-}
-
-/// Records the calls of an extent; `None` if there is no memory for the graph.
-fn capture(
-    stream: &Arc<CudaStream>,
-    calls: &[Call<Loaded>],
-    extent: &Extent,
-) -> Result<Option<CudaGraph>, DeviceError> {
-    stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(lost)?;
-    let recorded = run_all(calls, stream, extent);
-    // The capture must end even if a launch was refused.
-    let graph = stream.end_capture(CUgraphInstantiate_flags(0));
-    recorded?;
-    let invalid = result::DriverError(CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
-    let graph = graph.and_then(|graph| graph.ok_or(invalid));
-    // Uploaded here, so that it is here that memory falls short.
-    match graph.and_then(|graph| graph.upload().map(|()| graph)) {
-        Err(result::DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Ok(None),
-        other => other.map(Some).map_err(lost),
     }
 }
 
@@ -483,9 +426,7 @@ impl Device for CudaDevice {
             staging,
             calls,
             output,
-            graphs: HashMap::new(),
-            warm: HashSet::new(),
-            no_room: false,
+            graphs: Graphs::default(),
             spare: Vec::new(),
             _counts: counts,
         });

@@ -51,6 +51,15 @@ impl Call<Loaded> {
     }
 }
 
+/// Queues the calls of a step.
+pub(crate) fn run_all(
+    calls: &[Call<Loaded>],
+    stream: &CudaStream,
+    extent: &Extent,
+) -> Result<(), DeviceError> {
+    calls.iter().try_for_each(|call| call.run(stream, extent))
+}
+
 /// An op, or neighbouring ops fused, as the card runs it.
 pub(crate) struct Launch {
     /// The variants that `shape` chooses from; all take the same arguments.
