@@ -60,3 +60,33 @@ fn write(folder: &Path) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// nano copies facts token by token: they must have the same tokens in a sentence and inside an answer's quotes.
+    #[test]
+    fn a_fact_has_the_same_tokens_wherever_it_stands() {
+        let (_, bytes) = FILES.iter().find(|(name, _)| *name == "tokenizer.json").unwrap();
+        let tokenizer = tokenizers::Tokenizer::from_bytes(bytes).unwrap();
+        let tokens = |text: &str| tokenizer.encode(text, false).unwrap().get_ids().to_vec();
+        for fact in [
+            "magnetic webcam",
+            "Velmo steel kettle K-35",
+            "inflatable teapot",
+            "ORD-4410-XK",
+            "1234.50",
+            "BeaViopris",
+        ] {
+            let alone = tokens(fact);
+            for text in [
+                format!("about the {fact} turned off"),
+                format!("{{\"product\": \"{fact}\"}}"),
+                format!("({fact})"),
+            ] {
+                assert!(tokens(&text).windows(alone.len()).any(|part| part == alone), "{fact} in {text}");
+            }
+        }
+    }
+}

@@ -47,13 +47,6 @@ BRIEFLY = {"labels": "Sentiment and topic:", "sentiment": "Sentiment:", "topic":
            "extract": "JSON order_number, product, amount:"}
 
 
-def thin(text: str, rng: random.Random) -> str:
-    """`text` without a fifth of its words, negations apart: what is left must still tell what it is about."""
-    words = text.split()
-    left = [word for word in words if rng.random() < 0.8 or messages.NEGATION.search(word)]
-    return " ".join(left if len(left) > 3 else words)
-
-
 def sentence_turns(index: int) -> list[tuple[str, str, float]]:
     """The turn of training sequence `index` where it is about a sentence or two.
 
@@ -63,8 +56,7 @@ def sentence_turns(index: int) -> list[tuple[str, str, float]]:
     facts = rng.random() < 0.6
     message = (messages.note if facts else messages.remark)(f"sentence-{index}", names.TRAIN)
     task = "extract" if facts else rng.choice(("labels", "sentiment", "topic", "summary", "summary"))
-    text = message.text if facts or rng.random() < 0.5 else thin(message.text, rng)
-    return [(prompts.chat(f"{BRIEFLY[task]}\n\n{text}"), prompts.answer(task, message), ANSWER_WEIGHT)]
+    return [(prompts.chat(f"{BRIEFLY[task]}\n\n{message.text}"), prompts.answer(task, message), ANSWER_WEIGHT)]
 
 
 def encode(tokenizer, turns, first: int, count: int, longest: int = 1024) -> list[tuple[np.ndarray, np.ndarray]]:

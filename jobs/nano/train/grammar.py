@@ -50,13 +50,24 @@ def shorten(text: str, rng: random.Random) -> str:
     return " ".join(word for word in text.split(" ") if word.lower() not in SMALL_WORDS or rng.random() < 0.6) or text
 
 
-def replace_word(text: str, word: str, rng: random.Random) -> str:
-    """`text` with one of its longer words replaced by `word`; slots stay."""
+def strew(text: str, word: str, rng: random.Random, keep: bool) -> str:
+    """`text` with `word` before one of its longer words or, unless `keep`, now and then in its place; slots stay."""
     found = list(re.finditer(r"(?<![{\w])[a-z]{4,}(?![}\w])", text))
     if not found:
         return text
     start, end = rng.choice(found).span()
-    return text[:start] + word + text[end:]
+    kept = " " + text[start:end] if keep or rng.random() < 0.5 else ""
+    return text[:start] + word + kept + text[end:]
+
+
+NEGATION = re.compile(r"\b(not|no|never|nothing|nobody|without|cannot|\w+n't|anything but)\b", re.I)
+
+
+def thin(text: str, rng: random.Random) -> str:
+    """`text` without a fifth of its words, negations and slots apart: what is left must still tell what it is about."""
+    words = text.split()
+    left = [word for word in words if rng.random() < 0.8 or "{" in word or NEGATION.search(word)]
+    return " ".join(left if len(left) > 3 else words)
 
 
 def misspell(text: str, rng: random.Random, rate: float) -> str:

@@ -13,6 +13,7 @@ ISSUES = {
     # ---------------------------------------------------------------- delivery
     ("delivery", "negative", "parcel is late"): (
         [
+            "(why|how come) (is|are) (the parcel|{it}|your deliveries) (so late|late once more|delayed once more)? I (wait|have waited) since {day}",
             "{it} (was due|should have been here|was supposed to arrive) (on {day}|{n} days ago|last week) and (it still has not come|I am still waiting|there is no sign of it)",
             "I have been waiting {n} (days|weeks) for {it} (now|already|) and (nothing has come|it is still not here)",
             "(your delivery|the parcel|the courier) is {n} days late (again|already|)",
@@ -124,6 +125,7 @@ ISSUES = {
     ),
     ("delivery", "neutral", "asks to change the delivery address"): (
         [
+            "(please|kindly) (use|take|write) (another|a new|this) address for (the delivery of|) {it}: {street}",
             "(please|could you) (change|update|correct) the (delivery|shipping) address (of|for) {it} to {street}",
             "(can|could) {it} (be sent|go|be delivered) to (another|a different|my office) address(, {street}|)?",
             "I (have moved|am moving), (please|so please) (send|ship|deliver) {it} to {street}",
@@ -232,6 +234,9 @@ ISSUES = {
     ),
     ("billing", "negative", "wrong invoice"): (
         [
+            "the (invoice|bill) (next to|beside|along with|instead of) {it} (lists|names|shows) (things|items|goods) of (someone else|another customer)",
+            "(a wrong|the wrong|somebody else's) (invoice|bill) (came|was) (with|next to|beside) {it}",
+            "(mistakes|errors|a mistake) (on|in) the (bill|invoice) (for|of) {it}: (VAT|tax|company|name|address) (is|are) (wrong|incorrect|missing)",
             "the invoice (for {it}|) (is wrong|is not correct|is incorrect|contains a mistake), (it shows|with) (the wrong name|the wrong tax|a wrong company|someone else's name)",
             "(the tax|the VAT|the company name|our name) on the invoice (for {it}|) is (wrong|incorrect|missing)",
             "you (sent|issued) (me|us) an (incorrect|wrong) invoice (for {it}|)",
@@ -366,6 +371,7 @@ ISSUES = {
     ),
     ("refund", "negative", "return refused"): (
         [
+            "(your store|your shop|the warehouse) (rejected|refused|sent back) {it} (unused|unopened|unworn|in its box), (although|even though) I was (in time|within the period)",
             "you (refused|rejected|declined|will not accept|would not accept) (my return|the return) (of {it}|)",
             "(my return|the return) of {it} (was|has been) (refused|rejected|declined) (although|even though) (it is unused|I was in time|the box was never opened)",
             "your (team|shop|warehouse) (does not want|refuses) to take {it} back (although|even though) it is unused",
@@ -407,6 +413,9 @@ ISSUES = {
     ),
     ("refund", "neutral", "asks when the refund will be paid"): (
         [
+            "(I|we) (returned|sent back|gave back) {it} (on {day}|{n} days ago|last week), (when|on which day) (will|does|should) the (money|refund|payment) (come|arrive|be paid)?",
+            "{it} (is|was|has been) (back with you|returned|handed in) (since {day}|on {day}), (please say|let me know) when (the money|the refund|my payment) (comes|will be transferred|is due)",
+            "(by when|how soon|when) can (I|we) (expect|count on|have) the (money|refund|transfer) for {it}, (which|that) (went|came) back (on {day}|last week)?",
             "(when|on which day) will (the refund|my refund|the money) for {it} (be paid|be paid out|arrive|be transferred)?",
             "how long (does|will) (a refund|the refund) (for {it}|) (take|usually take)?",
             "(could|can) you tell me (when|on which day) (I will get the refund|the refund will be paid) for {it}?",
@@ -502,6 +511,8 @@ ISSUES = {
     ),
     ("quality", "negative", "parts missing"): (
         [
+            "(I|we) (cannot|could not) (put|fit|screw) {it} together (since|as|because) (screws|parts|pieces|bolts) (are|were) (missing|not there)",
+            "{it} together with (no screws|too few parts|half the parts), (something|a lot) is missing",
             "(parts|screws|two screws|the cable|the lid|the manual) (of {it}|) (are|is|were|was) missing",
             "{it} (came|arrived) without (the screws|a cable|the charger|the lid|the manual|some parts)",
             "there (was|were) (no screws|no charger|no cable|no lid|parts missing) in the box (of|with) {it}",
@@ -540,6 +551,8 @@ ISSUES = {
     ),
     ("quality", "neutral", "asks how to use the product"): (
         [
+            "(is|would|will) {it} suitable (to|with|for) (other makes|a normal socket|any brand|both sizes)?",
+            "(does|will) {it} (fit|go together with|work with|suit) (other makes|a normal socket|any brand|both sizes)?",
             "how (do|can) I (set up|clean|connect|charge|reset|assemble) {it}?",
             "(could|can) you (explain|tell me) how to (set up|use|clean|connect|assemble|reset) {it}?",
             "where (can|do) I (find|download) the (manual|instructions) for {it}?",
@@ -773,6 +786,7 @@ ISSUES = {
     ),
     ("website", "negative", "app crashes"): (
         [
+            "(only|just|constant|always|all day) crashes (since|after|with) (the|your) (new|last) (update|version) (of the app|on my phone|)",
             "(your app|the app|the mobile app) (crashes|closes itself|freezes|hangs) (every time|all the time|when I open it|whenever I search|after the update|since the update)",
             "(since|after) the (last|latest) update (the app|your app) (crashes|does not open|no longer opens|freezes)",
             "I (cannot|can't) (open|use) (the app|your app) (any more|), it (crashes|freezes|closes) (at once|every time)",
@@ -907,6 +921,8 @@ ISSUES = {
     ),
     ("service", "negative", "long wait for support"): (
         [
+            "(on|over) the (phone|line) I (was left|stayed|was kept|sat) (on hold|in the queue|waiting) (till|until) (the line|the call|it) (broke off|dropped|went dead|ended)",
+            "(the line|the call) (was cut|went dead|broke off|dropped) (after|when) I (had been|was|had waited) on hold (for {n} minutes|for an hour|so long)",
             "I (waited|have waited|was on hold|hung) {n} (minutes|hours) (on the phone|in your hotline|in the queue)",
             "(nobody|no one) (picks up|answers|answered) (the phone|at your hotline|my call)",
             "your (hotline|support line|phone line) is (always busy|impossible to reach|never answered)",
@@ -1021,6 +1037,9 @@ ISSUES = {
     # ---------------------------------------------------------------- stock
     ("stock", "negative", "sold out after ordering"): (
         [
+            "(you|your shop) (confirmed|accepted) (the order|{it}), (then|and later|and now) (it was|it is|it turned out) (sold out|not in stock|gone)",
+            "{it} (was|had been) (confirmed|accepted|promised) and (then|now|afterwards) (turned out|was said|is said) to be (sold out|gone|not available)",
+            "(listed|shown|marked) as (in stock|available) (on the day|while|when) (I|we) (bought|paid), {it} (was|is) (sold out|gone|cancelled) (later|days later|after all)",
             "(first|) you (took|accepted|confirmed) my order and (now|then|days later) (I am told|you tell me) {it} is (out of stock|sold out|not available)",
             "my order (was|has been) cancelled because {it} is (sold out|out of stock|no longer available)",
             "you (cancelled|have cancelled) my order (because|since) {it} (is sold out|is out of stock|is not in stock)",
@@ -1062,6 +1081,8 @@ ISSUES = {
     ),
     ("stock", "neutral", "asks when the product is back in stock"): (
         [
+            "(will|could) you (have|get) {it} (restocked|in stock|back) (in {month}|soon|again|this year)?",
+            "(notify|tell|inform|write to) me (when|once|as soon as) {it} (comes back|is back|returns|is restocked)(, please|)",
             "(when|in which week) will {it} be (available|in stock|back in stock) (again|)?",
             "(do you know|could you tell me) when {it} (will be back|is available again|comes back in stock)?",
             "(will|is) {it} (be restocked|going to be restocked|come back into stock) (this month|soon|in {month}|)?",
@@ -1120,6 +1141,8 @@ ISSUES = {
     ),
     ("stock", "positive", "large choice"): (
         [
+            "(such a|what a|so|a) (great|large|big|wide|wonderful) (range|choice|selection), (everything|whatever|all) (I|we) (needed|looked for|wished for) (was there|was on offer|could be had)",
+            "(everything|all) (I|we) (want|wanted|need) (is|was) (available|there|to be had) (in one shop|here|at your shop), (a|what a) (huge|vast|great) (choice|range)",
             "you have (such|) a (large|great|huge|wonderful) (choice|selection|range)",
             "(the|your) (choice|selection|range) (in your shop|of colours|of sizes|) is (great|huge|amazing|wonderful)",
             "(everything I need|everything I was looking for|all I wanted) was (in stock|available) (at once|in my size|in one place), (great|lovely|wonderful)",

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 import names
 from frames import (AGENT_LINES, ASIDES, BACKGROUND, CLOSERS, CONTRASTS, DISTRACTORS, FACTS, FEELINGS, GREETINGS, REQUESTS,
                     THREAD_FILLERS)
-from grammar import capitalise, expand, fill, misspell, replace_word, sentence, shorten
+from grammar import NEGATION, capitalise, expand, fill, misspell, sentence, shorten, strew, thin
 from issues import ISSUES, SENTIMENTS, TOPICS
 
 GENERIC = ["my order", "the order", "the item", "the product", "the article", "it"]
 OPPOSITE = {"positive": "negative", "negative": "positive"}
-NEGATION = re.compile(r"\b(not|no|never|nothing|nobody|without|cannot|\w+n't|anything but)\b", re.I)
 
 
 @dataclass
@@ -52,6 +51,7 @@ class Writer:
         # Training is harder than what it is measured on: hurried texts, more contrasts, wishes and facts beside the point.
         self.harder = 1.6 if side == names.TRAIN else 1.0
         self.hurried = side == names.TRAIN and rng.random() < 0.25
+        self.thinned = False
         self.draw_facts()
 
     def chance(self, probability: float) -> bool:
@@ -104,7 +104,10 @@ class Writer:
         if "{it}" in text and "p" in self.pending and self.chance(0.65):
             self.pending.remove("p")
             thing = self.rng.choice(("the", "my", "the", "our", "this")) + " {p}"
+        text = thin(text, self.rng) if self.thinned else text
         text = text.replace("{it}", thing, 1).replace("{it}", "it")
+        if self.side == names.TRAIN and "{p}" not in text and self.chance(0.2):
+            text = strew(text, names.strange_word(self.rng), self.rng, keep=True)  # not every strange word is what was ordered
         if self.sentiment in OPPOSITE and self.chance(0.16 * self.harder):
             asides = [pattern for topic, pattern in ASIDES[OPPOSITE[self.sentiment]][self.side] if topic != self.topic]
             frame = self.pick(CONTRASTS)
@@ -143,7 +146,7 @@ class Writer:
             text = expand(deck.pop(), self.rng)
             # A word that sounds like goods, or that nobody knows, is no fact where the sentence says nothing of an order.
             strange = self.side == names.TRAIN and self.chance(0.35)
-            yield replace_word(text, names.strange_word(self.rng), self.rng) if strange else text
+            yield strew(text, names.strange_word(self.rng), self.rng, keep=False) if strange else text
 
     def pieces(self) -> list[str]:
         """The sentences of the message in their order."""
@@ -228,15 +231,17 @@ def remark(seed: str, side: int) -> Message:
     """A message of a sentence or two, without facts: what it is about, what is wished, and nothing else."""
     writer = Writer(random.Random(seed), side)
     writer.pending, writer.order, writer.product, writer.amount, writer.plain_amount = [], None, None, None, None
+    writer.thinned = writer.chance(0.5)
     sentences = [writer.issue()] + ([writer.pick(REQUESTS[writer.request])] if writer.request else [])
     return writer.finish(sentences)
 
 
 def note(seed: str, side: int) -> Message:
-    """A message of a few sentences that tell facts, often with others that are not asked for, and nothing else."""
+    """A message of a few sentences that tell facts, often with others that are not asked for; one of them may be what it is about."""
     writer = Writer(random.Random(seed), side)
-    writer.request = None
-    return writer.finish(writer.facts() + writer.distractors() + list(writer.background(writer.rng.choice((0, 0, 1, 2)))))
+    writer.request, writer.thinned = None, writer.chance(0.7)
+    about = [writer.issue()] if writer.chance(0.5) else []
+    return writer.finish(about + writer.facts() + writer.distractors() + list(writer.background(writer.rng.choice((0, 0, 1, 2)))))
 
 
 def write(seed: str, side: int) -> Message:
