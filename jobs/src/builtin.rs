@@ -63,6 +63,7 @@ fn write(folder: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     /// nano copies facts token by token: they must have the same tokens in a sentence and inside an answer's quotes.
