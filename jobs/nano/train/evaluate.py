@@ -77,12 +77,12 @@ def main():
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--seed", default=EXAMPLE_SEED)
     parser.add_argument("--unseen", type=int, default=500, help="rows to score with wordings of the instruction that training never shows")
-    parser.add_argument("--seen", action="store_true", help="score rows of the training patterns instead")
+    parser.add_argument("--patterns", choices=("train", "held", "fresh"), default="held", help="the side of the split that the rows are written from")
     parser.add_argument("--failures", type=int, default=0, help="print this many wrong answers a task")
     args = parser.parse_args()
     torch.set_num_threads(2)
     model, tokenizer = load(args.folder)
-    side = names.TRAIN if args.seen else names.HELD
+    side = {"train": names.TRAIN, "held": names.HELD, "fresh": names.FRESH}[args.patterns]
     rows = [messages.write(f"{args.seed}-{index}", side) for index in range(args.rows)]
     failures, rest = [], []
     for task in prompts.TASKS:

@@ -3,14 +3,32 @@
 import random
 import re
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
+import frames
+import fresh
 import names
-from frames import (AGENT_LINES, ASIDES, BACKGROUND, CLOSERS, CONTRASTS, DISTRACTORS, FACTS, FEELINGS, GREETINGS, REQUESTS,
-                    THREAD_FILLERS)
-from grammar import NEGATION, capitalise, expand, fill, misspell, sentence, shorten, strew, thin
+from grammar import NEGATION, SLOT, capitalise, expand, fill, misspell, sentence, shorten, strew, thin
 from issues import ISSUES, SENTIMENTS, TOPICS
 
+FRAMES = ("FACTS", "REQUESTS", "FEELINGS", "ASIDES", "DISTRACTORS", "GREETINGS", "CLOSERS", "CONTRASTS", "BACKGROUND", "AGENT_LINES", "THREAD_FILLERS")
+
+
+def book(side: int) -> SimpleNamespace:
+    """The patterns of one side of the split, as `fresh` holds its own; issues are named by their phrase."""
+    def one(table):
+        return {key: lists[side] for key, lists in table.items()} if isinstance(table, dict) else table[side]
+
+    issues = {key[2]: lists for key, lists in ISSUES.items()}
+    return SimpleNamespace(ISSUES=one(issues), **{name: one(getattr(frames, name)) for name in FRAMES})
+
+
+BOOKS = {names.TRAIN: book(names.TRAIN), names.HELD: book(names.HELD), names.FRESH: fresh}
 GENERIC = ["my order", "the order", "the item", "the product", "the article", "it"]
+# What a product's name does not go on with: the words of training's own sentences.
+ORDINARY = sorted({word for table in (BOOKS[names.TRAIN].ISSUES, BOOKS[names.TRAIN].FACTS) for patterns in table.values()
+                   for pattern in patterns for word in re.findall(r"[a-z']+", SLOT.sub("", pattern))} - names.GOODS)
+PRODUCT = re.compile(r"\{p2?\}(?= \w)")
 OPPOSITE = {"positive": "negative", "negative": "positive"}
 
 
@@ -39,7 +57,8 @@ class Writer:
     """One message in the making: its facts, and the pieces of text that will carry them."""
 
     def __init__(self, rng: random.Random, side: int):
-        self.rng, self.side = rng, side
+        # Fresh patterns have the names of the held-out side.
+        self.rng, self.side, self.book = rng, names.TRAIN if side == names.TRAIN else names.HELD, BOOKS[side]
         self.topic = rng.choice(TOPICS)
         self.sentiment = rng.choice(SENTIMENTS)
         kinds = [key for key in ISSUES if key[:2] == (self.topic, self.sentiment)]
@@ -48,9 +67,11 @@ class Writer:
         self.casual = rng.random() < (0.3 if self.layout != "letter" else 0.05)
         self.error_rate = rng.choice((0.03, 0.06, 0.12)) if rng.random() < 0.25 else 0.0
         self.features = []
-        # Training is harder than what it is measured on: hurried texts, more contrasts, wishes and facts beside the point.
-        self.harder = 1.6 if side == names.TRAIN else 1.0
-        self.hurried = side == names.TRAIN and rng.random() < 0.25
+        # Half of training is harder than what it is measured on: hurried texts, more contrasts, wishes and facts beside the
+        # point, strange words. The other half is as plain as held-out messages, or a model learns to doubt what is plain.
+        self.hard = side == names.TRAIN and rng.random() < 0.5
+        self.harder = 1.6 if self.hard else 1.0
+        self.hurried = self.hard and rng.random() < 0.4
         self.thinned = False
         self.draw_facts()
 
@@ -58,21 +79,21 @@ class Writer:
         return self.rng.random() < probability
 
     def pick(self, patterns) -> str:
-        """One reading of a pattern of this side of the split."""
-        return expand(self.rng.choice(patterns[self.side]), self.rng)
+        """One reading of one of `patterns`."""
+        return expand(self.rng.choice(patterns), self.rng)
 
     def draw_facts(self):
         rng, scale = self.rng, 0.45 if self.layout == "short" else 1.0
         about_goods = self.topic not in ("account", "website", "service")
         self.order = names.order_number(rng) if self.chance(0.68 * scale) else None
-        named = (0.8 if about_goods else 0.5) * max(scale, 0.7) * (0.85 if self.side == names.TRAIN else 1.0)
+        named = (0.8 if about_goods else 0.5) * max(scale, 0.7) * (0.85 if self.hard else 1.0)
         self.product = names.product(rng, self.side) if self.chance(named) else None
         self.amount, self.plain_amount = names.amount(rng) if self.chance(0.55 * scale) else (None, None)
         self.pending = [fact for fact, value in zip("opa", (self.order, self.product, self.amount)) if value]
         self.request = None
         if self.chance({"negative": 0.4, "neutral": 0.12, "positive": 0.03}[self.sentiment] * scale * self.harder):
             goods_only = ("wants a refund", "wants a replacement", "wants to cancel the order")
-            wishes = [w for w in REQUESTS if self.sentiment == "negative" and (about_goods or w not in goods_only)]
+            wishes = [w for w in self.book.REQUESTS if self.sentiment == "negative" and (about_goods or w not in goods_only)]
             self.request = rng.choice(wishes or ["wants a call back", "wants a reply by email"])
 
     def slot(self, name: str) -> str:
@@ -90,7 +111,7 @@ class Writer:
             case "month": return rng.choice(names.MONTHS)
             case "year": return str(rng.randint(1975, 2026))
             case "city": return names.listed(names.CITIES, rng, side)
-            case "street": return f"{rng.randint(1, 199)} {rng.choice(names.STREETS[side])} {rng.choice(('Street', 'Road', 'Lane'))}"
+            case "street": return f"{rng.randint(1, 199)} {names.listed(names.STREETS, rng, side)} {rng.choice(('Street', 'Road', 'Lane'))}"
             case "who": return names.listed(names.FIRST_NAMES, rng, side)
             case "name": return names.person(rng, side)
             case "phone": return names.phone(rng)
@@ -99,18 +120,18 @@ class Writer:
 
     def issue(self) -> str:
         """The clause that says what the message is about; it may carry the product."""
-        text = self.pick(ISSUES[self.key])
+        text = self.pick(self.book.ISSUES[self.key[2]])
         thing = self.rng.choice(GENERIC)
         if "{it}" in text and "p" in self.pending and self.chance(0.65):
             self.pending.remove("p")
             thing = self.rng.choice(("the", "my", "the", "our", "this")) + " {p}"
         text = thin(text, self.rng) if self.thinned else text
         text = text.replace("{it}", thing, 1).replace("{it}", "it")
-        if self.side == names.TRAIN and "{p}" not in text and self.chance(0.2):
+        if self.hard and "{p}" not in text and self.chance(0.2):
             text = strew(text, names.strange_word(self.rng), self.rng, keep=True)  # not every strange word is what was ordered
         if self.sentiment in OPPOSITE and self.chance(0.16 * self.harder):
-            asides = [pattern for topic, pattern in ASIDES[OPPOSITE[self.sentiment]][self.side] if topic != self.topic]
-            frame = self.pick(CONTRASTS)
+            asides = [pattern for topic, pattern in self.book.ASIDES[OPPOSITE[self.sentiment]] if topic != self.topic]
+            frame = self.pick(self.book.CONTRASTS)
             text = frame.replace("{aside}", expand(self.rng.choice(asides), self.rng)).replace("{main}", text)
             self.features.append("contrast")
         return text
@@ -123,7 +144,7 @@ class Writer:
         while left:
             group = left[: rng.randint(1, len(left))]
             left = left[len(group):]
-            told.append(self.pick(FACTS["".join(fact for fact in "opa" if fact in group)]))
+            told.append(self.pick(self.book.FACTS["".join(fact for fact in "opa" if fact in group)]))
         self.pending = []
         return told
 
@@ -131,21 +152,21 @@ class Writer:
         """Numbers, amounts and products that are not the ones asked for."""
         def share(likely: float, fact) -> float:
             # What looks like a fact must not mean that there is one.
-            return likely * self.harder * (2.0 if self.side == names.TRAIN and fact is None else 1.0)
+            return likely * self.harder * (2.0 if self.hard and fact is None else 1.0)
 
         shares = (("number", share(0.16, self.order)), ("amount", share(0.12, self.amount)), ("product", share(0.14, self.product)))
         kinds = [kind for kind, probability in shares if self.chance(probability)]
         self.features += [f"other {kind}" for kind in kinds]
-        return [self.pick(DISTRACTORS[kind]) for kind in kinds]
+        return [self.pick(self.book.DISTRACTORS[kind]) for kind in kinds]
 
     def background(self, count: int) -> list[str]:
         """`count` sentences without meaning for any task, none twice before all were used."""
-        patterns, deck = BACKGROUND[self.side], []
+        patterns, deck = self.book.BACKGROUND, []
         for _ in range(count):
             deck = deck or self.rng.sample(patterns, len(patterns))
             text = expand(deck.pop(), self.rng)
             # A word that sounds like goods, or that nobody knows, is no fact where the sentence says nothing of an order.
-            strange = self.side == names.TRAIN and self.chance(0.35)
+            strange = self.hard and self.chance(0.35)
             yield strew(text, names.strange_word(self.rng), self.rng, keep=False) if strange else text
 
     def pieces(self) -> list[str]:
@@ -153,13 +174,13 @@ class Writer:
         rng = self.rng
         issue = self.issue()
         extra = self.distractors() if self.layout != "short" else []
-        feeling = [self.pick((FEELINGS[self.sentiment][0], FEELINGS[self.sentiment][1]))] if self.chance(0.45) else []
+        feeling = [self.pick(self.book.FEELINGS[self.sentiment])] if self.chance(0.45) else []
         count = {"short": 0, "long": rng.randint(6, 34)}.get(self.layout, rng.choice((0, 0, 0, 1, 2, 3)))
         before = self.facts() if self.chance(0.5) else []
         after = self.facts() + extra + list(self.background(count))
         rng.shuffle(after)
         cut = rng.randint(0, len(after))
-        request = [self.pick(REQUESTS[self.request])] if self.request else []
+        request = [self.pick(self.book.REQUESTS[self.request])] if self.request else []
         body = before + after[:cut] + [issue] + after[cut:]
         if feeling and self.chance(0.25):
             body = feeling + body
@@ -170,6 +191,8 @@ class Writer:
     def dress(self, text: str) -> str:
         """A clause as a written sentence: case, full stop, typing errors."""
         text = shorten(text, self.rng) if self.hurried else text
+        if self.hard:  # where a product's name ends must be read off any word behind it
+            text = PRODUCT.sub(lambda match: f"{match.group()} {self.rng.choice(ORDINARY)}" if self.chance(0.4) else match.group(), text)
         text = sentence(text, self.rng, self.casual)
         if self.casual and self.chance(0.5):
             text = re.sub(r"\b[A-Z]\w*(?![\w}])", lambda match: match.group().lower(), text)
@@ -181,15 +204,15 @@ class Writer:
         """The sentences as turns of a customer, with an agent's lines between them."""
         rng = self.rng
         me, you = rng.choice((("Customer", "Agent"), ("Customer", "Support"), ("C", "A"), ("Client", "Agent")))
-        lines = [f"{you}: {self.pick(AGENT_LINES)}"] if self.chance(0.3) else []
+        lines = [f"{you}: {self.pick(self.book.AGENT_LINES)}"] if self.chance(0.3) else []
         while sentences:
             size = rng.randint(1, 3)
             lines.append(f"{me}: " + " ".join(sentences[:size]))
             sentences = sentences[size:]
             if sentences or self.chance(0.6):
-                lines.append(f"{you}: {self.pick(AGENT_LINES)}")
+                lines.append(f"{you}: {self.pick(self.book.AGENT_LINES)}")
         if self.chance(0.3):
-            lines.append(f"{me}: {self.pick(THREAD_FILLERS)}")
+            lines.append(f"{me}: {self.pick(self.book.THREAD_FILLERS)}")
         return "\n".join(lines)
 
     def compose(self) -> str:
@@ -200,8 +223,8 @@ class Writer:
             return self.layout_thread(sentences)
         if self.layout == "form":
             return "\n".join(sentences)
-        greeting = [self.pick(GREETINGS)] if self.layout == "letter" or (self.layout != "short" and self.chance(0.4)) else []
-        closer = [self.pick(CLOSERS)] if self.layout == "letter" or (self.layout != "short" and self.chance(0.35)) else []
+        greeting = [self.pick(self.book.GREETINGS)] if self.layout == "letter" or (self.layout != "short" and self.chance(0.4)) else []
+        closer = [self.pick(self.book.CLOSERS)] if self.layout == "letter" or (self.layout != "short" and self.chance(0.35)) else []
         if self.layout == "letter" or (self.layout == "long" and self.chance(0.6)):
             at = rng.randint(1, len(sentences))
             paragraphs = [" ".join(sentences[:at]), " ".join(sentences[at:])]
@@ -231,15 +254,15 @@ def remark(seed: str, side: int) -> Message:
     """A message of a sentence or two, without facts: what it is about, what is wished, and nothing else."""
     writer = Writer(random.Random(seed), side)
     writer.pending, writer.order, writer.product, writer.amount, writer.plain_amount = [], None, None, None, None
-    writer.thinned = writer.chance(0.5)
-    sentences = [writer.issue()] + ([writer.pick(REQUESTS[writer.request])] if writer.request else [])
+    writer.thinned = writer.hard
+    sentences = [writer.issue()] + ([writer.pick(writer.book.REQUESTS[writer.request])] if writer.request else [])
     return writer.finish(sentences)
 
 
 def note(seed: str, side: int) -> Message:
     """A message of a few sentences that tell facts, often with others that are not asked for; one of them may be what it is about."""
     writer = Writer(random.Random(seed), side)
-    writer.request, writer.thinned = None, writer.chance(0.7)
+    writer.request, writer.thinned = None, writer.hard
     about = [writer.issue()] if writer.chance(0.5) else []
     return writer.finish(about + writer.facts() + writer.distractors() + list(writer.background(writer.rng.choice((0, 0, 1, 2)))))
 

@@ -44,6 +44,11 @@ def rotate(x, cos, sin):
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
 
 
+def pick(x, at):
+    """The positions `at` [rows, count] of x [rows, length, hidden]."""
+    return x.gather(1, at[..., None].expand(-1, -1, x.shape[-1]))
+
+
 class Attention(nn.Module):
     def __init__(self, shape: Shape):
         super().__init__()
@@ -53,12 +58,17 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(hidden, kv, bias=False)
         self.o_proj = nn.Linear(hidden, hidden, bias=False)
 
-    def forward(self, x, cos, sin, cache=None):
-        """x [rows, length, hidden]; a cache (mask, keys, values) makes x one new position per row."""
+    def forward(self, x, cos, sin, cache=None, at=None):
+        """x [rows, length, hidden]; a cache (mask, keys, values) makes x one new position per row. With positions
+        `at` [rows, count] only they are asked for: [rows, count, hidden]."""
         rows, length, hidden = x.shape
-        q, k, v = (p(x).view(rows, length, -1, self.shape.head_dim).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
-        # Attention in f32: on a CPU its backward pass is faster there than in bf16.
-        q, k, v, mask = rotate(q.float(), cos, sin), rotate(k.float(), cos, sin), v.float(), None
+        heads = lambda y: y.view(rows, y.shape[1], -1, self.shape.head_dim).transpose(1, 2)
+        k, v, mask = rotate(heads(self.k_proj(x)), cos, sin), heads(self.v_proj(x)), None
+        if at is None:
+            q = rotate(heads(self.q_proj(x)), cos, sin)
+        else:
+            q = rotate(heads(self.q_proj(pick(x, at))), cos[at][:, None], sin[at][:, None])
+            mask = (torch.arange(length) <= at[..., None])[:, None]
         if cache is not None:
             mask, at, keys, values = cache
             if length == 1:
@@ -68,7 +78,7 @@ class Attention(nn.Module):
             else:
                 keys[:, :, :length], values[:, :, :length], mask = k, v, None
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True)
-        return self.o_proj(out.transpose(1, 2).reshape(rows, length, hidden).to(x.dtype))
+        return self.o_proj(out.transpose(1, 2).reshape(rows, -1, hidden))
 
 
 class Mlp(nn.Module):
@@ -90,8 +100,9 @@ class Layer(nn.Module):
         self.post_attention_layernorm = Norm(shape.hidden_size, shape.rms_norm_eps)
         self.mlp = Mlp(shape)
 
-    def forward(self, x, cos, sin, cache=None):
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache)
+    def forward(self, x, cos, sin, cache=None, at=None):
+        attended = self.self_attn(self.input_layernorm(x), cos, sin, cache, at)
+        x = (x if at is None else pick(x, at)) + attended
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -128,6 +139,17 @@ class Llama(nn.Module):
         for index, layer in enumerate(self.layers):
             x = layer(x, cos, sin, None if caches is None else caches[index])
         return self.norm(x)
+
+    def hidden_at(self, ids, chosen):
+        """The normed last hidden states [count, hidden] of the `chosen` [rows, length] positions of `ids`; the last layer
+        is computed at them only, as no other position needs it."""
+        x, cos, sin = self.embed_tokens(ids), self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
+        for layer in self.layers[:-1]:
+            x = layer(x, cos, sin)
+        counts = chosen.sum(1)
+        at = torch.argsort(~chosen, dim=1, stable=True)[:, : int(counts.max())]
+        x = self.layers[-1](x, cos, sin, at=at)
+        return self.norm(x[torch.arange(at.shape[1]) < counts[:, None]])
 
     def logits(self, hidden):
         return F.linear(hidden, self.embed_tokens.weight)

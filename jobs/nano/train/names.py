@@ -5,6 +5,7 @@ name, listed words by the list they stand in, so no held-out name can occur in a
 """
 
 import random
+import re
 import string
 import zlib
 
@@ -79,13 +80,16 @@ TRAIN_NOUNS = (
     "dog lead|cat flap|rabbit hutch|hamster wheel|fish tank filter|saddle|horse blanket|beehive|wood stove|log basket|axe|crowbar|"
     "soldering iron|multimeter|heat gun|staple gun|vice|anvil|scaffold tower|cement mixer|pressure washer|air compressor|trolley".split("|")
 )
+# Every word of goods that training shows.
+GOODS = {word for listed in (ADJECTIVES[0], NOUNS[0], TRAIN_ADJECTIVES, TRAIN_NOUNS) for entry in listed for word in re.split(r"\W+", entry.lower())}
 # How an invented word for a thing may end.
 ENDINGS = "er or ing age ine ope one oon arrow ette ator ium ock ade ish ow ess et le y a o".split()
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
 SMALL = "two three four five six seven eight nine ten twelve".split()
 
-TRAIN, HELD = 0, 1
+# The sides of the split; fresh patterns go with held-out names.
+TRAIN, HELD, FRESH = 0, 1, 2
 
 
 def side_of(name: str) -> int:
@@ -121,21 +125,21 @@ def product(rng: random.Random, side: int) -> str:
     """A product: [brand] [adjective] noun [model code], in the order shops write them.
 
     On the held-out side about one noun and one adjective in four are words that training never shows. On the training
-    side one in three behind a brand is invented, so that the whole word has to be copied and none can be known.
+    side one in three behind a brand is invented, so that the whole word has to be copied and none can be known, and more have no brand.
     """
     def pick(lists, further):
         if side == HELD:
             return rng.choice(lists[HELD] if rng.random() < 0.25 else lists[TRAIN])
         kind = rng.random()
         known = rng.choice(further if kind < 0.7 else lists[TRAIN])
-        if kind > (0.35 if branded else 0.12):
+        if kind > (0.35 if branded else 0.2):
             return known
         word = invented(rng, side).lower()
         word += rng.choice(ENDINGS) if rng.random() < 0.5 else ""
         return f"{word} {known.split()[-1]}" if lists is NOUNS and rng.random() < 0.3 else word
 
     parts = []
-    branded = rng.random() < 0.85
+    branded = rng.random() < (0.7 if side == TRAIN else 0.85)
     if branded:
         parts.append(brand(rng, side))
     coded = branded and rng.random() < 0.25

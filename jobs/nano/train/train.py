@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 
 import corpus
 from model import Llama, Shape
+from optimizer import Optimizer
 from vocabulary import train_tokenizer
 
 
@@ -35,40 +36,15 @@ def sentence_share(progress: float) -> float:
 def loss_of(model: Llama, ids, weights):
     """The weighted mean loss of the answers' tokens, and their plain mean."""
     chosen = weights[:, 1:] > 0.0
-    hidden, target, weight = model.hidden(ids[:, :-1])[chosen], ids[:, 1:][chosen], weights[:, 1:][chosen]
-    losses = F.cross_entropy(model.logits(hidden).float(), target, reduction="none")
+    hidden, target, weight = model.hidden_at(ids[:, :-1], chosen), ids[:, 1:][chosen], weights[:, 1:][chosen]
+    losses = F.cross_entropy(model.logits(hidden), target, reduction="none")
     return (losses * weight).sum() / weight.sum(), float(losses.detach().mean())
 
 
 def drill_loss(model: Llama, generator: torch.Generator):
     """The mean loss over the foretellable tokens of a copying drill."""
     ids, known = corpus.drill(model.shape.vocab_size, 20, 64, generator)
-    hidden = model.hidden(ids[:, :-1])[known[:, 1:]]
-    return F.cross_entropy(model.logits(hidden).float(), ids[:, 1:][known[:, 1:]])
-
-
-class Optimizer:
-    """Muon for the layers' matrices, AdamW for the rest, on f32 masters of the model's bf16 weights."""
-
-    def __init__(self, model: Llama, rate: float):
-        self.live = list(model.parameters())
-        self.masters = [weight.detach().float().clone() for weight in self.live]
-        matrices = [m for (name, _), m in zip(model.named_parameters(), self.masters) if m.dim() == 2 and "embed" not in name]
-        rest = [m for m in self.masters if not any(m is matrix for matrix in matrices)]
-        self.parts = [torch.optim.Muon(matrices, lr=rate, momentum=0.95, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
-                      torch.optim.AdamW(rest, lr=0.25 * rate, betas=(0.9, 0.98), weight_decay=0.0)]
-        self.rates = [rate, 0.25 * rate]
-
-    def step(self, share: float):
-        for master, weight in zip(self.masters, self.live):
-            master.grad, weight.grad = weight.grad.float(), None
-        torch.nn.utils.clip_grad_norm_(self.masters, 1.0)
-        for part, rate in zip(self.parts, self.rates):
-            part.param_groups[0]["lr"] = rate * share
-            part.step()
-        with torch.no_grad():
-            for master, weight in zip(self.masters, self.live):
-                weight.copy_(master)
+    return F.cross_entropy(model.logits(model.hidden_at(ids[:, :-1], known[:, 1:])), ids[:, 1:][known[:, 1:]])
 
 
 def save(model: Llama, tokenizer, out: Path):
@@ -96,12 +72,12 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
 
     tokenizer = Tokenizer.from_file(str(args.init / "tokenizer.json")) if args.init else train_tokenizer(Shape.vocab_size)
-    model = Llama(Shape(num_hidden_layers=args.layers)).to(torch.bfloat16)
+    model = Llama(Shape(num_hidden_layers=args.layers))
     print(f"{sum(weight.numel() for weight in model.parameters()):,} weights", flush=True)
     if args.init:
         model.load_state_dict(load_file(args.init / "weights.safetensors"))
     optimizer = Optimizer(model, args.rate)
-    for layer in model.layers:  # a quarter faster; one graph serves every batch's shape
+    for layer in model.layers[:-1]:  # a quarter faster; one graph serves every batch's shape
         layer.forward = torch.compile(layer.forward, dynamic=True)
     sentences = corpus.batches(tokenizer, corpus.sentence_turns, args.tokens, args.seed)
     whole = corpus.batches(tokenizer, corpus.turns, args.tokens, args.seed)
