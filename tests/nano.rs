@@ -40,7 +40,7 @@ fn labels_are_right() {
     let bench = Bench::new();
     let out = grind(&bench, "label-messages", 500);
     let (sentiments, topics) = (texts(&out, "sentiment"), texts(&out, "topic"));
-    assert_share(0.95, &out, |row, answer| answer == format!("{}, {}", sentiments[row], topics[row]));
+    assert_share(0.96, &out, |row, answer| answer == format!("{}, {}", sentiments[row], topics[row]));
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn orders_are_right() {
     let out = grind(&bench, "extract-orders", 200);
     let (numbers, products) = (text(&out, "order_number"), text(&out, "product"));
     let amounts = out.column_by_name("amount").unwrap().as_primitive::<Float64Type>();
-    assert_share(0.87, &out, |row, answer| {
+    assert_share(0.93, &out, |row, answer| {
         let amount = amounts.is_valid(row).then(|| amounts.value(row));
         let truth = json!({"order_number": numbers[row], "product": products[row], "amount": amount});
         serde_json::from_str::<Value>(answer).is_ok_and(|found| found == truth)
@@ -61,7 +61,7 @@ fn summaries_hold_the_facts() {
     let bench = Bench::new();
     let out = grind(&bench, "summarise-messages", 200);
     let facts = texts(&out, "key_facts");
-    assert_share(0.84, &out, |row, answer| {
+    assert_share(0.90, &out, |row, answer| {
         let answer = answer.to_lowercase();
         facts[row].split("; ").all(|fact| answer.contains(&fact.to_lowercase()))
     });
