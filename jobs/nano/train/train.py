@@ -14,10 +14,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a spinning thread is a lo
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
+from safetensors.torch import save_file
 
 import corpus
+from evaluate import load
 from model import Llama, Shape
 from optimizer import Optimizer
 from vocabulary import train_tokenizer
@@ -63,7 +63,7 @@ def main():
     parser.add_argument("--tokens", type=int, default=8192, help="tokens in a batch")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rate", type=float, default=4e-3)
-    parser.add_argument("--init", type=Path, help="checkpoint to go on from")
+    parser.add_argument("--init", type=Path, help="checkpoint or exported folder to go on from")
     parser.add_argument("--begin", type=float, default=0.0, help="where in the schedule to go on, from 0 to 1")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -71,11 +71,11 @@ def main():
     torch.set_num_threads(2)
     args.out.mkdir(parents=True, exist_ok=True)
 
-    tokenizer = Tokenizer.from_file(str(args.init / "tokenizer.json")) if args.init else train_tokenizer(Shape.vocab_size)
-    model = Llama(Shape(num_hidden_layers=args.layers))
-    print(f"{sum(weight.numel() for weight in model.parameters()):,} weights", flush=True)
     if args.init:
-        model.load_state_dict(load_file(args.init / "weights.safetensors"))
+        model, tokenizer = load(args.init)
+    else:
+        model, tokenizer = Llama(Shape(num_hidden_layers=args.layers)), train_tokenizer(Shape.vocab_size)
+    print(f"{sum(weight.numel() for weight in model.parameters()):,} weights", flush=True)
     optimizer = Optimizer(model, args.rate)
     for layer in model.layers[:-1]:  # a quarter faster; one graph serves every batch's shape
         layer.forward = torch.compile(layer.forward, dynamic=True)
