@@ -12,6 +12,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a spinning thread is a lost one where the cores are shared
 
+import mkl_path  # before torch
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
@@ -58,7 +59,7 @@ def save(model: Llama, tokenizer, out: Path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3500)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--tokens", type=int, default=8192, help="tokens in a batch")
     parser.add_argument("--layers", type=int, default=4)
