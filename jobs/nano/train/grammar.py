@@ -3,14 +3,17 @@
 import random
 import re
 
-CHOICE = re.compile(r"\(([^()]*\|[^()]*)\)")
+# An innermost choice; its options may hold brackets that are no choice themselves, as in "(: {s}| ({s})|)".
+CHOICE = re.compile(r"\(((?:[^()]|\([^()|]*\))*\|(?:[^()]|\([^()|]*\))*)\)")
 SLOT = re.compile(r"\{(\w+)\}")
 
 
 def expand(pattern: str, rng: random.Random) -> str:
-    """One reading of a pattern: every choice made (innermost first), slots left in place."""
+    """One reading of a pattern: every choice made (innermost first), slots left in place. A `|` in no choice is a ValueError."""
     while match := CHOICE.search(pattern):
         pattern = pattern[: match.start()] + rng.choice(match.group(1).split("|")) + pattern[match.end():]
+    if "|" in pattern:
+        raise ValueError(f"a choice that cannot be made: {pattern}")
     return re.sub(r" +([,;?:]|\.(?=\s|$))", r"\1", re.sub(r"  +", " ", pattern.replace(" ?", " "))).strip()
 
 

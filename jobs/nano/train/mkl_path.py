@@ -1,6 +1,6 @@
 """Lets MKL, which torch multiplies matrices with, take its AVX2 path on other makers' processors too.
 
-MKL asks its own function `mkl_serv_intel_cpu_true` and goes slowly where that says no: 100 instead of 150 GFLOP/s on two
+MKL asks its own function `mkl_serv_intel_cpu_true` and goes slowly where that says no: 96 instead of 131 GFLOP/s on two
 cores of an AMD EPYC. A function of that name which is loaded before torch answers in its place. To be imported before torch.
 """
 
