@@ -29,12 +29,17 @@ GENERIC = ["my order", "the order", "the item", "the product", "the article", "i
 ORDINARY = sorted({word for table in (BOOKS[names.TRAIN].ISSUES, BOOKS[names.TRAIN].FACTS) for patterns in table.values()
                    for pattern in patterns for word in re.findall(r"[a-z']+", SLOT.sub("", pattern))} - names.GOODS)
 PRODUCT = re.compile(r"\{p2?\}(?= \w)")
+# What a sentence tells: the issue, a wish, which facts, or nothing that is asked for.
+KINDS = [key[2] for key in ISSUES] + list(frames.REQUESTS) + ["o", "p", "a", "op", "oa", "pa", "opa", "other"]
+# A private character for each kind, that stands behind a sentence of the kind while its message is being written.
+MARKS = [chr(0xE000 + index) for index in range(len(KINDS))]
 OPPOSITE = {"positive": "negative", "negative": "positive"}
 
 
 @dataclass
 class Message:
-    """A message and its truth. Facts that the message does not hold are None; `amount` is a plain decimal."""
+    """A message and its truth. Facts that the message does not hold are None; `amount` is a plain decimal; `sentences` are
+    (where it ends in the text, what it tells as an index of KINDS)."""
 
     text: str
     sentiment: str
@@ -45,6 +50,7 @@ class Message:
     product: str | None
     amount: str | None
     features: list[str] = field(default_factory=list)
+    sentences: list[tuple[int, int]] = field(default_factory=list)
 
     def summary(self) -> str:
         """The one-line summary: issue, facts, request."""
@@ -73,6 +79,7 @@ class Writer:
         self.harder = 1.6 if self.hard else 1.0
         self.hurried = self.hard and rng.random() < 0.4
         self.thinned = False
+        self.tells: dict[str, str] = {}  # kinds of clauses, but for those that tell nothing
         self.draw_facts()
 
     def chance(self, probability: float) -> bool:
@@ -134,7 +141,16 @@ class Writer:
             frame = self.pick(self.book.CONTRASTS)
             text = frame.replace("{aside}", expand(self.rng.choice(asides), self.rng)).replace("{main}", text)
             self.features.append("contrast")
+        return self.telling(self.key[2], text)
+
+    def telling(self, kind: str, text: str) -> str:
+        """`text`, remembered as one that tells `kind`."""
+        self.tells[text] = kind
         return text
+
+    def wish(self) -> list[str]:
+        """The sentence that says what is wished, if anything is."""
+        return [self.telling(self.request, self.pick(self.book.REQUESTS[self.request]))] if self.request else []
 
     def facts(self) -> list[str]:
         """Sentences for the facts that are still to be told, in any grouping and order."""
@@ -144,7 +160,8 @@ class Writer:
         while left:
             group = left[: rng.randint(1, len(left))]
             left = left[len(group):]
-            told.append(self.pick(self.book.FACTS["".join(fact for fact in "opa" if fact in group)]))
+            kind = "".join(fact for fact in "opa" if fact in group)
+            told.append(self.telling(kind, self.pick(self.book.FACTS[kind])))
         self.pending = []
         return told
 
@@ -180,7 +197,7 @@ class Writer:
         after = self.facts() + extra + list(self.background(count))
         rng.shuffle(after)
         cut = rng.randint(0, len(after))
-        request = [self.pick(self.book.REQUESTS[self.request])] if self.request else []
+        request = self.wish()
         body = before + after[:cut] + [issue] + after[cut:]
         if feeling and self.chance(0.25):
             body = feeling + body
@@ -189,7 +206,8 @@ class Writer:
         return body + request if self.chance(0.7) else body[:1] + request + body[1:]
 
     def dress(self, text: str) -> str:
-        """A clause as a written sentence: case, full stop, typing errors."""
+        """A clause as a written sentence: case, full stop, typing errors, and the mark of what it tells."""
+        mark = MARKS[KINDS.index(self.tells.get(text, "other"))]
         text = shorten(text, self.rng) if self.hurried else text
         if self.hard:  # where a product's name ends must be read off any word behind it
             text = PRODUCT.sub(lambda match: f"{match.group()} {self.rng.choice(ORDINARY)}" if self.chance(0.4) else match.group(), text)
@@ -198,7 +216,7 @@ class Writer:
             text = re.sub(r"\b[A-Z]\w*(?![\w}])", lambda match: match.group().lower(), text)
         elif not self.casual:
             text = re.sub(r"([.?!] )([a-z])", lambda match: match.group(1) + match.group(2).upper(), text)
-        return misspell(text, self.rng, self.error_rate) if self.error_rate else text
+        return (misspell(text, self.rng, self.error_rate) if self.error_rate else text) + mark
 
     def layout_thread(self, sentences: list[str]) -> str:
         """The sentences as turns of a customer, with an agent's lines between them."""
@@ -242,12 +260,23 @@ class Writer:
 
     def told(self, text: str) -> Message:
         """The message of a text whose slots are still open."""
-        text = fill(text, self.slot)
+        text, sentences = unmark(fill(text, self.slot))
         features = [self.layout] + self.features
         features += ["typing errors"] if self.error_rate else []
         features += ["negation"] if NEGATION.search(text) else []
         features += ["unseen noun"] if self.product and any(self.product.find(n) >= 0 for n in names.NOUNS[names.HELD]) else []
-        return Message(text, self.sentiment, self.topic, self.key[2], self.request, self.order, self.product, self.plain_amount, features)
+        return Message(text, self.sentiment, self.topic, self.key[2], self.request, self.order, self.product, self.plain_amount, features, sentences)
+
+
+def unmark(marked: str) -> tuple[str, list[tuple[int, int]]]:
+    """A text without its marks, and where they stood: (position, kind)."""
+    text, sentences = "", []
+    for part in re.split(f"([{MARKS[0]}-{MARKS[-1]}])", marked):
+        if part in MARKS:
+            sentences.append((len(text), MARKS.index(part)))
+        else:
+            text += part
+    return text, sentences
 
 
 def remark(seed: str, side: int) -> Message:
@@ -255,8 +284,7 @@ def remark(seed: str, side: int) -> Message:
     writer = Writer(random.Random(seed), side)
     writer.pending, writer.order, writer.product, writer.amount, writer.plain_amount = [], None, None, None, None
     writer.thinned = writer.hard
-    sentences = [writer.issue()] + ([writer.pick(writer.book.REQUESTS[writer.request])] if writer.request else [])
-    return writer.finish(sentences)
+    return writer.finish([writer.issue()] + writer.wish())
 
 
 def note(seed: str, side: int) -> Message:

@@ -29,6 +29,15 @@ class Shape:
         return asdict(self) | {"head_dim": self.head_dim}
 
 
+@dataclass
+class Trace:
+    """What training wants to see of the last layer: the states [rows, length, hidden] that it reads, and the log of where its
+    even heads look [rows, heads / 2, count, length] at the positions that are asked for."""
+
+    states: torch.Tensor | None = None
+    looks: torch.Tensor | None = None
+
+
 class Norm(nn.Module):
     def __init__(self, size: int, eps: float):
         super().__init__()
@@ -58,7 +67,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(hidden, kv, bias=False)
         self.o_proj = nn.Linear(hidden, hidden, bias=False)
 
-    def forward(self, x, cos, sin, cache=None, at=None):
+    def forward(self, x, cos, sin, cache=None, at=None, trace=None):
         """x [rows, length, hidden]; a cache (mask, keys, values) makes x one new position per row. With positions
         `at` [rows, count] only they are asked for: [rows, count, hidden]."""
         rows, length, hidden = x.shape
@@ -69,6 +78,9 @@ class Attention(nn.Module):
         else:
             q = rotate(heads(self.q_proj(pick(x, at))), cos[at][:, None], sin[at][:, None])
             mask = (torch.arange(length) <= at[..., None])[:, None]
+            if trace is not None:  # one head of each key's two
+                scores = (q[:, ::2] @ k.mT) * self.shape.head_dim ** -0.5
+                trace.looks = scores.masked_fill(~mask, -1e9).log_softmax(-1)
         if cache is not None:
             mask, at, keys, values = cache
             if length == 1:
@@ -100,8 +112,8 @@ class Layer(nn.Module):
         self.post_attention_layernorm = Norm(shape.hidden_size, shape.rms_norm_eps)
         self.mlp = Mlp(shape)
 
-    def forward(self, x, cos, sin, cache=None, at=None):
-        attended = self.self_attn(self.input_layernorm(x), cos, sin, cache, at)
+    def forward(self, x, cos, sin, cache=None, at=None, trace=None):
+        attended = self.self_attn(self.input_layernorm(x), cos, sin, cache, at, trace)
         x = (x if at is None else pick(x, at)) + attended
         return x + self.mlp(self.post_attention_layernorm(x))
 
@@ -140,15 +152,17 @@ class Llama(nn.Module):
             x = layer(x, cos, sin, None if caches is None else caches[index])
         return self.norm(x)
 
-    def hidden_at(self, ids, chosen):
+    def hidden_at(self, ids, chosen, trace=None):
         """The normed last hidden states [count, hidden] of the `chosen` [rows, length] positions of `ids`; the last layer
-        is computed at them only, as no other position needs it."""
+        is computed at them only, as no other position needs it. A `trace` is filled."""
         x, cos, sin = self.embed_tokens(ids), self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
         for layer in self.layers[:-1]:
             x = layer(x, cos, sin)
         counts = chosen.sum(1)
         at = torch.argsort(~chosen, dim=1, stable=True)[:, : int(counts.max())]
-        x = self.layers[-1](x, cos, sin, at=at)
+        if trace is not None:
+            trace.states = x
+        x = self.layers[-1](x, cos, sin, at=at, trace=trace)
         return self.norm(x[torch.arange(at.shape[1]) < counts[:, None]])
 
     def logits(self, hidden):
@@ -156,13 +170,17 @@ class Llama(nn.Module):
 
 
 @torch.no_grad()
-def start_copying(model: Llama, scale: float = 0.06):
+def start_copying(model: Llama, scale: float = 0.2):
     """Lays an induction circuit (arXiv:2209.11895) into the initial weights of the first two layers.
 
     Facts are copied from message to answer token by token, and a small model trained for minutes would spend
     most of them on finding out how. Layer 0 writes the two tokens before each position into the upper half of
     the hidden state; layer 1 looks for the place whose two tokens before are the last two tokens, and moves
-    the token found there towards the output. Training is free to change all of it.
+    the token found there towards the output. The first head of the last layer moves what it looks at in the same way.
+    Training is free to change all of it.
+
+    `scale` is that of the embeddings and of what the circuit writes beside them. Muon's steps have one size whatever a matrix
+    holds: at a scale of 0.06 the first ones overwrite much more of both than at this one.
 
     Hidden dimensions: 0 is the same for all tokens, the lower half holds the token, the upper half the two
     tokens before it.
@@ -203,7 +221,10 @@ def start_copying(model: Llama, scale: float = 0.06):
     move[:, 1:half] = nn.init.orthogonal_(torch.empty(dim, half - 1))
     second.v_proj.weight[:dim] = move
     second.o_proj.weight[:, :dim] = 4 * scale * move.T
-    model.norm.weight.fill_(2.0)
+    last = model.layers[-1].self_attn
+    last.v_proj.weight[:dim] = move
+    last.o_proj.weight[:, :dim] = 4 * scale * move.T
+    model.norm.weight.fill_(0.12 / scale)
 
 
 @torch.no_grad()

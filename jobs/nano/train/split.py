@@ -23,12 +23,12 @@ from issues import ISSUES
 def pattern_lists():
     """Every (name, training patterns, held-out patterns) of the grammar."""
     yield from (("/".join(key), *lists) for key, lists in ISSUES.items())
-    for group in (frames.FACTS, frames.REQUESTS, frames.FEELINGS, frames.DISTRACTORS):
-        yield from ((key, *lists) for key, lists in group.items())
-    for key, (train, held) in frames.ASIDES.items():
-        yield f"aside {key}", [pattern for _, pattern in train], [pattern for _, pattern in held]
-    for name in ("GREETINGS", "CLOSERS", "CONTRASTS", "BACKGROUND", "AGENT_LINES", "THREAD_FILLERS"):
-        yield name.lower(), *getattr(frames, name)
+    for name in messages.FRAMES:
+        table = getattr(frames, name)
+        for key, (train, held) in (table if isinstance(table, dict) else {"": table}).items():
+            if name == "ASIDES":  # (topic, pattern)
+                train, held = ([pattern for _, pattern in side] for side in (train, held))
+            yield f"{name.lower()} {key}", train, held
 
 
 def plain(text: str) -> str:
@@ -53,7 +53,7 @@ def main():
     faults += [f"pattern on both sides: {reading}" for reading in train & held]
     print(f"{len(train):,} training readings, {len(held):,} held-out readings, {len(train & held)} shared")
 
-    texts = [plain(turns(index)[0][0]) for index in random.Random(1).sample(range(10**7, 2 * 10**7), args.training)]
+    texts = [plain(turns(index)[0][0].prompt) for index in random.Random(1).sample(range(10**7, 2 * 10**7), args.training)]
     corpus = "\n".join(texts)
     pieces = {piece.strip() for reading in held for piece in SLOT.split(reading)[::2] if len(piece.split()) >= 6}
     faults += [f"held-out text in training: {piece}" for piece in pieces if piece in corpus]
