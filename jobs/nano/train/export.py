@@ -1,6 +1,5 @@
-"""Writes a checkpoint of train.py as a Hugging Face folder: python export.py RUN [RUN ...] FOLDER [--check].
+"""Writes a checkpoint of train.py as a Hugging Face folder: python export.py RUN FOLDER [--check].
 
-Of several runs, each begun from the one before, the weights are the mean (arXiv:2203.05482).
 `--check` needs transformers: it reads the folder there and compares logits and chat template with ours.
 """
 
@@ -28,12 +27,9 @@ def write_json(path: Path, value: dict):
     path.write_text(json.dumps(value, indent=2) + "\n")
 
 
-def export(runs: list[Path], folder: Path):
-    """The folder's five files; the weights are the mean of the checkpoints', in bf16."""
-    loaded = [load(run) for run in runs]
-    model, tokenizer = loaded[-1]
-    weights = [each.state_dict() for each, _ in loaded]
-    model.load_state_dict({name: sum(each[name] for each in weights) / len(weights) for name in weights[0]})
+def export(run: Path, folder: Path):
+    """The folder's five files; the weights are in bf16."""
+    model, tokenizer = load(run)
     folder.mkdir(parents=True, exist_ok=True)
     start, end, pad = (tokenizer.token_to_id(token) for token in (TURN_START, TURN_END, END_OF_TEXT))
     write_json(folder / "config.json", {
@@ -74,11 +70,11 @@ def check(folder: Path, rows: int = 20):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("run", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    export(args.runs, args.folder)
+    export(args.run, args.folder)
     if args.check:
         check(args.folder)
 

@@ -12,6 +12,7 @@ import torch.distributed as dist
 import corpus
 import guides
 import messages
+from vocabulary import TURN_END
 
 LONGEST = 1024
 
@@ -37,7 +38,7 @@ def told(message: messages.Message) -> list[str]:
     return [messages.capitalise(message.issue)] + ([" " + message.request] if message.request else [])
 
 
-def places(ids: list[int], piece: list[int], skip: int) -> list[list[int]]:
+def places(ids: list[int], piece: list[int], skip: int | None = None) -> list[list[int]]:
     """Where `piece` stands in `ids`, as the positions of its tokens; tokens `skip` between them do not count."""
     at = [position for position, token in enumerate(ids) if token != skip]
     kept = [ids[position] for position in at]
@@ -50,7 +51,7 @@ class Encoder:
 
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
-        self.end, self.comma = tokenizer.token_to_id("<|im_end|>"), tokenizer.token_to_id(",")
+        self.end, self.comma = tokenizer.token_to_id(TURN_END), tokenizer.token_to_id(",")
 
     def sequences(self, turns, first: int, count: int) -> list[Sequence]:
         """The `count` sequences that `turns` makes from number `first` on; those of more than LONGEST tokens are left out."""
@@ -87,9 +88,9 @@ class Encoder:
         """For each token of a fact in an answer where it stands in the prompt, also where a number is written with commas there."""
         return [(guides.COPIED, begin + target, source)
                 for fact in facts
-                for _, begin, answer in answers
-                for targets in places(answer, fact, -1)[:1]
                 for sources in places(prompt, fact, self.comma)
+                for _, begin, answer in answers
+                for targets in places(answer, fact)[:1]
                 for target, source in zip(targets, sources)]
 
     def readings(self, answers, message: messages.Message, sayings: list[list[int]], sentences) -> list[tuple[int, int, int]]:
@@ -99,7 +100,7 @@ class Encoder:
         for task, begin, answer in answers:
             for kind, saying in zip(kinds, sayings):
                 whole = task in corpus.LABELS and kind == kinds[0]
-                targets = range(len(answer) - 1) if whole else itertools.chain(*places(answer, saying, -1)[:1])
+                targets = range(len(answer) - 1) if whole else itertools.chain(*places(answer, saying)[:1])
                 looks += [(guides.TOLD, begin + target, last) for target in targets for last, sentence in sentences if sentence == kind]
         return looks
 

@@ -1,17 +1,15 @@
 """Trains the model from a seed: python train.py --out RUN [--steps N].
 
 One process a core, each on its share of every batch: two processes of one thread are a sixth faster than one of two.
-The same bits come out again on the same machine with the same number of processes.
+The seed fixes data and initial weights; for the same bits, machine and number of processes must be the same, and what
+`torch.compile` has in its cache may matter too.
 """
 
 import argparse
 import json
-import os
 import random
 import time
 from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a spinning thread is a lost one where the cores are shared
 
 import mkl_path  # before torch
 import torch
