@@ -1,0 +1,3 @@
+//! What flags mean.
+
+pub mod devices;
