@@ -83,7 +83,7 @@ pub fn template(bytes: &[u8]) -> String {
 pub fn job(bytes: &[u8]) -> String {
     with_file("job.toml", bytes, |folder| {
         let path = folder.join("job.toml").into_os_string();
-        told(jobs::cli::args::parse(["gristmill".into(), "run".into(), path]))
+        told(jobs::cli::parse::parse(["gristmill".into(), "run".into(), path]))
     })
 }
 

@@ -2,14 +2,16 @@
 //!
 //! Flags and figures are those of `vllm bench throughput`.
 
-use crate::cli::args::{EngineArgs, LoadFormat, ThroughputArgs};
+use crate::cli::args::ThroughputArgs;
 use crate::error::JobError;
 use crate::input::Input;
 use crate::model::ModelFolders;
 use crate::options::devices;
+use crate::options::engine::{EngineOptions, engine_config, print_engine, weights_dtype};
+use crate::options::model::LoadFormat;
+use crate::options::prompt::PromptOptions;
+use crate::prompt::Prompts;
 use crate::prompt::tokenizer::Tokenizer;
-use crate::prompt::{PromptOptions, Prompts};
-use crate::run::{engine_config, tell_engine, weights_dtype};
 use engine::models::Model;
 use engine::request::{Event, Request, SamplingParams};
 use engine::sample::philox;
@@ -75,7 +77,7 @@ pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
     let begun = Instant::now();
     let mut engine = Engine::new(&model, device, &config)?;
     let load = begun.elapsed();
-    tell_engine(&engine);
+    print_engine(&engine);
     let run = run(&mut engine, requests)?;
     let figures = figures(&engine, &run, load, folders.name, &args.engine);
     println!(
@@ -134,7 +136,7 @@ fn run(engine: &mut Engine, requests: Vec<Request>) -> Result<Run, JobError> {
     Ok(run)
 }
 
-fn figures(engine: &Engine, run: &Run, load: Duration, model: String, args: &EngineArgs) -> Figures {
+fn figures(engine: &Engine, run: &Run, load: Duration, model: String, args: &EngineOptions) -> Figures {
     let Stats { steps, prefill_tokens, decode_tokens, prefill_time, decode_time, .. } = engine.stats();
     let stats = engine.stats();
     let rate = |n: u64, time: Duration| if time.is_zero() { 0.0 } else { n as f64 / time.as_secs_f64() };

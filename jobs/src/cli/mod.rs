@@ -6,11 +6,13 @@ use crate::publish::verify::verify;
 use crate::supervise::Supervision;
 use crate::supervise::worker::is_worker;
 use crate::{log, run};
-use args::{Bench, Cli, Command, ParseError, RunArgs, parse};
+use args::{Bench, Cli, Command, RunArgs};
+use parse::{ParseError, parse};
 use status::Status;
 
 pub mod args;
 mod bench;
+pub mod parse;
 pub mod status;
 
 use std::ffi::OsString;

@@ -4,8 +4,8 @@ mod builtin;
 #[cfg(feature = "hub")]
 pub mod hub;
 
-use crate::cli::args::{LoadFormat, ModelArgs};
 use crate::error::JobError;
+use crate::options::model::{LoadFormat, ModelOptions};
 use std::path::{Path, PathBuf};
 
 /// The folders of a model.
@@ -25,7 +25,7 @@ impl ModelFolders {
     /// # Errors
     /// [`JobError::Usage`] without a model; [`JobError::Model`] for a folder that holds none;
     /// [`JobError::Hub`].
-    pub fn find(args: &ModelArgs) -> Result<ModelFolders, JobError> {
+    pub fn find(args: &ModelOptions) -> Result<ModelFolders, JobError> {
         let name = args.model.clone().ok_or_else(|| {
             JobError::Usage(
                 "name a model with --model: a folder, org/name on the hub, or nano, which is built in".into(),
@@ -44,7 +44,7 @@ impl ModelFolders {
     }
 }
 
-fn folder(name: &str, args: &ModelArgs, weights: bool) -> Result<PathBuf, JobError> {
+fn folder(name: &str, args: &ModelOptions, weights: bool) -> Result<PathBuf, JobError> {
     // The built-in model's name is not a path: a folder of that name is `./nano`.
     if name == builtin::NANO {
         return match &args.revision {
@@ -70,7 +70,7 @@ fn folder(name: &str, args: &ModelArgs, weights: bool) -> Result<PathBuf, JobErr
 }
 
 #[cfg(feature = "hub")]
-fn from_hub(name: &str, args: &ModelArgs, weights: bool) -> Result<PathBuf, JobError> {
+fn from_hub(name: &str, args: &ModelOptions, weights: bool) -> Result<PathBuf, JobError> {
     use crate::model::hub::{Hub, Need};
     let (name, at) = name.split_once('@').map_or((name, None), |(name, at)| (name, Some(at)));
     let revision = match (at, args.revision.as_deref()) {
@@ -84,7 +84,7 @@ fn from_hub(name: &str, args: &ModelArgs, weights: bool) -> Result<PathBuf, JobE
 }
 
 #[cfg(not(feature = "hub"))]
-fn from_hub(name: &str, _: &ModelArgs, _: bool) -> Result<PathBuf, JobError> {
+fn from_hub(name: &str, _: &ModelOptions, _: bool) -> Result<PathBuf, JobError> {
     let why = "no such folder, and this build cannot fetch from a hub (feature `hub`)".into();
     Err(JobError::Model { path: name.into(), why })
 }

@@ -1,7 +1,8 @@
 //! What a job can run on here.
 
-use crate::cli::args::{DeviceChoice, EngineArgs, Gemm, Precision};
 use crate::error::JobError;
+use crate::options::device::{DeviceChoice, Gemm, Precision};
+use crate::options::engine::EngineOptions;
 use engine::cpu::{CpuDevice, MatmulPrecision};
 use engine::device::{Device, DeviceError, DeviceKind};
 use engine::dtype::DType;
@@ -90,7 +91,7 @@ pub fn listing(findings: &[Finding]) -> String {
 ///
 /// # Errors
 /// [`JobError::Usage`] if it is not usable here; [`JobError::Engine`].
-pub fn open(args: &EngineArgs, dtype: DType) -> Result<Box<dyn Device>, JobError> {
+pub fn open(args: &EngineOptions, dtype: DType) -> Result<Box<dyn Device>, JobError> {
     let device: Box<dyn Device> = match &args.device {
         DeviceChoice::Auto => open_fastest(args, dtype)?,
         DeviceChoice::Cpu => open_cpu(args)?,
@@ -114,7 +115,7 @@ pub fn open(args: &EngineArgs, dtype: DType) -> Result<Box<dyn Device>, JobError
     Ok(device)
 }
 
-fn open_cpu(args: &EngineArgs) -> Result<Box<dyn Device>, JobError> {
+fn open_cpu(args: &EngineOptions) -> Result<Box<dyn Device>, JobError> {
     let precision = match args.float32_matmul_precision {
         Precision::Highest => MatmulPrecision::Highest,
         Precision::Medium => MatmulPrecision::Medium,
@@ -123,7 +124,7 @@ fn open_cpu(args: &EngineArgs) -> Result<Box<dyn Device>, JobError> {
 }
 
 /// CUDA, then a hardware adapter of wgpu, then the processor.
-fn open_fastest(args: &EngineArgs, dtype: DType) -> Result<Box<dyn Device>, JobError> {
+fn open_fastest(args: &EngineOptions, dtype: DType) -> Result<Box<dyn Device>, JobError> {
     if cuda().iter().any(|f| f.usable) {
         return open_cuda(None, dtype, args.gemm);
     }

@@ -1,3 +1,10 @@
-//! What flags mean.
+//! Flags, as the command line and a job file give them, and what they mean.
 
+pub mod device;
 pub mod devices;
+pub mod engine;
+pub mod job;
+pub mod model;
+pub mod prompt;
+pub mod sampling;
+pub mod size;

@@ -1,9 +1,9 @@
 //! Reads the input and makes prompts, ahead of the engine and bounded.
 
-use crate::cli::args::OnCorrupt;
 use crate::error::JobError;
 use crate::input::{Batch, Input};
 use crate::journal::finished::FinishedRows;
+use crate::options::job::OnCorrupt;
 use crate::prompt::{Prompts, RowError};
 use crate::run::progress::Counters;
 use std::ops::Range;

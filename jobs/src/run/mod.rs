@@ -1,6 +1,10 @@
 //! `gristmill run`: from the flags to the published answers.
 
-use crate::cli::args::{Dtype, EngineArgs, Gemm, LoadFormat, OnCorrupt, Resume, ReturnColumn, RunArgs};
+use crate::cli::args::RunArgs;
+use crate::options::device::Gemm;
+use crate::options::engine::{EngineOptions, engine_config, print_engine, weights_dtype};
+use crate::options::job::{OnCorrupt, Resume, ReturnColumn};
+use crate::options::model::LoadFormat;
 
 pub mod detokenize;
 pub mod duplicates;
@@ -36,10 +40,10 @@ use crate::supervise::signals::{Asked, Signals};
 use crate::supervise::worker::{self, Pacemaker, listen_to_signals};
 use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
+use engine::Engine;
 use engine::device::Device;
 use engine::dtype::DType;
 use engine::models::Model;
-use engine::{Engine, EngineConfig};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
@@ -84,7 +88,7 @@ pub fn run(args: RunArgs) -> Result<(), JobError> {
 /// As [`run`].
 pub fn run_on(
     args: RunArgs,
-    open: impl FnOnce(&EngineArgs, DType) -> Result<Box<dyn Device>, JobError>,
+    open: impl FnOnce(&EngineOptions, DType) -> Result<Box<dyn Device>, JobError>,
 ) -> Result<(), JobError> {
     let signals = listen_to_signals()?;
     let pacemaker = Pacemaker::start();
@@ -116,7 +120,7 @@ pub fn run_on(
     let mut first_error = None;
     if left > 0 {
         let mut engine = Engine::new(&job.model, device, &engine_config(&job.args.engine))?;
-        tell_engine(&engine);
+        print_engine(&engine);
         target.claim()?;
         drop(pacemaker);
         let shared = Mutex::new(journal);
@@ -158,24 +162,6 @@ pub fn run_on(
     journal.close()?;
     eprintln!("{} rows in {}", job.rows, job.output);
     job.error_limits().check(Counters::get(&counters.errors), job.rows, first_error)
-}
-
-/// Says how the model runs.
-pub(crate) fn tell_engine(engine: &Engine) {
-    let limits = engine.limits();
-    eprintln!(
-        "engine: {}, {} KV pages of {} tokens, up to {} rows and {} tokens a step",
-        engine.device().info().name,
-        engine.pages(),
-        limits.page_size,
-        limits.seqs,
-        limits.tokens
-    );
-    if let Some(why) = &engine.device().info().breaks_contract {
-        eprintln!(
-            "outside the numeric contract: {why}, so answers may depend on the rows that share their steps"
-        );
-    }
 }
 
 impl Job {
@@ -478,30 +464,4 @@ fn resolve_returns(args: &mut RunArgs) -> Result<Returns, JobError> {
         }
     }
     Ok(returns)
-}
-
-/// The type in which weights are held: the one asked for, else the checkpoint's own.
-pub(crate) fn weights_dtype(args: &EngineArgs, model: &Model) -> DType {
-    engine_config(args).dtype.unwrap_or(model.config.dtype)
-}
-
-/// The engine's options as the flags have them.
-pub(crate) fn engine_config(args: &EngineArgs) -> EngineConfig {
-    let dtype = |dtype| match dtype {
-        Dtype::Auto => None,
-        Dtype::Float32 => Some(DType::F32),
-        Dtype::Bfloat16 => Some(DType::BF16),
-        Dtype::Float16 => Some(DType::F16),
-    };
-    EngineConfig {
-        max_num_seqs: args.max_num_seqs,
-        max_num_batched_tokens: args.max_num_batched_tokens,
-        block_size: args.block_size,
-        max_model_len: args.max_model_len,
-        gpu_memory_utilization: args.gpu_memory_utilization,
-        kv_cache_bytes: args.kv_cache_memory_bytes,
-        enable_prefix_caching: args.enable_prefix_caching.unwrap_or(true),
-        dtype: dtype(args.dtype),
-        kv_cache_dtype: dtype(args.kv_cache_dtype),
-    }
 }
