@@ -148,7 +148,7 @@ fn keep_their_bits(device: &str, model: &str, count: usize, schedules: u64, page
     let model = Model::open(&support::golden(model), LoadFormat::Auto).unwrap();
     let rows = rows(count, model.config.vocab);
     let Some(element) = support::open(device).map(|d| d.info().kv[0].size()) else { return };
-    let kv = 2 * model.config.layers * model.config.kv_heads * model.config.head_dim * element;
+    let kv = 2 * model.config.layers.len() * model.config.kv_heads * model.config.head_dim * element;
     let plain = Schedule {
         config: EngineConfig { max_num_seqs: 1, max_model_len: Some(96), ..EngineConfig::default() },
         order: 0,

@@ -1,7 +1,7 @@
-//! The plan of a decoder-only transformer, for all the families in [`super::KNOWN`].
+//! The plan of a decoder-only transformer, for all [`super::FAMILIES`].
 
-use super::config::ModelConfig;
-use super::rope;
+use super::config::{LayerConfig, ModelConfig};
+use super::rope::Rope;
 use crate::dtype::DType;
 use crate::op::Op;
 use crate::plan::{BufferId, BufferKind, Input, Plan, Rows, View};
@@ -49,8 +49,9 @@ pub fn decoder(
     pages_per_seq: usize,
     matrix: impl Fn(&str) -> DType,
 ) -> Decoder {
-    let builder = Builder { c: config, formats, plan: Plan::default(), weights: Vec::new(), matrix };
-    builder.build(max_len, seqs, pages_per_seq)
+    let (plan, weights, ropes) = (Plan::default(), Vec::new(), Vec::new());
+    let builder = Builder { c: config, formats, plan, weights, ropes, max_len, matrix };
+    builder.build(seqs, pages_per_seq)
 }
 
 /// The buffers that all layers share.
@@ -67,7 +68,6 @@ struct Shared {
     query_start: BufferId,
     seq_lens: BufferId,
     block_tables: BufferId,
-    rope: BufferId,
 }
 
 struct Builder<'a, F> {
@@ -75,17 +75,18 @@ struct Builder<'a, F> {
     formats: &'a Formats,
     plan: Plan,
     weights: Vec<(BufferId, Source)>,
+    /// The RoPE tables so far.
+    ropes: Vec<(&'a Rope, BufferId)>,
+    max_len: usize,
     matrix: F,
 }
 
-impl<F: Fn(&str) -> DType> Builder<'_, F> {
-    fn build(mut self, max_len: usize, seqs: usize, pages_per_seq: usize) -> Decoder {
+impl<'a, F: Fn(&str) -> DType> Builder<'a, F> {
+    fn build(mut self, seqs: usize, pages_per_seq: usize) -> Decoder {
         let c = self.c;
         let tokens = self.input(Input::Tokens, Rows::Tokens, 1);
         let table = self.matrix("model.embed_tokens", c.vocab, c.hidden);
         let last = self.plan.buffer("last tokens", BufferKind::State, DType::U32, Rows::Fixed(seqs), 1);
-        let rope = self.plan.buffer("rope", BufferKind::Weight, DType::F32, Rows::Fixed(max_len), c.head_dim);
-        self.weights.push((rope, Source::Values(rope::table(&c.rope, c.head_dim, max_len))));
         let shared = Shared {
             hidden: self.activation("hidden", c.hidden),
             delta: self.activation("delta", c.hidden),
@@ -99,39 +100,39 @@ impl<F: Fn(&str) -> DType> Builder<'_, F> {
             query_start: self.input(Input::QueryStart, Rows::SeqBounds, 1),
             seq_lens: self.input(Input::SeqLens, Rows::Seqs, 1),
             block_tables: self.input(Input::BlockTables, Rows::Seqs, pages_per_seq),
-            rope,
         };
         self.push(Op::Embed { tokens, last, table, out: shared.hidden });
-        for layer in 0..c.layers {
-            self.attention(layer, &shared);
-            self.feed_forward(layer, &shared);
+        for (i, layer) in c.layers.iter().enumerate() {
+            self.attention(i, layer, &shared);
+            self.feed_forward(i, layer, &shared);
         }
         self.head(table, last, &shared);
         Decoder { plan: self.plan, weights: self.weights }
     }
 
     /// Norm, attention and its projection, which leaves the layer's first addend in `delta`.
-    fn attention(&mut self, layer: usize, s: &Shared) {
+    fn attention(&mut self, i: usize, layer: &'a LayerConfig, s: &Shared) {
         let c = self.c;
-        let name = |part: &str| format!("model.layers.{layer}.{part}");
+        let name = |part: &str| format!("model.layers.{i}.{part}");
         let d = c.head_dim;
         let (q_cols, kv_cols) = (c.heads * d, c.kv_heads * d);
         let cols = |start, cols| View { start, cols, ..s.qkv };
         let (q, k, v) = (cols(0, q_cols), cols(q_cols, kv_cols), cols(q_cols + kv_cols, kv_cols));
 
         // The addend of the layer before is still to be added to the residual stream.
-        let add = (layer > 0).then_some(s.delta);
-        self.norm(&name("input_layernorm"), s.hidden, add, s.normed, c.hidden);
+        let add = (i > 0).then_some(s.delta);
+        self.norm(&name(layer.norms.pre_attention), s.hidden, add, s.normed, c.hidden);
         let parts = ["q_proj", "k_proj", "v_proj"].map(|p| name(&format!("self_attn.{p}")));
-        self.linear(&parts, c.qkv_bias, s.normed, s.qkv);
-        if c.qk_norm {
+        self.linear(&parts, layer.qkv_bias, s.normed, s.qkv);
+        if layer.qk_norm {
             self.norm(&name("self_attn.q_norm"), q, None, q, d);
             self.norm(&name("self_attn.k_norm"), k, None, k, d);
         }
         let x = cols(0, q_cols + kv_cols);
-        self.push(Op::Rope { x, positions: s.positions, table: s.rope, head_dim: d });
+        let table = self.rope(&layer.rope);
+        self.push(Op::Rope { x, positions: s.positions, table, head_dim: d });
         let pages = |b: &mut Self, what: &str| {
-            let name = format!("layers.{layer}.{what}");
+            let name = format!("layers.{i}.{what}");
             b.plan.buffer(name, BufferKind::KvPage, b.formats.kv, Rows::Slots, kv_cols)
         };
         let (k_pages, v_pages) = (pages(self, "keys"), pages(self, "values"));
@@ -147,20 +148,26 @@ impl<F: Fn(&str) -> DType> Builder<'_, F> {
             out: s.context,
             head_dim: d,
             scale: 1.0 / (d as f32).sqrt(),
-            window: c.windows[layer],
+            window: layer.window,
         });
-        self.linear(&[name("self_attn.o_proj")], c.o_bias, s.context, s.delta);
+        self.linear(&[name("self_attn.o_proj")], layer.o_bias, s.context, s.delta);
+        if let Some(norm) = layer.norms.post_attention {
+            self.norm(&name(norm), s.delta, None, s.delta, c.hidden);
+        }
     }
 
     /// Norm and the gated layer, which leaves the layer's second addend in `delta`.
-    fn feed_forward(&mut self, layer: usize, s: &Shared) {
+    fn feed_forward(&mut self, i: usize, layer: &LayerConfig, s: &Shared) {
         let c = self.c;
-        let name = |part: &str| format!("model.layers.{layer}.{part}");
-        self.norm(&name("post_attention_layernorm"), s.hidden, Some(s.delta), s.normed, c.hidden);
+        let name = |part: &str| format!("model.layers.{i}.{part}");
+        self.norm(&name(layer.norms.pre_mlp), s.hidden, Some(s.delta), s.normed, c.hidden);
         let parts = ["gate_proj", "up_proj"].map(|p| name(&format!("mlp.{p}")));
-        self.linear(&parts, c.mlp_bias, s.normed, s.gate_up);
+        self.linear(&parts, layer.mlp_bias, s.normed, s.gate_up);
         self.push(Op::GatedMul { x: s.gate_up, out: s.gated, act: c.activation });
-        self.linear(&[name("mlp.down_proj")], c.mlp_bias, s.gated, s.delta);
+        self.linear(&[name("mlp.down_proj")], layer.mlp_bias, s.gated, s.delta);
+        if let Some(norm) = layer.norms.post_mlp {
+            self.norm(&name(norm), s.delta, None, s.delta, c.hidden);
+        }
     }
 
     /// The wanted rows, their norm, logits and tokens.
@@ -195,6 +202,22 @@ impl<F: Fn(&str) -> DType> Builder<'_, F> {
 
     fn input(&mut self, input: Input, rows: Rows, cols: usize) -> BufferId {
         self.plan.buffer(format!("{input:?}"), BufferKind::StepInput(input), DType::U32, rows, cols)
+    }
+
+    /// The table of these RoPE parameters. Layers with equal ones share it.
+    fn rope(&mut self, rope: &'a Rope) -> BufferId {
+        if let Some((_, table)) = self.ropes.iter().find(|(other, _)| *other == rope) {
+            return *table;
+        }
+        let name = match self.ropes.len() {
+            0 => "rope".to_owned(),
+            n => format!("rope.{n}"),
+        };
+        let (rows, cols) = (self.max_len, self.c.head_dim);
+        let table = self.plan.buffer(name, BufferKind::Weight, DType::F32, Rows::Fixed(rows), cols);
+        self.weights.push((table, Source::Values(rope.table(cols, rows))));
+        self.ropes.push((rope, table));
+        table
     }
 
     fn activation(&mut self, name: &str, cols: usize) -> View {

@@ -1,14 +1,16 @@
 //! Models from Hugging Face folders: `config.json` and safetensors become a plan and its weights.
 
+mod checkpoint;
 mod config;
 mod decoder;
-mod header;
+mod families;
 mod rope;
-mod weights;
 
-pub use config::{KNOWN, ModelConfig, Rope, RopeScaling};
+pub use checkpoint::Checkpoint;
+pub use config::{LayerConfig, ModelConfig};
 pub use decoder::{Decoder, Formats, Source, decoder};
-pub use weights::Checkpoint;
+pub use families::{Bias, Defaults, FAMILIES, Family, LayerNorms, Windows};
+pub use rope::{Rope, RopeScaling};
 
 use crate::device::{Device, PlanId};
 use crate::error::EngineError;
@@ -76,7 +78,7 @@ impl Model {
             match (source, &self.checkpoint) {
                 (Source::Values(values), _) => write(0, &desc.dtype.encode(values))?,
                 (Source::Tensors(names), Some(checkpoint)) => checkpoint.load(names, desc, write)?,
-                (Source::Tensors(_), None) => weights::dummy(desc, write)?,
+                (Source::Tensors(_), None) => checkpoint::dummy(desc, write)?,
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! What JSON files of weights say, read entry by entry, so that a hostile file takes no more memory than its limits.
 
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

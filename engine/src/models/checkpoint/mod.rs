@@ -1,12 +1,13 @@
 //! Weights in safetensors files, checked before anything is allocated and read tensor by tensor.
 
+mod safetensors;
+
 use super::decoder::Source;
-use super::header;
 use crate::cases::Numbers;
 use crate::dtype::DType;
 use crate::error::EngineError;
 use crate::plan::{BufferDesc, Rows};
-use safetensors::tensor::{Dtype, Metadata};
+use ::safetensors::tensor::{Dtype, Metadata};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -74,7 +75,7 @@ impl Checkpoint {
         }
         let mut text = vec![0; header as usize];
         handle.read_exact(&mut text).map_err(io)?;
-        let metadata = header::header(&text).map_err(|why| bad(format!("header: {why}")))?;
+        let metadata = safetensors::header(&text).map_err(|why| bad(format!("header: {why}")))?;
         let data = metadata.data_len() as u64;
         if data != length - 8 - header {
             return Err(bad(format!("holds {} bytes of data, its header says {data}", length - 8 - header)));
@@ -266,7 +267,7 @@ pub fn dummy<E>(desc: &BufferDesc, mut take: impl FnMut(usize, &[u8]) -> Result<
 fn indexed(index: &Path) -> Result<BTreeSet<String>, EngineError> {
     let bad = |why: String| EngineError::Weights { file: index.to_owned(), why };
     let text = super::read_at_most(index, MAX_INDEX)?;
-    let names = header::indexed_files(&text).map_err(bad)?;
+    let names = safetensors::indexed_files(&text).map_err(bad)?;
     for name in &names {
         let mut parts = Path::new(name).components();
         let plain = matches!(parts.next(), Some(Component::Normal(_))) && parts.next().is_none();
