@@ -1,5 +1,6 @@
 //! The plan of a decoder-only transformer, for all [`super::FAMILIES`].
 
+use super::checkpoint::{Source, Transform};
 use super::config::{LayerConfig, ModelConfig};
 use super::rope::Rope;
 use crate::dtype::DType;
@@ -20,15 +21,6 @@ impl Default for Formats {
     fn default() -> Self {
         Formats { activations: DType::F32, kv: DType::F32 }
     }
-}
-
-/// Where the contents of a weight buffer come from.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Source {
-    /// Tensors of the checkpoint by name, one below the other.
-    Tensors(Vec<String>),
-    /// Numbers that the configuration settles.
-    Values(Vec<f32>),
 }
 
 /// A model as a plan, with the sources of its weights.
@@ -226,9 +218,9 @@ impl<'a, F: Fn(&str) -> DType> Builder<'a, F> {
         self.plan.view(id)
     }
 
-    fn weight(&mut self, tensors: Vec<String>, dtype: DType, rows: usize, cols: usize) -> BufferId {
-        let id = self.plan.buffer(tensors[0].clone(), BufferKind::Weight, dtype, Rows::Fixed(rows), cols);
-        self.weights.push((id, Source::Tensors(tensors)));
+    fn weight(&mut self, names: Vec<String>, dtype: DType, rows: usize, cols: usize) -> BufferId {
+        let id = self.plan.buffer(names[0].clone(), BufferKind::Weight, dtype, Rows::Fixed(rows), cols);
+        self.weights.push((id, Source::Tensors { names, transform: Transform::None }));
         id
     }
 
