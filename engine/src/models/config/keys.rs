@@ -47,6 +47,12 @@ pub struct RopeKeys {
     pub low_freq_factor: Option<f64>,
     pub high_freq_factor: Option<f64>,
     pub original_max_position_embeddings: Option<f64>,
+    pub beta_fast: Option<f64>,
+    pub beta_slow: Option<f64>,
+    pub attention_factor: Option<f64>,
+    pub mscale: Option<f64>,
+    pub mscale_all_dim: Option<f64>,
+    pub truncate: Option<bool>,
     pub partial_rotary_factor: Option<f64>,
     /// Parameters for each kind of layer, in place of all the others.
     pub full_attention: Option<serde::de::IgnoredAny>,

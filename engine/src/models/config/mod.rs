@@ -28,7 +28,7 @@ pub struct ModelConfig {
     pub head_dim: usize,
     /// Tokens of the vocabulary.
     pub vocab: usize,
-    /// The longest context.
+    /// The longest context: `max_position_embeddings`, or what YaRN stretches the original one to.
     pub max_position_embeddings: usize,
     /// Keeps the root of a norm from zero.
     pub rms_norm_eps: f32,
@@ -108,7 +108,11 @@ impl Keys {
             kv_heads: self.kv_heads(family, heads)?,
             head_dim,
             vocab: size("vocab_size", self.vocab_size, 1 << 24)?,
-            max_position_embeddings: context,
+            max_position_embeddings: self
+                .rope(context)?
+                .scaling
+                .context()
+                .map_or(context, |c| c.max(context)),
             rms_norm_eps: eps as f32,
             activation: self.activation(family)?,
             layers: self.layers(family, context)?,

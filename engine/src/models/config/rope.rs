@@ -22,7 +22,7 @@ impl Keys {
         }
         let section = Section { name, keys, outer: self, context: context as f64 };
         let theta = section.positive("rope_theta", keys.rope_theta.or(self.rope_theta), 10_000.0)?;
-        Ok(Rope { theta, scaling: section.scaling()? })
+        Ok(Rope { theta, scaling: section.scaling(theta)? })
     }
 }
 
@@ -35,15 +35,21 @@ struct Section<'a> {
 }
 
 impl Section<'_> {
-    fn scaling(&self) -> Result<RopeScaling, String> {
+    fn scaling(&self, theta: f64) -> Result<RopeScaling, String> {
         let keys = self.keys;
         let kind = keys.rope_type.as_ref().or(keys.old_type.as_ref());
         match kind.map_or("default", String::as_str) {
             "default" => Ok(RopeScaling::None),
             "linear" => Ok(RopeScaling::Linear { factor: self.factor()? }),
             "llama3" => self.llama3(),
+            "yarn" => self.yarn(theta),
+            other @ ("dynamic" | "longrope") => Err(format!(
+                "{}: rope type {other} is not supported: its angles depend on how long the sequence has become, \
+                 so that a position computed once would be wrong later",
+                self.name
+            )),
             other => Err(format!(
-                "{}: rope type {other} is not known; known are default, linear, llama3",
+                "{}: rope type {other} is not known; known are default, linear, llama3, yarn",
                 self.name
             )),
         }
@@ -57,6 +63,35 @@ impl Section<'_> {
             return Err(format!("{}: high_freq_factor {high} is not above low_freq_factor {low}", self.name));
         }
         Ok(RopeScaling::Llama3 { factor: self.factor()?, low, high, original: self.original()? })
+    }
+
+    fn yarn(&self, theta: f64) -> Result<RopeScaling, String> {
+        let keys = self.keys;
+        if theta <= 1.0 {
+            return Err(format!(
+                "{}.rope_theta is {theta}; with rope type yarn it must be above 1",
+                self.name
+            ));
+        }
+        let original = self.original()?;
+        // Without a factor, it is how much longer the context has become.
+        let factor = self.positive("factor", keys.factor, self.context / original)?;
+        // Where keys are numbers, transformers takes 0 for absent.
+        let number = |value: Option<f64>| value.filter(|v| *v != 0.0);
+        let attention_factor = match (keys.attention_factor, number(keys.mscale), number(keys.mscale_all_dim))
+        {
+            (Some(given), _, _) => given,
+            (None, Some(mscale), Some(all_dim)) => magnitude(factor, mscale) / magnitude(factor, all_dim),
+            (None, _, _) => magnitude(factor, 1.0),
+        };
+        Ok(RopeScaling::Yarn {
+            factor,
+            original,
+            beta_fast: self.positive("beta_fast", number(keys.beta_fast), 32.0)?,
+            beta_slow: self.positive("beta_slow", number(keys.beta_slow), 1.0)?,
+            truncate: keys.truncate.unwrap_or(true),
+            attention_factor: self.positive("attention_factor", Some(attention_factor), 1.0)?,
+        })
     }
 
     fn factor(&self) -> Result<f64, String> {
@@ -76,4 +111,9 @@ impl Section<'_> {
             v => Err(format!("{}.{key} is {v}; it must be above 0", self.name)),
         }
     }
+}
+
+/// How much YaRN lets attention grow with the factor.
+fn magnitude(factor: f64, mscale: f64) -> f64 {
+    if factor <= 1.0 { 1.0 } else { 0.1 * mscale * factor.ln() + 1.0 }
 }
