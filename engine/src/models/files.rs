@@ -60,7 +60,6 @@ pub(super) fn inside(folder: &Path, file: &Path) -> Result<(), EngineError> {
 pub(super) fn missing(folder: &Path, file: PathBuf) -> EngineError {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let other = entries.map(|e| e.path()).find_map(|path| refused_format(&path).map(|why| (path, why)));
-    let (file, why) =
-        other.unwrap_or((file, "is missing; only made-up weights need no file (load format dummy)"));
+    let (file, why) = other.unwrap_or((file, "is missing; the load format dummy runs made-up weights"));
     EngineError::Weights { file, why: why.into() }
 }

@@ -12,9 +12,10 @@ pub use config::{LayerConfig, ModelConfig};
 pub use decoder::{Decoder, Formats, decoder};
 pub use families::{Bias, Defaults, FAMILIES, Family, LayerNorms, Windows};
 pub use files::{read_capped, refused_format};
-pub use rope::{Rope, RopeScaling};
+pub use rope::{RopeParameters, RopeScaling};
 
 use crate::device::{Device, PlanId};
+use crate::dtype::DType;
 use crate::error::EngineError;
 use std::path::Path;
 
@@ -64,7 +65,7 @@ impl Model {
             let mut write =
                 |row: usize, bytes: &[u8]| device.write(id, *buffer, row, bytes).map_err(EngineError::from);
             match (source, &self.checkpoint) {
-                (Source::Values(values), _) => write(0, &desc.dtype.encode(values))?,
+                (Source::Values(values), _) => write(0, &desc.format.encode(values))?,
                 (Source::Tensors { names, transform }, Some(checkpoint)) => {
                     checkpoint.load(names, *transform, desc, write)?;
                 }
@@ -81,7 +82,7 @@ impl Model {
                 // Of two tied tensors a file may hold either.
                 checkpoint.alias("model.embed_tokens.weight", "lm_head.weight");
             }
-            let plan = decoder(&self.config, &Formats::default(), 1, 1, 1, |_| crate::dtype::DType::F32);
+            let plan = decoder(&self.config, &Formats::default(), 1, 1, 1, |_| DType::F32.into());
             for (buffer, source) in &plan.weights {
                 let desc = plan.plan.desc(*buffer);
                 checkpoint.check(source, desc)?;

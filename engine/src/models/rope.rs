@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 
 /// RoPE parameters.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rope {
+pub struct RopeParameters {
     /// The base of the frequencies.
     pub theta: f64,
     /// How frequencies are changed for long contexts.
@@ -61,7 +61,7 @@ impl RopeScaling {
     }
 }
 
-impl Rope {
+impl RopeParameters {
     /// `[positions, head_dim]`: cosines of the angles, then their sines.
     pub fn table(&self, head_dim: usize, positions: usize) -> Vec<f32> {
         let frequencies: Vec<f32> = (0..head_dim / 2).map(|i| self.frequency(head_dim, i)).collect();

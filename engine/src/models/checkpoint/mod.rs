@@ -152,7 +152,7 @@ impl Checkpoint {
                 let n = (step as u64).min(tensor.bytes.end - at) as usize;
                 let bytes = tensor.read(at, n)?;
                 at += n as u64;
-                let converted = convert(bytes, tensor.dtype, desc.dtype, transform)
+                let converted = convert(bytes, tensor.dtype, desc.format, transform)
                     .map_err(|why| tensor.bad(name, &why))?;
                 if vector {
                     whole.extend_from_slice(&converted);

@@ -4,7 +4,7 @@ mod keys;
 mod rope;
 
 use super::families::{Family, LayerNorms, Windows};
-use super::rope::Rope;
+use super::rope::RopeParameters;
 use crate::dtype::DType;
 use crate::error::EngineError;
 use crate::op::Activation;
@@ -48,7 +48,7 @@ pub struct LayerConfig {
     /// How many positions a query attends to, itself among them; `None` is all before it.
     pub window: Option<usize>,
     /// RoPE parameters. Layers whose parameters are equal share a table.
-    pub rope: Rope,
+    pub rope: RopeParameters,
     /// The norms around attention and feed-forward.
     pub norms: LayerNorms,
     /// Norms on the heads of q and k.

@@ -1,13 +1,13 @@
 //! The RoPE parameters that `config.json` gives.
 
 use super::keys::{Keys, RopeKeys};
-use crate::models::rope::{Rope, RopeScaling};
+use crate::models::rope::{RopeParameters, RopeScaling};
 
 impl Keys {
     /// Resolves the RoPE parameters; `context` is `max_position_embeddings`.
     ///
     /// Transformers 5 has the base in `rope_parameters`; a `rope_scaling` that is there replaces them.
-    pub fn rope(&self, context: usize) -> Result<Rope, String> {
+    pub fn rope(&self, context: usize) -> Result<RopeParameters, String> {
         let none = RopeKeys::default();
         let (name, keys) = match (&self.rope_scaling, &self.rope_parameters) {
             (Some(keys), _) => ("rope_scaling", keys),
@@ -22,7 +22,7 @@ impl Keys {
         }
         let section = Section { name, keys, outer: self, context: context as f64 };
         let theta = section.positive("rope_theta", keys.rope_theta.or(self.rope_theta), 10_000.0)?;
-        Ok(Rope { theta, scaling: section.scaling(theta)? })
+        Ok(RopeParameters { theta, scaling: section.scaling(theta)? })
     }
 }
 
