@@ -1,39 +1,78 @@
-//! What JSON files of weights say, read entry by entry, so that a hostile file takes no more memory than its limits.
+//! Safetensors files. A header is read entry by entry, so that a hostile one takes no more memory than its limits.
 
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use super::Tensor;
+use crate::dtype::DType;
+use crate::error::EngineError;
+use crate::models::files;
+use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
 
 /// The most tensors in a file: real ones hold some thousands.
 const MAX_TENSORS: usize = 50_000;
 /// The most dimensions of a tensor.
 const MAX_RANK: usize = 8;
-/// The most files that an index names.
-const MAX_FILES: usize = 10_000;
+/// The longest header that is read: real ones take a few hundred KB, and parsed it takes many times as much.
+const MAX_HEADER: u64 = 8 << 20;
+
+/// Reads the header of a file: its tensors by name. Those of integers (position ids of old files) are left out,
+/// for they are no weights.
+///
+/// # Errors
+/// A file that cannot be read, is malformed or of another format.
+pub fn tensors(file: &Path) -> Result<Vec<(String, Tensor)>, EngineError> {
+    let bad = |why: String| EngineError::Weights { file: file.to_owned(), why };
+    let io = |source| EngineError::File { file: file.to_owned(), source };
+    let mut handle = File::open(file).map_err(io)?;
+    let length = handle.metadata().map_err(io)?.len();
+    let mut start = [0; 8];
+    handle.read_exact(&mut start).map_err(|_| bad("is too short to be a safetensors file".into()))?;
+    if let Some(why) = files::refused_start(start) {
+        return Err(bad(why.into()));
+    }
+    let size = u64::from_le_bytes(start);
+    if size > length - 8 {
+        return Err(bad(format!("its header claims {size} bytes of a file of {length}")));
+    }
+    if size > MAX_HEADER {
+        return Err(bad(format!("its header has {size} bytes; at most {MAX_HEADER} are read")));
+    }
+    let mut text = vec![0; size as usize];
+    handle.read_exact(&mut text).map_err(io)?;
+    let metadata = header(&text).map_err(|why| bad(format!("header: {why}")))?;
+    let (data, rest) = (metadata.data_len() as u64, length - 8 - size);
+    if data != rest {
+        return Err(bad(format!("holds {rest} bytes of data, its header says {data}")));
+    }
+    let shared: Arc<Path> = file.into();
+    let place = |(name, info): (String, &TensorInfo)| {
+        let dtype = match info.dtype {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            _ => return None,
+        };
+        let (from, to) = info.data_offsets;
+        let bytes = 8 + size + from as u64..8 + size + to as u64;
+        Some((name, Tensor { file: shared.clone(), dtype, shape: info.shape.clone(), bytes }))
+    };
+    Ok(metadata.tensors().into_iter().filter_map(place).collect())
+}
 
 /// Reads the header of a safetensors file and checks its ranges: in order, without gaps or overlaps, shapes that fit.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn header(json: &[u8]) -> Result<Metadata, String> {
+fn header(json: &[u8]) -> Result<Metadata, String> {
     let Header(tensors) = serde_json::from_slice(json).map_err(|e| e.to_string())?;
     let mut tensors: Vec<(String, TensorInfo)> = tensors.into_iter().collect();
     tensors.sort_by_key(|(_, info)| info.data_offsets);
     Metadata::new(None, tensors).map_err(|e| e.to_string())
-}
-
-/// The files that the index of a sharded model names. What tensor is where, the files say themselves.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn indexed_files(json: &[u8]) -> Result<BTreeSet<String>, String> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: Files,
-    }
-    let index: Index = serde_json::from_slice(json).map_err(|e| e.to_string())?;
-    Ok(index.weight_map.0)
 }
 
 struct Header(BTreeMap<String, TensorInfo>);
@@ -103,34 +142,6 @@ impl<'de> Deserialize<'de> for Shape {
             }
         }
         json.deserialize_seq(Dimensions)
-    }
-}
-
-/// The distinct values of a map.
-struct Files(BTreeSet<String>);
-
-impl<'de> Deserialize<'de> for Files {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        struct Values;
-        impl<'de> Visitor<'de> for Values {
-            type Value = Files;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map from tensors to files")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Files, A::Error> {
-                let mut files = BTreeSet::new();
-                while let Some((_, file)) = map.next_entry::<IgnoredAny, String>()? {
-                    files.insert(file);
-                    if files.len() > MAX_FILES {
-                        return Err(A::Error::custom(format!("more than {MAX_FILES} files")));
-                    }
-                }
-                Ok(Files(files))
-            }
-        }
-        json.deserialize_map(Values)
     }
 }
 
