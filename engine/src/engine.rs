@@ -4,13 +4,14 @@
 //! with tokens that only the device knows. A row that ends is noticed one step late, at the price of one
 //! wasted token.
 
-use crate::device::{Device, DeviceError, DeviceKind, PlanId, Ticket};
+use crate::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
 use crate::dtype::DType;
 use crate::error::EngineError;
+use crate::format::Format;
 use crate::models::{Formats, Model, decoder};
 use crate::plan::{BufferKind, Dims, Plan};
 use crate::request::{Event, FinishReason, Request, TokenLogprobs};
-use crate::sampling::{push_sample, push_score};
+use crate::sampling::{masks, push_sample, push_score};
 use crate::scheduler::{Chunk, Limits, Scheduler};
 use crate::step::{Sampled, Step, from_last};
 use std::collections::VecDeque;
@@ -19,24 +20,29 @@ use std::time::{Duration, Instant};
 /// How to run a model. Zeros and `None`s stand for what suits model and device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineConfig {
-    /// Sequences that run at once (`--max-num-seqs`).
+    /// Sequences that run at once.
     pub max_num_seqs: usize,
-    /// Tokens in a step (`--max-num-batched-tokens`).
+    /// Tokens in a step.
     pub max_num_batched_tokens: Option<usize>,
-    /// Tokens in a KV page (`--block-size`).
+    /// Tokens in a KV page.
     pub block_size: usize,
-    /// The longest sequence (`--max-model-len`); the model's own limit if there is none.
+    /// The longest sequence; the model's own limit if there is none.
     pub max_model_len: Option<usize>,
-    /// The share of the device's memory to use (`--gpu-memory-utilization`).
+    /// The share of the device's memory to use.
     pub gpu_memory_utilization: f64,
-    /// Bytes of KV cache (`--kv-cache-memory-bytes`), instead of what the share leaves.
+    /// Bytes of KV cache, instead of what the share leaves.
     pub kv_cache_bytes: Option<usize>,
-    /// Whether prompts share the pages of common prefixes (`--enable-prefix-caching`).
+    /// Whether prompts share the pages of common prefixes.
     pub enable_prefix_caching: bool,
-    /// The type to hold weights in (`--dtype`); the checkpoint's own where the device takes it.
+    /// The type to compute and to hold weights in; the checkpoint's own where the device takes it.
     pub dtype: Option<DType>,
-    /// The type of KV pages (`--kv-cache-dtype`); the device's first.
+    /// The type of KV pages; the device's first.
     pub kv_cache_dtype: Option<DType>,
+    /// The format to which matrices are converted as they load.
+    pub quantization: Option<Format>,
+    /// Whether the masks of constrained rows are handed in while the device runs the step; else such a row sits out
+    /// every other step. No answer depends on it.
+    pub late_masks: bool,
 }
 
 impl Default for EngineConfig {
@@ -51,6 +57,8 @@ impl Default for EngineConfig {
             enable_prefix_caching: true,
             dtype: None,
             kv_cache_dtype: None,
+            quantization: None,
+            late_masks: true,
         }
     }
 }
@@ -74,10 +82,21 @@ pub struct Stats {
     pub decode_time: Duration,
     /// Time the host took to make steps and to take in their results.
     pub host_time: Duration,
-    /// The most KV pages in use at once.
+    /// The peak of KV pages in use.
     pub peak_pages: usize,
     /// Sum over steps of the pages in use: divided by steps, the mean.
     pub page_steps: u64,
+}
+
+/// The types of a loaded model, resolved: never "auto".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Types {
+    /// Of activations.
+    pub activations: DType,
+    /// Of KV pages.
+    pub kv: DType,
+    /// Of the matrices of weights, each once, in the order of the model.
+    pub weights: Vec<Format>,
 }
 
 /// A step that was submitted.
@@ -91,7 +110,8 @@ struct InFlight {
 pub struct Engine {
     device: Box<dyn Device>,
     plan: PlanId,
-    most: Dims,
+    max_dims: Dims,
+    types: Types,
     limits: Limits,
     vocab: usize,
     scheduler: Scheduler,
@@ -116,19 +136,15 @@ impl Engine {
         let max_len = max_len(config, c.max_position_embeddings)?;
         let limits = limits(config, info.kind, max_len, c.vocab)?;
         let pages_per_seq = max_len.div_ceil(limits.page_size);
-        let kv = config.kv_cache_dtype.unwrap_or(info.kv[0]);
-        if !info.kv.contains(&kv) {
-            let why = format!("{kv} is not among what the {} device takes: {:?}", info.kind, info.kv);
-            return Err(EngineError::Option { option: "--kv-cache-dtype", why });
-        }
-        let formats = Formats { activations: info.activations, kv };
+        let types = resolve_types(config, &info, c.dtype)?;
         let matrix = |tensor: &str| {
             let own = model.checkpoint.as_ref().and_then(|c| c.dtype(tensor)).unwrap_or(c.dtype);
-            let wanted = config.dtype.unwrap_or(own);
-            if info.weights.contains(&wanted) { wanted } else { info.weights[0] }
+            let wanted = config.quantization.unwrap_or(config.dtype.unwrap_or(own).into());
+            if types.weights.contains(&wanted) { wanted } else { types.weights[0] }
         };
+        let formats = Formats { activations: types.activations, kv: types.kv[0] };
         let decoder = decoder(c, &formats, max_len, limits.seqs, pages_per_seq, matrix);
-        let mut most = Dims {
+        let mut max_dims = Dims {
             tokens: limits.tokens,
             seqs: limits.seqs,
             outputs: limits.outputs,
@@ -139,17 +155,22 @@ impl Engine {
             pages_per_seq,
             attended: 0,
         };
-        let workspace = device.workspace(&decoder.plan, &most);
-        most.pages = kv_pages(&decoder.plan, &most, config, &info, workspace)?;
-        let plan = compile(device.as_mut(), &decoder.plan, &mut most, config)?;
+        let workspace = device.workspace(&decoder.plan, &max_dims);
+        max_dims.pages = kv_pages(&decoder.plan, &max_dims, config, &info, workspace)?;
+        let plan = compile(device.as_mut(), &decoder.plan, &mut max_dims, config)?;
         model.load(device.as_mut(), plan, &decoder)?;
         Ok(Engine {
             device,
             plan,
-            most,
+            max_dims,
+            types: Types {
+                activations: types.activations,
+                kv: types.kv[0],
+                weights: decoder.weight_formats(),
+            },
             limits,
             vocab: c.vocab,
-            scheduler: Scheduler::new(limits, most.pages),
+            scheduler: Scheduler::new(limits, max_dims.pages),
             in_flight: VecDeque::new(),
             marked: Instant::now(),
             stats: Stats::default(),
@@ -163,7 +184,12 @@ impl Engine {
 
     /// KV pages in all.
     pub fn pages(&self) -> usize {
-        self.most.pages
+        self.max_dims.pages
+    }
+
+    /// The types that model, device and options resolved to.
+    pub fn types(&self) -> &Types {
+        &self.types
     }
 
     /// The device.
@@ -236,10 +262,12 @@ impl Engine {
         let begun = Instant::now();
         let chunks = self.scheduler.schedule();
         let advanced = !chunks.is_empty();
+        let mut late = None;
         if advanced {
-            let step = self.build(&chunks);
+            let (step, masked) = self.build(&chunks);
             let prefill = chunks.iter().filter(|c| c.len > 1 || !c.sample).map(|c| c.len).sum();
             let ticket = self.device.submit(self.plan, &step)?;
+            late = (step.late_masks > 0).then_some(masked);
             if self.in_flight.is_empty() {
                 self.marked = begun;
             }
@@ -250,6 +278,7 @@ impl Engine {
         }
         self.stats.host_time += begun.elapsed();
         if advanced && self.in_flight.len() < 2 {
+            self.provide(late)?;
             return Ok(Vec::new());
         }
         let Some(done) = self.in_flight.pop_front() else { return Ok(Vec::new()) };
@@ -263,27 +292,36 @@ impl Engine {
         self.stats.decode_tokens += (total - done.prefill) as u64;
         *(if done.prefill > 0 { &mut self.stats.prefill_time } else { &mut self.stats.decode_time }) += time;
         let events = self.take_in(&done.chunks, &output.sampled);
+        self.provide(late)?;
         self.stats.host_time += waited.elapsed();
         Ok(events)
     }
 
-    /// The device's inputs for these chunks.
-    fn build(&self, chunks: &[Chunk]) -> Step {
-        let (page_size, pages_per_seq) = (self.most.page_size, self.most.pages_per_seq);
+    /// Hands in the masks of the step that was submitted last, where it waits for them: now every token before it is
+    /// known.
+    fn provide(&mut self, masked: Option<Vec<u64>>) -> Result<(), EngineError> {
+        let (Some(masked), Some(step)) = (masked, self.in_flight.back()) else { return Ok(()) };
+        let masks = masks(&mut self.scheduler, &masked, self.vocab);
+        Ok(self.device.provide(&step.ticket, &masks)?)
+    }
+
+    /// The device's inputs for these chunks, and the sequences that its masks are for.
+    fn build(&mut self, chunks: &[Chunk]) -> (Step, Vec<u64>) {
+        let (page_size, pages_per_seq) = (self.max_dims.page_size, self.max_dims.pages_per_seq);
         let mut step = Step { page_size, pages_per_seq, query_start: vec![0], ..Step::default() };
+        let (mut masked, mut late) = (Vec::new(), false);
         step.mask_words = self.vocab.div_ceil(32);
         for chunk in chunks {
             let sequence = &self.scheduler.running()[chunk.index];
             let first = step.tokens.len();
             for position in chunk.start..chunk.start + chunk.len {
                 let known = sequence.tokens.get(position).copied();
-                step.tokens.push(known.unwrap_or(from_last(sequence.slot)));
+                step.tokens.push(known.unwrap_or(from_last(sequence.seq_slot)));
                 step.positions.push(position as u32);
                 let page = sequence.pages[position / page_size] as usize;
-                step.slots.push((page * page_size + position % page_size) as u32);
+                step.kv_slots.push((page * page_size + position % page_size) as u32);
             }
             step.query_start.push(step.tokens.len() as u32);
-            step.seq_lens.push((chunk.start + chunk.len) as u32);
             let used = sequence.pages.len();
             step.block_tables.extend_from_slice(&sequence.pages);
             step.block_tables.extend(std::iter::repeat_n(0, pages_per_seq - used));
@@ -294,10 +332,20 @@ impl Engine {
             }
             if chunk.sample {
                 let last = step.tokens.len() as u32 - 1;
-                push_sample(&mut step, last, sequence, chunk.start + chunk.len);
+                let mask = sequence.is_masked().then(|| {
+                    masked.push(sequence.id);
+                    masked.len() as u32 - 1
+                });
+                push_sample(&mut step, last, sequence, chunk.start + chunk.len, mask);
+                late |= sequence.awaits_mask();
             }
         }
-        step
+        if late {
+            step.late_masks = masked.len();
+        } else {
+            step.masks = masks(&mut self.scheduler, &masked, self.vocab);
+        }
+        (step, masked)
     }
 
     /// Takes in the outputs of a step, chunk by chunk.
@@ -355,7 +403,7 @@ fn logprobs(sampled: &Sampled, n: u32) -> TokenLogprobs {
 }
 
 fn max_len(config: &EngineConfig, of_model: usize) -> Result<usize, EngineError> {
-    let bad = |why| EngineError::Option { option: "--max-model-len", why };
+    let bad = |why| EngineError::Option { field: "max_model_len", why };
     match config.max_model_len {
         Some(n) if n > of_model => Err(bad(format!("{n} exceeds the model's context of {of_model}"))),
         Some(n) if n < 2 => Err(bad(format!("{n} leaves no room for a prompt and an answer"))),
@@ -369,15 +417,15 @@ fn limits(
     max_len: usize,
     vocab: usize,
 ) -> Result<Limits, EngineError> {
-    let positive = |option, n: usize| match n {
-        0 => Err(EngineError::Option { option, why: "0 lets nothing run; give at least 1".into() }),
+    let positive = |field, n: usize| match n {
+        0 => Err(EngineError::Option { field, why: "0 lets nothing run; give at least 1".into() }),
         n => Ok(n),
     };
-    let seqs = positive("--max-num-seqs", config.max_num_seqs)?;
+    let seqs = positive("max_num_seqs", config.max_num_seqs)?;
     // Enough rows to reach the device's rate, few enough that a step stays short beside a row.
     let usual = if device == DeviceKind::Cuda { 8192 } else { 512 };
-    let tokens = positive("--max-num-batched-tokens", config.max_num_batched_tokens.unwrap_or(usual))?;
-    let page_size = positive("--block-size", config.block_size)?;
+    let tokens = positive("max_num_batched_tokens", config.max_num_batched_tokens.unwrap_or(usual))?;
+    let page_size = positive("block_size", config.block_size)?;
     Ok(Limits {
         seqs: seqs.min(tokens),
         tokens,
@@ -386,7 +434,29 @@ fn limits(
         page_size,
         max_len,
         prefix_caching: config.enable_prefix_caching,
+        late_masks: config.late_masks,
     })
+}
+
+/// Chooses the types of activations, KV pages and weights: what was asked for, else what suits the model and the device.
+fn resolve_types(config: &EngineConfig, info: &DeviceInfo, own: DType) -> Result<ComputeTypes, EngineError> {
+    let mut types = info.types_for(config.dtype.unwrap_or(own)).clone();
+    let refuse = |field, wanted: &str, known: Vec<&str>| {
+        let why = format!("the {} device takes {}, not {wanted}", info.kind, known.join(", "));
+        EngineError::Option { field, why }
+    };
+    if let Some(kv) = config.kv_cache_dtype {
+        if !types.kv.contains(&kv) {
+            let known = types.kv.iter().map(|dtype| dtype.name()).collect();
+            return Err(refuse("kv_cache_dtype", kv.name(), known));
+        }
+        types.kv = vec![kv];
+    }
+    if let Some(format) = config.quantization.filter(|format| !types.weights.contains(format)) {
+        let known = types.weights.iter().map(|format| format.name()).collect();
+        return Err(refuse("quantization", format.name(), known));
+    }
+    Ok(types)
 }
 
 /// Compiles the plan, with fewer KV pages if the device has less memory than it said: another program may have taken
@@ -394,35 +464,35 @@ fn limits(
 fn compile(
     device: &mut dyn Device,
     plan: &Plan,
-    most: &mut Dims,
+    max_dims: &mut Dims,
     config: &EngineConfig,
 ) -> Result<PlanId, EngineError> {
     loop {
-        let error = match device.compile(plan, most) {
+        let error = match device.compile(plan, max_dims) {
             Ok(plan) => return Ok(plan),
             Err(error) => error,
         };
-        let fewer = most.pages - most.pages.div_ceil(8);
+        let fewer = max_dims.pages - max_dims.pages.div_ceil(8);
         // A number of bytes that was asked for is not made smaller without a word.
-        let shrinks = config.kv_cache_bytes.is_none() && fewer >= most.pages_per_seq;
+        let shrinks = config.kv_cache_bytes.is_none() && fewer >= max_dims.pages_per_seq;
         if !shrinks || !matches!(error, DeviceError::OutOfMemory { .. }) {
             return Err(error.into());
         }
-        tracing::warn!("{error}; {fewer} KV pages in place of {}", most.pages);
-        most.pages = fewer;
+        tracing::warn!("{error}; {fewer} KV pages in place of {}", max_dims.pages);
+        max_dims.pages = fewer;
     }
 }
 
 /// The number of KV pages that memory has room for, at most what all sequences could fill.
 fn kv_pages(
     plan: &Plan,
-    most: &Dims,
+    max_dims: &Dims,
     config: &EngineConfig,
-    info: &crate::device::DeviceInfo,
+    info: &DeviceInfo,
     workspace: usize,
 ) -> Result<usize, EngineError> {
-    let page = plan.kv_bytes_per_token() * most.page_size;
-    let rest = plan.bytes(most, |kind| kind != BufferKind::KvPage) + workspace;
+    let page = plan.kv_bytes_per_token() * max_dims.page_size;
+    let rest = plan.bytes(max_dims, |kind| kind != BufferKind::KvPage) + workspace;
     let share = (info.memory_total as f64 * config.gpu_memory_utilization) as usize;
     let budget = config.kv_cache_bytes.unwrap_or_else(|| {
         let usable = match info.kind {
@@ -434,21 +504,18 @@ fn kv_pages(
     });
     // One buffer holds the pages of one layer.
     let largest = plan.buffers.iter().filter(|b| b.kind == BufferKind::KvPage);
-    let largest = largest.map(|b| b.cols * b.dtype.size() * most.page_size).max().unwrap_or(1);
-    let pages = (budget / page.max(1)).min(most.seqs * most.pages_per_seq).min(info.max_buffer / largest);
-    if pages < most.pages_per_seq {
-        let mib = |bytes: usize| bytes.div_ceil(1 << 20);
-        let why = format!(
-            "a sequence of {} tokens needs {} MiB of KV cache ({} bytes a token); weights and activations \
-             take {} MiB, which leaves {} MiB on {}; lower --max-model-len or --max-num-batched-tokens",
-            most.pages_per_seq * most.page_size,
-            mib(page * most.pages_per_seq),
-            plan.kv_bytes_per_token(),
-            mib(rest),
-            mib(budget),
-            info.name,
-        );
-        return Err(EngineError::Option { option: "--gpu-memory-utilization", why });
+    let largest = largest.map(|b| b.row_bytes() * max_dims.page_size).max().unwrap_or(1);
+    let pages =
+        (budget / page.max(1)).min(max_dims.seqs * max_dims.pages_per_seq).min(info.max_buffer / largest);
+    if pages < max_dims.pages_per_seq {
+        return Err(EngineError::NoRoomForKv {
+            tokens: max_dims.pages_per_seq * max_dims.page_size,
+            needed: page * max_dims.pages_per_seq,
+            bytes_per_token: plan.kv_bytes_per_token(),
+            rest,
+            left: budget,
+            device: info.name.clone(),
+        });
     }
     Ok(pages)
 }

@@ -4,7 +4,9 @@
 //! the largest [`Dims`] and each [`crate::step::Step`] says how many rows it really has.
 
 use crate::dtype::DType;
+use crate::format::Format;
 use crate::op::Op;
+use crate::step::{Adjustment, SampleRow};
 use std::ops::Range;
 
 /// The rows of a buffer: a name for a count that each step settles.
@@ -22,8 +24,8 @@ pub enum Rows {
     Adjustments,
     /// One row for each token mask of the step.
     Masks,
-    /// One row for each slot of the KV cache: pages times page size.
-    Slots,
+    /// One row for each KV slot: pages times page size.
+    KvSlots,
     /// A count that no step changes.
     Fixed(usize),
 }
@@ -61,7 +63,7 @@ impl Dims {
             Rows::Outputs => self.outputs,
             Rows::Adjustments => self.adjustments,
             Rows::Masks => self.masks,
-            Rows::Slots => self.pages * self.page_size,
+            Rows::KvSlots => self.pages * self.page_size,
             Rows::Fixed(n) => n,
         }
     }
@@ -72,11 +74,11 @@ impl Dims {
 pub enum BufferKind {
     /// Filled once by the loader and read-only after that.
     Weight,
-    /// Keys or values of one layer, one row for each slot. Kept from step to step.
+    /// Keys or values of one layer, one row for each KV slot. Kept from step to step.
     KvPage,
     /// Written and read within a step.
     Activation,
-    /// Kept from step to step on the device (the last sampled token of each sequence).
+    /// Kept from step to step on the device (the last sampled token of each running sequence).
     State,
     /// Filled by the device from the field of the step that it names.
     StepInput(Input),
@@ -92,11 +94,9 @@ pub enum Input {
     /// `[Tokens, 1]` position of each token in its sequence.
     Positions,
     /// `[Tokens, 1]` KV slot that each token writes.
-    Slots,
+    KvSlots,
     /// `[SeqBounds, 1]` first token of each sequence, and the token count at the end.
     QueryStart,
-    /// `[Seqs, 1]` length of each sequence up to and with its last token in this step.
-    SeqLens,
     /// `[Seqs, pages_per_seq]` page numbers of each sequence.
     BlockTables,
     /// `[Outputs, 1]` the token row of each wanted position.
@@ -109,6 +109,30 @@ pub enum Input {
     Masks,
 }
 
+impl Input {
+    /// The rows of the input's buffer.
+    pub const fn rows(self) -> Rows {
+        match self {
+            Input::Tokens | Input::Positions | Input::KvSlots => Rows::Tokens,
+            Input::QueryStart => Rows::SeqBounds,
+            Input::BlockTables => Rows::Seqs,
+            Input::OutputRows | Input::Sampling => Rows::Outputs,
+            Input::Adjustments => Rows::Adjustments,
+            Input::Masks => Rows::Masks,
+        }
+    }
+
+    /// The columns of the input's buffer, where they are the same in every plan.
+    pub const fn fixed_cols(self) -> Option<usize> {
+        match self {
+            Input::BlockTables | Input::Masks => None,
+            Input::Sampling => Some(size_of::<SampleRow>() / 4),
+            Input::Adjustments => Some(size_of::<Adjustment>() / 4),
+            _ => Some(1),
+        }
+    }
+}
+
 /// A buffer of a plan: row-major `[rows, cols]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BufferDesc {
@@ -116,8 +140,8 @@ pub struct BufferDesc {
     pub name: String,
     /// What it is for.
     pub kind: BufferKind,
-    /// The type of its elements.
-    pub dtype: DType,
+    /// How a row lies in bytes. All but weights are plain.
+    pub format: Format,
     /// How many rows it has.
     pub rows: Rows,
     /// How many elements a row has.
@@ -127,7 +151,17 @@ pub struct BufferDesc {
 impl BufferDesc {
     /// Bytes of the buffer at these dimensions.
     pub fn bytes(&self, dims: &Dims) -> usize {
-        dims.count(self.rows) * self.cols * self.dtype.size()
+        dims.count(self.rows) * self.row_bytes()
+    }
+
+    /// Bytes of one row.
+    pub const fn row_bytes(&self) -> usize {
+        self.format.row_bytes(self.cols)
+    }
+
+    /// The type that decoding an element gives without loss.
+    pub const fn value_type(&self) -> DType {
+        self.format.value_type()
     }
 }
 
@@ -170,12 +204,35 @@ impl Plan {
         &mut self,
         name: impl Into<String>,
         kind: BufferKind,
-        dtype: DType,
+        format: impl Into<Format>,
         rows: Rows,
         cols: usize,
     ) -> BufferId {
-        self.buffers.push(BufferDesc { name: name.into(), kind, dtype, rows, cols });
+        self.buffers.push(BufferDesc { name: name.into(), kind, format: format.into(), rows, cols });
         BufferId(self.buffers.len() - 1)
+    }
+
+    /// Appends an op, and a buffer for each step input that it is the first to read: block tables of `pages_per_seq`
+    /// columns, masks of `mask_words`.
+    pub fn push(&mut self, op: impl Into<Op>, pages_per_seq: usize, mask_words: usize) {
+        let op = op.into();
+        for &input in op.inputs() {
+            let cols = input.fixed_cols().unwrap_or(match input {
+                Input::BlockTables => pages_per_seq,
+                _ => mask_words,
+            });
+            if self.input(input).is_none() {
+                let kind = BufferKind::StepInput(input);
+                self.buffer(format!("{input:?}"), kind, DType::U32, input.rows(), cols);
+            }
+        }
+        self.ops.push(op);
+    }
+
+    /// The place of the first op that samples: what it reads beside logits may come late. The number of ops if none
+    /// does.
+    pub fn first_sample(&self) -> usize {
+        self.ops.iter().position(|op| matches!(op, Op::Sample(_))).unwrap_or(self.ops.len())
     }
 
     /// The description of a buffer.
@@ -205,16 +262,34 @@ impl Plan {
 
     /// Bytes of KV cache that one token position takes, over all layers.
     pub fn kv_bytes_per_token(&self) -> usize {
-        self.buffers.iter().filter(|b| b.kind == BufferKind::KvPage).map(|b| b.cols * b.dtype.size()).sum()
+        self.buffers.iter().filter(|b| b.kind == BufferKind::KvPage).map(|b| b.row_bytes()).sum()
     }
 
-    /// Checks every op against the buffers that it names.
+    /// Checks every op against the buffers that it names, and the step inputs against the greatest dimensions.
     ///
     /// # Errors
-    /// The first op whose shapes or types do not fit, with its place in the list.
-    pub fn check(&self) -> Result<(), String> {
+    /// The first op whose shapes or types do not fit, with its place in the list, or the input.
+    pub fn check(&self, max_dims: &Dims) -> Result<(), String> {
         for (i, op) in self.ops.iter().enumerate() {
             op.check(self).map_err(|why| format!("op {i} ({}): {why}", op.name()))?;
+        }
+        for (id, desc) in self.iter() {
+            match desc.kind {
+                BufferKind::StepInput(input) if self.input(input) != Some(id) => {
+                    return Err(format!("two buffers are for the step input {input:?}"));
+                }
+                BufferKind::StepInput(Input::BlockTables) if desc.cols != max_dims.pages_per_seq => {
+                    let (cols, pages) = (desc.cols, max_dims.pages_per_seq);
+                    return Err(format!(
+                        "block tables have {cols} columns; a sequence has up to {pages} pages"
+                    ));
+                }
+                BufferKind::Weight | BufferKind::StepInput(_) => {}
+                _ if desc.format.plain().is_none() => {
+                    return Err(format!("{} is {}; only weights can be", desc.name, desc.format));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -3,8 +3,9 @@
 use super::config::ModelConfig;
 use super::rope;
 use crate::dtype::DType;
-use crate::op::Op;
-use crate::plan::{BufferId, BufferKind, Input, Plan, Rows, View};
+use crate::format::Format;
+use crate::op::{Embed, GatedMul, GatherRows, KvWrite, Linear, Op, PagedAttention, RmsNorm, Rope, Sample};
+use crate::plan::{BufferId, BufferKind, Plan, Rows, View};
 use crate::step::SAMPLED_WORDS;
 
 /// The types that the buffers of a plan are given.
@@ -39,18 +40,33 @@ pub struct Decoder {
     pub weights: Vec<(BufferId, Source)>,
 }
 
+impl Decoder {
+    /// The formats of its matrices, each once, in the order of the model.
+    pub fn weight_formats(&self) -> Vec<Format> {
+        let mut formats = Vec::new();
+        for (id, source) in &self.weights {
+            let desc = self.plan.desc(*id);
+            let matrix = matches!(source, Source::Tensors(_)) && desc.rows != Rows::Fixed(1);
+            if matrix && !formats.contains(&desc.format) {
+                formats.push(desc.format);
+            }
+        }
+        formats
+    }
+}
+
 /// Builds the plan for contexts of up to `max_len` tokens, `seqs` sequences and block tables of
-/// `pages_per_seq` columns. `matrix` says in which type to hold a matrix, given its first tensor's name.
+/// `pages_per_seq` columns. `matrix` says in which format to hold a matrix, given its first tensor's name.
 pub fn decoder(
     config: &ModelConfig,
     formats: &Formats,
     max_len: usize,
     seqs: usize,
     pages_per_seq: usize,
-    matrix: impl Fn(&str) -> DType,
+    matrix: impl Fn(&str) -> Format,
 ) -> Decoder {
-    let builder = Builder { c: config, formats, plan: Plan::default(), weights: Vec::new(), matrix };
-    builder.build(max_len, seqs, pages_per_seq)
+    let (plan, weights) = (Plan::default(), Vec::new());
+    Builder { c: config, formats, pages_per_seq, plan, weights, matrix }.build(max_len, seqs)
 }
 
 /// The buffers that all layers share.
@@ -62,26 +78,21 @@ struct Shared {
     context: View,
     gate_up: View,
     gated: View,
-    positions: BufferId,
-    slots: BufferId,
-    query_start: BufferId,
-    seq_lens: BufferId,
-    block_tables: BufferId,
     rope: BufferId,
 }
 
 struct Builder<'a, F> {
     c: &'a ModelConfig,
     formats: &'a Formats,
+    pages_per_seq: usize,
     plan: Plan,
     weights: Vec<(BufferId, Source)>,
     matrix: F,
 }
 
-impl<F: Fn(&str) -> DType> Builder<'_, F> {
-    fn build(mut self, max_len: usize, seqs: usize, pages_per_seq: usize) -> Decoder {
+impl<F: Fn(&str) -> Format> Builder<'_, F> {
+    fn build(mut self, max_len: usize, seqs: usize) -> Decoder {
         let c = self.c;
-        let tokens = self.input(Input::Tokens, Rows::Tokens, 1);
         let table = self.matrix("model.embed_tokens", c.vocab, c.hidden);
         let last = self.plan.buffer("last tokens", BufferKind::State, DType::U32, Rows::Fixed(seqs), 1);
         let rope = self.plan.buffer("rope", BufferKind::Weight, DType::F32, Rows::Fixed(max_len), c.head_dim);
@@ -94,14 +105,9 @@ impl<F: Fn(&str) -> DType> Builder<'_, F> {
             context: self.activation("context", c.heads * c.head_dim),
             gate_up: self.activation("gate_up", 2 * c.intermediate),
             gated: self.activation("gated", c.intermediate),
-            positions: self.input(Input::Positions, Rows::Tokens, 1),
-            slots: self.input(Input::Slots, Rows::Tokens, 1),
-            query_start: self.input(Input::QueryStart, Rows::SeqBounds, 1),
-            seq_lens: self.input(Input::SeqLens, Rows::Seqs, 1),
-            block_tables: self.input(Input::BlockTables, Rows::Seqs, pages_per_seq),
             rope,
         };
-        self.push(Op::Embed { tokens, last, table, out: shared.hidden });
+        self.push(Embed { last, table, out: shared.hidden, scale: 1.0 });
         for layer in 0..c.layers {
             self.attention(layer, &shared);
             self.feed_forward(layer, &shared);
@@ -129,25 +135,22 @@ impl<F: Fn(&str) -> DType> Builder<'_, F> {
             self.norm(&name("self_attn.k_norm"), k, None, k, d);
         }
         let x = cols(0, q_cols + kv_cols);
-        self.push(Op::Rope { x, positions: s.positions, table: s.rope, head_dim: d });
+        self.push(Rope { x, table: s.rope, head_dim: d });
         let pages = |b: &mut Self, what: &str| {
             let name = format!("layers.{layer}.{what}");
-            b.plan.buffer(name, BufferKind::KvPage, b.formats.kv, Rows::Slots, kv_cols)
+            b.plan.buffer(name, BufferKind::KvPage, b.formats.kv, Rows::KvSlots, kv_cols)
         };
         let (k_pages, v_pages) = (pages(self, "keys"), pages(self, "values"));
-        self.push(Op::KvWrite { k, v, slots: s.slots, k_pages, v_pages });
-        self.push(Op::PagedAttention {
+        self.push(KvWrite { k, v, k_pages, v_pages });
+        self.push(PagedAttention {
             q,
             k_pages,
             v_pages,
-            positions: s.positions,
-            query_start: s.query_start,
-            seq_lens: s.seq_lens,
-            block_tables: s.block_tables,
             out: s.context,
             head_dim: d,
             scale: 1.0 / (d as f32).sqrt(),
             window: c.windows[layer],
+            softcap: None,
         });
         self.linear(&[name("self_attn.o_proj")], c.o_bias, s.context, s.delta);
     }
@@ -159,7 +162,7 @@ impl<F: Fn(&str) -> DType> Builder<'_, F> {
         self.norm(&name("post_attention_layernorm"), s.hidden, Some(s.delta), s.normed, c.hidden);
         let parts = ["gate_proj", "up_proj"].map(|p| name(&format!("mlp.{p}")));
         self.linear(&parts, c.mlp_bias, s.normed, s.gate_up);
-        self.push(Op::GatedMul { x: s.gate_up, out: s.gated, act: c.activation });
+        self.push(GatedMul { x: s.gate_up, out: s.gated, act: c.activation });
         self.linear(&[name("mlp.down_proj")], c.mlp_bias, s.gated, s.delta);
     }
 
@@ -175,26 +178,18 @@ impl<F: Fn(&str) -> DType> Builder<'_, F> {
         let delta = outputs(self, "wanted delta", act, c.hidden);
         let normed = outputs(self, "wanted normed", act, c.hidden);
         let logits = outputs(self, "logits", DType::F32, c.vocab);
-        let rows = self.input(Input::OutputRows, Rows::Outputs, 1);
-        self.push(Op::GatherRows { x: s.hidden, rows, out: hidden });
-        self.push(Op::GatherRows { x: s.delta, rows, out: delta });
+        self.push(GatherRows { x: s.hidden, out: hidden });
+        self.push(GatherRows { x: s.delta, out: delta });
         self.norm("model.norm", hidden, Some(delta), normed, c.hidden);
         let weight = if c.tied { table } else { self.matrix("lm_head", c.vocab, c.hidden) };
-        self.push(Op::Linear { x: normed, weight, bias: None, out: logits });
-        let sampling = self.input(Input::Sampling, Rows::Outputs, 16);
-        let adjustments = self.input(Input::Adjustments, Rows::Adjustments, 4);
-        let masks = self.input(Input::Masks, Rows::Masks, c.vocab.div_ceil(32));
+        self.push(Linear { x: normed, weight, bias: None, out: logits });
         let kind = BufferKind::StepOutput;
         let out = self.plan.buffer("sampled", kind, DType::U32, Rows::Outputs, SAMPLED_WORDS);
-        self.push(Op::Sample { logits, sampling, adjustments, masks, last, out });
+        self.push(Sample { logits, last, out });
     }
 
-    fn push(&mut self, op: Op) {
-        self.plan.ops.push(op);
-    }
-
-    fn input(&mut self, input: Input, rows: Rows, cols: usize) -> BufferId {
-        self.plan.buffer(format!("{input:?}"), BufferKind::StepInput(input), DType::U32, rows, cols)
+    fn push(&mut self, op: impl Into<Op>) {
+        self.plan.push(op, self.pages_per_seq, self.c.vocab.div_ceil(32));
     }
 
     fn activation(&mut self, name: &str, cols: usize) -> View {
@@ -203,30 +198,36 @@ impl<F: Fn(&str) -> DType> Builder<'_, F> {
         self.plan.view(id)
     }
 
-    fn weight(&mut self, tensors: Vec<String>, dtype: DType, rows: usize, cols: usize) -> BufferId {
-        let id = self.plan.buffer(tensors[0].clone(), BufferKind::Weight, dtype, Rows::Fixed(rows), cols);
+    fn weight(
+        &mut self,
+        tensors: Vec<String>,
+        format: impl Into<Format>,
+        rows: usize,
+        cols: usize,
+    ) -> BufferId {
+        let id = self.plan.buffer(tensors[0].clone(), BufferKind::Weight, format, Rows::Fixed(rows), cols);
         self.weights.push((id, Source::Tensors(tensors)));
         id
     }
 
     fn matrix(&mut self, module: &str, rows: usize, cols: usize) -> BufferId {
         let tensor = format!("{module}.weight");
-        let dtype = (self.matrix)(&tensor);
-        self.weight(vec![tensor], dtype, rows, cols)
+        let format = (self.matrix)(&tensor);
+        self.weight(vec![tensor], format, rows, cols)
     }
 
     fn norm(&mut self, module: &str, x: View, add: Option<View>, out: View, width: usize) {
         let weight = self.weight(vec![format!("{module}.weight")], DType::F32, 1, width);
-        self.push(Op::RmsNorm { x, add, weight, out, width, eps: self.c.rms_norm_eps });
+        self.push(RmsNorm { x, add, weight, out, width, eps: self.c.rms_norm_eps });
     }
 
     /// A Linear whose weight is those of `modules`, one below the other.
     fn linear(&mut self, modules: &[String], bias: bool, x: View, out: View) {
         let tensors = |kind: &str| modules.iter().map(|m| format!("{m}.{kind}")).collect::<Vec<_>>();
         let names = tensors("weight");
-        let dtype = (self.matrix)(&names[0]);
-        let weight = self.weight(names, dtype, out.cols, x.cols);
+        let format = (self.matrix)(&names[0]);
+        let weight = self.weight(names, format, out.cols, x.cols);
         let bias = bias.then(|| self.weight(tensors("bias"), DType::F32, 1, out.cols));
-        self.push(Op::Linear { x, weight, bias, out });
+        self.push(Linear { x, weight, bias, out });
     }
 }

@@ -11,6 +11,7 @@ pub use decoder::{Decoder, Formats, Source, decoder};
 pub use weights::Checkpoint;
 
 use crate::device::{Device, PlanId};
+use crate::dtype::DType;
 use crate::error::EngineError;
 use std::fs::File;
 use std::io::Read;
@@ -74,7 +75,7 @@ impl Model {
             let mut write =
                 |row: usize, bytes: &[u8]| device.write(id, *buffer, row, bytes).map_err(EngineError::from);
             match (source, &self.checkpoint) {
-                (Source::Values(values), _) => write(0, &desc.dtype.encode(values))?,
+                (Source::Values(values), _) => write(0, &desc.format.encode(values))?,
                 (Source::Tensors(names), Some(checkpoint)) => checkpoint.load(names, desc, write)?,
                 (Source::Tensors(_), None) => weights::dummy(desc, write)?,
             }
@@ -89,7 +90,7 @@ impl Model {
                 // Of two tied tensors a file may hold either.
                 checkpoint.alias("model.embed_tokens.weight", "lm_head.weight");
             }
-            let plan = decoder(&self.config, &Formats::default(), 1, 1, 1, |_| crate::dtype::DType::F32);
+            let plan = decoder(&self.config, &Formats::default(), 1, 1, 1, |_| DType::F32.into());
             for (buffer, source) in &plan.weights {
                 let desc = plan.plan.desc(*buffer);
                 checkpoint.check(source, desc)?;

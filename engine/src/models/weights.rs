@@ -2,9 +2,10 @@
 
 use super::decoder::Source;
 use super::header;
-use crate::cases::Numbers;
 use crate::dtype::DType;
 use crate::error::EngineError;
+use crate::format::Format;
+use crate::numbers::Numbers;
 use crate::plan::{BufferDesc, Rows};
 use safetensors::tensor::{Dtype, Metadata};
 use std::collections::{BTreeSet, HashMap};
@@ -194,7 +195,7 @@ impl Checkpoint {
                 let n = (step as u64).min(tensor.bytes.end - at);
                 let bytes = self.read(tensor.file, at, n as usize)?;
                 at += n;
-                let converted = self.convert(name, tensor, bytes, desc.dtype)?;
+                let converted = self.convert(name, tensor, bytes, desc.format)?;
                 if vector {
                     whole.extend_from_slice(&converted);
                 } else {
@@ -222,17 +223,17 @@ impl Checkpoint {
         name: &str,
         tensor: &Tensor,
         bytes: Vec<u8>,
-        to: DType,
+        to: Format,
     ) -> Result<Vec<u8>, EngineError> {
-        if tensor.dtype == to {
+        if to == Format::Plain(tensor.dtype) {
             return Ok(bytes);
         }
         let values = tensor.dtype.decode(&bytes);
         let most = f32::from(half::f16::MAX);
-        if to == DType::F16
+        if to == Format::Plain(DType::F16)
             && let Some(v) = values.iter().find(|v| v.is_finite() && v.abs() > most)
         {
-            let why = format!("tensor {name} holds {v}, which f16 cannot; run with --dtype float32");
+            let why = format!("tensor {name} holds {v}, which f16 cannot; hold the weights in float32");
             return Err(self.bad(tensor.file, why));
         }
         Ok(to.encode(&values))
@@ -247,17 +248,17 @@ impl Checkpoint {
 pub fn dummy<E>(desc: &BufferDesc, mut take: impl FnMut(usize, &[u8]) -> Result<(), E>) -> Result<(), E> {
     let Rows::Fixed(rows) = desc.rows else { return Ok(()) };
     if rows == 1 {
-        return take(0, &desc.dtype.encode(&vec![1.0; desc.cols]));
+        return take(0, &desc.format.encode(&vec![1.0; desc.cols]));
     }
     let seed = desc.name.bytes().fold(17, |h: u64, b| h.wrapping_mul(31).wrapping_add(u64::from(b)));
     let mut numbers = Numbers(seed);
     // A stretch of numbers, repeated: a model of billions of weights is filled in seconds.
     let stretch = ((1 << 16) / desc.cols).clamp(1, rows);
     let values: Vec<f32> = (0..stretch * desc.cols).map(|_| numbers.float() * 0.035).collect();
-    let bytes = desc.dtype.encode(&values);
+    let bytes = desc.format.encode(&values);
     for row in (0..rows).step_by(stretch) {
         let n = stretch.min(rows - row);
-        take(row, &bytes[..n * desc.cols * desc.dtype.size()])?;
+        take(row, &bytes[..n * desc.row_bytes()])?;
     }
     Ok(())
 }
@@ -308,7 +309,7 @@ fn missing(folder: &Path, file: PathBuf) -> EngineError {
         },
         None => EngineError::Weights {
             file,
-            why: "is missing; without weights, --load-format dummy runs made-up ones".into(),
+            why: "is missing; the load format dummy runs made-up weights".into(),
         },
     }
 }
