@@ -1,4 +1,4 @@
-//! What a step's inputs must hold to so that no shader reads outside a buffer.
+//! The bounds of a step's inputs, so that no shader reads outside a buffer.
 
 use engine::op::Op;
 use engine::plan::{Dims, Plan};
@@ -8,8 +8,8 @@ use engine::step::{NONE, Step, last_slot};
 ///
 /// # Errors
 /// The first input that points outside its buffer.
-pub(crate) fn step(plan: &Plan, most: &Dims, step: &Step) -> Result<(), String> {
-    step.check(most)?;
+pub(crate) fn step(plan: &Plan, max_dims: &Dims, step: &Step) -> Result<(), String> {
+    step.check(max_dims)?;
     if step.query_start.windows(2).any(|w| w[0] > w[1]) {
         return Err("the query bounds do not ascend".into());
     }
@@ -17,7 +17,7 @@ pub(crate) fn step(plan: &Plan, most: &Dims, step: &Step) -> Result<(), String> 
         Some(v) if v as usize >= bound => Err(format!("{what} {v} is not below {bound}")),
         _ => Ok(()),
     };
-    let rows = |id: engine::plan::BufferId| most.count(plan.desc(id).rows);
+    let rows = |id: engine::plan::BufferId| max_dims.count(plan.desc(id).rows);
     let named = |id: u32| (id != NONE).then_some(id);
     for op in &plan.ops {
         match *op {
@@ -32,7 +32,11 @@ pub(crate) fn step(plan: &Plan, most: &Dims, step: &Step) -> Result<(), String> 
             }
             Op::Rope { table, .. } => below("position", &mut step.positions.iter().copied(), rows(table))?,
             Op::PagedAttention { .. } => {
-                below("position", &mut step.positions.iter().copied(), most.pages_per_seq * most.page_size)?;
+                below(
+                    "position",
+                    &mut step.positions.iter().copied(),
+                    max_dims.pages_per_seq * max_dims.page_size,
+                )?;
             }
             Op::Sample { logits, last, .. } => {
                 let sampling = &step.sampling;

@@ -1,18 +1,38 @@
 //! Steps that are queued, and the buffers through which their results come back.
 
-use crate::gpu::Gpu;
+use crate::driver::gpu::Gpu;
 use bytemuck::pod_collect_to_vec;
 use engine::device::{DeviceError, Ticket};
 use engine::step::{Sampled, StepOutput};
 use std::collections::VecDeque;
 use wgpu::{Buffer, BufferUsages, SubmissionIndex};
 
+/// Steps in flight for which memory is set aside: one runs while the next is prepared.
+pub(crate) const STEPS: usize = 2;
+
+/// Bytes of the results of `rows` output positions.
+pub(crate) const fn result_bytes(rows: usize) -> usize {
+    rows * size_of::<Sampled>()
+}
+
+/// Where the results of a step are copied to.
+pub(crate) struct Results {
+    pub buffer: Buffer,
+    rows: usize,
+}
+
+impl Results {
+    /// Bytes of the results.
+    pub fn bytes(&self) -> u64 {
+        result_bytes(self.rows) as u64
+    }
+}
+
 /// A queued step.
 struct Queued {
     ticket: u64,
     submission: SubmissionIndex,
-    /// The buffer that its results are copied to, and their number.
-    results: Option<(Buffer, usize)>,
+    results: Option<Results>,
 }
 
 /// The queue of steps, oldest first, and the buffers that are free for the next ones.
@@ -24,20 +44,21 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// A buffer for `rows` results.
-    pub fn buffer(&mut self, gpu: &Gpu, rows: usize) -> Result<Buffer, DeviceError> {
-        let bytes = rows * size_of::<Sampled>();
-        if let Some(i) = self.free.iter().position(|b| b.size() >= bytes as u64) {
-            return Ok(self.free.swap_remove(i));
-        }
-        gpu.allocate("results", bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)
+    /// Room for the results of a step: `rows` of them, at most `max_rows` in any step of its plan.
+    pub fn results(&mut self, gpu: &Gpu, rows: usize, max_rows: usize) -> Result<Results, DeviceError> {
+        let bytes = result_bytes(max_rows);
+        let buffer = match self.free.iter().position(|b| b.size() >= bytes as u64) {
+            Some(i) => self.free.swap_remove(i),
+            None => gpu.allocate("results", bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?,
+        };
+        Ok(Results { buffer, rows })
     }
 
     /// Notes a step that has been submitted, and asks for its results.
-    pub fn push(&mut self, submission: SubmissionIndex, results: Option<(Buffer, usize)>) -> Ticket {
-        if let Some((buffer, _)) = &results {
+    pub fn push(&mut self, submission: SubmissionIndex, results: Option<Results>) -> Ticket {
+        if let Some(results) = &results {
             // A failure to map is seen when the range is taken.
-            buffer.map_async(wgpu::MapMode::Read, .., |_| ());
+            results.buffer.map_async(wgpu::MapMode::Read, .., |_| ());
         }
         self.tickets += 1;
         self.queued.push_back(Queued { ticket: self.tickets, submission, results });
@@ -50,14 +71,13 @@ impl InFlight {
             return Err(DeviceError::BadStep(format!("ticket {} is not the oldest one", ticket.0)));
         };
         gpu.finish(step.submission)?;
-        let Some((buffer, rows)) = step.results else { return Ok(StepOutput::default()) };
-        let bytes = (rows * size_of::<Sampled>()) as u64;
-        let sampled = match buffer.get_mapped_range(..bytes) {
+        let Some(results) = step.results else { return Ok(StepOutput::default()) };
+        let sampled = match results.buffer.get_mapped_range(..results.bytes()) {
             Ok(mapped) => pod_collect_to_vec::<u8, Sampled>(&mapped),
             Err(e) => return Err(gpu.fail(format!("its results cannot be read: {e}"))),
         };
-        buffer.unmap();
-        self.free.push(buffer);
+        results.buffer.unmap();
+        self.free.push(results.buffer);
         Ok(StepOutput { sampled })
     }
 }

@@ -1,8 +1,12 @@
 //! Every shader under every set of constants that the ops use, through naga: no adapter is needed.
 
-use crate::kernel::Shader;
-use crate::{add, embed, gated_mul, gather_rows, kv_write, linear, paged_attention, peak, rms_norm, rope};
-use crate::{sample, weight};
+use crate::buffers::blocks;
+use crate::driver::shader::Shader;
+use crate::ops::tiles::{HARDWARE, SOFTWARE, WORKGROUP};
+use crate::ops::{
+    add, embed, gated_mul, gather_rows, kv_write, linear, paged_attention, rms_norm, rope, sample,
+};
+use crate::peak;
 use engine::dtype::DType;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
@@ -10,8 +14,9 @@ type Constants = Vec<(&'static str, f64)>;
 
 /// Parses a shader, validates it, settles its constants and validates what they leave.
 fn validate(shader: &Shader, sets: &[Constants]) {
-    let module = naga::front::wgsl::parse_str(shader.wgsl)
-        .unwrap_or_else(|e| panic!("{}: {}", shader.name, e.emit_to_string(shader.wgsl)));
+    let source = shader.source();
+    let module = naga::front::wgsl::parse_str(&source)
+        .unwrap_or_else(|e| panic!("{}: {}", shader.name, e.emit_to_string(&source)));
     let capabilities =
         Capabilities::IMMEDIATES | Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     let mut validator = Validator::new(ValidationFlags::all(), capabilities);
@@ -27,7 +32,7 @@ fn validate(shader: &Shader, sets: &[Constants]) {
 }
 
 fn formats() -> impl Iterator<Item = f64> {
-    [DType::F32, DType::F16, DType::BF16].into_iter().map(weight::format)
+    [DType::F32, DType::F16, DType::BF16].into_iter().map(blocks::format)
 }
 
 #[test]
@@ -63,7 +68,7 @@ fn attention() {
 fn linear_tiles() {
     let mut sets = Vec::new();
     let mut plain = Vec::new();
-    for tile in [linear::SOFTWARE, linear::HARDWARE, linear::WORKGROUP].concat() {
+    for tile in [SOFTWARE, HARDWARE, WORKGROUP].concat() {
         for format in formats() {
             for flags in 0..8 {
                 let flag = |bit: u32| f64::from(flags >> bit & 1);

@@ -1,0 +1,74 @@
+//! `Op::KvWrite`.
+
+use super::context::{Columns, Context};
+use super::kernel::Kernel;
+use super::snippets::{FLOATS, INVOCATION};
+use crate::buffers::blocks::format;
+use crate::driver::pass::{Bound, Pass};
+use crate::driver::shader::Access::{Read, Write};
+use crate::driver::shader::Shader;
+use bytemuck::{Pod, Zeroable};
+use engine::device::DeviceError;
+use engine::plan::{BufferId, Dims, View};
+
+pub(crate) static SHADER: Shader = Shader {
+    name: "kv_write",
+    files: &[INVOCATION, FLOATS, include_str!("kv_write.wgsl")],
+    bindings: &[Read, Read, Read, Write, Write],
+};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    rows: u32,
+    heads: u32,
+    head_dim: u32,
+    units: u32,
+    k_stride: u32,
+    k_start: u32,
+    v_stride: u32,
+    v_start: u32,
+}
+
+struct KvWrite {
+    bound: Bound,
+    k: Columns,
+    v: Columns,
+    head_dim: u32,
+}
+
+pub(crate) fn compile(
+    cx: &mut Context<'_>,
+    k: View,
+    v: View,
+    slots: BufferId,
+    k_pages: BufferId,
+    v_pages: BufferId,
+) -> Result<Box<dyn Kernel>, DeviceError> {
+    let (k, v, slots) = (cx.columns(k)?, cx.columns(v)?, cx.buffer(slots));
+    let head_dim = cx.head_dim(k_pages)?;
+    let constants =
+        [("K_FORMAT", format(cx.desc(k_pages).dtype)), ("V_FORMAT", format(cx.desc(v_pages).dtype))];
+    let (k_pages, v_pages) = (cx.buffer(k_pages), cx.buffer(v_pages));
+    let buffers = [&k.buffer, &v.buffer, &slots, &k_pages, &v_pages];
+    let bound = Bound::new(cx.gpu, &SHADER, &constants, &buffers);
+    Ok(Box::new(KvWrite { bound, k, v, head_dim }))
+}
+
+impl Kernel for KvWrite {
+    fn encode(&self, pass: &mut Pass<'_>, dims: &Dims) {
+        let rows = dims.tokens;
+        let (heads, units) = (self.k.cols / self.head_dim, self.head_dim.div_ceil(4));
+        let params = Params {
+            rows: rows as u32,
+            heads,
+            head_dim: self.head_dim,
+            units,
+            k_stride: self.k.stride,
+            k_start: self.k.start,
+            v_stride: self.v.stride,
+            v_start: self.v.start,
+        };
+        pass.dispatch_lanes(&self.bound, &params, rows * (heads * units) as usize);
+    }
+}
