@@ -55,7 +55,7 @@ def losses_of(model: Llama, guides: Guides, ids, weights, looks, sentences):
 
 
 def drill_loss(model: Llama, rows: int, generator: torch.Generator):
-    """The mean loss over the foretellable tokens of a copying drill."""
+    """The mean loss over the predictable tokens of a copying drill."""
     ids, known = sequences.drill(model.shape.vocab_size, rows, 64, generator)
     return F.cross_entropy(model.logits(model.hidden_at(ids[:, :-1], known[:, 1:])), ids[:, 1:][known[:, 1:]])
 
@@ -106,9 +106,9 @@ def train(rank: int, args):
     for step in range(args.steps):
         progress = step / args.steps
         batch = next(sentences if mix.random() < sentence_share(progress) else whole)
-        loss, answers, told = losses_of(model, guides, *batch)
-        (loss + guidance(progress) * sum(told)).backward()
-        seen = {"loss": float(answers)} | {name: float(one.detach()) for name, one in zip(("copied", "told", "named"), told)}
+        loss, answers, guiding = losses_of(model, guides, *batch)
+        (loss + guidance(progress) * sum(guiding)).backward()
+        seen = {"loss": float(answers)} | {name: float(one.detach()) for name, one in zip(("copied", "stated", "named"), guiding)}
         if drill := drill_share(step, progress):
             drilled = drill_loss(model, 20 // args.processes, generator)
             (drill * drilled).backward()

@@ -33,8 +33,8 @@ def copied(message: messages.Message) -> list[str]:
     return [fact for fact in (message.order_number, message.product, message.amount) if fact]
 
 
-def told(message: messages.Message) -> list[str]:
-    """The texts that answers say in words of their own: the issue and, as it stands in a summary, the wish."""
+def stated(message: messages.Message) -> list[str]:
+    """The texts that answers say in words of their own: the issue and the wish, as they stand in a summary."""
     return [messages.capitalise(message.issue)] + ([" " + message.request] if message.request else [])
 
 
@@ -57,7 +57,7 @@ class Encoder:
         """The `count` sequences that `turns` makes from number `first` on; those of more than LONGEST tokens are left out."""
         chats = [turns(index) for index in range(first, first + count)]
         texts = [text for chat, message in chats
-                 for text in [part for turn in chat for part in (turn.prompt, turn.answer)] + copied(message) + told(message)]
+                 for text in [part for turn in chat for part in (turn.prompt, turn.answer)] + copied(message) + stated(message)]
         encoded = iter(self.tokenizer.encode_batch(texts, add_special_tokens=False))
         made = [self.sequence(chat, message, encoded) for chat, message in chats]
         return [sequence for sequence in made if len(sequence.ids) <= LONGEST]
@@ -74,7 +74,7 @@ class Encoder:
             ids += answer
             weights += [0.0] * len(prompt.ids) + [turn.weight] * len(answer)
         facts = [next(encoded).ids for _ in copied(message)]
-        sayings = [next(encoded).ids for _ in told(message)]
+        sayings = [next(encoded).ids for _ in stated(message)]
         looks = self.copies(ids[: answers[0][1]], answers, facts) + self.readings(answers, message, sayings, sentences)
         return Sequence(np.array(ids, np.int64), np.array(weights, np.float32),
                         np.array(looks, np.int64).reshape(-1, 3), np.array(sentences, np.int64).reshape(-1, 2))
@@ -94,14 +94,14 @@ class Encoder:
                 for target, source in zip(targets, sources)]
 
     def readings(self, answers, message: messages.Message, sayings: list[list[int]], sentences) -> list[tuple[int, int, int]]:
-        """For each token of a label, an issue or a wish in an answer the last token of the sentence that tells it."""
+        """For each token of a label, an issue or a wish in an answer the last token of the sentence that states it."""
         kinds = [messages.KINDS.index(kind) for kind in (message.issue, message.request) if kind]
         looks = []
         for task, begin, answer in answers:
             for kind, saying in zip(kinds, sayings):
                 whole = task in corpus.LABELS and kind == kinds[0]
                 targets = range(len(answer) - 1) if whole else itertools.chain(*places(answer, saying)[:1])
-                looks += [(guides.TOLD, begin + target, last) for target in targets for last, sentence in sentences if sentence == kind]
+                looks += [(guides.STATED, begin + target, last) for target in targets for last, sentence in sentences if sentence == kind]
         return looks
 
 
@@ -141,7 +141,7 @@ def stack(tables: list[np.ndarray]) -> torch.Tensor:
 
 def drill(vocab_size: int, rows: int, length: int, generator: torch.Generator):
     """A copying drill: random tokens repeated with a period of 5 to half the length. Returns ids and which
-    tokens can be foretold, each [rows, length]. Half of the rows have a dozen different tokens, as numbers have: the
+    tokens can be predicted, each [rows, length]. Half of the rows have a dozen different tokens, as numbers have: the
     place to copy from is not known by the last token alone.
 
     Facts are copied from message to answer token by token; a model of this size finds out about copying much

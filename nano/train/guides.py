@@ -1,9 +1,9 @@
-"""Losses that exist in training only: they say where the answer stands in the message.
+"""Losses of training only: they say where in the message the answer stands.
 
 A model that sees answers alone has to find out by chance which of a hundred tokens an answer was read from. The generator
-knows, so three losses tell: the first head of the last layer looks at the token that is copied next, the third at the last
-token of the sentence that tells the issue or the wish, and a linear map of the states that the last layer reads names what
-each sentence tells. None of it is in the model's folder.
+knows it, so there are three losses: the first head of the last layer looks at the token that is copied next, the third at the last
+token of the sentence that states the issue or the wish, and a linear map of the states that the last layer reads names what
+each sentence states. None of it is in the model's folder.
 """
 
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 import messages
 
 # Which of the traced heads is to look at what.
-COPIED, TOLD = 0, 1
+COPIED, STATED = 0, 1
 WEIGHT = 0.3
 
 
@@ -38,7 +38,7 @@ def looking(log_shares, chosen, looks):
     row, head, target, source = looks.T
     wanted = torch.zeros(log_shares.shape, dtype=torch.bool)
     wanted[row, head, rank[row, target - 1], source] = True
-    for head in (COPIED, TOLD):
+    for head in (COPIED, STATED):
         has = wanted[:, head].any(-1)
         missed = -log_shares[:, head][has].masked_fill(~wanted[:, head][has], -1e9).logsumexp(-1)
         yield missed.mean() if len(missed) else torch.zeros(())

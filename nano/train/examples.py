@@ -1,4 +1,4 @@
-"""Writes the held-out rows with their truths as Parquet: python examples.py ../../../examples/messages.parquet."""
+"""Writes the held-out rows with their truths as Parquet: python examples.py ../../examples/messages.parquet."""
 
 import argparse
 from pathlib import Path

@@ -12,23 +12,11 @@ import random
 import re
 import sys
 
-import frames
 import messages
 import names
 from corpus import turns
 from grammar import SLOT, readings
-from issues import ISSUES
-
-
-def pattern_lists():
-    """Every (name, training patterns, held-out patterns) of the grammar."""
-    yield from (("/".join(key), *lists) for key, lists in ISSUES.items())
-    for name in messages.FRAMES:
-        table = getattr(frames, name)
-        for key, (train, held) in (table if isinstance(table, dict) else {"": table}).items():
-            if name == "ASIDES":  # (topic, pattern)
-                train, held = ([pattern for _, pattern in side] for side in (train, held))
-            yield f"{name.lower()} {key}", train, held
+from patterns import BOOKS
 
 
 def plain(text: str) -> str:
@@ -47,9 +35,7 @@ def main():
     args = parser.parse_args()
     faults = []
 
-    lists = list(pattern_lists())
-    train = {plain(reading) for _, patterns, _ in lists for pattern in patterns for reading in readings(pattern)}
-    held = {plain(reading) for _, _, patterns in lists for pattern in patterns for reading in readings(pattern)}
+    train, held = ({plain(reading) for pattern in BOOKS[side].all() for reading in readings(pattern)} for side in (names.TRAIN, names.HELD))
     faults += [f"pattern on both sides: {reading}" for reading in train & held]
     print(f"{len(train):,} training readings, {len(held):,} held-out readings, {len(train & held)} shared")
 
@@ -69,7 +55,7 @@ def main():
     faults += [f"held-out product in training: {product}" for product in products if f" {product} " in corpus]
     print(f"{len(texts):,} training texts, {len(rows):,} held-out rows, {len(products):,} of their branded products looked for")
 
-    unseen = words(patterns for _, _, held_patterns in lists for patterns in held_patterns) - words(patterns for _, train_patterns, _ in lists for patterns in train_patterns)
+    unseen = words(BOOKS[names.HELD].all()) - words(BOOKS[names.TRAIN].all())
     print("words of held-out patterns only:", " ".join(sorted(unseen)) or "none")
     print("\n".join(faults) or "the split holds")
     sys.exit(bool(faults))

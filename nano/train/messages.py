@@ -3,34 +3,18 @@
 import random
 import re
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
-import frames
-import fresh
 import names
 from grammar import NEGATION, SLOT, capitalise, expand, fill, misspell, sentence, shorten, strew, thin
-from issues import ISSUES, SENTIMENTS, TOPICS
+from patterns import BOOKS, FACTS, ISSUES, SENTIMENTS, TOPICS
 
-FRAMES = ("FACTS", "REQUESTS", "FEELINGS", "ASIDES", "DISTRACTORS", "GREETINGS", "CLOSERS", "CONTRASTS", "BACKGROUND", "AGENT_LINES", "THREAD_FILLERS")
-
-
-def book(side: int) -> SimpleNamespace:
-    """The patterns of one side of the split, as `fresh` holds its own; issues are named by their phrase."""
-    def one(table):
-        return {key: lists[side] for key, lists in table.items()} if isinstance(table, dict) else table[side]
-
-    issues = {key[2]: lists for key, lists in ISSUES.items()}
-    return SimpleNamespace(ISSUES=one(issues), **{name: one(getattr(frames, name)) for name in FRAMES})
-
-
-BOOKS = {names.TRAIN: book(names.TRAIN), names.HELD: book(names.HELD), names.FRESH: fresh}
 GENERIC = ["my order", "the order", "the item", "the product", "the article", "it"]
 # What a product's name does not go on with: the words of training's own sentences.
-ORDINARY = sorted({word for table in (BOOKS[names.TRAIN].ISSUES, BOOKS[names.TRAIN].FACTS) for patterns in table.values()
+ORDINARY = sorted({word for table in (BOOKS[names.TRAIN].issues, BOOKS[names.TRAIN].facts) for patterns in table.values()
                    for pattern in patterns for word in re.findall(r"[a-z']+", SLOT.sub("", pattern))} - names.GOODS)
 PRODUCT = re.compile(r"\{p2?\}(?= \w)")
-# What a sentence tells: the issue, a wish, which facts, or nothing that is asked for.
-KINDS = [key[2] for key in ISSUES] + list(frames.REQUESTS) + ["o", "p", "a", "op", "oa", "pa", "opa", "other"]
+# What a sentence states: the issue, a wish, which facts, or nothing that a task asks for.
+KINDS = [phrase for _, _, phrase in ISSUES] + list(BOOKS[names.TRAIN].requests) + FACTS + ["other"]
 # A private character for each kind, that stands behind a sentence of the kind while its message is being written.
 MARKS = [chr(0xE000 + index) for index in range(len(KINDS))]
 OPPOSITE = {"positive": "negative", "negative": "positive"}
@@ -39,7 +23,7 @@ OPPOSITE = {"positive": "negative", "negative": "positive"}
 @dataclass
 class Message:
     """A message and its truth. Facts that the message does not hold are None; `amount` is a plain decimal; `sentences` are
-    (where it ends in the text, what it tells as an index of KINDS)."""
+    (where it ends in the text, what it states as an index of KINDS)."""
 
     text: str
     sentiment: str
@@ -79,7 +63,7 @@ class Writer:
         self.harder = 1.6 if self.hard else 1.0
         self.hurried = self.hard and rng.random() < 0.4
         self.thinned = False
-        self.tells: dict[str, str] = {}  # kinds of clauses, but for those that tell nothing
+        self.kinds: dict[str, str] = {}  # of clauses, but for those that state nothing
         self.draw_facts()
 
     def chance(self, probability: float) -> bool:
@@ -100,7 +84,7 @@ class Writer:
         self.request = None
         if self.chance({"negative": 0.4, "neutral": 0.12, "positive": 0.03}[self.sentiment] * scale * self.harder):
             goods_only = ("wants a refund", "wants a replacement", "wants to cancel the order")
-            wishes = [w for w in self.book.REQUESTS if self.sentiment == "negative" and (about_goods or w not in goods_only)]
+            wishes = [w for w in self.book.requests if self.sentiment == "negative" and (about_goods or w not in goods_only)]
             self.request = rng.choice(wishes or ["wants a call back", "wants a reply by email"])
 
     def slot(self, name: str) -> str:
@@ -127,7 +111,7 @@ class Writer:
 
     def issue(self) -> str:
         """The clause that says what the message is about; it may carry the product."""
-        text = self.pick(self.book.ISSUES[self.key[2]])
+        text = self.pick(self.book.issues[self.key[2]])
         thing = self.rng.choice(GENERIC)
         if "{it}" in text and "p" in self.pending and self.chance(0.65):
             self.pending.remove("p")
@@ -137,33 +121,33 @@ class Writer:
         if self.hard and "{p}" not in text and self.chance(0.2):
             text = strew(text, names.strange_word(self.rng), self.rng, keep=True)  # not every strange word is what was ordered
         if self.sentiment in OPPOSITE and self.chance(0.16 * self.harder):
-            asides = [pattern for topic, pattern in self.book.ASIDES[OPPOSITE[self.sentiment]] if topic != self.topic]
-            frame = self.pick(self.book.CONTRASTS)
+            asides = [pattern for topic, pattern in self.book.asides[OPPOSITE[self.sentiment]] if topic != self.topic]
+            frame = self.pick(self.book.contrasts)
             text = frame.replace("{aside}", expand(self.rng.choice(asides), self.rng)).replace("{main}", text)
             self.features.append("contrast")
-        return self.telling(self.key[2], text)
+        return self.stating(self.key[2], text)
 
-    def telling(self, kind: str, text: str) -> str:
-        """`text`, remembered as one that tells `kind`."""
-        self.tells[text] = kind
+    def stating(self, kind: str, text: str) -> str:
+        """`text`, remembered as one that states `kind`."""
+        self.kinds[text] = kind
         return text
 
     def wish(self) -> list[str]:
         """The sentence that says what is wished, if anything is."""
-        return [self.telling(self.request, self.pick(self.book.REQUESTS[self.request]))] if self.request else []
+        return [self.stating(self.request, self.pick(self.book.requests[self.request]))] if self.request else []
 
     def facts(self) -> list[str]:
-        """Sentences for the facts that are still to be told, in any grouping and order."""
-        rng, told = self.rng, []
+        """Sentences for the facts that are still to be stated, in any grouping and order."""
+        rng, sentences = self.rng, []
         left = self.pending[:]
         rng.shuffle(left)
         while left:
             group = left[: rng.randint(1, len(left))]
             left = left[len(group):]
             kind = "".join(fact for fact in "opa" if fact in group)
-            told.append(self.telling(kind, self.pick(self.book.FACTS[kind])))
+            sentences.append(self.stating(kind, self.pick(self.book.facts[kind])))
         self.pending = []
-        return told
+        return sentences
 
     def distractors(self) -> list[str]:
         """Numbers, amounts and products that are not the ones asked for."""
@@ -174,11 +158,11 @@ class Writer:
         shares = (("number", share(0.16, self.order)), ("amount", share(0.12, self.amount)), ("product", share(0.14, self.product)))
         kinds = [kind for kind, probability in shares if self.chance(probability)]
         self.features += [f"other {kind}" for kind in kinds]
-        return [self.pick(self.book.DISTRACTORS[kind]) for kind in kinds]
+        return [self.pick(self.book.distractors[kind]) for kind in kinds]
 
     def background(self, count: int) -> list[str]:
         """`count` sentences without meaning for any task, none twice before all were used."""
-        patterns, deck = self.book.BACKGROUND, []
+        patterns, deck = self.book.background, []
         for _ in range(count):
             deck = deck or self.rng.sample(patterns, len(patterns))
             text = expand(deck.pop(), self.rng)
@@ -191,7 +175,7 @@ class Writer:
         rng = self.rng
         issue = self.issue()
         extra = self.distractors() if self.layout != "short" else []
-        feeling = [self.pick(self.book.FEELINGS[self.sentiment])] if self.chance(0.45) else []
+        feeling = [self.pick(self.book.feelings[self.sentiment])] if self.chance(0.45) else []
         count = {"short": 0, "long": rng.randint(6, 34)}.get(self.layout, rng.choice((0, 0, 0, 1, 2, 3)))
         before = self.facts() if self.chance(0.5) else []
         after = self.facts() + extra + list(self.background(count))
@@ -206,8 +190,8 @@ class Writer:
         return body + request if self.chance(0.7) else body[:1] + request + body[1:]
 
     def dress(self, text: str) -> str:
-        """A clause as a written sentence: case, full stop, typing errors, and the mark of what it tells."""
-        mark = MARKS[KINDS.index(self.tells.get(text, "other"))]
+        """A clause as a written sentence: case, full stop, typing errors, and the mark of what it states."""
+        mark = MARKS[KINDS.index(self.kinds.get(text, "other"))]
         text = shorten(text, self.rng) if self.hurried else text
         if self.hard:  # where a product's name ends must be read off any word behind it
             text = PRODUCT.sub(lambda match: f"{match.group()} {self.rng.choice(ORDINARY)}" if self.chance(0.4) else match.group(), text)
@@ -222,15 +206,15 @@ class Writer:
         """The sentences as turns of a customer, with an agent's lines between them."""
         rng = self.rng
         me, you = rng.choice((("Customer", "Agent"), ("Customer", "Support"), ("C", "A"), ("Client", "Agent")))
-        lines = [f"{you}: {self.pick(self.book.AGENT_LINES)}"] if self.chance(0.3) else []
+        lines = [f"{you}: {self.pick(self.book.agent_lines)}"] if self.chance(0.3) else []
         while sentences:
             size = rng.randint(1, 3)
             lines.append(f"{me}: " + " ".join(sentences[:size]))
             sentences = sentences[size:]
             if sentences or self.chance(0.6):
-                lines.append(f"{you}: {self.pick(self.book.AGENT_LINES)}")
+                lines.append(f"{you}: {self.pick(self.book.agent_lines)}")
         if self.chance(0.3):
-            lines.append(f"{me}: {self.pick(self.book.THREAD_FILLERS)}")
+            lines.append(f"{me}: {self.pick(self.book.thread_fillers)}")
         return "\n".join(lines)
 
     def compose(self) -> str:
@@ -241,8 +225,8 @@ class Writer:
             return self.layout_thread(sentences)
         if self.layout == "form":
             return "\n".join(sentences)
-        greeting = [self.pick(self.book.GREETINGS)] if self.layout == "letter" or (self.layout != "short" and self.chance(0.4)) else []
-        closer = [self.pick(self.book.CLOSERS)] if self.layout == "letter" or (self.layout != "short" and self.chance(0.35)) else []
+        greeting = [self.pick(self.book.greetings)] if self.layout == "letter" or (self.layout != "short" and self.chance(0.4)) else []
+        closer = [self.pick(self.book.closers)] if self.layout == "letter" or (self.layout != "short" and self.chance(0.35)) else []
         if self.layout == "letter" or (self.layout == "long" and self.chance(0.6)):
             at = rng.randint(1, len(sentences))
             paragraphs = [" ".join(sentences[:at]), " ".join(sentences[at:])]
@@ -251,14 +235,14 @@ class Writer:
 
     def message(self) -> Message:
         """The finished message."""
-        return self.told(self.compose())
+        return self.complete(self.compose())
 
     def finish(self, sentences: list[str]) -> Message:
         """A message of `sentences` in any order."""
         self.rng.shuffle(sentences)
-        return self.told(" ".join(self.dress(text) for text in sentences))
+        return self.complete(" ".join(self.dress(text) for text in sentences))
 
-    def told(self, text: str) -> Message:
+    def complete(self, text: str) -> Message:
         """The message of a text whose slots are still open."""
         text, sentences = unmark(fill(text, self.slot))
         features = [self.layout] + self.features
@@ -288,7 +272,7 @@ def remark(seed: str, side: int) -> Message:
 
 
 def note(seed: str, side: int) -> Message:
-    """A message of a few sentences that tell facts, often with others that are not asked for; one of them may be what it is about."""
+    """A message of a few sentences that state facts, often with others that are not asked for; one of them may be what it is about."""
     writer = Writer(random.Random(seed), side)
     writer.request, writer.thinned = None, writer.hard
     about = [writer.issue()] if writer.chance(0.5) else []
