@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench long_run -- --rows 1000000`. On Linux, which tells memory and time in `/proc`.
 
-use engine::device::{Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
+use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
 use engine::dtype::DType;
 use engine::op::Op;
 use engine::plan::{BufferId, Dims, Plan};
@@ -44,9 +44,11 @@ impl PretendDevice {
             memory_total: 1 << 30,
             memory_free: 1 << 30,
             max_buffer: 1 << 30,
-            activations: DType::F32,
-            kv: vec![DType::F32],
-            weights: vec![DType::F32],
+            types: vec![ComputeTypes {
+                activations: DType::F32,
+                kv: vec![DType::F32],
+                weights: vec![DType::F32.into()],
+            }],
             breaks_contract: None,
         };
         PretendDevice { info, outputs: VecDeque::new(), steps: 0, sampled }
@@ -87,6 +89,10 @@ impl Device for PretendDevice {
         self.outputs.push_back(StepOutput { sampled });
         self.steps += 1;
         Ok(Ticket(self.steps))
+    }
+
+    fn provide(&mut self, _: &Ticket, _: &[u32]) -> Result<(), DeviceError> {
+        Ok(())
     }
 
     fn wait(&mut self, _: Ticket) -> Result<StepOutput, DeviceError> {
@@ -174,7 +180,7 @@ fn answer(input: &Path, output: &Path, sampled: &Arc<AtomicU64>) -> Result<(), B
     let Command::Run(args) = parse(flags.into_iter().map(Into::into))?.command else {
         return Err("not a run".into());
     };
-    run_on(args.job_options()?, |_, _| Ok(Box::new(PretendDevice::new(sampled.clone()))))?;
+    run_on(args.job_options()?, |_| Ok(Box::new(PretendDevice::new(sampled.clone()))))?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use crate::error::JobError;
 use crate::input::Input;
 use crate::model::ModelFolders;
 use crate::options::devices;
-use crate::options::engine::{EngineOptions, engine_config, print_engine, weights_dtype};
+use crate::options::engine::{EngineOptions, engine_config, print_engine};
 use crate::options::prompt::PromptOptions;
 use crate::prompt::prompts::Prompts;
 use crate::prompt::tokenizer::Tokenizer;
@@ -64,7 +64,7 @@ pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
     let folders = ModelFolders::find(&args.model)?;
     let model = Model::open(&folders.model, args.model.load_format.into())?;
     let requests = requests(args, &folders, &model)?;
-    let device = devices::open(&args.engine, weights_dtype(&args.engine, &model))?;
+    let device = devices::open(&args.engine)?;
     let mut config = engine_config(&args.engine);
     // The whole context of a large model would take KV pages that no prompt here can fill.
     let longest = requests.iter().map(|r| r.prompt.len() + r.params.max_tokens as usize).max().unwrap_or(1);
@@ -189,7 +189,7 @@ fn requests(args: &ThroughputArgs, folders: &ModelFolders, model: &Model) -> Res
     let request = |(id, prompt)| {
         let max_tokens = dice.around(args.output_len, args.random_range_ratio) as u32;
         let params = SamplingParams { temperature: 1.0, max_tokens, key: id, ..SamplingParams::default() };
-        Request { id, prompt, params }
+        Request::new(id, prompt, params)
     };
     Ok((0u64..).zip(prompts).map(request).collect())
 }

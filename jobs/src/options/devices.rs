@@ -5,7 +5,6 @@ use crate::options::device::{DeviceChoice, Gemm, Precision};
 use crate::options::engine::EngineOptions;
 use engine::cpu::{CpuDevice, MatmulPrecision};
 use engine::device::{Device, DeviceError, DeviceKind};
-use engine::dtype::DType;
 use engine::error::EngineError;
 
 /// A device that is here, or why it is not.
@@ -87,15 +86,15 @@ pub fn listing(findings: &[Finding]) -> String {
     findings.iter().map(line).collect()
 }
 
-/// Opens the device that was asked for. `dtype` is the type in which the model's weights will be held.
+/// Opens the device that the options name.
 ///
 /// # Errors
 /// [`JobError::Usage`] if it is not usable here; [`JobError::Engine`].
-pub fn open(args: &EngineOptions, dtype: DType) -> Result<Box<dyn Device>, JobError> {
+pub fn open(args: &EngineOptions) -> Result<Box<dyn Device>, JobError> {
     let device: Box<dyn Device> = match &args.device {
-        DeviceChoice::Auto => open_fastest(args, dtype)?,
+        DeviceChoice::Auto => open_fastest(args)?,
         DeviceChoice::Cpu => open_cpu(args)?,
-        DeviceChoice::Cuda(index) => open_cuda(*index, dtype, args.gemm)?,
+        DeviceChoice::Cuda(index) => open_cuda(*index, args.gemm)?,
         DeviceChoice::Wgpu(which) => open_wgpu(which.as_deref())?,
     };
     let kind = device.info().kind;
@@ -124,9 +123,9 @@ fn open_cpu(args: &EngineOptions) -> Result<Box<dyn Device>, JobError> {
 }
 
 /// CUDA, then a hardware adapter of wgpu, then the processor.
-fn open_fastest(args: &EngineOptions, dtype: DType) -> Result<Box<dyn Device>, JobError> {
+fn open_fastest(args: &EngineOptions) -> Result<Box<dyn Device>, JobError> {
     if cuda().iter().any(|f| f.usable) {
-        return open_cuda(None, dtype, args.gemm);
+        return open_cuda(None, args.gemm);
     }
     #[cfg(feature = "wgpu")]
     if let Ok(device) = shaders::WgpuDevice::open_hardware() {
@@ -158,12 +157,12 @@ fn open_wgpu(_: Option<&str>) -> Result<Box<dyn Device>, JobError> {
 }
 
 #[cfg(feature = "cuda")]
-fn open_cuda(index: Option<usize>, dtype: DType, gemm: Gemm) -> Result<Box<dyn Device>, JobError> {
+fn open_cuda(index: Option<usize>, gemm: Gemm) -> Result<Box<dyn Device>, JobError> {
     let gemm = match gemm {
         Gemm::Builtin => kernels::Gemm::Builtin,
         Gemm::Cublaslt => kernels::Gemm::CublasLt,
     };
-    let options = kernels::Options { index, dtype, gemm, ..kernels::Options::default() };
+    let options = kernels::Options { index, gemm, ..kernels::Options::default() };
     match kernels::CudaDevice::open_with(options) {
         Ok(device) => Ok(Box::new(device)),
         Err(error) => Err(unusable(DeviceKind::Cuda, error)),
@@ -171,7 +170,7 @@ fn open_cuda(index: Option<usize>, dtype: DType, gemm: Gemm) -> Result<Box<dyn D
 }
 
 #[cfg(not(feature = "cuda"))]
-fn open_cuda(_: Option<usize>, _: DType, _: Gemm) -> Result<Box<dyn Device>, JobError> {
+fn open_cuda(_: Option<usize>, _: Gemm) -> Result<Box<dyn Device>, JobError> {
     let why = "not in this build (feature `cuda`)".to_owned();
     Err(unusable(DeviceKind::Cuda, DeviceError::Absent(why)))
 }

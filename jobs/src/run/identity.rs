@@ -10,6 +10,7 @@ use crate::options::model::LoadFormat;
 use crate::prompt::chat::template_or_file;
 use crate::run::job::Job;
 use crate::run::resume::DATE;
+use engine::format::Format;
 use std::path::{Path, PathBuf};
 
 /// Everything that decides the answers of a job on a kind of device.
@@ -34,6 +35,9 @@ pub fn identity(job: &Job, device: &str) -> Result<Identity, JobError> {
     identity.push("device", device);
     identity.push("dtype", format!("{:?}", job.options.engine.dtype));
     identity.push("kv cache dtype", format!("{:?}", job.options.engine.kv_cache_dtype));
+    if let Some(quantization) = job.options.engine.quantization {
+        identity.push("quantization", Format::from(quantization).name());
+    }
     identity.push("gemm", gemm_named(job.options.engine.gemm));
     identity.push(
         "float32 matmul precision",

@@ -21,7 +21,7 @@ use crate::journal::Journal;
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{Identity, InputDigests};
 use crate::options::devices;
-use crate::options::engine::{EngineOptions, engine_config, print_engine, weights_dtype};
+use crate::options::engine::{EngineOptions, engine_config, print_engine};
 use crate::options::job::{JobOptions, OnCorrupt};
 use crate::publish::{Publication, Target, Unanswered};
 use crate::run::answer_rows::answer_rows;
@@ -36,7 +36,6 @@ use crate::supervise::signals::{Asked, Signals};
 use crate::supervise::worker::{Pacemaker, listen_to_signals};
 use engine::Engine;
 use engine::device::Device;
-use engine::dtype::DType;
 use std::sync::Mutex;
 
 /// Runs a job on the device that its options name.
@@ -44,16 +43,16 @@ use std::sync::Mutex;
 /// # Errors
 /// What ended it; see [`JobError::exit_code`].
 pub fn run(options: JobOptions) -> Result<(), JobError> {
-    run_on(options, |engine, dtype| faults::wrap(devices::open(engine, dtype)?))
+    run_on(options, |engine| faults::wrap(devices::open(engine)?))
 }
 
-/// Runs a job on a device of the caller's, which is opened for the type of the weights.
+/// Runs a job on a device of the caller's.
 ///
 /// # Errors
 /// As [`run`].
 pub fn run_on(
     options: JobOptions,
-    open: impl FnOnce(&EngineOptions, DType) -> Result<Box<dyn Device>, JobError>,
+    open: impl FnOnce(&EngineOptions) -> Result<Box<dyn Device>, JobError>,
 ) -> Result<(), JobError> {
     let signals = listen_to_signals()?;
     let pacemaker = Pacemaker::start();
@@ -64,7 +63,7 @@ pub fn run_on(
     if let Location::Object(_) = job.options.output {
         eprintln!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
     }
-    let device = open(&job.options.engine, weights_dtype(&job.options.engine, &job.model))?;
+    let device = open(&job.options.engine)?;
     let identity = identity(&job, &device.info().kind.to_string())?;
     let inputs = input_digests(&job)?;
     let (mut journal, finished) = open_journal(&job, &identity, &inputs)?;

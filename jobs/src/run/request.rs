@@ -37,7 +37,7 @@ impl RowRequest {
         let mut params = self.sampling.params(self.row, completion);
         // One of the completions computes the prompt for all.
         params.prompt_logprobs = params.prompt_logprobs.filter(|_| completion == 0);
-        Request { id: request_id(self.row, completion), prompt: self.prompt.clone(), params }
+        Request::new(request_id(self.row, completion), self.prompt.clone(), params)
     }
 }
 

@@ -73,12 +73,12 @@ impl Device for FaultyDevice {
         self.device.supports(plan, op)
     }
 
-    fn workspace(&self, plan: &Plan, most: &Dims) -> usize {
-        self.device.workspace(plan, most)
+    fn workspace(&self, plan: &Plan, max_dims: &Dims) -> usize {
+        self.device.workspace(plan, max_dims)
     }
 
-    fn compile(&mut self, plan: &Plan, most: &Dims) -> Result<PlanId, DeviceError> {
-        self.device.compile(plan, most)
+    fn compile(&mut self, plan: &Plan, max_dims: &Dims) -> Result<PlanId, DeviceError> {
+        self.device.compile(plan, max_dims)
     }
 
     fn write(&mut self, plan: PlanId, buffer: BufferId, row: usize, bytes: &[u8]) -> Result<(), DeviceError> {
@@ -106,6 +106,10 @@ impl Device for FaultyDevice {
             }
         }
         self.device.submit(plan, step)
+    }
+
+    fn provide(&mut self, ticket: &Ticket, masks: &[u32]) -> Result<(), DeviceError> {
+        self.device.provide(ticket, masks)
     }
 
     fn wait(&mut self, ticket: Ticket) -> Result<StepOutput, DeviceError> {
