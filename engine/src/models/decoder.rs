@@ -4,6 +4,7 @@ use super::checkpoint::{Source, Transform};
 use super::config::{LayerConfig, ModelConfig};
 use super::rope::RopeParameters;
 use crate::dtype::DType;
+use crate::error::EngineError;
 use crate::format::Format;
 use crate::op::{Embed, GatedMul, GatherRows, KvWrite, Linear, Op, PagedAttention, RmsNorm, Rope, Sample};
 use crate::plan::{BufferId, BufferKind, Plan, Rows, View};
@@ -33,6 +34,24 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// Checks that the rows of every weight are whole blocks of its format.
+    ///
+    /// # Errors
+    /// The tensor whose rows are not.
+    pub fn check_blocks(&self) -> Result<(), EngineError> {
+        for (buffer, _) in &self.weights {
+            let desc = self.plan.desc(*buffer);
+            let (format, cols) = (desc.format, desc.cols);
+            if !cols.is_multiple_of(format.block()) {
+                let (name, block) = (&desc.name, format.block());
+                let why =
+                    format!("tensor {name} has {cols} columns, and a row of {format} is blocks of {block}");
+                return Err(EngineError::Option { field: "quantization", why });
+            }
+        }
+        Ok(())
+    }
+
     /// The formats of its matrices, each once, in the order of the model.
     pub fn weight_formats(&self) -> Vec<Format> {
         let mut formats = Vec::new();
