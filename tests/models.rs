@@ -13,20 +13,6 @@ use engine::step::{SampleRow, Step};
 use engine::{Engine, EngineConfig};
 use safetensors::SafeTensors;
 
-const MODELS: &[&str] = &[
-    "llama2",
-    "llama3",
-    "llama3-sharded",
-    "llama-linear",
-    "mistral",
-    "mistral-nemo",
-    "qwen2",
-    "qwen2.5",
-    "qwen2-window",
-    "qwen2-yarn",
-    "qwen3",
-];
-
 const MAX_LEN: usize = 80;
 const PAGE: usize = 16;
 
@@ -174,10 +160,20 @@ fn compare(mut model: Loaded, name: &str, tolerance: f64) {
     eprintln!("{name}: within {worst:.1e}");
 }
 
+/// The models of `tests/golden`: the folders with a config.
+fn models() -> Vec<String> {
+    let folders = std::fs::read_dir(support::golden("")).unwrap().map(|entry| entry.unwrap());
+    let models = folders.filter(|folder| folder.path().join("config.json").exists());
+    let mut names: Vec<String> = models.map(|m| m.file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert!(names.len() > 12, "{names:?}");
+    names
+}
+
 fn compare_all(on: On, tolerance: f64) {
-    for name in MODELS {
-        let Some(model) = Loaded::open(on, name) else { return };
-        compare(model, name, tolerance);
+    for name in models() {
+        let Some(model) = Loaded::open(on, &name) else { return };
+        compare(model, &name, tolerance);
     }
 }
 

@@ -163,8 +163,37 @@ const QWEN3: Family = Family {
     ..QWEN2
 };
 
+const GEMMA2: Family = Family {
+    architecture: "Gemma2ForCausalLM",
+    defaults: Defaults {
+        max_position_embeddings: 8192,
+        kv_heads: Some(4),
+        head_dim: Some(256),
+        sliding_window: Some(4096),
+        query_pre_attn_scalar: Some(256.0),
+        attn_logit_softcapping: Some(50.0),
+        final_logit_softcapping: Some(30.0),
+        activation: Activation::GeluTanh,
+        tied: true,
+    },
+    activation_key: "hidden_activation",
+    qkv_bias: Bias::Key,
+    o_bias: Bias::Key,
+    mlp_bias: Bias::Never,
+    qk_norm: false,
+    norms: LayerNorms {
+        pre_attention: "input_layernorm",
+        post_attention: Some("post_attention_layernorm"),
+        pre_mlp: "pre_feedforward_layernorm",
+        post_mlp: Some("post_feedforward_layernorm"),
+    },
+    norm_transform: Transform::PlusOne,
+    scaled_embeddings: true,
+    windows: Windows::Alternate,
+};
+
 /// The families that are known.
-pub const FAMILIES: &[Family] = &[LLAMA, MISTRAL, QWEN2, QWEN3];
+pub const FAMILIES: &[Family] = &[LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA2];
 
 impl Family {
     /// The family of an architecture.
