@@ -4,11 +4,12 @@ use crate::driver::card::Card;
 use crate::driver::cublaslt::CublasLt;
 use crate::driver::functions::Functions;
 use crate::lower::supports;
-use crate::program::{HostBuffers, Program};
+use crate::program::{InFlight, Program};
 use crate::summary::devices;
 use crate::workspace::workspace;
-use engine::device::{Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
+use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
 use engine::dtype::DType;
+use engine::format::Format;
 use engine::op::Op;
 use engine::plan::{BufferId, Dims, Plan};
 use engine::step::{Step, StepOutput};
@@ -28,24 +29,16 @@ pub enum Gemm {
 }
 
 /// How a device is opened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Which card, by the driver's number; `None`: the first usable one.
     pub index: Option<usize>,
-    /// The type of activations, weights and KV pages: the model's own, so that nothing is converted.
-    pub dtype: DType,
     /// Launch every kernel of every step instead of replaying graphs for decode steps.
     pub enforce_eager: bool,
     /// What multiplies matrices.
     pub gemm: Gemm,
     /// Where compiled kernels are kept; `None`: below `GRISTMILL_CACHE` or the user's cache folder.
     pub cache: Option<PathBuf>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { index: None, dtype: DType::BF16, enforce_eager: false, gemm: Gemm::Builtin, cache: None }
-    }
 }
 
 /// An NVIDIA card.
@@ -67,11 +60,11 @@ unsafe impl Send for CudaDevice {}
 struct Queued {
     ticket: u64,
     program: usize,
-    host: HostBuffers,
+    step: InFlight,
 }
 
 impl CudaDevice {
-    /// Opens a card (the first usable one, if no index is given) for bf16.
+    /// Opens a card; the first usable one, if no index is given.
     ///
     /// # Errors
     /// [`DeviceError::Absent`] with what is missing and the remedy.
@@ -99,9 +92,7 @@ impl CudaDevice {
             memory_total: card.memory_total,
             memory_free: card.memory_free()?,
             max_buffer: card.memory_total,
-            activations: options.dtype,
-            kv: vec![options.dtype],
-            weights: vec![options.dtype],
+            types: [DType::BF16, DType::F16, DType::F32].map(compute_types).to_vec(),
             breaks_contract,
         };
         Ok(CudaDevice {
@@ -116,9 +107,24 @@ impl CudaDevice {
         })
     }
 
+    /// Refuses what may not come before late masks.
+    fn check_provided(&self) -> Result<(), DeviceError> {
+        match self.queue.back() {
+            Some(queued) if queued.step.awaits_masks() => {
+                Err(DeviceError::BadStep(format!("step {} waits for its masks", queued.ticket)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn program(&self, plan: PlanId) -> Result<&Program, DeviceError> {
         self.programs.get(plan.0).ok_or_else(|| DeviceError::BadPlan(format!("no plan {}", plan.0)))
     }
+}
+
+/// Activations and KV pages are of one type; weights are of that type too, or quantised.
+fn compute_types(dtype: DType) -> ComputeTypes {
+    ComputeTypes { activations: dtype, kv: vec![dtype], weights: vec![Format::Plain(dtype), Format::Q8_0] }
 }
 
 /// The first card that can be used.
@@ -144,7 +150,7 @@ impl Device for CudaDevice {
     }
 
     fn compile(&mut self, plan: &Plan, max_dims: &Dims) -> Result<PlanId, DeviceError> {
-        plan.check().map_err(DeviceError::BadPlan)?;
+        plan.check(max_dims).map_err(DeviceError::BadPlan)?;
         for op in &plan.ops {
             supports(plan, op).map_err(|why| DeviceError::Unsupported {
                 device: DeviceKind::Cuda,
@@ -160,6 +166,7 @@ impl Device for CudaDevice {
     }
 
     fn write(&mut self, plan: PlanId, buffer: BufferId, row: usize, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.check_provided()?;
         self.card.bind()?;
         let program = self.program(plan)?;
         let (_, width) = program.rows(buffer, 0..0)?;
@@ -171,6 +178,7 @@ impl Device for CudaDevice {
     }
 
     fn read(&mut self, plan: PlanId, buffer: BufferId, rows: Range<usize>) -> Result<Vec<u8>, DeviceError> {
+        self.check_provided()?;
         self.card.bind()?;
         let (memory, width) = self.program(plan)?.rows(buffer, rows.clone())?;
         let mut bytes = vec![0; rows.len() * width];
@@ -179,22 +187,34 @@ impl Device for CudaDevice {
     }
 
     fn submit(&mut self, plan: PlanId, step: &Step) -> Result<Ticket, DeviceError> {
-        step.check(&self.program(plan)?.max_dims).map_err(DeviceError::BadStep)?;
+        self.check_provided()?;
+        self.program(plan)?;
         self.card.bind()?;
-        let host = self.programs[plan.0].submit(&self.card, step, self.enforce_eager)?;
+        let step = self.programs[plan.0].submit(&self.card, step, self.enforce_eager)?;
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.queue.push_back(Queued { ticket, program: plan.0, host });
+        self.queue.push_back(Queued { ticket, program: plan.0, step });
         Ok(Ticket(ticket))
     }
 
-    fn wait(&mut self, ticket: Ticket) -> Result<StepOutput, DeviceError> {
-        let queued = self.queue.pop_front().filter(|q| q.ticket == ticket.0).ok_or_else(|| {
-            DeviceError::BadStep(format!("step {} is not the oldest that was not waited for", ticket.0))
-        })?;
+    fn provide(&mut self, ticket: &Ticket, masks: &[u32]) -> Result<(), DeviceError> {
+        let waits = |queued: &&mut Queued| queued.ticket == ticket.0 && queued.step.awaits_masks();
+        let Some(queued) = self.queue.back_mut().filter(waits) else {
+            return Err(DeviceError::BadStep(format!("step {} does not wait for masks", ticket.0)));
+        };
         self.card.bind()?;
-        let sampled = queued.host.wait()?;
-        self.programs[queued.program].recycle(queued.host);
+        self.programs[queued.program].provide(&self.card, &mut queued.step, masks)
+    }
+
+    fn wait(&mut self, ticket: Ticket) -> Result<StepOutput, DeviceError> {
+        let oldest = |queued: &mut Queued| queued.ticket == ticket.0 && !queued.step.awaits_masks();
+        let Some(Queued { program, step, .. }) = self.queue.pop_front_if(oldest) else {
+            let why = "is not the oldest that was not waited for, or it waits for its masks";
+            return Err(DeviceError::BadStep(format!("step {} {why}", ticket.0)));
+        };
+        self.card.bind()?;
+        let sampled = step.wait()?;
+        self.programs[program].recycle(step);
         Ok(StepOutput { sampled })
     }
 }

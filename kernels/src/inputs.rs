@@ -155,9 +155,9 @@ impl Packer<'_> {
 
     /// Adds only the columns in which some sequence has pages.
     fn add_tables(&mut self, to: DevicePtr, step: &Step) {
-        let longest = step.seq_lens.iter().max().map_or(0, |&n| n as usize);
+        let seqs = step.seqs();
+        let longest = (0..seqs).map(|s| step.seq_len(s)).max().unwrap_or(0);
         let cols = longest.div_ceil(step.page_size.max(1)).min(step.pages_per_seq);
-        let seqs = step.seq_lens.len();
         if cols == 0 || seqs == 0 {
             return;
         }

@@ -1,7 +1,6 @@
 //! A kernel: a source of ours with the options that make one variant of it.
 
 use crate::args::{CStruct, Layout};
-use engine::dtype::DType;
 
 /// Resources that a variant may take on any architecture, written beside it and checked in CI. Spills to
 /// local memory are never allowed.
@@ -33,9 +32,10 @@ pub struct Kernel {
 }
 
 /// The headers that sources include: names and texts.
-pub const HEADERS: [(&str, &str); 3] = [
+pub const HEADERS: [(&str, &str); 4] = [
     ("ptx.cuh", include_str!("include/ptx.cuh")),
     ("number.cuh", include_str!("include/number.cuh")),
+    ("weight.cuh", include_str!("include/weight.cuh")),
     ("attention.cuh", include_str!("include/attention.cuh")),
 ];
 
@@ -85,15 +85,5 @@ impl Kernel {
         ];
         options.extend(self.defines.iter().map(|(name, value)| format!("-D{name}={value}")));
         options
-    }
-}
-
-/// The name of an element type in the sources.
-pub(crate) fn type_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => "f32",
-        DType::F16 => "f16",
-        DType::BF16 => "bf16",
-        DType::U32 => "u32",
     }
 }

@@ -1,51 +1,58 @@
-//! A plan as a list of calls: neighbouring ops that one kernel does together are fused here.
+//! A plan as lists of calls: neighbouring ops that one kernel does together are fused here.
 
 use crate::launch::{Call, Launch};
 use crate::lowering::Lowering;
-use crate::ops::{add, attention, embed, gated_mul, gather_rows, kv_write, linear, rms_norm, rope, sample};
+use crate::ops::{
+    add, attention, embed, gated_mul, gather_rows, kv_write, linear, rms_norm, rope, sample, soft_cap,
+};
 use engine::dtype::DType;
-use engine::op::Op;
+use engine::op::{Linear, Op, RmsNorm};
 use engine::plan::{BufferId, Plan, View};
 
-/// The calls of ops, in order.
-pub(crate) fn lower(lowering: &mut Lowering, ops: &[Op]) -> Vec<Call<Launch>> {
-    let mut calls = Vec::new();
-    let mut rest = ops;
-    while let [op, ..] = rest {
-        let fused = if let Some(launch) = rope::lower_with_kv_write(lowering, rest) {
-            calls.push(Call::Launch(launch));
-            2
-        } else if let Some((linear, norm)) = fuse_residual(lowering.plan, rest) {
-            calls.extend(linear::lower(lowering, linear, true));
-            calls.extend(lower_op(lowering, &norm));
-            2
+/// The calls of a plan, in order.
+pub(crate) struct Calls<L> {
+    /// Of the ops before the first Sample.
+    pub(crate) model: Vec<Call<L>>,
+    /// Of the others: they run when the step's masks are there.
+    pub(crate) sampling: Vec<Call<L>>,
+}
+
+/// The calls of the plan's ops.
+pub(crate) fn lower(lowering: &mut Lowering) -> Calls<Launch> {
+    let (plan, first_sample) = (lowering.plan, lowering.plan.first_sample());
+    let mut calls = Calls { model: Vec::new(), sampling: Vec::new() };
+    let mut at = 0;
+    while at < plan.ops.len() {
+        let into = if at < first_sample { &mut calls.model } else { &mut calls.sampling };
+        if let Some(launch) = rope::lower_with_kv_write(lowering, &plan.ops[at..]) {
+            into.push(Call::Launch(launch));
+            at += 2;
+        } else if let Some((linear, norm)) = fuse_residual(plan, &plan.ops[at..]) {
+            into.extend(linear::lower(lowering, &linear, true));
+            into.push(Call::Launch(rms_norm::lower(lowering, &norm)));
+            at += 2;
         } else {
-            calls.extend(lower_op(lowering, op));
-            1
-        };
-        rest = &rest[fused..];
+            into.extend(lower_op(lowering, &plan.ops[at]));
+            at += 1;
+        }
     }
     calls
 }
 
 /// For a Linear whose result the next op, a norm, adds to the residual: the Linear that adds it itself, and the norm
 /// without the addition. The result rounds once and not twice, and crosses memory once less.
-fn fuse_residual(plan: &Plan, ops: &[Op]) -> Option<((View, BufferId, Option<BufferId>, View), Op)> {
-    let [
-        Op::Linear { x, weight, bias, out },
-        Op::RmsNorm { x: residual, add: Some(added), weight: scale, out: normed, width, eps },
-        rest @ ..,
-    ] = ops
-    else {
-        return None;
-    };
-    let same_type = plan.desc(out.buffer).dtype == plan.desc(residual.buffer).dtype;
-    if added != out || x.buffer == residual.buffer || !same_type || is_read(plan, out.buffer, rest) {
+fn fuse_residual(plan: &Plan, ops: &[Op]) -> Option<(Linear, RmsNorm)> {
+    let [Op::Linear(linear), Op::RmsNorm(norm), rest @ ..] = ops else { return None };
+    let (out, residual) = (linear.out, norm.x);
+    let same_type = plan.desc(out.buffer).format == plan.desc(residual.buffer).format;
+    if norm.add != Some(out)
+        || linear.x.buffer == residual.buffer
+        || !same_type
+        || is_read(plan, out.buffer, rest)
+    {
         return None;
     }
-    let norm =
-        Op::RmsNorm { x: *residual, add: None, weight: *scale, out: *normed, width: *width, eps: *eps };
-    Some(((*x, *weight, *bias, *residual), norm))
+    Some((Linear { out: residual, ..*linear }, RmsNorm { add: None, ..*norm }))
 }
 
 /// Whether some op reads a buffer before one writes all of it.
@@ -63,27 +70,20 @@ fn is_read(plan: &Plan, buffer: BufferId, ops: &[Op]) -> bool {
 
 /// The calls of one op, which is not fused with others.
 fn lower_op(lowering: &mut Lowering, op: &Op) -> Vec<Call<Launch>> {
-    let launch = match *op {
-        Op::Linear { x, weight, bias, out } => {
-            return linear::lower(lowering, (x, weight, bias, out), false);
-        }
-        Op::PagedAttention { .. } => {
+    let launch = match op {
+        Op::Linear(op) => return linear::lower(lowering, op, false),
+        Op::PagedAttention(op) => {
             return attention::lower(lowering, op).into_iter().map(Call::Launch).collect();
         }
-        Op::Embed { tokens, last, table, out } => embed::lower(lowering, tokens, last, table, out),
-        Op::RmsNorm { x, add, weight, out, width, eps } => {
-            rms_norm::lower(lowering, x, add, weight, out, width, eps)
-        }
-        Op::Rope { x, positions, table, head_dim } => rope::lower(lowering, x, positions, table, head_dim),
-        Op::KvWrite { k, v, slots, k_pages, v_pages } => {
-            kv_write::lower(lowering, k, v, slots, k_pages, v_pages)
-        }
-        Op::GatedMul { x, out, act } => gated_mul::lower(lowering, x, out, act),
-        Op::Add { a, b, out } => add::lower(lowering, a, b, out),
-        Op::GatherRows { x, rows, out } => gather_rows::lower(lowering, x, rows, out),
-        Op::Sample { logits, sampling, adjustments, masks, last, out } => {
-            sample::lower(lowering, logits, [sampling, adjustments, masks, last, out])
-        }
+        Op::Embed(op) => embed::lower(lowering, op),
+        Op::RmsNorm(op) => rms_norm::lower(lowering, op),
+        Op::Rope(op) => rope::lower(lowering, op),
+        Op::KvWrite(op) => kv_write::lower(lowering, op),
+        Op::GatedMul(op) => gated_mul::lower(lowering, op),
+        Op::Add(op) => add::lower(lowering, op),
+        Op::GatherRows(op) => gather_rows::lower(lowering, op),
+        Op::SoftCap(op) => soft_cap::lower(lowering, op),
+        Op::Sample(op) => sample::lower(lowering, op),
     };
     vec![Call::Launch(launch)]
 }
@@ -93,28 +93,28 @@ fn lower_op(lowering: &mut Lowering, op: &Op) -> Vec<Call<Launch>> {
 /// # Errors
 /// What they lack.
 pub(crate) fn supports(plan: &Plan, op: &Op) -> Result<(), String> {
-    op.check(plan)?;
-    let dtype = |v: View| plan.desc(v.buffer).dtype;
-    match *op {
-        Op::KvWrite { k, v, k_pages, v_pages, .. } => {
-            let pages = |id: BufferId| plan.desc(id).dtype;
-            if dtype(k) != dtype(v) || pages(k_pages) != pages(v_pages) {
+    op.check(&plan.buffers)?;
+    let format = |v: View| plan.desc(v.buffer).format;
+    let pages = |id: BufferId| plan.desc(id).format;
+    match op {
+        Op::KvWrite(op) => {
+            if format(op.k) != format(op.v) || pages(op.k_pages) != pages(op.v_pages) {
                 return Err("keys and values are of different types".into());
             }
         }
-        Op::PagedAttention { q, k_pages, v_pages, out, head_dim, scale, .. } => {
-            if plan.desc(k_pages).dtype != plan.desc(v_pages).dtype || dtype(q) != dtype(out) {
+        Op::PagedAttention(op) => {
+            if pages(op.k_pages) != pages(op.v_pages) || format(op.q) != format(op.out) {
                 return Err("keys and values, or queries and results, are of different types".into());
             }
-            if head_dim > 512 {
-                return Err(format!("a head has {head_dim} columns; the kernels go to 512"));
+            if op.head_dim > 512 {
+                return Err(format!("a head has {} columns; the kernels go to 512", op.head_dim));
             }
-            if scale.is_nan() || scale <= 0.0 {
-                return Err(format!("scores are scaled by {scale}, which is not positive"));
+            if op.scale.is_nan() || op.scale <= 0.0 {
+                return Err(format!("scores are scaled by {}, which is not positive", op.scale));
             }
         }
-        Op::Sample { logits, .. } if dtype(logits) != DType::F32 => {
-            return Err(format!("logits are {}, not f32", dtype(logits)));
+        Op::Sample(op) if format(op.logits).plain() != Some(DType::F32) => {
+            return Err(format!("logits are {}, not f32", format(op.logits)));
         }
         _ => {}
     }

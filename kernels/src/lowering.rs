@@ -5,8 +5,8 @@ use crate::counts::Counts;
 use crate::driver::card::CardLimits;
 use crate::driver::cublaslt::{CublasLt, Matrix};
 use crate::work::Work;
-use engine::dtype::DType;
-use engine::plan::{BufferId, Dims, Plan, Rows, View};
+use engine::format::Format;
+use engine::plan::{BufferId, Dims, Input, Plan, Rows, View};
 use std::sync::Arc;
 
 /// A plan that is being lowered.
@@ -27,7 +27,7 @@ pub(crate) struct Lowering<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operand {
     pub(crate) at: DevicePtr,
-    pub(crate) dtype: DType,
+    pub(crate) format: Format,
     pub(crate) rows: Rows,
     /// The first column of the buffer.
     pub(crate) start: usize,
@@ -42,9 +42,10 @@ impl Operand {
         self.start.is_multiple_of(n) && self.cols.is_multiple_of(n) && self.stride.is_multiple_of(n)
     }
 
-    /// The view as an operand of cuBLASLt.
-    pub(crate) fn matrix(&self) -> Matrix {
-        Matrix { at: self.at, dtype: self.dtype, cols: self.cols, stride: self.stride }
+    /// The view as an operand of cuBLASLt; `None` if its elements do not lie one by one.
+    pub(crate) fn matrix(&self) -> Option<Matrix> {
+        let dtype = self.format.plain()?;
+        Some(Matrix { at: self.at, dtype, cols: self.cols, stride: self.stride })
     }
 }
 
@@ -57,8 +58,8 @@ impl Lowering<'_> {
     pub(crate) fn view(&self, view: View) -> Operand {
         let desc = self.plan.desc(view.buffer);
         Operand {
-            at: self.at(view.buffer) + (view.start * desc.dtype.size()) as u64,
-            dtype: desc.dtype,
+            at: self.at(view.buffer) + desc.format.row_bytes(view.start) as u64,
+            format: desc.format,
             rows: desc.rows,
             start: view.start,
             cols: view.cols,
@@ -74,6 +75,11 @@ impl Lowering<'_> {
     /// The address of a buffer.
     pub(crate) fn at(&self, id: BufferId) -> DevicePtr {
         self.addresses[id.0]
+    }
+
+    /// The address of a step input. An op's check has seen that the plan has its inputs.
+    pub(crate) fn input(&self, input: Input) -> DevicePtr {
+        self.plan.input(input).map_or(0, |id| self.at(id))
     }
 
     /// The address of the word that holds the count of `rows` in each step.

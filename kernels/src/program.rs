@@ -1,6 +1,6 @@
 //! A compiled plan: its memory, its loaded kernels, and how it runs a step.
 
-use crate::args::ArgBytes;
+use crate::args::{ArgBytes, DevicePtr};
 use crate::buckets::decode_grid;
 use crate::counts::{self, Counts, MAX_GROUPS};
 use crate::driver::card::Card;
@@ -13,15 +13,15 @@ use crate::driver::memory::{DeviceMemory, Pinned};
 use crate::grid::GridDims;
 use crate::inputs::{self, Inputs};
 use crate::kernel::Kernel;
-use crate::launch::{Call, Loaded, run_all};
-use crate::lower::lower;
+use crate::launch::{Call, Launch, Loaded, run_all};
+use crate::lower::{Calls, lower};
 use crate::lowering::Lowering;
 use crate::work::{Lists, Work};
 use crate::workspace::groupings;
 use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaEvent, CudaFunction, CudaStream, result};
-use engine::device::DeviceError;
-use engine::plan::{BufferDesc, BufferId, BufferKind, Dims, Plan};
+use engine::device::{DeviceError, MemoryUse};
+use engine::plan::{BufferDesc, BufferId, BufferKind, Dims, Input, Plan};
 use engine::step::{Sampled, Step};
 use std::ops::Range;
 use std::sync::Arc;
@@ -29,40 +29,84 @@ use std::sync::Arc;
 /// A compiled plan.
 pub(crate) struct Program {
     plan: Plan,
-    pub(crate) max_dims: Dims,
+    max_dims: Dims,
     buffers: Vec<DeviceMemory>,
     works: Vec<Work>,
     inputs: Inputs,
     /// What is copied to the card for each step.
     staging: DeviceMemory,
     unpack: (CudaFunction, ArgBytes),
-    calls: Vec<Call<Loaded>>,
-    /// The buffer of sampled tokens.
-    output: Option<BufferId>,
-    graphs: Graphs,
+    model: Part,
+    /// What runs when the step's masks are there.
+    sampling: Part,
     /// Host memory that no step in flight uses.
     spare: Vec<HostBuffers>,
     /// The counts of the step, which kernels read.
     _counts: DeviceMemory,
 }
 
-/// The host's side of a step in flight: what goes to the card and what comes back.
-pub(crate) struct HostBuffers {
+/// Calls that are queued together, with their graphs.
+struct Part {
+    calls: Vec<Call<Loaded>>,
+    graphs: Graphs,
+}
+
+/// The grids of a step, and whether they are those of a graph.
+struct StepGrid {
+    grid: GridDims,
+    graph: bool,
+}
+
+/// The host's side of a step: what goes to the card, what comes back, and when.
+struct HostBuffers {
     inputs: Pinned,
     output: Pinned,
-    outputs: usize,
     done: CudaEvent,
 }
 
-impl HostBuffers {
+/// A step that is queued.
+pub(crate) struct InFlight {
+    host: HostBuffers,
+    outputs: usize,
+    late: Option<LateMasks>,
+}
+
+/// What is left to do when the masks of a step come.
+struct LateMasks {
+    grid: StepGrid,
+    /// Words of the masks.
+    words: usize,
+    /// Where there is room for them in the pinned inputs, in bytes.
+    offset: usize,
+}
+
+impl InFlight {
+    /// Whether the step waits for its masks.
+    pub(crate) fn awaits_masks(&self) -> bool {
+        self.late.is_some()
+    }
+
     /// Waits for the step and returns its results.
     ///
     /// # Errors
     /// [`DeviceError::Lost`].
     pub(crate) fn wait(&self) -> Result<Vec<Sampled>, DeviceError> {
-        self.done.synchronize().map_err(device_lost)?;
-        let bytes = &self.output.bytes()[..self.outputs * size_of::<Sampled>()];
+        self.host.done.synchronize().map_err(device_lost)?;
+        let bytes = &self.host.output.bytes()[..self.outputs * size_of::<Sampled>()];
         Ok(bytes.chunks_exact(size_of::<Sampled>()).map(bytemuck::pod_read_unaligned).collect())
+    }
+}
+
+impl Part {
+    /// Queues the calls of a step: as a graph if there is one for its grids, else one by one.
+    fn run(&mut self, stream: &Arc<CudaStream>, step: &StepGrid) -> Result<(), DeviceError> {
+        let (calls, dims) = (&self.calls, &step.grid.dims);
+        if calls.is_empty() || !step.graph {
+            return run_all(calls, stream, &step.grid);
+        }
+        let warm_up = calls.iter().any(|call| matches!(call, Call::Product { .. }));
+        let key = (dims.tokens, dims.outputs);
+        self.graphs.run(key, stream, warm_up, || run_all(calls, stream, &step.grid))
     }
 }
 
@@ -83,7 +127,7 @@ impl Program {
         let groups = groupings(plan, max_dims, &card.limits);
         let works: Vec<Work> =
             groups.iter().map(|g| Work::new(context, max_dims, g)).collect::<Result<_, _>>()?;
-        let counts = DeviceMemory::new(context, counts::BYTES, "row counts", "free device memory")?;
+        let counts = DeviceMemory::new(context, counts::BYTES, "row counts", MemoryUse::Activations)?;
         let addresses: Vec<u64> = buffers.iter().map(|b| b.at).collect();
         let mut lowering = Lowering {
             plan,
@@ -94,7 +138,7 @@ impl Program {
             work: &works,
             blas,
         };
-        let calls = lower(&mut lowering, &plan.ops);
+        let Calls { model, sampling } = lower(&mut lowering);
         match lowering.counts.fixed() {
             Some((offset, fixed)) if works.len() <= MAX_GROUPS => {
                 counts.write(&card.stream, offset, bytemuck::cast_slice(fixed))?;
@@ -105,18 +149,18 @@ impl Program {
             }
         }
         let inputs = Inputs::new(plan, max_dims, &addresses, counts.at, &works);
-        let staging = DeviceMemory::new(
-            context,
-            inputs.max_bytes,
-            "step inputs",
-            "lower --max-num-batched-tokens or --max-num-seqs",
-        )?;
+        let staging = DeviceMemory::new(context, inputs.max_bytes, "step inputs", MemoryUse::Activations)?;
 
-        let kernels: Vec<Kernel> =
-            [inputs::kernel()].into_iter().chain(calls.iter().flat_map(Call::kernels).cloned()).collect();
+        let used = model.iter().chain(&sampling).flat_map(Call::kernels).cloned();
+        let kernels: Vec<Kernel> = [inputs::kernel()].into_iter().chain(used).collect();
         let mut loaded = functions.load(card, &kernels)?.into_iter();
         let unpack = loaded.next().map(|function| (function, inputs::args(staging.at)));
         let unpack = unpack.ok_or_else(|| DeviceError::BadPlan("no kernel unpacks inputs".into()))?;
+        let mut part = |calls: Vec<Call<Launch>>| {
+            let calls = calls.into_iter().map(|call| call.load(&mut loaded)).collect();
+            Part { calls, graphs: Graphs::default() }
+        };
+        let (model, sampling) = (part(model), part(sampling));
         let mut program = Program {
             plan: plan.clone(),
             max_dims: *max_dims,
@@ -125,9 +169,8 @@ impl Program {
             inputs,
             staging,
             unpack,
-            calls: calls.into_iter().map(|call| call.load(&mut loaded)).collect(),
-            output: plan.iter().find(|(_, d)| d.kind == BufferKind::StepOutput).map(|(id, _)| id),
-            graphs: Graphs::default(),
+            model,
+            sampling,
             spare: Vec::new(),
             _counts: counts,
         };
@@ -140,31 +183,48 @@ impl Program {
     }
 
     fn new_host_buffers(&self, card: &Card) -> Result<HostBuffers, DeviceError> {
-        let outputs = if self.output.is_some() { self.max_dims.outputs } else { 0 };
+        let outputs = if self.output().is_some() { self.max_dims.outputs } else { 0 };
         let event = card.context.new_event(Some(CUevent_flags::CU_EVENT_DISABLE_TIMING));
         Ok(HostBuffers {
             inputs: Pinned::new(&card.context, self.inputs.max_bytes)?,
             output: Pinned::new(&card.context, outputs * size_of::<Sampled>())?,
-            outputs: 0,
             done: event.map_err(device_lost)?,
         })
     }
 
-    /// Takes back the host memory of a step that is done.
-    pub(crate) fn recycle(&mut self, host: HostBuffers) {
-        self.spare.push(host);
+    /// The address of sampled tokens.
+    fn output(&self) -> Option<DevicePtr> {
+        let (id, _) = self.plan.iter().find(|(_, d)| d.kind == BufferKind::StepOutput)?;
+        Some(self.buffers[id.0].at)
     }
 
-    /// Queues a step: its inputs, its kernels, the copy of its results.
+    /// Takes back the host memory of a step that is done.
+    pub(crate) fn recycle(&mut self, step: InFlight) {
+        self.spare.push(step.host);
+    }
+
+    /// Checks a step against the plan.
+    fn check(&self, step: &Step) -> Result<(), String> {
+        step.check(&self.max_dims)?;
+        let cols = self.plan.input(Input::Masks).map_or(0, |id| self.plan.desc(id).cols);
+        if step.dims().masks > 0 && step.mask_words != cols {
+            return Err(format!("masks of {} words; the plan's have {cols}", step.mask_words));
+        }
+        Ok(())
+    }
+
+    /// Queues a step: its inputs, its kernels, the copy of its results. Where its masks come late, what depends on them
+    /// follows with [`Program::provide`].
     ///
     /// # Errors
-    /// [`DeviceError::Lost`].
+    /// [`DeviceError::BadStep`], [`DeviceError::Lost`].
     pub(crate) fn submit(
         &mut self,
         card: &Card,
         step: &Step,
         enforce_eager: bool,
-    ) -> Result<HostBuffers, DeviceError> {
+    ) -> Result<InFlight, DeviceError> {
+        self.check(step).map_err(DeviceError::BadStep)?;
         let stream = &card.stream;
         let mut host = match self.spare.pop() {
             Some(host) => host,
@@ -180,36 +240,69 @@ impl Program {
         }
         let (unpack, args) = &self.unpack;
         launch(stream, unpack, 0, &packed.config, args).map_err(device_lost)?;
-        self.run(stream, step, &lists, enforce_eager)?;
-        host.outputs = if self.output.is_some() { step.output_rows.len() } else { 0 };
-        if let Some(output) = self.output.filter(|_| host.outputs > 0) {
-            let from = self.buffers[output.0].at;
-            let bytes = &mut host.output.bytes_mut()[..host.outputs * size_of::<Sampled>()];
-            // SAFETY: as above; nobody reads the pinned memory before its event has been waited for.
-            unsafe { result::memcpy_dtoh_async(bytes, from, stream.cu_stream()) }.map_err(device_lost)?;
+        let grid = self.grid(step, &lists, enforce_eager);
+        self.model.run(stream, &grid)?;
+        let outputs = if self.output().is_some() { step.output_rows.len() } else { 0 };
+        let mut in_flight = InFlight { host, outputs, late: None };
+        if step.late_masks > 0 {
+            let words = step.late_masks * step.mask_words;
+            in_flight.late = Some(LateMasks { grid, words, offset: packed.bytes });
+        } else {
+            self.finish(card, &mut in_flight, &grid)?;
         }
-        host.done.record(stream).map_err(device_lost)?;
-        Ok(host)
+        Ok(in_flight)
     }
 
-    /// Queues the plan's kernels: a graph for a decode step, else one by one.
-    fn run(
+    /// Queues the late masks of a step and what depends on them. All of it goes to the one stream, whose order is what
+    /// an event between two streams would give: Sample runs after the model's ops and after the masks are there.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadStep`], [`DeviceError::Lost`].
+    pub(crate) fn provide(
         &mut self,
-        stream: &Arc<CudaStream>,
-        step: &Step,
-        lists: &[Lists],
-        enforce_eager: bool,
+        card: &Card,
+        step: &mut InFlight,
+        masks: &[u32],
     ) -> Result<(), DeviceError> {
+        let late = step.late.take_if(|late| late.words == masks.len()).ok_or_else(|| {
+            let words = step.late.as_ref().map_or(0, |late| late.words);
+            DeviceError::BadStep(format!("{} words of late masks, not {words}", masks.len()))
+        })?;
+        if let Some(id) = self.plan.input(Input::Masks) {
+            let bytes: &[u8] = bytemuck::cast_slice(masks);
+            let pinned = &mut step.host.inputs.bytes_mut()[late.offset..][..bytes.len()];
+            pinned.copy_from_slice(bytes);
+            // SAFETY: the buffer has room for as many masks as the step has; the pinned memory stays with the step,
+            // and the copy of the step's other inputs, which may be under way, does not reach so far.
+            unsafe { result::memcpy_htod_async(self.buffers[id.0].at, pinned, card.stream.cu_stream()) }
+                .map_err(device_lost)?;
+        }
+        self.finish(card, step, &late.grid)
+    }
+
+    /// Queues sampling, the copy of its results and the event that says that they are there.
+    fn finish(&mut self, card: &Card, step: &mut InFlight, grid: &StepGrid) -> Result<(), DeviceError> {
+        let stream = &card.stream;
+        self.sampling.run(stream, grid)?;
+        if let Some(from) = self.output().filter(|_| step.outputs > 0) {
+            let bytes = &mut step.host.output.bytes_mut()[..step.outputs * size_of::<Sampled>()];
+            // SAFETY: the buffer has as many rows; nobody reads the pinned memory before its event has been waited for.
+            unsafe { result::memcpy_dtoh_async(bytes, from, stream.cu_stream()) }.map_err(device_lost)?;
+        }
+        step.host.done.record(stream).map_err(device_lost)
+    }
+
+    /// The grids of a step: a graph's for a decode step, else its own.
+    fn grid(&self, step: &Step, lists: &[Lists], enforce_eager: bool) -> StepGrid {
         let decode = !enforce_eager && lists.iter().all(|l| l.prefill.is_empty());
         let groups: Vec<usize> = self.works.iter().map(|w| w.group).collect();
-        let calls = &self.calls;
-        if let Some(grid) = decode.then(|| decode_grid(step, &self.max_dims, &groups)).flatten() {
-            let key = (grid.dims.tokens, grid.dims.outputs);
-            let warm_up = calls.iter().any(|call| matches!(call, Call::Product { .. }));
-            return self.graphs.run(key, stream, warm_up, || run_all(calls, stream, &grid));
+        match decode.then(|| decode_grid(step, &self.max_dims, &groups)).flatten() {
+            Some(grid) => StepGrid { grid, graph: true },
+            None => {
+                let work = lists.iter().map(Lists::count).collect();
+                StepGrid { grid: GridDims { dims: step.dims(), work }, graph: false }
+            }
         }
-        let grid = GridDims { dims: step.dims(), work: lists.iter().map(Lists::count).collect() };
-        run_all(calls, stream, &grid)
     }
 
     /// The memory of whole rows of a buffer: where, and how many bytes a row has.
@@ -231,19 +324,14 @@ impl Program {
                 desc.name
             )));
         }
-        Ok((&self.buffers[buffer.0], desc.cols * desc.dtype.size()))
+        Ok((&self.buffers[buffer.0], desc.row_bytes()))
     }
 }
 
 /// The memory of the plan's buffers.
 fn allocate(card: &Card, plan: &Plan, max_dims: &Dims) -> Result<Vec<DeviceMemory>, DeviceError> {
-    let remedy = |kind: BufferKind| match kind {
-        BufferKind::Weight => "choose a smaller model or a card with more memory",
-        BufferKind::KvPage => "lower --gpu-memory-utilization",
-        _ => "lower --max-num-batched-tokens or --max-num-seqs",
-    };
     let new = |desc: &BufferDesc| {
-        DeviceMemory::new(&card.context, desc.bytes(max_dims), &desc.name, remedy(desc.kind))
+        DeviceMemory::new(&card.context, desc.bytes(max_dims), &desc.name, desc.kind.into())
     };
     plan.buffers.iter().map(new).collect()
 }

@@ -7,7 +7,8 @@ use crate::args::c_struct;
 use crate::driver::memory::DeviceMemory;
 use crate::grid::{WorkCount, WorkList};
 use cudarc::driver::CudaContext;
-use engine::device::DeviceError;
+use engine::device::{DeviceError, MemoryUse};
+use engine::dtype::DType;
 use engine::plan::Dims;
 use engine::step::Step;
 use std::cmp::Reverse;
@@ -24,6 +25,7 @@ pub(crate) const PREFILL_ROWS: usize = 64;
 /// Query heads that share a KV head, and the rows and columns of the state of a part, for an attention
 /// that runs on tensor cores.
 pub(crate) struct Grouping {
+    pub(crate) dtype: DType,
     pub(crate) group: usize,
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,
@@ -66,11 +68,11 @@ impl Lists {
         let mut lists = Lists::default();
         let mut slots = 0;
         // Long work first, so that the items taken last are short.
-        let mut order: Vec<usize> = (0..step.seq_lens.len()).collect();
-        order.sort_by_key(|&s| Reverse(step.seq_lens[s]));
+        let mut order: Vec<usize> = (0..step.seqs()).collect();
+        order.sort_by_key(|&s| Reverse(step.seq_len(s)));
         for s in order {
             let tokens = step.query_rows(s).len();
-            let (rows, len) = (tokens * group, step.seq_lens[s] as usize);
+            let (rows, len) = (tokens * group, step.seq_len(s));
             let seq = s as u32;
             if tokens == 1 && len > SPLIT {
                 let parts = len.div_ceil(SPLIT) as u32;
@@ -168,9 +170,8 @@ impl Work {
     ) -> Result<Work, DeviceError> {
         let group = groupings.first().map_or(1, |g| g.group);
         let bytes = WorkBytes::new(max_dims, groupings);
-        let allocate = |bytes: usize, what: &str| {
-            DeviceMemory::new(context, bytes, what, "lower --max-num-seqs or --max-model-len")
-        };
+        let allocate =
+            |bytes: usize, what: &str| DeviceMemory::new(context, bytes, what, MemoryUse::Activations);
         Ok(Work {
             group,
             state_rows: group.min(DECODE_ROWS),

@@ -5,12 +5,17 @@ use crate::driver::card::CardLimits;
 use crate::inputs::Inputs;
 use crate::ops::attention::grouping;
 use crate::work::{Grouping, WorkBytes};
+use engine::op::Op;
 use engine::plan::{BufferDesc, BufferKind, Dims, Plan};
 
 /// The attentions of a plan that run on tensor cores, by group size.
 pub(crate) fn groupings(plan: &Plan, max_dims: &Dims, limits: &CardLimits) -> Vec<Vec<Grouping>> {
     let mut groups: Vec<Vec<Grouping>> = Vec::new();
-    for grouping in plan.ops.iter().filter_map(|op| grouping(plan, max_dims, limits.shared, op)) {
+    let attentions = plan.ops.iter().filter_map(|op| match op {
+        Op::PagedAttention(op) => grouping(plan, max_dims, limits.shared, op),
+        _ => None,
+    });
+    for grouping in attentions {
         match groups.iter_mut().find(|g| g[0].group == grouping.group) {
             Some(same) => same.push(grouping),
             None => groups.push(vec![grouping]),

@@ -11,8 +11,9 @@ use crate::ops::context::Context;
 use crate::ops::kernel::Kernel;
 use crate::options::Options;
 use engine::device::{DeviceError, DeviceInfo, DeviceKind};
-use engine::plan::{BufferId, BufferKind, Dims, Plan, Rows};
+use engine::plan::{BufferId, BufferKind, Dims, Input, Plan, Rows};
 use engine::step::{SAMPLED_WORDS, Step};
+use std::ops::Range;
 use wgpu::SubmissionIndex;
 
 /// A plan with its buffers and kernels.
@@ -34,19 +35,17 @@ impl Compiled {
         plan: &Plan,
         max_dims: &Dims,
     ) -> Result<Compiled, DeviceError> {
-        plan.check().map_err(DeviceError::BadPlan)?;
+        plan.check(max_dims).map_err(DeviceError::BadPlan)?;
         for op in &plan.ops {
             let unsupported = |why| DeviceError::Unsupported { device: DeviceKind::Wgpu, op: op.name(), why };
             supports(plan, op).map_err(unsupported)?;
         }
         let layouts = memory::fit(plan, max_dims, info)?;
-        let storages = plan.buffers.iter().zip(layouts);
-        let storages = storages.map(|(desc, layout)| {
-            let rows = max_dims.count(desc.rows);
-            Storage::new(gpu, desc, rows, layout)
-        });
-        let buffers = storages.collect::<Result<Vec<_>, _>>()?;
-        let mut cx = Context { gpu, options, max_dims, buffers: &buffers };
+        let buffers = plan.buffers.iter().zip(layouts);
+        let buffers = buffers
+            .map(|(desc, layout)| Storage::new(gpu, desc, max_dims.count(desc.rows), layout))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut cx = Context { gpu, options, plan, max_dims, buffers: &buffers };
         let kernels = plan.ops.iter().map(|op| compile(&mut cx, op)).collect::<Result<Vec<_>, _>>()?;
         let output = plan.iter().find(|(_, desc)| {
             desc.kind == BufferKind::StepOutput && desc.rows == Rows::Outputs && desc.cols == SAMPLED_WORDS
@@ -64,15 +63,25 @@ impl Compiled {
     /// Checks a step and copies its inputs to their buffers.
     pub fn write_inputs(&self, gpu: &Gpu, step: &Step) -> Result<(), DeviceError> {
         check::step(&self.plan, &self.max_dims, step).map_err(DeviceError::BadStep)?;
-        for (desc, storage) in self.plan.buffers.iter().zip(&self.buffers) {
-            let BufferKind::StepInput(input) = desc.kind else { continue };
-            let bytes = step.input(input);
-            if !bytes.is_empty() {
-                // Staged in memory of its own and copied after the steps that are queued before.
-                gpu.queue.write_buffer(&storage.shards[0], 0, bytes);
+        for desc in &self.plan.buffers {
+            if let BufferKind::StepInput(input) = desc.kind {
+                self.write_input(gpu, input, step.input(input));
             }
         }
         Ok(())
+    }
+
+    /// Copies one input to its buffer.
+    pub fn write_input(&self, gpu: &Gpu, input: Input, bytes: &[u8]) {
+        let Some(id) = self.plan.input(input).filter(|_| !bytes.is_empty()) else { return };
+        // Staged in memory of its own and copied after the steps that are queued before.
+        gpu.queue.write_buffer(&self.buffers[id.0].shards[0], 0, bytes);
+    }
+
+    /// The ops that do not need a step's masks, and those that may.
+    pub fn parts(&self) -> [Range<usize>; 2] {
+        let first_sample = self.plan.first_sample();
+        [0..first_sample, first_sample..self.plan.ops.len()]
     }
 
     /// Whether a step of these row counts has results.
@@ -80,12 +89,18 @@ impl Compiled {
         self.output.is_some() && dims.outputs > 0
     }
 
-    /// Queues the ops for a step of these row counts, and the copy of its results.
-    pub fn submit(&self, gpu: &Gpu, dims: &Dims, results: Option<&Results>) -> SubmissionIndex {
+    /// Queues some of the ops for a step of these row counts, and the copy of its results.
+    pub fn submit(
+        &self,
+        gpu: &Gpu,
+        ops: Range<usize>,
+        dims: &Dims,
+        results: Option<&Results>,
+    ) -> SubmissionIndex {
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = Pass::new(&mut encoder, gpu);
-            for kernel in &self.kernels {
+            for kernel in &self.kernels[ops] {
                 kernel.encode(&mut pass, dims);
             }
         }

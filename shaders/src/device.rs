@@ -7,10 +7,11 @@ use crate::inflight::InFlight;
 use crate::memory;
 use crate::ops::compile::supports;
 use crate::options::Options;
-use engine::device::{Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
+use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
 use engine::dtype::DType;
+use engine::format::Format;
 use engine::op::Op;
-use engine::plan::{BufferId, Dims, Plan};
+use engine::plan::{BufferId, Dims, Input, Plan};
 use engine::step::{Step, StepOutput};
 use std::ops::Range;
 
@@ -21,6 +22,14 @@ pub struct WgpuDevice {
     options: Options,
     plans: Vec<Compiled>,
     flight: InFlight,
+    late: Option<Late>,
+}
+
+/// A step that waits for its masks: its plan, itself, and its ticket.
+struct Late {
+    plan: PlanId,
+    step: Step,
+    ticket: u64,
 }
 
 impl WgpuDevice {
@@ -55,20 +64,21 @@ impl WgpuDevice {
         let gpu = Gpu::open(&adapter, options.subgroups)?;
         let max_buffer = options.max_binding.unwrap_or(usize::MAX).min(gpu.max_binding());
         let memory = adapter::memory(&adapter).unwrap_or(max_buffer);
-        let mut kv = vec![DType::F16, DType::F32, DType::BF16];
-        kv.sort_by_key(|&dtype| dtype != options.kv);
+        let types = ComputeTypes {
+            activations: DType::F32,
+            kv: vec![DType::F16, DType::F32, DType::BF16],
+            weights: vec![DType::BF16.into(), DType::F16.into(), DType::F32.into(), Format::Q8_0],
+        };
         let info = DeviceInfo {
             kind: DeviceKind::Wgpu,
             name: adapter.get_info().name,
             memory_total: memory,
             memory_free: memory,
             max_buffer,
-            activations: DType::F32,
-            kv,
-            weights: vec![DType::BF16, DType::F16, DType::F32],
+            types: vec![types],
             breaks_contract: None,
         };
-        Ok(WgpuDevice { gpu, info, options, plans: Vec::new(), flight: InFlight::default() })
+        Ok(WgpuDevice { gpu, info, options, plans: Vec::new(), flight: InFlight::default(), late: None })
     }
 
     /// The adapter beneath.
@@ -82,10 +92,32 @@ impl WgpuDevice {
         self.gpu.fail("it was given up");
     }
 
-    /// A compiled plan, if the device has not failed.
+    /// A compiled plan, if the device has not failed and waits for no masks.
     fn plan(&self, plan: PlanId) -> Result<&Compiled, DeviceError> {
         self.gpu.check()?;
+        if let Some(late) = &self.late {
+            return Err(DeviceError::BadStep(format!("step {} waits for its masks", late.ticket)));
+        }
         self.plans.get(plan.0).ok_or_else(|| DeviceError::BadPlan(format!("there is no plan {}", plan.0)))
+    }
+
+    /// Queues the ops that end a step, and the copy of its results.
+    fn finish(
+        &mut self,
+        plan: PlanId,
+        ops: Range<usize>,
+        dims: &Dims,
+        ticket: u64,
+    ) -> Result<(), DeviceError> {
+        let compiled = &self.plans[plan.0];
+        let results = match compiled.has_results(dims) {
+            true => Some(self.flight.results(&self.gpu, dims.outputs, compiled.max_dims.outputs)?),
+            false => None,
+        };
+        let submission = compiled.submit(&self.gpu, ops, dims, results.as_ref());
+        self.gpu.check()?;
+        self.flight.push(ticket, submission, results);
+        Ok(())
     }
 }
 
@@ -118,17 +150,34 @@ impl Device for WgpuDevice {
     }
 
     fn submit(&mut self, plan: PlanId, step: &Step) -> Result<Ticket, DeviceError> {
-        self.plan(plan)?;
-        let compiled = &self.plans[plan.0];
+        let compiled = self.plan(plan)?;
         compiled.write_inputs(&self.gpu, step)?;
         let dims = step.dims();
-        let results = match compiled.has_results(&dims) {
-            true => Some(self.flight.results(&self.gpu, dims.outputs, compiled.max_dims.outputs)?),
-            false => None,
-        };
-        let submission = compiled.submit(&self.gpu, &dims, results.as_ref());
+        let [before_masks, after_masks] = compiled.parts();
+        let ticket = self.flight.ticket();
+        if step.late_masks > 0 {
+            self.plans[plan.0].submit(&self.gpu, before_masks, &dims, None);
+            self.gpu.check()?;
+            self.late = Some(Late { plan, step: step.clone(), ticket });
+        } else {
+            self.finish(plan, 0..after_masks.end, &dims, ticket)?;
+        }
+        Ok(Ticket(ticket))
+    }
+
+    fn provide(&mut self, ticket: &Ticket, masks: &[u32]) -> Result<(), DeviceError> {
         self.gpu.check()?;
-        Ok(self.flight.push(submission, results))
+        let Some(late) = self.late.take_if(|late| late.ticket == ticket.0) else {
+            return Err(DeviceError::BadStep(format!("step {} waits for no masks", ticket.0)));
+        };
+        if let Err(why) = late.step.check_late(masks) {
+            self.late = Some(late);
+            return Err(DeviceError::BadStep(why));
+        }
+        let compiled = &self.plans[late.plan.0];
+        compiled.write_input(&self.gpu, Input::Masks, bytemuck::cast_slice(masks));
+        let [_, after_masks] = compiled.parts();
+        self.finish(late.plan, after_masks, &late.step.dims(), late.ticket)
     }
 
     fn wait(&mut self, ticket: Ticket) -> Result<StepOutput, DeviceError> {

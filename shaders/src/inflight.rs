@@ -2,7 +2,7 @@
 
 use crate::driver::gpu::Gpu;
 use bytemuck::pod_collect_to_vec;
-use engine::device::{DeviceError, Ticket};
+use engine::device::{DeviceError, MemoryUse, Ticket};
 use engine::step::{Sampled, StepOutput};
 use std::collections::VecDeque;
 use wgpu::{Buffer, BufferUsages, SubmissionIndex};
@@ -49,25 +49,32 @@ impl InFlight {
         let bytes = result_bytes(max_rows);
         let buffer = match self.free.iter().position(|b| b.size() >= bytes as u64) {
             Some(i) => self.free.swap_remove(i),
-            None => gpu.allocate("results", bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?,
+            None => {
+                let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+                gpu.allocate("results", bytes, usage, MemoryUse::Activations)?
+            }
         };
         Ok(Results { buffer, rows })
     }
 
-    /// Notes a step that has been submitted, and asks for its results.
-    pub fn push(&mut self, submission: SubmissionIndex, results: Option<Results>) -> Ticket {
+    /// The ticket of the next step.
+    pub fn ticket(&mut self) -> u64 {
+        self.tickets += 1;
+        self.tickets
+    }
+
+    /// Notes a step that has been submitted whole, and asks for its results.
+    pub fn push(&mut self, ticket: u64, submission: SubmissionIndex, results: Option<Results>) {
         if let Some(results) = &results {
             // A failure to map is seen when the range is taken.
             results.buffer.map_async(wgpu::MapMode::Read, .., |_| ());
         }
-        self.tickets += 1;
-        self.queued.push_back(Queued { ticket: self.tickets, submission, results });
-        Ticket(self.tickets)
+        self.queued.push_back(Queued { ticket, submission, results });
     }
 
     /// Waits for the oldest step.
     pub fn wait(&mut self, gpu: &Gpu, ticket: &Ticket) -> Result<StepOutput, DeviceError> {
-        let Some(step) = self.queued.pop_front().filter(|step| step.ticket == ticket.0) else {
+        let Some(step) = self.queued.pop_front_if(|step| step.ticket == ticket.0) else {
             return Err(DeviceError::BadStep(format!("ticket {} is not the oldest one", ticket.0)));
         };
         gpu.finish(step.submission)?;

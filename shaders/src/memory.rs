@@ -4,7 +4,7 @@ use crate::buffers::layout::{Layout, layouts};
 use crate::driver::gpu::{STAGED, allocated};
 use crate::inflight::{STEPS, result_bytes};
 use crate::ops::sample;
-use engine::device::{DeviceError, DeviceInfo};
+use engine::device::{DeviceError, DeviceInfo, MemoryUse};
 use engine::plan::{BufferKind, Dims, Plan};
 
 /// Bytes that the device takes for a plan beside the plan's buffers: the keys of sampling, what steps in
@@ -29,15 +29,10 @@ fn padding(plan: &Plan, max_dims: &Dims, limit: usize) -> usize {
 /// The layouts of a plan's buffers, if all of them fit.
 ///
 /// # Errors
-/// [`DeviceError::OutOfMemory`]
+/// [`DeviceError::OutOfMemory`] with what is needed and what is there.
 pub(crate) fn fit(plan: &Plan, max_dims: &Dims, info: &DeviceInfo) -> Result<Vec<Layout>, DeviceError> {
     let limit = info.max_buffer;
-    let layouts = layouts(plan, max_dims, limit).map_err(|(what, needed)| DeviceError::OutOfMemory {
-        what: format!("{what}, one buffer,"),
-        needed,
-        available: limit,
-        remedy: "lower --gpu-memory-utilization (KV pages) or --max-num-seqs (logits)".into(),
-    })?;
+    let layouts = layouts(plan, max_dims, limit)?;
     let needed = plan.bytes(max_dims, |_| true) + workspace(plan, max_dims, limit);
     if needed <= info.memory_total {
         return Ok(layouts);
@@ -48,6 +43,9 @@ pub(crate) fn fit(plan: &Plan, max_dims: &Dims, info: &DeviceInfo) -> Result<Vec
         what: format!("the model ({weights} weights + {kv} KV + {} others)", needed - weights - kv),
         needed,
         available: info.memory_total,
-        remedy: "choose a smaller model or lower --gpu-memory-utilization".into(),
+        memory_use: MemoryUse::Plan,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,5 @@
 //! How to open an adapter.
 
-use engine::dtype::DType;
-
 /// How to open an adapter; tests narrow what it offers.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -11,14 +9,12 @@ pub struct Options {
     pub max_binding: Option<usize>,
     /// Rows of a Linear tile, whatever the row count; `None` chooses by the row count.
     pub tile_rows: Option<usize>,
-    /// The preferred type of KV pages.
-    pub kv: DType,
     /// Multiply-adds of one dispatch at most, if less than the default.
     pub max_work: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { subgroups: true, max_binding: None, tile_rows: None, kv: DType::F16, max_work: None }
+        Options { subgroups: true, max_binding: None, tile_rows: None, max_work: None }
     }
 }

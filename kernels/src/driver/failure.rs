@@ -2,7 +2,7 @@
 
 use cudarc::driver::result::DriverError;
 use cudarc::driver::sys::CUresult;
-use engine::device::{DeviceError, DeviceKind};
+use engine::device::{DeviceError, DeviceKind, MemoryUse};
 
 /// A driver call that failed while the device worked. The context cannot be trusted after it.
 pub(crate) fn device_lost(error: DriverError) -> DeviceError {
@@ -16,10 +16,15 @@ pub(crate) fn device_lost(error: DriverError) -> DeviceError {
 }
 
 /// An allocation that failed: out of memory, or worse.
-pub(crate) fn allocation_failed(error: DriverError, what: &str, needed: usize, remedy: &str) -> DeviceError {
+pub(crate) fn allocation_failed(
+    error: DriverError,
+    what: &str,
+    needed: usize,
+    memory_use: MemoryUse,
+) -> DeviceError {
     if error.0 != CUresult::CUDA_ERROR_OUT_OF_MEMORY {
         return device_lost(error);
     }
     let available = cudarc::driver::result::mem_get_info().map_or(0, |(free, _)| free);
-    DeviceError::OutOfMemory { what: what.into(), needed, available, remedy: remedy.into() }
+    DeviceError::OutOfMemory { what: what.into(), needed, available, memory_use }
 }

@@ -6,7 +6,7 @@ use cudarc::driver::sys::{
     cuMemGetAllocationGranularity,
 };
 use cudarc::driver::{CudaContext, CudaStream, result};
-use engine::device::DeviceError;
+use engine::device::{DeviceError, MemoryUse};
 use std::sync::Arc;
 
 /// Bytes to which the card rounds allocations up: 2 MiB on today's cards.
@@ -35,18 +35,18 @@ pub(crate) struct DeviceMemory {
 }
 
 impl DeviceMemory {
-    /// Allocates; `what` and `remedy` are for the message if there is too little.
+    /// Allocates; `what` and `memory_use` are for the error if there is too little.
     pub(crate) fn new(
         context: &Arc<CudaContext>,
         bytes: usize,
         what: &str,
-        remedy: &str,
+        memory_use: MemoryUse,
     ) -> Result<Self, DeviceError> {
         // An empty buffer still has an address, so that kernels never see null by accident.
         let bytes = bytes.max(16);
         // SAFETY: the memory is written before it is read, by the trait's contract.
-        let at =
-            unsafe { result::malloc_sync(bytes) }.map_err(|e| allocation_failed(e, what, bytes, remedy))?;
+        let at = unsafe { result::malloc_sync(bytes) }
+            .map_err(|e| allocation_failed(e, what, bytes, memory_use))?;
         Ok(DeviceMemory { at, bytes, context: context.clone() })
     }
 
@@ -104,7 +104,7 @@ impl Pinned {
         let bytes = bytes.max(16);
         // SAFETY: no flags; the memory is used through slices of its own length only.
         let at = unsafe { result::malloc_host(bytes, 0) }
-            .map_err(|e| allocation_failed(e, "pinned step inputs", bytes, "free host memory"))?
+            .map_err(|e| allocation_failed(e, "pinned step inputs", bytes, MemoryUse::Activations))?
             .cast();
         // SAFETY: freshly allocated with this length. Zeroed: slices over it are read before all is written.
         unsafe { std::ptr::write_bytes(at, 0, bytes) };

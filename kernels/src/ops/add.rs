@@ -2,11 +2,11 @@
 
 use crate::args::{DevicePtr, c_struct, word};
 use crate::grid::{block_per_row, threads_for};
-use crate::kernel::{Kernel, type_name};
+use crate::kernel::Kernel;
 use crate::launch::Launch;
 use crate::lowering::{Lowering, vector_width};
-use engine::dtype::DType;
-use engine::plan::View;
+use engine::format::Format;
+use engine::op::Add;
 
 c_struct! {
     /// The arguments of `add.cu`.
@@ -22,17 +22,17 @@ c_struct! {
     }
 }
 
-/// `types`: of a, b and out.
-pub(crate) fn kernel(types: [DType; 3], vec: usize) -> Kernel {
+/// `formats`: of a, b and out.
+pub(crate) fn kernel(formats: [Format; 3], vec: usize) -> Kernel {
     Kernel::new::<Args>("add.cu", include_str!("add.cu"), "add", 48)
-        .define("TA", type_name(types[0]))
-        .define("TB", type_name(types[1]))
-        .define("TO", type_name(types[2]))
+        .define("TA", formats[0])
+        .define("TB", formats[1])
+        .define("TO", formats[2])
         .define("VEC", vec)
 }
 
-pub(crate) fn lower(lowering: &mut Lowering, a: View, b: View, out: View) -> Launch {
-    let (a, b, out) = (lowering.view(a), lowering.view(b), lowering.view(out));
+pub(crate) fn lower(lowering: &mut Lowering, op: &Add) -> Launch {
+    let (a, b, out) = (lowering.view(op.a), lowering.view(op.b), lowering.view(op.out));
     let vec = vector_width(&[&a, &b, &out]);
     let args = Args {
         rows: lowering.rows(out.rows),
@@ -44,6 +44,6 @@ pub(crate) fn lower(lowering: &mut Lowering, a: View, b: View, out: View) -> Lau
         b_stride: word(b.stride),
         out_stride: word(out.stride),
     };
-    let kernels = vec![kernel([a.dtype, b.dtype, out.dtype], vec)];
+    let kernels = vec![kernel([a.format, b.format, out.format], vec)];
     Launch::new(kernels, args, block_per_row(out.rows, threads_for(out.cols / vec)))
 }

@@ -2,12 +2,11 @@
 
 use crate::args::{DevicePtr, c_struct, word};
 use crate::grid::{block_per_row, threads_for};
-use crate::kernel::{Kernel, type_name};
+use crate::kernel::Kernel;
 use crate::launch::Launch;
 use crate::lowering::{Lowering, vector_width};
-use engine::dtype::DType;
-use engine::op::Activation;
-use engine::plan::View;
+use engine::format::Format;
+use engine::op::{Activation, GatedMul};
 
 c_struct! {
     /// The arguments of `gated_mul.cu`.
@@ -22,16 +21,16 @@ c_struct! {
     }
 }
 
-pub(crate) fn kernel(x: DType, out: DType, act: Activation, vec: usize) -> Kernel {
+pub(crate) fn kernel(x: Format, out: Format, act: Activation, vec: usize) -> Kernel {
     Kernel::new::<Args>("gated_mul.cu", include_str!("gated_mul.cu"), "gated_mul", 56)
-        .define("TX", type_name(x))
-        .define("TO", type_name(out))
+        .define("TX", x)
+        .define("TO", out)
         .define("VEC", vec)
         .define("GELU", u32::from(act == Activation::GeluTanh))
 }
 
-pub(crate) fn lower(lowering: &mut Lowering, x: View, out: View, act: Activation) -> Launch {
-    let (x, out) = (lowering.view(x), lowering.view(out));
+pub(crate) fn lower(lowering: &mut Lowering, op: &GatedMul) -> Launch {
+    let (x, out) = (lowering.view(op.x), lowering.view(op.out));
     // Gate and up are halves of x, so half its columns must be aligned too: those of out are as many.
     let vec = vector_width(&[&x, &out]);
     let args = Args {
@@ -43,6 +42,6 @@ pub(crate) fn lower(lowering: &mut Lowering, x: View, out: View, act: Activation
         out_stride: word(out.stride),
         pad: 0,
     };
-    let kernels = vec![kernel(x.dtype, out.dtype, act, vec)];
+    let kernels = vec![kernel(x.format, out.format, op.act, vec)];
     Launch::new(kernels, args, block_per_row(out.rows, threads_for(out.cols / vec)))
 }

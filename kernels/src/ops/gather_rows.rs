@@ -2,11 +2,12 @@
 
 use crate::args::{DevicePtr, c_struct, word};
 use crate::grid::{block_per_row, threads_for};
-use crate::kernel::{Kernel, type_name};
+use crate::kernel::Kernel;
 use crate::launch::Launch;
 use crate::lowering::{Lowering, vector_width};
-use engine::dtype::DType;
-use engine::plan::{BufferId, View};
+use engine::format::Format;
+use engine::op::GatherRows;
+use engine::plan::Input;
 
 c_struct! {
     /// The arguments of `gather_rows.cu`.
@@ -22,19 +23,19 @@ c_struct! {
     }
 }
 
-pub(crate) fn kernel(x: DType, out: DType, vec: usize) -> Kernel {
+pub(crate) fn kernel(x: Format, out: Format, vec: usize) -> Kernel {
     Kernel::new::<Args>("gather_rows.cu", include_str!("gather_rows.cu"), "gather_rows", 40)
-        .define("TX", type_name(x))
-        .define("TO", type_name(out))
+        .define("TX", x)
+        .define("TO", out)
         .define("VEC", vec)
 }
 
-pub(crate) fn lower(lowering: &mut Lowering, x: View, rows: BufferId, out: View) -> Launch {
-    let (x, out) = (lowering.view(x), lowering.view(out));
+pub(crate) fn lower(lowering: &mut Lowering, op: &GatherRows) -> Launch {
+    let (x, out) = (lowering.view(op.x), lowering.view(op.out));
     let vec = vector_width(&[&x, &out]);
     let args = Args {
         rows: lowering.rows(out.rows),
-        from: lowering.at(rows),
+        from: lowering.input(Input::OutputRows),
         x: x.at,
         out: out.at,
         cols: word(out.cols),
@@ -42,6 +43,6 @@ pub(crate) fn lower(lowering: &mut Lowering, x: View, rows: BufferId, out: View)
         out_stride: word(out.stride),
         pad: 0,
     };
-    let kernels = vec![kernel(x.dtype, out.dtype, vec)];
+    let kernels = vec![kernel(x.format, out.format, vec)];
     Launch::new(kernels, args, block_per_row(out.rows, threads_for(out.cols / vec)))
 }

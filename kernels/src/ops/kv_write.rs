@@ -3,18 +3,11 @@
 use crate::launch::Launch;
 use crate::lowering::Lowering;
 use crate::ops::rope::{Parts, lower_parts};
-use engine::plan::{BufferId, View};
+use engine::op::KvWrite;
 
-pub(crate) fn lower(
-    lowering: &mut Lowering,
-    k: View,
-    v: View,
-    slots: BufferId,
-    k_pages: BufferId,
-    v_pages: BufferId,
-) -> Launch {
-    let (k, v) = (lowering.view(k), lowering.view(v));
-    let pages = Some((slots, k_pages, v_pages));
+pub(crate) fn lower(lowering: &mut Lowering, op: &KvWrite) -> Launch {
+    let (k, v) = (lowering.view(op.k), lowering.view(op.v));
+    let pages = Some((op.k_pages, op.v_pages));
     // Nothing is rotated, so all of a key's columns pass as one head.
     lower_parts(lowering, Parts { k: Some(k), v: Some(v), pages, head_dim: k.cols, ..Parts::default() })
 }

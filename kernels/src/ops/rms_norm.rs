@@ -3,11 +3,11 @@
 use crate::args::{DevicePtr, c_struct, word};
 use crate::driver::launch::LaunchConfig;
 use crate::grid::threads_for;
-use crate::kernel::{Kernel, type_name};
+use crate::kernel::Kernel;
 use crate::launch::Launch;
 use crate::lowering::{Lowering, vector_width};
-use engine::dtype::DType;
-use engine::plan::{BufferId, View};
+use engine::format::Format;
+use engine::op::RmsNorm;
 
 c_struct! {
     /// The arguments of `rms_norm.cu`.
@@ -26,29 +26,22 @@ c_struct! {
     }
 }
 
-/// `types`: of x, add, weight and out.
-pub(crate) fn kernel(types: [DType; 4], add: bool, vec: usize, threads: u32) -> Kernel {
+/// `formats`: of x, add, weight and out.
+pub(crate) fn kernel(formats: [Format; 4], add: bool, vec: usize, threads: u32) -> Kernel {
     Kernel::new::<Args>("rms_norm.cu", include_str!("rms_norm.cu"), "rms_norm", 72)
-        .define("TX", type_name(types[0]))
-        .define("TA", type_name(types[1]))
-        .define("TW", type_name(types[2]))
-        .define("TO", type_name(types[3]))
+        .define("TX", formats[0])
+        .define("TA", formats[1])
+        .define("TW", formats[2])
+        .define("TO", formats[3])
         .define("ADD", u32::from(add))
         .define("VEC", vec)
         .define("THREADS", threads)
 }
 
-pub(crate) fn lower(
-    lowering: &mut Lowering,
-    x: View,
-    add: Option<View>,
-    weight: BufferId,
-    out: View,
-    width: usize,
-    eps: f32,
-) -> Launch {
-    let (x, weight, out) = (lowering.view(x), lowering.buffer(weight), lowering.view(out));
-    let add = add.map(|add| lowering.view(add));
+pub(crate) fn lower(lowering: &mut Lowering, op: &RmsNorm) -> Launch {
+    let RmsNorm { width, eps, .. } = *op;
+    let (x, weight, out) = (lowering.view(op.x), lowering.buffer(op.weight), lowering.view(op.out));
+    let add = op.add.map(|add| lowering.view(add));
     let mut operands = vec![&x, &weight, &out];
     operands.extend(&add);
     let vec = if width.is_multiple_of(8) { vector_width(&operands) } else { 1 };
@@ -70,9 +63,9 @@ pub(crate) fn lower(
         out_stride: word(out.stride),
         eps,
     };
-    let types = [x.dtype, add.map_or(x.dtype, |add| add.dtype), weight.dtype, out.dtype];
+    let formats = [x.format, add.map_or(x.format, |add| add.format), weight.format, out.format];
     Launch::new(
-        vec![kernel(types, add.is_some(), vec, threads)],
+        vec![kernel(formats, add.is_some(), vec, threads)],
         args,
         Box::new(move |grid| {
             let blocks = (grid.dims.count(rows) * runs).div_ceil(runs_per_block as usize) as u32;

@@ -1,5 +1,5 @@
 // Rotates pairs (i, i + rotary/2) of each head by the angles of the token's position, and stores keys
-// and values in their slots. One block for each token; either part may be absent.
+// and values in their KV slots. One block for each token; either part may be absent.
 // -DTX: type of q, k, v; -DTT: type of the table; -DTP: type of the pages; -DVEC: columns moved together.
 #include "number.cuh"
 
@@ -10,7 +10,7 @@ struct Args {
     TX *q;            // rotated in place, or null
     TX *k;            // rotated in place (with a table) and stored (with pages), or null
     const TX *v;      // stored
-    const u32 *slots;
+    const u32 *kv_slots;
     TP *k_pages;
     TP *v_pages;
     u32 q_heads;
@@ -57,7 +57,7 @@ extern "C" __global__ void rope(Args a) {
     const size_t t = blockIdx.x;
     if (t >= *a.rows) return;
     const TT *angles = a.table ? a.table + size_t(a.positions[t]) * a.rotary : nullptr;
-    const size_t slot = a.k_pages ? a.slots[t] : 0;
+    const size_t slot = a.k_pages ? a.kv_slots[t] : 0;
     if (a.q) rotate(a, angles, a.q + t * a.q_stride, a.q_heads, nullptr);
     if (a.k) {
         TP *page = a.k_pages ? a.k_pages + slot * (a.k_heads * a.head_dim) : nullptr;

@@ -2,12 +2,13 @@
 
 use crate::args::{DevicePtr, c_struct, word};
 use crate::grid::block_per_row;
-use crate::kernel::{Kernel, type_name};
+use crate::kernel::Kernel;
 use crate::launch::Launch;
 use crate::lowering::{Lowering, Operand, vector_width};
 use engine::dtype::DType;
-use engine::op::Op;
-use engine::plan::{BufferId, Rows, View};
+use engine::format::Format;
+use engine::op::{KvWrite, Op, Rope};
+use engine::plan::{BufferId, Input, Rows, View};
 
 c_struct! {
     /// The arguments of `rope.cu`.
@@ -18,7 +19,7 @@ c_struct! {
         q: DevicePtr,
         k: DevicePtr,
         v: DevicePtr,
-        slots: DevicePtr,
+        kv_slots: DevicePtr,
         k_pages: DevicePtr,
         v_pages: DevicePtr,
         q_heads: u32,
@@ -32,12 +33,12 @@ c_struct! {
     }
 }
 
-/// Types of q, k and v, of the table, of the pages; and columns that are moved together.
-pub(crate) fn kernel(x: DType, table: DType, pages: DType, vec: usize) -> Kernel {
+/// Formats of q, k and v, of the table, of the pages; and columns that are moved together.
+pub(crate) fn kernel(x: Format, table: Format, pages: Format, vec: usize) -> Kernel {
     Kernel::new::<Args>("rope.cu", include_str!("rope.cu"), "rope", 80)
-        .define("TX", type_name(x))
-        .define("TT", type_name(table))
-        .define("TP", type_name(pages))
+        .define("TX", x)
+        .define("TT", table)
+        .define("TP", pages)
         .define("VEC", vec)
 }
 
@@ -47,60 +48,54 @@ pub(super) struct Parts {
     pub(super) q: Option<Operand>,
     pub(super) k: Option<Operand>,
     pub(super) v: Option<Operand>,
-    /// Positions and table.
-    pub(super) angles: Option<(BufferId, BufferId)>,
-    /// Slots, key pages, value pages.
-    pub(super) pages: Option<(BufferId, BufferId, BufferId)>,
+    /// The table of angles.
+    pub(super) table: Option<BufferId>,
+    /// Key pages, value pages.
+    pub(super) pages: Option<(BufferId, BufferId)>,
     pub(super) head_dim: usize,
 }
 
-pub(crate) fn lower(
-    lowering: &mut Lowering,
-    x: View,
-    positions: BufferId,
-    table: BufferId,
-    head_dim: usize,
-) -> Launch {
-    let q = Some(lowering.view(x));
-    lower_parts(lowering, Parts { q, angles: Some((positions, table)), head_dim, ..Parts::default() })
+pub(crate) fn lower(lowering: &mut Lowering, op: &Rope) -> Launch {
+    let q = Some(lowering.view(op.x));
+    let parts = Parts { q, table: Some(op.table), head_dim: op.head_dim, ..Parts::default() };
+    lower_parts(lowering, parts)
 }
 
 /// Rope of queries and keys that lie side by side and KvWrite of those keys as one launch, if these are the next two
 /// ops.
 pub(crate) fn lower_with_kv_write(lowering: &mut Lowering, ops: &[Op]) -> Option<Launch> {
-    let [Op::Rope { x, positions, table, head_dim }, Op::KvWrite { k, v, slots, k_pages, v_pages }, ..] = ops
-    else {
-        return None;
-    };
+    let [Op::Rope(rope), Op::KvWrite(write), ..] = ops else { return None };
+    let (Rope { x, table, head_dim }, KvWrite { k, v, k_pages, v_pages }) = (*rope, *write);
     // The keys are the last columns of what is rotated, in whole heads.
     let last = x.buffer == k.buffer && x.start <= k.start && x.start + x.cols == k.start + k.cols;
-    let queries = View { cols: x.cols.saturating_sub(k.cols), ..*x };
-    let (q, k, v) = (lowering.view(queries), lowering.view(*k), lowering.view(*v));
-    if !last || !queries.cols.is_multiple_of(*head_dim) || v.dtype != k.dtype {
+    let queries = View { cols: x.cols.saturating_sub(k.cols), ..x };
+    let (q, k, v) = (lowering.view(queries), lowering.view(k), lowering.view(v));
+    if !last || !queries.cols.is_multiple_of(head_dim) || v.format != k.format {
         return None;
     }
     let parts = Parts {
         q: Some(q),
         k: Some(k),
         v: Some(v),
-        angles: Some((*positions, *table)),
-        pages: Some((*slots, *k_pages, *v_pages)),
-        head_dim: *head_dim,
+        table: Some(table),
+        pages: Some((k_pages, v_pages)),
+        head_dim,
     };
     Some(lower_parts(lowering, parts))
 }
 
 pub(super) fn lower_parts(lowering: &mut Lowering, parts: Parts) -> Launch {
-    let Parts { q, k, v, angles, pages, head_dim } = parts;
+    let Parts { q, k, v, table, pages, head_dim } = parts;
     let at = |o: &Option<Operand>| o.map_or(0, |o| o.at);
     let stride = |o: &Option<Operand>| word(o.map_or(0, |o| o.stride));
     let heads = |o: &Option<Operand>| word(o.map_or(0, |o| o.cols / head_dim));
-    let table = angles.map(|(_, table)| lowering.buffer(table));
+    let table = table.map(|table| lowering.buffer(table));
     // One of the two is always there.
     let any = q.or(k);
-    let x = any.map_or(DType::F32, |o| o.dtype);
+    let f32 = Format::Plain(DType::F32);
+    let x = any.map_or(f32, |o| o.format);
     let rows = any.map_or(Rows::Tokens, |o| o.rows);
-    let page_type = pages.map_or(x, |(_, k_pages, _)| lowering.plan.desc(k_pages).dtype);
+    let page_format = pages.map_or(x, |(k_pages, _)| lowering.plan.desc(k_pages).format);
     // Halves of pairs, and the columns beside them, must be whole vectors too.
     let half = table.map_or(0, |t| t.cols / 2);
     let operands: Vec<&Operand> = q.iter().chain(&k).chain(&v).collect();
@@ -108,14 +103,14 @@ pub(super) fn lower_parts(lowering: &mut Lowering, parts: Parts) -> Launch {
     let vec = if aligned { vector_width(&operands) } else { 1 };
     let args = Args {
         rows: lowering.rows(rows),
-        positions: angles.map_or(0, |(positions, _)| lowering.at(positions)),
+        positions: table.map_or(0, |_| lowering.input(Input::Positions)),
         table: at(&table),
         q: at(&q),
         k: at(&k),
         v: at(&v),
-        slots: pages.map_or(0, |(slots, _, _)| lowering.at(slots)),
-        k_pages: pages.map_or(0, |(_, k_pages, _)| lowering.at(k_pages)),
-        v_pages: pages.map_or(0, |(_, _, v_pages)| lowering.at(v_pages)),
+        kv_slots: pages.map_or(0, |_| lowering.input(Input::KvSlots)),
+        k_pages: pages.map_or(0, |(k_pages, _)| lowering.at(k_pages)),
+        v_pages: pages.map_or(0, |(_, v_pages)| lowering.at(v_pages)),
         q_heads: heads(&q),
         k_heads: heads(&k),
         head_dim: word(head_dim),
@@ -125,6 +120,6 @@ pub(super) fn lower_parts(lowering: &mut Lowering, parts: Parts) -> Launch {
         v_stride: stride(&v),
         v_cols: word(v.map_or(0, |v| v.cols)),
     };
-    let kernels = vec![kernel(x, table.map_or(DType::F32, |t| t.dtype), page_type, vec)];
+    let kernels = vec![kernel(x, table.map_or(f32, |t| t.format), page_format, vec)];
     Launch::new(kernels, args, block_per_row(rows, 256))
 }

@@ -5,7 +5,8 @@ use crate::grid::block_per_row;
 use crate::kernel::Kernel;
 use crate::launch::Launch;
 use crate::lowering::Lowering;
-use engine::plan::{BufferId, View};
+use engine::op::Sample;
+use engine::plan::Input;
 
 /// Threads of a block: the source's `THREADS`.
 const THREADS: u32 = 512;
@@ -31,18 +32,16 @@ pub(crate) fn kernel() -> Kernel {
     Kernel::new::<Args>("sample.cu", include_str!("sample.cu"), "sample", 64).define("THREADS", THREADS)
 }
 
-/// `inputs`: sampling, adjustments, masks, last tokens, and the result.
-pub(crate) fn lower(lowering: &mut Lowering, logits: View, inputs: [BufferId; 5]) -> Launch {
-    let logits = lowering.view(logits);
-    let [sampling, adjustments, masks, last, out] = inputs.map(|id| lowering.at(id));
+pub(crate) fn lower(lowering: &mut Lowering, op: &Sample) -> Launch {
+    let logits = lowering.view(op.logits);
     let args = Args {
         rows: lowering.rows(logits.rows),
         logits: logits.at,
-        sampling,
-        adjustments,
-        masks,
-        last,
-        out,
+        sampling: lowering.input(Input::Sampling),
+        adjustments: lowering.input(Input::Adjustments),
+        masks: lowering.input(Input::Masks),
+        last: lowering.at(op.last),
+        out: lowering.at(op.out),
         vocab: word(logits.cols),
         stride: word(logits.stride),
         mask_words: word(logits.cols.div_ceil(32)),

@@ -7,7 +7,7 @@ fn step(seqs: &[(usize, usize)]) -> Step {
     let mut step = Step { query_start: vec![0], ..Step::default() };
     for &(tokens, len) in seqs {
         step.query_start.push(step.query_start.last().unwrap() + tokens as u32);
-        step.seq_lens.push(len as u32);
+        step.positions.extend((len - tokens) as u32..len as u32);
     }
     step
 }

@@ -1,14 +1,19 @@
 //! How the weights of Linear and Embed lie on the device.
 //!
-//! A weight `[N, K]` is cut into blocks of 64 rows. Within a block, groups of 8 columns follow each other.
-//! A row's part of a group is cut into pieces, and the same piece of all 64 rows lies together: 16 bytes a
-//! row in f16 and bf16; in f32 the first 4 columns of all rows, then the other 4. Neighbouring lanes of a
-//! Linear own neighbouring rows, so that what they read lies side by side. K is padded with zeros to a
-//! multiple of 32, N to a multiple of 64.
+//! A weight `[N, K]` is cut into blocks of 64 rows, and a block into groups of columns. A row's part of a
+//! group is cut into pieces, and the same piece of all 64 rows lies together, so that neighbouring lanes of
+//! a Linear, which own neighbouring rows, read neighbouring words:
+//!
+//! - f16, bf16: 8 columns in one piece of 16 bytes.
+//! - f32: 8 columns in two pieces of 16 bytes.
+//! - q8_0: 64 columns, their quants in four pieces of 16 bytes, then their two scales in one of 4 bytes.
+//!
+//! K is padded with zeros to whole groups and a multiple of 32, N to a multiple of 64.
 //!
 //! Blocks are distributed over as many buffers (shards) as the adapter's limit on bindings asks for.
 
 use engine::dtype::DType;
+use engine::format::Format;
 use std::ops::Range;
 
 /// Rows of a block.
@@ -43,28 +48,41 @@ const FLOATS: Group = Group {
     pieces: &[Piece { size: 16, from: &[0..16] }, Piece { size: 16, from: &[16..32] }],
 };
 
+const Q8_0: Group = Group {
+    cols: 64,
+    bytes: 68,
+    pieces: &[
+        Piece { size: 16, from: &[2..18] },
+        Piece { size: 16, from: &[18..34] },
+        Piece { size: 16, from: &[36..52] },
+        Piece { size: 16, from: &[52..68] },
+        Piece { size: 4, from: &[0..2, 34..36] },
+    ],
+};
+
 /// The shape of a weight on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Blocks {
     pub rows: usize,
     pub cols: usize,
-    pub dtype: DType,
+    pub format: Format,
     /// Blocks in a shard; the last may hold fewer.
     pub per_shard: usize,
 }
 
 impl Blocks {
     /// The layout of a weight whose shards may have `limit` bytes, if a block fits at all.
-    pub fn new(rows: usize, cols: usize, dtype: DType, limit: usize) -> Option<Blocks> {
-        let mut blocks = Blocks { rows, cols, dtype, per_shard: 1 };
+    pub fn new(rows: usize, cols: usize, format: Format, limit: usize) -> Option<Blocks> {
+        let mut blocks = Blocks { rows, cols, format, per_shard: 1 };
         blocks.per_shard = limit / blocks.block_bytes();
         (blocks.per_shard > 0).then_some(blocks)
     }
 
     fn group(&self) -> &'static Group {
-        match self.dtype {
-            DType::F32 | DType::U32 => &FLOATS,
-            DType::F16 | DType::BF16 => &HALVES,
+        match self.format {
+            Format::Plain(DType::F32 | DType::U32) => &FLOATS,
+            Format::Plain(DType::F16 | DType::BF16) => &HALVES,
+            Format::Q8_0 => &Q8_0,
         }
     }
 
@@ -80,7 +98,7 @@ impl Blocks {
 
     /// Bytes of a row as `write` and `read` speak of it.
     pub fn row_bytes(&self) -> usize {
-        self.cols * self.dtype.size()
+        self.format.row_bytes(self.cols)
     }
 
     /// Bytes of a block.
@@ -107,11 +125,6 @@ impl Blocks {
     /// The shard and the byte offset within it of a block.
     pub fn place(&self, block: usize) -> (usize, usize) {
         (block / self.per_shard, block % self.per_shard * self.block_bytes())
-    }
-
-    /// The value of the shaders' `FORMAT`.
-    pub fn format(&self) -> f64 {
-        format(self.dtype)
     }
 
     /// The pieces of all groups: the group, the piece, and its first byte within the block.
@@ -166,45 +179,5 @@ impl Blocks {
     }
 }
 
-/// The number by which shaders know the type of floats.
-pub(crate) fn format(dtype: DType) -> f64 {
-    match dtype {
-        DType::F32 | DType::U32 => 0.0,
-        DType::F16 => 1.0,
-        DType::BF16 => 2.0,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn rows_come_back_as_they_went_in() {
-        for (rows, cols) in [(1, 1), (64, 32), (70, 33), (200, 130)] {
-            for dtype in [DType::F32, DType::F16, DType::BF16] {
-                let blocks = Blocks::new(rows, cols, dtype, 1 << 20).unwrap();
-                let stride = cols * dtype.size();
-                let bytes: Vec<u8> = (0..64.min(rows) * stride).map(|i| (i % 251) as u8).collect();
-                let mut block = vec![0; blocks.block_bytes()];
-                blocks.pack(0..64.min(rows), &bytes, &mut block);
-                let mut back = vec![0; bytes.len()];
-                blocks.unpack(0..64.min(rows), &block, &mut back);
-                assert_eq!(back, bytes);
-            }
-        }
-    }
-
-    #[test]
-    fn shards_hold_all_rows_once() {
-        let blocks = Blocks::new(1000, 64, DType::F16, 3 * 64 * 64 * 2).unwrap();
-        assert_eq!(blocks.shards(), 6);
-        let rows: Vec<_> = (0..6).map(|s| blocks.shard_rows(s)).collect();
-        assert_eq!(rows[0], (0, 192));
-        assert_eq!(rows[5], (960, 40));
-        assert_eq!((0..6).map(|s| blocks.shard_bytes(s)).sum::<usize>(), 16 * blocks.block_bytes());
-        assert_eq!(blocks.place(4), (1, 64 * 64 * 2));
-        assert!(Blocks::new(64, 64, DType::F16, 100).is_none());
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 use super::blocks::Blocks;
 use crate::driver::gpu::allocated;
+use engine::device::DeviceError;
 use engine::dtype::DType;
 use engine::op::Op;
 use engine::plan::{BufferDesc, BufferId, BufferKind, Dims, Plan};
@@ -27,21 +28,27 @@ pub(crate) enum RowLayout {
 /// Chooses the layout of every buffer of a plan.
 ///
 /// # Errors
-/// The name of a buffer that no binding of `limit` bytes can hold, and the bytes it needs.
-pub(crate) fn layouts(plan: &Plan, max_dims: &Dims, limit: usize) -> Result<Vec<Layout>, (String, usize)> {
+/// [`DeviceError::OutOfMemory`] for a buffer that no binding of `limit` bytes can hold.
+pub(crate) fn layouts(plan: &Plan, max_dims: &Dims, limit: usize) -> Result<Vec<Layout>, DeviceError> {
+    let too_large = |desc: &BufferDesc, needed| DeviceError::OutOfMemory {
+        what: format!("{}, one buffer,", desc.name),
+        needed,
+        available: limit,
+        memory_use: desc.kind.into(),
+    };
     let layout = |(id, desc): (BufferId, &BufferDesc)| {
         let rows = max_dims.count(desc.rows);
         let layout = match desc.kind {
             BufferKind::KvPage => RowLayout::Heads { head_dim: head_dim(plan, id).unwrap_or(desc.cols) },
-            BufferKind::Weight if is_matrix(plan, id) => {
-                let blocks = Blocks::new(rows, desc.cols, desc.dtype, limit);
-                return blocks.map(Layout::Blocks).ok_or_else(|| (desc.name.clone(), desc.bytes(max_dims)));
+            BufferKind::Weight if is_matrix(plan, id) || desc.format.plain().is_none() => {
+                let blocks = Blocks::new(rows, desc.cols, desc.format, limit);
+                return blocks.map(Layout::Blocks).ok_or_else(|| too_large(desc, desc.bytes(max_dims)));
             }
-            _ if desc.dtype.is_float() => RowLayout::Words { stride: desc.cols.next_multiple_of(4) },
+            _ if desc.value_type().is_float() => RowLayout::Words { stride: desc.cols.next_multiple_of(4) },
             _ => RowLayout::Words { stride: desc.cols },
         };
         let needed = rows * layout.row_bytes(desc);
-        if needed > limit { Err((desc.name.clone(), needed)) } else { Ok(Layout::Rows(layout)) }
+        if needed > limit { Err(too_large(desc, needed)) } else { Ok(Layout::Rows(layout)) }
     };
     plan.iter().map(layout).collect()
 }
@@ -49,8 +56,8 @@ pub(crate) fn layouts(plan: &Plan, max_dims: &Dims, limit: usize) -> Result<Vec<
 /// Whether a weight is that of a Linear or Embed.
 fn is_matrix(plan: &Plan, id: BufferId) -> bool {
     plan.ops.iter().any(|op| match op {
-        Op::Linear { weight, .. } => *weight == id,
-        Op::Embed { table, .. } => *table == id,
+        Op::Linear(op) => op.weight == id,
+        Op::Embed(op) => op.table == id,
         _ => false,
     })
 }
@@ -58,9 +65,7 @@ fn is_matrix(plan: &Plan, id: BufferId) -> bool {
 /// The head width of KV pages that an attention reads.
 fn head_dim(plan: &Plan, id: BufferId) -> Option<usize> {
     plan.ops.iter().find_map(|op| match op {
-        Op::PagedAttention { k_pages, v_pages, head_dim, .. } if *k_pages == id || *v_pages == id => {
-            Some(*head_dim)
-        }
+        Op::PagedAttention(op) if op.k_pages == id || op.v_pages == id => Some(op.head_dim),
         _ => None,
     })
 }
@@ -86,7 +91,7 @@ impl RowLayout {
         match self {
             RowLayout::Words { stride } => stride * 4,
             RowLayout::Heads { head_dim } => {
-                desc.cols / head_dim * head_dim.next_multiple_of(4) * desc.dtype.size()
+                desc.cols / head_dim * head_dim.next_multiple_of(4) * desc.value_type().size()
             }
         }
     }
@@ -98,12 +103,12 @@ impl RowLayout {
 
     /// One row, given in the buffer's own type, as it lies on the device.
     pub fn encode(self, desc: &BufferDesc, row: &[u8]) -> Vec<u8> {
-        let mut out = match (self, desc.dtype) {
+        let mut out = match (self, desc.value_type()) {
             (RowLayout::Heads { head_dim }, dtype) => {
                 let padded = head_dim.next_multiple_of(4) * dtype.size();
                 return row.chunks(head_dim * dtype.size()).flat_map(|head| resized(head, padded)).collect();
             }
-            (_, DType::F16 | DType::BF16) => DType::F32.encode(&desc.dtype.decode(row)),
+            (_, dtype @ (DType::F16 | DType::BF16)) => DType::F32.encode(&dtype.decode(row)),
             _ => row.to_vec(),
         };
         out.resize(self.row_bytes(desc), 0);
@@ -112,7 +117,7 @@ impl RowLayout {
 
     /// The reverse of [`RowLayout::encode`].
     pub fn decode(self, desc: &BufferDesc, row: &[u8]) -> Vec<u8> {
-        match (self, desc.dtype) {
+        match (self, desc.value_type()) {
             (RowLayout::Heads { head_dim }, dtype) => {
                 let padded = head_dim.next_multiple_of(4) * dtype.size();
                 row.chunks(padded).flat_map(|head| head[..head_dim * dtype.size()].to_vec()).collect()

@@ -22,13 +22,13 @@ impl Storage {
     pub fn new(gpu: &Gpu, desc: &BufferDesc, rows: usize, layout: Layout) -> Result<Storage, DeviceError> {
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
         let sizes = layout.shard_bytes(desc, rows);
-        let shards = sizes.into_iter().map(|bytes| gpu.allocate(&desc.name, bytes, usage));
+        let shards = sizes.into_iter().map(|bytes| gpu.allocate(&desc.name, bytes, usage, desc.kind.into()));
         Ok(Storage { desc: desc.clone(), rows, layout, shards: shards.collect::<Result<_, _>>()? })
     }
 
     /// Writes whole rows, given row-major in the buffer's own type.
     pub fn write(&self, gpu: &Gpu, row: usize, bytes: &[u8]) -> Result<(), DeviceError> {
-        let stride = self.desc.cols * self.desc.dtype.size();
+        let stride = self.desc.row_bytes();
         let rows = bytes.len().checked_div(stride).unwrap_or(0);
         if rows * stride != bytes.len() || row + rows > self.rows {
             return Err(DeviceError::BadPlan(format!(

@@ -4,7 +4,7 @@ use super::adapter;
 use super::failure::Failure;
 use super::pipelines::Pipelines;
 use super::shader::Shader;
-use engine::device::DeviceError;
+use engine::device::{DeviceError, MemoryUse};
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
@@ -96,7 +96,13 @@ impl Gpu {
     }
 
     /// Allocates a buffer of [`allocated`] bytes, as bindings need at least 16.
-    pub fn allocate(&self, name: &str, bytes: usize, usage: BufferUsages) -> Result<Buffer, DeviceError> {
+    pub fn allocate(
+        &self,
+        name: &str,
+        bytes: usize,
+        usage: BufferUsages,
+        memory_use: MemoryUse,
+    ) -> Result<Buffer, DeviceError> {
         let size = allocated(bytes) as u64;
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let descriptor = wgpu::BufferDescriptor { label: Some(name), size, usage, mapped_at_creation: false };
@@ -107,7 +113,7 @@ impl Gpu {
                 what: name.to_owned(),
                 needed: bytes,
                 available: 0,
-                remedy: "lower --gpu-memory-utilization, --max-num-seqs or --max-num-batched-tokens".into(),
+                memory_use,
             }),
         }
     }
@@ -160,7 +166,7 @@ impl Gpu {
         for start in range.clone().step_by(STAGED) {
             let len = STAGED.min(range.end - start);
             let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
-            let staging = self.allocate("download", len, usage)?;
+            let staging = self.allocate("download", len, usage, MemoryUse::Activations)?;
             let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             encoder.copy_buffer_to_buffer(buffer, start as u64, &staging, 0, len as u64);
             let submission = self.queue.submit([encoder.finish()]);

@@ -7,18 +7,14 @@ use super::snippets::INVOCATION;
 use crate::driver::shader::Access::Write;
 use crate::driver::shader::Shader;
 use engine::device::DeviceError;
-use engine::plan::View;
+use engine::op::Add;
 
 /// All bindings are writable, since the output may be an operand.
 pub(crate) static SHADER: Shader =
     Shader { name: "add", files: &[INVOCATION, include_str!("add.wgsl")], bindings: &[Write, Write, Write] };
 
-pub(crate) fn compile(
-    cx: &mut Context<'_>,
-    a: View,
-    b: View,
-    out: View,
-) -> Result<Box<dyn Kernel>, DeviceError> {
-    let (a, b, out) = (cx.columns(a)?, cx.columns(b)?, cx.columns(out)?);
-    Ok(elementwise::compile(cx, &SHADER, &[], vec![a, b], None, out))
+pub(crate) fn compile(cx: &mut Context<'_>, op: &Add) -> Result<Box<dyn Kernel>, DeviceError> {
+    let operands = vec![cx.columns(op.a)?, cx.columns(op.b)?];
+    let out = cx.columns(op.out)?;
+    Ok(elementwise::compile(cx, &SHADER, &[], operands, None, out))
 }

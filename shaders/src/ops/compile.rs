@@ -2,7 +2,9 @@
 
 use super::context::Context;
 use super::kernel::Kernel;
-use super::{add, embed, gated_mul, gather_rows, kv_write, linear, paged_attention, rms_norm, rope, sample};
+use super::{
+    add, embed, gated_mul, gather_rows, kv_write, linear, paged_attention, rms_norm, rope, sample, soft_cap,
+};
 use engine::device::DeviceError;
 use engine::dtype::DType;
 use engine::op::Op;
@@ -13,26 +15,26 @@ use engine::plan::{BufferKind, Plan};
 /// # Errors
 /// What it lacks, for people.
 pub(crate) fn supports(plan: &Plan, op: &Op) -> Result<(), String> {
-    op.check(plan)?;
+    op.check(&plan.buffers)?;
     for desc in &plan.buffers {
-        if desc.kind == BufferKind::Activation && desc.dtype != DType::F32 {
-            return Err(format!("{} is {}; activations are f32 on this device", desc.name, desc.dtype));
+        if desc.kind == BufferKind::Activation && desc.value_type() != DType::F32 {
+            return Err(format!("{} is {}; activations are f32 on this device", desc.name, desc.format));
         }
     }
-    match op {
-        Op::PagedAttention { head_dim, q, out, .. } => {
-            if q.buffer == out.buffer {
-                return Err("the queries and the output are columns of one buffer".into());
-            }
-            paged_attention::supports(*head_dim)
+    let (x, out) = match op {
+        Op::PagedAttention(op) => {
+            paged_attention::supports(op.head_dim)?;
+            (op.q, op.out)
         }
-        Op::Linear { x, out, .. } | Op::GatedMul { x, out, .. } | Op::GatherRows { x, out, .. }
-            if x.buffer == out.buffer =>
-        {
-            Err("the input and the output are columns of one buffer".into())
-        }
-        _ => Ok(()),
+        Op::Linear(op) => (op.x, op.out),
+        Op::GatedMul(op) => (op.x, op.out),
+        Op::GatherRows(op) => (op.x, op.out),
+        _ => return Ok(()),
+    };
+    if x.buffer == out.buffer {
+        return Err("the input and the output are columns of one buffer".into());
     }
+    Ok(())
 }
 
 /// Makes the kernel of an op.
@@ -40,18 +42,17 @@ pub(crate) fn supports(plan: &Plan, op: &Op) -> Result<(), String> {
 /// # Errors
 /// [`DeviceError::OutOfMemory`], or [`DeviceError::BadPlan`] for a buffer that is used in two ways.
 pub(crate) fn compile(cx: &mut Context<'_>, op: &Op) -> Result<Box<dyn Kernel>, DeviceError> {
-    match *op {
-        Op::Embed { tokens, last, table, out } => embed::compile(cx, tokens, last, table, out),
-        Op::RmsNorm { x, add, weight, out, width, eps } => {
-            rms_norm::compile(cx, x, add, weight, out, width, eps)
-        }
-        Op::Linear { x, weight, bias, out } => linear::compile(cx, x, weight, bias, out),
-        Op::Rope { x, positions, table, head_dim } => rope::compile(cx, x, positions, table, head_dim),
-        Op::KvWrite { k, v, slots, k_pages, v_pages } => kv_write::compile(cx, k, v, slots, k_pages, v_pages),
-        Op::PagedAttention { .. } => paged_attention::compile(cx, op),
-        Op::GatedMul { x, out, act } => gated_mul::compile(cx, x, out, act),
-        Op::Add { a, b, out } => add::compile(cx, a, b, out),
-        Op::GatherRows { x, rows, out } => gather_rows::compile(cx, x, rows, out),
-        Op::Sample { .. } => sample::compile(cx, op),
+    match op {
+        Op::Embed(op) => embed::compile(cx, op),
+        Op::RmsNorm(op) => rms_norm::compile(cx, op),
+        Op::Linear(op) => linear::compile(cx, op),
+        Op::Rope(op) => rope::compile(cx, op),
+        Op::KvWrite(op) => kv_write::compile(cx, op),
+        Op::PagedAttention(op) => paged_attention::compile(cx, op),
+        Op::GatedMul(op) => gated_mul::compile(cx, op),
+        Op::Add(op) => add::compile(cx, op),
+        Op::GatherRows(op) => gather_rows::compile(cx, op),
+        Op::SoftCap(op) => soft_cap::compile(cx, op),
+        Op::Sample(op) => sample::compile(cx, op),
     }
 }

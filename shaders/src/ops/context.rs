@@ -6,13 +6,14 @@ use crate::buffers::storage::Storage;
 use crate::driver::gpu::Gpu;
 use crate::options::Options;
 use engine::device::DeviceError;
-use engine::plan::{BufferDesc, BufferId, Dims, Rows, View};
+use engine::plan::{BufferDesc, BufferId, Dims, Input, Plan, Rows, View};
 use wgpu::Buffer;
 
 /// What an op is compiled from: the plan's buffers, and the device that makes pipelines.
 pub(crate) struct Context<'a> {
     pub gpu: &'a mut Gpu,
     pub options: &'a Options,
+    pub plan: &'a Plan,
     pub max_dims: &'a Dims,
     pub buffers: &'a [Storage],
 }
@@ -44,6 +45,12 @@ impl Context<'_> {
     /// A buffer that is not sharded.
     pub fn buffer(&self, id: BufferId) -> Buffer {
         self.buffers[id.0].shards[0].clone()
+    }
+
+    /// The buffer of a step input.
+    pub fn input(&self, input: Input) -> Result<Buffer, DeviceError> {
+        let missing = || DeviceError::BadPlan(format!("the plan has no buffer for the step input {input:?}"));
+        self.plan.input(input).map(|id| self.buffer(id)).ok_or_else(missing)
     }
 
     /// A buffer's description.

@@ -1,6 +1,7 @@
 //! `Op::Embed`.
 
 use super::context::{Columns, Context};
+use super::format_code::format_code;
 use super::kernel::Kernel;
 use super::snippets::{FLOATS, INVOCATION, WEIGHT};
 use crate::driver::pass::{Bound, Pass};
@@ -8,7 +9,7 @@ use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
 use bytemuck::{Pod, Zeroable};
 use engine::device::DeviceError;
-use engine::plan::{BufferId, Dims, View};
+use engine::plan::{Dims, Input};
 
 pub(crate) static SHADER: Shader = Shader {
     name: "embed",
@@ -42,16 +43,10 @@ struct Shard {
     count: u32,
 }
 
-pub(crate) fn compile(
-    cx: &mut Context<'_>,
-    tokens: BufferId,
-    last: BufferId,
-    table: BufferId,
-    out: View,
-) -> Result<Box<dyn Kernel>, DeviceError> {
-    let (tokens, last, out) = (cx.buffer(tokens), cx.buffer(last), cx.columns(out)?);
-    let (blocks, buffers) = cx.blocks(table)?;
-    let constants = [("FORMAT", blocks.format())];
+pub(crate) fn compile(cx: &mut Context<'_>, op: &engine::op::Embed) -> Result<Box<dyn Kernel>, DeviceError> {
+    let (tokens, last, out) = (cx.input(Input::Tokens)?, cx.buffer(op.last), cx.columns(op.out)?);
+    let (blocks, buffers) = cx.blocks(op.table)?;
+    let constants = [("FORMAT", format_code(blocks.format)), ("SCALE", f64::from(op.scale))];
     let shards = buffers.to_vec().into_iter().enumerate().map(|(shard, table)| {
         let bound = Bound::new(cx.gpu, &SHADER, &constants, &[&tokens, &last, &table, &out.buffer]);
         let (first, count) = blocks.shard_rows(shard);

@@ -1,7 +1,10 @@
-// out[t] = table[token[t]], where a token with its top bit set stands for the last token of a slot.
+// out[t] = table[token[t]] * SCALE, where a token with its top bit set stands for the last token of a slot.
 //
 // The table lies as the weights of a Linear do (see blocks.rs), since a model may use it as both. A
 // dispatch serves one shard of it: rows first .. first + count.
+
+// 1 leaves every bit as it is.
+override SCALE: f32;
 
 struct Params {
     rows: u32,
@@ -32,7 +35,8 @@ fn main(at: Invocation) {
     let n = token - p.first;
     if (n >= p.count) { return; }
 
-    let v = widen(place_of(n, p.units) + unit * 64u);
+    var v = widen(place_of(n, p.units) + unit * 64u);
+    if (SCALE != 1.0) { v = Eight(v.low * SCALE, v.high * SCALE); }
     let first = row * p.out_stride + p.out_start + unit * 8u;
     let left = min(p.cols - unit * 8u, 8u);
     for (var c = 0u; c < min(left, 4u); c++) { out[first + c] = v.low[c]; }

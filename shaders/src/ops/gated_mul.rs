@@ -7,8 +7,7 @@ use super::snippets::INVOCATION;
 use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
 use engine::device::DeviceError;
-use engine::op::Activation;
-use engine::plan::View;
+use engine::op::{Activation, GatedMul};
 
 pub(crate) static SHADER: Shader = Shader {
     name: "gated_mul",
@@ -16,14 +15,9 @@ pub(crate) static SHADER: Shader = Shader {
     bindings: &[Read, Write],
 };
 
-pub(crate) fn compile(
-    cx: &mut Context<'_>,
-    x: View,
-    out: View,
-    act: Activation,
-) -> Result<Box<dyn Kernel>, DeviceError> {
-    let (x, out) = (cx.columns(x)?, cx.columns(out)?);
-    let act = match act {
+pub(crate) fn compile(cx: &mut Context<'_>, op: &GatedMul) -> Result<Box<dyn Kernel>, DeviceError> {
+    let (x, out) = (cx.columns(op.x)?, cx.columns(op.out)?);
+    let act = match op.act {
         Activation::Silu => 0.0,
         Activation::GeluTanh => 1.0,
     };

@@ -7,7 +7,8 @@ use super::snippets::INVOCATION;
 use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
 use engine::device::DeviceError;
-use engine::plan::{BufferId, View};
+use engine::op::GatherRows;
+use engine::plan::Input;
 
 pub(crate) static SHADER: Shader = Shader {
     name: "gather_rows",
@@ -15,12 +16,7 @@ pub(crate) static SHADER: Shader = Shader {
     bindings: &[Read, Read, Write],
 };
 
-pub(crate) fn compile(
-    cx: &mut Context<'_>,
-    x: View,
-    rows: BufferId,
-    out: View,
-) -> Result<Box<dyn Kernel>, DeviceError> {
-    let (x, out, rows) = (cx.columns(x)?, cx.columns(out)?, cx.buffer(rows));
+pub(crate) fn compile(cx: &mut Context<'_>, op: &GatherRows) -> Result<Box<dyn Kernel>, DeviceError> {
+    let (x, out, rows) = (cx.columns(op.x)?, cx.columns(op.out)?, cx.input(Input::OutputRows)?);
     Ok(elementwise::compile(cx, &SHADER, &[], vec![x], Some(rows), out))
 }

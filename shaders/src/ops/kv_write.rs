@@ -1,15 +1,15 @@
 //! `Op::KvWrite`.
 
 use super::context::{Columns, Context};
+use super::format_code::format_code;
 use super::kernel::Kernel;
 use super::snippets::{FLOATS, INVOCATION};
-use crate::buffers::blocks::format;
 use crate::driver::pass::{Bound, Pass};
 use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
 use bytemuck::{Pod, Zeroable};
 use engine::device::DeviceError;
-use engine::plan::{BufferId, Dims, View};
+use engine::plan::{Dims, Input};
 
 pub(crate) static SHADER: Shader = Shader {
     name: "kv_write",
@@ -39,17 +39,13 @@ struct KvWrite {
 
 pub(crate) fn compile(
     cx: &mut Context<'_>,
-    k: View,
-    v: View,
-    slots: BufferId,
-    k_pages: BufferId,
-    v_pages: BufferId,
+    op: &engine::op::KvWrite,
 ) -> Result<Box<dyn Kernel>, DeviceError> {
-    let (k, v, slots) = (cx.columns(k)?, cx.columns(v)?, cx.buffer(slots));
-    let head_dim = cx.head_dim(k_pages)?;
-    let constants =
-        [("K_FORMAT", format(cx.desc(k_pages).dtype)), ("V_FORMAT", format(cx.desc(v_pages).dtype))];
-    let (k_pages, v_pages) = (cx.buffer(k_pages), cx.buffer(v_pages));
+    let (k, v, slots) = (cx.columns(op.k)?, cx.columns(op.v)?, cx.input(Input::KvSlots)?);
+    let head_dim = cx.head_dim(op.k_pages)?;
+    let format = |id| format_code(cx.desc(id).format);
+    let constants = [("K_FORMAT", format(op.k_pages)), ("V_FORMAT", format(op.v_pages))];
+    let (k_pages, v_pages) = (cx.buffer(op.k_pages), cx.buffer(op.v_pages));
     let buffers = [&k.buffer, &v.buffer, &slots, &k_pages, &v_pages];
     let bound = Bound::new(cx.gpu, &SHADER, &constants, &buffers);
     Ok(Box::new(KvWrite { bound, k, v, head_dim }))

@@ -1,6 +1,7 @@
 //! `Op::Linear`.
 
 use super::context::{Columns, Context};
+use super::format_code::format_code;
 use super::kernel::Kernel;
 use super::snippets::{FLOATS, LINEAR_INTERFACE, WEIGHT};
 use super::tiles::{HARDWARE, SOFTWARE, Tile, WORKGROUP, choose};
@@ -11,7 +12,7 @@ use crate::driver::shader::Shader;
 use crate::options::Options;
 use bytemuck::{Pod, Zeroable};
 use engine::device::DeviceError;
-use engine::plan::{BufferId, Dims, View};
+use engine::plan::Dims;
 use wgpu::{BindGroup, ComputePipeline};
 
 const BINDINGS: &[Access] = &[Read, Read, Read, Read, Write];
@@ -76,19 +77,13 @@ fn tiles(gpu: &Gpu, options: &Options) -> (&'static Shader, Vec<Tile>) {
     (shader, if chosen.is_empty() { tiles.to_vec() } else { chosen })
 }
 
-pub(crate) fn compile(
-    cx: &mut Context<'_>,
-    x: View,
-    weight: BufferId,
-    bias: Option<BufferId>,
-    out: View,
-) -> Result<Box<dyn Kernel>, DeviceError> {
-    let (x, out) = (cx.columns(x)?, cx.columns(out)?);
-    let (blocks, buffers) = cx.blocks(weight)?;
+pub(crate) fn compile(cx: &mut Context<'_>, op: &engine::op::Linear) -> Result<Box<dyn Kernel>, DeviceError> {
+    let (x, out) = (cx.columns(op.x)?, cx.columns(op.out)?);
+    let (blocks, buffers) = cx.blocks(op.weight)?;
     let buffers = buffers.to_vec();
     let units = blocks.units();
     let flag = |set: bool| f64::from(u8::from(set));
-    let mut constants = vec![("FORMAT", blocks.format()), ("HAS_BIAS", flag(bias.is_some()))];
+    let mut constants = vec![("FORMAT", format_code(blocks.format)), ("HAS_BIAS", flag(op.bias.is_some()))];
     if cx.gpu.subgroups {
         constants.push(("ALIGNED", flag(x.start.is_multiple_of(4) && x.stride.is_multiple_of(4))));
         constants.push(("RAGGED", flag(x.cols as usize != units * 8)));
@@ -103,7 +98,7 @@ pub(crate) fn compile(
         (tile, cx.gpu.pipeline(shader, &constants))
     });
     let tiles = tiles.collect();
-    let bias = bias.map_or_else(|| cx.gpu.empty(), |id| cx.buffer(id));
+    let bias = op.bias.map_or_else(|| cx.gpu.empty(), |id| cx.buffer(id));
     let shards = buffers.iter().enumerate().map(|(shard, weight)| {
         let (first, cols) = blocks.shard_rows(shard);
         let group = cx.gpu.bind(shader, &[&x.buffer, &x.buffer, weight, &bias, &out.buffer]);

@@ -14,7 +14,7 @@ override ROWS: u32;
 override COLS: u32;
 // x can be read 4 columns at a time.
 override ALIGNED: bool;
-// The columns of x are no multiple of 32.
+// x has fewer columns than a padded row of the weight.
 override RAGGED: bool;
 
 override ROWS_A: u32 = min(ROWS, 8u);

@@ -1,20 +1,19 @@
 //! `Op::PagedAttention`.
 
 use super::context::{Columns, Context};
+use super::format_code::format_code;
 use super::kernel::Kernel;
-use super::snippets::FLOATS;
-use crate::buffers::blocks::format;
+use super::snippets::{FLOATS, SOFT_CAP};
 use crate::driver::pass::{Bound, Pass};
 use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
 use bytemuck::{Pod, Zeroable};
 use engine::device::DeviceError;
-use engine::op::Op;
-use engine::plan::Dims;
+use engine::plan::{Dims, Input};
 
 pub(crate) static SHADER: Shader = Shader {
     name: "paged_attention",
-    files: &[FLOATS, include_str!("paged_attention.wgsl")],
+    files: &[FLOATS, SOFT_CAP, include_str!("paged_attention.wgsl")],
     bindings: &[Read, Read, Read, Read, Read, Read, Write],
 };
 
@@ -73,44 +72,44 @@ pub(crate) fn supports(head_dim: usize) -> Result<(), String> {
     if head_dim <= max { Ok(()) } else { Err(format!("heads have {head_dim} columns; the limit is {max}")) }
 }
 
-pub(crate) fn compile(cx: &mut Context<'_>, op: &Op) -> Result<Box<dyn Kernel>, DeviceError> {
-    let &Op::PagedAttention {
-        q,
-        k_pages,
-        v_pages,
-        positions,
-        query_start,
-        block_tables,
-        out,
-        head_dim,
-        scale,
-        window,
-        ..
-    } = op
-    else {
-        unreachable!("the op is PagedAttention")
-    };
-    let (q, out) = (cx.columns(q)?, cx.columns(out)?);
-    let head_dim = head_dim as u32;
-    let kv_heads = cx.desc(k_pages).cols as u32 / head_dim;
+pub(crate) fn compile(
+    cx: &mut Context<'_>,
+    op: &engine::op::PagedAttention,
+) -> Result<Box<dyn Kernel>, DeviceError> {
+    let (q, out) = (cx.columns(op.q)?, cx.columns(op.out)?);
+    let head_dim = op.head_dim as u32;
+    let kv_heads = cx.desc(op.k_pages).cols as u32 / head_dim;
     let group = q.cols / head_dim / kv_heads;
-    let (k, v) = (cx.buffer(k_pages), cx.buffer(v_pages));
-    let inputs = [cx.buffer(positions), cx.buffer(query_start), cx.buffer(block_tables)];
-    let buffers = [&q.buffer, &k, &v, &inputs[0], &inputs[1], &inputs[2], &out.buffer];
-    let formats = [k_pages, v_pages].map(|id| format(cx.desc(id).dtype));
+    let (k, v) = (cx.buffer(op.k_pages), cx.buffer(op.v_pages));
+    let (positions, query_start) = (cx.input(Input::Positions)?, cx.input(Input::QueryStart)?);
+    let block_tables = cx.input(Input::BlockTables)?;
+    let buffers = [&q.buffer, &k, &v, &positions, &query_start, &block_tables, &out.buffer];
+    let format = |id| format_code(cx.desc(id).format);
+    let formats = [("K_FORMAT", format(op.k_pages)), ("V_FORMAT", format(op.v_pages))];
     let heads = (0..group).step_by(HEADS as usize).map(|first| {
         let constants = [
-            ("K_FORMAT", formats[0]),
-            ("V_FORMAT", formats[1]),
+            formats[0],
+            formats[1],
             ("HEADS", f64::from(HEADS.min(group - first))),
             ("CHUNKS", f64::from(head_dim.div_ceil(CHUNK))),
+            ("SOFTCAP", f64::from(op.softcap.unwrap_or(0.0))),
         ];
         Heads { bound: Bound::new(cx.gpu, &SHADER, &constants, &buffers), first }
     });
     let heads = heads.collect();
-    let window = window.map_or(u32::MAX, |w| w.min(u32::MAX as usize) as u32);
+    let window = op.window.map_or(u32::MAX, |w| w.min(u32::MAX as usize) as u32);
     let max_work = cx.options.max_work.unwrap_or(MAX_WORK);
-    Ok(Box::new(PagedAttention { heads, q, out, group, kv_heads, head_dim, scale, window, max_work }))
+    Ok(Box::new(PagedAttention {
+        heads,
+        q,
+        out,
+        group,
+        kv_heads,
+        head_dim,
+        scale: op.scale,
+        window,
+        max_work,
+    }))
 }
 
 impl Kernel for PagedAttention {

@@ -15,6 +15,8 @@ override V_FORMAT: u32;
 override HEADS: u32;
 // Runs of 32 * 4 columns in a head: 1 to 4.
 override CHUNKS: u32;
+// Bounds the scores; 0 for models that do not.
+override SOFTCAP: f32;
 
 struct Params {
     tokens: u32,
@@ -128,7 +130,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 }
             }
         }
-        scores[lane] = select(vec4(UNSEEN), s * p.scale, seen);
+        s *= p.scale;
+        if (SOFTCAP != 0.0) {
+            for (var r = 0u; r < HEADS; r++) { s[r] = soft_cap(s[r], SOFTCAP); }
+        }
+        scores[lane] = select(vec4(UNSEEN), s, seen);
         workgroupBarrier();
 
         if (lane < HEADS) {

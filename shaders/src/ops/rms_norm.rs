@@ -8,7 +8,7 @@ use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
 use bytemuck::{Pod, Zeroable};
 use engine::device::DeviceError;
-use engine::plan::{BufferId, Dims, View};
+use engine::plan::Dims;
 
 /// Activations are writable in every binding, since the output may be the input.
 pub(crate) static SHADER: Shader = Shader {
@@ -43,19 +43,14 @@ struct RmsNorm {
 
 pub(crate) fn compile(
     cx: &mut Context<'_>,
-    x: View,
-    add: Option<View>,
-    weight: BufferId,
-    out: View,
-    width: usize,
-    eps: f32,
+    op: &engine::op::RmsNorm,
 ) -> Result<Box<dyn Kernel>, DeviceError> {
-    let has_add = f64::from(u8::from(add.is_some()));
-    let (x, add, out) = (cx.columns(x)?, cx.columns(add.unwrap_or(x))?, cx.columns(out)?);
-    let weight = cx.buffer(weight);
+    let has_add = f64::from(u8::from(op.add.is_some()));
+    let (x, add, out) = (cx.columns(op.x)?, cx.columns(op.add.unwrap_or(op.x))?, cx.columns(op.out)?);
+    let weight = cx.buffer(op.weight);
     let buffers = [&x.buffer, &add.buffer, &weight, &out.buffer];
     let bound = Bound::new(cx.gpu, &SHADER, &[("HAS_ADD", has_add)], &buffers);
-    Ok(Box::new(RmsNorm { bound, x, add, out, width: width as u32, eps }))
+    Ok(Box::new(RmsNorm { bound, x, add, out, width: op.width as u32, eps: op.eps }))
 }
 
 impl Kernel for RmsNorm {

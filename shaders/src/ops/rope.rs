@@ -8,7 +8,7 @@ use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
 use bytemuck::{Pod, Zeroable};
 use engine::device::DeviceError;
-use engine::plan::{BufferId, Dims, View};
+use engine::plan::{Dims, Input};
 
 pub(crate) static SHADER: Shader =
     Shader { name: "rope", files: &[INVOCATION, include_str!("rope.wgsl")], bindings: &[Write, Read, Read] };
@@ -33,18 +33,12 @@ struct Rope {
     table_stride: u32,
 }
 
-pub(crate) fn compile(
-    cx: &mut Context<'_>,
-    x: View,
-    positions: BufferId,
-    table: BufferId,
-    head_dim: usize,
-) -> Result<Box<dyn Kernel>, DeviceError> {
-    let (x, positions) = (cx.columns(x)?, cx.buffer(positions));
-    let (half, table_stride) = (cx.desc(table).cols as u32 / 2, cx.stride(table)?);
-    let table = cx.buffer(table);
+pub(crate) fn compile(cx: &mut Context<'_>, op: &engine::op::Rope) -> Result<Box<dyn Kernel>, DeviceError> {
+    let (x, positions) = (cx.columns(op.x)?, cx.input(Input::Positions)?);
+    let (half, table_stride) = (cx.desc(op.table).cols as u32 / 2, cx.stride(op.table)?);
+    let table = cx.buffer(op.table);
     let bound = Bound::new(cx.gpu, &SHADER, &[], &[&x.buffer, &positions, &table]);
-    Ok(Box::new(Rope { bound, x, head_dim: head_dim as u32, half, table_stride }))
+    Ok(Box::new(Rope { bound, x, head_dim: op.head_dim as u32, half, table_stride }))
 }
 
 impl Kernel for Rope {

@@ -8,9 +8,9 @@ use crate::driver::pass::{Bound, Pass};
 use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
 use bytemuck::{Pod, Zeroable};
-use engine::device::DeviceError;
+use engine::device::{DeviceError, MemoryUse};
 use engine::op::Op;
-use engine::plan::{Dims, Plan, View};
+use engine::plan::{Dims, Input, Plan, View};
 use wgpu::BufferUsages;
 
 pub(crate) static SHADER: Shader = Shader {
@@ -43,22 +43,19 @@ fn key_bytes(logits: View, max_dims: &Dims) -> usize {
 /// Bytes that the op allocates beside the plan's buffers.
 pub(crate) fn workspace(plan: &Plan, max_dims: &Dims) -> usize {
     let keys = plan.ops.iter().filter_map(|op| match *op {
-        Op::Sample { logits, .. } => Some(allocated(key_bytes(logits, max_dims))),
+        Op::Sample(op) => Some(allocated(key_bytes(op.logits, max_dims))),
         _ => None,
     });
     keys.sum()
 }
 
-pub(crate) fn compile(cx: &mut Context<'_>, op: &Op) -> Result<Box<dyn Kernel>, DeviceError> {
-    let &Op::Sample { logits, sampling, adjustments, masks, last, out } = op else {
-        unreachable!("the op is Sample")
-    };
-    let bytes = key_bytes(logits, cx.max_dims);
-    let keys = cx.gpu.allocate("sampling keys", bytes, BufferUsages::STORAGE)?;
-    let logits = cx.columns(logits)?;
-    let inputs = [sampling, adjustments, masks, last, out].map(|id| cx.buffer(id));
-    let [sampling, adjustments, masks, last, out] = &inputs;
-    let buffers = [&logits.buffer, sampling, adjustments, masks, last, out, &keys];
+pub(crate) fn compile(cx: &mut Context<'_>, op: &engine::op::Sample) -> Result<Box<dyn Kernel>, DeviceError> {
+    let bytes = key_bytes(op.logits, cx.max_dims);
+    let keys = cx.gpu.allocate("sampling keys", bytes, BufferUsages::STORAGE, MemoryUse::Activations)?;
+    let logits = cx.columns(op.logits)?;
+    let (sampling, adjustments) = (cx.input(Input::Sampling)?, cx.input(Input::Adjustments)?);
+    let (masks, last, out) = (cx.input(Input::Masks)?, cx.buffer(op.last), cx.buffer(op.out));
+    let buffers = [&logits.buffer, &sampling, &adjustments, &masks, &last, &out, &keys];
     let bound = Bound::new(cx.gpu, &SHADER, &[], &buffers);
     Ok(Box::new(Sample { bound, logits }))
 }

@@ -21,7 +21,7 @@ struct Row {
     key_lo: u32,
     key_hi: u32,
     position: u32,
-    last_slot: u32,
+    seq_slot: u32,
     target_token: u32,
     mask: u32,
     adjust_start: u32,
@@ -293,7 +293,7 @@ fn main(at: Invocation) {
     if (lane == 0u) {
         out[to] = token;
         out[to + 1u] = select(bitcast<u32>(logits[first + token] - top - log_sum), NAN_BITS, broken);
-        if (s.last_slot != NONE) { last[s.last_slot] = token; }
+        if (s.seq_slot != NONE) { last[s.seq_slot] = token; }
     }
 
     // The alternatives, each the best of those behind the one before.

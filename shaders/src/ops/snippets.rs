@@ -8,5 +8,7 @@ pub(crate) const FLOATS: &str = include_str!("snippets/floats.wgsl");
 pub(crate) const WEIGHT: &str = include_str!("snippets/weight.wgsl");
 /// The interface of the shaders of Linear, and the store of one element. Needs [`WEIGHT`].
 pub(crate) const LINEAR_INTERFACE: &str = include_str!("snippets/linear_interface.wgsl");
+/// A value kept within a bound.
+pub(crate) const SOFT_CAP: &str = include_str!("snippets/soft_cap.wgsl");
 /// The sum of one float of each invocation of a workgroup.
 pub(crate) const SUM: &str = include_str!("snippets/sum.wgsl");

@@ -7,7 +7,7 @@ use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
 use crate::ops::snippets::INVOCATION;
 use bytemuck::{Pod, Zeroable};
-use engine::device::DeviceError;
+use engine::device::{DeviceError, MemoryUse};
 use std::time::Instant;
 use wgpu::BufferUsages;
 
@@ -43,8 +43,8 @@ impl WgpuDevice {
     /// [`DeviceError::OutOfMemory`] or [`DeviceError::Lost`].
     pub fn peaks(&mut self) -> Result<Peaks, DeviceError> {
         let gpu = self.gpu_mut();
-        let usage = BufferUsages::STORAGE;
-        let (from, to) = (gpu.allocate("from", BYTES, usage)?, gpu.allocate("to", BYTES, usage)?);
+        let allocate = |name| gpu.allocate(name, BYTES, BufferUsages::STORAGE, MemoryUse::Activations);
+        let (from, to) = (allocate("from")?, allocate("to")?);
         let bound = |gpu: &mut Gpu, copy: f64| Bound::new(gpu, &SHADER, &[("COPY", copy)], &[&from, &to]);
         let (chains, copy) = (bound(gpu, 0.0), bound(gpu, 1.0));
         let vectors = (BYTES / 16) as u32;

@@ -16,7 +16,7 @@ use cudarc::cublaslt::sys::{
     cublasLtMatmulPreferenceAttributes_t as PreferenceAttribute, cudaDataType_t as DataType,
 };
 use cudarc::driver::{CudaContext, CudaStream};
-use engine::device::{DeviceError, DeviceKind};
+use engine::device::{DeviceError, DeviceKind, MemoryUse};
 use engine::dtype::DType;
 use functions::{Functions, Owned, Set, check, own};
 use std::collections::HashMap;
@@ -71,8 +71,7 @@ impl CublasLt {
                 "libcublasLt does not start ({why}): install the version for the driver's CUDA, or use the built-in kernels"
             ))
         })?;
-        let workspace =
-            DeviceMemory::new(context, WORKSPACE, "cuBLASLt's workspace", "use the built-in kernels")?;
+        let workspace = DeviceMemory::new(context, WORKSPACE, "cuBLASLt's workspace", MemoryUse::Plan)?;
         Ok(CublasLt { functions, handle, workspace, chosen: Mutex::default() })
     }
 }

@@ -6,7 +6,8 @@
 //
 // -DTQ: type of q, out and pages (bf16 or f16); -DDIM: head_dim, a multiple of 16; -DWARPS: 1 or 4;
 // -DSLOTS: slots for keys, 2, or 1 where shared memory is short; -DPARTS: 1 if an item may span several parts.
-// -DSPLIT: positions of a part; -DBLOCK: positions walked together.
+// -DSPLIT: positions of a part; -DBLOCK: positions walked together;
+// -DSOFTCAP: 1 to bound the scores: they are scale * tanh(inner_scale q.k).
 #include "attention.cuh"
 
 struct Args {
@@ -29,7 +30,7 @@ struct Args {
     u32 page_size;
     u32 window; // 0: none
     float scale; // times log2(e)
-    u32 pad;
+    float inner_scale; // of scores within tanh, with a soft cap
 };
 
 #define ROWS (16 * WARPS)
@@ -178,6 +179,13 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
                     Mma<TQ>::m16n8k16(s[2 * n + 1], qf, kf + 2);
                 }
             }
+
+#if SOFTCAP
+#pragma unroll
+            for (int n = 0; n < BLOCK / 8; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) s[n][e] = tanhf(s[n][e] * a.inner_scale);
+#endif
 
             // The softmax of two rows, each over the four lanes that hold it.
 #pragma unroll

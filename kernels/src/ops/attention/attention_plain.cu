@@ -1,6 +1,7 @@
 // Attention for any types and head widths. One warp for each token and head; KV is walked in
 // blocks of 32 positions at absolute multiples of 32 with an online softmax.
-// -DTQ: type of q and out; -DTP: type of the pages; -DDIM: head_dim rounded up to 32.
+// -DTQ: type of q and out; -DTP: type of the pages; -DDIM: head_dim rounded up to 32;
+// -DSOFTCAP: 1 to bound the scores.
 #include "number.cuh"
 
 struct Args {
@@ -22,7 +23,7 @@ struct Args {
     u32 page_size;
     u32 window; // 0: none
     float scale;
-    u32 pad;
+    float softcap;
 };
 
 extern "C" __global__ void __launch_bounds__(32) attention_plain(Args a) {
@@ -56,6 +57,9 @@ extern "C" __global__ void __launch_bounds__(32) attention_plain(Args a) {
             float dot = 0.0f;
             for (u32 d = 0; d < a.head_dim; d++) dot = fmaf(to_f32(q[d]), to_f32(a.k_pages[at + d]), dot);
             s = dot * a.scale;
+#if SOFTCAP
+            s = a.softcap * tanhf(s / a.softcap);
+#endif
         }
         const float more = fmaxf(most, warp_max(s));
         const float base = more == -INFINITY_F ? 0.0f : more;

@@ -8,11 +8,11 @@ pub(crate) use tensor::{AttentionVariant, grouping, kernel, merge_kernel};
 
 use crate::launch::Launch;
 use crate::lowering::Lowering;
-use engine::op::Op;
+use engine::op::PagedAttention;
 
-pub(crate) fn lower(lowering: &mut Lowering, op: &Op) -> Vec<Launch> {
+pub(crate) fn lower(lowering: &mut Lowering, op: &PagedAttention) -> Vec<Launch> {
     match grouping(lowering.plan, lowering.max_dims, lowering.limits.shared, op) {
         Some(grouping) => tensor::lower(lowering, op, &grouping),
-        None => plain::lower(lowering, op).into_iter().collect(),
+        None => vec![plain::lower(lowering, op)],
     }
 }

@@ -2,12 +2,12 @@
 
 use crate::args::{DevicePtr, c_struct, word};
 use crate::driver::launch::LaunchConfig;
-use crate::kernel::{Kernel, type_name};
+use crate::kernel::Kernel;
 use crate::launch::Launch;
 use crate::lowering::Lowering;
-use engine::dtype::DType;
-use engine::op::Op;
-use engine::plan::Rows;
+use engine::format::Format;
+use engine::op::PagedAttention;
+use engine::plan::{Input, Rows};
 
 c_struct! {
     /// The arguments of `attention_plain.cu`.
@@ -30,34 +30,21 @@ c_struct! {
         page_size: u32,
         window: u32,
         scale: f32,
-        pad: u32,
+        softcap: f32,
     }
 }
 
-pub(crate) fn plain_kernel(q: DType, pages: DType, head_dim: usize) -> Kernel {
+/// `softcap`: whether scores are bounded.
+pub(crate) fn plain_kernel(q: Format, pages: Format, head_dim: usize, softcap: bool) -> Kernel {
     Kernel::new::<Args>("attention_plain.cu", include_str!("attention_plain.cu"), "attention_plain", 96)
-        .define("TQ", type_name(q))
-        .define("TP", type_name(pages))
+        .define("TQ", q)
+        .define("TP", pages)
         .define("DIM", head_dim.next_multiple_of(32))
+        .define("SOFTCAP", u32::from(softcap))
 }
 
-pub(super) fn lower(lowering: &mut Lowering, op: &Op) -> Option<Launch> {
-    let Op::PagedAttention {
-        q,
-        k_pages,
-        v_pages,
-        positions,
-        query_start,
-        block_tables,
-        out,
-        head_dim,
-        scale,
-        window,
-        ..
-    } = *op
-    else {
-        return None;
-    };
+pub(super) fn lower(lowering: &mut Lowering, op: &PagedAttention) -> Launch {
+    let PagedAttention { q, k_pages, v_pages, out, head_dim, scale, window, softcap } = *op;
     let (q, out, pages) = (lowering.view(q), lowering.view(out), lowering.buffer(k_pages));
     let (heads, rows) = (q.cols / head_dim, q.rows);
     let args = Args {
@@ -66,9 +53,9 @@ pub(super) fn lower(lowering: &mut Lowering, op: &Op) -> Option<Launch> {
         q: q.at,
         k_pages: pages.at,
         v_pages: lowering.at(v_pages),
-        positions: lowering.at(positions),
-        query_start: lowering.at(query_start),
-        block_tables: lowering.at(block_tables),
+        positions: lowering.input(Input::Positions),
+        query_start: lowering.input(Input::QueryStart),
+        block_tables: lowering.input(Input::BlockTables),
         out: out.at,
         heads: word(heads),
         kv_heads: word(pages.cols / head_dim),
@@ -79,15 +66,15 @@ pub(super) fn lower(lowering: &mut Lowering, op: &Op) -> Option<Launch> {
         page_size: word(lowering.max_dims.page_size),
         window: word(window.unwrap_or(0)),
         scale,
-        pad: 0,
+        softcap: softcap.unwrap_or(0.0),
     };
-    Some(Launch::new(
-        vec![plain_kernel(q.dtype, pages.dtype, head_dim)],
+    Launch::new(
+        vec![plain_kernel(q.format, pages.format, head_dim, softcap.is_some())],
         args,
         Box::new(move |grid| {
             let rows = grid.dims.count(rows) as u32;
             let config = LaunchConfig { kernel: 0, grid: (rows, heads as u32, 1), block: (32, 1, 1) };
             (rows > 0).then_some(config)
         }),
-    ))
+    )
 }

@@ -3,13 +3,13 @@
 use crate::args::{DevicePtr, c_struct, word};
 use crate::driver::launch::LaunchConfig;
 use crate::grid::{GridDims, WorkList};
-use crate::kernel::{Kernel, type_name};
+use crate::kernel::Kernel;
 use crate::launch::Launch;
 use crate::lowering::Lowering;
 use crate::work::{Grouping, Item, Merge, SPLIT, max_positions};
 use engine::dtype::DType;
-use engine::op::Op;
-use engine::plan::{Dims, Plan};
+use engine::op::PagedAttention;
+use engine::plan::{Dims, Input, Plan};
 
 /// Positions that are walked together: the source's `BLOCK`.
 const BLOCK: usize = 64;
@@ -24,6 +24,8 @@ pub(crate) struct AttentionVariant {
     pub(crate) warps: usize,
     /// Whether an item may span several parts.
     pub(crate) parts: bool,
+    /// Whether scores are bounded.
+    pub(crate) softcap: bool,
 }
 
 impl AttentionVariant {
@@ -57,7 +59,7 @@ c_struct! {
         page_size: u32,
         window: u32,
         scale: f32,
-        pad: u32,
+        inner_scale: f32,
     }
 }
 
@@ -68,11 +70,12 @@ pub(crate) fn kernel(variant: AttentionVariant, limit: u32) -> Option<Kernel> {
     Some(
         Kernel::new::<Args>("attention.cu", include_str!("attention.cu"), "attention", registers)
             .with_struct::<Item>()
-            .define("TQ", type_name(variant.dtype))
+            .define("TQ", variant.dtype)
             .define("DIM", variant.head_dim)
             .define("WARPS", variant.warps)
             .define("SLOTS", slots)
             .define("PARTS", u32::from(variant.parts))
+            .define("SOFTCAP", u32::from(variant.softcap))
             .define("SPLIT", SPLIT)
             .define("BLOCK", BLOCK)
             .shared(variant.shared(slots) as u32),
@@ -100,27 +103,27 @@ pub(crate) fn merge_kernel(dtype: DType, head_dim: usize) -> Kernel {
     let text = include_str!("attention_merge.cu");
     Kernel::new::<MergeArgs>("attention_merge.cu", text, "attention_merge", 64)
         .with_struct::<Merge>()
-        .define("TQ", type_name(dtype))
+        .define("TQ", dtype)
         .define("DIM", head_dim)
 }
 
 /// How an attention op is grouped, or `None` if it takes the plain kernel.
-pub(crate) fn grouping(plan: &Plan, max_dims: &Dims, limit: u32, op: &Op) -> Option<Grouping> {
-    let Op::PagedAttention { q, k_pages, out, head_dim, .. } = *op else { return None };
-    let (q_desc, pages) = (plan.desc(q.buffer), plan.desc(k_pages));
-    let half = matches!(q_desc.dtype, DType::BF16 | DType::F16) && q_desc.dtype == pages.dtype;
-    let out_desc = plan.desc(out.buffer);
+pub(crate) fn grouping(plan: &Plan, max_dims: &Dims, limit: u32, op: &PagedAttention) -> Option<Grouping> {
+    let PagedAttention { q, k_pages, out, head_dim, softcap, .. } = *op;
+    let (q_desc, pages, out_desc) = (plan.desc(q.buffer), plan.desc(k_pages), plan.desc(out.buffer));
+    let dtype = q_desc.format.plain().filter(|dtype| matches!(dtype, DType::BF16 | DType::F16))?;
     let aligned = q.start.is_multiple_of(8)
         && q_desc.cols.is_multiple_of(8)
         && out.start.is_multiple_of(2)
         && out_desc.cols.is_multiple_of(2);
-    let variant = |warps, parts| AttentionVariant { dtype: q_desc.dtype, head_dim, warps, parts };
+    let variant =
+        |warps, parts| AttentionVariant { dtype, head_dim, warps, parts, softcap: softcap.is_some() };
     let variants = [variant(1, false), variant(4, max_positions(max_dims) > SPLIT)];
     let fits = variants.into_iter().all(|variant| kernel(variant, limit).is_some());
-    if !half || !aligned || !head_dim.is_multiple_of(16) || head_dim > 256 || !fits {
+    if q_desc.format != pages.format || !aligned || !head_dim.is_multiple_of(16) || head_dim > 256 || !fits {
         return None;
     }
-    Some(Grouping { group: q.cols / pages.cols, kv_heads: pages.cols / head_dim, head_dim })
+    Some(Grouping { dtype, group: q.cols / pages.cols, kv_heads: pages.cols / head_dim, head_dim })
 }
 
 /// A grid for items: blocks take several items where there are many.
@@ -129,29 +132,16 @@ fn items_grid(items: usize, kv_heads: usize, sms: u32) -> (u32, u32, u32) {
     (kv_heads as u32, items.clamp(1, enough) as u32, 1)
 }
 
-pub(super) fn lower(lowering: &mut Lowering, op: &Op, grouping: &Grouping) -> Vec<Launch> {
+pub(super) fn lower(lowering: &mut Lowering, op: &PagedAttention, grouping: &Grouping) -> Vec<Launch> {
     let mut launches = Vec::new();
-    let Op::PagedAttention {
-        q,
-        k_pages,
-        v_pages,
-        positions,
-        query_start,
-        block_tables,
-        out,
-        scale,
-        window,
-        ..
-    } = *op
-    else {
-        return launches;
-    };
+    let PagedAttention { q, k_pages, v_pages, out, scale, window, softcap, .. } = *op;
     let (q, out) = (lowering.view(q), lowering.view(out));
-    let Grouping { group, kv_heads, head_dim } = *grouping;
+    let Grouping { dtype, group, kv_heads, head_dim } = *grouping;
     let Some((index, work)) = lowering.work.iter().enumerate().find(|(_, w)| w.group == group) else {
         return launches;
     };
-    // exp(x) = exp2(x log2(e)).
+    // The kernels weigh exp2(scale x), and exp(x) = exp2(x log2(e)). With a cap x is tanh(inner_scale q.k).
+    let (inner_scale, scale) = softcap.map_or((1.0, scale), |cap| (scale / cap, cap));
     let scale = scale * std::f32::consts::LOG2_E;
     let sms = lowering.limits.sms;
     let choose = move |list: WorkList, threads: u32| {
@@ -170,9 +160,9 @@ pub(super) fn lower(lowering: &mut Lowering, op: &Op, grouping: &Grouping) -> Ve
             q: q.at,
             k_pages: lowering.at(k_pages),
             v_pages: lowering.at(v_pages),
-            positions: lowering.at(positions),
-            query_start: lowering.at(query_start),
-            block_tables: lowering.at(block_tables),
+            positions: lowering.input(Input::Positions),
+            query_start: lowering.input(Input::QueryStart),
+            block_tables: lowering.input(Input::BlockTables),
             out: out.at,
             states: work.states.at,
             kv_heads: word(kv_heads),
@@ -184,9 +174,9 @@ pub(super) fn lower(lowering: &mut Lowering, op: &Op, grouping: &Grouping) -> Ve
             page_size: word(lowering.max_dims.page_size),
             window: word(window.unwrap_or(0)),
             scale,
-            pad: 0,
+            inner_scale,
         };
-        let variant = AttentionVariant { dtype: q.dtype, head_dim, warps, parts };
+        let variant = AttentionVariant { dtype, head_dim, warps, parts, softcap: softcap.is_some() };
         // `grouping` has seen that it fits.
         let kernels = kernel(variant, lowering.limits.shared).into_iter().collect();
         launches.push(Launch::new(kernels, args, Box::new(choose(list, 32 * warps as u32))));
@@ -196,7 +186,7 @@ pub(super) fn lower(lowering: &mut Lowering, op: &Op, grouping: &Grouping) -> Ve
             count: lowering.counts.work(index, WorkList::Merges),
             merges: work.merges.at,
             states: work.states.at,
-            query_start: lowering.at(query_start),
+            query_start: lowering.input(Input::QueryStart),
             out: out.at,
             kv_heads: word(kv_heads),
             group: word(group),
@@ -206,7 +196,7 @@ pub(super) fn lower(lowering: &mut Lowering, op: &Op, grouping: &Grouping) -> Ve
             pad: 0,
         };
         let choose = choose(WorkList::Merges, 32 * work.state_rows as u32);
-        launches.push(Launch::new(vec![merge_kernel(q.dtype, head_dim)], args, Box::new(choose)));
+        launches.push(Launch::new(vec![merge_kernel(dtype, head_dim)], args, Box::new(choose)));
     }
     launches
 }

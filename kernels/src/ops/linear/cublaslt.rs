@@ -2,13 +2,12 @@
 
 use super::operands::Operands;
 use crate::args::{DevicePtr, c_struct, word};
-use crate::driver::cublaslt::{CublasLt, Product};
+use crate::driver::cublaslt::Product;
 use crate::grid::{block_per_row, threads_for};
-use crate::kernel::{Kernel, type_name};
+use crate::kernel::Kernel;
 use crate::launch::{Call, Launch};
 use crate::lowering::Lowering;
-use engine::dtype::DType;
-use std::sync::Arc;
+use engine::format::Format;
 
 c_struct! {
     /// The arguments of `fill_bias.cu`.
@@ -22,15 +21,22 @@ c_struct! {
 }
 
 /// Fills rows with the bias, to which the product is then added.
-pub(crate) fn bias_kernel(bias: DType, out: DType) -> Kernel {
+pub(crate) fn bias_kernel(bias: Format, out: Format) -> Kernel {
     Kernel::new::<Args>("fill_bias.cu", include_str!("fill_bias.cu"), "fill_bias", 40)
-        .define("TB", type_name(bias))
-        .define("TO", type_name(out))
+        .define("TB", bias)
+        .define("TO", out)
 }
 
-/// There is no bias where the result is added to what `out` holds.
-pub(super) fn lower(lowering: &mut Lowering, blas: Arc<CublasLt>, operands: &Operands) -> Vec<Call<Launch>> {
+/// `None` if the device was opened without cuBLASLt, or the library has no product of this kind: of two types, or of a
+/// bias and a residual.
+pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Option<Vec<Call<Launch>>> {
     let Operands { x, weight, bias, out, add } = operands;
+    if x.format != weight.format || *add && bias.is_some() {
+        return None;
+    }
+    let blas = lowering.blas.clone()?;
+    let add = *add || bias.is_some();
+    let product = Product { x: x.matrix()?, weight: weight.matrix()?, out: out.matrix()?, add };
     let mut calls = Vec::new();
     if let Some(bias) = bias {
         let args = Args {
@@ -40,12 +46,10 @@ pub(super) fn lower(lowering: &mut Lowering, blas: Arc<CublasLt>, operands: &Ope
             cols: word(out.cols),
             out_stride: word(out.stride),
         };
-        let kernels = vec![bias_kernel(bias.dtype, out.dtype)];
+        let kernels = vec![bias_kernel(bias.format, out.format)];
         let choose = block_per_row(out.rows, threads_for(out.cols));
         calls.push(Call::Launch(Launch::new(kernels, args, choose)));
     }
-    let add = *add || bias.is_some();
-    let product = Product { x: x.matrix(), weight: weight.matrix(), out: out.matrix(), add };
     calls.push(Call::Product { blas, rows: x.rows, product });
-    calls
+    Some(calls)
 }

@@ -1,9 +1,9 @@
-// out = x weight^T + bias, or out += the same, for any types and shapes: one fmaf chain over ascending K for each
+// out = x weight^T + bias, or out += the same, for any formats and shapes: one fmaf chain over ascending K for each
 // element, then the bias, then what out holds.
 // TILE x TILE threads make a TILE x TILE tile of out.
-// -DTX, -DTW, -DTB, -DTO: types of x, weight, bias, out; -DBIAS: 1 if there is a bias; -DADD: 1 to add to out;
+// -DTX, -DTB, -DTO: types of x, bias, out; -DTW: format of the weight; -DBIAS: 1 if there is a bias; -DADD: 1 to add to out;
 // -DTILE.
-#include "number.cuh"
+#include "weight.cuh"
 
 struct Args {
     const u32 *rows;
@@ -36,7 +36,7 @@ extern "C" __global__ void __launch_bounds__(TILE *TILE) linear_plain(Args a) {
             xs[threadIdx.y][half + threadIdx.x] =
                 m < rows && k < a.k ? to_f32(a.x[size_t(m) * a.x_stride + k]) : 0.0f;
             ws[threadIdx.y][half + threadIdx.x] =
-                w < a.n && k < a.k ? to_f32(a.weight[size_t(w) * a.k + k]) : 0.0f;
+                w < a.n && k < a.k ? widen<1>(weight_row(a.weight, w, a.k), k).at[0] : 0.0f;
         }
         __syncthreads();
 #pragma unroll

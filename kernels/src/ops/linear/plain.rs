@@ -1,21 +1,27 @@
-//! Linear for any types and shapes: `linear_plain.cu`.
+//! Linear for any formats and shapes: `linear_plain.cu`.
 
 use super::operands::{Args, Operands};
 use crate::driver::launch::LaunchConfig;
-use crate::kernel::{Kernel, type_name};
+use crate::kernel::Kernel;
 use crate::launch::Launch;
 use crate::lowering::Lowering;
-use engine::dtype::DType;
+use engine::format::Format;
 
 /// Rows and columns of a block's tile, and threads along each: the source's `TILE`.
 const TILE: usize = 16;
 
-pub(crate) fn plain_kernel(x: DType, weight: DType, bias: Option<DType>, out: DType, add: bool) -> Kernel {
+pub(crate) fn plain_kernel(
+    x: Format,
+    weight: Format,
+    bias: Option<Format>,
+    out: Format,
+    add: bool,
+) -> Kernel {
     Kernel::new::<Args>("linear_plain.cu", include_str!("linear_plain.cu"), "linear_plain", 48)
-        .define("TX", type_name(x))
-        .define("TW", type_name(weight))
-        .define("TB", type_name(bias.unwrap_or(weight)))
-        .define("TO", type_name(out))
+        .define("TX", x)
+        .define("TW", weight)
+        .define("TB", bias.unwrap_or(x))
+        .define("TO", out)
         .define("BIAS", u32::from(bias.is_some()))
         .define("ADD", u32::from(add))
         .define("TILE", TILE)
@@ -23,7 +29,7 @@ pub(crate) fn plain_kernel(x: DType, weight: DType, bias: Option<DType>, out: DT
 
 pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Launch {
     let Operands { x, weight, bias, out, add } = operands;
-    let kernel = plain_kernel(x.dtype, weight.dtype, bias.map(|bias| bias.dtype), out.dtype, *add);
+    let kernel = plain_kernel(x.format, weight.format, bias.map(|bias| bias.format), out.format, *add);
     let (rows, n) = (x.rows, out.cols);
     let args = operands.args(lowering);
     Launch::new(
