@@ -64,8 +64,9 @@ fn tensor_cores(dtype: DType, shared: u32, all: &mut Vec<Kernel>) {
     let head_dims: &[usize] = if wide { &[64, 80, 128, 256] } else { &[128] };
     for &head_dim in head_dims {
         for (warps, parts) in [(1, false), (4, false), (4, true)] {
-            for softcap in [false, true] {
-                let variant = AttentionVariant { dtype, head_dim, warps, parts, softcap };
+            // Soft caps come with heads of 128 and of 256 columns (Gemma 2).
+            for softcap in if wide && head_dim >= 128 { &[false, true][..] } else { &[false] } {
+                let variant = AttentionVariant { dtype, head_dim, warps, parts, softcap: *softcap };
                 all.extend(attention::kernel(variant, shared));
             }
         }
