@@ -93,7 +93,7 @@ fn lower_op(lowering: &mut Lowering, op: &Op) -> Vec<Call<Launch>> {
 /// # Errors
 /// What they lack.
 pub(crate) fn supports(plan: &Plan, op: &Op) -> Result<(), String> {
-    op.check(plan)?;
+    op.check(&plan.buffers)?;
     let format = |v: View| plan.desc(v.buffer).format;
     let pages = |id: BufferId| plan.desc(id).format;
     match op {

@@ -8,30 +8,20 @@
 //! where they are read, with integer operations and `unpack2x16float`, so that no adapter needs 16-bit
 //! arithmetic and no value leaves its format's range.
 
-mod adapter;
-mod buffer;
+mod buffers;
 mod check;
+mod compiled;
 mod device;
-mod gpu;
+mod driver;
 mod inflight;
-mod kernel;
+mod memory;
+mod ops;
+mod options;
 mod peak;
 #[cfg(test)]
 mod validate;
-mod weight;
 
-mod add;
-mod elementwise;
-mod embed;
-mod gated_mul;
-mod gather_rows;
-mod kv_write;
-mod linear;
-mod paged_attention;
-mod rms_norm;
-mod rope;
-mod sample;
-
-pub use adapter::{AdapterSummary, adapters};
-pub use device::{Options, WgpuDevice};
+pub use device::WgpuDevice;
+pub use driver::adapter::{AdapterSummary, adapters};
+pub use options::Options;
 pub use peak::Peaks;
