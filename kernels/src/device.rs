@@ -3,8 +3,9 @@
 use crate::driver::card::Card;
 use crate::driver::cublaslt::CublasLt;
 use crate::driver::functions::Functions;
+use crate::in_flight::InFlight;
 use crate::lower::supports;
-use crate::program::{InFlight, Program};
+use crate::program::Program;
 use crate::summary::devices;
 use crate::workspace::workspace;
 use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
