@@ -27,6 +27,7 @@ mod ops;
 mod program;
 mod stage;
 mod summary;
+mod supports;
 mod variants;
 mod work;
 mod workspace;

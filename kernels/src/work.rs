@@ -86,7 +86,7 @@ impl Lists {
                 let (list, tile) =
                     if small { (&mut lists.decode, DECODE_ROWS) } else { (&mut lists.prefill, PREFILL_ROWS) };
                 let tiles = (0..rows as u32).step_by(tile);
-                // The last rows of a prompt see the most.
+                // The last rows of a prompt see the longest context.
                 list.extend(tiles.rev().map(|row| Item { seq, row, part: ALL, slot: ALL }));
             }
         }
