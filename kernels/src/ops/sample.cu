@@ -6,18 +6,17 @@
 // thread's own in shared memory, so that nothing is added by atomics.
 //
 // Adjusted logits are written over the raw ones, which wait in the adjustment's spare word until the row is done.
-// -DTHREADS: threads of a block.
+// -DTHREADS: threads of a block; -DMAX_LOGPROBS.
 #include "number.cuh"
 
 #define WARPS (THREADS / 32)
 #define NONE 0xffffffffu
 #define BINS 16
 #define SEGMENTS 1024
-#define MAX_LOGPROBS 20
 
 struct SampleRow {
     float temperature, top_p, min_p;
-    u32 top_k, key_lo, key_hi, position, last_slot, target, mask, adjust_start, adjust_len, logprobs;
+    u32 top_k, key_lo, key_hi, position, seq_slot, target, mask, adjust_start, adjust_len, logprobs;
     u32 reserved[3];
 };
 
@@ -337,6 +336,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) sample(Args a) {
     if (threadIdx.x == 0) {
         out[0] = token;
         out[1] = __float_as_uint(finite ? logits[token] - max_logit - log_mass : nan);
-        if (how.last_slot != NONE) a.last[how.last_slot] = token;
+        if (how.seq_slot != NONE) a.last[how.seq_slot] = token;
     }
 }
