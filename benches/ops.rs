@@ -77,7 +77,7 @@ fn measure(device: &mut dyn Device, mut case: Case, peaks: Option<&Peaks>) -> Re
     }
     let mut dims = case.step.dims();
     dims.pages = case.max_dims.pages;
-    let cost = op.cost(&case.plan, &dims);
+    let cost = op.cost(&case.plan.buffers, &dims);
     let (flops, bytes) = (cost.flops as f64 / seconds, cost.bytes as f64 / seconds);
     let share = peaks.map_or(String::new(), |p| {
         let (of_flops, of_bytes) = (flops / p.flops, bytes / p.bytes);

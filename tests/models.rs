@@ -6,7 +6,7 @@ mod support;
 
 use engine::device::{Device, PlanId};
 use engine::dtype::DType;
-use engine::models::{Formats, LoadFormat, Model, decoder};
+use engine::models::{Formats, LoadFormat, Model, ModelConfig, decoder};
 use engine::plan::{BufferId, Dims};
 use engine::step::{SampleRow, Step};
 use safetensors::SafeTensors;
@@ -21,6 +21,7 @@ const MODELS: &[&str] = &[
     "qwen2",
     "qwen2.5",
     "qwen2-window",
+    "qwen2-yarn",
     "qwen3",
 ];
 
@@ -151,6 +152,30 @@ fn compare_all(device: &str, tolerance: f64) {
     for name in MODELS {
         let Some(device) = support::open(device) else { return };
         compare(device, name, tolerance);
+    }
+}
+
+/// Cosines and sines of many kinds of RoPE parameters.
+#[test]
+fn rope_tables() {
+    let folder = support::golden("rope");
+    let configs: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("configs.json")).unwrap()).unwrap();
+    let bytes = std::fs::read(folder.join("expected.safetensors")).unwrap();
+    let expected = SafeTensors::deserialize(&bytes).unwrap();
+    let positions = ints(&expected, "positions");
+    for (name, config) in configs.as_object().unwrap() {
+        let json = config.to_string().into_bytes();
+        let config = ModelConfig::parse(&json, &folder.join(name)).unwrap();
+        let d = config.head_dim;
+        let table = config.layers[0].rope.table(d, 1 + *positions.iter().max().unwrap() as usize);
+        for (&position, want) in positions.iter().zip(floats(&expected, name).chunks(d)) {
+            // Angles are products in f32, of frequencies that may differ in their last bit.
+            let tolerance = 1e-6 + 3e-7 * position as f32;
+            let got = &table[position as usize * d..][..d];
+            let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
+            assert!(worst < tolerance, "{name}, position {position}: off by {worst}");
+        }
     }
 }
 

@@ -196,7 +196,7 @@ fn keep_their_bits(
     let model = Model::open(&support::golden(model), LoadFormat::Auto).unwrap();
     let rows = rows(count, model.config.vocab);
     let Some(kv_type) = support::open(device).map(|d| d.info().types_for(dtype).kv[0]) else { return };
-    let kv = 2 * model.config.layers * model.config.kv_heads * model.config.head_dim * kv_type.size();
+    let kv = 2 * model.config.layers.len() * model.config.kv_heads * model.config.head_dim * kv_type.size();
     let base = EngineConfig { max_model_len: Some(MAX_LEN), dtype: Some(dtype), ..EngineConfig::default() };
     let plain = Schedule {
         config: EngineConfig { max_num_seqs: 1, ..base.clone() },

@@ -1,9 +1,10 @@
 //! The seam: a device compiles a plan once and runs it step by step.
 
+use crate::buffer::{BufferId, BufferKind, Dims};
 use crate::dtype::DType;
 use crate::format::Format;
 use crate::op::Op;
-use crate::plan::{BufferId, BufferKind, Dims, Plan};
+use crate::plan::Plan;
 use crate::step::{Step, StepOutput};
 use std::fmt;
 use std::ops::Range;

@@ -30,7 +30,7 @@ pub enum EngineError {
         /// The name that it gives.
         name: String,
         /// The names that would do.
-        known: &'static [&'static str],
+        known: Vec<&'static str>,
     },
     /// A weight file cannot be used.
     #[error("{}: {why}", .file.display())]

@@ -3,6 +3,7 @@
 //! A model is compiled once into a [`plan::Plan`], a flat list of [`op::Op`]s over named buffers. A
 //! [`device::Device`] runs it step by step. The crate knows no text, no Parquet and no GPU API.
 
+pub mod buffer;
 #[cfg(feature = "cases")]
 pub mod cases;
 pub mod constraint;

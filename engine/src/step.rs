@@ -1,6 +1,6 @@
 //! What the host gives a device for one step, and what it gets back.
 
-use crate::plan::{Dims, Input};
+use crate::buffer::{ADJUSTMENT_WORDS, Dims, Input, SAMPLE_ROW_WORDS};
 use bytemuck::{Pod, Zeroable};
 
 /// "None" in a field of [`SampleRow`].
@@ -97,6 +97,9 @@ pub struct Adjustment {
     /// Room to 16 bytes.
     pub reserved: u32,
 }
+
+const _: () = assert!(size_of::<SampleRow>() == 4 * SAMPLE_ROW_WORDS);
+const _: () = assert!(size_of::<Adjustment>() == 4 * ADJUSTMENT_WORDS);
 
 /// The host's inputs of one step. Lengths are those of [`Step::dims`].
 #[derive(Clone, Debug, Default, PartialEq)]

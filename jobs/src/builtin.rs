@@ -9,13 +9,20 @@ use std::path::{Path, PathBuf};
 /// The name that stands for the built-in model.
 pub const NANO: &str = "nano";
 
-/// The files of `jobs/nano` that make it a model folder.
+/// A file of the folder `nano`, by its name.
+macro_rules! file {
+    ($name:literal) => {
+        ($name, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../nano/", $name)))
+    };
+}
+
+/// The files that make it a model folder.
 const FILES: [(&str, &[u8]); 5] = [
-    ("config.json", include_bytes!("../nano/config.json")),
-    ("generation_config.json", include_bytes!("../nano/generation_config.json")),
-    ("tokenizer.json", include_bytes!("../nano/tokenizer.json")),
-    ("tokenizer_config.json", include_bytes!("../nano/tokenizer_config.json")),
-    ("model.safetensors", include_bytes!("../nano/model.safetensors")),
+    file!("config.json"),
+    file!("generation_config.json"),
+    file!("tokenizer.json"),
+    file!("tokenizer_config.json"),
+    file!("model.safetensors"),
 ];
 
 /// The folder of the built-in model, written if it is not there yet.

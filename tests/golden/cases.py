@@ -15,6 +15,8 @@ LLAMA3_ROPE = {
     "rope_type": "llama3",
 }
 
+YARN_ROPE = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+
 # What every model has unless its own config says otherwise.
 SMALL = {
     "attention_dropout": 0.0,
@@ -101,6 +103,10 @@ def theta(value: float) -> dict:
     return {"rope_parameters": {"rope_type": "default", "rope_theta": value}}
 
 
+def yarn(**changes) -> dict:
+    return {"rope_parameters": YARN_ROPE | {"rope_type": "yarn", "rope_theta": 10.0} | changes}
+
+
 # Chosen so that no greedy step is close and no end token is drawn (models.py checks both).
 SEEDS = {
     "llama2": 6,
@@ -111,6 +117,7 @@ SEEDS = {
     "qwen2": 40,
     "qwen2.5": 48,
     "qwen2-window": 38,
+    "qwen2-yarn": 4,
     "qwen3": 46,
 }
 
@@ -247,6 +254,34 @@ CASES = [
         without={
             "windows on the last layers": {"layer_types": ["full_attention"] * 3},
             "the first layer's full view": {"layer_types": ["sliding_attention"] * 3},
+        },
+    ),
+    # YaRN as the cards of Qwen2.5 and Qwen3 tell users to add it: max_position_embeddings stays what it was, and the
+    # long prompt goes beyond it. Of the 8 frequencies one is kept, three are in the ramp.
+    Case(
+        "qwen2-yarn",
+        "qwen2",
+        "Qwen2ForCausalLM",
+        SEEDS["qwen2-yarn"],
+        "BF16",
+        {
+            "max_position_embeddings": 16,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "rope_theta": 10.0,
+            "rope_scaling": YARN_ROPE,
+            "tie_word_embeddings": True,
+            "use_sliding_window": False,
+        },
+        generation={"bos_token_id": 1, "eos_token_id": 2},
+        without={
+            "yarn": theta(10.0),
+            "the attention factor": yarn(attention_factor=1.0),
+            "the factor": yarn(factor=3.9),
+            "the original context": yarn(original_max_position_embeddings=64),
+            "the end of the ramp at a whole pair": yarn(truncate=False),
+            "the ramp, kept": yarn(beta_slow=0.1),
+            "the ramp, divided": yarn(beta_slow=2.0),
         },
     ),
     # Norms on q and k, head_dim apart from hidden_size / heads; a whole model with tokenizer and chat template.

@@ -8,7 +8,8 @@
 
 use super::math;
 use super::memory::Memory;
-use super::tile::{MR, NR, Tiles, Words};
+use super::sums::{MR, NR};
+use super::tile::{Tiles, Words};
 use super::vectorized;
 use crate::op::PagedAttention;
 use crate::step::Step;

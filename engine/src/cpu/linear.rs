@@ -1,7 +1,8 @@
 //! Linear: `out = x weight^T + bias`.
 
 use super::memory::Memory;
-use super::tile::{NR, Tiles};
+use super::sums::NR;
+use super::tile::Tiles;
 use crate::op::Linear;
 use rayon::prelude::*;
 use std::cell::RefCell;

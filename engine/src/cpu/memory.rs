@@ -1,9 +1,10 @@
 //! The buffers of a plan in main memory, each in the layout that its ops want.
 
 use super::panels::{MatmulPrecision, Panels};
+use super::tile::lanes_here;
 use crate::dtype::DType;
 use crate::op::Op;
-use crate::plan::{BufferDesc, BufferId, BufferKind, Dims, Plan};
+use crate::plan::{BufferDesc, BufferId, BufferKind, Buffers, Dims, Plan};
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -22,7 +23,7 @@ pub enum Storage {
 /// All buffers of a plan.
 pub struct Memory {
     storage: Vec<Storage>,
-    descs: Vec<BufferDesc>,
+    descs: Buffers,
     max_dims: Dims,
 }
 
@@ -190,18 +191,10 @@ pub fn machine() -> (usize, usize) {
 
 /// The vectors that the kernels use here, for people.
 pub fn vectors() -> &'static str {
-    struct Lanes;
-    impl pulp::WithSimd for Lanes {
-        type Output = &'static str;
-        #[inline(always)]
-        fn with_simd<S: pulp::Simd>(self, _: S) -> &'static str {
-            match S::F32_LANES {
-                16 => "512-bit vectors",
-                8 => "256-bit vectors",
-                4 => "128-bit vectors",
-                _ => "no vectors",
-            }
-        }
+    match lanes_here() {
+        16 => "512-bit vectors",
+        8 => "256-bit vectors",
+        4 => "128-bit vectors",
+        _ => "no vectors",
     }
-    pulp::Arch::new().dispatch(Lanes)
 }

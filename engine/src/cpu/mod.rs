@@ -11,6 +11,7 @@ mod panels;
 mod q8;
 mod rows;
 mod sample;
+mod sums;
 mod tile;
 
 use crate::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, MemoryUse, PlanId, Ticket};
@@ -207,7 +208,7 @@ impl Device for CpuDevice {
     }
 
     fn supports(&self, plan: &Plan, op: &Op) -> Result<(), String> {
-        op.check(plan)?;
+        op.check(&plan.buffers)?;
         for desc in &plan.buffers {
             let computed = matches!(desc.kind, BufferKind::Activation | BufferKind::KvPage);
             if computed && desc.value_type() != DType::F32 {

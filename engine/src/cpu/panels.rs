@@ -3,7 +3,8 @@
 
 use super::pairs;
 use super::q8::Q8;
-use super::tile::{NR, Words};
+use super::sums::NR;
+use super::tile::Words;
 use crate::dtype::DType;
 use crate::format::Format;
 use half::slice::HalfFloatSliceExt;

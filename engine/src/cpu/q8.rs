@@ -1,6 +1,6 @@
 //! Panels of Q8_0: `[panel][k][NR]` int8 values, and `[panel][k / 32][NR]` scales.
 
-use super::tile::NR;
+use super::sums::NR;
 use super::vectorized;
 use crate::format::{Q8_0_BLOCK, Q8_0_BYTES};
 use half::f16;

@@ -1,7 +1,8 @@
-//! The plan of a decoder-only transformer, for all the families in [`super::KNOWN`].
+//! The plan of a decoder-only transformer, for all [`super::FAMILIES`].
 
-use super::config::ModelConfig;
-use super::rope;
+use super::checkpoint::{Source, Transform};
+use super::config::{LayerConfig, ModelConfig};
+use super::rope::RopeParameters;
 use crate::dtype::DType;
 use crate::format::Format;
 use crate::op::{Embed, GatedMul, GatherRows, KvWrite, Linear, Op, PagedAttention, RmsNorm, Rope, Sample};
@@ -23,15 +24,6 @@ impl Default for Formats {
     }
 }
 
-/// Where the contents of a weight buffer come from.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Source {
-    /// Tensors of the checkpoint by name, one below the other.
-    Tensors(Vec<String>),
-    /// Numbers that the configuration settles.
-    Values(Vec<f32>),
-}
-
 /// A model as a plan, with the sources of its weights.
 pub struct Decoder {
     /// The plan.
@@ -46,7 +38,7 @@ impl Decoder {
         let mut formats = Vec::new();
         for (id, source) in &self.weights {
             let desc = self.plan.desc(*id);
-            let matrix = matches!(source, Source::Tensors(_)) && desc.rows != Rows::Fixed(1);
+            let matrix = matches!(source, Source::Tensors { .. }) && desc.rows != Rows::Fixed(1);
             if matrix && !formats.contains(&desc.format) {
                 formats.push(desc.format);
             }
@@ -65,8 +57,8 @@ pub fn decoder(
     pages_per_seq: usize,
     matrix: impl Fn(&str) -> Format,
 ) -> Decoder {
-    let (plan, weights) = (Plan::default(), Vec::new());
-    Builder { c: config, formats, pages_per_seq, plan, weights, matrix }.build(max_len, seqs)
+    let (plan, weights, ropes) = (Plan::default(), Vec::new(), Vec::new());
+    Builder { c: config, formats, max_len, pages_per_seq, plan, weights, ropes, matrix }.build(seqs)
 }
 
 /// The buffers that all layers share.
@@ -78,25 +70,25 @@ struct Shared {
     context: View,
     gate_up: View,
     gated: View,
-    rope: BufferId,
 }
 
 struct Builder<'a, F> {
     c: &'a ModelConfig,
     formats: &'a Formats,
+    max_len: usize,
     pages_per_seq: usize,
     plan: Plan,
     weights: Vec<(BufferId, Source)>,
+    /// The RoPE tables so far.
+    ropes: Vec<(&'a RopeParameters, BufferId)>,
     matrix: F,
 }
 
-impl<F: Fn(&str) -> Format> Builder<'_, F> {
-    fn build(mut self, max_len: usize, seqs: usize) -> Decoder {
+impl<'a, F: Fn(&str) -> Format> Builder<'a, F> {
+    fn build(mut self, seqs: usize) -> Decoder {
         let c = self.c;
         let table = self.matrix("model.embed_tokens", c.vocab, c.hidden);
         let last = self.plan.buffer("last tokens", BufferKind::State, DType::U32, Rows::Fixed(seqs), 1);
-        let rope = self.plan.buffer("rope", BufferKind::Weight, DType::F32, Rows::Fixed(max_len), c.head_dim);
-        self.weights.push((rope, Source::Values(rope::table(&c.rope, c.head_dim, max_len))));
         let shared = Shared {
             hidden: self.activation("hidden", c.hidden),
             delta: self.activation("delta", c.hidden),
@@ -105,39 +97,39 @@ impl<F: Fn(&str) -> Format> Builder<'_, F> {
             context: self.activation("context", c.heads * c.head_dim),
             gate_up: self.activation("gate_up", 2 * c.intermediate),
             gated: self.activation("gated", c.intermediate),
-            rope,
         };
         self.push(Embed { last, table, out: shared.hidden, scale: 1.0 });
-        for layer in 0..c.layers {
-            self.attention(layer, &shared);
-            self.feed_forward(layer, &shared);
+        for (i, layer) in c.layers.iter().enumerate() {
+            self.attention(i, layer, &shared);
+            self.feed_forward(i, layer, &shared);
         }
         self.head(table, last, &shared);
         Decoder { plan: self.plan, weights: self.weights }
     }
 
     /// Norm, attention and its projection, which leaves the layer's first addend in `delta`.
-    fn attention(&mut self, layer: usize, s: &Shared) {
+    fn attention(&mut self, i: usize, layer: &'a LayerConfig, s: &Shared) {
         let c = self.c;
-        let name = |part: &str| format!("model.layers.{layer}.{part}");
+        let name = |part: &str| format!("model.layers.{i}.{part}");
         let d = c.head_dim;
         let (q_cols, kv_cols) = (c.heads * d, c.kv_heads * d);
         let cols = |start, cols| View { start, cols, ..s.qkv };
         let (q, k, v) = (cols(0, q_cols), cols(q_cols, kv_cols), cols(q_cols + kv_cols, kv_cols));
 
         // The addend of the layer before is still to be added to the residual stream.
-        let add = (layer > 0).then_some(s.delta);
-        self.norm(&name("input_layernorm"), s.hidden, add, s.normed, c.hidden);
+        let add = (i > 0).then_some(s.delta);
+        self.norm(&name(layer.norms.pre_attention), s.hidden, add, s.normed, c.hidden);
         let parts = ["q_proj", "k_proj", "v_proj"].map(|p| name(&format!("self_attn.{p}")));
-        self.linear(&parts, c.qkv_bias, s.normed, s.qkv);
-        if c.qk_norm {
+        self.linear(&parts, layer.qkv_bias, s.normed, s.qkv);
+        if layer.qk_norm {
             self.norm(&name("self_attn.q_norm"), q, None, q, d);
             self.norm(&name("self_attn.k_norm"), k, None, k, d);
         }
         let x = cols(0, q_cols + kv_cols);
-        self.push(Rope { x, table: s.rope, head_dim: d });
+        let table = self.rope(&layer.rope);
+        self.push(Rope { x, table, head_dim: d });
         let pages = |b: &mut Self, what: &str| {
-            let name = format!("layers.{layer}.{what}");
+            let name = format!("layers.{i}.{what}");
             b.plan.buffer(name, BufferKind::KvPage, b.formats.kv, Rows::KvSlots, kv_cols)
         };
         let (k_pages, v_pages) = (pages(self, "keys"), pages(self, "values"));
@@ -149,21 +141,30 @@ impl<F: Fn(&str) -> Format> Builder<'_, F> {
             out: s.context,
             head_dim: d,
             scale: 1.0 / (d as f32).sqrt(),
-            window: c.windows[layer],
+            window: layer.window,
             softcap: None,
         });
-        self.linear(&[name("self_attn.o_proj")], c.o_bias, s.context, s.delta);
+        self.linear(&[name("self_attn.o_proj")], layer.o_bias, s.context, s.delta);
+        self.post_norm(layer.norms.post_attention.map(name), s);
     }
 
     /// Norm and the gated layer, which leaves the layer's second addend in `delta`.
-    fn feed_forward(&mut self, layer: usize, s: &Shared) {
+    fn feed_forward(&mut self, i: usize, layer: &LayerConfig, s: &Shared) {
         let c = self.c;
-        let name = |part: &str| format!("model.layers.{layer}.{part}");
-        self.norm(&name("post_attention_layernorm"), s.hidden, Some(s.delta), s.normed, c.hidden);
+        let name = |part: &str| format!("model.layers.{i}.{part}");
+        self.norm(&name(layer.norms.pre_mlp), s.hidden, Some(s.delta), s.normed, c.hidden);
         let parts = ["gate_proj", "up_proj"].map(|p| name(&format!("mlp.{p}")));
-        self.linear(&parts, c.mlp_bias, s.normed, s.gate_up);
+        self.linear(&parts, layer.mlp_bias, s.normed, s.gate_up);
         self.push(GatedMul { x: s.gate_up, out: s.gated, act: c.activation });
-        self.linear(&[name("mlp.down_proj")], c.mlp_bias, s.gated, s.delta);
+        self.linear(&[name("mlp.down_proj")], layer.mlp_bias, s.gated, s.delta);
+        self.post_norm(layer.norms.post_mlp.map(name), s);
+    }
+
+    /// The norm of an addend before it is added to the residual stream.
+    fn post_norm(&mut self, module: Option<String>, s: &Shared) {
+        if let Some(module) = module {
+            self.norm(&module, s.delta, None, s.delta, self.c.hidden);
+        }
     }
 
     /// The wanted rows, their norm, logits and tokens.
@@ -192,6 +193,22 @@ impl<F: Fn(&str) -> Format> Builder<'_, F> {
         self.plan.push(op, self.pages_per_seq, self.c.vocab.div_ceil(32));
     }
 
+    /// The table of these RoPE parameters. Layers with equal ones share it.
+    fn rope(&mut self, parameters: &'a RopeParameters) -> BufferId {
+        if let Some((_, table)) = self.ropes.iter().find(|(other, _)| *other == parameters) {
+            return *table;
+        }
+        let name = match self.ropes.len() {
+            0 => "rope".to_owned(),
+            n => format!("rope.{n}"),
+        };
+        let (rows, cols) = (self.max_len, self.c.head_dim);
+        let table = self.plan.buffer(name, BufferKind::Weight, DType::F32, Rows::Fixed(rows), cols);
+        self.weights.push((table, Source::Values(parameters.table(cols, rows))));
+        self.ropes.push((parameters, table));
+        table
+    }
+
     fn activation(&mut self, name: &str, cols: usize) -> View {
         let dtype = self.formats.activations;
         let id = self.plan.buffer(name, BufferKind::Activation, dtype, Rows::Tokens, cols);
@@ -200,24 +217,25 @@ impl<F: Fn(&str) -> Format> Builder<'_, F> {
 
     fn weight(
         &mut self,
-        tensors: Vec<String>,
+        names: Vec<String>,
+        transform: Transform,
         format: impl Into<Format>,
         rows: usize,
         cols: usize,
     ) -> BufferId {
-        let id = self.plan.buffer(tensors[0].clone(), BufferKind::Weight, format, Rows::Fixed(rows), cols);
-        self.weights.push((id, Source::Tensors(tensors)));
+        let id = self.plan.buffer(names[0].clone(), BufferKind::Weight, format, Rows::Fixed(rows), cols);
+        self.weights.push((id, Source::Tensors { names, transform }));
         id
     }
 
     fn matrix(&mut self, module: &str, rows: usize, cols: usize) -> BufferId {
         let tensor = format!("{module}.weight");
         let format = (self.matrix)(&tensor);
-        self.weight(vec![tensor], format, rows, cols)
+        self.weight(vec![tensor], Transform::None, format, rows, cols)
     }
 
     fn norm(&mut self, module: &str, x: View, add: Option<View>, out: View, width: usize) {
-        let weight = self.weight(vec![format!("{module}.weight")], DType::F32, 1, width);
+        let weight = self.weight(vec![format!("{module}.weight")], Transform::None, DType::F32, 1, width);
         self.push(RmsNorm { x, add, weight, out, width, eps: self.c.rms_norm_eps });
     }
 
@@ -226,8 +244,8 @@ impl<F: Fn(&str) -> Format> Builder<'_, F> {
         let tensors = |kind: &str| modules.iter().map(|m| format!("{m}.{kind}")).collect::<Vec<_>>();
         let names = tensors("weight");
         let format = (self.matrix)(&names[0]);
-        let weight = self.weight(names, format, out.cols, x.cols);
-        let bias = bias.then(|| self.weight(tensors("bias"), DType::F32, 1, out.cols));
+        let weight = self.weight(names, Transform::None, format, out.cols, x.cols);
+        let bias = bias.then(|| self.weight(tensors("bias"), Transform::None, DType::F32, 1, out.cols));
         self.push(Linear { x, weight, bias, out });
     }
 }

@@ -1,7 +1,8 @@
 //! Add: element by element.
 
-use super::{Checker, Cost, Operation, Sizes};
-use crate::plan::View;
+use super::checker::Checker;
+use super::operation::{Cost, Operation, Sizes};
+use crate::buffer::View;
 
 /// `out = a + b`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,8 +41,8 @@ impl Operation for Add {
 pub mod cases {
     //! Cases of Add.
     use super::*;
+    use crate::buffer::Rows;
     use crate::cases::{Builder, Case, Formats, dims};
-    use crate::plan::Rows;
 
     /// Add, in place.
     pub fn add(f: Formats, rows: usize, cols: usize) -> Case {

@@ -1,28 +1,28 @@
 //! Shape checks with messages that name the buffer.
 
+use crate::buffer::{BufferId, BufferKind, Buffers, Input, Rows, View};
 use crate::dtype::DType;
 use crate::format::Format;
-use crate::plan::{BufferId, BufferKind, Input, Plan, Rows, View};
 
-/// Checks the operands of an op against its plan.
+/// Checks the operands of an op against its plan's buffers.
 pub struct Checker<'a> {
-    plan: &'a Plan,
+    buffers: &'a Buffers,
 }
 
 impl<'a> Checker<'a> {
-    /// Checks against this plan.
-    pub(super) fn new(plan: &'a Plan) -> Checker<'a> {
-        Checker { plan }
+    /// Checks against these buffers.
+    pub(super) fn new(buffers: &'a Buffers) -> Checker<'a> {
+        Checker { buffers }
     }
 
     /// The columns of a buffer.
     pub(super) fn cols_of(&self, id: BufferId) -> usize {
-        self.plan.desc(id).cols
+        self.buffers.desc(id).cols
     }
 
     /// A view of floats with these rows.
     pub(super) fn rows(&self, v: View, rows: Rows) -> Result<(), String> {
-        let d = self.plan.desc(v.buffer);
+        let d = self.buffers.desc(v.buffer);
         if v.start + v.cols > d.cols {
             return Err(format!("columns {}..{} are not in {}", v.start, v.start + v.cols, d.name));
         }
@@ -34,8 +34,8 @@ impl<'a> Checker<'a> {
 
     /// Two views of floats with the same rows.
     pub(super) fn same_rows(&self, a: View, b: View) -> Result<(), String> {
-        self.rows(a, self.plan.desc(a.buffer).rows)?;
-        self.rows(b, self.plan.desc(a.buffer).rows)
+        self.rows(a, self.buffers.desc(a.buffer).rows)?;
+        self.rows(b, self.buffers.desc(a.buffer).rows)
     }
 
     /// Two views of floats of the same shape.
@@ -46,13 +46,13 @@ impl<'a> Checker<'a> {
 
     /// A buffer with so many columns.
     pub(super) fn cols(&self, id: BufferId, cols: usize) -> Result<(), String> {
-        let d = self.plan.desc(id);
+        let d = self.buffers.desc(id);
         if d.cols == cols { Ok(()) } else { Err(format!("{} has {} columns, not {cols}", d.name, d.cols)) }
     }
 
     /// A buffer of integers of this shape.
     pub(super) fn ints(&self, id: BufferId, rows: Rows, cols: usize) -> Result<(), String> {
-        let d = self.plan.desc(id);
+        let d = self.buffers.desc(id);
         if d.format != Format::Plain(DType::U32) || d.rows != rows {
             return Err(format!("{} is {} by {:?}, not u32 by {rows:?}", d.name, d.format, d.rows));
         }
@@ -61,19 +61,19 @@ impl<'a> Checker<'a> {
 
     /// A buffer of this kind.
     pub(super) fn kind(&self, id: BufferId, kind: BufferKind) -> Result<(), String> {
-        let d = self.plan.desc(id);
+        let d = self.buffers.desc(id);
         if d.kind == kind { Ok(()) } else { Err(format!("{} is a {:?}, not a {kind:?}", d.name, d.kind)) }
     }
 
     /// The last sampled token of each running sequence.
     pub(super) fn last_tokens(&self, id: BufferId) -> Result<(), String> {
         self.kind(id, BufferKind::State)?;
-        self.ints(id, self.plan.desc(id).rows, 1)
+        self.ints(id, self.buffers.desc(id).rows, 1)
     }
 
     /// The step input is there, of the shape that it has in every plan.
     pub(super) fn input(&self, input: Input) -> Result<(), String> {
-        let Some(id) = self.plan.input(input) else {
+        let Some(id) = self.buffers.input(input) else {
             return Err(format!("the plan has no buffer for the step input {input:?}"));
         };
         self.ints(id, input.rows(), input.fixed_cols().unwrap_or(self.cols_of(id)))
@@ -82,13 +82,13 @@ impl<'a> Checker<'a> {
     /// The masks are there, with a bit for each of so many tokens.
     pub(super) fn masks(&self, vocab: usize) -> Result<(), String> {
         self.input(Input::Masks)?;
-        self.plan.input(Input::Masks).map_or(Ok(()), |id| self.cols(id, vocab.div_ceil(32)))
+        self.buffers.input(Input::Masks).map_or(Ok(()), |id| self.cols(id, vocab.div_ceil(32)))
     }
 
     /// A matrix of weights, in any format.
     pub(super) fn matrix(&self, id: BufferId, rows: Option<Rows>, cols: usize) -> Result<(), String> {
         self.kind(id, BufferKind::Weight)?;
-        let d = self.plan.desc(id);
+        let d = self.buffers.desc(id);
         if rows.is_some_and(|rows| d.rows != rows) {
             return Err(format!("{} has {:?} rows, not {rows:?}", d.name, d.rows));
         }
@@ -101,7 +101,7 @@ impl<'a> Checker<'a> {
 
     /// A weight of plain floats: a norm, a bias, a table.
     pub(super) fn plain(&self, id: BufferId, rows: Option<Rows>, cols: usize) -> Result<(), String> {
-        let d = self.plan.desc(id);
+        let d = self.buffers.desc(id);
         if d.format.plain().is_none() {
             return Err(format!("{} is {}, not plain floats", d.name, d.format));
         }
@@ -110,7 +110,7 @@ impl<'a> Checker<'a> {
 
     /// KV pages of so many columns.
     pub(super) fn pages(&self, id: BufferId, cols: usize) -> Result<(), String> {
-        let d = self.plan.desc(id);
+        let d = self.buffers.desc(id);
         if d.kind != BufferKind::KvPage || d.rows != Rows::KvSlots {
             return Err(format!("{} holds no KV pages", d.name));
         }

@@ -1,7 +1,8 @@
 //! Embed: the rows of a table that tokens name.
 
-use super::{Checker, Cost, Operation, Sizes};
-use crate::plan::{BufferId, Input, Rows, View};
+use super::checker::Checker;
+use super::operation::{Cost, Operation, Sizes};
+use crate::buffer::{BufferId, Input, Rows, View};
 
 /// `out[t] = table[token[t]] * scale`, where a token may refer to `last` (see [`crate::step::from_last`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,9 +48,9 @@ impl Operation for Embed {
 pub mod cases {
     //! Cases of Embed.
     use super::*;
+    use crate::buffer::BufferKind;
     use crate::cases::{Builder, Case, Formats, dims};
     use crate::dtype::DType;
-    use crate::plan::BufferKind;
     use crate::step::from_last;
 
     /// Embed over a table of `vocab` rows, with a token from the last tokens where there are enough rows.

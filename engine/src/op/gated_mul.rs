@@ -1,7 +1,8 @@
 //! GatedMul: the gate of a feed-forward layer (Shazeer, "GLU Variants Improve Transformer", 2020).
 
-use super::{Checker, Cost, Operation, Sizes};
-use crate::plan::View;
+use super::checker::Checker;
+use super::operation::{Cost, Operation, Sizes};
+use crate::buffer::View;
 
 /// The gate function of [`GatedMul`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,8 +52,8 @@ impl Operation for GatedMul {
 pub mod cases {
     //! Cases of GatedMul.
     use super::*;
+    use crate::buffer::{BufferKind, Rows};
     use crate::cases::{Builder, Case, Formats, dims};
-    use crate::plan::{BufferKind, Rows};
 
     /// GatedMul of `rows` rows into `cols` columns.
     pub fn gated_mul(f: Formats, rows: usize, cols: usize, act: Activation) -> Case {

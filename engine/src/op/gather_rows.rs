@@ -1,7 +1,8 @@
 //! GatherRows: the rows whose logits are wanted.
 
-use super::{Checker, Cost, Operation, Sizes};
-use crate::plan::{Input, Rows, View};
+use super::checker::Checker;
+use super::operation::{Cost, Operation, Sizes};
+use crate::buffer::{Input, Rows, View};
 
 /// `out[o] = x[row[o]]`, by [`Input::OutputRows`].
 #[derive(Clone, Copy, Debug, PartialEq)]

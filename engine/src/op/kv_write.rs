@@ -1,7 +1,8 @@
 //! KvWrite: keys and values into their KV slots.
 
-use super::{Checker, Cost, Operation, Sizes};
-use crate::plan::{BufferId, Input, View};
+use super::checker::Checker;
+use super::operation::{Cost, Operation, Sizes};
+use crate::buffer::{BufferId, Input, View};
 
 /// Stores each token's key and value in its KV slot.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,8 +47,8 @@ impl Operation for KvWrite {
 pub mod cases {
     //! Cases of KvWrite.
     use super::*;
+    use crate::buffer::{Dims, Rows};
     use crate::cases::{Builder, Case, Formats, dims};
-    use crate::plan::{Dims, Rows};
 
     /// KvWrite of columns of one buffer into scattered KV slots.
     pub fn kv_write(f: Formats, rows: usize, cols: usize, page_size: usize) -> Case {

@@ -1,7 +1,8 @@
 //! Linear: a product with a weight.
 
-use super::{Checker, Cost, Operation, Sizes};
-use crate::plan::{BufferId, Rows, View};
+use super::checker::Checker;
+use super::operation::{Cost, Operation, Sizes};
+use crate::buffer::{BufferId, Rows, View};
 
 /// `out = x weight^T + bias`. Each element sums over K in one order, whatever the row count.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +46,7 @@ pub mod cases {
     //! Cases of Linear.
     use super::*;
     use crate::cases::{Builder, Case, Formats, dims};
-    use crate::op::RmsNorm;
+    use crate::op::rms_norm::RmsNorm;
 
     /// Linear over new buffers.
     fn op(b: &mut Builder, f: Formats, k: usize, n: usize, bias: bool) -> Linear {

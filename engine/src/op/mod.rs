@@ -13,6 +13,7 @@ mod gated_mul;
 mod gather_rows;
 mod kv_write;
 mod linear;
+mod operation;
 mod paged_attention;
 mod rms_norm;
 mod rope;
@@ -26,6 +27,7 @@ pub use gated_mul::{Activation, GatedMul};
 pub use gather_rows::GatherRows;
 pub use kv_write::KvWrite;
 pub use linear::Linear;
+pub use operation::{Cost, Operation, Sizes};
 pub use paged_attention::PagedAttention;
 pub use rms_norm::RmsNorm;
 pub use rope::Rope;
@@ -48,76 +50,7 @@ pub(crate) mod cases {
     pub use super::soft_cap::cases::*;
 }
 
-use crate::plan::{BufferId, Dims, Input, Plan, View};
-
-/// What an op moves and computes at given dimensions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cost {
-    /// Bytes read and written, each operand once.
-    pub bytes: u64,
-    /// Floating-point operations, a multiply-add as two.
-    pub flops: u64,
-}
-
-/// The sizes of operands at given dimensions, for costs.
-pub struct Sizes<'a> {
-    plan: &'a Plan,
-    /// The dimensions. `attended` counts attended positions over all tokens.
-    pub dims: &'a Dims,
-}
-
-impl Sizes<'_> {
-    /// The rows of a view.
-    pub fn rows(&self, view: View) -> usize {
-        self.dims.count(self.plan.desc(view.buffer).rows)
-    }
-
-    /// The bytes of a view.
-    pub fn view(&self, view: View) -> u64 {
-        (self.rows(view) * self.plan.desc(view.buffer).format.row_bytes(view.cols)) as u64
-    }
-
-    /// The elements of a view.
-    pub fn elements(&self, view: View) -> u64 {
-        (self.rows(view) * view.cols) as u64
-    }
-
-    /// The bytes of a whole buffer.
-    pub fn buffer(&self, id: BufferId) -> u64 {
-        self.plan.desc(id).bytes(self.dims) as u64
-    }
-
-    /// The bytes of one row of a buffer.
-    pub fn row(&self, id: BufferId) -> u64 {
-        self.plan.desc(id).row_bytes() as u64
-    }
-}
-
-/// What every op says of itself.
-pub trait Operation {
-    /// The op's name.
-    const NAME: &'static str;
-
-    /// Checks shapes and types.
-    ///
-    /// # Errors
-    /// What does not fit, with the buffers' names.
-    fn check(&self, c: &Checker) -> Result<(), String>;
-
-    /// The step inputs that the op reads.
-    fn inputs(&self) -> &'static [Input] {
-        &[]
-    }
-
-    /// The columns of activations that the op reads.
-    fn reads(&self) -> Vec<View>;
-
-    /// The columns of activations that the op writes, in all rows of the step.
-    fn writes(&self) -> Vec<View>;
-
-    /// What the op moves and computes.
-    fn cost(&self, sizes: &Sizes) -> Cost;
-}
+use crate::buffer::{Buffers, Dims, Input, View};
 
 macro_rules! ops {
     ($($name:ident),* $(,)?) => {
@@ -148,8 +81,8 @@ macro_rules! ops {
             ///
             /// # Errors
             /// What does not fit, with the buffers' names.
-            pub fn check(&self, plan: &Plan) -> Result<(), String> {
-                let checker = Checker::new(plan);
+            pub fn check(&self, buffers: &Buffers) -> Result<(), String> {
+                let checker = Checker::new(buffers);
                 self.inputs().iter().try_for_each(|&input| checker.input(input))?;
                 match self { $(Op::$name(op) => op.check(&checker),)* }
             }
@@ -170,8 +103,8 @@ macro_rules! ops {
             }
 
             /// What the op moves and computes at these dimensions.
-            pub fn cost(&self, plan: &Plan, dims: &Dims) -> Cost {
-                let sizes = Sizes { plan, dims };
+            pub fn cost(&self, buffers: &Buffers, dims: &Dims) -> Cost {
+                let sizes = Sizes { buffers, dims };
                 match self { $(Op::$name(op) => op.cost(&sizes),)* }
             }
         }

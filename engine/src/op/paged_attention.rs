@@ -1,8 +1,9 @@
 //! PagedAttention: attention over keys and values that lie in pages (Kwon et al., "Efficient Memory Management for
 //! Large Language Model Serving with PagedAttention", 2023).
 
-use super::{Checker, Cost, Operation, Sizes};
-use crate::plan::{BufferId, Input, Rows, View};
+use super::checker::Checker;
+use super::operation::{Cost, Operation, Sizes};
+use crate::buffer::{BufferId, Input, Rows, View};
 
 /// `out[t, h] = softmax(scores) v[0..=p]` with `scores = scale * q[t, h] . k[0..=p]` over the positions of the token's
 /// own sequence up to its own position `p`, at most `window` of them where there is one. With a soft cap the scores
@@ -72,8 +73,8 @@ impl Operation for PagedAttention {
 pub mod cases {
     //! Cases of PagedAttention.
     use super::*;
+    use crate::buffer::Dims;
     use crate::cases::{Builder, Case, Formats, dims};
-    use crate::plan::Dims;
 
     /// The shape of a case's attention.
     #[derive(Clone, Copy, Debug)]

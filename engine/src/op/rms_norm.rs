@@ -1,7 +1,8 @@
 //! RmsNorm (Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019), with the residual.
 
-use super::{Checker, Cost, Operation, Sizes};
-use crate::plan::{BufferId, Rows, View};
+use super::checker::Checker;
+use super::operation::{Cost, Operation, Sizes};
+use crate::buffer::{BufferId, Rows, View};
 
 /// `x += add` where there is one, then over each run of `width` columns
 /// `out = x / sqrt(mean(x^2) + eps) * weight`.

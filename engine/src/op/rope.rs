@@ -1,7 +1,8 @@
 //! Rope: rotary position embedding (Su et al., "RoFormer", 2021).
 
-use super::{Checker, Cost, Operation, Sizes};
-use crate::plan::{BufferId, Input, Rows, View};
+use super::checker::Checker;
+use super::operation::{Cost, Operation, Sizes};
+use crate::buffer::{BufferId, Input, Rows, View};
 
 /// Rotates pairs `(i, i + rotary/2)` of each head in place by the angles of the token's position.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,9 +49,9 @@ impl Operation for Rope {
 pub mod cases {
     //! Cases of Rope.
     use super::*;
+    use crate::buffer::BufferKind;
     use crate::cases::{Builder, Case, Formats, dims};
-    use crate::op::KvWrite;
-    use crate::plan::BufferKind;
+    use crate::op::kv_write::KvWrite;
 
     /// Positions that the tables of cases hold.
     const POSITIONS: usize = 512;

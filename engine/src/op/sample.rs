@@ -1,7 +1,8 @@
 //! Sample: a token from each row of logits.
 
-use super::{Checker, Cost, Operation, Sizes};
-use crate::plan::{BufferId, BufferKind, Input, Rows, View};
+use super::checker::Checker;
+use super::operation::{Cost, Operation, Sizes};
+use crate::buffer::{BufferId, BufferKind, Input, Rows, View};
 use crate::step::SAMPLED_WORDS;
 
 /// Chooses a token from each row of logits; see [`crate::sample`] for the definition.

@@ -1,7 +1,8 @@
 //! SoftCap: logits kept within a bound (Gemma 2, "Improving Open Language Models at a Practical Size", 2024).
 
-use super::{Checker, Cost, Operation, Sizes};
-use crate::plan::View;
+use super::checker::Checker;
+use super::operation::{Cost, Operation, Sizes};
+use crate::buffer::View;
 
 /// `x = cap * tanh(x / cap)`, in place.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,8 +40,8 @@ impl Operation for SoftCap {
 pub mod cases {
     //! Cases of SoftCap.
     use super::*;
+    use crate::buffer::{BufferKind, Rows};
     use crate::cases::{Builder, Case, Formats, dims};
-    use crate::plan::{BufferKind, Rows};
 
     /// SoftCap of numbers up to four times the cap.
     pub fn soft_cap(f: Formats, rows: usize, cols: usize) -> Case {

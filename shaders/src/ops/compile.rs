@@ -15,7 +15,7 @@ use engine::plan::{BufferKind, Plan};
 /// # Errors
 /// What it lacks, for people.
 pub(crate) fn supports(plan: &Plan, op: &Op) -> Result<(), String> {
-    op.check(plan)?;
+    op.check(&plan.buffers)?;
     for desc in &plan.buffers {
         if desc.kind == BufferKind::Activation && desc.value_type() != DType::F32 {
             return Err(format!("{} is {}; activations are f32 on this device", desc.name, desc.format));
