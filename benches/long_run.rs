@@ -9,9 +9,11 @@ use engine::op::Op;
 use engine::plan::{BufferId, Dims, Plan};
 use engine::sample::philox;
 use engine::step::{MAX_LOGPROBS, SampleRow, Sampled, Step, StepOutput};
-use jobs::args::{Command, parse};
-use jobs::journal::{Journal, JournalReader, ResumeMode, working_folder};
+use jobs::cli::args::Command;
+use jobs::cli::parse::parse;
+use jobs::journal::{Journal, JournalReader, ResumeMode};
 use jobs::run::run_on;
+use jobs::store::location::working_folder;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::ops::Range;
@@ -178,7 +180,7 @@ fn answer(input: &Path, output: &Path, sampled: &Arc<AtomicU64>) -> Result<(), B
     let Command::Run(args) = parse(flags.into_iter().map(Into::into))?.command else {
         return Err("not a run".into());
     };
-    run_on(*args, |_, _| Ok(Box::new(PretendDevice::new(sampled.clone()))))?;
+    run_on(*args, |_| Ok(Box::new(PretendDevice::new(sampled.clone()))))?;
     Ok(())
 }
 

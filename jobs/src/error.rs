@@ -1,6 +1,6 @@
 //! What ends a job, and the exit codes that say so. A bad row never does: it is data, with its error.
 
-use crate::objects::Trouble;
+use crate::store::error::Trouble;
 use engine::device::DeviceError;
 use engine::error::EngineError;
 use std::path::PathBuf;

@@ -62,7 +62,7 @@ pub fn safetensors(bytes: &[u8]) -> String {
 /// A chat template, rendered for a short conversation.
 pub fn template(bytes: &[u8]) -> String {
     let source = String::from_utf8_lossy(bytes);
-    let template = match jobs::template::Template::new("--chat-template", &source, 0) {
+    let template = match jobs::prompt::template::Template::new("--chat-template", &source, 0) {
         Ok(template) => template,
         Err(error) => return error.to_string(),
     };
@@ -83,7 +83,7 @@ pub fn template(bytes: &[u8]) -> String {
 pub fn job(bytes: &[u8]) -> String {
     with_file("job.toml", bytes, |folder| {
         let path = folder.join("job.toml").into_os_string();
-        told(jobs::args::parse(["gristmill".into(), "run".into(), path]))
+        told(jobs::cli::parse::parse(["gristmill".into(), "run".into(), path]))
     })
 }
 

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::answer::{Completion, FinishReason};
-use crate::attempts::{CRASHED, Death, blame};
-use crate::identity::InputDigest;
+use crate::journal::answer::{Completion, FinishReason};
+use crate::journal::attempts::{CRASHED, Death, blame};
+use crate::journal::identity::InputDigest;
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::io::{BufRead, BufReader};

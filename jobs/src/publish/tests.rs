@@ -1,9 +1,9 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::answer::Answer;
-use crate::columns::Returns;
+use crate::journal::answer::Answer;
 use crate::journal::tests::{identity, inputs};
 use crate::journal::{Journal, ResumeMode};
+use crate::publish::columns::Returns;
 use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, Int64Array, LargeStringArray, ListArray, StringArray,
     StringViewArray,
@@ -126,7 +126,7 @@ fn read(bytes: &[u8]) -> RecordBatch {
 }
 
 fn answers(rows: u64, n: usize) -> impl Strategy<Value = Vec<Answer>> {
-    (0..rows).map(|row| crate::record::tests::answer(row, n)).collect::<Vec<_>>()
+    (0..rows).map(|row| crate::journal::record::tests::answer(row, n)).collect::<Vec<_>>()
 }
 
 proptest! {

@@ -1,11 +1,11 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::answer::Answer;
-use crate::attempts::CRASHED;
+use crate::journal::answer::Answer;
+use crate::journal::attempts::CRASHED;
 use crate::journal::tests::{answer, identity, inputs};
 use crate::journal::{Journal, ResumeMode};
-use crate::signals::Signals;
-use crate::worker::Heart;
+use crate::supervise::worker::Heart;
+use crate::supervise::worker::listen_to_signals;
 
 /// What the worker shall do: `crash ROW,...`, `exit CODE`, `hang` or `slow`.
 const PART: &str = "GRISTMILL_TEST_WORKER";
@@ -15,7 +15,7 @@ const WORK: &str = "GRISTMILL_TEST_WORK";
 
 const ROWS: u64 = 24;
 
-fn open(work: &Path) -> (Journal, crate::finished::FinishedRows) {
+fn open(work: &Path) -> (Journal, crate::journal::finished::FinishedRows) {
     Journal::open_or_create(work, &identity(), &inputs(ROWS), ResumeMode::Auto).unwrap()
 }
 
@@ -23,7 +23,7 @@ fn open(work: &Path) -> (Journal, crate::finished::FinishedRows) {
 #[test]
 fn worker() {
     let Ok(part) = std::env::var(PART) else { return };
-    if !crate::worker::is_worker() {
+    if !crate::supervise::worker::is_worker() {
         return;
     }
     let work = std::env::var_os(WORK).unwrap();
@@ -59,7 +59,7 @@ fn answer_all(work: &Path, poison: &[u64]) {
 /// Answers a row a second or so, until it is told to stop.
 fn answer_slowly(work: &Path) {
     let (mut journal, finished) = open(work);
-    let stop = Signals::listen().unwrap();
+    let stop = listen_to_signals().unwrap();
     println!("listening");
     for row in (0..).filter(|&row| !finished.contains(row)) {
         while stop.asked().is_none() && row > finished.count {
@@ -128,7 +128,7 @@ fn an_exit_code_that_a_restart_would_not_change_is_passed_on() {
 #[test]
 fn supervisor() {
     let (Ok(part), Some(work)) = (std::env::var(PART), std::env::var_os(WORK)) else { return };
-    if !crate::worker::is_worker() {
+    if !crate::supervise::worker::is_worker() {
         std::process::exit(supervise(Path::new(&work), LONG, &part).unwrap().into());
     }
 }
