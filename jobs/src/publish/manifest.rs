@@ -1,4 +1,4 @@
-//! What was published: `manifest.json` in the working folder, and beside the parts of a folder.
+//! What was published: `manifest.json` in the state_dir, and beside the parts of a folder.
 
 use crate::error::JobError;
 use crate::journal::identity::Identity;

@@ -1,6 +1,7 @@
 //! Reads the input and makes prompts, ahead of the engine and bounded.
 
-use crate::input::{Batch, Input};
+use crate::input::Input;
+use crate::input::batches::Batch;
 use crate::journal::finished::FinishedRows;
 use crate::options::job::OnCorrupt;
 use crate::prompt::prompts::Prompts;

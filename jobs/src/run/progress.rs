@@ -110,7 +110,7 @@ impl Progress {
     /// What this run did, in one line.
     pub fn summary(&self, counters: &Counters) -> String {
         let rows = Counters::get(&counters.finished) - self.before.0;
-        format!("{rows} rows in {}, {}", told(self.begun.elapsed()), self.message(counters))
+        format!("{rows} rows in {}, {}", duration(self.begun.elapsed()), self.message(counters))
     }
 
     fn message(&self, counters: &Counters) -> String {
@@ -130,14 +130,16 @@ impl Progress {
         let left = match self.rows.saturating_sub(finished) {
             0 => String::new(),
             _ if done == 0 => ", time left unknown".into(),
-            left => format!(", {} left", told(Duration::from_secs_f64(seconds * left as f64 / done as f64))),
+            left => {
+                format!(", {} left", duration(Duration::from_secs_f64(seconds * left as f64 / done as f64)))
+            }
         };
         format!("{:.1} tokens/s{errors}{shared}{left}", tokens as f64 / seconds)
     }
 }
 
-/// A duration for people.
-fn told(time: Duration) -> String {
+/// A duration as people write it.
+fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..60 => format!("{:.1} s", time.as_secs_f64()),

@@ -2,7 +2,7 @@
 
 /// What keeps a store from doing what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum StoreError {
     /// There is no such bucket.
     #[error(
         "there is no such bucket; make it, or check its name and the store's endpoint in the environment"

@@ -40,7 +40,7 @@ impl Location {
     /// [`JobError::Usage`] if a folder is given for a local output, or if an object's URL has no name.
     pub fn state_dir(&self, given: Option<&Path>) -> Result<PathBuf, JobError> {
         match (self, given) {
-            (Location::Local(path), None) => Ok(working_folder(path)),
+            (Location::Local(path), None) => Ok(state_dir_beside(path)),
             (Location::Local(path), Some(_)) => Err(JobError::Usage(format!(
                 "--state-dir is for outputs in an object store; the journal of {} lies beside it",
                 path.display()
@@ -51,14 +51,14 @@ impl Location {
             (Location::Object(_), Some(folder)) => Ok(folder.to_path_buf()),
             (Location::Object(url), None) => {
                 let name = url.to_string().replace("://", "-").replace(['/', '\\', ':'], "-");
-                Ok(working_folder(Path::new(&name)))
+                Ok(state_dir_beside(Path::new(&name)))
             }
         }
     }
 }
 
 /// The folder that holds a job's journal and what it publishes aside: `<output>.gristmill`.
-pub fn working_folder(output: &Path) -> PathBuf {
+pub fn state_dir_beside(output: &Path) -> PathBuf {
     let mut name = output.components().as_path().as_os_str().to_os_string();
     name.push(".gristmill");
     name.into()

@@ -11,7 +11,7 @@ use crate::error::{
 use crate::journal::JournalReader;
 use crate::journal::attempts::{self, Death};
 use crate::journal::lock::SUPERVISOR_PID;
-use crate::supervise::signals::{Asked, on_signal, tell_stopping};
+use crate::supervise::signals::{Asked, on_signal, print_stopping};
 use crate::supervise::worker::{BEAT, BEGUN, START, STOP};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -28,8 +28,8 @@ const LEAVE: Duration = Duration::from_secs(8);
 /// How to supervise.
 #[derive(Clone, Copy, Debug)]
 pub struct Supervision<'a> {
-    /// The job's working folder.
-    pub work: &'a Path,
+    /// The job's state_dir.
+    pub state_dir: &'a Path,
     /// A worker that does not beat for so long hangs.
     pub hang: Duration,
     /// The pause before the first restart; it doubles for each start without progress, up to 64 times.
@@ -76,7 +76,7 @@ impl Supervision<'_> {
                 End::Final(code) => return Ok(code),
                 End::Died(death, how) => (death, how),
             };
-            let lost = attempts::blame(self.work, death).unwrap_or_else(|error| {
+            let lost = attempts::record_death(self.state_dir, death).unwrap_or_else(|error| {
                 tracing::warn!("{error}");
                 0
             });
@@ -135,7 +135,7 @@ impl Supervision<'_> {
                 Ok(Event::Signal(signal)) if asked.is_none() => {
                     asked = Some(signal);
                     deadline = Instant::now() + LEAVE;
-                    tell_stopping();
+                    print_stopping();
                     if let Some(input) = &mut child.stdin {
                         // One that is gone already is noticed by its closing.
                         let _ = writeln!(input, "{STOP}").and_then(|()| input.flush());
@@ -170,13 +170,13 @@ impl Supervision<'_> {
 
     /// Whether a worker came so far as to open the journal.
     fn begun_by(&self, process: u32) -> bool {
-        let last = JournalReader::open(self.work).and_then(|journal| journal.last_process());
+        let last = JournalReader::open(self.state_dir).and_then(|journal| journal.last_process());
         last.is_ok_and(|last| last == Some(process))
     }
 
     /// Answered rows so far; none if there is no journal yet.
     fn answered(&self) -> u64 {
-        JournalReader::open(self.work).and_then(|journal| journal.answered()).unwrap_or(0)
+        JournalReader::open(self.state_dir).and_then(|journal| journal.answered()).unwrap_or(0)
     }
 }
 

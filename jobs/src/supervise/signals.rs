@@ -35,7 +35,7 @@ impl Signals {
 }
 
 /// Tells the user that a signal was heard.
-pub(crate) fn tell_stopping() {
+pub(crate) fn print_stopping() {
     eprintln!("gristmill: stopping; finished rows are being kept (Ctrl-C again to end at once)");
 }
 

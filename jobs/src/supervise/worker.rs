@@ -6,7 +6,7 @@
 
 use crate::error::{EXIT_FAILED, EXIT_INTERRUPTED, JobError};
 use crate::journal::lock::SUPERVISOR_PID;
-use crate::supervise::signals::{Asked, Signals, on_signal, tell_stopping};
+use crate::supervise::signals::{Asked, Signals, on_signal, print_stopping};
 use std::io::{BufRead, Write};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ pub fn listen_to_signals() -> Result<Signals, JobError> {
         }
         state.ask(asked);
         if !is_worker() {
-            tell_stopping();
+            print_stopping();
         }
     })?;
     obey(signals.clone())?;
