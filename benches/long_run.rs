@@ -180,7 +180,7 @@ fn answer(input: &Path, output: &Path, sampled: &Arc<AtomicU64>) -> Result<(), B
     let Command::Run(args) = parse(flags.into_iter().map(Into::into))?.command else {
         return Err("not a run".into());
     };
-    run_on(*args, |_| Ok(Box::new(PretendDevice::new(sampled.clone()))))?;
+    run_on(args.job_options()?, |_| Ok(Box::new(PretendDevice::new(sampled.clone()))))?;
     Ok(())
 }
 

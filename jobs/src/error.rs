@@ -1,8 +1,10 @@
 //! What ends a job, and the exit codes that say so. A bad row never does: it is data, with its error.
 
+mod engine;
+
 use crate::store::error::Trouble;
-use engine::device::DeviceError;
-use engine::error::EngineError;
+use ::engine::device::DeviceError;
+use ::engine::error::EngineError;
 use std::path::PathBuf;
 
 /// Every row was answered, or the errors stayed within `--max-error-rate`.
@@ -82,7 +84,7 @@ pub enum JobError {
     #[error("internal error: {0}; please report it")]
     Internal(String),
     /// The engine cannot serve the model, or its device failed.
-    #[error(transparent)]
+    #[error("{}", engine::message(.0))]
     Engine(#[from] EngineError),
     /// A file or folder could not be used.
     #[error("cannot {doing} {}: {source}{}", path.display(), remedy(source))]

@@ -3,6 +3,9 @@
 //! A row goes one way: input -> prompt -> engine -> text -> journal -> publisher. A row that cannot be served
 //! goes straight to the journal with its error.
 
+// What is public here serves the command, the tests and the benches; a comment stands where a name does not say it all.
+#![allow(missing_docs)]
+
 pub mod cli;
 pub mod date;
 pub mod digest;
@@ -16,6 +19,7 @@ pub mod model;
 pub mod options;
 pub mod prompt;
 pub mod publish;
+pub mod row_error;
 pub mod run;
 pub mod store;
 pub mod supervise;

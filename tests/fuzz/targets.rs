@@ -46,7 +46,7 @@ fn told<T, E: std::fmt::Display>(result: Result<T, E>) -> String {
 pub fn config(bytes: &[u8]) -> String {
     let config = ModelConfig::parse(bytes, Path::new("config.json"));
     if let Ok(config) = &config {
-        decoder(config, &Formats::default(), 1, 1, 1, |_| DType::F32);
+        decoder(config, &Formats::default(), 1, 1, 1, |_| DType::F32.into());
     }
     told(config)
 }

@@ -8,9 +8,8 @@ use crate::input::Input;
 use crate::model::ModelFolders;
 use crate::options::devices;
 use crate::options::engine::{EngineOptions, engine_config, print_engine};
-use crate::options::model::LoadFormat;
 use crate::options::prompt::PromptOptions;
-use crate::prompt::Prompts;
+use crate::prompt::prompts::Prompts;
 use crate::prompt::tokenizer::Tokenizer;
 use engine::models::Model;
 use engine::request::{Event, Request, SamplingParams};
@@ -63,11 +62,7 @@ pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
         return Err(JobError::Usage("--random-range-ratio must be at least 0 and less than 1".into()));
     }
     let folders = ModelFolders::find(&args.model)?;
-    let format = match args.model.load_format {
-        LoadFormat::Auto => engine::models::LoadFormat::Auto,
-        LoadFormat::Dummy => engine::models::LoadFormat::Dummy,
-    };
-    let model = Model::open(&folders.model, format)?;
+    let model = Model::open(&folders.model, args.model.load_format.into())?;
     let requests = requests(args, &folders, &model)?;
     let device = devices::open(&args.engine)?;
     let mut config = engine_config(&args.engine);

@@ -1,22 +1,20 @@
 //! What the `gristmill` command does with its command line.
 
 use crate::error::{EXIT_DONE, EXIT_USAGE, JobError};
+use crate::log;
 use crate::options::devices;
 use crate::publish::verify::verify;
-use crate::supervise::Supervision;
-use crate::supervise::worker::is_worker;
-use crate::{log, run};
-use args::{Bench, Cli, Command, RunArgs};
+use args::{Bench, Cli, Command};
 use parse::{ParseError, parse};
 use status::Status;
 
 pub mod args;
 mod bench;
 pub mod parse;
+mod run;
 pub mod status;
 
 use std::ffi::OsString;
-use std::time::Duration;
 
 /// Runs the command line and gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -42,7 +40,7 @@ fn report(error: &JobError) -> u8 {
 
 fn work(cli: Cli) -> Result<u8, JobError> {
     match cli.command {
-        Command::Run(args) => return run_supervised(*args),
+        Command::Run(args) => return run::run(*args),
         Command::Bench(Bench::Throughput(args)) => bench::throughput(&args)?,
         Command::Devices => {
             print!("{}", devices::listing(&devices::find(None)));
@@ -57,20 +55,4 @@ fn work(cli: Cli) -> Result<u8, JobError> {
         }
     }
     Ok(EXIT_DONE)
-}
-
-/// Runs a job in a child process, which is this one if it has a supervisor.
-fn run_supervised(args: RunArgs) -> Result<u8, JobError> {
-    let output = match &args.output {
-        Some(output) if !args.in_process && !is_worker() => output,
-        _ => return run::run(args).map(|()| EXIT_DONE),
-    };
-    let work = output.state_dir(args.state_dir.as_deref())?;
-    let hang = Duration::from_secs(args.hang_timeout);
-    let this = std::env::current_exe().map_err(JobError::io("find", "this program"))?;
-    Supervision { work: &work, hang, pause: Duration::from_millis(500) }.run(|| {
-        let mut worker = std::process::Command::new(&this);
-        worker.args(std::env::args_os().skip(1));
-        worker
-    })
 }

@@ -6,6 +6,7 @@ use crate::journal::lock::JobLock;
 use crate::journal::schema;
 use crate::publish::manifest;
 use crate::publish::remote::RemoteOutput;
+use crate::row_error::RowErrorKind;
 use crate::store::location::Location;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ pub struct Status {
     pub finished: u64,
     /// Rows that took the answer of another row of the same prompt.
     pub shared: u64,
-    /// Finished rows that have an error, by kind: the error's text up to the first colon.
+    /// Finished rows that have an error, by the text of their kind.
     pub errors: BTreeMap<String, u64>,
     /// Tokens of finished prompts.
     pub input_tokens: u64,
@@ -117,7 +118,7 @@ fn errors(connection: &rusqlite::Connection, rows: u64) -> rusqlite::Result<BTre
     let mut errors = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let error: String = row.get(0)?;
-        let kind = error.split(':').next().unwrap_or_default();
+        let kind = RowErrorKind::of(&error).map_or("other", RowErrorKind::text);
         *errors.entry(kind.to_string()).or_default() += row.get::<_, i64>(1)? as u64;
     }
     Ok(errors)

@@ -10,6 +10,7 @@ use crate::journal::answer::Answer;
 use crate::journal::finished::FinishedRows;
 use crate::journal::record;
 use crate::journal::schema;
+use crate::row_error::RowErrorKind;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use std::collections::{BTreeSet, HashSet};
@@ -24,7 +25,7 @@ const ALONE: i64 = 2;
 const GIVEN_UP: i64 = 3;
 
 /// The error of a row that is given up.
-pub const CRASHED: &str = "crashed the device";
+pub const CRASHED: &str = RowErrorKind::CrashedDevice.text();
 
 /// How a worker died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

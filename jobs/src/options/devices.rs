@@ -86,7 +86,7 @@ pub fn listing(findings: &[Finding]) -> String {
     findings.iter().map(line).collect()
 }
 
-/// Opens the device that was asked for.
+/// Opens the device that the options name.
 ///
 /// # Errors
 /// [`JobError::Usage`] if it is not usable here; [`JobError::Engine`].

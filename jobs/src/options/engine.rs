@@ -4,6 +4,7 @@ use crate::options::device::{DeviceChoice, Gemm, Precision};
 use crate::options::size::parse_usize;
 use clap::{Args, ValueEnum};
 use engine::dtype::DType;
+use engine::format::Format;
 use engine::{Engine, EngineConfig};
 
 /// How the model runs.
@@ -40,6 +41,9 @@ pub struct EngineOptions {
     /// The type of KV pages [auto: the device's].
     #[arg(long, value_enum, default_value_t)]
     pub kv_cache_dtype: Dtype,
+    /// Convert a checkpoint's matrices to 8 bits as it loads.
+    #[arg(long, value_enum)]
+    pub quantization: Option<Quantization>,
     /// What multiplies matrices on a CUDA card. `cublaslt` is outside the numeric contract: an answer may then depend on
     /// the rows that share its steps.
     #[arg(long, value_enum, default_value_t)]
@@ -68,6 +72,23 @@ pub enum Dtype {
     Float16,
 }
 
+/// A format to which matrices are converted.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "snake_case")]
+pub enum Quantization {
+    /// 8 bits: blocks of 32 values with one scale each, as in GGUF.
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl From<Quantization> for Format {
+    fn from(quantization: Quantization) -> Format {
+        match quantization {
+            Quantization::Q8_0 => Format::Q8_0,
+        }
+    }
+}
+
 /// The engine's options as the flags have them.
 pub fn engine_config(args: &EngineOptions) -> EngineConfig {
     let dtype = |dtype| match dtype {
@@ -86,16 +107,22 @@ pub fn engine_config(args: &EngineOptions) -> EngineConfig {
         enable_prefix_caching: args.enable_prefix_caching.unwrap_or(true),
         dtype: dtype(args.dtype),
         kv_cache_dtype: dtype(args.kv_cache_dtype),
-        ..EngineConfig::default()
+        quantization: args.quantization.map(Format::from),
+        late_masks: true,
     }
 }
 
-/// Says how the model runs.
+/// Prints how the model runs.
 pub fn print_engine(engine: &Engine) {
     let limits = engine.limits();
+    let types = engine.types();
+    let weights: Vec<&str> = types.weights.iter().map(|format| format.name()).collect();
     eprintln!(
-        "engine: {}, {} KV pages of {} tokens, up to {} rows and {} tokens a step",
+        "engine: {}, weights {}, activations {}, KV {}, {} KV pages of {} tokens, up to {} rows and {} tokens a step",
         engine.device().info().name,
+        weights.join(" and "),
+        types.activations.name(),
+        types.kv.name(),
         engine.pages(),
         limits.page_size,
         limits.seqs,

@@ -33,3 +33,12 @@ pub enum LoadFormat {
     /// Made up.
     Dummy,
 }
+
+impl From<LoadFormat> for engine::models::LoadFormat {
+    fn from(format: LoadFormat) -> Self {
+        match format {
+            LoadFormat::Auto => engine::models::LoadFormat::Auto,
+            LoadFormat::Dummy => engine::models::LoadFormat::Dummy,
+        }
+    }
+}

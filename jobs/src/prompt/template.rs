@@ -3,12 +3,14 @@
 //! A template can read nothing and include nothing. Fuel bounds its time and memory (minijinja charges a
 //! unit for each instruction and for every 64 bytes that it makes), and its parser bounds its depth.
 
+mod tojson;
+
 use crate::date::strftime;
 use crate::error::JobError;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State, Value};
+use minijinja::{Environment, Error, ErrorKind, Value};
 use std::collections::BTreeSet;
+use tojson::tojson;
 
 /// The most bytes of a template's source.
 const SOURCE_BYTES: usize = 1 << 20;
@@ -19,19 +21,16 @@ const FUEL: u64 = 400_000;
 /// The most bytes of a rendering, besides eight times the row's own text.
 const OUTPUT_BYTES: usize = 8 << 20;
 
-/// The name under which a rendering's context holds the character that marks row text; see [`crate::prompt::literal`].
-pub const MARK: &str = "__mark__";
-
 /// A compiled template.
 #[derive(Debug)]
 pub struct Template {
     environment: Environment<'static>,
     what: String,
-    tells_date: bool,
+    shows_date: bool,
 }
 
 impl Template {
-    /// Compiles a template. `what` names it in messages, such as `--prompt`; `now` is what `strftime_now` tells,
+    /// Compiles a template. `what` names it in messages, such as `--prompt`; `now` is the time that `strftime_now` shows,
     /// in seconds since 1970, UTC.
     ///
     /// # Errors
@@ -41,7 +40,7 @@ impl Template {
         if source.len() > SOURCE_BYTES {
             return Err(fail(format!("is {} bytes long; at most {SOURCE_BYTES} are taken", source.len())));
         }
-        let tells_date = source.contains("strftime_now");
+        let shows_date = source.contains("strftime_now");
         let source = without_generation_tags(source);
         let mut environment = environment(now).map_err(|e| fail(explain(&e)))?;
         // Parsing and compiling recurse; the stack of a thread of our own holds any depth the parser allows.
@@ -53,15 +52,15 @@ impl Template {
                 .map(|thread| thread.join())
         });
         match compiled {
-            Ok(Ok(Ok(()))) => Ok(Template { environment, what: what.into(), tells_date }),
+            Ok(Ok(Ok(()))) => Ok(Template { environment, what: what.into(), shows_date }),
             Ok(Ok(Err(why))) => Err(fail(why)),
             _ => Err(fail("the template engine gave up on it; simplify it".into())),
         }
     }
 
-    /// Whether it may tell the date.
-    pub fn tells_date(&self) -> bool {
-        self.tells_date
+    /// Whether it may show the date.
+    pub fn shows_date(&self) -> bool {
+        self.shows_date
     }
 
     /// The names that the template takes from its context, sorted.
@@ -147,233 +146,5 @@ fn without_generation_tags(source: &str) -> String {
     out + rest
 }
 
-/// `tojson` as transformers defines it: `json.dumps(x, ensure_ascii=False, indent=None, separators=None,
-/// sort_keys=False)`, nothing escaped for HTML.
-fn tojson(state: &State, value: &Value, options: Kwargs) -> Result<Value, Error> {
-    let indent = options.get::<Option<Value>>("indent")?;
-    let ensure_ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
-    let separators = options.get::<Option<Vec<String>>>("separators")?;
-    let sort_keys = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
-    options.assert_all_used()?;
-    let indent = match indent {
-        Some(value) if value.kind() == ValueKind::Number => Some(" ".repeat(usize::try_from(value)?.min(16))),
-        Some(value) => value.as_str().map(str::to_string),
-        None => None,
-    };
-    let (item, key) = match separators.as_deref() {
-        Some([item, key]) => (item.clone(), key.clone()),
-        Some(_) => return Err(Error::new(ErrorKind::InvalidOperation, "separators are a pair of strings")),
-        None => (if indent.is_some() { "," } else { ", " }.to_string(), ": ".to_string()),
-    };
-    let mark = state.lookup(MARK).and_then(|mark| mark.as_str().and_then(|s| s.chars().next()));
-    let mut json = Json { out: String::new(), indent, item, key, ensure_ascii, sort_keys, mark, state };
-    json.value(value, 0)?;
-    Ok(Value::from(json.out))
-}
-
-/// Writes JSON as Python's `json.dumps` does.
-struct Json<'a, 't, 'e> {
-    out: String,
-    indent: Option<String>,
-    item: String,
-    key: String,
-    ensure_ascii: bool,
-    sort_keys: bool,
-    /// Marks row text; never escaped, so that it can be found afterwards.
-    mark: Option<char>,
-    state: &'a State<'t, 'e>,
-}
-
-impl Json<'_, '_, '_> {
-    fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
-        self.state.consume_fuel(1)?;
-        if depth > 64 {
-            return Err(Error::new(ErrorKind::InvalidOperation, "tojson: nested deeper than 64"));
-        }
-        match value.kind() {
-            ValueKind::Undefined | ValueKind::None => self.out += "null",
-            ValueKind::Bool => self.out += if value.is_true() { "true" } else { "false" },
-            ValueKind::Number => self.out += &value.to_string(),
-            ValueKind::String => self.string(value.as_str().unwrap_or_default())?,
-            ValueKind::Map => self.map(value, depth)?,
-            ValueKind::Seq | ValueKind::Iterable => self.list(value, depth)?,
-            kind => {
-                let why = format!("tojson: {kind} is not JSON serializable");
-                return Err(Error::new(ErrorKind::InvalidOperation, why));
-            }
-        }
-        Ok(())
-    }
-
-    fn line(&mut self, depth: usize) -> Result<(), Error> {
-        if let Some(indent) = &self.indent {
-            self.state.consume_fuel((indent.len() * depth) as u64 / 64)?;
-            self.out.push('\n');
-            self.out += &indent.repeat(depth);
-        }
-        Ok(())
-    }
-
-    /// Writes a separator, which may be long.
-    fn separate(&mut self, separator: fn(&Self) -> &String) -> Result<(), Error> {
-        let text = separator(self).clone();
-        self.state.consume_fuel(text.len() as u64 / 64)?;
-        self.out += &text;
-        Ok(())
-    }
-
-    fn list(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
-        self.out.push('[');
-        let mut any = false;
-        for item in value.try_iter()? {
-            if std::mem::replace(&mut any, true) {
-                self.separate(|json| &json.item)?;
-            }
-            self.line(depth + 1)?;
-            self.value(&item, depth + 1)?;
-        }
-        if any {
-            self.line(depth)?;
-        }
-        self.out.push(']');
-        Ok(())
-    }
-
-    fn map(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
-        let mut keys: Vec<Value> = value.try_iter()?.collect();
-        if self.sort_keys {
-            keys.sort();
-        }
-        self.out.push('{');
-        for (i, key) in keys.iter().enumerate() {
-            if i > 0 {
-                self.separate(|json| &json.item)?;
-            }
-            self.line(depth + 1)?;
-            match key.kind() {
-                ValueKind::String => self.string(key.as_str().unwrap_or_default())?,
-                ValueKind::Bool => self.string(if key.is_true() { "true" } else { "false" })?,
-                ValueKind::None => self.string("null")?,
-                _ => self.string(&key.to_string())?,
-            }
-            self.separate(|json| &json.key)?;
-            self.value(&value.get_item(key)?, depth + 1)?;
-        }
-        if !keys.is_empty() {
-            self.line(depth)?;
-        }
-        self.out.push('}');
-        Ok(())
-    }
-
-    fn string(&mut self, text: &str) -> Result<(), Error> {
-        self.state.consume_fuel(text.len() as u64 / 16)?;
-        self.out.push('"');
-        for c in text.chars() {
-            match c {
-                '"' => self.out += "\\\"",
-                '\\' => self.out += "\\\\",
-                '\n' => self.out += "\\n",
-                '\r' => self.out += "\\r",
-                '\t' => self.out += "\\t",
-                '\u{8}' => self.out += "\\b",
-                '\u{c}' => self.out += "\\f",
-                c if Some(c) == self.mark => self.out.push(c),
-                c if (c as u32) < 0x20 || (self.ensure_ascii && (c as u32) > 0x7e) => {
-                    for unit in c.encode_utf16(&mut [0; 2]) {
-                        self.out += &format!("\\u{unit:04x}");
-                    }
-                }
-                c => self.out.push(c),
-            }
-        }
-        self.out.push('"');
-        Ok(())
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use minijinja::context;
-
-    fn render(source: &str, context: Value) -> Result<String, String> {
-        Template::new("--prompt", source, 0).unwrap().render(context, 0)
-    }
-
-    #[test]
-    fn renders_as_python_does() {
-        let row =
-            context! { text => "  Straße <b> ", n => 3, x => 2.0, none => (), yes => true, list => [1, 2] };
-        for (source, expected) in [
-            ("{{ text.strip().upper() }}", "STRASSE <B>"),
-            ("{{ none }} {{ yes }} {{ x }} {{ list }} {{ missing }}", "None True 2.0 [1, 2] "),
-            ("{% for i in list %}\n  {{ i }}\n{% endfor %}\n", "  1\n  2\n"),
-            ("{% if yes %}\n    {% set z = 1 %}\na\n{% endif %}", "a\n"),
-            ("a{% generation %}b{%- endgeneration -%} c", "abc"),
-            ("{{ 'a {%} b' }}{%- generation %}c", "a {%} bc"),
-            ("{{ {'b': '<ä>', 'a': [1, none]} | tojson }}", r#"{"b": "<ä>", "a": [1, null]}"#),
-            (
-                "{{ {'b': 'ä😀', 'a': {}} | tojson(ensure_ascii=true) }}",
-                r#"{"b": "\u00e4\ud83d\ude00", "a": {}}"#,
-            ),
-            ("{{ {'b': [1, []]} | tojson(indent=2) }}", "{\n  \"b\": [\n    1,\n    []\n  ]\n}"),
-            ("{{ [1, 2] | tojson(separators=(',', ':')) }}", "[1,2]"),
-            (
-                "{% set ns = namespace(n=0) %}{% for i in list %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
-                "3",
-            ),
-            (
-                "{% for i in list %}{% if loop.first %}{% continue %}{% endif %}{{ i }}{% break %}{% endfor %}",
-                "2",
-            ),
-        ] {
-            assert_eq!(render(source, row.clone()).unwrap(), expected, "{source}");
-        }
-    }
-
-    #[test]
-    fn a_template_can_refuse_a_row() {
-        let error = render("\n{{ raise_exception('no system role') }}", context! {}).unwrap_err();
-        assert_eq!(error, "--prompt: invalid operation: no system role (line 2)");
-    }
-
-    #[test]
-    fn bounds_hold() {
-        for source in [
-            "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
-            "{{ 'x' * 1000000000 }}",
-            "{% set ns = namespace(s='x' * 1000) %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
-            "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-            "{{ ('x' * 1000000) | replace('x', 'y' * 1000000) }}",
-            "{{ '%1000000000d' | format(1) }}",
-            "{{ range(1000000000) | list | length }}",
-            "{{ range(9999) | list | tojson(indent='x' * 1000000) }}",
-            "{{ range(9999) | list | tojson(separators=['x' * 1000000, ':']) }}",
-        ] {
-            let error = render(source, context! {}).unwrap_err();
-            assert!(error.starts_with("--prompt: "), "{source}: {error}");
-        }
-        for source in [
-            "{% if a %}".repeat(5500) + &"{% endif %}".repeat(5500),
-            format!("{{{{ {}1{} }}}}", "(".repeat(20_000), ")".repeat(20_000)),
-            "{% include 'secret' %}{{".to_string(),
-        ] {
-            let error = Template::new("--prompt", &source, 0).unwrap_err().to_string();
-            assert!(error.starts_with("--prompt: "), "{error}");
-        }
-        assert!(render("{% include '/etc/hostname' %}", context! {}).is_err());
-    }
-
-    #[test]
-    fn names_what_it_reads() {
-        let template = Template::new(
-            "--prompt",
-            "{% set q = 1 %}{{ a.b }}{{ q }}{{ range(c) }}{{ strftime_now('%Y') }}",
-            0,
-        );
-        let names: Vec<String> = template.unwrap().variables().into_iter().collect();
-        assert_eq!(names, ["a", "c"]);
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 use crate::error::JobError;
 use crate::journal::answer::{Answer, Completion, FinishReason};
+use crate::options::job::ReturnColumn;
 use arrow::array::{
     ArrayRef, Float32Builder, Int32Array, Int32Builder, ListArray, RecordBatch, StringArray, StructArray,
 };
@@ -23,6 +24,19 @@ pub struct Returns {
     /// `prompt_logprobs`: the same for each prompt token; each inner list begins with the token itself,
     /// and the first token has none (null).
     pub prompt_logprobs: bool,
+}
+
+impl Returns {
+    /// Those of the flag.
+    pub fn of(columns: &[ReturnColumn]) -> Returns {
+        let has = |column| columns.contains(&column);
+        Returns {
+            generated_tokens: has(ReturnColumn::GeneratedTokens),
+            token_logprobs: has(ReturnColumn::TokenLogprobs),
+            logprobs: has(ReturnColumn::Logprobs),
+            prompt_logprobs: has(ReturnColumn::PromptLogprobs),
+        }
+    }
 }
 
 /// How the output's columns are made from an input batch and its answers.

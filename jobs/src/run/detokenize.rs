@@ -5,6 +5,7 @@
 //! are stop strings to look for; its final text is all of its tokens decoded once.
 
 use crate::prompt::tokenizer::Tokenizer;
+use std::sync::Arc;
 
 /// Tokens that may wait for the rest of a character. A character has four bytes at most, so that more than
 /// these are not one.
@@ -24,6 +25,7 @@ pub struct TextRules {
 /// The text of one row while it is generated.
 #[derive(Clone, Debug, Default)]
 pub struct Detokenizer {
+    rules: Arc<TextRules>,
     ids: Vec<u32>,
     /// What stop strings are looked for in.
     text: String,
@@ -35,11 +37,17 @@ pub struct Detokenizer {
 }
 
 impl Detokenizer {
+    /// That of a row without tokens.
+    pub fn new(rules: Arc<TextRules>) -> Detokenizer {
+        Detokenizer { rules, ..Detokenizer::default() }
+    }
+
     /// Takes the next token. Returns whether a stop string is complete, so that the row is at its end.
     ///
     /// # Errors
     /// What the tokenizer says.
-    pub fn push(&mut self, id: u32, tokenizer: &Tokenizer, rules: &TextRules) -> Result<bool, String> {
+    pub fn push(&mut self, id: u32, tokenizer: &Tokenizer) -> Result<bool, String> {
+        let rules = &*self.rules;
         self.ids.push(id);
         if rules.stop.is_empty() || !tokenizer.has_text(id, rules.skip_special_tokens) {
             return Ok(false);
@@ -69,11 +77,8 @@ impl Detokenizer {
     ///
     /// # Errors
     /// What the tokenizer says.
-    pub fn finish(
-        self,
-        tokenizer: &Tokenizer,
-        rules: &TextRules,
-    ) -> Result<(Vec<u32>, String, bool), String> {
+    pub fn finish(self, tokenizer: &Tokenizer) -> Result<(Vec<u32>, String, bool), String> {
+        let rules = &*self.rules;
         let end = |(start, end): (usize, usize)| if rules.include_stop_str_in_output { end } else { start };
         if let Some(stop) = self.stopped {
             let mut text = self.text;
@@ -117,13 +122,13 @@ mod tests {
 
     /// Text, whether it stopped, and how many tokens were taken.
     fn run(tokenizer: &Tokenizer, ids: &[u32], rules: &TextRules) -> (String, bool, usize) {
-        let mut row = Detokenizer::default();
+        let mut row = Detokenizer::new(Arc::new(rules.clone()));
         for &id in ids {
-            if row.push(id, tokenizer, rules).unwrap() {
+            if row.push(id, tokenizer).unwrap() {
                 break;
             }
         }
-        let (ids, text, stopped) = row.finish(tokenizer, rules).unwrap();
+        let (ids, text, stopped) = row.finish(tokenizer).unwrap();
         (text, stopped, ids.len())
     }
 
@@ -163,12 +168,12 @@ mod tests {
                 if let Some(marker) = tokenizer.id(if seed % 2 == 0 { "<|im_end|>" } else { "<s>" }) {
                     ids.insert(seed as usize % (ids.len() + 1), marker);
                 }
-                let mut row = Detokenizer::default();
+                let mut row = Detokenizer::new(Arc::new(stop.clone()));
                 for &id in &ids {
-                    prop_assert!(!row.push(id, &tokenizer, &stop).unwrap());
+                    prop_assert!(!row.push(id, &tokenizer).unwrap());
                 }
                 let seen = row.text.clone();
-                let (tokens, text, stopped) = row.finish(&tokenizer, &stop).unwrap();
+                let (tokens, text, stopped) = row.finish(&tokenizer).unwrap();
                 prop_assert_eq!(&text, &tokenizer.decode(&ids, true).unwrap());
                 prop_assert_eq!(&tokens, &ids);
                 prop_assert!(!stopped);

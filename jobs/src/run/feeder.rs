@@ -1,27 +1,19 @@
 //! Reads the input and makes prompts, ahead of the engine and bounded.
 
-use crate::error::JobError;
 use crate::input::{Batch, Input};
 use crate::journal::finished::FinishedRows;
 use crate::options::job::OnCorrupt;
-use crate::prompt::{Prompts, RowError};
+use crate::prompt::prompts::Prompts;
+use crate::row_error::{RowError, RowErrorKind};
 use crate::run::progress::Counters;
+use crate::run::request::{FailedRow, Fed, RowRequest};
+use crate::run::sampling::Sampling;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 /// Rows whose prompts are made together.
 const TOGETHER: usize = 64;
-
-/// A row on its way to the engine.
-#[derive(Debug)]
-pub struct Prepared {
-    /// Its number.
-    pub row: u64,
-    /// Its prompt, or why it has none.
-    pub prompt: Result<Vec<u32>, RowError>,
-    /// Whether it must run with no other row beside it.
-    pub alone: bool,
-}
 
 /// What the feeder works on.
 pub struct Feeder<'a> {
@@ -29,6 +21,8 @@ pub struct Feeder<'a> {
     pub input: &'a Input,
     /// How prompts are made.
     pub prompts: &'a Prompts,
+    /// How rows are answered, unless a row says otherwise.
+    pub sampling: &'a Arc<Sampling>,
     /// The rows of the job are the first so many.
     pub rows: u64,
     /// Rows that are not to be done again.
@@ -48,7 +42,7 @@ struct Gone;
 
 impl Feeder<'_> {
     /// Sends every row that is not finished, in order, until all are sent or nobody takes them.
-    pub fn feed(&self, out: &SyncSender<Result<Prepared, JobError>>) {
+    pub fn feed(&self, out: &SyncSender<Fed>) {
         let first = (0..self.rows).find(|&row| !self.finished.contains(row)).unwrap_or(self.rows);
         if self.feed_range(first..self.rows, false, out).is_err() {
             return;
@@ -60,12 +54,7 @@ impl Feeder<'_> {
         }
     }
 
-    fn feed_range(
-        &self,
-        rows: Range<u64>,
-        alone: bool,
-        out: &SyncSender<Result<Prepared, JobError>>,
-    ) -> Result<(), Gone> {
+    fn feed_range(&self, rows: Range<u64>, alone: bool, out: &SyncSender<Fed>) -> Result<(), Gone> {
         for batch in self.input.read(self.prompts.columns().to_vec(), rows) {
             match batch {
                 Ok(batch) => self.feed_batch(&batch, alone, out)?,
@@ -73,8 +62,8 @@ impl Feeder<'_> {
                     tracing::warn!(error = %corrupt.error, "rows {:?} cannot be read", corrupt.rows);
                     for row in corrupt.rows.filter(|row| self.takes(*row, alone)) {
                         let detail = corrupt.error.to_string();
-                        let error = RowError { kind: "row unreadable", detail, num_input_tokens: None };
-                        self.send(Prepared { row, prompt: Err(error), alone: false }, out)?;
+                        let error = RowError::new(RowErrorKind::Unreadable, detail);
+                        self.send(Err(FailedRow { row, error }), out)?;
                     }
                 }
                 Err(corrupt) => {
@@ -90,25 +79,33 @@ impl Feeder<'_> {
         !self.finished.contains(row) && (alone || !self.alone.contains(&row))
     }
 
-    fn feed_batch(
-        &self,
-        batch: &Batch,
-        alone: bool,
-        out: &SyncSender<Result<Prepared, JobError>>,
-    ) -> Result<(), Gone> {
+    fn feed_batch(&self, batch: &Batch, alone: bool, out: &SyncSender<Fed>) -> Result<(), Gone> {
         let rows: Vec<usize> = (0..batch.columns.num_rows())
             .filter(|&i| self.takes(batch.first_row + i as u64, alone))
             .collect();
         for rows in rows.chunks(TOGETHER) {
             let made = self.prompts.of_rows(&batch.columns, rows, self.threads);
             for (&i, prompt) in rows.iter().zip(made) {
-                self.send(Prepared { row: batch.first_row + i as u64, prompt, alone }, out)?;
+                self.send(self.request(batch.first_row + i as u64, prompt, alone), out)?;
             }
         }
         Ok(())
     }
 
-    fn send(&self, row: Prepared, out: &SyncSender<Result<Prepared, JobError>>) -> Result<(), Gone> {
+    fn request(
+        &self,
+        row: u64,
+        prompt: Result<Vec<u32>, RowError>,
+        alone: bool,
+    ) -> Result<RowRequest, FailedRow> {
+        let sampling = self.sampling.clone();
+        match prompt {
+            Ok(prompt) => Ok(RowRequest { row, prompt, sampling, alone }),
+            Err(error) => Err(FailedRow { row, error }),
+        }
+    }
+
+    fn send(&self, row: Result<RowRequest, FailedRow>, out: &SyncSender<Fed>) -> Result<(), Gone> {
         Counters::add(&self.counters.seen, 1);
         out.send(Ok(row)).map_err(|_| Gone)
     }

@@ -31,7 +31,7 @@ pub struct Counters {
 
 impl Counters {
     /// The counts of a job of which rows are finished.
-    pub fn going_on(finished: &FinishedRows) -> Counters {
+    pub fn resume(finished: &FinishedRows) -> Counters {
         Counters {
             seen: finished.count.into(),
             finished: finished.count.into(),

@@ -1,28 +1,39 @@
-//! A row on its way out of the engine.
+//! A row on its way from the engine to the journal.
 
 use crate::journal::answer::FinishReason;
-use crate::prompt::RowError;
+use crate::row_error::RowError;
 use crate::run::detokenize::Detokenizer;
+use crate::run::request::RowRequest;
 use engine::request::TokenLogprobs;
 
-/// What a row ends with.
-pub type Ending = Result<Ground, RowError>;
-
-/// A row that the engine is done with.
+/// What the engine made of a row.
 #[derive(Clone, Debug)]
-pub struct Ground {
+pub struct RowResult {
     /// Tokens of its prompt.
     pub num_input_tokens: u32,
-    /// Its completions in order.
     pub completions: Vec<Generated>,
     /// One entry for each prompt token, if asked for; the first has none.
     pub prompt_logprobs: Option<Vec<Option<TokenLogprobs>>>,
 }
 
+impl RowResult {
+    /// That of a row that has just begun.
+    pub fn begin(request: &RowRequest) -> RowResult {
+        let sampling = &request.sampling;
+        let completion =
+            || Generated { text: Detokenizer::new(sampling.text.clone()), ..Generated::default() };
+        RowResult {
+            num_input_tokens: request.prompt.len() as u32,
+            completions: (0..sampling.n).map(|_| completion()).collect(),
+            prompt_logprobs: sampling.params.prompt_logprobs.map(|_| vec![None]),
+        }
+    }
+}
+
 /// A completion as tokens.
 #[derive(Clone, Debug, Default)]
 pub struct Generated {
-    /// Its tokens and what is known of its text.
+    /// Its tokens, and its text as far as stop strings need it.
     pub text: Detokenizer,
     /// Why it ended; `None` while it runs.
     pub reason: Option<FinishReason>,
@@ -32,13 +43,11 @@ pub struct Generated {
     pub logprobs: Vec<Vec<(u32, f32)>>,
 }
 
-/// What leaves the loop for a row.
+/// How a row ended.
 #[derive(Debug)]
-pub struct Outcome {
-    /// Its number.
+pub struct RowOutcome {
     pub row: u64,
-    /// What it ends with.
-    pub ending: Ending,
+    pub result: Result<RowResult, RowError>,
     /// Whether another row of the same prompt was run for it.
     pub shared: bool,
 }

@@ -1,65 +1,31 @@
 //! How rows are answered: the flags, over the model's `generation_config.json`, over the defaults.
 
 use crate::error::JobError;
-use crate::files::read_capped;
+use crate::model::generation_config::GenerationConfig;
 use crate::options::sampling::{SamplingOptions, UseGenerationConfig};
 use crate::prompt::tokenizer::Tokenizer;
 use crate::run::detokenize::TextRules;
 use engine::request::SamplingParams;
-use serde::Deserialize;
 use std::fmt::Display;
 use std::path::Path;
+use std::sync::Arc;
 
-/// The most completions of one row.
-const MOST_COMPLETIONS: u32 = 256;
+/// A larger `--n` is refused. Numbers of completions fit into a byte.
+const MAX_N: u32 = 256;
 
-/// The most bytes of a model's JSON files.
-const CONFIG_BYTES: u64 = 4 << 20;
-
-/// The part of `generation_config.json` and `config.json` that matters here.
-#[derive(Debug, Default, Deserialize)]
-struct GenerationConfig {
-    do_sample: Option<bool>,
-    temperature: Option<f32>,
-    top_p: Option<f32>,
-    top_k: Option<i64>,
-    min_p: Option<f32>,
-    repetition_penalty: Option<f32>,
-    max_new_tokens: Option<u32>,
-    #[serde(default)]
-    eos_token_id: EosIds,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(untagged)]
-enum EosIds {
-    One(u32),
-    Many(Vec<u32>),
-    #[default]
-    None,
-}
-
-impl EosIds {
-    fn ids(&self) -> &[u32] {
-        match self {
-            EosIds::One(id) => std::slice::from_ref(id),
-            EosIds::Many(ids) => ids,
-            EosIds::None => &[],
-        }
-    }
-}
-
-/// How every row of a job is answered.
+/// How rows are answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
     /// Completions of each row.
     pub n: u32,
-    /// What the engine is told, but for the key.
+    /// The parameters of every completion, but for the random key.
     pub params: SamplingParams,
     /// How text is made of tokens.
-    pub text: TextRules,
+    pub text: Arc<TextRules>,
     seed: u64,
-    /// Each value with its name and where it comes from, for people and for the job's identity.
+    /// Of all of it: rows of equal digests and prompts have equal answers where sampling is greedy.
+    digest: [u8; 32],
+    /// Each value with its name and where it comes from, for the screen and the job's identity.
     resolved: Vec<(&'static str, String, &'static str)>,
 }
 
@@ -89,12 +55,18 @@ impl Sampling {
     /// model that cannot be read.
     pub fn resolve(
         options: &SamplingOptions,
-        folder: Option<&Path>,
+        folder: &Path,
         tokenizer: &Tokenizer,
         vocab: usize,
         max_model_len: usize,
     ) -> Result<Sampling, JobError> {
-        let (model, eos) = model_defaults(options, folder, tokenizer)?;
+        let model = GenerationConfig::read(folder)?;
+        let mut eos = model.eos_token_ids(folder);
+        eos.extend(tokenizer.special_token_names().get("eos_token").and_then(|eos| tokenizer.id(eos)));
+        let model = match options.generation_config {
+            UseGenerationConfig::Auto => model,
+            UseGenerationConfig::None => GenerationConfig::default(),
+        };
         let mut r = Resolver { resolved: Vec::new() };
         let greedy = model.do_sample == Some(false);
         let temperature = model.temperature.filter(|_| !greedy).or(greedy.then_some(0.0));
@@ -124,21 +96,23 @@ impl Sampling {
         };
         params.check(vocab).map_err(|why| JobError::Usage(flagged(&why)))?;
         let n = r.pick("n", options.n, None, 1);
-        if !(1..=MOST_COMPLETIONS).contains(&n) {
-            return Err(JobError::Usage(format!("--n is {n}; it must be from 1 to {MOST_COMPLETIONS}")));
+        if !(1..=MAX_N).contains(&n) {
+            return Err(JobError::Usage(format!("--n is {n}; it must be from 1 to {MAX_N}")));
         }
         if let Some(stop) = options.stop.iter().find(|stop| stop.is_empty()) {
             return Err(JobError::Usage(format!(
                 "--stop {stop:?} is empty; leave it out for no stop string"
             )));
         }
-        let text = TextRules {
+        let text = Arc::new(TextRules {
             stop: options.stop.clone(),
             include_stop_str_in_output: options.include_stop_str_in_output,
             skip_special_tokens: options.skip_special_tokens.unwrap_or(true),
-        };
-        let mut sampling = Sampling { n, params, text, seed: options.seed, resolved: r.resolved };
+        });
+        let mut sampling =
+            Sampling { n, params, text, seed: options.seed, digest: [0; 32], resolved: r.resolved };
         sampling.list_others(options);
+        sampling.digest = sampling.digest_fields();
         Ok(sampling)
     }
 
@@ -178,7 +152,35 @@ impl Sampling {
         self.resolved.iter().map(|(name, value, _)| (*name, value.as_str()))
     }
 
-    /// What the engine is told of one completion of a row.
+    /// Of parameters alone, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_params(params: SamplingParams) -> Sampling {
+        let resolved = vec![("params", format!("{params:?}"), "")];
+        let mut sampling =
+            Sampling { n: 1, params, text: Arc::default(), seed: 0, digest: [0; 32], resolved };
+        sampling.digest = sampling.digest_fields();
+        sampling
+    }
+
+    fn digest_fields(&self) -> [u8; 32] {
+        let mut hash = blake3::Hasher::new();
+        for (name, value) in self.fields() {
+            hash.update(&(value.len() as u64).to_le_bytes()).update(name.as_bytes()).update(value.as_bytes());
+        }
+        *hash.finalize().as_bytes()
+    }
+
+    /// A digest of all values.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// Whether an answer is a function of the prompt, not of the row's number.
+    pub fn is_greedy(&self) -> bool {
+        self.params.temperature == 0.0
+    }
+
+    /// The parameters of one completion of a row.
     pub fn params(&self, row: u64, completion: u32) -> SamplingParams {
         SamplingParams { key: key(self.seed, row, completion), ..self.params.clone() }
     }
@@ -191,37 +193,6 @@ pub fn key(seed: u64, row: u64, completion: u32) -> u64 {
     let mut key = [0; 8];
     hash.finalize_xof().fill(&mut key);
     u64::from_le_bytes(key)
-}
-
-/// The model's defaults, and its end tokens.
-fn model_defaults(
-    options: &SamplingOptions,
-    folder: Option<&Path>,
-    tokenizer: &Tokenizer,
-) -> Result<(GenerationConfig, Vec<u32>), JobError> {
-    let read = |name: &str| -> Result<GenerationConfig, JobError> {
-        let Some(path) = folder.map(|folder| folder.join(name)).filter(|path| path.is_file()) else {
-            return Ok(GenerationConfig::default());
-        };
-        serde_json::from_slice(&read_capped(&path, CONFIG_BYTES)?)
-            .map_err(|error| JobError::Model { path, why: error.to_string() })
-    };
-    let mut model = read("generation_config.json")?;
-    let mut eos = model.eos_token_id.ids().to_vec();
-    if eos.is_empty() {
-        // config.json may hold sampling values of its own, which transformers no longer reads either.
-        let path = folder.map(|folder| folder.join("config.json")).filter(|path| path.is_file());
-        let config = path.and_then(|path| read_capped(&path, CONFIG_BYTES).ok());
-        let config: Option<serde_json::Value> = config.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let ids =
-            config.and_then(|mut config| serde_json::from_value(config.get_mut("eos_token_id")?.take()).ok());
-        eos = ids.map_or(Vec::new(), |ids: EosIds| ids.ids().to_vec());
-    }
-    eos.extend(tokenizer.special_token_names().get("eos_token").and_then(|eos| tokenizer.id(eos)));
-    if options.generation_config == UseGenerationConfig::None {
-        model = GenerationConfig::default();
-    }
-    Ok((model, eos))
 }
 
 fn resolve_top_k(top_k: i64) -> Result<u32, JobError> {
@@ -239,12 +210,12 @@ fn resolve_max_tokens(
     max_model_len: usize,
     r: &mut Resolver,
 ) -> Result<u32, JobError> {
-    let most = u32::try_from(max_model_len.saturating_sub(1)).unwrap_or(u32::MAX);
+    let limit = u32::try_from(max_model_len.saturating_sub(1)).unwrap_or(u32::MAX);
     if let Some(asked) = asked
-        && asked > most
+        && asked > limit
     {
         return Err(JobError::Usage(format!(
-            "--max-tokens is {asked}; the context has {max_model_len} tokens (--max-model-len), so that at most {most} \
+            "--max-tokens is {asked}; the context has {max_model_len} tokens (--max-model-len), so that at most {limit} \
              can follow a prompt"
         )));
     }
@@ -255,7 +226,7 @@ fn resolve_max_tokens(
                 .into(),
         ));
     }
-    Ok(r.pick("max_tokens", asked, model.map(|model| model.min(most)), 0))
+    Ok(r.pick("max_tokens", asked, model.map(|model| model.min(limit)), 0))
 }
 
 /// The tokens that end a row, sorted. End tokens beyond the vocabulary cannot be generated and are dropped.
@@ -301,82 +272,4 @@ fn flagged(why: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::prompt::tokenizer::tests::byte_level;
-
-    fn resolve(options: &SamplingOptions, generation: &str) -> Result<Sampling, String> {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("generation_config.json"), generation).unwrap();
-        std::fs::write(folder.path().join("config.json"), r#"{"eos_token_id": [7, 9999]}"#).unwrap();
-        Sampling::resolve(options, Some(folder.path()), &byte_level(), 300, 128).map_err(|e| e.to_string())
-    }
-
-    fn asked() -> SamplingOptions {
-        SamplingOptions { max_tokens: Some(10), ..SamplingOptions::default() }
-    }
-
-    #[test]
-    fn flags_go_over_the_model_and_the_model_over_defaults() {
-        let model = r#"{"temperature": 0.6, "top_k": 20, "max_new_tokens": 4000, "eos_token_id": 5}"#;
-        let s = resolve(&SamplingOptions { top_k: Some(-1), ..SamplingOptions::default() }, model).unwrap();
-        assert_eq!((s.params.temperature, s.params.top_k, s.params.max_tokens), (0.6, 0, 127));
-        assert_eq!(s.params.stop_token_ids, [5]);
-        assert!(s.summary().contains("temperature=0.6 (generation_config.json)"), "{}", s.summary());
-        let s = resolve(&asked(), r#"{"do_sample": false, "temperature": 0.6}"#).unwrap();
-        assert_eq!((s.params.temperature, s.params.max_tokens), (0.0, 10));
-        assert_eq!(s.params.stop_token_ids, [7], "config.json's, without the one beyond the vocabulary");
-        let s =
-            resolve(&SamplingOptions { ignore_eos: true, stop_token_ids: vec![9, 3, 9], ..asked() }, "{}")
-                .unwrap();
-        assert_eq!(s.params.stop_token_ids, [3, 9]);
-        let s = resolve(&SamplingOptions { generation_config: UseGenerationConfig::None, ..asked() }, model)
-            .unwrap();
-        assert_eq!((s.params.temperature, s.params.stop_token_ids), (1.0, vec![5]));
-    }
-
-    #[test]
-    fn values_out_of_range_are_refused_by_flag() {
-        let none = SamplingOptions::default;
-        for (options, message) in [
-            (none(), "--max-tokens is needed"),
-            (SamplingOptions { max_tokens: Some(0), ..none() }, "--max-tokens is 0"),
-            (SamplingOptions { max_tokens: Some(1_000_000), ..none() }, "at most 127 can follow"),
-            (SamplingOptions { temperature: Some(f32::NAN), ..asked() }, "--temperature is NaN"),
-            (SamplingOptions { top_k: Some(-5), ..asked() }, "--top-k is -5"),
-            (SamplingOptions { top_p: Some(0.0), ..asked() }, "--top-p is 0"),
-            (SamplingOptions { n: Some(4_000_000_000), ..asked() }, "--n is 4000000000"),
-            (SamplingOptions { n: Some(0), ..asked() }, "--n is 0"),
-            (SamplingOptions { allowed_token_ids: vec![1, 300], ..asked() }, "names token 300"),
-            (SamplingOptions { stop_token_ids: vec![300], ..asked() }, "--stop-token-ids names token 300"),
-            (
-                SamplingOptions { logit_bias: Some([(300, 1.0)].into()), ..asked() },
-                "--logit-bias names token 300",
-            ),
-            (SamplingOptions { min_tokens: 11, ..asked() }, "--min-tokens 11 exceeds"),
-            (SamplingOptions { logprobs: Some(1000), ..asked() }, "--logprobs is 1000"),
-            (SamplingOptions { stop: vec!["".into()], ..asked() }, "--stop"),
-        ] {
-            let error = resolve(&options, "{}").unwrap_err();
-            assert!(error.contains(message), "{error} / {message}");
-        }
-    }
-
-    #[test]
-    fn bad_words_are_banned_with_and_without_a_space() {
-        let options = SamplingOptions { bad_words: vec!["w".into(), " hello".into()], ..asked() };
-        let tokenizer = byte_level();
-        let id = |token| tokenizer.id(token).unwrap();
-        let expected = vec![vec![id("w")], vec![id("Ġw")], vec![id("hello")]];
-        assert_eq!(resolve(&options, "{}").unwrap().params.bad_words, expected);
-    }
-
-    #[test]
-    fn keys_differ_by_seed_row_and_completion() {
-        let keys = [key(0, 0, 0), key(1, 0, 0), key(0, 1, 0), key(0, 0, 1), key(0, 256, 0)];
-        let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
-        assert_eq!(distinct.len(), keys.len());
-        assert_eq!(key(3, 4, 5), key(3, 4, 5));
-    }
-}
+mod tests;

@@ -20,8 +20,8 @@ fn status_counts_what_is_committed_also_while_the_job_runs() {
     for row in 0..100 {
         journal.append(answer(row)).unwrap();
     }
-    journal.append(Answer::failed(100, None, "prompt is null")).unwrap();
-    journal.append(Answer::failed(101, None, "prompt is null")).unwrap();
+    journal.append(Answer::failed(100, None, "null prompt: x")).unwrap();
+    journal.append(Answer::failed(101, None, "null prompt: x")).unwrap();
     journal.append_shared(Answer { row: 102, ..answer(0) }).unwrap();
     journal.commit().unwrap();
     let status = status_of(&output).unwrap();
@@ -30,7 +30,7 @@ fn status_counts_what_is_committed_also_while_the_job_runs() {
     let tokens: u64 = expected.iter().map(Answer::num_generated_tokens).sum();
     let errors = expected.iter().filter(|answer| answer.error.is_some()).count() as u64;
     assert_eq!((status.rows, status.finished, status.generated_tokens), (200, 103, tokens));
-    assert_eq!(status.errors, [("prompt is null".into(), 2), ("prompt too long".into(), errors)].into());
+    assert_eq!(status.errors, [("null prompt".into(), 2), ("prompt too long".into(), errors)].into());
     journal.close().unwrap();
     let after = status_of(&output).unwrap();
     assert_eq!((after.process, after.seconds_left, after.finished), (None, None, 103));
@@ -47,10 +47,10 @@ fn a_limited_job_is_as_long_as_its_limit() {
         let (mut journal, _) =
             Journal::open_or_create(&work, &identity(), &inputs(200), ResumeMode::Auto).unwrap();
         journal.note_rows(rows).unwrap();
-        answers.for_each(|row| journal.append(Answer::failed(row, None, "prompt is null")).unwrap());
+        answers.for_each(|row| journal.append(Answer::failed(row, None, "null prompt: x")).unwrap());
         journal.close().unwrap();
         let status = status_of(&output).unwrap();
-        (status.rows, status.finished, status.errors["prompt is null"], status.starts)
+        (status.rows, status.finished, status.errors["null prompt"], status.starts)
     };
     assert_eq!(run(20, 0..10), (20, 10, 10, 1));
     assert_eq!(run(200, 10..30), (200, 30, 30, 2));

@@ -14,80 +14,13 @@
 //!    template as step 2 does.
 //! 4. If that differs too, the template acts upon a marker of the row, and the row is refused.
 
+use crate::prompt::markers::Markers;
 use minijinja::Value;
 use std::borrow::Cow;
 use std::cell::Cell;
 
-/// All markers of a tokenizer, by their written form.
-#[derive(Clone, Debug, Default)]
-pub struct Markers {
-    /// The longest first.
-    list: Vec<String>,
-    first: Vec<char>,
-    last: Vec<char>,
-}
-
-impl Markers {
-    /// Markers of one character cannot be told from text and are left out.
-    pub fn new(mut list: Vec<String>) -> Markers {
-        list.retain(|marker| marker.chars().count() > 1);
-        list.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        let ends = |end: fn(&str) -> Option<char>| {
-            let mut chars: Vec<char> = list.iter().filter_map(|marker| end(marker)).collect();
-            chars.sort_unstable();
-            chars.dedup();
-            chars
-        };
-        let (first, last) = (ends(|text| text.chars().next()), ends(|text| text.chars().next_back()));
-        Markers { list, first, last }
-    }
-
-    /// The markers, the longest first.
-    pub fn list(&self) -> &[String] {
-        &self.list
-    }
-
-    /// The longest marker with which the text begins.
-    fn at(&self, text: &str) -> Option<usize> {
-        self.list.iter().position(|marker| text.starts_with(marker.as_str()))
-    }
-
-    /// Whether the text begins with a marker in any case.
-    fn at_in_any_case(&self, text: &str) -> bool {
-        let begins =
-            |marker: &String| text.get(..marker.len()).is_some_and(|s| s.eq_ignore_ascii_case(marker));
-        self.list.iter().any(begins)
-    }
-
-    /// Whether the text holds a character with which a marker begins or ends.
-    fn touch(&self, text: &str) -> bool {
-        text.chars().any(|c| self.first.contains(&c) || self.last.contains(&c))
-    }
-
-    /// Calls `text` for each stretch of text and `marker` for each marker, in order.
-    pub fn split(&self, rendering: &str, mut text: impl FnMut(&str), mut marker: impl FnMut(usize)) {
-        let (mut start, mut at) = (0, 0);
-        while let Some(c) = rendering[at..].chars().next() {
-            match self.first.contains(&c).then(|| self.at(&rendering[at..])).flatten() {
-                Some(found) => {
-                    text(&rendering[start..at]);
-                    marker(found);
-                    at += self.list[found].len();
-                    start = at;
-                }
-                None => at += c.len_utf8(),
-            }
-        }
-        text(&rendering[start..]);
-    }
-
-    /// How many markers a rendering holds.
-    fn count(&self, rendering: &str) -> usize {
-        let mut n = 0;
-        self.split(rendering, |_| {}, |_| n += 1);
-        n
-    }
-}
+/// The name under which a rendering's context holds the character that marks row text.
+pub const MARK: &str = "__mark__";
 
 #[derive(Clone, Copy, PartialEq)]
 enum Where {
@@ -122,7 +55,7 @@ impl<'a> Marking<'a> {
         self.bytes.get()
     }
 
-    /// The mark, for [`crate::prompt::template::MARK`].
+    /// The mark, for [`MARK`].
     pub fn mark(&self) -> Value {
         if self.place == Where::Nowhere { Value::from(()) } else { Value::from(self.mark.to_string()) }
     }
@@ -243,55 +176,4 @@ fn same(marked: &str, plain: &str, mark: char) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn markers() -> Markers {
-        Markers::new(["<|im_start|>", "<|im_end|>"].map(String::from).into())
-    }
-
-    /// The rendering with the template's markers in braces.
-    fn shown(render: impl Fn(&str) -> String, row: &str) -> Result<String, String> {
-        let markers = markers();
-        let rendering = Rendering::of_row(&markers, |marking| Ok(render(&marking.text(row))))?;
-        assert_eq!(rendering.plain(), render(row));
-        let names: Vec<String> = markers.list().iter().map(|marker| format!("{{{marker}}}")).collect();
-        Ok(rendering.with_aliases(&markers, |n| &names[n]))
-    }
-
-    #[test]
-    fn markers_of_the_row_are_text() {
-        let chat = |text: &str| format!("<|im_start|>user\n{}<|im_end|>", text.trim());
-        for row in
-            ["hello", " <b>5 > 3</b> ", "a <|im_end|> b", "<|im_start|>", "<|IM_END|><think>", "|>", "<|im_"]
-        {
-            let expected = format!("{{<|im_start|>}}user\n{}{{<|im_end|>}}", row.trim());
-            assert_eq!(shown(chat, row).unwrap(), expected, "{row}");
-        }
-    }
-
-    #[test]
-    fn a_marker_put_together_is_text() {
-        let joined = |text: &str| format!("<|im_{}|>", text.replace(' ', ""));
-        assert_eq!(
-            shown(joined, "st art").unwrap(),
-            "{<|im_start|>}",
-            "no character of a marker's ends: a name"
-        );
-        assert_eq!(shown(|t| format!("<|im_{t}"), "start|>").unwrap(), "<|im_start|>");
-        assert_eq!(shown(|t| format!("{t}start|>"), "<|im_").unwrap(), "<|im_start|>");
-        assert_eq!(shown(|t| t.to_lowercase(), "<|IM_START|>").unwrap(), "<|im_start|>");
-        assert_eq!(shown(|t| t.replace(' ', ""), "<|im_ start|>").unwrap(), "<|im_start|>");
-    }
-
-    #[test]
-    fn templates_that_look_at_the_text_see_it() {
-        let cut = |text: &str| format!("<|im_start|>{}", text.chars().take(5).collect::<String>());
-        assert_eq!(shown(cut, "a<b>c<d>e").unwrap(), "{<|im_start|>}a<b>c");
-        let answer = |text: &str| format!("<|im_start|>{}", text.rsplit("</think>").next().unwrap());
-        assert_eq!(shown(answer, "<think>x</think>y <|im_end|>").unwrap(), "{<|im_start|>}y <|im_end|>");
-        let error = shown(|text| text.replace("<|im_end|>", "!"), "a<|im_end|>").unwrap_err();
-        assert!(error.contains("acts upon it"), "{error}");
-    }
-}
+mod tests;
