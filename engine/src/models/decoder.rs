@@ -277,3 +277,6 @@ impl<'a, F: Fn(&str) -> Format> Builder<'a, F> {
         self.push(Linear { x, weight, bias, out });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -268,3 +268,6 @@ fn size(name: &str, value: Option<u64>, max: u64) -> Result<usize, String> {
         Some(v) => Err(format!("{name} is {v}; it must be from 1 to {max}")),
     }
 }
+
+#[cfg(test)]
+mod tests;
