@@ -37,6 +37,20 @@ pub(crate) trait CStruct: Pod {
     const LAYOUT: Layout;
 }
 
+/// Makes a struct of another crate a [`CStruct`]; fields that are not named are not compared.
+macro_rules! c_layout {
+    ($name:ident { $($field:ident),* $(,)? }) => {
+        impl $crate::args::CStruct for $name {
+            const LAYOUT: $crate::args::Layout = $crate::args::Layout {
+                name: stringify!($name),
+                size: size_of::<$name>(),
+                fields: &[$((stringify!($field), std::mem::offset_of!($name, $field))),*],
+            };
+        }
+    };
+}
+pub(crate) use c_layout;
+
 /// Declares a [`CStruct`]. Its fields fill it without holes, so that a struct with an odd number of words ends in `pad`.
 macro_rules! c_struct {
     ($(#[$meta:meta])* $vis:vis struct $name:ident { $($(#[$doc:meta])* $field:ident: $type:ty),* $(,)? }) => {
@@ -47,13 +61,7 @@ macro_rules! c_struct {
             $($(#[$doc])* $vis $field: $type),*
         }
 
-        impl $crate::args::CStruct for $name {
-            const LAYOUT: $crate::args::Layout = $crate::args::Layout {
-                name: stringify!($name),
-                size: size_of::<$name>(),
-                fields: &[$((stringify!($field), std::mem::offset_of!($name, $field))),*],
-            };
-        }
+        $crate::args::c_layout!($name { $($field),* });
     };
 }
 pub(crate) use c_struct;

@@ -3,9 +3,10 @@
 use crate::driver::card::Card;
 use crate::driver::cublaslt::CublasLt;
 use crate::driver::functions::Functions;
-use crate::lower::supports;
-use crate::program::{InFlight, Program};
+use crate::in_flight::InFlight;
+use crate::program::Program;
 use crate::summary::devices;
+use crate::supports::supports;
 use crate::workspace::workspace;
 use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
 use engine::dtype::DType;

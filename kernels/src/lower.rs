@@ -5,9 +5,8 @@ use crate::lowering::Lowering;
 use crate::ops::{
     add, attention, embed, gated_mul, gather_rows, kv_write, linear, rms_norm, rope, sample, soft_cap,
 };
-use engine::dtype::DType;
 use engine::op::{Linear, Op, RmsNorm};
-use engine::plan::{BufferId, Plan, View};
+use engine::plan::{BufferId, Plan};
 
 /// The calls of a plan, in order.
 pub(crate) struct Calls<L> {
@@ -86,37 +85,4 @@ fn lower_op(lowering: &mut Lowering, op: &Op) -> Vec<Call<Launch>> {
         Op::Sample(op) => sample::lower(lowering, op),
     };
     vec![Call::Launch(launch)]
-}
-
-/// Whether the kernels can run an op.
-///
-/// # Errors
-/// What they lack.
-pub(crate) fn supports(plan: &Plan, op: &Op) -> Result<(), String> {
-    op.check(&plan.buffers)?;
-    let format = |v: View| plan.desc(v.buffer).format;
-    let pages = |id: BufferId| plan.desc(id).format;
-    match op {
-        Op::KvWrite(op) => {
-            if format(op.k) != format(op.v) || pages(op.k_pages) != pages(op.v_pages) {
-                return Err("keys and values are of different types".into());
-            }
-        }
-        Op::PagedAttention(op) => {
-            if pages(op.k_pages) != pages(op.v_pages) || format(op.q) != format(op.out) {
-                return Err("keys and values, or queries and results, are of different types".into());
-            }
-            if op.head_dim > 512 {
-                return Err(format!("a head has {} columns; the kernels go to 512", op.head_dim));
-            }
-            if op.scale.is_nan() || op.scale <= 0.0 {
-                return Err(format!("scores are scaled by {}, which is not positive", op.scale));
-            }
-        }
-        Op::Sample(op) if format(op.logits).plain() != Some(DType::F32) => {
-            return Err(format!("logits are {}, not f32", format(op.logits)));
-        }
-        _ => {}
-    }
-    Ok(())
 }

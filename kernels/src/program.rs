@@ -7,19 +7,19 @@ use crate::driver::card::Card;
 use crate::driver::cublaslt::CublasLt;
 use crate::driver::failure::device_lost;
 use crate::driver::functions::Functions;
-use crate::driver::graph::Graphs;
 use crate::driver::launch::launch;
-use crate::driver::memory::{DeviceMemory, Pinned};
+use crate::driver::memory::DeviceMemory;
 use crate::grid::GridDims;
+use crate::in_flight::{HostBuffers, InFlight, LateMasks};
 use crate::inputs::{self, Inputs};
 use crate::kernel::Kernel;
-use crate::launch::{Call, Launch, Loaded, run_all};
+use crate::launch::{Call, Launch};
 use crate::lower::{Calls, lower};
 use crate::lowering::Lowering;
+use crate::stage::{Stage, StepGrid};
 use crate::work::{Lists, Work};
 use crate::workspace::groupings;
-use cudarc::driver::sys::CUevent_flags;
-use cudarc::driver::{CudaEvent, CudaFunction, CudaStream, result};
+use cudarc::driver::{CudaFunction, result};
 use engine::device::{DeviceError, MemoryUse};
 use engine::plan::{BufferDesc, BufferId, BufferKind, Dims, Input, Plan};
 use engine::step::{Sampled, Step};
@@ -36,78 +36,13 @@ pub(crate) struct Program {
     /// What is copied to the card for each step.
     staging: DeviceMemory,
     unpack: (CudaFunction, ArgBytes),
-    model: Part,
-    /// What runs when the step's masks are there.
-    sampling: Part,
+    model: Stage,
+    /// Runs when the step's masks are there.
+    sampling: Stage,
     /// Host memory that no step in flight uses.
     spare: Vec<HostBuffers>,
     /// The counts of the step, which kernels read.
     _counts: DeviceMemory,
-}
-
-/// Calls that are queued together, with their graphs.
-struct Part {
-    calls: Vec<Call<Loaded>>,
-    graphs: Graphs,
-}
-
-/// The grids of a step, and whether they are those of a graph.
-struct StepGrid {
-    grid: GridDims,
-    graph: bool,
-}
-
-/// The host's side of a step: what goes to the card, what comes back, and when.
-struct HostBuffers {
-    inputs: Pinned,
-    output: Pinned,
-    done: CudaEvent,
-}
-
-/// A step that is queued.
-pub(crate) struct InFlight {
-    host: HostBuffers,
-    outputs: usize,
-    late: Option<LateMasks>,
-}
-
-/// What is left to do when the masks of a step come.
-struct LateMasks {
-    grid: StepGrid,
-    /// Words of the masks.
-    words: usize,
-    /// Where there is room for them in the pinned inputs, in bytes.
-    offset: usize,
-}
-
-impl InFlight {
-    /// Whether the step waits for its masks.
-    pub(crate) fn awaits_masks(&self) -> bool {
-        self.late.is_some()
-    }
-
-    /// Waits for the step and returns its results.
-    ///
-    /// # Errors
-    /// [`DeviceError::Lost`].
-    pub(crate) fn wait(&self) -> Result<Vec<Sampled>, DeviceError> {
-        self.host.done.synchronize().map_err(device_lost)?;
-        let bytes = &self.host.output.bytes()[..self.outputs * size_of::<Sampled>()];
-        Ok(bytes.chunks_exact(size_of::<Sampled>()).map(bytemuck::pod_read_unaligned).collect())
-    }
-}
-
-impl Part {
-    /// Queues the calls of a step: as a graph if there is one for its grids, else one by one.
-    fn run(&mut self, stream: &Arc<CudaStream>, step: &StepGrid) -> Result<(), DeviceError> {
-        let (calls, dims) = (&self.calls, &step.grid.dims);
-        if calls.is_empty() || !step.graph {
-            return run_all(calls, stream, &step.grid);
-        }
-        let warm_up = calls.iter().any(|call| matches!(call, Call::Product { .. }));
-        let key = (dims.tokens, dims.outputs);
-        self.graphs.run(key, stream, warm_up, || run_all(calls, stream, &step.grid))
-    }
 }
 
 impl Program {
@@ -128,7 +63,7 @@ impl Program {
         let works: Vec<Work> =
             groups.iter().map(|g| Work::new(context, max_dims, g)).collect::<Result<_, _>>()?;
         let counts = DeviceMemory::new(context, counts::BYTES, "row counts", MemoryUse::Activations)?;
-        let addresses: Vec<u64> = buffers.iter().map(|b| b.at).collect();
+        let addresses: Vec<DevicePtr> = buffers.iter().map(|b| b.at).collect();
         let mut lowering = Lowering {
             plan,
             max_dims,
@@ -138,37 +73,19 @@ impl Program {
             work: &works,
             blas,
         };
-        let Calls { model, sampling } = lower(&mut lowering);
-        match lowering.counts.fixed() {
-            Some((offset, fixed)) if works.len() <= MAX_GROUPS => {
-                counts.write(&card.stream, offset, bytemuck::cast_slice(fixed))?;
-            }
-            _ => {
-                let why = "too many different row counts or attention groups";
-                return Err(DeviceError::BadPlan(why.into()));
-            }
-        }
+        let calls = lower(&mut lowering);
+        write_fixed_counts(card, &counts, &lowering.counts, works.len())?;
         let inputs = Inputs::new(plan, max_dims, &addresses, counts.at, &works);
         let staging = DeviceMemory::new(context, inputs.max_bytes, "step inputs", MemoryUse::Activations)?;
-
-        let used = model.iter().chain(&sampling).flat_map(Call::kernels).cloned();
-        let kernels: Vec<Kernel> = [inputs::kernel()].into_iter().chain(used).collect();
-        let mut loaded = functions.load(card, &kernels)?.into_iter();
-        let unpack = loaded.next().map(|function| (function, inputs::args(staging.at)));
-        let unpack = unpack.ok_or_else(|| DeviceError::BadPlan("no kernel unpacks inputs".into()))?;
-        let mut part = |calls: Vec<Call<Launch>>| {
-            let calls = calls.into_iter().map(|call| call.load(&mut loaded)).collect();
-            Part { calls, graphs: Graphs::default() }
-        };
-        let (model, sampling) = (part(model), part(sampling));
+        let (unpack, model, sampling) = load(card, functions, calls)?;
         let mut program = Program {
             plan: plan.clone(),
             max_dims: *max_dims,
             buffers,
             works,
             inputs,
+            unpack: (unpack, inputs::args(staging.at)),
             staging,
-            unpack,
             model,
             sampling,
             spare: Vec::new(),
@@ -184,12 +101,7 @@ impl Program {
 
     fn new_host_buffers(&self, card: &Card) -> Result<HostBuffers, DeviceError> {
         let outputs = if self.output().is_some() { self.max_dims.outputs } else { 0 };
-        let event = card.context.new_event(Some(CUevent_flags::CU_EVENT_DISABLE_TIMING));
-        Ok(HostBuffers {
-            inputs: Pinned::new(&card.context, self.inputs.max_bytes)?,
-            output: Pinned::new(&card.context, outputs * size_of::<Sampled>())?,
-            done: event.map_err(device_lost)?,
-        })
+        HostBuffers::new(&card.context, self.inputs.max_bytes, outputs)
     }
 
     /// The address of sampled tokens.
@@ -264,10 +176,7 @@ impl Program {
         step: &mut InFlight,
         masks: &[u32],
     ) -> Result<(), DeviceError> {
-        let late = step.late.take_if(|late| late.words == masks.len()).ok_or_else(|| {
-            let words = step.late.as_ref().map_or(0, |late| late.words);
-            DeviceError::BadStep(format!("{} words of late masks, not {words}", masks.len()))
-        })?;
+        let late = step.take_late(masks)?;
         if let Some(id) = self.plan.input(Input::Masks) {
             let bytes: &[u8] = bytemuck::cast_slice(masks);
             let pinned = &mut step.host.inputs.bytes_mut()[late.offset..][..bytes.len()];
@@ -334,4 +243,33 @@ fn allocate(card: &Card, plan: &Plan, max_dims: &Dims) -> Result<Vec<DeviceMemor
         DeviceMemory::new(&card.context, desc.bytes(max_dims), &desc.name, desc.kind.into())
     };
     plan.buffers.iter().map(new).collect()
+}
+
+/// Writes the counts that no step changes.
+fn write_fixed_counts(
+    card: &Card,
+    memory: &DeviceMemory,
+    counts: &Counts,
+    groups: usize,
+) -> Result<(), DeviceError> {
+    match counts.fixed() {
+        Some((offset, fixed)) if groups <= MAX_GROUPS => {
+            memory.write(&card.stream, offset, bytemuck::cast_slice(fixed))
+        }
+        _ => Err(DeviceError::BadPlan("too many different row counts or attention groups".into())),
+    }
+}
+
+/// Loads the kernels of all calls, and `unpack`.
+fn load(
+    card: &Card,
+    functions: &mut Functions,
+    Calls { model, sampling }: Calls<Launch>,
+) -> Result<(CudaFunction, Stage, Stage), DeviceError> {
+    let unpack = functions.load(card, &[inputs::kernel()])?.remove(0);
+    let kernels: Vec<Kernel> = model.iter().chain(&sampling).flat_map(Call::kernels).cloned().collect();
+    let mut loaded = functions.load(card, &kernels)?.into_iter();
+    let mut stage =
+        |calls: Vec<Call<Launch>>| Stage::new(calls.into_iter().map(|call| call.load(&mut loaded)).collect());
+    Ok((unpack, stage(model), stage(sampling)))
 }

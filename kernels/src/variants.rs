@@ -6,6 +6,7 @@ use crate::kernel::Kernel;
 use crate::ops::attention::{self, AttentionVariant};
 use crate::ops::linear::{self, LinearVariant};
 use crate::ops::{add, embed, gated_mul, gather_rows, rms_norm, rope, sample, soft_cap};
+use crate::work::{DECODE_WARPS, PREFILL_WARPS};
 use engine::dtype::DType;
 use engine::format::Format;
 use engine::op::Activation;
@@ -63,9 +64,10 @@ fn tensor_cores(dtype: DType, shared: u32, all: &mut Vec<Kernel>) {
     }
     let head_dims: &[usize] = if wide { &[64, 80, 128, 256] } else { &[128] };
     for &head_dim in head_dims {
-        for (warps, parts) in [(1, false), (4, false), (4, true)] {
-            for softcap in [false, true] {
-                let variant = AttentionVariant { dtype, head_dim, warps, parts, softcap };
+        for (warps, parts) in [(DECODE_WARPS, false), (PREFILL_WARPS, false), (PREFILL_WARPS, true)] {
+            // Soft caps come with heads of 128 and of 256 columns (Gemma 2).
+            for softcap in if wide && head_dim >= 128 { &[false, true][..] } else { &[false] } {
+                let variant = AttentionVariant { dtype, head_dim, warps, parts, softcap: *softcap };
                 all.extend(attention::kernel(variant, shared));
             }
         }

@@ -18,9 +18,16 @@ use std::sync::Arc;
 /// contract: changing it changes bits.
 pub(crate) const SPLIT: usize = 1024;
 
+/// Query rows of a warp.
+pub(crate) const WARP_ROWS: usize = 16;
+
+/// Warps of a decode tile and of a prefill tile.
+pub(crate) const DECODE_WARPS: usize = 1;
+pub(crate) const PREFILL_WARPS: usize = 4;
+
 /// Query rows of a decode tile and of a prefill tile.
-pub(crate) const DECODE_ROWS: usize = 16;
-pub(crate) const PREFILL_ROWS: usize = 64;
+const DECODE_ROWS: usize = WARP_ROWS * DECODE_WARPS;
+const PREFILL_ROWS: usize = WARP_ROWS * PREFILL_WARPS;
 
 /// Query heads that share a KV head, and the rows and columns of the state of a part, for an attention
 /// that runs on tensor cores.
@@ -86,7 +93,7 @@ impl Lists {
                 let (list, tile) =
                     if small { (&mut lists.decode, DECODE_ROWS) } else { (&mut lists.prefill, PREFILL_ROWS) };
                 let tiles = (0..rows as u32).step_by(tile);
-                // The last rows of a prompt see the most.
+                // The last rows of a prompt see the longest context.
                 list.extend(tiles.rev().map(|row| Item { seq, row, part: ALL, slot: ALL }));
             }
         }

@@ -48,9 +48,8 @@ impl WgpuDevice {
     /// [`DeviceError::Absent`] if there is none.
     pub fn open_hardware() -> Result<WgpuDevice, DeviceError> {
         if !adapter::hardware() {
-            return Err(DeviceError::Absent(
-                "no hardware adapter of Vulkan, Metal or DX12 can be used".into(),
-            ));
+            let why = "no hardware adapter of Vulkan, Metal or DX12 can be used";
+            return Err(DeviceError::Absent(why.into()));
         }
         WgpuDevice::open(None)
     }
@@ -86,10 +85,10 @@ impl WgpuDevice {
         &mut self.gpu
     }
 
-    /// Ends the device as a driver would, for tests of what happens then.
+    /// Destroys the device as a driver would, for tests of what happens then.
     pub fn lose(&self) {
         self.gpu.device.destroy();
-        self.gpu.fail("it was given up");
+        self.gpu.fail("it was destroyed");
     }
 
     /// A compiled plan, if the device has not failed and waits for no masks.

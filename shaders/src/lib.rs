@@ -4,9 +4,9 @@
 //! one compute pass and one submission. The shapes that differ from op to op and from step to step
 //! travel as immediates, so that a shader needs few pipelines.
 //!
-//! Activations are f32. Weights stay in the format of the checkpoint (bf16, f16 or f32) and are widened
-//! where they are read, with integer operations and `unpack2x16float`, so that no adapter needs 16-bit
-//! arithmetic and no value leaves its format's range.
+//! Activations are f32. Weights keep their format (bf16, f16, f32 or q8_0) and are widened where they are
+//! read, with integer operations and `unpack2x16float`, so that no adapter needs 16-bit arithmetic and no
+//! value leaves its format's range.
 
 mod buffers;
 mod check;

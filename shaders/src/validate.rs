@@ -1,6 +1,6 @@
 //! Every shader under every set of constants that the ops use, through naga: no adapter is needed.
 
-use crate::driver::shader::Shader;
+use crate::driver::shader::{IMMEDIATE_BYTES, Shader};
 use crate::ops::format_code::format_code;
 use crate::ops::tiles::{HARDWARE, SOFTWARE, WORKGROUP};
 use crate::ops::{
@@ -24,6 +24,10 @@ fn validate(shader: &Shader, sets: &[Constants]) {
     let info = validator.validate(&module).unwrap_or_else(|e| panic!("{}: {e:?}", shader.name));
     let bindings = module.global_variables.iter().filter(|(_, v)| v.binding.is_some()).count();
     assert_eq!(bindings, shader.bindings.len(), "{} declares other bindings", shader.name);
+    let immediates = module.global_variables.iter().find(|(_, v)| v.space == naga::AddressSpace::Immediate);
+    let params = immediates.map(|(_, v)| module.types[v.ty].inner.size(module.to_ctx()) as usize);
+    assert_eq!(params, Some(shader.params), "{} declares other immediates", shader.name);
+    assert!(shader.params <= IMMEDIATE_BYTES as usize);
     for set in sets {
         let constants = set.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
         let entry = Some((naga::ShaderStage::Compute, "main"));

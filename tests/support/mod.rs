@@ -60,7 +60,7 @@ pub fn golden(name: &str) -> PathBuf {
     std::env::var_os("GOLDEN_DIR").map_or(here, Into::into).join(name)
 }
 
-/// How many schedules to try: `SCHEDULES`, or `usual` where the stand-in driver makes each of them slow.
+/// How many schedules to try: `SCHEDULES`, else `usual`.
 pub fn schedules(usual: u64) -> u64 {
     std::env::var("SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }

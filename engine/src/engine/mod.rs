@@ -68,6 +68,7 @@ impl Engine {
         };
         let formats = Formats { activations: types.activations, kv: types.kv[0] };
         let decoder = decoder(c, &formats, max_len, limits.seqs, pages_per_seq, matrix);
+        decoder.check_blocks()?;
         let mut max_dims = Dims {
             tokens: limits.tokens,
             seqs: limits.seqs,

@@ -4,8 +4,11 @@ use super::checkpoint::{Source, Transform};
 use super::config::{LayerConfig, ModelConfig};
 use super::rope::RopeParameters;
 use crate::dtype::DType;
+use crate::error::EngineError;
 use crate::format::Format;
-use crate::op::{Embed, GatedMul, GatherRows, KvWrite, Linear, Op, PagedAttention, RmsNorm, Rope, Sample};
+use crate::op::{
+    Embed, GatedMul, GatherRows, KvWrite, Linear, Op, PagedAttention, RmsNorm, Rope, Sample, SoftCap,
+};
 use crate::plan::{BufferId, BufferKind, Plan, Rows, View};
 use crate::step::SAMPLED_WORDS;
 
@@ -33,6 +36,24 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// Checks that the rows of every weight are whole blocks of its format.
+    ///
+    /// # Errors
+    /// The tensor whose rows are not.
+    pub fn check_blocks(&self) -> Result<(), EngineError> {
+        for (buffer, _) in &self.weights {
+            let desc = self.plan.desc(*buffer);
+            let (format, cols) = (desc.format, desc.cols);
+            if !cols.is_multiple_of(format.block()) {
+                let (name, block) = (&desc.name, format.block());
+                let why =
+                    format!("tensor {name} has {cols} columns, and a row of {format} is blocks of {block}");
+                return Err(EngineError::Option { field: "quantization", why });
+            }
+        }
+        Ok(())
+    }
+
     /// The formats of its matrices, each once, in the order of the model.
     pub fn weight_formats(&self) -> Vec<Format> {
         let mut formats = Vec::new();
@@ -98,7 +119,10 @@ impl<'a, F: Fn(&str) -> Format> Builder<'a, F> {
             gate_up: self.activation("gate_up", 2 * c.intermediate),
             gated: self.activation("gated", c.intermediate),
         };
-        self.push(Embed { last, table, out: shared.hidden, scale: 1.0 });
+        // Transformers rounds the scale to the type in which it computes.
+        let act = self.formats.activations;
+        let scale = act.decode(&act.encode(&[c.embed_scale]))[0];
+        self.push(Embed { last, table, out: shared.hidden, scale });
         for (i, layer) in c.layers.iter().enumerate() {
             self.attention(i, layer, &shared);
             self.feed_forward(i, layer, &shared);
@@ -140,9 +164,9 @@ impl<'a, F: Fn(&str) -> Format> Builder<'a, F> {
             v_pages,
             out: s.context,
             head_dim: d,
-            scale: 1.0 / (d as f32).sqrt(),
+            scale: layer.attention_scale,
             window: layer.window,
-            softcap: None,
+            softcap: layer.attention_softcap,
         });
         self.linear(&[name("self_attn.o_proj")], layer.o_bias, s.context, s.delta);
         self.post_norm(layer.norms.post_attention.map(name), s);
@@ -184,6 +208,9 @@ impl<'a, F: Fn(&str) -> Format> Builder<'a, F> {
         self.norm("model.norm", hidden, Some(delta), normed, c.hidden);
         let weight = if c.tied { table } else { self.matrix("lm_head", c.vocab, c.hidden) };
         self.push(Linear { x: normed, weight, bias: None, out: logits });
+        if let Some(cap) = c.logits_softcap {
+            self.push(SoftCap { x: logits, cap });
+        }
         let kind = BufferKind::StepOutput;
         let out = self.plan.buffer("sampled", kind, DType::U32, Rows::Outputs, SAMPLED_WORDS);
         self.push(Sample { logits, last, out });
@@ -235,7 +262,8 @@ impl<'a, F: Fn(&str) -> Format> Builder<'a, F> {
     }
 
     fn norm(&mut self, module: &str, x: View, add: Option<View>, out: View, width: usize) {
-        let weight = self.weight(vec![format!("{module}.weight")], Transform::None, DType::F32, 1, width);
+        let tensor = vec![format!("{module}.weight")];
+        let weight = self.weight(tensor, self.c.norm_transform, DType::F32, 1, width);
         self.push(RmsNorm { x, add, weight, out, width, eps: self.c.rms_norm_eps });
     }
 
@@ -249,3 +277,6 @@ impl<'a, F: Fn(&str) -> Format> Builder<'a, F> {
         self.push(Linear { x, weight, bias, out });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The families of models: what makes one differ from another, as data.
 
+use super::checkpoint::Transform;
 use crate::op::Activation;
 
 /// A family of models: one architecture of transformers.
@@ -21,6 +22,10 @@ pub struct Family {
     pub qk_norm: bool,
     /// The norms around attention and feed-forward.
     pub norms: LayerNorms,
+    /// What is done with the weights of all norms as they load.
+    pub norm_transform: Transform,
+    /// Whether embeddings are multiplied by the root of `hidden_size`.
+    pub scaled_embeddings: bool,
     /// Which layers attend to a window only.
     pub windows: Windows,
 }
@@ -36,6 +41,12 @@ pub struct Defaults {
     pub head_dim: Option<u64>,
     /// `sliding_window`.
     pub sliding_window: Option<u64>,
+    /// `query_pre_attn_scalar`: scores are divided by its root. `None` is `head_dim`, and the key is not read.
+    pub query_pre_attn_scalar: Option<f64>,
+    /// `attn_logit_softcapping`; where it is `None`, the key is not read.
+    pub attn_logit_softcapping: Option<f64>,
+    /// `final_logit_softcapping`; where it is `None`, the key is not read.
+    pub final_logit_softcapping: Option<f64>,
     /// The gate function.
     pub activation: Activation,
     /// `tie_word_embeddings`.
@@ -73,6 +84,8 @@ pub enum Windows {
     Never,
     /// All.
     Always,
+    /// Every other one, the first among them.
+    Alternate,
     /// With `use_sliding_window`, those from `max_window_layers` on.
     FromLayer {
         /// The default of `max_window_layers`.
@@ -94,6 +107,9 @@ const LLAMA: Family = Family {
         kv_heads: None,
         head_dim: None,
         sliding_window: None,
+        query_pre_attn_scalar: None,
+        attn_logit_softcapping: None,
+        final_logit_softcapping: None,
         activation: Activation::Silu,
         tied: false,
     },
@@ -103,6 +119,8 @@ const LLAMA: Family = Family {
     mlp_bias: Bias::Key,
     qk_norm: false,
     norms: LLAMA_NORMS,
+    norm_transform: Transform::None,
+    scaled_embeddings: false,
     windows: Windows::Never,
 };
 
@@ -145,8 +163,37 @@ const QWEN3: Family = Family {
     ..QWEN2
 };
 
+const GEMMA2: Family = Family {
+    architecture: "Gemma2ForCausalLM",
+    defaults: Defaults {
+        max_position_embeddings: 8192,
+        kv_heads: Some(4),
+        head_dim: Some(256),
+        sliding_window: Some(4096),
+        query_pre_attn_scalar: Some(256.0),
+        attn_logit_softcapping: Some(50.0),
+        final_logit_softcapping: Some(30.0),
+        activation: Activation::GeluTanh,
+        tied: true,
+    },
+    activation_key: "hidden_activation",
+    qkv_bias: Bias::Key,
+    o_bias: Bias::Key,
+    mlp_bias: Bias::Never,
+    qk_norm: false,
+    norms: LayerNorms {
+        pre_attention: "input_layernorm",
+        post_attention: Some("post_attention_layernorm"),
+        pre_mlp: "pre_feedforward_layernorm",
+        post_mlp: Some("post_feedforward_layernorm"),
+    },
+    norm_transform: Transform::PlusOne,
+    scaled_embeddings: true,
+    windows: Windows::Alternate,
+};
+
 /// The families that are known.
-pub const FAMILIES: &[Family] = &[LLAMA, MISTRAL, QWEN2, QWEN3];
+pub const FAMILIES: &[Family] = &[LLAMA, MISTRAL, QWEN2, QWEN3, GEMMA2];
 
 impl Family {
     /// The family of an architecture.

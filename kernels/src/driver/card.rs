@@ -36,7 +36,7 @@ pub(crate) struct Card {
 }
 
 impl Card {
-    /// Opens the card of this index; the driver must have been found (see [`library::driver`]).
+    /// Opens the card of this index.
     ///
     /// # Errors
     /// [`DeviceError::Absent`] with what is missing and the remedy.

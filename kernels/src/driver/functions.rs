@@ -86,7 +86,7 @@ fn load_one(card: &Card, kernel: &Kernel, cubin: Vec<u8>) -> Result<CudaFunction
         let attribute = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         function.set_attribute(attribute, kernel.dynamic_shared as i32)?;
     }
-    // Asking for an attribute loads the code now: drivers load lazily, and a capture is no place for it.
+    // Asking for an attribute loads the code now: drivers load lazily, which a capture forbids.
     function.get_attribute(Attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)?;
     Ok(function)
 }

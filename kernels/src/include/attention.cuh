@@ -18,23 +18,23 @@ struct Item {
 #define ALL 0xffffffffu
 #define NOWHERE 0xffffffffu
 
-// The weights of two states (greatest score, sum, values) in their union.
+// How two states (greatest score, sum, values) merge: the greater score, and the factor of each state.
 // Scores are unscaled; `scale` holds log2(e) too.
-struct Union {
-    float most, fade_a, fade_b;
+struct Rescale {
+    float max_score, factor_a, factor_b;
 };
 
-__device__ __forceinline__ Union unite(float most_a, float most_b, float scale) {
-    const float most = fmaxf(most_a, most_b);
+__device__ __forceinline__ Rescale rescale(float max_a, float max_b, float scale) {
+    const float max_score = fmaxf(max_a, max_b);
     // Where neither side has seen a position, both weights are exp2(-inf) = 0. The difference comes
     // first, so that the side with the greatest score weighs exactly 1.
-    const float base = most == -INFINITY_F ? 0.0f : most;
-    return Union{most, exp2f((most_a - base) * scale), exp2f((most_b - base) * scale)};
+    const float base = max_score == -INFINITY_F ? 0.0f : max_score;
+    return Rescale{max_score, exp2f((max_a - base) * scale), exp2f((max_b - base) * scale)};
 }
 
-// a * fade_a + b * fade_b; exactly b if the first side is empty, exactly a if the second is.
-__device__ __forceinline__ float blend(const Union &u, float a, float b) {
-    return fmaf(b, u.fade_b, a * u.fade_a);
+// a * factor_a + b * factor_b; exactly b if the first side is empty, exactly a if the second is.
+__device__ __forceinline__ float blend(const Rescale &u, float a, float b) {
+    return fmaf(b, u.factor_b, a * u.factor_a);
 }
 
 // What is stored of a row: zero's sign must not tell which empty blocks were walked.

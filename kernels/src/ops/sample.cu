@@ -6,18 +6,17 @@
 // thread's own in shared memory, so that nothing is added by atomics.
 //
 // Adjusted logits are written over the raw ones, which wait in the adjustment's spare word until the row is done.
-// -DTHREADS: threads of a block.
+// -DTHREADS: threads of a block; -DMAX_LOGPROBS.
 #include "number.cuh"
 
 #define WARPS (THREADS / 32)
 #define NONE 0xffffffffu
 #define BINS 16
 #define SEGMENTS 1024
-#define MAX_LOGPROBS 20
 
 struct SampleRow {
     float temperature, top_p, min_p;
-    u32 top_k, key_lo, key_hi, position, last_slot, target, mask, adjust_start, adjust_len, logprobs;
+    u32 top_k, key_lo, key_hi, position, seq_slot, target, mask, adjust_start, adjust_len, logprobs;
     u32 reserved[3];
 };
 
@@ -105,7 +104,7 @@ struct Row {
     const u32 *mask; // null: all tokens are allowed
     u32 vocab;
     float temperature;
-    float most;   // the greatest tempered logit
+    float max_logit;   // the greatest tempered logit
     u32 at_least; // the ordered key below which tokens are dropped
     float min_p;
 
@@ -114,7 +113,7 @@ struct Row {
         return logits[t];
     }
     __device__ __forceinline__ float tempered(u32 t) const { return logit(t) / temperature; }
-    __device__ __forceinline__ float weight(float tempered) const { return expf(tempered - most); }
+    __device__ __forceinline__ float weight(float tempered) const { return expf(tempered - max_logit); }
     // The weight of a token if it is kept, else 0.
     __device__ __forceinline__ float kept(u32 t) const;
 };
@@ -260,18 +259,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) sample(Args a) {
     u32 *out = a.out + size_t(o) * (2 + 2 * MAX_LOGPROBS);
 
     // The report is of the raw logits.
-    float most = -INFINITY_F, odd = 0.0f;
+    float max_logit = -INFINITY_F, odd = 0.0f;
 #pragma unroll 8
     for (u32 t = threadIdx.x; t < a.vocab; t += THREADS) {
         const float x = logits[t];
-        most = fmaxf(most, x);
+        max_logit = fmaxf(max_logit, x);
         if (!(fabsf(x) < INFINITY_F)) odd = 1.0f;
     }
-    most = block_max(s, most);
+    max_logit = block_max(s, max_logit);
     const bool finite = block_max(s, odd) == 0.0f;
     float mass = 0.0f;
 #pragma unroll 8
-    for (u32 t = threadIdx.x; t < a.vocab; t += THREADS) mass += expf(logits[t] - most);
+    for (u32 t = threadIdx.x; t < a.vocab; t += THREADS) mass += expf(logits[t] - max_logit);
     const float log_mass = logf(block_sum(s, mass));
     const float nan = __int_as_float(0x7fc00000);
 
@@ -288,7 +287,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) sample(Args a) {
         if (threadIdx.x == 0) {
             const bool there = i < how.logprobs && i < a.vocab && finite;
             out[2 + i] = there ? last.id : 0;
-            out[2 + MAX_LOGPROBS + i] = __float_as_uint(there ? last.value - most - log_mass : 0.0f);
+            out[2 + MAX_LOGPROBS + i] = __float_as_uint(there ? last.value - max_logit - log_mass : 0.0f);
         }
     }
 
@@ -313,7 +312,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) sample(Args a) {
         if (how.temperature == 0.0f || best.value == -INFINITY_F) {
             token = best.id < a.vocab ? best.id : 0;
         } else {
-            row.most = best.value / row.temperature;
+            row.max_logit = best.value / row.temperature;
             if (how.top_k > 0 && how.top_k < a.vocab) row.at_least = threshold<false>(s, row, float(how.top_k));
             if (how.top_p < 1.0f) {
                 float left = 0.0f;
@@ -336,7 +335,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) sample(Args a) {
     }
     if (threadIdx.x == 0) {
         out[0] = token;
-        out[1] = __float_as_uint(finite ? logits[token] - most - log_mass : nan);
-        if (how.last_slot != NONE) a.last[how.last_slot] = token;
+        out[1] = __float_as_uint(finite ? logits[token] - max_logit - log_mass : nan);
+        if (how.seq_slot != NONE) a.last[how.seq_slot] = token;
     }
 }

@@ -1,12 +1,13 @@
 //! Sample: `sample.cu`.
 
-use crate::args::{DevicePtr, c_struct, word};
+use crate::args::{DevicePtr, c_layout, c_struct, word};
 use crate::grid::block_per_row;
 use crate::kernel::Kernel;
 use crate::launch::Launch;
 use crate::lowering::Lowering;
 use engine::op::Sample;
 use engine::plan::Input;
+use engine::step::{Adjustment, MAX_LOGPROBS, SampleRow};
 
 /// Threads of a block: the source's `THREADS`.
 const THREADS: u32 = 512;
@@ -28,8 +29,29 @@ c_struct! {
     }
 }
 
+c_layout!(SampleRow {
+    temperature,
+    top_p,
+    min_p,
+    top_k,
+    key_lo,
+    key_hi,
+    position,
+    seq_slot,
+    target,
+    mask,
+    adjust_start,
+    adjust_len,
+    logprobs,
+});
+c_layout!(Adjustment { token, repetition, bias });
+
 pub(crate) fn kernel() -> Kernel {
-    Kernel::new::<Args>("sample.cu", include_str!("sample.cu"), "sample", 64).define("THREADS", THREADS)
+    Kernel::new::<Args>("sample.cu", include_str!("sample.cu"), "sample", 64)
+        .with_struct::<SampleRow>()
+        .with_struct::<Adjustment>()
+        .define("THREADS", THREADS)
+        .define("MAX_LOGPROBS", MAX_LOGPROBS)
 }
 
 pub(crate) fn lower(lowering: &mut Lowering, op: &Sample) -> Launch {

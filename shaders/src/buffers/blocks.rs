@@ -36,27 +36,27 @@ struct Group {
 /// can be written by itself.
 struct Piece {
     size: usize,
-    /// Where its bytes come from: ranges within the row's part of the group.
-    from: &'static [Range<usize>],
+    /// Where its bytes come from: the first byte within the row's part of the group, and how many.
+    from: &'static [(usize, usize)],
 }
 
-const HALVES: Group = Group { cols: 8, bytes: 16, pieces: &[Piece { size: 16, from: &[0..16] }] };
+const HALVES: Group = Group { cols: 8, bytes: 16, pieces: &[Piece { size: 16, from: &[(0, 16)] }] };
 
 const FLOATS: Group = Group {
     cols: 8,
     bytes: 32,
-    pieces: &[Piece { size: 16, from: &[0..16] }, Piece { size: 16, from: &[16..32] }],
+    pieces: &[Piece { size: 16, from: &[(0, 16)] }, Piece { size: 16, from: &[(16, 16)] }],
 };
 
 const Q8_0: Group = Group {
     cols: 64,
     bytes: 68,
     pieces: &[
-        Piece { size: 16, from: &[2..18] },
-        Piece { size: 16, from: &[18..34] },
-        Piece { size: 16, from: &[36..52] },
-        Piece { size: 16, from: &[52..68] },
-        Piece { size: 4, from: &[0..2, 34..36] },
+        Piece { size: 16, from: &[(2, 16)] },
+        Piece { size: 16, from: &[(18, 16)] },
+        Piece { size: 16, from: &[(36, 16)] },
+        Piece { size: 16, from: &[(52, 16)] },
+        Piece { size: 4, from: &[(0, 2), (34, 2)] },
     ],
 };
 
@@ -150,14 +150,14 @@ impl Blocks {
         let (group, end) = (self.group(), self.row_bytes());
         for (g, piece, at) in self.pieces() {
             let mut within = 0;
-            for from in piece.from {
-                let first = g * group.bytes + from.start;
+            for &(start, length) in piece.from {
+                let first = g * group.bytes + start;
                 // The last group may be padding in part.
-                let length = from.len().min(end.saturating_sub(first));
-                for row in rows.clone().filter(|_| length > 0) {
-                    copy(row, first, at + row * piece.size + within, length);
+                let used = length.min(end.saturating_sub(first));
+                for row in rows.clone().filter(|_| used > 0) {
+                    copy(row, first, at + row * piece.size + within, used);
                 }
-                within += from.len();
+                within += length;
             }
         }
     }

@@ -31,7 +31,7 @@ pub(crate) enum RowLayout {
 /// [`DeviceError::OutOfMemory`] for a buffer that no binding of `limit` bytes can hold.
 pub(crate) fn layouts(plan: &Plan, max_dims: &Dims, limit: usize) -> Result<Vec<Layout>, DeviceError> {
     let too_large = |desc: &BufferDesc, needed| DeviceError::OutOfMemory {
-        what: format!("{}, one buffer,", desc.name),
+        what: format!("the buffer {}", desc.name),
         needed,
         available: limit,
         memory_use: desc.kind.into(),

@@ -32,7 +32,7 @@ impl Storage {
         let rows = bytes.len().checked_div(stride).unwrap_or(0);
         if rows * stride != bytes.len() || row + rows > self.rows {
             return Err(DeviceError::BadPlan(format!(
-                "{} bytes from row {row} on are no rows of {}, which has {} of {stride} bytes",
+                "{} bytes at row {row} do not fit {}, which has {} rows of {stride} bytes",
                 bytes.len(),
                 self.desc.name,
                 self.rows
@@ -91,7 +91,7 @@ impl Storage {
     /// Reads whole rows, row-major in the buffer's own type.
     pub fn read(&self, gpu: &Gpu, rows: Range<usize>) -> Result<Vec<u8>, DeviceError> {
         if rows.start > rows.end || rows.end > self.rows {
-            let why = format!("{rows:?} are no rows of {}, which has {}", self.desc.name, self.rows);
+            let why = format!("rows {rows:?} are not in {}, which has {}", self.desc.name, self.rows);
             return Err(DeviceError::BadPlan(why));
         }
         match self.layout {

@@ -4,7 +4,7 @@ use super::shader::IMMEDIATE_BYTES;
 use engine::device::DeviceError;
 use wgpu::{Adapter, Backend, DeviceType, Features, Instance};
 
-/// What `gristmill devices` prints of an adapter.
+/// What an adapter is, for people who choose one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdapterSummary {
     /// Its name.
@@ -21,7 +21,7 @@ pub struct AdapterSummary {
     pub unusable: Option<String>,
 }
 
-/// Lists the machine's adapters in the order in which `--device wgpu:<index>` counts them.
+/// Lists the machine's adapters in the order in which an index selects them.
 ///
 /// The list is empty on a machine without any driver.
 pub fn adapters() -> Vec<AdapterSummary> {
@@ -119,12 +119,12 @@ pub(crate) fn memory(_: &Adapter) -> Option<usize> {
     None
 }
 
-/// Chooses an adapter: by its place in the list, by a part of its name, or the first hardware one.
+/// Chooses an adapter: by its index in the list, by a part of its name, or the first of the list.
 pub(crate) fn choose(selector: Option<&str>) -> Result<Adapter, DeviceError> {
     let all = list();
     let absent = |why: String| DeviceError::Absent(why);
     if all.is_empty() {
-        return Err(absent("no adapter of Vulkan, Metal or DX12 is there; install a graphics driver".into()));
+        return Err(absent("no Vulkan, Metal or DX12 adapter was found; install a graphics driver".into()));
     }
     let names: Vec<String> = all.iter().map(|a| a.get_info().name).collect();
     let chosen = match selector {
@@ -139,12 +139,12 @@ pub(crate) fn choose(selector: Option<&str>) -> Result<Adapter, DeviceError> {
     };
     let Some(chosen) = chosen else {
         return Err(absent(format!(
-            "no adapter is called {:?}; there are: {}",
+            "no adapter matches {:?}; choose one of: {}",
             selector.unwrap_or_default(),
             names.join(", ")
         )));
     };
-    let adapter = all.into_iter().nth(chosen).ok_or_else(|| absent("the adapter is gone".into()))?;
+    let adapter = all.into_iter().nth(chosen).ok_or_else(|| absent("the adapter has disappeared".into()))?;
     match unusable(&adapter) {
         Some(why) => Err(absent(format!("{} cannot be used: {why}", names[chosen]))),
         None => Ok(adapter),

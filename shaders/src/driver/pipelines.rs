@@ -1,6 +1,6 @@
 //! Pipelines by shader and constants, made when they are first asked for.
 
-use super::shader::{Access, IMMEDIATE_BYTES, Shader};
+use super::shader::{Access, Shader};
 use std::collections::HashMap;
 use wgpu::{BindGroup, BindGroupLayout, Buffer, ComputePipeline, Device, PipelineLayout, ShaderModule};
 
@@ -90,7 +90,7 @@ impl Pipelines {
             let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: Some(shader.name),
                 bind_group_layouts: &[Some(&bindings)],
-                immediate_size: IMMEDIATE_BYTES,
+                immediate_size: shader.params as u32,
             });
             Module { module, bindings, layout }
         })

@@ -1,6 +1,6 @@
 //! A shader's source and interface.
 
-/// Bytes of immediates that every pipeline reserves: 16 words, the longest `Params` of a shader.
+/// Bytes of immediates that an adapter must offer: 16 words, the longest `Params` of a shader.
 pub(crate) const IMMEDIATE_BYTES: u32 = 64;
 
 /// Invocations in a workgroup of the shaders that serve one element or one run of columns each.
@@ -22,6 +22,8 @@ pub(crate) struct Shader {
     pub name: &'static str,
     /// The files that it is made of: the snippets that it uses, then its own.
     pub files: &'static [&'static str],
+    /// Bytes of its immediates, `Params`.
+    pub params: usize,
     /// Its bindings in order.
     pub bindings: &'static [Access],
 }

@@ -3,12 +3,9 @@
 struct Params {
     rows: u32,
     cols: u32,
-    a_stride: u32,
-    a_start: u32,
-    b_stride: u32,
-    b_start: u32,
-    out_stride: u32,
-    out_start: u32,
+    a: View,
+    b: View,
+    out: View,
 }
 
 var<immediate> p: Params;
@@ -22,6 +19,5 @@ fn main(at: Invocation) {
     let row = i / p.cols;
     let col = i % p.cols;
     if (row >= p.rows) { return; }
-    out[row * p.out_stride + p.out_start + col] =
-        a[row * p.a_stride + p.a_start + col] + b[row * p.b_stride + p.b_start + col];
+    out[place(p.out, row, col)] = a[place(p.a, row, col)] + b[place(p.b, row, col)];
 }

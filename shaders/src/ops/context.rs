@@ -5,6 +5,7 @@ use crate::buffers::layout::{Layout, RowLayout};
 use crate::buffers::storage::Storage;
 use crate::driver::gpu::Gpu;
 use crate::options::Options;
+use bytemuck::{Pod, Zeroable};
 use engine::device::DeviceError;
 use engine::plan::{BufferDesc, BufferId, Dims, Input, Plan, Rows, View};
 use wgpu::Buffer;
@@ -28,6 +29,21 @@ pub(crate) struct Columns {
     pub start: u32,
     /// How many columns.
     pub cols: u32,
+}
+
+/// A view in the immediates of a shader: `View` of `snippets/view.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(crate) struct ViewParams {
+    stride: u32,
+    start: u32,
+}
+
+impl Columns {
+    /// The view as immediates.
+    pub fn params(&self) -> ViewParams {
+        ViewParams { stride: self.stride, start: self.start }
+    }
 }
 
 impl Context<'_> {
@@ -72,10 +88,10 @@ impl Context<'_> {
     }
 
     /// The layout of a weight of a Linear or Embed, and its shards.
-    pub fn blocks(&self, weight: BufferId) -> Result<(Blocks, &[Buffer]), DeviceError> {
+    pub fn blocks(&self, weight: BufferId) -> Result<(Blocks, Vec<Buffer>), DeviceError> {
         let storage = &self.buffers[weight.0];
         match storage.layout {
-            Layout::Blocks(blocks) => Ok((blocks, &storage.shards)),
+            Layout::Blocks(blocks) => Ok((blocks, storage.shards.clone())),
             Layout::Rows(_) => Err(self.misplaced(weight, "it is not laid out as a weight matrix")),
         }
     }

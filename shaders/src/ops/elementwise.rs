@@ -1,14 +1,19 @@
 //! Ops that make every element of their output by itself.
 
-use super::context::{Columns, Context};
+use super::context::{Columns, Context, ViewParams};
 use super::kernel::Kernel;
 use crate::driver::pass::{Bound, Pass};
 use crate::driver::shader::{LANES, Shader};
 use engine::plan::Dims;
 use wgpu::Buffer;
 
-/// One invocation for each element. The shader's immediates are the output's rows and columns, and then
-/// stride and start of every operand, the output last.
+/// Bytes of the immediates of such a shader over `views` operands, the output counted: the output's rows and
+/// columns, then the views, the output's last.
+pub(crate) const fn params(views: usize) -> usize {
+    2 * size_of::<u32>() + views * size_of::<ViewParams>()
+}
+
+/// One invocation for each element.
 struct Elementwise {
     bound: Bound,
     operands: Vec<Columns>,
@@ -34,9 +39,10 @@ pub(crate) fn compile(
 impl Kernel for Elementwise {
     fn encode(&self, pass: &mut Pass<'_>, dims: &Dims) {
         let rows = dims.count(self.out.rows);
-        let places = self.operands.iter().chain([&self.out]).flat_map(|view| [view.stride, view.start]);
-        let immediates: Vec<u32> = [rows as u32, self.out.cols].into_iter().chain(places).collect();
+        let places = self.operands.iter().chain([&self.out]).map(Columns::params);
+        let mut immediates = bytemuck::bytes_of(&[rows as u32, self.out.cols]).to_vec();
+        immediates.extend(places.flat_map(|view| bytemuck::bytes_of(&view).to_vec()));
         let groups = (rows * self.out.cols as usize).div_ceil(LANES);
-        pass.dispatch_bytes(&self.bound, bytemuck::cast_slice(&immediates), groups);
+        pass.dispatch_bytes(&self.bound, &immediates, groups);
     }
 }

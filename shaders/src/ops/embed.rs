@@ -1,9 +1,9 @@
 //! `Op::Embed`.
 
-use super::context::{Columns, Context};
+use super::context::{Columns, Context, ViewParams};
 use super::format_code::format_code;
 use super::kernel::Kernel;
-use super::snippets::{FLOATS, INVOCATION, WEIGHT};
+use super::snippets::{FLOATS, INVOCATION, VIEW, WEIGHT};
 use crate::driver::pass::{Bound, Pass};
 use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
@@ -13,7 +13,8 @@ use engine::plan::{Dims, Input};
 
 pub(crate) static SHADER: Shader = Shader {
     name: "embed",
-    files: &[INVOCATION, FLOATS, WEIGHT, include_str!("embed.wgsl")],
+    files: &[INVOCATION, VIEW, FLOATS, WEIGHT, include_str!("embed.wgsl")],
+    params: size_of::<Params>(),
     bindings: &[Read, Read, Read, Write],
 };
 
@@ -25,8 +26,7 @@ struct Params {
     units: u32,
     first: u32,
     count: u32,
-    out_stride: u32,
-    out_start: u32,
+    out: ViewParams,
 }
 
 /// One dispatch for each shard of the table.
@@ -47,8 +47,8 @@ pub(crate) fn compile(cx: &mut Context<'_>, op: &engine::op::Embed) -> Result<Bo
     let (tokens, last, out) = (cx.input(Input::Tokens)?, cx.buffer(op.last), cx.columns(op.out)?);
     let (blocks, buffers) = cx.blocks(op.table)?;
     let constants = [("FORMAT", format_code(blocks.format)), ("SCALE", f64::from(op.scale))];
-    let shards = buffers.to_vec().into_iter().enumerate().map(|(shard, table)| {
-        let bound = Bound::new(cx.gpu, &SHADER, &constants, &[&tokens, &last, &table, &out.buffer]);
+    let shards = buffers.iter().enumerate().map(|(shard, table)| {
+        let bound = Bound::new(cx.gpu, &SHADER, &constants, &[&tokens, &last, table, &out.buffer]);
         let (first, count) = blocks.shard_rows(shard);
         Shard { bound, first: first as u32, count: count as u32 }
     });
@@ -65,8 +65,7 @@ impl Kernel for Embed {
                 units: self.units,
                 first,
                 count,
-                out_stride: self.out.stride,
-                out_start: self.out.start,
+                out: self.out.params(),
             };
             pass.dispatch_lanes(bound, &params, rows * self.out.cols.div_ceil(8) as usize);
         }

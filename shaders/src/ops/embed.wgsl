@@ -13,8 +13,7 @@ struct Params {
     units: u32,
     first: u32,
     count: u32,
-    out_stride: u32,
-    out_start: u32,
+    out: View,
 }
 
 var<immediate> p: Params;
@@ -35,9 +34,9 @@ fn main(at: Invocation) {
     let n = token - p.first;
     if (n >= p.count) { return; }
 
-    var v = widen(place_of(n, p.units) + unit * 64u);
+    var v = widen(weight_at(n, p.units) + unit * 64u);
     if (SCALE != 1.0) { v = Eight(v.low * SCALE, v.high * SCALE); }
-    let first = row * p.out_stride + p.out_start + unit * 8u;
+    let first = place(p.out, row, unit * 8u);
     let left = min(p.cols - unit * 8u, 8u);
     for (var c = 0u; c < min(left, 4u); c++) { out[first + c] = v.low[c]; }
     for (var c = 4u; c < left; c++) { out[first + c] = v.high[c - 4u]; }

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::elementwise;
 use super::kernel::Kernel;
-use super::snippets::INVOCATION;
+use super::snippets::{INVOCATION, VIEW};
 use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
 use engine::device::DeviceError;
@@ -11,7 +11,8 @@ use engine::op::{Activation, GatedMul};
 
 pub(crate) static SHADER: Shader = Shader {
     name: "gated_mul",
-    files: &[INVOCATION, include_str!("gated_mul.wgsl")],
+    files: &[INVOCATION, VIEW, include_str!("gated_mul.wgsl")],
+    params: elementwise::params(2),
     bindings: &[Read, Write],
 };
 

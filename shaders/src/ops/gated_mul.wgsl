@@ -6,10 +6,8 @@ override ACTIVATION: u32;
 struct Params {
     rows: u32,
     cols: u32,
-    x_stride: u32,
-    x_start: u32,
-    out_stride: u32,
-    out_start: u32,
+    x: View,
+    out: View,
 }
 
 var<immediate> p: Params;
@@ -33,7 +31,7 @@ fn main(at: Invocation) {
     let row = i / p.cols;
     let col = i % p.cols;
     if (row >= p.rows) { return; }
-    let first = row * p.x_stride + p.x_start + col;
+    let first = place(p.x, row, col);
     let gate = x[first];
     var g: f32;
     if (ACTIVATION == 0u) {
@@ -41,5 +39,5 @@ fn main(at: Invocation) {
     } else {
         g = gelu(gate);
     }
-    out[row * p.out_stride + p.out_start + col] = g * x[first + p.cols];
+    out[place(p.out, row, col)] = g * x[first + p.cols];
 }

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::elementwise;
 use super::kernel::Kernel;
-use super::snippets::INVOCATION;
+use super::snippets::{INVOCATION, VIEW};
 use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
 use engine::device::DeviceError;
@@ -12,7 +12,8 @@ use engine::plan::Input;
 
 pub(crate) static SHADER: Shader = Shader {
     name: "gather_rows",
-    files: &[INVOCATION, include_str!("gather_rows.wgsl")],
+    files: &[INVOCATION, VIEW, include_str!("gather_rows.wgsl")],
+    params: elementwise::params(2),
     bindings: &[Read, Read, Write],
 };
 

@@ -3,10 +3,8 @@
 struct Params {
     rows: u32,
     cols: u32,
-    x_stride: u32,
-    x_start: u32,
-    out_stride: u32,
-    out_start: u32,
+    x: View,
+    out: View,
 }
 
 var<immediate> p: Params;
@@ -20,5 +18,5 @@ fn main(at: Invocation) {
     let row = i / p.cols;
     let col = i % p.cols;
     if (row >= p.rows) { return; }
-    out[row * p.out_stride + p.out_start + col] = x[wanted[row] * p.x_stride + p.x_start + col];
+    out[place(p.out, row, col)] = x[place(p.x, wanted[row], col)];
 }

@@ -1,9 +1,9 @@
 //! `Op::KvWrite`.
 
-use super::context::{Columns, Context};
+use super::context::{Columns, Context, ViewParams};
 use super::format_code::format_code;
 use super::kernel::Kernel;
-use super::snippets::{FLOATS, INVOCATION};
+use super::snippets::{FLOATS, INVOCATION, VIEW};
 use crate::driver::pass::{Bound, Pass};
 use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
@@ -13,7 +13,8 @@ use engine::plan::{Dims, Input};
 
 pub(crate) static SHADER: Shader = Shader {
     name: "kv_write",
-    files: &[INVOCATION, FLOATS, include_str!("kv_write.wgsl")],
+    files: &[INVOCATION, VIEW, FLOATS, include_str!("kv_write.wgsl")],
+    params: size_of::<Params>(),
     bindings: &[Read, Read, Read, Write, Write],
 };
 
@@ -24,10 +25,8 @@ struct Params {
     heads: u32,
     head_dim: u32,
     units: u32,
-    k_stride: u32,
-    k_start: u32,
-    v_stride: u32,
-    v_start: u32,
+    k: ViewParams,
+    v: ViewParams,
 }
 
 struct KvWrite {
@@ -60,10 +59,8 @@ impl Kernel for KvWrite {
             heads,
             head_dim: self.head_dim,
             units,
-            k_stride: self.k.stride,
-            k_start: self.k.start,
-            v_stride: self.v.stride,
-            v_start: self.v.start,
+            k: self.k.params(),
+            v: self.v.params(),
         };
         pass.dispatch_lanes(&self.bound, &params, rows * (heads * units) as usize);
     }

@@ -12,10 +12,8 @@ struct Params {
     heads: u32,
     head_dim: u32,
     units: u32,
-    k_stride: u32,
-    k_start: u32,
-    v_stride: u32,
-    v_start: u32,
+    k: View,
+    v: View,
 }
 
 var<immediate> p: Params;
@@ -64,22 +62,22 @@ fn main(at: Invocation) {
     var key = vec4(0.0);
     var value = vec4(0.0);
     for (var c = 0u; c < left; c++) {
-        key[c] = k[row * p.k_stride + p.k_start + col + c];
-        value[c] = v[row * p.v_stride + p.v_start + col + c];
+        key[c] = k[place(p.k, row, col + c)];
+        value[c] = v[place(p.v, row, col + c)];
     }
-    let place = slots[row] * units + unit;
+    let run = slots[row] * units + unit;
     if (K_FORMAT == F32) {
         let words = bitcast<vec4<u32>>(key);
-        k_pages[place * 2u] = words.xy;
-        k_pages[place * 2u + 1u] = words.zw;
+        k_pages[run * 2u] = words.xy;
+        k_pages[run * 2u + 1u] = words.zw;
     } else {
-        k_pages[place] = narrow(key, K_FORMAT);
+        k_pages[run] = narrow(key, K_FORMAT);
     }
     if (V_FORMAT == F32) {
         let words = bitcast<vec4<u32>>(value);
-        v_pages[place * 2u] = words.xy;
-        v_pages[place * 2u + 1u] = words.zw;
+        v_pages[run * 2u] = words.xy;
+        v_pages[run * 2u + 1u] = words.zw;
     } else {
-        v_pages[place] = narrow(value, V_FORMAT);
+        v_pages[run] = narrow(value, V_FORMAT);
     }
 }

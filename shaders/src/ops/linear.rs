@@ -1,9 +1,9 @@
 //! `Op::Linear`.
 
-use super::context::{Columns, Context};
+use super::context::{Columns, Context, ViewParams};
 use super::format_code::format_code;
 use super::kernel::Kernel;
-use super::snippets::{FLOATS, LINEAR_INTERFACE, WEIGHT};
+use super::snippets::{FLOATS, LINEAR_INTERFACE, VIEW, WEIGHT};
 use super::tiles::{HARDWARE, SOFTWARE, Tile, WORKGROUP, choose};
 use crate::driver::gpu::Gpu;
 use crate::driver::pass::Pass;
@@ -20,14 +20,16 @@ const BINDINGS: &[Access] = &[Read, Read, Read, Read, Write];
 /// For adapters with subgroups.
 pub(crate) static SHADER: Shader = Shader {
     name: "linear",
-    files: &[FLOATS, WEIGHT, LINEAR_INTERFACE, include_str!("linear.wgsl")],
+    files: &[FLOATS, VIEW, WEIGHT, LINEAR_INTERFACE, include_str!("linear.wgsl")],
+    params: size_of::<Params>(),
     bindings: BINDINGS,
 };
 
 /// For the others.
 pub(crate) static WORKGROUP_SHADER: Shader = Shader {
     name: "linear_workgroup",
-    files: &[FLOATS, WEIGHT, LINEAR_INTERFACE, include_str!("linear_workgroup.wgsl")],
+    files: &[FLOATS, VIEW, WEIGHT, LINEAR_INTERFACE, include_str!("linear_workgroup.wgsl")],
+    params: size_of::<Params>(),
     bindings: BINDINGS,
 };
 
@@ -43,10 +45,8 @@ struct Params {
     units: u32,
     cols: u32,
     shard: u32,
-    x_stride: u32,
-    x_start: u32,
-    out_stride: u32,
-    out_start: u32,
+    x: ViewParams,
+    out: ViewParams,
 }
 
 /// A shard of the weight: its buffers, its first column of the output, and how many it makes.
@@ -80,7 +80,6 @@ fn tiles(gpu: &Gpu, options: &Options) -> (&'static Shader, Vec<Tile>) {
 pub(crate) fn compile(cx: &mut Context<'_>, op: &engine::op::Linear) -> Result<Box<dyn Kernel>, DeviceError> {
     let (x, out) = (cx.columns(op.x)?, cx.columns(op.out)?);
     let (blocks, buffers) = cx.blocks(op.weight)?;
-    let buffers = buffers.to_vec();
     let units = blocks.units();
     let flag = |set: bool| f64::from(u8::from(set));
     let mut constants = vec![("FORMAT", format_code(blocks.format)), ("HAS_BIAS", flag(op.bias.is_some()))];
@@ -128,10 +127,8 @@ impl Kernel for Linear {
                     units: self.units,
                     cols: shard.cols,
                     shard: shard.first,
-                    x_stride: self.x.stride,
-                    x_start: self.x.start,
-                    out_stride: self.out.stride,
-                    out_start: self.out.start,
+                    x: self.x.params(),
+                    out: self.out.params(),
                 };
                 let row_tiles = (rows - first).div_ceil(tile.rows).min(row_tiles as usize);
                 let groups = (row_tiles as u32, col_tiles as u32);

@@ -3,7 +3,7 @@
 // Every element is one chain of fma over the columns of x in ascending order, whatever the tile. A lane
 // owns up to 4 columns of the output, LANES apart, and all rows of the tile. Weights lie in blocks of
 // 64 rows, so that neighbouring lanes read neighbouring words (see blocks.rs). The 32 columns of x of one
-// turn are held by 8 lanes of each subgroup and handed round, so subgroups may have any size from 8 on.
+// turn are held by 8 lanes of each subgroup, which broadcast them, so subgroups may have any size from 8 on.
 //
 // Rows come in three groups of 8, held in arrays whose loops compilers unroll; groups that ROWS leaves
 // empty fall away when the pipeline is made.
@@ -57,7 +57,7 @@ fn unit(at: vec4<u32>) -> Unit {
 // Loads 4 columns of x of `count` rows; rows past the end repeat the last one and are not stored.
 fn load(to: ptr<function, Rows>, row: u32, count: u32, col: u32) {
     for (var i = 0u; i < count; i++) {
-        let at = min(row + i, p.rows - 1u) * p.x_stride + p.x_start;
+        let at = place(p.x, min(row + i, p.rows - 1u), 0u);
         if (RAGGED) {
             let last = p.inner - 1u;
             let v = vec4(
@@ -133,11 +133,11 @@ fn main(
     let row = p.first + group.x * ROWS;
     let col = group.y * LANES * COLS + lane;
     let cols = vec4(col, col + LANES, col + 2u * LANES, col + 3u * LANES);
-    let places = vec4(
-        place_of(cols.x, p.units),
-        place_of(cols.y, p.units),
-        place_of(cols.z, p.units),
-        place_of(cols.w, p.units),
+    let weights = vec4(
+        weight_at(cols.x, p.units),
+        weight_at(cols.y, p.units),
+        weight_at(cols.z, p.units),
+        weight_at(cols.w, p.units),
     );
 
     var sums_a: Rows;
@@ -152,22 +152,22 @@ fn main(
         if (ROWS_B > 0u) { load(&x_b, row + 8u, ROWS_B, inner); }
         if (ROWS_C > 0u) { load(&x_c, row + 16u, ROWS_C, inner); }
 
-        let w0 = unit(places + u * 64u);
+        let w0 = unit(weights + u * 64u);
         first(&x_a, w0, &sums_a, ROWS_A);
         if (ROWS_B > 0u) { first(&x_b, w0, &sums_b, ROWS_B); }
         if (ROWS_C > 0u) { first(&x_c, w0, &sums_c, ROWS_C); }
 
-        let w1 = unit(places + (u + 1u) * 64u);
+        let w1 = unit(weights + (u + 1u) * 64u);
         second(&x_a, w1, &sums_a, ROWS_A);
         if (ROWS_B > 0u) { second(&x_b, w1, &sums_b, ROWS_B); }
         if (ROWS_C > 0u) { second(&x_c, w1, &sums_c, ROWS_C); }
 
-        let w2 = unit(places + (u + 2u) * 64u);
+        let w2 = unit(weights + (u + 2u) * 64u);
         third(&x_a, w2, &sums_a, ROWS_A);
         if (ROWS_B > 0u) { third(&x_b, w2, &sums_b, ROWS_B); }
         if (ROWS_C > 0u) { third(&x_c, w2, &sums_c, ROWS_C); }
 
-        let w3 = unit(places + (u + 3u) * 64u);
+        let w3 = unit(weights + (u + 3u) * 64u);
         fourth(&x_a, w3, &sums_a, ROWS_A);
         if (ROWS_B > 0u) { fourth(&x_b, w3, &sums_b, ROWS_B); }
         if (ROWS_C > 0u) { fourth(&x_c, w3, &sums_c, ROWS_C); }

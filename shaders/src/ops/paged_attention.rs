@@ -1,9 +1,9 @@
 //! `Op::PagedAttention`.
 
-use super::context::{Columns, Context};
+use super::context::{Columns, Context, ViewParams};
 use super::format_code::format_code;
 use super::kernel::Kernel;
-use super::snippets::{FLOATS, SOFT_CAP};
+use super::snippets::{FLOATS, SOFT_CAP, VIEW};
 use crate::driver::pass::{Bound, Pass};
 use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
@@ -13,7 +13,8 @@ use engine::plan::{Dims, Input};
 
 pub(crate) static SHADER: Shader = Shader {
     name: "paged_attention",
-    files: &[FLOATS, SOFT_CAP, include_str!("paged_attention.wgsl")],
+    files: &[FLOATS, VIEW, SOFT_CAP, include_str!("paged_attention.wgsl")],
+    params: size_of::<Params>(),
     bindings: &[Read, Read, Read, Read, Read, Read, Write],
 };
 
@@ -40,10 +41,8 @@ struct Params {
     page_size: u32,
     pages_per_seq: u32,
     window: u32,
-    q_stride: u32,
-    q_start: u32,
-    out_stride: u32,
-    out_start: u32,
+    q: ViewParams,
+    out: ViewParams,
     scale: f32,
     first_head: u32,
 }
@@ -130,10 +129,8 @@ impl Kernel for PagedAttention {
                     page_size: dims.page_size as u32,
                     pages_per_seq: dims.pages_per_seq as u32,
                     window: self.window,
-                    q_stride: self.q.stride,
-                    q_start: self.q.start,
-                    out_stride: self.out.stride,
-                    out_start: self.out.start,
+                    q: self.q.params(),
+                    out: self.out.params(),
                     scale: self.scale,
                     first_head: heads.first,
                 };

@@ -30,12 +30,10 @@ struct Params {
     units: u32,
     page_size: u32,
     pages_per_seq: u32,
-    // The most positions that a token sees.
+    // The greatest number of positions that a token sees, its own among them.
     window: u32,
-    q_stride: u32,
-    q_start: u32,
-    out_stride: u32,
-    out_start: u32,
+    q: View,
+    out: View,
     scale: f32,
     // The first of this workgroup's query heads within its group.
     first_head: u32,
@@ -99,7 +97,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var i = lane; i < HEADS * p.units; i += 32u) {
         let first = (i % p.units) * 4u;
         let left = min(p.head_dim - first, 4u);
-        let at = token * p.q_stride + p.q_start + (query_head + i / p.units) * p.head_dim + first;
+        let at = place(p.q, token, (query_head + i / p.units) * p.head_dim + first);
         var v = vec4(0.0);
         for (var c = 0u; c < left; c++) { v[c] = q[at + c]; }
         queries[i] = v;
@@ -176,7 +174,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         if (unit < p.units) {
             for (var r = 0u; r < HEADS; r++) {
                 let v = acc[c * 4u + r] / total[r];
-                let at = token * p.out_stride + p.out_start + (query_head + r) * p.head_dim + unit * 4u;
+                let at = place(p.out, token, (query_head + r) * p.head_dim + unit * 4u);
                 let left = min(p.head_dim - unit * 4u, 4u);
                 for (var e = 0u; e < left; e++) { out[at + e] = v[e]; }
             }

@@ -1,8 +1,8 @@
 //! `Op::RmsNorm`.
 
-use super::context::{Columns, Context};
+use super::context::{Columns, Context, ViewParams};
 use super::kernel::Kernel;
-use super::snippets::{INVOCATION, SUM};
+use super::snippets::{INVOCATION, SUM, VIEW};
 use crate::driver::pass::{Bound, Pass};
 use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
@@ -13,7 +13,8 @@ use engine::plan::Dims;
 /// Activations are writable in every binding, since the output may be the input.
 pub(crate) static SHADER: Shader = Shader {
     name: "rms_norm",
-    files: &[INVOCATION, SUM, include_str!("rms_norm.wgsl")],
+    files: &[INVOCATION, VIEW, SUM, include_str!("rms_norm.wgsl")],
+    params: size_of::<Params>(),
     bindings: &[Write, Write, Read, Write],
 };
 
@@ -23,12 +24,9 @@ struct Params {
     runs: u32,
     runs_per_row: u32,
     width: u32,
-    x_stride: u32,
-    x_start: u32,
-    add_stride: u32,
-    add_start: u32,
-    out_stride: u32,
-    out_start: u32,
+    x: ViewParams,
+    add: ViewParams,
+    out: ViewParams,
     eps: f32,
 }
 
@@ -61,12 +59,9 @@ impl Kernel for RmsNorm {
             runs: runs as u32,
             runs_per_row,
             width: self.width,
-            x_stride: self.x.stride,
-            x_start: self.x.start,
-            add_stride: self.add.stride,
-            add_start: self.add.start,
-            out_stride: self.out.stride,
-            out_start: self.out.start,
+            x: self.x.params(),
+            add: self.add.params(),
+            out: self.out.params(),
             eps: self.eps,
         };
         pass.dispatch_groups(&self.bound, &params, runs);

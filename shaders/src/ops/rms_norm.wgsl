@@ -9,12 +9,9 @@ struct Params {
     runs: u32,
     runs_per_row: u32,
     width: u32,
-    x_stride: u32,
-    x_start: u32,
-    add_stride: u32,
-    add_start: u32,
-    out_stride: u32,
-    out_start: u32,
+    x: View,
+    add: View,
+    out: View,
     eps: f32,
 }
 
@@ -32,9 +29,9 @@ fn main(at: Invocation) {
     if (run >= p.runs) { return; }
     let row = run / p.runs_per_row;
     let first = (run % p.runs_per_row) * p.width;
-    let x_at = row * p.x_stride + p.x_start + first;
-    let add_at = row * p.add_stride + p.add_start + first;
-    let out_at = row * p.out_stride + p.out_start + first;
+    let x_at = place(p.x, row, first);
+    let add_at = place(p.add, row, first);
+    let out_at = place(p.out, row, first);
 
     var sum = 0.0;
     for (var c = at.lane; c < p.width; c += LANES) {

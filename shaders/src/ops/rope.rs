@@ -1,8 +1,8 @@
 //! `Op::Rope`.
 
-use super::context::{Columns, Context};
+use super::context::{Columns, Context, ViewParams};
 use super::kernel::Kernel;
-use super::snippets::INVOCATION;
+use super::snippets::{INVOCATION, VIEW};
 use crate::driver::pass::{Bound, Pass};
 use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
@@ -10,8 +10,12 @@ use bytemuck::{Pod, Zeroable};
 use engine::device::DeviceError;
 use engine::plan::{Dims, Input};
 
-pub(crate) static SHADER: Shader =
-    Shader { name: "rope", files: &[INVOCATION, include_str!("rope.wgsl")], bindings: &[Write, Read, Read] };
+pub(crate) static SHADER: Shader = Shader {
+    name: "rope",
+    files: &[INVOCATION, VIEW, include_str!("rope.wgsl")],
+    params: size_of::<Params>(),
+    bindings: &[Write, Read, Read],
+};
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -20,8 +24,7 @@ struct Params {
     heads: u32,
     head_dim: u32,
     half: u32,
-    x_stride: u32,
-    x_start: u32,
+    x: ViewParams,
     table_stride: u32,
 }
 
@@ -50,8 +53,7 @@ impl Kernel for Rope {
             heads,
             head_dim: self.head_dim,
             half: self.half,
-            x_stride: self.x.stride,
-            x_start: self.x.start,
+            x: self.x.params(),
             table_stride: self.table_stride,
         };
         pass.dispatch_lanes(&self.bound, &params, rows * (heads * self.half) as usize);

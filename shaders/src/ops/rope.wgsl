@@ -5,8 +5,7 @@ struct Params {
     heads: u32,
     head_dim: u32,
     half: u32,
-    x_stride: u32,
-    x_start: u32,
+    x: View,
     table_stride: u32,
 }
 
@@ -26,7 +25,7 @@ fn main(at: Invocation) {
     let angle = positions[row] * p.table_stride + pair;
     let c = table[angle];
     let s = table[angle + p.half];
-    let first = row * p.x_stride + p.x_start + head * p.head_dim + pair;
+    let first = place(p.x, row, head * p.head_dim + pair);
     let a = x[first];
     let b = x[first + p.half];
     x[first] = fma(a, c, -(b * s));

@@ -1,8 +1,8 @@
 //! `Op::Sample`.
 
-use super::context::{Columns, Context};
+use super::context::{Columns, Context, ViewParams};
 use super::kernel::Kernel;
-use super::snippets::{INVOCATION, SUM};
+use super::snippets::{INVOCATION, SUM, VIEW};
 use crate::driver::gpu::allocated;
 use crate::driver::pass::{Bound, Pass};
 use crate::driver::shader::Access::{Read, Write};
@@ -15,7 +15,8 @@ use wgpu::BufferUsages;
 
 pub(crate) static SHADER: Shader = Shader {
     name: "sample",
-    files: &[INVOCATION, SUM, include_str!("sample.wgsl")],
+    files: &[INVOCATION, VIEW, SUM, include_str!("sample.wgsl")],
+    params: size_of::<Params>(),
     bindings: &[Read, Read, Read, Read, Write, Write, Write],
 };
 
@@ -24,8 +25,7 @@ pub(crate) static SHADER: Shader = Shader {
 struct Params {
     rows: u32,
     vocab: u32,
-    stride: u32,
-    start: u32,
+    logits: ViewParams,
     mask_words: u32,
     key_stride: u32,
 }
@@ -66,8 +66,7 @@ impl Kernel for Sample {
         let params = Params {
             rows: rows as u32,
             vocab: self.logits.cols,
-            stride: self.logits.stride,
-            start: self.logits.start,
+            logits: self.logits.params(),
             mask_words: self.logits.cols.div_ceil(32),
             key_stride: self.logits.cols,
         };

@@ -7,8 +7,7 @@
 struct Params {
     rows: u32,
     vocab: u32,
-    stride: u32,
-    start: u32,
+    logits: View,
     mask_words: u32,
     key_stride: u32,
 }
@@ -264,7 +263,7 @@ fn main(at: Invocation) {
     let lane = at.lane;
     if (row >= p.rows) { return; }
     let s = sampling[row];
-    let first = row * p.stride + p.start;
+    let first = place(p.logits, row, 0u);
     let to = row * WORDS;
 
     var mine = Best(0u, p.vocab);

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::elementwise;
 use super::kernel::Kernel;
-use super::snippets::{INVOCATION, SOFT_CAP};
+use super::snippets::{INVOCATION, SOFT_CAP, VIEW};
 use crate::driver::shader::Access::Write;
 use crate::driver::shader::Shader;
 use engine::device::DeviceError;
@@ -11,7 +11,8 @@ use engine::op::SoftCap;
 
 pub(crate) static SHADER: Shader = Shader {
     name: "soft_cap",
-    files: &[INVOCATION, SOFT_CAP, include_str!("soft_cap.wgsl")],
+    files: &[INVOCATION, VIEW, SOFT_CAP, include_str!("soft_cap.wgsl")],
+    params: elementwise::params(1),
     bindings: &[Write],
 };
 

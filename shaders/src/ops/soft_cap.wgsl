@@ -5,8 +5,7 @@ override CAP: f32;
 struct Params {
     rows: u32,
     cols: u32,
-    x_stride: u32,
-    x_start: u32,
+    x: View,
 }
 
 var<immediate> p: Params;
@@ -18,6 +17,6 @@ fn main(at: Invocation) {
     let row = i / p.cols;
     let col = i % p.cols;
     if (row >= p.rows) { return; }
-    let first = row * p.x_stride + p.x_start + col;
+    let first = place(p.x, row, col);
     x[first] = soft_cap(x[first], CAP);
 }

@@ -1,4 +1,4 @@
-//! What an adapter reaches in plain shaders, for benches to hold the ops against.
+//! What an adapter reaches in plain shaders, for benches to compare the ops with.
 
 use crate::device::WgpuDevice;
 use crate::driver::gpu::Gpu;
@@ -11,8 +11,12 @@ use engine::device::{DeviceError, MemoryUse};
 use std::time::Instant;
 use wgpu::BufferUsages;
 
-pub(crate) static SHADER: Shader =
-    Shader { name: "peak", files: &[INVOCATION, include_str!("peak.wgsl")], bindings: &[Read, Write] };
+pub(crate) static SHADER: Shader = Shader {
+    name: "peak",
+    files: &[INVOCATION, include_str!("peak.wgsl")],
+    params: size_of::<Params>(),
+    bindings: &[Read, Write],
+};
 
 /// Bytes of the buffer that is copied.
 const BYTES: usize = 64 << 20;

@@ -19,6 +19,7 @@ pub struct Keys {
     pub original_max_position_embeddings: Option<f64>,
     pub rms_norm_eps: Option<f64>,
     pub hidden_act: Option<String>,
+    pub hidden_activation: Option<String>,
     pub rope_theta: Option<f64>,
     pub rope_scaling: Option<RopeKeys>,
     pub rope_parameters: Option<RopeKeys>,
@@ -27,6 +28,12 @@ pub struct Keys {
     pub use_sliding_window: Option<bool>,
     pub max_window_layers: Option<u64>,
     pub layer_types: Option<Vec<String>>,
+    pub query_pre_attn_scalar: Option<f64>,
+    #[serde(default)]
+    pub attn_logit_softcapping: Key<f64>,
+    #[serde(default)]
+    pub final_logit_softcapping: Key<f64>,
+    pub use_bidirectional_attention: Option<bool>,
     pub tie_word_embeddings: Option<bool>,
     pub attention_bias: Option<bool>,
     pub mlp_bias: Option<bool>,

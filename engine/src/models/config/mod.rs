@@ -3,12 +3,13 @@
 mod keys;
 mod rope;
 
+use super::checkpoint::Transform;
 use super::families::{Family, LayerNorms, Windows};
 use super::rope::RopeParameters;
 use crate::dtype::DType;
 use crate::error::EngineError;
 use crate::op::Activation;
-use keys::Keys;
+use keys::{Key, Keys};
 use std::path::Path;
 
 /// What the engine needs to know of a decoder-only transformer.
@@ -30,14 +31,20 @@ pub struct ModelConfig {
     pub vocab: usize,
     /// The longest context: `max_position_embeddings`, or what YaRN stretches the original one to.
     pub max_position_embeddings: usize,
+    /// Multiplies the embeddings.
+    pub embed_scale: f32,
     /// Keeps the root of a norm from zero.
     pub rms_norm_eps: f32,
+    /// What is done with the weights of norms as they load.
+    pub norm_transform: Transform,
     /// The gate function.
     pub activation: Activation,
     /// The layers, the first one first.
     pub layers: Vec<LayerConfig>,
     /// Whether the head is the embedding table.
     pub tied: bool,
+    /// Logits are bent to within this, `cap * tanh(x / cap)`.
+    pub logits_softcap: Option<f32>,
     /// The type in which the weights were published.
     pub dtype: DType,
 }
@@ -47,6 +54,10 @@ pub struct ModelConfig {
 pub struct LayerConfig {
     /// How many positions a query attends to, itself among them; `None` is all before it.
     pub window: Option<usize>,
+    /// Multiplies the scores of attention.
+    pub attention_scale: f32,
+    /// Scores are bent to within this, `cap * tanh(x / cap)`.
+    pub attention_softcap: Option<f32>,
     /// RoPE parameters. Layers whose parameters are equal share a table.
     pub rope: RopeParameters,
     /// The norms around attention and feed-forward.
@@ -90,19 +101,22 @@ impl Keys {
                         bf16, f16 or f32"
                 .into());
         }
+        if self.use_bidirectional_attention == Some(true) {
+            return Err(
+                "use_bidirectional_attention is not supported: tokens are generated one by one".into()
+            );
+        }
         let defaults = &family.defaults;
         let hidden = size("hidden_size", self.hidden_size, 1 << 17)?;
         let heads = size("num_attention_heads", self.num_attention_heads, 1 << 12)?;
         let head_dim = self.head_dim(family, hidden, heads)?;
         let context = self.max_position_embeddings.unwrap_or(defaults.max_position_embeddings);
         let context = size("max_position_embeddings", Some(context), 1 << 27)?;
-        let eps = self.rms_norm_eps.unwrap_or(1e-6);
-        if !(eps.is_finite() && eps > 0.0) {
-            return Err(format!("rms_norm_eps {eps} must be above 0"));
-        }
+        let eps = positive("rms_norm_eps", self.rms_norm_eps.or(Some(1e-6)))?;
         Ok(ModelConfig {
             architecture: family.architecture,
             hidden,
+            embed_scale: if family.scaled_embeddings { (hidden as f64).sqrt() as f32 } else { 1.0 },
             intermediate: size("intermediate_size", self.intermediate_size, 1 << 20)?,
             heads,
             kv_heads: self.kv_heads(family, heads)?,
@@ -114,9 +128,15 @@ impl Keys {
                 .context()
                 .map_or(context, |c| c.max(context)),
             rms_norm_eps: eps as f32,
+            norm_transform: family.norm_transform,
             activation: self.activation(family)?,
-            layers: self.layers(family, context)?,
+            layers: self.layers(family, head_dim, context)?,
             tied: self.tie_word_embeddings.unwrap_or(defaults.tied),
+            logits_softcap: softcap(
+                "final_logit_softcapping",
+                self.final_logit_softcapping,
+                defaults.final_logit_softcapping,
+            )?,
             dtype: match self.dtype.as_deref().or(self.torch_dtype.as_deref()) {
                 Some("float32") => DType::F32,
                 Some("float16") => DType::F16,
@@ -152,7 +172,9 @@ impl Keys {
 
     fn activation(&self, family: &Family) -> Result<Activation, String> {
         let key = family.activation_key;
-        match self.hidden_act.as_deref() {
+        let keys = [("hidden_act", &self.hidden_act), ("hidden_activation", &self.hidden_activation)];
+        let value = keys.iter().find(|(name, _)| *name == key).and_then(|(_, value)| value.as_deref());
+        match value {
             None => Ok(family.defaults.activation),
             Some("silu" | "swish") => Ok(Activation::Silu),
             Some("gelu_pytorch_tanh" | "gelu_new") => Ok(Activation::GeluTanh),
@@ -160,12 +182,21 @@ impl Keys {
         }
     }
 
-    fn layers(&self, family: &Family, context: usize) -> Result<Vec<LayerConfig>, String> {
+    fn layers(&self, family: &Family, head_dim: usize, context: usize) -> Result<Vec<LayerConfig>, String> {
         let count = size("num_hidden_layers", self.num_hidden_layers, 1 << 12)?;
         let attention_bias = self.attention_bias.unwrap_or(false);
         let rope = self.rope(context)?;
+        let defaults = &family.defaults;
+        let scalar = match defaults.query_pre_attn_scalar {
+            None => head_dim as f64,
+            default => positive("query_pre_attn_scalar", self.query_pre_attn_scalar.or(default))?,
+        };
+        let attention_softcap =
+            softcap("attn_logit_softcapping", self.attn_logit_softcapping, defaults.attn_logit_softcapping)?;
         let layer = |window| LayerConfig {
             window,
+            attention_scale: 1.0 / (scalar as f32).sqrt(),
+            attention_softcap,
             rope: rope.clone(),
             norms: family.norms,
             qk_norm: family.qk_norm,
@@ -180,7 +211,7 @@ impl Keys {
     fn windows(&self, family: &Family, layers: usize) -> Result<Vec<Option<usize>>, String> {
         let on = match family.windows {
             Windows::Never => false,
-            Windows::Always => true,
+            Windows::Always | Windows::Alternate => true,
             Windows::FromLayer { .. } => self.use_sliding_window.unwrap_or(false),
         };
         let key = self.sliding_window.or_absent(family.defaults.sliding_window);
@@ -192,6 +223,7 @@ impl Keys {
         let has = |layer: usize| match family.windows {
             Windows::Never => false,
             Windows::Always => true,
+            Windows::Alternate => layer % 2 == 0,
             Windows::FromLayer { first } => layer as u64 >= self.max_window_layers.unwrap_or(first),
         };
         Ok((0..layers).map(|layer| has(layer).then_some(window)).collect())
@@ -211,6 +243,23 @@ fn by_type(types: &[String], layers: usize, window: usize) -> Result<Vec<Option<
     types.iter().map(kind).collect()
 }
 
+/// A cap, if the family has one.
+fn softcap(name: &str, key: Key<f64>, default: Option<f64>) -> Result<Option<f32>, String> {
+    match default.and(key.or_absent(default)) {
+        None => Ok(None),
+        cap => positive(name, cap).map(|cap| Some(cap as f32)),
+    }
+}
+
+/// A number that must be there and above 0.
+fn positive(name: &str, value: Option<f64>) -> Result<f64, String> {
+    match value {
+        None => Err(format!("{name} is missing")),
+        Some(v) if v.is_finite() && v > 0.0 => Ok(v),
+        Some(v) => Err(format!("{name} is {v}; it must be above 0")),
+    }
+}
+
 /// A size that must be there, at least 1 and at most `max`.
 fn size(name: &str, value: Option<u64>, max: u64) -> Result<usize, String> {
     match value {
@@ -219,3 +268,6 @@ fn size(name: &str, value: Option<u64>, max: u64) -> Result<usize, String> {
         Some(v) => Err(format!("{name} is {v}; it must be from 1 to {max}")),
     }
 }
+
+#[cfg(test)]
+mod tests;

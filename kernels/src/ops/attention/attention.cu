@@ -130,13 +130,13 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
             first[h] = a.window && pos[h] + 1 > a.window ? pos[h] + 1 - a.window : 0;
         }
 
-        float most[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.0f, 0.0f}, acc[DIM / 8][4];
+        float max_score[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.0f, 0.0f}, acc[DIM / 8][4];
 #pragma unroll
         for (int n = 0; n < DIM / 8; n++)
 #pragma unroll
             for (int e = 0; e < 4; e++) acc[n][e] = 0.0f;
 #if PARTS
-        float whole_most[2] = {-INFINITY_F, -INFINITY_F}, whole_sum[2] = {0.0f, 0.0f};
+        float whole_max[2] = {-INFINITY_F, -INFINITY_F}, whole_sum[2] = {0.0f, 0.0f};
         for (u32 e = 0; e < DIM / 2; e++) whole[e * 32 * WARPS + threadIdx.x] = 0.0f;
 #endif
 
@@ -190,19 +190,19 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
             // The softmax of two rows, each over the four lanes that hold it.
 #pragma unroll
             for (int h = 0; h < 2; h++) {
-                float top = -INFINITY_F;
+                float block_max = -INFINITY_F;
 #pragma unroll
                 for (int n = 0; n < BLOCK / 8; n++)
 #pragma unroll
                     for (int e = 0; e < 2; e++) {
                         const u32 p = block + n * 8 + lane % 4 * 2 + e;
                         if (p > pos[h] || p < first[h]) s[n][h * 2 + e] = -INFINITY_F;
-                        top = fmaxf(top, s[n][h * 2 + e]);
+                        block_max = fmaxf(block_max, s[n][h * 2 + e]);
                     }
-                top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
-                top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-                const Union u = unite(most[h], top, a.scale);
-                const float base = u.most == -INFINITY_F ? 0.0f : u.most * a.scale;
+                block_max = fmaxf(block_max, __shfl_xor_sync(0xffffffffu, block_max, 1));
+                block_max = fmaxf(block_max, __shfl_xor_sync(0xffffffffu, block_max, 2));
+                const Rescale u = rescale(max_score[h], block_max, a.scale);
+                const float base = u.max_score == -INFINITY_F ? 0.0f : u.max_score * a.scale;
                 float total = 0.0f;
 #pragma unroll
                 for (int n = 0; n < BLOCK / 8; n++)
@@ -213,12 +213,12 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
                     }
                 total += __shfl_xor_sync(0xffffffffu, total, 1);
                 total += __shfl_xor_sync(0xffffffffu, total, 2);
-                sum[h] = fmaf(sum[h], u.fade_a, total);
-                most[h] = u.most;
+                sum[h] = fmaf(sum[h], u.factor_a, total);
+                max_score[h] = u.max_score;
 #pragma unroll
                 for (int n = 0; n < DIM / 8; n++) {
-                    acc[n][h * 2] *= u.fade_a;
-                    acc[n][h * 2 + 1] *= u.fade_a;
+                    acc[n][h * 2] *= u.factor_a;
+                    acc[n][h * 2 + 1] *= u.factor_a;
                 }
             }
 
@@ -265,8 +265,8 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
             if ((block + BLOCK) % SPLIT == 0 || block + BLOCK >= to) {
 #pragma unroll
                 for (int h = 0; h < 2; h++) {
-                    const Union u = unite(whole_most[h], most[h], a.scale);
-                    whole_most[h] = u.most;
+                    const Rescale u = rescale(whole_max[h], max_score[h], a.scale);
+                    whole_max[h] = u.max_score;
                     whole_sum[h] = blend(u, whole_sum[h], sum[h]);
 #pragma unroll
                     for (int n = 0; n < DIM / 8; n++)
@@ -276,7 +276,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
                             *w = blend(u, *w, acc[n][h * 2 + e]);
                             acc[n][h * 2 + e] = 0.0f;
                         }
-                    most[h] = -INFINITY_F;
+                    max_score[h] = -INFINITY_F;
                     sum[h] = 0.0f;
                 }
             }
@@ -287,7 +287,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
 #if PARTS
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            most[h] = whole_most[h];
+            max_score[h] = whole_max[h];
             sum[h] = whole_sum[h];
 #pragma unroll
             for (int n = 0; n < DIM / 8; n++)
@@ -313,7 +313,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
 #pragma unroll
                 for (int n = 0; n < DIM / 8; n++)
                     store<2>(state + n * 8 + lane % 4 * 2, Pack<float, 2>{{acc[n][h * 2], acc[n][h * 2 + 1]}});
-                if (lane % 4 == 0) store<2>(state + DIM, Pack<float, 2>{{most[h], sum[h]}});
+                if (lane % 4 == 0) store<2>(state + DIM, Pack<float, 2>{{max_score[h], sum[h]}});
             }
         }
         // The query tile and the slots belong to the next item.

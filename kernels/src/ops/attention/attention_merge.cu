@@ -33,14 +33,14 @@ extern "C" __global__ void __launch_bounds__(512) attention_merge(MergeArgs a) {
         const u32 begin = a.query_start[merge.seq], tokens = a.query_start[merge.seq + 1] - begin;
         const u32 row = merge.row + in_tile;
         if (row >= tokens * a.group) continue;
-        float most = -INFINITY_F, sum = 0.0f, acc[(DIM + 31) / 32];
+        float max_score = -INFINITY_F, sum = 0.0f, acc[(DIM + 31) / 32];
 #pragma unroll
         for (int i = 0; i < (DIM + 31) / 32; i++) acc[i] = 0.0f;
         for (u32 part = 0; part < merge.parts; part++) {
             const float *state =
                 a.states + ((size_t(merge.slot + part) * a.kv_heads + kv_head) * a.state_rows + in_tile) * (DIM + 2);
-            const Union u = unite(most, state[DIM], a.scale);
-            most = u.most;
+            const Rescale u = rescale(max_score, state[DIM], a.scale);
+            max_score = u.max_score;
             sum = blend(u, sum, state[DIM + 1]);
 #pragma unroll
             for (int i = 0; i < (DIM + 31) / 32; i++)

@@ -43,7 +43,7 @@ extern "C" __global__ void __launch_bounds__(32) attention_plain(Args a) {
     const size_t row = size_t(a.kv_heads) * a.head_dim, col = size_t(kv_head) * a.head_dim;
     const TQ *q = a.q + size_t(t) * a.q_stride + size_t(head) * a.head_dim;
 
-    float most = -INFINITY_F, sum = 0.0f, acc[DIM / 32];
+    float max_score = -INFINITY_F, sum = 0.0f, acc[DIM / 32];
 #pragma unroll
     for (int i = 0; i < DIM / 32; i++) acc[i] = 0.0f;
 
@@ -61,14 +61,14 @@ extern "C" __global__ void __launch_bounds__(32) attention_plain(Args a) {
             s = a.softcap * tanhf(s / a.softcap);
 #endif
         }
-        const float more = fmaxf(most, warp_max(s));
-        const float base = more == -INFINITY_F ? 0.0f : more;
-        const float fade = expf(most - base);
+        const float new_max = fmaxf(max_score, warp_max(s));
+        const float base = new_max == -INFINITY_F ? 0.0f : new_max;
+        const float factor = expf(max_score - base);
         const float w = expf(s - base);
-        most = more;
-        sum = fmaf(sum, fade, warp_sum(w));
+        max_score = new_max;
+        sum = fmaf(sum, factor, warp_sum(w));
 #pragma unroll
-        for (int i = 0; i < DIM / 32; i++) acc[i] *= fade;
+        for (int i = 0; i < DIM / 32; i++) acc[i] *= factor;
         for (u32 j = 0; j < 32; j++) {
             const float wj = __shfl_sync(0xffffffffu, w, j);
             const u32 lo = __shfl_sync(0xffffffffu, u32(at), j);

@@ -6,7 +6,7 @@ use crate::grid::{GridDims, WorkList};
 use crate::kernel::Kernel;
 use crate::launch::Launch;
 use crate::lowering::Lowering;
-use crate::work::{Grouping, Item, Merge, SPLIT, max_positions};
+use crate::work::{DECODE_WARPS, Grouping, Item, Merge, PREFILL_WARPS, SPLIT, WARP_ROWS, max_positions};
 use engine::dtype::DType;
 use engine::op::PagedAttention;
 use engine::plan::{Dims, Input, Plan};
@@ -20,7 +20,7 @@ const _: () = assert!(SPLIT.is_multiple_of(BLOCK));
 pub(crate) struct AttentionVariant {
     pub(crate) dtype: DType,
     pub(crate) head_dim: usize,
-    /// 1 for decode, 4 for prefill.
+    /// [`DECODE_WARPS`] or [`PREFILL_WARPS`].
     pub(crate) warps: usize,
     /// Whether an item may span several parts.
     pub(crate) parts: bool,
@@ -33,7 +33,7 @@ impl AttentionVariant {
     fn shared(&self, slots: usize) -> usize {
         let row = self.head_dim * 2 + 16;
         let merged = if self.parts { self.head_dim / 2 * 32 * self.warps * 4 } else { 0 };
-        (16 * self.warps + (slots + 1) * BLOCK) * row + merged
+        (WARP_ROWS * self.warps + (slots + 1) * BLOCK) * row + merged
     }
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn grouping(plan: &Plan, max_dims: &Dims, limit: u32, op: &PagedAtten
         && out_desc.cols.is_multiple_of(2);
     let variant =
         |warps, parts| AttentionVariant { dtype, head_dim, warps, parts, softcap: softcap.is_some() };
-    let variants = [variant(1, false), variant(4, max_positions(max_dims) > SPLIT)];
+    let variants = [variant(DECODE_WARPS, false), variant(PREFILL_WARPS, max_positions(max_dims) > SPLIT)];
     let fits = variants.into_iter().all(|variant| kernel(variant, limit).is_some());
     if q_desc.format != pages.format || !aligned || !head_dim.is_multiple_of(16) || head_dim > 256 || !fits {
         return None;
@@ -153,7 +153,9 @@ pub(super) fn lower(lowering: &mut Lowering, op: &PagedAttention, grouping: &Gro
         }
     };
     let long = max_positions(lowering.max_dims) > SPLIT;
-    for (list, warps, parts) in [(WorkList::Prefill, 4, long), (WorkList::Decode, 1, false)] {
+    for (list, warps, parts) in
+        [(WorkList::Prefill, PREFILL_WARPS, long), (WorkList::Decode, DECODE_WARPS, false)]
+    {
         let args = Args {
             count: lowering.counts.work(index, list),
             items: work.list(list).at,

@@ -14,10 +14,8 @@ struct Params {
     // Columns of the output that this shard of the weight makes, from `shard` on.
     cols: u32,
     shard: u32,
-    x_stride: u32,
-    x_start: u32,
-    out_stride: u32,
-    out_start: u32,
+    x: View,
+    out: View,
 }
 
 var<immediate> p: Params;
@@ -31,7 +29,7 @@ fn store_one(row: u32, col: u32, sum: f32) {
     if (col < p.cols) {
         var v = sum;
         if (HAS_BIAS) { v += bias[p.shard + col]; }
-        out[row * p.out_stride + p.out_start + p.shard + col] = v;
+        out[place(p.out, row, p.shard + col)] = v;
     }
 }
 
