@@ -1,8 +1,8 @@
-//! Files of this machine: written durably, and read up to a limit.
+//! Files of this machine, written durably.
 
 use crate::error::JobError;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
 /// Renames a file durably.
@@ -25,16 +25,4 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), JobError> {
 pub(crate) fn write_durably(path: &Path, text: &str) -> Result<(), JobError> {
     let mut file = File::create(path).map_err(JobError::io("create", path))?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(JobError::io("write", path))
-}
-
-/// Reads a file that must not be larger than `cap`.
-pub(crate) fn read_capped(path: &Path, cap: u64) -> Result<Vec<u8>, JobError> {
-    let file = File::open(path).map_err(JobError::io("open", path))?;
-    let mut bytes = Vec::new();
-    file.take(cap + 1).read_to_end(&mut bytes).map_err(JobError::io("read", path))?;
-    if bytes.len() as u64 > cap {
-        let why = format!("is larger than {} MiB", cap >> 20);
-        return Err(JobError::Model { path: path.to_path_buf(), why });
-    }
-    Ok(bytes)
 }

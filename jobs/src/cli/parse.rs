@@ -5,10 +5,10 @@
 
 use crate::cli::args::{Cli, Command};
 use crate::error::JobError;
-use crate::files::read_capped;
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser};
+use engine::models::read_capped;
 use std::ffi::OsString;
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! What a model's `generation_config.json` says of sampling, and which tokens end its answers.
 
 use crate::error::JobError;
-use crate::files::read_capped;
+use engine::models::read_capped;
 use serde::Deserialize;
 use std::path::Path;
 

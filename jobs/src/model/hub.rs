@@ -4,6 +4,7 @@
 //! every byte on this machine.
 
 use crate::error::JobError;
+use engine::models::refused_format;
 use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 use std::collections::BTreeSet;
@@ -162,13 +163,10 @@ fn weights(
     if there.contains("model.safetensors") {
         return Ok(["model.safetensors".to_string()].into());
     }
-    let pickle =
-        there.iter().any(|file| file.ends_with(".bin") || file.ends_with(".pt") || file.ends_with(".pth"));
-    Err(if pickle {
-        "has only pickle weights, which can run code and are never read; choose a revision with safetensors"
-            .into()
-    } else {
-        "has no model.safetensors".into()
+    let refused = there.iter().find_map(|file| refused_format(Path::new(file)).map(|why| (file, why)));
+    Err(match refused {
+        Some((file, why)) => format!("has no model.safetensors, and {file} {why}"),
+        None => "has no model.safetensors".into(),
     })
 }
 
@@ -178,7 +176,7 @@ fn shards(index: &Path) -> Result<BTreeSet<String>, String> {
     struct Index {
         weight_map: std::collections::BTreeMap<String, String>,
     }
-    let bytes = crate::files::read_capped(index, 64 << 20).map_err(|error| error.to_string())?;
+    let bytes = engine::models::read_capped(index, 64 << 20).map_err(|error| error.to_string())?;
     let index: Index = serde_json::from_slice(&bytes).map_err(|error| format!("{INDEX}: {error}"))?;
     let files: BTreeSet<String> = index.weight_map.into_values().collect();
     match files.iter().find(|file| file.contains(['/', '\\']) || !file.ends_with(".safetensors")) {
@@ -327,7 +325,11 @@ mod tests {
             assert!(error.contains(message), "{error}");
         };
         refuse(&[("README.md", "")], Need::All, "has no config.json");
-        refuse(&[("config.json", "{}"), ("pytorch_model.bin", "")], Need::All, "has pickle weights only");
+        refuse(
+            &[("config.json", "{}"), ("pytorch_model.bin", "")],
+            Need::All,
+            "pytorch_model.bin is a pickle",
+        );
         let outside = r#"{"weight_map": {"a": "../../evil.safetensors"}}"#;
         refuse(&[("config.json", "{}"), (INDEX, outside)], Need::All, "only plain names");
         refuse(

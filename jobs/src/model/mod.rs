@@ -23,7 +23,7 @@ impl ModelFolders {
     /// Finds the folders, fetching from a hub what is a name there.
     ///
     /// # Errors
-    /// [`JobError::Usage`] without a model; [`JobError::Model`] for a folder that holds none;
+    /// [`JobError::Usage`] without a model; [`JobError::Model`] for a path that is not a folder;
     /// [`JobError::Hub`].
     pub fn find(args: &ModelOptions) -> Result<ModelFolders, JobError> {
         let name = args.model.clone().ok_or_else(|| {
@@ -33,9 +33,6 @@ impl ModelFolders {
         })?;
         let weights = args.load_format == LoadFormat::Auto;
         let model = folder(&name, args, weights)?;
-        if weights {
-            refuse_other_formats(&model)?;
-        }
         let tokenizer = match &args.tokenizer {
             None => model.clone(),
             Some(tokenizer) => folder(tokenizer, args, false)?,
@@ -87,27 +84,4 @@ fn from_hub(name: &str, args: &ModelOptions, weights: bool) -> Result<PathBuf, J
 fn from_hub(name: &str, _: &ModelOptions, _: bool) -> Result<PathBuf, JobError> {
     let why = "no such folder, and this build cannot fetch from a hub (feature `hub`)".into();
     Err(JobError::Model { path: name.into(), why })
-}
-
-/// Refuses a folder whose only weights are of a format that is not read. Pickles can run code: no code here
-/// reads them.
-fn refuse_other_formats(folder: &Path) -> Result<(), JobError> {
-    let mut other = None;
-    for entry in std::fs::read_dir(folder).map_err(JobError::io("list", folder))? {
-        let name = entry.map_err(JobError::io("list", folder))?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".safetensors") {
-            return Ok(());
-        }
-        if [".bin", ".pt", ".pth", ".ckpt", ".gguf"].iter().any(|end| name.ends_with(end)) {
-            other = Some(name);
-        }
-    }
-    let Some(name) = other else { return Ok(()) };
-    let why = if name.ends_with(".gguf") {
-        "is in the GGUF format, and only safetensors are read; use the model's safetensors"
-    } else {
-        "is a pickle, which can run code and is never read; save the model as safetensors with transformers' \
-         save_pretrained"
-    };
-    Err(JobError::Model { path: folder.join(name), why: why.into() })
 }

@@ -8,11 +8,11 @@
 mod config;
 
 use crate::error::JobError;
-use crate::files::read_capped;
 use crate::guard::guarded;
 use crate::prompt::markers::Markers;
 use crate::prompt::rendering::Rendering;
 use config::{CONFIG_BYTES, TokenizerConfig};
+use engine::models::read_capped;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! `tokenizer_config.json`, as far as it matters here.
 
 use crate::error::JobError;
-use crate::files::read_capped;
+use engine::models::read_capped;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
