@@ -27,7 +27,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         }
         Err(ParseError::File(error)) => return report(&error),
     };
-    match log::start(&cli.log_level).and_then(|()| work(cli)) {
+    match log::start(&cli.log_level).and_then(|()| execute(cli)) {
         Ok(code) => code,
         Err(error) => report(&error),
     }
@@ -38,7 +38,7 @@ fn report(error: &JobError) -> u8 {
     error.exit_code()
 }
 
-fn work(cli: Cli) -> Result<u8, JobError> {
+fn execute(cli: Cli) -> Result<u8, JobError> {
     match cli.command {
         Command::Run(args) => return run::run(*args),
         Command::Bench(Bench::Throughput(args)) => bench::throughput(&args)?,

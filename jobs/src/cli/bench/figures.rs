@@ -1,0 +1,106 @@
+//! What a run of the benchmark measured.
+
+use crate::options::engine::EngineOptions;
+use engine::{Engine, Stats};
+use serde::Serialize;
+use std::time::Duration;
+
+/// What was measured.
+pub struct Run {
+    pub elapsed: Duration,
+    pub first_token: Duration,
+    pub requests: usize,
+    pub prompt_tokens: u64,
+    pub output_tokens: u64,
+}
+
+/// What `--output-json` holds. Times are in seconds.
+#[derive(Debug, Serialize)]
+pub struct Figures {
+    pub elapsed_time: f64,
+    pub num_requests: usize,
+    pub total_num_tokens: u64,
+    pub requests_per_second: f64,
+    /// Prompt and generated tokens together, vLLM's name.
+    pub tokens_per_second: f64,
+    pub total_tokens_per_second: f64,
+    pub output_tokens_per_second: f64,
+    pub num_prompt_tokens: u64,
+    pub num_output_tokens: u64,
+    pub load_time: f64,
+    pub time_to_first_token: f64,
+    /// In steps that computed prompts, also where other rows decoded beside them.
+    pub prefill_time: f64,
+    pub prefill_tokens_per_second: f64,
+    /// In steps that only decoded.
+    pub decode_time: f64,
+    pub decode_tokens_per_second: f64,
+    pub cached_tokens: u64,
+    pub preemptions: u64,
+    pub kv_pages: usize,
+    pub kv_peak_occupancy: f64,
+    pub kv_mean_occupancy: f64,
+    pub steps: u64,
+    pub host_seconds_per_step: f64,
+    pub device: String,
+    pub gemm: String,
+    float32_matmul_precision: String,
+    pub model: String,
+}
+
+impl Figures {
+    /// The figures of a run.
+    pub fn new(engine: &Engine, run: &Run, load: Duration, model: String, args: &EngineOptions) -> Figures {
+        let Stats { steps, prefill_tokens, decode_tokens, prefill_time, decode_time, .. } = engine.stats();
+        let stats = engine.stats();
+        let rate = |n: u64, time: Duration| if time.is_zero() { 0.0 } else { n as f64 / time.as_secs_f64() };
+        let total = run.prompt_tokens + run.output_tokens;
+        let pages = engine.pages().max(1) as f64;
+        Figures {
+            elapsed_time: run.elapsed.as_secs_f64(),
+            num_requests: run.requests,
+            total_num_tokens: total,
+            requests_per_second: rate(run.requests as u64, run.elapsed),
+            tokens_per_second: rate(total, run.elapsed),
+            total_tokens_per_second: rate(total, run.elapsed),
+            output_tokens_per_second: rate(run.output_tokens, run.elapsed),
+            num_prompt_tokens: run.prompt_tokens,
+            num_output_tokens: run.output_tokens,
+            load_time: load.as_secs_f64(),
+            time_to_first_token: run.first_token.as_secs_f64(),
+            prefill_time: prefill_time.as_secs_f64(),
+            prefill_tokens_per_second: rate(prefill_tokens, prefill_time),
+            decode_time: decode_time.as_secs_f64(),
+            decode_tokens_per_second: rate(decode_tokens, decode_time),
+            cached_tokens: stats.cached_tokens,
+            preemptions: stats.preemptions,
+            kv_pages: engine.pages(),
+            kv_peak_occupancy: stats.peak_pages as f64 / pages,
+            kv_mean_occupancy: stats.page_steps as f64 / steps.max(1) as f64 / pages,
+            steps,
+            host_seconds_per_step: stats.host_time.as_secs_f64() / steps.max(1) as f64,
+            device: engine.device().info().name.clone(),
+            gemm: format!("{:?}", args.gemm).to_lowercase(),
+            float32_matmul_precision: format!("{:?}", args.float32_matmul_precision).to_lowercase(),
+            model,
+        }
+    }
+
+    /// Prints the figures on standard output.
+    pub fn print(&self) {
+        println!(
+            "Throughput: {:.2} requests/s, {:.2} total tokens/s, {:.2} output tokens/s",
+            self.requests_per_second, self.total_tokens_per_second, self.output_tokens_per_second
+        );
+        println!(
+            "Prefill: {:.2} tokens/s in {:.2} s; decode: {:.2} tokens/s in {:.2} s; KV pages: {:.1} % at most; host: {:.3} \
+             ms a step",
+            self.prefill_tokens_per_second,
+            self.prefill_time,
+            self.decode_tokens_per_second,
+            self.decode_time,
+            100.0 * self.kv_peak_occupancy,
+            1000.0 * self.host_seconds_per_step
+        );
+    }
+}

@@ -1,0 +1,74 @@
+//! `gristmill bench throughput`: how fast a model answers when all prompts are given at once.
+//!
+//! Flags and figures are those of `vllm bench throughput`.
+
+mod figures;
+mod requests;
+
+use crate::cli::args::ThroughputArgs;
+use crate::error::JobError;
+use crate::model::ModelFolders;
+use crate::options::devices;
+use crate::options::engine::{engine_config, print_engine};
+use engine::Engine;
+use engine::models::Model;
+use engine::request::{Event, Request};
+use figures::{Figures, Run};
+use requests::requests;
+use std::time::{Duration, Instant};
+
+/// Runs the benchmark and prints its figures.
+///
+/// # Errors
+/// What is wrong with the flags, the model, the dataset or the device.
+pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
+    if !(0.0..1.0).contains(&args.random_range_ratio) {
+        return Err(JobError::Usage("--random-range-ratio must be at least 0 and less than 1".into()));
+    }
+    let folders = ModelFolders::find(&args.model)?;
+    let model = Model::open(&folders.model, args.model.load_format.into())?;
+    let requests = requests(args, &folders, &model)?;
+    let device = devices::open(&args.engine)?;
+    let mut config = engine_config(&args.engine);
+    // The whole context of a large model would take KV pages that no prompt here can fill.
+    let longest = requests.iter().map(|r| r.prompt.len() + r.params.max_tokens as usize).max().unwrap_or(1);
+    config.max_model_len = config.max_model_len.or(Some(longest.min(model.config.max_position_embeddings)));
+    let begun = Instant::now();
+    let mut engine = Engine::new(&model, device, &config)?;
+    let load = begun.elapsed();
+    print_engine(&engine);
+    let run = run(&mut engine, requests)?;
+    let figures = Figures::new(&engine, &run, load, folders.name, &args.engine);
+    figures.print();
+    if let Some(path) = &args.output_json {
+        let text = serde_json::to_string_pretty(&figures).map_err(|e| JobError::Internal(e.to_string()))?;
+        std::fs::write(path, text + "\n").map_err(JobError::io("write", path))?;
+    }
+    Ok(())
+}
+
+fn run(engine: &mut Engine, requests: Vec<Request>) -> Result<Run, JobError> {
+    let mut run = Run {
+        elapsed: Duration::ZERO,
+        first_token: Duration::ZERO,
+        requests: requests.len(),
+        prompt_tokens: requests.iter().map(|r| r.prompt.len() as u64).sum(),
+        output_tokens: 0,
+    };
+    let begun = Instant::now();
+    for request in requests {
+        engine.add(request)?;
+    }
+    while !engine.is_idle() {
+        for event in engine.step()? {
+            if matches!(event, Event::Token { .. }) {
+                if run.output_tokens == 0 {
+                    run.first_token = begun.elapsed();
+                }
+                run.output_tokens += 1;
+            }
+        }
+    }
+    run.elapsed = begun.elapsed();
+    Ok(run)
+}

@@ -1,0 +1,87 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::cli::args::RunArgs;
+use crate::options::job::ReturnColumn;
+
+fn run(arguments: &[&str]) -> Result<RunArgs, String> {
+    let arguments = ["gristmill", "run"].iter().chain(arguments).map(OsString::from);
+    match parse(arguments).map_err(|e| e.to_string())?.command {
+        Command::Run(run) => Ok(*run),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+#[test]
+fn the_parser_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn flags_go_over_the_job_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.toml");
+    let job = r#"
+        model = "m"
+        input = ["a.parquet", "b.parquet"]
+        output = "out.parquet"
+        prompt = "--{{ q }}\n"
+        max_tokens = 5
+        top-k = -1
+        stop = ["\n", ","]
+        stop-token-ids = [1, 2]
+        raw = true
+        ignore-eos = false
+        skip_special_tokens = false
+        max-model-len = "32K"
+        logit-bias = { 5 = -1.5, 6 = 2 }
+        return = ["logprobs", "token_logprobs"]
+        chat-template-kwargs = { enable_thinking = false }
+    "#;
+    std::fs::write(&path, job).unwrap();
+    let path = path.to_str().unwrap();
+    let r = run(&["--max-tokens", "7", path, "--stop", "x", "--input=c.parquet"]).unwrap();
+    assert_eq!((r.sampling.max_tokens, r.sampling.top_k), (Some(7), Some(-1)));
+    assert_eq!(
+        (r.sampling.stop.as_slice(), r.input.as_slice()),
+        (&["x".into()][..], &["c.parquet".into()][..])
+    );
+    assert_eq!(r.sampling.stop_token_ids, [1, 2]);
+    assert_eq!(r.prompt.prompt.as_deref(), Some("--{{ q }}\n"));
+    assert_eq!((r.prompt.raw, r.sampling.ignore_eos), (true, false));
+    assert_eq!(r.sampling.skip_special_tokens, Some(false));
+    assert_eq!(r.engine.max_model_len, Some(32_768));
+    assert_eq!(r.sampling.logit_bias, Some([(5, -1.5), (6, 2.0)].into()));
+    assert_eq!(r.returns, [ReturnColumn::Logprobs, ReturnColumn::TokenLogprobs]);
+    assert_eq!(r.prompt.chat_template_kwargs.unwrap()["enable_thinking"], false.into());
+    let plain = run(&[path]).unwrap();
+    assert_eq!((plain.sampling.stop, plain.input.len()), (vec!["\n".to_string(), ",".into()], 2));
+}
+
+#[test]
+fn wrong_job_files_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.toml");
+    for (job, message) in [
+        ("temprature = 1", "job.toml: unknown key `temprature`; did you mean `temperature`?"),
+        ("max_new_token = 1", "did you mean `max-new-tokens`?"),
+        ("temperature = 'hot'", "invalid value 'hot' for '--temperature"),
+        ("raw = 1", "`raw` is either true or false"),
+        ("help = true", "unknown key `help`"),
+        ("[model", "job.toml: TOML parse error"),
+        ("return = 'words'", "invalid value 'words'"),
+    ] {
+        std::fs::write(&path, job).unwrap();
+        let error = run(&[path.to_str().unwrap()]).unwrap_err();
+        assert!(error.contains(message), "{error}");
+    }
+    assert!(run(&["/nowhere/job.toml"]).unwrap_err().contains("/nowhere/job.toml"));
+}
+
+#[test]
+fn the_field_s_names_are_known() {
+    let r = run(&["--max-new-tokens=3", "--prompt-template", "x", "--enable-prefix-caching=false"]).unwrap();
+    assert_eq!((r.sampling.max_tokens, r.prompt.prompt.as_deref()), (Some(3), Some("x")));
+    assert_eq!(r.engine.enable_prefix_caching, Some(false));
+    let r = run(&["--top-k", "-1", "--presence-penalty", "-0.5", "--logit-bias", "5:-1.5,6:2"]).unwrap();
+    assert_eq!(r.sampling.logit_bias, Some([(5, -1.5), (6, 2.0)].into()));
+}
