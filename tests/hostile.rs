@@ -295,7 +295,7 @@ fn templates_are_bounded() {
         "{{ cycler.__init__.__globals__ }}",
     ] {
         let flags = ["--prompt-column", "q", "--chat-template", template, "--fresh", "--max-error-rate", "1"];
-        let out = bench.grind("qwen3", &input, &flags);
+        let out = bench.answers("qwen3", &input, &flags);
         for error in text(&out, "error") {
             assert!(error.unwrap().starts_with("template error: --chat-template: "), "{template}");
         }

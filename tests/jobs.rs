@@ -54,7 +54,7 @@ fn answers_are_those_of_transformers() {
         bench.table("in.parquet", vec![("ids", prompts), ("n", Arc::new(Int32Array::from(vec![7, 8, 9])))]);
     let flags =
         ["--prompt-tokens-column", "ids", "--return", "generated_tokens,token_logprobs", "--keep", "n"];
-    let out = bench.grind("qwen3", &input, &flags);
+    let out = bench.answers("qwen3", &input, &flags);
     assert_eq!(
         columns(&out),
         [
@@ -110,7 +110,7 @@ fn conversations_have_as_many_tokens_as_in_transformers() {
     }
     let bench = Bench::new();
     let input = bench.table("in.parquet", vec![("messages", Arc::new(list.finish()))]);
-    let out = bench.grind("qwen3", &input, &["--messages-column", "messages", "--max-tokens", "1"]);
+    let out = bench.answers("qwen3", &input, &["--messages-column", "messages", "--max-tokens", "1"]);
     let tokens: Vec<_> =
         cases.iter().map(|case| Some(case["ids"].as_array().unwrap().len() as i32)).collect();
     assert_eq!(ints(&out, "num_input_tokens"), tokens);
@@ -129,7 +129,7 @@ fn every_string_type_gives_the_same_answers() {
     let mut answers = Vec::new();
     for (i, array) in arrays.into_iter().enumerate() {
         let input = bench.table(&format!("in{i}.parquet"), vec![("q", array)]);
-        let out = bench.grind("qwen3", &input, &["--prompt", "{{ q }}", "--fresh"]);
+        let out = bench.answers("qwen3", &input, &["--prompt", "{{ q }}", "--fresh"]);
         answers.push(texts(&out, "generated_text"));
     }
     assert!(answers.iter().all(|texts| texts == &answers[0]), "{answers:?}");
@@ -154,7 +154,7 @@ fn bad_rows_get_errors_and_their_neighbours_do_not_notice() {
         Some(&*emoji),
     ];
     let input = bench.table("in.parquet", vec![("q", strings(&rows))]);
-    let out = bench.grind("qwen3", &input, &["--prompt-column", "q"]);
+    let out = bench.answers("qwen3", &input, &["--prompt-column", "q"]);
     let errors = text(&out, "error");
     assert_eq!(errors[1].as_deref(), Some("null prompt: the prompt column is null in this row"));
     for row in [2, 4, 7] {
@@ -175,7 +175,7 @@ fn bad_rows_get_errors_and_their_neighbours_do_not_notice() {
     let tokens = ints(&out, "num_input_tokens");
     assert!(tokens[5] > tokens[3].map(|grain| grain + 4), "{tokens:?}");
     let good = bench.table("good.parquet", vec![("q", strings(&[rows[0], rows[3], rows[5], rows[6]]))]);
-    let alone = bench.grind("qwen3", &good, &["--prompt-column", "q", "--fresh"]);
+    let alone = bench.answers("qwen3", &good, &["--prompt-column", "q", "--fresh"]);
     let both = text(&out, "generated_text");
     assert_eq!(text(&alone, "generated_text"), [0, 3, 5, 6].map(|row| both[row].clone()));
 }
@@ -201,10 +201,10 @@ fn a_job_of_errors_says_so_in_its_exit_code() {
 }
 
 #[test]
-fn a_try_of_a_few_rows_goes_on_to_the_whole() {
+fn a_limited_job_resumes_with_the_rest() {
     let bench = Bench::new();
     let input = bench.table("in.parquet", vec![("q", strings(&RIVERS))]);
-    let few = bench.grind("qwen3", &input, &["--prompt-column", "q", "--limit", "2"]);
+    let few = bench.answers("qwen3", &input, &["--prompt-column", "q", "--limit", "2"]);
     assert_eq!(few.num_rows(), 2);
     let ran = bench.job("qwen3", &input, &bench.name("out.parquet"), &["--prompt-column", "q"]);
     assert!(ran.code == 0 && ran.stderr.contains("resuming: 2 of 5 rows already answered"), "{}", ran.stderr);
@@ -214,20 +214,50 @@ fn a_try_of_a_few_rows_goes_on_to_the_whole() {
 }
 
 #[test]
+fn quantised_matrices_are_of_another_job() {
+    let bench = Bench::new();
+    let input = bench.table("in.parquet", vec![("q", strings(&RIVERS))]);
+    let output = bench.name("out.parquet");
+    let flags = ["--prompt-column", "q", "--quantization", "q8_0"];
+    let ran = bench.job("qwen3", &input, &output, &flags);
+    assert!(ran.code == 0 && ran.stderr.contains("weights q8_0, activations f32"), "{}", ran.stderr);
+    assert!(texts(&read(output.as_ref()), "generated_text").iter().any(|text| !text.is_empty()));
+    let ran = bench.job("qwen3", &input, &output, &["--prompt-column", "q"]);
+    assert!(
+        ran.code == 1 && ran.stderr.contains("quantization: begun with q8_0, now (none)"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn an_option_of_the_engine_is_refused_by_its_flag() {
+    let bench = Bench::new();
+    let input = bench.table("in.parquet", vec![("q", strings(&RIVERS))]);
+    let ran = bench.job(
+        "qwen3",
+        &input,
+        &bench.name("out.parquet"),
+        &["--prompt-column", "q", "--block-size", "0"],
+    );
+    assert!(ran.code == 1 && ran.stderr.contains("--block-size: 0 lets nothing run"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_stop_string_ends_the_text_across_tokens() {
     let bench = Bench::new();
     let input = bench.table("in.parquet", vec![("q", strings(&RIVERS))]);
     let flags = ["--prompt-column", "q", "--return", "generated_tokens", "--max-tokens", "24"];
-    let free = bench.grind("qwen3", &input, &flags);
+    let free = bench.answers("qwen3", &input, &flags);
     let whole = texts(&free, "generated_text");
     // A stop string out of the middle of the first answer.
     let middle = whole[0].chars().count() / 2;
     let stop: String = whole[0].chars().skip(middle).take(3).collect();
     let mut stopping = flags.to_vec();
     stopping.extend(["--stop", &stop, "--fresh"]);
-    let cut = bench.grind("qwen3", &input, &stopping);
+    let cut = bench.answers("qwen3", &input, &stopping);
     stopping.push("--include-stop-str-in-output");
-    let kept = bench.grind("qwen3", &input, &stopping);
+    let kept = bench.answers("qwen3", &input, &stopping);
     for (row, whole) in whole.iter().enumerate() {
         let (text, reason) = (&texts(&cut, "generated_text")[row], &texts(&cut, "finish_reason")[row]);
         match whole.find(&stop) {
@@ -250,7 +280,7 @@ fn several_completions_are_lists_that_depend_on_seed_and_row_only() {
     let lists = |flags: &[&str]| {
         let mut all = vec!["--prompt-column", "q", "--n", "3", "--temperature", "1", "--fresh"];
         all.extend(flags);
-        let out = bench.grind("qwen3", &input, &all);
+        let out = bench.answers("qwen3", &input, &all);
         let texts = out.column_by_name("generated_text").unwrap().as_list::<i32>();
         let row = |row| {
             texts.value(row).as_string::<i32>().iter().map(|t| t.unwrap().to_string()).collect::<Vec<_>>()
@@ -270,7 +300,7 @@ fn log_probabilities_are_returned() {
     let input = bench.table("in.parquet", vec![("q", strings(&RIVERS[..2]))]);
     let flags =
         ["--prompt-column", "q", "--return", "logprobs,token_logprobs,prompt_logprobs", "--logprobs", "2"];
-    let out = bench.grind("qwen3", &input, &flags);
+    let out = bench.answers("qwen3", &input, &flags);
     for row in 0..2 {
         let tokens = float_list(&out, "token_logprobs", row);
         let all = out.column_by_name("logprobs").unwrap().as_list::<i32>().value(row);
@@ -319,7 +349,7 @@ fn rows_of_one_prompt_are_run_once() {
 fn a_job_file_is_the_same_job() {
     let bench = Bench::new();
     let input = bench.table("in.parquet", vec![("q", strings(&RIVERS)), ("drop", strings(&RIVERS))]);
-    bench.grind(
+    bench.answers(
         "qwen3",
         &input,
         &["--prompt", "{{ q | upper }}", "--keep", "q", "--stop", "e", "--top-k", "5"],
@@ -340,18 +370,18 @@ fn a_job_file_is_the_same_job() {
 fn empty_and_wide_inputs_are_inputs() {
     let bench = Bench::new();
     let none = bench.table("none.parquet", vec![("q", strings(&[]))]);
-    let out = bench.grind("qwen3", &none, &["--prompt-column", "q"]);
+    let out = bench.answers("qwen3", &none, &["--prompt-column", "q"]);
     assert_eq!((out.num_rows(), out.num_columns()), (0, 6));
     let nulls = bench.table("nulls.parquet", vec![("q", strings(&[None; 3]))]);
     let flags = ["--prompt-column", "q", "--fresh", "--max-error-rate", "1"];
-    let out = bench.grind("qwen3", &nulls, &flags);
+    let out = bench.answers("qwen3", &nulls, &flags);
     assert!(text(&out, "error").iter().all(Option::is_some));
     let names: Vec<String> = (0..2000).map(|i| format!("column {i}")).collect();
     let mut columns: Vec<(&str, ArrayRef)> =
         names.iter().map(|name| (name.as_str(), Arc::new(Int32Array::from(vec![1])) as ArrayRef)).collect();
     columns.push(("q", strings(&[Some("grain")])));
     let wide = bench.table("wide.parquet", columns);
-    let out = bench.grind("qwen3", &wide, &["--prompt-column", "q", "--fresh"]);
+    let out = bench.answers("qwen3", &wide, &["--prompt-column", "q", "--fresh"]);
     assert_eq!((out.num_columns(), text(&out, "error")), (2006, vec![None]));
     assert_eq!(out.column(1999).as_primitive::<Int32Type>().value(0), 1);
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use support::job::{Bench, read, text, texts};
 
 /// Runs a job of `examples` on its first rows, and reads its output.
-fn grind(bench: &Bench, job: &str, rows: usize) -> RecordBatch {
+fn answers(bench: &Bench, job: &str, rows: usize) -> RecordBatch {
     let (limit, output) = (rows.to_string(), bench.name("out.parquet"));
     let job = format!("examples/{job}.toml");
     let mut command = bench.command(&["run", &job, "--limit", &limit, "-o", &output, "--device", "cpu"]);
@@ -38,7 +38,7 @@ fn assert_share(least: f64, out: &RecordBatch, right: impl Fn(usize, &str) -> bo
 #[test]
 fn labels_are_right() {
     let bench = Bench::new();
-    let out = grind(&bench, "label-messages", 500);
+    let out = answers(&bench, "label-messages", 500);
     let (sentiments, topics) = (texts(&out, "sentiment"), texts(&out, "topic"));
     assert_share(0.96, &out, |row, answer| answer == format!("{}, {}", sentiments[row], topics[row]));
 }
@@ -46,7 +46,7 @@ fn labels_are_right() {
 #[test]
 fn orders_are_right() {
     let bench = Bench::new();
-    let out = grind(&bench, "extract-orders", 200);
+    let out = answers(&bench, "extract-orders", 200);
     let (numbers, products) = (text(&out, "order_number"), text(&out, "product"));
     let amounts = out.column_by_name("amount").unwrap().as_primitive::<Float64Type>();
     assert_share(0.93, &out, |row, answer| {
@@ -64,7 +64,7 @@ fn orders_are_right() {
 #[test]
 fn summaries_hold_the_facts() {
     let bench = Bench::new();
-    let out = grind(&bench, "summarise-messages", 200);
+    let out = answers(&bench, "summarise-messages", 200);
     let facts = texts(&out, "key_facts");
     assert_share(0.90, &out, |row, answer| {
         let answer = answer.to_lowercase();
@@ -75,7 +75,7 @@ fn summaries_hold_the_facts() {
 #[test]
 fn its_folder_gives_the_same_bytes() {
     let bench = Bench::new();
-    let named = grind(&bench, "label-messages", 20);
+    let named = answers(&bench, "label-messages", 20);
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/nano");
     let output = bench.name("folder.parquet");
     let arguments =

@@ -49,7 +49,7 @@ impl Mill {
     }
 
     /// Runs a job that must succeed.
-    fn grind(&self, inputs: &[&str], output: &str, more: &[&str]) -> Ran {
+    fn answer(&self, inputs: &[&str], output: &str, more: &[&str]) -> Ran {
         let ran = Ran::of(self.job(inputs, output, more).output().unwrap());
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         ran
@@ -100,14 +100,14 @@ fn kill(mut child: Child, lock: std::path::PathBuf) {
 #[test]
 fn a_job_in_a_store_has_the_bytes_of_a_local_one() {
     let Some(mill) = Mill::new() else { return };
-    mill.grind(&INPUTS, "parts", &PARTS);
+    mill.answer(&INPUTS, "parts", &PARTS);
     let ways: [(&[&str], &str); 3] = [
         (&["s3://mill/in/*.parquet"], "s3://mill/glob"),
         (&["s3://mill/in/"], "s3://mill/deep/er/folder"),
         (&["a.parquet", "s3://mill/in/b.parquet"], "s3://mill/mixed"),
     ];
     for (inputs, output) in ways {
-        let ran = mill.grind(inputs, output, &PARTS);
+        let ran = mill.answer(inputs, output, &PARTS);
         assert!(ran.stderr.contains("journal: s3-mill-"), "{}", ran.stderr);
         mill.is_as_local(output.strip_prefix("s3://mill/").unwrap());
     }
@@ -116,13 +116,13 @@ fn a_job_in_a_store_has_the_bytes_of_a_local_one() {
     let verified = mill.run(&["verify", "s3://mill/glob"]);
     assert!(verified.stdout.contains("is as published: 100 rows in 3 files"), "{verified:?}");
     // The same command finds everything there, and mends what is not.
-    mill.grind(ways[0].0, "s3://mill/glob", &PARTS);
+    mill.answer(ways[0].0, "s3://mill/glob", &PARTS);
     assert_eq!(mill.s3.ask("DELETE", "/mill/glob/part-00001.parquet", b"").0, 204);
     mill.refused(
         mill.command(&["verify", "s3://mill/glob"]),
         &["part-00001.parquet: there is no such object"],
     );
-    mill.grind(ways[0].0, "s3://mill/glob", &PARTS);
+    mill.answer(ways[0].0, "s3://mill/glob", &PARTS);
     mill.is_as_local("glob");
     let mut bytes = mill.s3.get("glob/part-00001.parquet").unwrap();
     bytes[100] ^= 1;
@@ -151,8 +151,8 @@ fn large_objects_go_in_ranges_and_pieces() {
     let bytes = std::fs::read(mill.bench.path("large.parquet")).unwrap();
     assert!(bytes.len() > 16 << 20);
     mill.s3.put("large.parquet", &bytes);
-    mill.grind(&["large.parquet"], "out.parquet", &[]);
-    mill.grind(&["s3://mill/large.parquet"], "s3://mill/x/out.parquet", &["--state-dir", "state"]);
+    mill.answer(&["large.parquet"], "out.parquet", &[]);
+    mill.answer(&["s3://mill/large.parquet"], "s3://mill/x/out.parquet", &["--state-dir", "state"]);
     let local = std::fs::read(mill.bench.path("out.parquet")).unwrap();
     assert!(local.len() > 16 << 20);
     assert!(mill.s3.get("x/out.parquet").unwrap() == local);
@@ -165,7 +165,7 @@ fn large_objects_go_in_ranges_and_pieces() {
 #[test]
 fn a_killed_job_leaves_nothing_that_shows_and_goes_on() {
     let Some(mill) = Mill::new() else { return };
-    mill.grind(&INPUTS, "parts", &PARTS);
+    mill.answer(&INPUTS, "parts", &PARTS);
     let job = || mill.job(&["s3://mill/in"], "s3://mill/out", &PARTS);
     let lock = || mill.bench.path("s3-mill-out.gristmill/lock");
     // In the midst of the rows: the device hangs, once a part of them is done.
@@ -205,7 +205,7 @@ fn wait_for(mill: &Mill, job: &mut Child, key: &str) {
 #[test]
 fn one_of_two_jobs_publishes() {
     let Some(mill) = Mill::new() else { return };
-    mill.grind(&INPUTS, "parts", &PARTS);
+    mill.answer(&INPUTS, "parts", &PARTS);
     let job = |state: &str| {
         mill.job(&["s3://mill/in"], "s3://mill/out", &["--rows-per-file", "40", "--state-dir", state])
     };
@@ -245,7 +245,7 @@ fn one_of_two_jobs_publishes() {
 #[test]
 fn lost_answers_are_read_back() {
     let Some(mill) = Mill::new() else { return };
-    mill.grind(&INPUTS, "parts", &PARTS);
+    mill.answer(&INPUTS, "parts", &PARTS);
     // Each kind of request once whose repetition would find its own work in the way.
     let way = Way::to(&mill.s3, |lost, line| {
         let wanted: [fn(&str) -> bool; 3] = [

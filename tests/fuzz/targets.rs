@@ -68,7 +68,7 @@ pub fn template(bytes: &[u8]) -> String {
     };
     template.variables();
     let message = |role: &str, content: &str| context! { role => role, content => content };
-    let messages = vec![message("system", "be brief"), message("user", "ground"), message("assistant", "x")];
+    let messages = vec![message("system", "be brief"), message("user", "hello"), message("assistant", "x")];
     let names = context! {
         messages => messages,
         tools => Value::from(()),

@@ -94,7 +94,7 @@ impl Bench {
     }
 
     /// Runs a job on a golden model, greedily unless the flags say otherwise, and reads its output.
-    pub fn grind(&self, model: &str, input: &str, flags: &[&str]) -> RecordBatch {
+    pub fn answers(&self, model: &str, input: &str, flags: &[&str]) -> RecordBatch {
         let output = self.name("out.parquet");
         let ran = self.job(model, input, &output, flags);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
