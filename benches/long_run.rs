@@ -3,15 +3,17 @@
 //!
 //! `cargo bench --bench long_run -- --rows 1000000`. On Linux, which tells memory and time in `/proc`.
 
-use engine::device::{Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
+use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
 use engine::dtype::DType;
 use engine::op::Op;
 use engine::plan::{BufferId, Dims, Plan};
 use engine::sample::philox;
 use engine::step::{MAX_LOGPROBS, SampleRow, Sampled, Step, StepOutput};
-use jobs::args::{Command, parse};
-use jobs::journal::{Journal, JournalReader, ResumeMode, working_folder};
+use jobs::cli::args::Command;
+use jobs::cli::parse::parse;
+use jobs::journal::{Journal, JournalReader, ResumeMode};
 use jobs::run::run_on;
+use jobs::store::location::state_dir_beside;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::ops::Range;
@@ -42,9 +44,11 @@ impl PretendDevice {
             memory_total: 1 << 30,
             memory_free: 1 << 30,
             max_buffer: 1 << 30,
-            activations: DType::F32,
-            kv: vec![DType::F32],
-            weights: vec![DType::F32],
+            types: vec![ComputeTypes {
+                activations: DType::F32,
+                kv: vec![DType::F32],
+                weights: vec![DType::F32.into()],
+            }],
             breaks_contract: None,
         };
         PretendDevice { info, outputs: VecDeque::new(), steps: 0, sampled }
@@ -85,6 +89,10 @@ impl Device for PretendDevice {
         self.outputs.push_back(StepOutput { sampled });
         self.steps += 1;
         Ok(Ticket(self.steps))
+    }
+
+    fn provide(&mut self, _: &Ticket, _: &[u32]) -> Result<(), DeviceError> {
+        Ok(())
     }
 
     fn wait(&mut self, _: Ticket) -> Result<StepOutput, DeviceError> {
@@ -135,7 +143,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     report(rows, &samples, begun.elapsed(), after - before);
     resume(&input, &output)?;
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
-    let journal = working_folder(&output).join("journal.sqlite");
+    let journal = state_dir_beside(&output).join("journal.sqlite");
     println!("journal: {} MB, output: {} MB", bytes(&journal) / 1_000_000, bytes(&output) / 1_000_000);
     Ok(())
 }
@@ -172,7 +180,7 @@ fn answer(input: &Path, output: &Path, sampled: &Arc<AtomicU64>) -> Result<(), B
     let Command::Run(args) = parse(flags.into_iter().map(Into::into))?.command else {
         return Err("not a run".into());
     };
-    run_on(*args, |_, _| Ok(Box::new(PretendDevice::new(sampled.clone()))))?;
+    run_on(args.job_options()?, |_| Ok(Box::new(PretendDevice::new(sampled.clone()))))?;
     Ok(())
 }
 
@@ -225,7 +233,7 @@ fn report(rows: u64, samples: &[Sample], whole: Duration, processor: Duration) {
 
 /// Reads through the journal as a resumed job does, and then runs the finished job again.
 fn resume(input: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
-    let work = working_folder(output);
+    let work = state_dir_beside(output);
     let reader = JournalReader::open(&work)?;
     let (identity, inputs) = (reader.identity()?, reader.inputs()?);
     drop(reader);

@@ -5,7 +5,7 @@
 //! fastest counts. Where the device can say what plain shaders reach on it, the share of that is printed
 //! beside each figure: of a copy for ops that move bytes, of multiply-adds for Linear over many rows.
 
-use engine::cases::{self, Case, Formats};
+use engine::cases::{self, Attention, Case, Formats};
 use engine::cpu::CpuDevice;
 use engine::device::{Device, DeviceError};
 use engine::op::Activation;
@@ -27,8 +27,8 @@ fn main() -> Result<(), DeviceError> {
     if let Some(p) = &peaks {
         println!("plain copy {:.1} GB/s, plain multiply-adds {:.1} GFLOP/s\n", p.bytes / 1e9, p.flops / 1e9);
     }
-    let info = device.info();
-    let formats = Formats { activations: info.activations, weights: info.weights[0], kv: info.kv[0] };
+    let types = &device.info().types[0];
+    let formats = Formats { activations: types.activations, weights: types.weights[0], kv: types.kv[0] };
     println!("weights {}, activations {}, KV {}\n", formats.weights, formats.activations, formats.kv);
     println!("| op | time | GFLOP/s | GB/s | share of the plain shader |");
     println!("|---|---:|---:|---:|---:|");
@@ -52,21 +52,21 @@ fn shapes(f: Formats) -> Vec<Case> {
         all.push(cases::rope(f, rows, 12, 64, 64));
         all.push(cases::kv_write(f, rows, 192, 16));
         all.push(cases::gated_mul(f, rows, 1536, Activation::Silu));
-        all.push(cases::embed(f, rows, 49_152, 576));
+        all.push(cases::embed(f, rows, 49_152, 576, 1.0));
     }
     all.push(cases::linear(f, 8, 576, 49_152, false));
-    all.push(cases::attention(f, 9, 3, 64, 16, None, &[(1, 36); 8]));
-    all.push(cases::attention(f, 9, 3, 64, 16, None, &[(1, 320); 8]));
-    all.push(cases::attention(f, 9, 3, 64, 16, None, &[(32, 32); 8]));
-    all.push(cases::attention(f, 9, 3, 64, 16, None, &[(256, 256)]));
+    let attention = Attention::new(9, 3, 64, 16);
+    for seqs in [&[(1, 36); 8][..], &[(1, 320); 8], &[(32, 32); 8], &[(256, 256)]] {
+        all.push(cases::attention(f, attention, seqs));
+    }
     all.push(cases::sample(49_152, false));
     all
 }
 
 fn measure(device: &mut dyn Device, mut case: Case, peaks: Option<&Peaks>) -> Result<(), DeviceError> {
     const TIMES: usize = 8;
-    let op = case.plan.ops[0].clone();
-    case.plan.ops = vec![op.clone(); TIMES];
+    let op = case.plan.ops[0];
+    case.plan.ops = vec![op; TIMES];
     let (id, _) = case.run(device)?;
     let mut seconds = f64::INFINITY;
     for _ in 0..5 {
@@ -76,8 +76,8 @@ fn measure(device: &mut dyn Device, mut case: Case, peaks: Option<&Peaks>) -> Re
         seconds = seconds.min(start.elapsed().as_secs_f64() / TIMES as f64);
     }
     let mut dims = case.step.dims();
-    dims.pages = case.most.pages;
-    let cost = op.cost(&case.plan, &dims);
+    dims.pages = case.max_dims.pages;
+    let cost = op.cost(&case.plan.buffers, &dims);
     let (flops, bytes) = (cost.flops as f64 / seconds, cost.bytes as f64 / seconds);
     let share = peaks.map_or(String::new(), |p| {
         let (of_flops, of_bytes) = (flops / p.flops, bytes / p.bytes);

@@ -6,5 +6,5 @@ fn main() -> std::process::ExitCode {
         // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
     }
-    jobs::command::main(std::env::args_os()).into()
+    jobs::cli::main(std::env::args_os()).into()
 }

@@ -6,47 +6,58 @@ mod support;
 
 use engine::device::{Device, PlanId};
 use engine::dtype::DType;
-use engine::models::{Formats, LoadFormat, Model, decoder};
-use engine::plan::{BufferId, Dims};
+use engine::format::Format;
+use engine::models::{Decoder, Formats, LoadFormat, Model, ModelConfig, decoder};
+use engine::plan::{BufferId, Dims, Rows};
 use engine::step::{SampleRow, Step};
+use engine::{Engine, EngineConfig};
 use safetensors::SafeTensors;
-
-const MODELS: &[&str] = &[
-    "llama2",
-    "llama3",
-    "llama3-sharded",
-    "llama-linear",
-    "mistral",
-    "mistral-nemo",
-    "qwen2",
-    "qwen2.5",
-    "qwen2-window",
-    "qwen3",
-];
 
 const MAX_LEN: usize = 80;
 const PAGE: usize = 16;
 
+/// A device, and the types that it is to compute in.
+#[derive(Clone, Copy)]
+struct On {
+    device: &'static str,
+    dtype: DType,
+    /// The type of KV pages, the device's first if there is none.
+    kv: Option<DType>,
+    /// The format of matrices, the nearest to the checkpoint's own if there is none.
+    weights: Option<Format>,
+}
+
+impl On {
+    const fn new(device: &'static str, dtype: DType) -> On {
+        On { device, dtype, kv: None, weights: None }
+    }
+}
+
+const CPU: On = On::new("cpu", DType::F32);
+
 struct Loaded {
     device: Box<dyn Device>,
     plan: PlanId,
+    decoder: Decoder,
     logits: BufferId,
     vocab: usize,
 }
 
 impl Loaded {
-    fn open(mut device: Box<dyn Device>, name: &str) -> Loaded {
+    /// The model on the device, or nothing where there is no such device.
+    fn open(on: On, name: &str) -> Option<Loaded> {
+        let mut device = support::open(on.device)?;
         let model = Model::open(&support::golden(name), LoadFormat::Auto).unwrap();
-        let info = device.info().clone();
-        let formats = Formats { activations: info.activations, kv: info.kv[0] };
-        // The type nearest to the checkpoint's that the device can hold.
+        let types = device.info().types_for(on.dtype);
+        let formats = Formats { activations: types.activations, kv: on.kv.unwrap_or(types.kv[0]) };
         let matrix = |tensor: &str| {
             let own = model.checkpoint.as_ref().and_then(|c| c.dtype(tensor)).unwrap();
-            if info.weights.contains(&own) { own } else { info.weights[0] }
+            let wanted = on.weights.unwrap_or(own.into());
+            if types.weights.contains(&wanted) { wanted } else { types.weights[0] }
         };
         let pages = MAX_LEN / PAGE;
         let decoder = decoder(&model.config, &formats, MAX_LEN, 1, pages, matrix);
-        let most = Dims {
+        let max_dims = Dims {
             tokens: MAX_LEN,
             seqs: 1,
             outputs: MAX_LEN,
@@ -57,14 +68,19 @@ impl Loaded {
             pages_per_seq: pages,
             attended: 0,
         };
-        let plan = device.compile(&decoder.plan, &most).unwrap();
+        let plan = device.compile(&decoder.plan, &max_dims).unwrap();
         model.load(device.as_mut(), plan, &decoder).unwrap();
         let logits = decoder.plan.iter().find(|(_, d)| d.name == "logits").unwrap().0;
-        Loaded { device, plan, logits, vocab: model.config.vocab }
+        Some(Loaded { device, plan, decoder, logits, vocab: model.config.vocab })
     }
 
     /// Log-probabilities after each of the tokens, which stand at positions from `start` on.
     fn logprobs(&mut self, start: usize, tokens: &[u32]) -> Vec<Vec<f64>> {
+        self.logits(start, tokens).chunks(self.vocab).map(log_softmax).collect()
+    }
+
+    /// Logits after each of the tokens.
+    fn logits(&mut self, start: usize, tokens: &[u32]) -> Vec<f32> {
         let n = tokens.len() as u32;
         let positions: Vec<u32> = (start as u32..start as u32 + n).collect();
         // Pages in descending order, so that a block table is not the identity.
@@ -72,10 +88,9 @@ impl Loaded {
         let slot = |&p: &u32| pages[p as usize / PAGE] * PAGE as u32 + p % PAGE as u32;
         let step = Step {
             tokens: tokens.to_vec(),
-            slots: positions.iter().map(slot).collect(),
+            kv_slots: positions.iter().map(slot).collect(),
             positions,
             query_start: vec![0, n],
-            seq_lens: vec![start as u32 + n],
             pages_per_seq: pages.len(),
             block_tables: pages,
             page_size: PAGE,
@@ -86,15 +101,14 @@ impl Loaded {
         };
         let ticket = self.device.submit(self.plan, &step).unwrap();
         self.device.wait(ticket).unwrap();
-        let bytes = self.device.read(self.plan, self.logits, 0..tokens.len()).unwrap();
-        DType::F32.decode(&bytes).chunks(self.vocab).map(log_softmax).collect()
+        DType::F32.decode(&self.device.read(self.plan, self.logits, 0..tokens.len()).unwrap())
     }
 }
 
 fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let logits: Vec<f64> = logits.iter().map(|&l| f64::from(l)).collect();
-    let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let total = logits.iter().map(|l| (l - most).exp()).sum::<f64>().ln() + most;
+    let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let total = logits.iter().map(|l| (l - max).exp()).sum::<f64>().ln() + max;
     logits.iter().map(|l| l - total).collect()
 }
 
@@ -108,8 +122,7 @@ fn floats(file: &SafeTensors, name: &str) -> Vec<f32> {
 }
 
 /// Compares one model. `tolerance` is for log-probabilities.
-fn compare(device: Box<dyn Device>, name: &str, tolerance: f64) {
-    let mut model = Loaded::open(device, name);
+fn compare(mut model: Loaded, name: &str, tolerance: f64) {
     let bytes = std::fs::read(support::golden(name).join("expected.safetensors")).unwrap();
     let expected = SafeTensors::deserialize(&bytes).unwrap();
     let mut worst = 0.0_f64;
@@ -147,43 +160,138 @@ fn compare(device: Box<dyn Device>, name: &str, tolerance: f64) {
     eprintln!("{name}: within {worst:.1e}");
 }
 
-fn compare_all(device: &str, tolerance: f64) {
-    for name in MODELS {
-        let Some(device) = support::open(device) else { return };
-        compare(device, name, tolerance);
+/// The models of `tests/golden`: the folders with a config.
+fn models() -> Vec<String> {
+    let folders = std::fs::read_dir(support::golden("")).unwrap().map(|entry| entry.unwrap());
+    let models = folders.filter(|folder| folder.path().join("config.json").exists());
+    let mut names: Vec<String> = models.map(|m| m.file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert!(names.len() > 12, "{names:?}");
+    names
+}
+
+fn compare_all(on: On, tolerance: f64) {
+    for name in models() {
+        let Some(model) = Loaded::open(on, &name) else { return };
+        compare(model, &name, tolerance);
+    }
+}
+
+/// Cosines and sines of many kinds of RoPE parameters.
+#[test]
+fn rope_tables() {
+    let folder = support::golden("rope");
+    let configs: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("configs.json")).unwrap()).unwrap();
+    let bytes = std::fs::read(folder.join("expected.safetensors")).unwrap();
+    let expected = SafeTensors::deserialize(&bytes).unwrap();
+    let positions = ints(&expected, "positions");
+    for (name, config) in configs.as_object().unwrap() {
+        let json = config.to_string().into_bytes();
+        let config = ModelConfig::parse(&json, &folder.join(name)).unwrap();
+        let d = config.head_dim;
+        let table = config.layers[0].rope.table(d, 1 + *positions.iter().max().unwrap() as usize);
+        for (&position, want) in positions.iter().zip(floats(&expected, name).chunks(d)) {
+            // Angles are products in f32, of frequencies that may differ in their last bit.
+            let tolerance = 1e-6 + 3e-7 * position as f32;
+            let got = &table[position as usize * d..][..d];
+            let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
+            assert!(worst < tolerance, "{name}, position {position}: off by {worst}");
+        }
     }
 }
 
 #[test]
 fn cpu() {
-    compare_all("cpu", 1e-4);
+    compare_all(CPU, 1e-4);
+}
+
+/// A model that is converted to Q8_0 as it loads has the logits of the same model whose matrices went through Q8_0 and
+/// back to f32.
+fn compare_q8_0(on: On, models: &[&str], tolerance: f32) {
+    for name in models {
+        let Some(mut converted) = Loaded::open(On { weights: Some(Format::Q8_0), ..on }, name) else {
+            return;
+        };
+        let Some(mut widened) = Loaded::open(On { weights: Some(DType::F32.into()), ..on }, name) else {
+            return;
+        };
+        let tokens: Vec<u32> = (4..44).collect();
+        let plain = widened.logits(0, &tokens);
+        let mut matrices = 0;
+        for (buffer, desc) in converted.decoder.plan.iter().filter(|(_, d)| d.format == Format::Q8_0) {
+            let Rows::Fixed(rows) = desc.rows else { panic!("{} is no weight", desc.name) };
+            let values = widened.device.read(widened.plan, buffer, 0..rows).unwrap();
+            let through = Format::Q8_0.decode(&Format::Q8_0.encode(&DType::F32.decode(&values)));
+            widened.device.write(widened.plan, buffer, 0, &DType::F32.encode(&through)).unwrap();
+            matrices += 1;
+        }
+        assert!(matrices > 8, "{name}: {matrices} matrices are q8_0");
+        let (got, want) = (converted.logits(0, &tokens), widened.logits(0, &tokens));
+        let apart = got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
+        assert!(apart < tolerance, "{name}: {apart} apart");
+        assert!(got != plain, "{name}: nothing was converted");
+    }
+}
+
+#[test]
+fn q8_0_cpu() {
+    compare_q8_0(CPU, &["llama2", "llama3-sharded", "qwen2", "qwen3"], 1e-5);
+}
+
+#[test]
+fn q8_0_cuda() {
+    compare_q8_0(On::new("cuda", DType::F32), &["qwen3"], 1e-3);
+}
+
+#[test]
+fn q8_0_wgpu() {
+    compare_q8_0(On { kv: Some(DType::F32), ..On::new("wgpu", DType::F32) }, &["qwen3"], 1e-3);
+}
+
+/// Its rows have 16 columns.
+#[test]
+fn q8_0_of_rows_that_are_no_whole_blocks_is_refused() {
+    let model = Model::open(&support::golden("llama-linear"), LoadFormat::Auto).unwrap();
+    let config = EngineConfig { quantization: Some(Format::Q8_0), ..EngineConfig::default() };
+    let error = Engine::new(&model, support::open("cpu").unwrap(), &config).err().unwrap().to_string();
+    let tensor = "tensor model.embed_tokens.weight has 16 columns";
+    assert!(error.contains("quantization") && error.contains(tensor), "{error}");
+}
+
+#[test]
+fn made_up_weights_may_be_q8_0() {
+    let model = Model::open(&support::golden("qwen3"), LoadFormat::Dummy).unwrap();
+    let config = EngineConfig { quantization: Some(Format::Q8_0), ..EngineConfig::default() };
+    let engine = Engine::new(&model, support::open("cpu").unwrap(), &config).unwrap();
+    assert_eq!(engine.types().weights, [Format::Q8_0]);
 }
 
 /// As on CUDA below, but only operands of Linear are rounded.
 #[test]
 fn cpu_medium() {
-    compare_all("cpu-medium", 0.25);
+    compare_all(On { device: "cpu-medium", ..CPU }, 0.25);
 }
 
 #[test]
 fn cuda_f32() {
-    compare_all("cuda-f32", 1e-3);
+    compare_all(On::new("cuda", DType::F32), 1e-3);
 }
 
 /// Weights and activations are rounded to 8 bits of mantissa; the log-probabilities lie between -1 and -10.
 #[test]
 fn cuda() {
-    compare_all("cuda", 0.25);
+    compare_all(On::new("cuda", DType::BF16), 0.25);
 }
 
 #[test]
 fn wgpu_f32() {
-    compare_all("wgpu-f32", 1e-3);
+    compare_all(On { kv: Some(DType::F32), ..On::new("wgpu", DType::F32) }, 1e-3);
 }
 
 /// Keys and values are rounded to 11 bits of mantissa, all else is f32. The unlikeliest tokens, at
 /// log-probabilities near -12, move by up to 0.012.
 #[test]
 fn wgpu() {
-    compare_all("wgpu", 0.03);
+    compare_all(On::new("wgpu", DType::F32), 0.03);
 }

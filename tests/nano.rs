@@ -76,7 +76,7 @@ fn summaries_hold_the_facts() {
 fn its_folder_gives_the_same_bytes() {
     let bench = Bench::new();
     let named = grind(&bench, "label-messages", 20);
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/jobs/nano");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/nano");
     let output = bench.name("folder.parquet");
     let arguments =
         ["run", "examples/label-messages.toml", "--model", folder, "--limit", "20", "-o", &output];

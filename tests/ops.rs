@@ -8,16 +8,17 @@ use engine::cases::{Formats, cases};
 use engine::cpu::CpuDevice;
 use engine::dtype::DType;
 
-/// Runs all cases on `name` in every format that it takes.
-fn compare(name: &str) {
+/// Runs all cases on `name` with activations of a type, in every format of weights and KV pages that go with it.
+fn compare(name: &str, activations: DType) {
     let Some(mut device) = support::open(name) else { return };
     let mut oracle = CpuDevice::new(Some(2)).unwrap();
-    let info = device.info().clone();
-    for &weights in &info.weights {
-        for &kv in &info.kv {
-            let formats = Formats { activations: info.activations, weights, kv };
+    let types = device.info().types_for(activations).clone();
+    assert_eq!(types.activations, activations);
+    for &weights in &types.weights {
+        for &kv in &types.kv {
+            let formats = Formats { activations, weights, kv };
             // Rounded activations differ from the oracle's as if they were kept in that type.
-            let products = if name == "cpu-medium" { DType::BF16 } else { info.activations };
+            let products = if name == "cpu-medium" { DType::BF16 } else { activations };
             let epsilon = Formats { activations: products, ..formats }.epsilon();
             for case in cases(formats) {
                 let checked = case.check(device.as_mut(), &mut oracle, epsilon);
@@ -29,30 +30,30 @@ fn compare(name: &str) {
 
 #[test]
 fn cpu() {
-    compare("cpu");
+    compare("cpu", DType::F32);
 }
 
 #[test]
 fn cpu_medium() {
-    compare("cpu-medium");
+    compare("cpu-medium", DType::F32);
 }
 
 #[test]
 fn cuda() {
-    compare("cuda");
+    compare("cuda", DType::BF16);
 }
 
 #[test]
 fn cuda_f16() {
-    compare("cuda-f16");
+    compare("cuda", DType::F16);
 }
 
 #[test]
 fn cuda_f32() {
-    compare("cuda-f32");
+    compare("cuda", DType::F32);
 }
 
 #[test]
 fn wgpu() {
-    compare("wgpu");
+    compare("wgpu", DType::F32);
 }

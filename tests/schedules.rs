@@ -1,16 +1,19 @@
 //! The numeric contract: a row's tokens and log-probabilities have the same bits whatever shares its
 //! batch, however prompts are chunked, whether pages were cached, lost and made again, and of what size
-//! they are.
+//! they are, and whether masks are handed in before or after the device has begun the step.
 
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
-use engine::cases::Numbers;
+use engine::constraint::{Constraint, Matcher};
+use engine::dtype::DType;
 use engine::models::{LoadFormat, Model};
+use engine::numbers::Numbers;
 use engine::request::{Event, FinishReason, Request, SamplingParams};
 use engine::{Engine, EngineConfig};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// All that is reported of a row, as bits.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,11 +24,44 @@ struct Answer {
     finish: Option<FinishReason>,
 }
 
-/// Rows of many kinds: lengths from 1 to 60, shared prefixes, greedy and drawn, penalties, stops.
+/// Allows two thirds of the tokens; which ones depends on all tokens before.
+#[derive(Debug)]
+struct TwoThirds {
+    vocab: u32,
+}
+
+#[derive(Debug)]
+struct TwoThirdsMatcher {
+    vocab: u32,
+    sum: u32,
+}
+
+impl Constraint for TwoThirds {
+    fn matcher(&self) -> Box<dyn Matcher> {
+        Box::new(TwoThirdsMatcher { vocab: self.vocab, sum: 0 })
+    }
+}
+
+impl Matcher for TwoThirdsMatcher {
+    fn fill_mask(&mut self, mask: &mut [u32]) {
+        for token in (0..self.vocab).filter(|token| !(token + self.sum).is_multiple_of(3)) {
+            mask[token as usize / 32] |= 1 << (token % 32);
+        }
+    }
+
+    fn accept(&mut self, token: u32) {
+        assert!(!(token + self.sum).is_multiple_of(3), "token {token} was not allowed");
+        self.sum += token;
+    }
+}
+
+/// Rows of many kinds: lengths from 1 to 60, shared prefixes, greedy and drawn, penalties, stops, lists of allowed
+/// tokens, constraints.
 fn rows(count: usize, vocab: usize) -> Vec<Request> {
     let mut numbers = Numbers(1);
     let prefixes: Vec<Vec<u32>> =
         (0..4).map(|_| (0..40).map(|_| numbers.below(vocab) as u32).collect()).collect();
+    let two_thirds: Arc<dyn Constraint> = Arc::new(TwoThirds { vocab: vocab as u32 });
     let row = |id: usize| {
         let mut prompt =
             if id.is_multiple_of(3) { prefixes[id % 4][..8 * (id % 5) + 1].to_vec() } else { Vec::new() };
@@ -39,16 +75,21 @@ fn rows(count: usize, vocab: usize) -> Vec<Request> {
             repetition_penalty: if id % 13 == 2 { 1.3 } else { 1.0 },
             frequency_penalty: if id % 17 == 3 { 0.5 } else { 0.0 },
             stop_token_ids: if id.is_multiple_of(4) { vec![(id % vocab) as u32, 7, 11] } else { Vec::new() },
+            allowed_token_ids: (id % 23 == 5).then(|| (0..vocab as u32).step_by(2).collect()),
             max_tokens: 1 + (id % 19) as u32,
             logprobs: (id % 3) as u32,
             prompt_logprobs: (id % 9 == 4).then_some(1),
             key: numbers.bits(),
             ..SamplingParams::default()
         };
-        Request { id: id as u64, prompt, params }
+        let constraint = (id % 5 == 3).then(|| two_thirds.clone());
+        Request { id: id as u64, prompt, params, constraint }
     };
     (0..count).map(row).collect()
 }
+
+/// The longest sequence.
+const MAX_LEN: usize = 96;
 
 /// How a run is scheduled.
 #[derive(Debug)]
@@ -61,8 +102,9 @@ struct Schedule {
 }
 
 impl Schedule {
-    fn random(seed: u64, max_len: usize, kv_bytes_per_token: usize, page_sizes: &[usize]) -> Schedule {
+    fn random(seed: u64, kv_bytes_per_token: usize, page_sizes: &[usize], base: &EngineConfig) -> Schedule {
         let mut n = Numbers(seed);
+        let max_len = MAX_LEN;
         let block_size = page_sizes[n.below(page_sizes.len())];
         // From barely enough for one sequence to plenty.
         let tokens = max_len.div_ceil(block_size) * block_size + n.below(12) * max_len / 2;
@@ -70,10 +112,10 @@ impl Schedule {
             max_num_seqs: 1 + n.below(40),
             max_num_batched_tokens: Some(1 + n.below(96)),
             block_size,
-            max_model_len: Some(max_len),
             kv_cache_bytes: Some((tokens + block_size) * kv_bytes_per_token),
             enable_prefix_caching: n.below(3) > 0,
-            ..EngineConfig::default()
+            late_masks: n.below(2) == 0,
+            ..base.clone()
         };
         Schedule {
             config,
@@ -144,13 +186,20 @@ fn difference(want: &HashMap<u64, Answer>, got: &HashMap<u64, Answer>) -> Option
 }
 
 /// `count` rows of a golden model under `schedules` schedules.
-fn keep_their_bits(device: &str, model: &str, count: usize, schedules: u64, page_sizes: &[usize]) {
+fn keep_their_bits(
+    (device, dtype): (&str, DType),
+    model: &str,
+    count: usize,
+    schedules: u64,
+    page_sizes: &[usize],
+) {
     let model = Model::open(&support::golden(model), LoadFormat::Auto).unwrap();
     let rows = rows(count, model.config.vocab);
-    let Some(element) = support::open(device).map(|d| d.info().kv[0].size()) else { return };
-    let kv = 2 * model.config.layers * model.config.kv_heads * model.config.head_dim * element;
+    let Some(kv_type) = support::open(device).map(|d| d.info().types_for(dtype).kv[0]) else { return };
+    let kv = 2 * model.config.layers.len() * model.config.kv_heads * model.config.head_dim * kv_type.size();
+    let base = EngineConfig { max_model_len: Some(MAX_LEN), dtype: Some(dtype), ..EngineConfig::default() };
     let plain = Schedule {
-        config: EngineConfig { max_num_seqs: 1, max_model_len: Some(96), ..EngineConfig::default() },
+        config: EngineConfig { max_num_seqs: 1, ..base.clone() },
         order: 0,
         preempt: false,
         forget: false,
@@ -159,7 +208,7 @@ fn keep_their_bits(device: &str, model: &str, count: usize, schedules: u64, page
     let Some(want) = run(device, &model, &rows, &plain) else { return };
     assert_eq!(want.len(), rows.len());
     for seed in 1..=schedules {
-        let schedule = Schedule::random(seed, 96, kv, page_sizes);
+        let schedule = Schedule::random(seed, kv, page_sizes, &base);
         let Some(got) = run(device, &model, &rows, &schedule) else { return };
         if let Some(difference) = difference(&want, &got) {
             panic!("{difference}\nunder schedule {seed}, {schedule:?}");
@@ -169,35 +218,36 @@ fn keep_their_bits(device: &str, model: &str, count: usize, schedules: u64, page
     let mut other = rows.clone();
     let drawn = other.iter_mut().rfind(|r| r.params.temperature > 1.0 && r.params.max_tokens > 10).unwrap();
     drawn.params.key ^= 1 << 40;
-    let Some(got) = run(device, &model, &other, &Schedule::random(1, 96, kv, page_sizes)) else { return };
+    let Some(got) = run(device, &model, &other, &Schedule::random(1, kv, page_sizes, &base)) else { return };
     assert!(difference(&want, &got).is_some(), "another key gave the same bits: the test sees nothing");
+    println!("{device}: {count} rows under {schedules} schedules");
 }
 
 #[test]
 fn cpu() {
-    keep_their_bits("cpu", "qwen2-window", 240, 50, &[1, 4, 8, 16, 24, 64]);
+    keep_their_bits(("cpu", DType::F32), "qwen2-window", 240, support::schedules(50), &[1, 4, 8, 16, 24, 64]);
 }
 
 /// Products of bf16 pairs.
 #[test]
 fn cpu_medium() {
-    keep_their_bits("cpu-medium", "qwen2-window", 240, 20, &[1, 16, 24]);
+    keep_their_bits(("cpu-medium", DType::F32), "qwen2-window", 240, support::schedules(20), &[1, 16, 24]);
 }
 
 /// Heads of 16 columns: attention on tensor cores.
 #[test]
 fn cuda() {
-    keep_their_bits("cuda", "qwen3", 48, support::schedules(4), &[1, 8, 16, 24, 64]);
+    keep_their_bits(("cuda", DType::BF16), "qwen3", 48, support::schedules(4), &[1, 8, 16, 24, 64]);
 }
 
 /// Heads of 8 columns and a window: the plain attention kernel.
 #[test]
 fn cuda_f32() {
-    keep_their_bits("cuda-f32", "qwen2-window", 48, support::schedules(2), &[4, 16, 24]);
+    keep_their_bits(("cuda", DType::F32), "qwen2-window", 48, support::schedules(2), &[4, 16, 24]);
 }
 
 /// Keys and values in f16, heads in groups, a window.
 #[test]
 fn wgpu() {
-    keep_their_bits("wgpu", "qwen2-window", 48, support::schedules(4), &[4, 16, 24]);
+    keep_their_bits(("wgpu", DType::F32), "qwen2-window", 48, support::schedules(4), &[4, 16, 24]);
 }

@@ -1,8 +1,10 @@
 //! The seam: a device compiles a plan once and runs it step by step.
 
+use crate::buffer::{BufferId, BufferKind, Dims};
 use crate::dtype::DType;
+use crate::format::Format;
 use crate::op::Op;
-use crate::plan::{BufferId, Dims, Plan};
+use crate::plan::Plan;
 use crate::step::{Step, StepOutput};
 use std::fmt;
 use std::ops::Range;
@@ -39,17 +41,31 @@ pub struct DeviceInfo {
     pub memory_total: usize,
     /// Bytes of memory that are free now.
     pub memory_free: usize,
-    /// The most bytes that one buffer may have.
+    /// The greatest size of one buffer, in bytes.
     pub max_buffer: usize,
-    /// The type of activations.
-    pub activations: DType,
-    /// The types in which KV pages can be held, the preferred first.
-    pub kv: Vec<DType>,
-    /// The types in which Linear and Embed weights can be held, the preferred first. A weight whose
-    /// own type is in the list stays as it is; another is converted to the first.
-    pub weights: Vec<DType>,
+    /// The ways in which it computes, the preferred first; at least one.
+    pub types: Vec<ComputeTypes>,
     /// Why the device does not keep the numeric contract, or `None` if it does.
     pub breaks_contract: Option<String>,
+}
+
+/// A way in which a device computes: a type of activations, and what goes with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComputeTypes {
+    /// The type of activations.
+    pub activations: DType,
+    /// The types in which KV pages can be held, the preferred first; at least one.
+    pub kv: Vec<DType>,
+    /// The formats in which Linear and Embed weights can be held, the preferred first; at least one. A weight whose
+    /// own format is in the list stays as it is; another is converted to the first.
+    pub weights: Vec<Format>,
+}
+
+impl DeviceInfo {
+    /// The way of computing whose activations are of the wanted type, else the preferred one.
+    pub fn types_for(&self, wanted: DType) -> &ComputeTypes {
+        self.types.iter().find(|types| types.activations == wanted).unwrap_or(&self.types[0])
+    }
 }
 
 /// A compiled plan of a device.
@@ -59,6 +75,29 @@ pub struct PlanId(pub usize);
 /// A submitted step. Tickets are waited for in the order in which they were submitted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ticket(pub u64);
+
+/// What a device's memory is for: what a user can change about it depends on that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryUse {
+    /// Weights.
+    Weights,
+    /// KV pages.
+    KvPages,
+    /// Activations and step inputs: they grow with the tokens and sequences of a step.
+    Activations,
+    /// All of a plan together.
+    Plan,
+}
+
+impl From<BufferKind> for MemoryUse {
+    fn from(kind: BufferKind) -> MemoryUse {
+        match kind {
+            BufferKind::Weight => MemoryUse::Weights,
+            BufferKind::KvPage => MemoryUse::KvPages,
+            _ => MemoryUse::Activations,
+        }
+    }
+}
 
 /// What goes wrong on a device.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +119,7 @@ pub enum DeviceError {
     #[error("the step does not fit its plan: {0}")]
     BadStep(String),
     /// Memory does not suffice.
-    #[error("{what} needs {needed} bytes, {available} are there; {remedy}")]
+    #[error("{what} needs {needed} bytes, {available} are there")]
     OutOfMemory {
         /// What was to be allocated.
         what: String,
@@ -88,8 +127,8 @@ pub enum DeviceError {
         needed: usize,
         /// Bytes available.
         available: usize,
-        /// What the user can change.
-        remedy: String,
+        /// What the memory is for.
+        memory_use: MemoryUse,
     },
     /// The device is absent or its driver is.
     #[error("{0}")]
@@ -120,20 +159,20 @@ pub trait Device: Send {
 
     /// Bytes that the device takes for a plan besides the plan's buffers: work lists, staging, and what rounding
     /// allocations up loses. Their sum and the buffers' is what `compile` allocates at most.
-    fn workspace(&self, _plan: &Plan, _most: &Dims) -> usize {
+    fn workspace(&self, _plan: &Plan, _max_dims: &Dims) -> usize {
         0
     }
 
-    /// Allocates the plan's buffers for steps up to `most` and prepares its kernels.
+    /// Allocates the plan's buffers for steps up to `max_dims` and prepares its kernels.
     ///
     /// Weight, KV and state buffers hold no defined values until they are written.
     ///
     /// # Errors
     /// [`DeviceError::Unsupported`], [`DeviceError::BadPlan`] or [`DeviceError::OutOfMemory`].
-    fn compile(&mut self, plan: &Plan, most: &Dims) -> Result<PlanId, DeviceError>;
+    fn compile(&mut self, plan: &Plan, max_dims: &Dims) -> Result<PlanId, DeviceError>;
 
     /// Writes bytes of whole rows into a buffer, from row `row` on. The bytes are row-major and of the
-    /// buffer's type, however the device lays the buffer out.
+    /// buffer's format, however the device lays the buffer out.
     ///
     /// # Errors
     /// [`DeviceError::BadPlan`] if the rows are not in the buffer.
@@ -146,11 +185,19 @@ pub trait Device: Send {
     /// [`DeviceError::BadPlan`] if the rows are not in the buffer.
     fn read(&mut self, plan: PlanId, buffer: BufferId, rows: Range<usize>) -> Result<Vec<u8>, DeviceError>;
 
-    /// Queues a step.
+    /// Queues a step. Where its masks come late, the ops before the first Sample are queued, and the rest follows with
+    /// [`Device::provide`].
     ///
     /// # Errors
     /// [`DeviceError::BadStep`] or [`DeviceError::Lost`].
     fn submit(&mut self, plan: PlanId, step: &Step) -> Result<Ticket, DeviceError>;
+
+    /// Hands in the late masks of the step that was submitted last, `[late_masks, mask_words]`. Until then nothing
+    /// else is asked of the device.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadStep`] if the step waits for no masks, or for others; [`DeviceError::Lost`].
+    fn provide(&mut self, ticket: &Ticket, masks: &[u32]) -> Result<(), DeviceError>;
 
     /// Waits for a step, the oldest one not yet waited for.
     ///

@@ -25,6 +25,16 @@ impl DType {
         }
     }
 
+    /// The name, as flags and identities write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DType::F32 => "f32",
+            DType::F16 => "f16",
+            DType::BF16 => "bf16",
+            DType::U32 => "u32",
+        }
+    }
+
     /// Whether elements are floating-point numbers.
     pub const fn is_float(self) -> bool {
         !matches!(self, DType::U32)
@@ -68,11 +78,6 @@ impl DType {
 
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DType::F32 => "f32",
-            DType::F16 => "f16",
-            DType::BF16 => "bf16",
-            DType::U32 => "u32",
-        })
+        f.write_str(self.name())
     }
 }

@@ -30,7 +30,7 @@ pub enum EngineError {
         /// The name that it gives.
         name: String,
         /// The names that would do.
-        known: &'static [&'static str],
+        known: Vec<&'static str>,
     },
     /// A weight file cannot be used.
     #[error("{}: {why}", .file.display())]
@@ -41,12 +41,32 @@ pub enum EngineError {
         why: String,
     },
     /// An option does not fit the model or the machine.
-    #[error("{option}: {why}")]
+    #[error("{field}: {why}")]
     Option {
-        /// The option as users write it.
-        option: &'static str,
+        /// The field of [`crate::EngineConfig`].
+        field: &'static str,
         /// What is wrong and what would do.
         why: String,
+    },
+    /// Memory has no room for the KV cache of one sequence.
+    #[error(
+        "a sequence of {tokens} tokens needs {} MiB of KV cache ({bytes_per_token} bytes a token); weights and \
+         activations take {} MiB, which leaves {} MiB on {device}",
+        mib(*needed), mib(*rest), mib(*left)
+    )]
+    NoRoomForKv {
+        /// Tokens of the longest sequence.
+        tokens: usize,
+        /// Bytes of its keys and values.
+        needed: usize,
+        /// Bytes of keys and values of one token.
+        bytes_per_token: usize,
+        /// Bytes of all else.
+        rest: usize,
+        /// Bytes that are left for KV pages.
+        left: usize,
+        /// The device's name.
+        device: String,
     },
     /// A request cannot be served. It concerns this row only.
     #[error("{0}")]
@@ -54,4 +74,8 @@ pub enum EngineError {
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
+}
+
+fn mib(bytes: usize) -> usize {
+    bytes.div_ceil(1 << 20)
 }

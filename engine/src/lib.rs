@@ -3,13 +3,18 @@
 //! A model is compiled once into a [`plan::Plan`], a flat list of [`op::Op`]s over named buffers. A
 //! [`device::Device`] runs it step by step. The crate knows no text, no Parquet and no GPU API.
 
+pub mod buffer;
+#[cfg(feature = "cases")]
 pub mod cases;
+pub mod constraint;
 pub mod cpu;
 pub mod device;
 pub mod dtype;
 mod engine;
 pub mod error;
+pub mod format;
 pub mod models;
+pub mod numbers;
 pub mod op;
 pub mod pages;
 pub mod plan;
@@ -20,5 +25,5 @@ pub mod scheduler;
 pub mod sequence;
 pub mod step;
 
-pub use engine::{Engine, EngineConfig, Stats};
+pub use engine::{Engine, EngineConfig, Stats, Types};
 pub use error::EngineError;

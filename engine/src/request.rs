@@ -1,6 +1,8 @@
 //! What the engine is asked, and what it answers: token ids only.
 
+use crate::constraint::Constraint;
 use crate::step::MAX_LOGPROBS;
+use std::sync::Arc;
 
 /// How a row's tokens are chosen, and when it ends. Names and defaults are vLLM's.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,7 +123,7 @@ impl SamplingParams {
 }
 
 /// One row for the engine. A row with `n > 1` is `n` requests with different keys.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// The caller's name for it, unique among the requests that are not finished.
     pub id: u64,
@@ -129,6 +131,15 @@ pub struct Request {
     pub prompt: Vec<u32>,
     /// How to answer it.
     pub params: SamplingParams,
+    /// What its answer must match, beside `params`.
+    pub constraint: Option<Arc<dyn Constraint>>,
+}
+
+impl Request {
+    /// A request without a constraint.
+    pub fn new(id: u64, prompt: Vec<u32>, params: SamplingParams) -> Request {
+        Request { id, prompt, params, constraint: None }
+    }
 }
 
 /// Why a row ended.

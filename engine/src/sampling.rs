@@ -1,8 +1,10 @@
 //! From sampling parameters to what a device is told: sample rows, adjustments, masks.
 
+use crate::scheduler::Scheduler;
 use crate::sequence::Sequence;
 use crate::step::{Adjustment, NONE, SampleRow, Step};
-use std::collections::BTreeMap;
+use rayon::prelude::*;
+use std::collections::{BTreeMap, HashMap};
 
 /// Appends the row that scores `target` at a prompt position.
 pub fn push_score(step: &mut Step, row: u32, target: u32, logprobs: u32) {
@@ -12,16 +14,10 @@ pub fn push_score(step: &mut Step, row: u32, target: u32, logprobs: u32) {
 
 /// Appends the row that samples the next token of a sequence after the token at `row`.
 ///
-/// `position` is the position of the token to be sampled.
-pub fn push_sample(step: &mut Step, row: u32, sequence: &Sequence, position: usize) {
+/// `position` is the position of the token to be sampled, `mask` the place of its mask among the step's.
+pub fn push_sample(step: &mut Step, row: u32, sequence: &Sequence, position: usize, mask: Option<u32>) {
     let p = &sequence.params;
     let adjustments = adjustments(sequence, position);
-    let mask = p.allowed_token_ids.as_ref().map_or(NONE, |allowed| {
-        let start = step.masks.len();
-        step.masks.resize(start + step.mask_words, 0);
-        allowed.iter().for_each(|&id| step.masks[start + id as usize / 32] |= 1 << (id % 32));
-        (start / step.mask_words) as u32
-    });
     step.output_rows.push(row);
     step.sampling.push(SampleRow {
         temperature: p.temperature,
@@ -31,15 +27,41 @@ pub fn push_sample(step: &mut Step, row: u32, sequence: &Sequence, position: usi
         key_lo: p.key as u32,
         key_hi: (p.key >> 32) as u32,
         position: position as u32,
-        last_slot: sequence.slot,
+        seq_slot: sequence.seq_slot,
         target: NONE,
-        mask,
+        mask: mask.unwrap_or(NONE),
         adjust_start: step.adjustments.len() as u32,
         adjust_len: adjustments.len() as u32,
         logprobs: p.logprobs,
         reserved: [0; 3],
     });
     step.adjustments.extend(adjustments);
+}
+
+/// The masks of the next tokens of sequences, `[sequences, ceil(vocab / 32)]`, made on all threads. A sequence that has
+/// ended meanwhile may take any token: nobody reads it.
+pub fn masks(scheduler: &mut Scheduler, sequences: &[u64], vocab: usize) -> Vec<u32> {
+    let words = vocab.div_ceil(32);
+    let mut masks = vec![u32::MAX; sequences.len() * words];
+    let mut masks_of: HashMap<u64, &mut [u32]> =
+        sequences.iter().copied().zip(masks.chunks_mut(words)).collect();
+    let work: Vec<_> =
+        scheduler.sequences_mut().filter_map(|s| masks_of.remove(&s.id).map(|mask| (s, mask))).collect();
+    work.into_par_iter().for_each(|(sequence, mask)| fill_mask(sequence, mask));
+    masks
+}
+
+/// What both the list of allowed tokens and the constraint allow.
+fn fill_mask(sequence: &mut Sequence, mask: &mut [u32]) {
+    if let Some(allowed) = &sequence.params.allowed_token_ids {
+        mask.fill(0);
+        allowed.iter().for_each(|&id| mask[id as usize / 32] |= 1 << (id % 32));
+    }
+    if let Some(matcher) = &mut sequence.matcher {
+        let mut allowed = vec![0; mask.len()];
+        matcher.fill_mask(&mut allowed);
+        mask.iter_mut().zip(allowed).for_each(|(mask, allowed)| *mask &= allowed);
+    }
 }
 
 /// All changes to the logits of the token at `position`, one for each token at most.

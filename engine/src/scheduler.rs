@@ -14,20 +14,22 @@ use std::collections::VecDeque;
 /// The limits of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Sequences that run at once (`--max-num-seqs`).
+    /// Sequences that run at once.
     pub seqs: usize,
-    /// Tokens in a step (`--max-num-batched-tokens`).
+    /// Tokens in a step.
     pub tokens: usize,
     /// Positions with logits in a step; at least `seqs`.
     pub outputs: usize,
     /// Logit adjustments in a step; at least those of one sequence.
     pub adjustments: usize,
-    /// Tokens in a KV page (`--block-size`).
+    /// Tokens in a KV page.
     pub page_size: usize,
-    /// The longest sequence (`--max-model-len`).
+    /// The longest sequence.
     pub max_len: usize,
-    /// Whether pages are found again by their content (`--enable-prefix-caching`).
+    /// Whether pages are found again by their content.
     pub prefix_caching: bool,
+    /// Whether masks are handed in after a step was submitted, so that constrained rows need not wait for them.
+    pub late_masks: bool,
 }
 
 /// A sequence's part in a step.
@@ -54,7 +56,7 @@ pub struct Scheduler {
     pool: PagePool,
     waiting: VecDeque<Sequence>,
     running: Vec<Sequence>,
-    slots: Vec<u32>,
+    seq_slots: Vec<u32>,
     /// Mean length of finished answers, for projecting need; none until one has finished.
     mean_generated: Option<f64>,
     /// Preemptions so far.
@@ -71,7 +73,7 @@ impl Scheduler {
             pool: PagePool::new(pages),
             waiting: VecDeque::new(),
             running: Vec::new(),
-            slots: (0..limits.seqs as u32).rev().collect(),
+            seq_slots: (0..limits.seqs as u32).rev().collect(),
             mean_generated: None,
             preemptions: 0,
             cached_tokens: 0,
@@ -89,7 +91,7 @@ impl Scheduler {
         }
         if n >= max_len {
             return Err(format!(
-                "the prompt has {n} tokens, which leaves no room for an answer in --max-model-len {max_len}"
+                "the prompt has {n} tokens, which leaves no room for an answer in max_model_len {max_len}"
             ));
         }
         let longest = max_len.min(n + request.params.max_tokens as usize);
@@ -163,7 +165,7 @@ impl Scheduler {
         // It may have been preempted for one before it.
         let Some(index) = self.index(id) else { return };
         let sequence = &self.running[index];
-        if sequence.awaits_host() || sequence.is_full(self.limits.max_len) {
+        if sequence.awaits_host(self.limits.late_masks) || sequence.is_full(self.limits.max_len) {
             return;
         }
         let start = sequence.computed;
@@ -173,7 +175,7 @@ impl Scheduler {
             len = len.min(budget.outputs.saturating_sub(1));
         }
         let sample = len == sequence.remaining();
-        let adjustments = if sample { most_adjustments(sequence) } else { 0 };
+        let adjustments = if sample { max_adjustments(sequence) } else { 0 };
         if len == 0 || budget.outputs == 0 || adjustments > budget.adjustments {
             return;
         }
@@ -216,7 +218,7 @@ impl Scheduler {
     pub fn preempt(&mut self, id: u64) {
         let Some(index) = self.index(id) else { return };
         let mut sequence = self.running.remove(index);
-        self.slots.push(sequence.slot);
+        self.seq_slots.push(sequence.seq_slot);
         self.release(&mut sequence);
         self.preemptions += 1;
         self.waiting.push_front(sequence);
@@ -237,42 +239,42 @@ impl Scheduler {
             return false;
         }
         let page_size = self.limits.page_size;
-        let mut found = Vec::new();
+        let mut cached_pages = Vec::new();
         if self.limits.prefix_caching && sequence.params.prompt_logprobs.is_none() {
             // At least one position is left to compute: its logits choose the next token.
             let full = (sequence.len() - 1) / page_size;
             for &hash in sequence.hash_pages(full, page_size) {
                 match self.pool.find(hash) {
-                    Some(page) => found.push(page),
+                    Some(page) => cached_pages.push(page),
                     None => break,
                 }
             }
         }
         let sequence = &self.waiting[0];
-        let taken = found.iter().filter(|&&page| self.pool.is_free(page)).count();
-        let needed = self.projected_pages(sequence) - found.len() + taken;
+        let taken = cached_pages.iter().filter(|&&page| self.pool.is_free(page)).count();
+        let needed = self.projected_pages(sequence) - cached_pages.len() + taken;
         let promised: usize =
             self.running.iter().map(|s| self.projected_pages(s).saturating_sub(s.pages.len())).sum();
         if needed + promised > self.pool.free() && !self.running.is_empty() {
             return false;
         }
         let Some(mut sequence) = self.waiting.pop_front() else { return false };
-        let Some(slot) = self.slots.pop() else { return false };
-        sequence.slot = slot;
-        found.iter().for_each(|&page| self.pool.retain(page));
-        sequence.computed = found.len() * page_size;
-        sequence.published = found.len();
+        let Some(seq_slot) = self.seq_slots.pop() else { return false };
+        sequence.seq_slot = seq_slot;
+        cached_pages.iter().for_each(|&page| self.pool.retain(page));
+        sequence.computed = cached_pages.len() * page_size;
+        sequence.published = cached_pages.len();
         self.cached_tokens += sequence.computed as u64;
-        sequence.pages = found;
+        sequence.pages = cached_pages;
         self.running.push(sequence);
         true
     }
 
     /// Pages that a sequence will hold at its end, as far as one can tell.
     fn projected_pages(&self, sequence: &Sequence) -> usize {
-        let most = sequence.params.max_tokens as usize;
-        let likely = self.mean_generated.map_or(most, |mean| (mean * 1.25) as usize + 1);
-        let answer = likely.min(most).max(sequence.generated() + 1);
+        let max_tokens = sequence.params.max_tokens as usize;
+        let likely = self.mean_generated.map_or(max_tokens, |mean| (mean * 1.25) as usize + 1);
+        let answer = likely.min(max_tokens).max(sequence.generated() + 1);
         (sequence.prompt_len + answer).min(self.limits.max_len).div_ceil(self.limits.page_size)
     }
 
@@ -295,6 +297,11 @@ impl Scheduler {
         }
     }
 
+    /// All sequences, running or waiting.
+    pub fn sequences_mut(&mut self) -> impl Iterator<Item = &mut Sequence> {
+        self.running.iter_mut().chain(&mut self.waiting)
+    }
+
     /// The sequence, running or waiting.
     pub fn sequence(&self, id: u64) -> Option<&Sequence> {
         self.running.iter().chain(&self.waiting).find(|s| s.id == id)
@@ -305,8 +312,7 @@ impl Scheduler {
         let Some(sequence) = self.running.iter_mut().chain(&mut self.waiting).find(|s| s.id == id) else {
             return false;
         };
-        sequence.tokens.push(token);
-        sequence.pending -= 1;
+        sequence.accept(token);
         true
     }
 
@@ -315,7 +321,7 @@ impl Scheduler {
     pub fn finish(&mut self, id: u64) {
         let ended = if let Some(index) = self.index(id) {
             let sequence = self.running.remove(index);
-            self.slots.push(sequence.slot);
+            self.seq_slots.push(sequence.seq_slot);
             Some(sequence)
         } else {
             let index = self.waiting.iter().position(|s| s.id == id);
@@ -334,8 +340,8 @@ impl Scheduler {
     }
 }
 
-/// The most adjustments that a sequence's next token can take: one for each distinct token that it names.
-pub fn most_adjustments(sequence: &Sequence) -> usize {
+/// The greatest number of adjustments that a sequence's next token can take: one for each distinct token that it names.
+pub fn max_adjustments(sequence: &Sequence) -> usize {
     let p = &sequence.params;
     let history = if p.needs_history() { sequence.len() } else { 0 };
     let stops = if sequence.generated() < p.min_tokens as usize { p.stop_token_ids.len() } else { 0 };

@@ -1,10 +1,11 @@
 //! A request on its way through the scheduler.
 
+use crate::constraint::Matcher;
 use crate::pages::{PageId, PrefixHash};
 use crate::request::{Request, SamplingParams};
 
 /// A request with what is known and what is computed of it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Sequence {
     /// The request's name.
     pub id: u64,
@@ -25,9 +26,11 @@ pub struct Sequence {
     /// How many of the pages have been published.
     pub published: usize,
     /// Where the device keeps its last token, while it runs.
-    pub slot: u32,
+    pub seq_slot: u32,
     /// Prompt positions whose log-probabilities have been submitted.
     pub prompt_scored: usize,
+    /// Follows the answer through the request's constraint.
+    pub matcher: Option<Box<dyn Matcher>>,
 }
 
 impl Sequence {
@@ -43,8 +46,9 @@ impl Sequence {
             pages: Vec::new(),
             hashes: Vec::new(),
             published: 0,
-            slot: 0,
+            seq_slot: 0,
             prompt_scored: 1,
+            matcher: request.constraint.map(|constraint| constraint.matcher()),
         }
     }
 
@@ -74,8 +78,27 @@ impl Sequence {
     }
 
     /// Whether the next step cannot be prepared before the last one's token is known.
-    pub fn awaits_host(&self) -> bool {
-        self.pending > 0 && self.params.needs_history()
+    pub fn awaits_host(&self, late_masks: bool) -> bool {
+        self.pending > 0 && (self.params.needs_history() || (self.matcher.is_some() && !late_masks))
+    }
+
+    /// Whether only some tokens may come next.
+    pub fn is_masked(&self) -> bool {
+        self.matcher.is_some() || self.params.allowed_token_ids.is_some()
+    }
+
+    /// Whether its next mask depends on a token that is being sampled.
+    pub fn awaits_mask(&self) -> bool {
+        self.matcher.is_some() && self.pending > 1
+    }
+
+    /// Takes note of a sampled token.
+    pub fn accept(&mut self, token: u32) {
+        self.tokens.push(token);
+        self.pending -= 1;
+        if let Some(matcher) = &mut self.matcher {
+            matcher.accept(token);
+        }
     }
 
     /// Hashes of the first `pages` pages of the known tokens.

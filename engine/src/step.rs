@@ -1,12 +1,12 @@
 //! What the host gives a device for one step, and what it gets back.
 
-use crate::plan::Dims;
+use crate::buffer::{ADJUSTMENT_WORDS, Dims, Input, SAMPLE_ROW_WORDS};
 use bytemuck::{Pod, Zeroable};
 
 /// "None" in a field of [`SampleRow`].
 pub const NONE: u32 = u32::MAX;
 
-/// The most alternatives that a position can report (`logprobs`, `prompt_logprobs`).
+/// The greatest number of alternatives that a position can report (`logprobs`, `prompt_logprobs`).
 pub const MAX_LOGPROBS: usize = 20;
 
 /// Words of a [`Sampled`] row on the device: token, log-probability, then the alternatives.
@@ -15,13 +15,13 @@ pub const SAMPLED_WORDS: usize = 2 + 2 * MAX_LOGPROBS;
 /// Set in a token of [`Step::tokens`] that stands for the last token of a sequence.
 const FROM_LAST: u32 = 1 << 31;
 
-/// A token that the device takes from its `last tokens` state at `slot`, so that the host can
-/// prepare a step before it knows what the step before has sampled.
-pub const fn from_last(slot: u32) -> u32 {
-    FROM_LAST | slot
+/// A token that the device takes from its `last tokens` state at `seq_slot`, so that the host can prepare a step
+/// before it knows what the step before has sampled.
+pub const fn from_last(seq_slot: u32) -> u32 {
+    FROM_LAST | seq_slot
 }
 
-/// The slot that a token refers to, or `None` if it is a plain token id.
+/// The sequence slot that a token refers to, or `None` if it is a plain token id.
 pub const fn last_slot(token: u32) -> Option<u32> {
     if token & FROM_LAST == 0 { None } else { Some(token & !FROM_LAST) }
 }
@@ -45,7 +45,7 @@ pub struct SampleRow {
     /// The position of the token being chosen: the counter of the random generator.
     pub position: u32,
     /// Where the token goes in the device's last tokens, or [`NONE`].
-    pub last_slot: u32,
+    pub seq_slot: u32,
     /// Report the log-probability of this token and choose nothing, or [`NONE`].
     pub target: u32,
     /// The row of [`Step::masks`] that says which tokens are allowed, or [`NONE`].
@@ -71,7 +71,7 @@ impl SampleRow {
             key_lo: 0,
             key_hi: 0,
             position: 0,
-            last_slot: NONE,
+            seq_slot: NONE,
             target: NONE,
             mask: NONE,
             adjust_start: 0,
@@ -98,6 +98,9 @@ pub struct Adjustment {
     pub reserved: u32,
 }
 
+const _: () = assert!(size_of::<SampleRow>() == 4 * SAMPLE_ROW_WORDS);
+const _: () = assert!(size_of::<Adjustment>() == 4 * ADJUSTMENT_WORDS);
+
 /// The host's inputs of one step. Lengths are those of [`Step::dims`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
@@ -106,11 +109,9 @@ pub struct Step {
     /// The position of each token in its sequence.
     pub positions: Vec<u32>,
     /// The KV slot that each token writes: page times page size, plus the place within the page.
-    pub slots: Vec<u32>,
+    pub kv_slots: Vec<u32>,
     /// The first token of each sequence, then the token count.
     pub query_start: Vec<u32>,
-    /// The length of each sequence up to and with its last token here.
-    pub seq_lens: Vec<u32>,
     /// `[seqs, pages_per_seq]` pages of each sequence; the rest of a row is 0.
     pub block_tables: Vec<u32>,
     /// Columns of `block_tables`.
@@ -125,6 +126,8 @@ pub struct Step {
     pub adjustments: Vec<Adjustment>,
     /// `[masks, ceil(vocab / 32)]` bits of allowed tokens: bit `t % 32` of word `t / 32`.
     pub masks: Vec<u32>,
+    /// Masks that come later, by [`crate::device::Device::provide`]; then `masks` is empty.
+    pub late_masks: usize,
     /// Words in a mask: `ceil(vocab / 32)`.
     pub mask_words: usize,
 }
@@ -134,10 +137,10 @@ impl Step {
     pub fn dims(&self) -> Dims {
         Dims {
             tokens: self.tokens.len(),
-            seqs: self.seq_lens.len(),
+            seqs: self.seqs(),
             outputs: self.output_rows.len(),
             adjustments: self.adjustments.len(),
-            masks: self.masks.len().checked_div(self.mask_words).unwrap_or(0),
+            masks: self.masks.len().checked_div(self.mask_words).unwrap_or(0) + self.late_masks,
             pages: 0,
             page_size: self.page_size,
             pages_per_seq: self.pages_per_seq,
@@ -145,38 +148,89 @@ impl Step {
         }
     }
 
-    /// Checks that the inputs agree with each other and fit a plan compiled for `most`.
+    /// Checks that the inputs agree with each other and fit a plan compiled for `max_dims`.
     ///
     /// # Errors
     /// The first input that does not.
-    pub fn check(&self, most: &Dims) -> Result<(), String> {
+    pub fn check(&self, max_dims: &Dims) -> Result<(), String> {
         let dims = self.dims();
-        let fits = |what: &str, n: usize, most: usize| {
-            if n <= most { Ok(()) } else { Err(format!("{n} {what}; the plan is compiled for {most}")) }
+        let fits = |what: &str, n: usize, max: usize| {
+            if n <= max { Ok(()) } else { Err(format!("{n} {what}; the plan is compiled for {max}")) }
         };
-        fits("tokens", dims.tokens, most.tokens)?;
-        fits("sequences", dims.seqs, most.seqs)?;
-        fits("outputs", dims.outputs, most.outputs)?;
-        fits("adjustments", dims.adjustments, most.adjustments)?;
-        fits("masks", dims.masks, most.masks)?;
-        let same = |what: &str, n: usize, want: usize| {
-            if n == want { Ok(()) } else { Err(format!("{n} {what}, not {want}")) }
-        };
+        fits("tokens", dims.tokens, max_dims.tokens)?;
+        fits("sequences", dims.seqs, max_dims.seqs)?;
+        fits("outputs", dims.outputs, max_dims.outputs)?;
+        fits("adjustments", dims.adjustments, max_dims.adjustments)?;
+        fits("masks", dims.masks, max_dims.masks)?;
         same("positions", self.positions.len(), dims.tokens)?;
-        same("slots", self.slots.len(), dims.tokens)?;
+        same("KV slots", self.kv_slots.len(), dims.tokens)?;
         same("sample rows", self.sampling.len(), dims.outputs)?;
-        same("tokens a page", self.page_size, most.page_size)?;
-        same("block table entries", self.block_tables.len(), dims.seqs * self.pages_per_seq)?;
-        same("query bounds", self.query_start.len(), dims.seqs + 1)?;
-        same("tokens of sequences", self.query_start.last().map_or(0, |&n| n as usize), dims.tokens)?;
-        same("block table columns", self.pages_per_seq, most.pages_per_seq)?;
-        let below = |what: &str, values: &[u32], bound: usize| match values.iter().max() {
-            Some(&v) if v as usize >= bound => Err(format!("{what} {v} is not below {bound}")),
-            _ => Ok(()),
-        };
-        below("KV slot", &self.slots, most.pages * most.page_size)?;
-        below("page", &self.block_tables, most.pages.max(1))?;
-        below("output row", &self.output_rows, dims.tokens)
+        same("tokens a page", self.page_size, max_dims.page_size)?;
+        below("KV slot", &self.kv_slots, max_dims.pages * max_dims.page_size)?;
+        below("output row", &self.output_rows, dims.tokens)?;
+        self.check_sequences(max_dims)?;
+        self.check_sampling(&dims, max_dims)
+    }
+
+    /// Bounds of sequences, and the pages that their positions need.
+    fn check_sequences(&self, max_dims: &Dims) -> Result<(), String> {
+        let seqs = self.seqs();
+        same("query bounds", self.query_start.len(), seqs + 1)?;
+        same("tokens of sequences", self.query_start[seqs] as usize, self.tokens.len())?;
+        same("block table columns", self.pages_per_seq, max_dims.pages_per_seq)?;
+        same("block table entries", self.block_tables.len(), seqs * self.pages_per_seq)?;
+        below("page", &self.block_tables, max_dims.pages.max(1))?;
+        if self.query_start[0] != 0 || self.query_start.windows(2).any(|bounds| bounds[0] >= bounds[1]) {
+            return Err(format!("query bounds {:?} do not ascend from 0", self.query_start));
+        }
+        for s in 0..seqs {
+            let pages = self.seq_len(s).div_ceil(self.page_size.max(1));
+            if pages > self.pages_per_seq {
+                return Err(format!(
+                    "sequence {s} needs {pages} pages; its table has {}",
+                    self.pages_per_seq
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What sample rows refer to.
+    fn check_sampling(&self, dims: &Dims, max_dims: &Dims) -> Result<(), String> {
+        if self.late_masks > 0 && !self.masks.is_empty() {
+            return Err("masks are here and yet to come".into());
+        }
+        for row in &self.sampling {
+            if row.mask != NONE && row.mask as usize >= dims.masks {
+                return Err(format!("mask {} is not below {}", row.mask, dims.masks));
+            }
+            let adjusted = row.adjust_start as usize + row.adjust_len as usize;
+            if adjusted > dims.adjustments {
+                return Err(format!("adjustments up to {adjusted} of {}", dims.adjustments));
+            }
+            if row.seq_slot != NONE && row.seq_slot as usize >= max_dims.seqs {
+                return Err(format!("sequence slot {} is not below {}", row.seq_slot, max_dims.seqs));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the masks that come late.
+    ///
+    /// # Errors
+    /// If they are not as many words as the step has left out.
+    pub fn check_late(&self, masks: &[u32]) -> Result<(), String> {
+        same("words of late masks", masks.len(), self.late_masks * self.mask_words)
+    }
+
+    /// The sequences of the step.
+    pub fn seqs(&self) -> usize {
+        self.query_start.len().saturating_sub(1)
+    }
+
+    /// The length of sequence `s` up to and with its last token in the step.
+    pub fn seq_len(&self, s: usize) -> usize {
+        self.positions[self.query_start[s + 1] as usize - 1] as usize + 1
     }
 
     /// The tokens of sequence `s`, as a range of rows.
@@ -184,21 +238,30 @@ impl Step {
         self.query_start[s] as usize..self.query_start[s + 1] as usize
     }
 
-    /// The bytes of one step input, as [`crate::plan::Input`] describes it.
-    pub fn input(&self, input: crate::plan::Input) -> &[u8] {
-        use crate::plan::Input;
+    /// The bytes of one step input, as [`Input`] describes it.
+    pub fn input(&self, input: Input) -> &[u8] {
         match input {
             Input::Tokens => bytemuck::cast_slice(&self.tokens),
             Input::Positions => bytemuck::cast_slice(&self.positions),
-            Input::Slots => bytemuck::cast_slice(&self.slots),
+            Input::KvSlots => bytemuck::cast_slice(&self.kv_slots),
             Input::QueryStart => bytemuck::cast_slice(&self.query_start),
-            Input::SeqLens => bytemuck::cast_slice(&self.seq_lens),
             Input::BlockTables => bytemuck::cast_slice(&self.block_tables),
             Input::OutputRows => bytemuck::cast_slice(&self.output_rows),
             Input::Sampling => bytemuck::cast_slice(&self.sampling),
             Input::Adjustments => bytemuck::cast_slice(&self.adjustments),
             Input::Masks => bytemuck::cast_slice(&self.masks),
         }
+    }
+}
+
+fn same(what: &str, n: usize, want: usize) -> Result<(), String> {
+    if n == want { Ok(()) } else { Err(format!("{n} {what}, not {want}")) }
+}
+
+fn below(what: &str, values: &[u32], bound: usize) -> Result<(), String> {
+    match values.iter().max() {
+        Some(&v) if v as usize >= bound => Err(format!("{what} {v} is not below {bound}")),
+        _ => Ok(()),
     }
 }
 

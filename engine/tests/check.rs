@@ -37,8 +37,8 @@ impl Device for Faulty {
         self.device.supports(plan, op)
     }
 
-    fn compile(&mut self, plan: &Plan, most: &Dims) -> Result<PlanId, DeviceError> {
-        self.device.compile(plan, most)
+    fn compile(&mut self, plan: &Plan, max_dims: &Dims) -> Result<PlanId, DeviceError> {
+        self.device.compile(plan, max_dims)
     }
 
     fn write(&mut self, plan: PlanId, buffer: BufferId, row: usize, bytes: &[u8]) -> Result<(), DeviceError> {
@@ -54,6 +54,10 @@ impl Device for Faulty {
         self.device.submit(plan, step)
     }
 
+    fn provide(&mut self, ticket: &Ticket, masks: &[u32]) -> Result<(), DeviceError> {
+        self.device.provide(ticket, masks)
+    }
+
     fn wait(&mut self, ticket: Ticket) -> Result<StepOutput, DeviceError> {
         let output = self.device.wait(ticket)?;
         let (id, before) = self.before.take().unwrap();
@@ -67,7 +71,7 @@ impl Device for Faulty {
 fn check(buffer: &str, fault: Fault) -> Result<(), String> {
     let case = linear_residual(Formats::F32, 3, 64, 96, true);
     let (buffer, desc) = case.plan.iter().find(|(_, desc)| desc.name == buffer).unwrap();
-    let (device, rows) = (CpuDevice::new(Some(1)).unwrap(), case.most.count(desc.rows));
+    let (device, rows) = (CpuDevice::new(Some(1)).unwrap(), case.max_dims.count(desc.rows));
     let mut faulty = Faulty { device, buffer, rows, fault, before: None };
     case.check(&mut faulty, &mut CpuDevice::new(Some(1)).unwrap(), 0.0)
 }

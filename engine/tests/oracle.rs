@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use engine::cases::{Case, Formats, cases};
+use engine::cases::{Attention, Case, Formats, cases};
 use engine::cpu::CpuDevice;
+use engine::device::{Device, Ticket};
 use engine::dtype::DType;
-use engine::op::{Activation, Op};
+use engine::format::Format;
+use engine::op::{Activation, GatedMul, KvWrite, Linear, Op, PagedAttention, RmsNorm, Rope, Sample};
 use engine::plan::{BufferId, View};
 use engine::sample::uniform;
-use engine::step::{NONE, last_slot};
+use engine::step::{NONE, Step, last_slot};
 
 /// The inputs of a case as numbers.
 struct Inputs<'a>(&'a Case);
@@ -16,7 +18,7 @@ struct Inputs<'a>(&'a Case);
 impl Inputs<'_> {
     fn floats(&self, id: BufferId) -> Vec<f64> {
         let (_, bytes) = self.0.writes.iter().find(|(w, _)| *w == id).unwrap();
-        self.0.plan.desc(id).dtype.decode(bytes).into_iter().map(f64::from).collect()
+        self.0.plan.desc(id).format.decode(bytes).into_iter().map(f64::from).collect()
     }
 
     fn rows(&self, view: View) -> Vec<Vec<f64>> {
@@ -32,8 +34,8 @@ impl Inputs<'_> {
 /// What a case of two ops should write: the second op's input is what the first one made.
 fn expected_of_two(case: &Case) -> Vec<Vec<f64>> {
     let (buffer, rotated) = match case.plan.ops[0] {
-        Op::Linear { out, .. } => (out.buffer, false),
-        Op::Rope { x, .. } => (x.buffer, true),
+        Op::Linear(op) => (op.out.buffer, false),
+        Op::Rope(op) => (op.x.buffer, true),
         _ => panic!("{}: no such pair is known", case.name),
     };
     let first = expected(case);
@@ -41,9 +43,8 @@ fn expected_of_two(case: &Case) -> Vec<Vec<f64>> {
     plan.ops.remove(0);
     let floats: Vec<f32> = first[0].iter().map(|&v| v as f32).collect();
     writes.retain(|(id, _)| *id != buffer);
-    writes.push((buffer, plan.desc(buffer).dtype.encode(&floats)));
-    let (name, step, outputs) = (case.name.clone(), case.step.clone(), case.outputs.clone());
-    let second = expected(&Case { name, plan, most: case.most, writes, step, outputs });
+    writes.push((buffer, plan.desc(buffer).format.encode(&floats)));
+    let second = expected(&Case { plan, writes, ..case.clone() });
     if rotated { first.into_iter().chain(second).collect() } else { second }
 }
 
@@ -53,13 +54,13 @@ fn expected(case: &Case) -> Vec<Vec<f64>> {
     let step = &case.step;
     let flat = |rows: Vec<Vec<f64>>| rows.concat();
     match case.plan.ops[0] {
-        Op::Embed { last, table, .. } => {
-            let (table, last) = (inputs.matrix(table), inputs.floats(last));
-            let row =
-                |&t: &u32| table[last_slot(t).map_or(t as usize, |s| last[s as usize] as usize)].clone();
+        Op::Embed(op) => {
+            let (table, last) = (inputs.matrix(op.table), inputs.floats(op.last));
+            let token = |t: u32| last_slot(t).map_or(t as usize, |s| last[s as usize] as usize);
+            let row = |&t: &u32| table[token(t)].iter().map(|v| v * f64::from(op.scale)).collect();
             vec![flat(step.tokens.iter().map(row).collect())]
         }
-        Op::RmsNorm { x, add, weight, width, eps, .. } => {
+        Op::RmsNorm(RmsNorm { x, add, weight, width, eps, .. }) => {
             let mut rows = inputs.rows(x);
             if let Some(add) = add {
                 for (x, add) in rows.iter_mut().zip(inputs.rows(add)) {
@@ -75,14 +76,14 @@ fn expected(case: &Case) -> Vec<Vec<f64>> {
             let out = rows.iter().flat_map(|r| r.chunks(width).flat_map(norm)).collect();
             if add.is_some() { vec![out, flat(rows)] } else { vec![out] }
         }
-        Op::Linear { x, weight, bias, .. } => {
+        Op::Linear(Linear { x, weight, bias, .. }) => {
             let weight = inputs.matrix(weight);
             let bias = bias.map_or(vec![0.0; weight.len()], |b| inputs.floats(b));
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
             let row = |x: &Vec<f64>| weight.iter().zip(&bias).map(|(w, b)| dot(x, w) + b).collect();
             vec![flat(inputs.rows(x).iter().map(row).collect())]
         }
-        Op::Rope { x, table, head_dim, .. } => {
+        Op::Rope(Rope { x, table, head_dim }) => {
             let mut rows = inputs.matrix(x.buffer);
             let table = inputs.matrix(table);
             let half = table[0].len() / 2;
@@ -97,19 +98,28 @@ fn expected(case: &Case) -> Vec<Vec<f64>> {
             }
             vec![flat(rows)]
         }
-        Op::KvWrite { k, v, k_pages, v_pages, .. } => {
+        Op::KvWrite(KvWrite { k, v, k_pages, v_pages }) => {
             let written = |pages: BufferId, rows: View| {
                 let mut pages = inputs.matrix(pages);
-                step.slots.iter().zip(inputs.rows(rows)).for_each(|(&s, row)| pages[s as usize] = row);
+                step.kv_slots.iter().zip(inputs.rows(rows)).for_each(|(&s, row)| pages[s as usize] = row);
                 flat(pages)
             };
             vec![written(k_pages, k), written(v_pages, v)]
         }
-        Op::PagedAttention { q, k_pages, v_pages, head_dim: d, scale, window, .. } => {
+        Op::PagedAttention(PagedAttention {
+            q,
+            k_pages,
+            v_pages,
+            head_dim: d,
+            scale,
+            window,
+            softcap,
+            ..
+        }) => {
             let (q, k, v) = (inputs.rows(q), inputs.matrix(k_pages), inputs.matrix(v_pages));
             let group = q[0].len() / k[0].len();
             let mut out = Vec::new();
-            for seq in 0..step.seq_lens.len() {
+            for seq in 0..step.seqs() {
                 let pages = &step.block_tables[seq * step.pages_per_seq..];
                 let slot =
                     |p: usize| pages[p / step.page_size] as usize * step.page_size + p % step.page_size;
@@ -120,7 +130,8 @@ fn expected(case: &Case) -> Vec<Vec<f64>> {
                         let head = h / group * d..(h / group + 1) * d;
                         let score = |p: usize| {
                             let k = &k[slot(p)][head.clone()];
-                            f64::from(scale) * q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>()
+                            let score = f64::from(scale) * q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>();
+                            softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
                         };
                         let scores: Vec<f64> = seen.clone().map(score).collect();
                         let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -134,7 +145,7 @@ fn expected(case: &Case) -> Vec<Vec<f64>> {
             }
             vec![out]
         }
-        Op::GatedMul { x, out, act } => {
+        Op::GatedMul(GatedMul { x, out, act }) => {
             let gate = |g: f64| match act {
                 Activation::Silu => g / (1.0 + (-g).exp()),
                 Activation::GeluTanh => {
@@ -145,20 +156,25 @@ fn expected(case: &Case) -> Vec<Vec<f64>> {
             let row = |x: &Vec<f64>| (0..out.cols).map(|i| gate(x[i]) * x[out.cols + i]).collect();
             vec![flat(inputs.rows(x).iter().map(row).collect())]
         }
-        Op::Add { a, b, .. } => {
-            vec![inputs.floats(a.buffer).iter().zip(inputs.floats(b.buffer)).map(|(a, b)| a + b).collect()]
+        Op::Add(op) => {
+            let (a, b) = (inputs.floats(op.a.buffer), inputs.floats(op.b.buffer));
+            vec![a.iter().zip(b).map(|(a, b)| a + b).collect()]
         }
-        Op::GatherRows { x, .. } => {
-            let x = inputs.rows(x);
+        Op::SoftCap(op) => {
+            let cap = f64::from(op.cap);
+            vec![inputs.floats(op.x.buffer).iter().map(|x| cap * (x / cap).tanh()).collect()]
+        }
+        Op::GatherRows(op) => {
+            let x = inputs.rows(op.x);
             vec![flat(step.output_rows.iter().map(|&r| x[r as usize].clone()).collect())]
         }
-        Op::Sample { logits, last, .. } => {
+        Op::Sample(Sample { logits, last, .. }) => {
             let tokens: Vec<u32> =
                 inputs.rows(logits).iter().enumerate().map(|(r, l)| choose(case, r, l.clone())).collect();
             let mut last = inputs.floats(last);
             for (row, &token) in step.sampling.iter().zip(&tokens) {
-                if row.last_slot != NONE {
-                    last[row.last_slot as usize] = f64::from(token);
+                if row.seq_slot != NONE {
+                    last[row.seq_slot as usize] = f64::from(token);
                 }
             }
             vec![tokens.iter().map(|&t| f64::from(t)).collect(), last]
@@ -224,8 +240,8 @@ fn compare(case: &Case) {
             assert!(error <= 2e-5 * want.abs().max(1.0), "{} [{i}]: {got}, not {want}", case.name);
         }
     }
-    if let Op::Sample { logits, .. } = case.plan.ops[0] {
-        for (r, (sampled, logits)) in output.sampled.iter().zip(Inputs(case).rows(logits)).enumerate() {
+    if let Op::Sample(op) = case.plan.ops[0] {
+        for (r, (sampled, logits)) in output.sampled.iter().zip(Inputs(case).rows(op.logits)).enumerate() {
             let log_total = logits.iter().map(|l| l.exp()).sum::<f64>().ln();
             let mut order: Vec<u32> = (0..logits.len() as u32).collect();
             order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
@@ -250,20 +266,59 @@ fn every_case_in_f32() {
 
 #[test]
 fn every_case_with_bf16_weights() {
-    cases(Formats { weights: DType::BF16, ..Formats::F32 }).iter().for_each(compare);
+    cases(Formats { weights: DType::BF16.into(), ..Formats::F32 }).iter().for_each(compare);
 }
 
 #[test]
 fn every_case_with_f16_weights() {
-    cases(Formats { weights: DType::F16, ..Formats::F32 }).iter().for_each(compare);
+    cases(Formats { weights: DType::F16.into(), ..Formats::F32 }).iter().for_each(compare);
+}
+
+#[test]
+fn every_case_with_q8_0_weights() {
+    cases(Formats { weights: Format::Q8_0, ..Formats::F32 }).iter().for_each(compare);
+}
+
+/// What a device says of an attention whose step is broken.
+fn refusal(breaks: fn(&mut Step)) -> String {
+    let case = engine::cases::attention(Formats::F32, Attention::new(4, 2, 32, 16), &[(3, 20)]);
+    let mut device = CpuDevice::new(Some(1)).unwrap();
+    let mut broken = case;
+    breaks(&mut broken.step);
+    broken.run(&mut device).unwrap_err().to_string()
 }
 
 #[test]
 fn malformed_steps_are_refused() {
-    let case = engine::cases::attention(Formats::F32, 4, 2, 32, 16, None, &[(3, 20)]);
+    let refused = |breaks, why| {
+        let error = refusal(breaks);
+        assert!(error.contains(why), "{error}");
+    };
+    refused(|step| step.block_tables[0] = 1000, "page 1000 is not below");
+    refused(|step| step.positions[2] = 500, "sequence 0 needs 32 pages; its table has 3");
+    refused(|step| step.query_start = vec![0, 2], "2 tokens of sequences, not 3");
+    refused(|step| step.query_start[0] = 1, "do not ascend from 0");
+    refused(|step| step.kv_slots[0] = 1 << 20, "KV slot 1048576 is not below");
+}
+
+#[test]
+fn late_masks_come_in_turn() {
+    let case = engine::cases::sample(300, false);
     let mut device = CpuDevice::new(Some(1)).unwrap();
-    let mut broken = Case { step: case.step.clone(), ..case };
-    broken.step.block_tables[0] = 1000;
-    let error = broken.run(&mut device).unwrap_err().to_string();
-    assert!(error.contains("page 1000 is not below"), "{error}");
+    let (id, _) = case.run(&mut device).unwrap();
+    let mut step = case.step.clone();
+    let masks = std::mem::take(&mut step.masks);
+    step.late_masks = 2;
+    let ticket = device.submit(id, &step).unwrap();
+    for error in [
+        device.submit(id, &step).unwrap_err(),
+        device.read(id, case.outputs[0].0.buffer, 0..1).unwrap_err(),
+        device.wait(Ticket(ticket.0)).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("waits for its masks"), "{error}");
+    }
+    device.provide(&ticket, &masks).unwrap();
+    let again = device.provide(&ticket, &masks).unwrap_err().to_string();
+    assert!(again.contains("waits for no masks"), "{again}");
+    device.wait(ticket).unwrap();
 }

@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use engine::cases::Numbers;
+use engine::numbers::Numbers;
 use engine::request::{Request, SamplingParams};
 use engine::scheduler::{Chunk, Limits, Scheduler};
 use proptest::prelude::*;
@@ -47,6 +47,7 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
                 page_size,
                 max_len,
                 prefix_caching,
+                late_masks: true,
             };
             Scenario { limits, pages: max_len.div_ceil(page_size) + extra, rows, seed }
         },
@@ -66,7 +67,7 @@ fn request(id: usize, row: (usize, usize, usize, bool, bool)) -> Request {
         prompt_logprobs: scored.then_some(0),
         ..SamplingParams::default()
     };
-    Request { id: id as u64, prompt: tokens, params }
+    Request::new(id as u64, tokens, params)
 }
 
 /// Runs a scenario to its end and checks everything on the way.
@@ -198,6 +199,7 @@ fn a_request_that_can_never_be_served_is_refused() {
         page_size: 4,
         max_len: 32,
         prefix_caching: true,
+        late_masks: true,
     };
     let mut scheduler = Scheduler::new(limits, 6);
     let refuse =

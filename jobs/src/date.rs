@@ -14,12 +14,12 @@ pub fn today() -> i64 {
 }
 
 /// A day as `2026-03-07`.
-pub fn told(seconds: i64) -> String {
+pub fn shown(seconds: i64) -> String {
     let (year, month, date, _) = civil(seconds.div_euclid(DAY));
     format!("{year:04}-{month:02}-{date:02}")
 }
 
-/// The beginning of a day that was told by [`told`].
+/// The beginning of a day that was made by [`shown`].
 pub fn read(text: &str) -> Option<i64> {
     let mut parts = text.splitn(3, '-').map(|part| part.parse::<i64>().ok());
     let (year, month, date) = (parts.next()??, parts.next()??, parts.next()??);
@@ -135,11 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn days_are_read_as_they_are_told() {
+    fn days_are_read_as_they_are_shown() {
         for day in [0, 58, 59, 364, 365, 10_956, 11_016, 20_454, 20_780, 47_540, 400_000] {
-            assert_eq!(read(&told(day * DAY)), Some(day * DAY), "{}", told(day * DAY));
+            assert_eq!(read(&shown(day * DAY)), Some(day * DAY), "{}", shown(day * DAY));
         }
-        assert_eq!(told(951_827_696), "2000-02-29");
+        assert_eq!(shown(951_827_696), "2000-02-29");
         assert_eq!(["", "2026-02-30", "2026-3", "9-9-9x", "9223372036854775807-1-1"].map(read), [None; 5]);
         assert_eq!(today() % DAY, 0);
     }

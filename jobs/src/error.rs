@@ -1,8 +1,10 @@
 //! What ends a job, and the exit codes that say so. A bad row never does: it is data, with its error.
 
-use crate::objects::Trouble;
-use engine::device::DeviceError;
-use engine::error::EngineError;
+mod engine;
+
+use crate::store::error::StoreError;
+use ::engine::device::DeviceError;
+use ::engine::error::EngineError;
 use std::path::PathBuf;
 
 /// Every row was answered, or the errors stayed within `--max-error-rate`.
@@ -82,7 +84,7 @@ pub enum JobError {
     #[error("internal error: {0}; please report it")]
     Internal(String),
     /// The engine cannot serve the model, or its device failed.
-    #[error(transparent)]
+    #[error("{}", engine::message(.0))]
     Engine(#[from] EngineError),
     /// A file or folder could not be used.
     #[error("cannot {doing} {}: {source}{}", path.display(), remedy(source))]
@@ -95,14 +97,14 @@ pub enum JobError {
         source: std::io::Error,
     },
     /// An object store could not be used.
-    #[error("cannot {doing} {url}: {trouble}")]
+    #[error("cannot {doing} {url}: {error}")]
     Store {
         /// What was being done, as in "write".
         doing: &'static str,
         /// The object, folder or bucket.
         url: String,
         /// What is wrong, and what to do.
-        trouble: Trouble,
+        error: StoreError,
     },
     /// Another job writes to the same output in an object store.
     #[error(
@@ -135,38 +137,38 @@ pub enum JobError {
         /// What is wrong with it.
         what: String,
     },
-    /// The working folder belongs to another job.
+    /// The state_dir belongs to another job.
     #[error("{} holds another job; these differ:\n{differences}\nrun the command of that job, choose \
-             another --output, or discard that job with --fresh", work.display())]
+             another --output, or discard that job with --fresh", state_dir.display())]
     OtherIdentity {
-        /// The working folder.
-        work: PathBuf,
+        /// The state_dir.
+        state_dir: PathBuf,
         /// One line for each field that differs, with both values.
         differences: String,
     },
     /// Another process works on the job.
     #[error("process {pid} is working on {}; one process works on a job at a time: wait for it, or \
-             stop it", work.display())]
+             stop it", state_dir.display())]
     Locked {
-        /// The working folder.
-        work: PathBuf,
+        /// The state_dir.
+        state_dir: PathBuf,
         /// The other process.
         pid: String,
     },
     /// `--resume never`, and there is something to resume.
     #[error("{} holds a job with {rows} finished rows and --resume is never; use --resume auto to go on, \
-             or --fresh to discard it", work.display())]
+             or --fresh to discard it", state_dir.display())]
     AlreadyBegun {
-        /// The working folder.
-        work: PathBuf,
+        /// The state_dir.
+        state_dir: PathBuf,
         /// Rows that are finished.
         rows: u64,
     },
     /// `--resume require`, and there is nothing to resume.
-    #[error("{} holds no job and --resume is require; use --resume auto to begin", work.display())]
+    #[error("{} holds no job and --resume is require; use --resume auto to begin", state_dir.display())]
     NothingToResume {
-        /// The working folder.
-        work: PathBuf,
+        /// The state_dir.
+        state_dir: PathBuf,
     },
     /// A row was answered twice: a bug.
     #[error("row {row} was answered twice; this is a bug of gristmill, and the second answer was not kept")]

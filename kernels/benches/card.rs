@@ -6,16 +6,18 @@
 #![allow(clippy::unwrap_used)]
 
 use cudarc::driver::{CudaContext, CudaStream, result};
-use engine::cases::{Case, Formats, attention, linear};
+use engine::cases::{Attention, Case, Formats, attention, linear};
 use engine::device::Device;
 use engine::dtype::DType;
+use engine::format::Format;
 use engine::op::Op;
 use engine::plan::BufferKind;
 use kernels::{CudaDevice, Gemm, Options};
 use std::sync::Arc;
 use std::time::Instant;
 
-const BF16: Formats = Formats { activations: DType::BF16, weights: DType::BF16, kv: DType::BF16 };
+const BF16: Formats =
+    Formats { activations: DType::BF16, weights: Format::Plain(DType::BF16), kv: DType::BF16 };
 
 /// Linear shapes of Llama-3.1-8B: name, K, N.
 const LAYERS: [(&str, usize, usize); 5] = [
@@ -25,6 +27,9 @@ const LAYERS: [(&str, usize, usize); 5] = [
     ("down", 14336, 4096),
     ("lm_head", 4096, 128_256),
 ];
+
+/// The heads of Llama-3.1-8B.
+const HEADS: Attention = Attention::new(32, 8, 128, 16);
 
 fn main() {
     let named: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
@@ -86,7 +91,7 @@ fn copy_rate(stream: &Arc<CudaStream>, bytes: usize) -> f64 {
 /// beside its kernels cancels out. Each repetition has buffers of its own kind `fresh`, as many as keep
 /// the cache from holding them.
 fn seconds_of(case: &Case, fresh: BufferKind, budget: usize, gemm: Gemm) -> f64 {
-    let each: usize = case.plan.bytes(&case.most, |kind| kind == fresh).max(1);
+    let each: usize = case.plan.bytes(&case.max_dims, |kind| kind == fresh).max(1);
     let copies = (budget / each).clamp(1, 24);
     let time = |repeats: usize| {
         let case = repeated(case, repeats, copies, fresh);
@@ -112,7 +117,7 @@ fn repeated(case: &Case, repeats: usize, copies: usize, fresh: BufferKind) -> Ca
     for (id, desc) in case.plan.iter().filter(|(_, d)| d.kind == fresh) {
         sets[0].push((id, id));
         for set in &mut sets[1..] {
-            let new = plan.buffer(desc.name.clone(), desc.kind, desc.dtype, desc.rows, desc.cols);
+            let new = plan.buffer(desc.name.clone(), desc.kind, desc.format, desc.rows, desc.cols);
             let bytes = case.writes.iter().find(|(w, _)| *w == id).map(|(_, b)| b.clone());
             writes.extend(bytes.map(|b| (new, b)));
             set.push((id, new));
@@ -122,18 +127,17 @@ fn repeated(case: &Case, repeats: usize, copies: usize, fresh: BufferKind) -> Ca
     for i in 0..repeats {
         let set = &sets[i % copies];
         let swap = |id| set.iter().find(|(old, _)| *old == id).map_or(id, |(_, new)| *new);
-        let mut op = op.clone();
+        let mut op = op;
         match &mut op {
-            Op::Linear { weight, .. } => *weight = swap(*weight),
-            Op::PagedAttention { k_pages, v_pages, .. } => {
-                (*k_pages, *v_pages) = (swap(*k_pages), swap(*v_pages));
+            Op::Linear(op) => op.weight = swap(op.weight),
+            Op::PagedAttention(op) => {
+                (op.k_pages, op.v_pages) = (swap(op.k_pages), swap(op.v_pages));
             }
             _ => {}
         }
         plan.ops.push(op);
     }
-    let (most, step) = (case.most, case.step.clone());
-    Case { name: case.name.clone(), plan, most, writes, step, outputs: case.outputs.clone() }
+    Case { plan, writes, ..case.clone() }
 }
 
 /// Linear at the shapes of Llama-3.1-8B against cuBLASLt.
@@ -168,7 +172,7 @@ fn decode(copied: f64, scale: usize) {
     println!("decode: sequences x length | GB/s | of the copy rate (limit 0.75)");
     for (seqs, len) in [(256, 512), (256, 1024), (128, 4096), (16, 16384), (1, 65536)] {
         let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
-        let case = attention(BF16, 32, 8, 128, 16, None, &vec![(1, len); seqs]);
+        let case = attention(BF16, HEADS, &vec![(1, len); seqs]);
         let seconds = seconds_of(&case, BufferKind::KvPage, (512 << 20) / scale, Gemm::Builtin);
         let rate = (seqs * len * 2 * 8 * 128 * 2) as f64 / seconds;
         println!("decode: {seqs} x {len} | {:.0} | {:.2}", rate / 1e9, rate / copied);
@@ -180,7 +184,7 @@ fn prefill(scale: usize) {
     println!("prefill: sequences x length | TFLOP/s");
     for (seqs, len) in [(16, 512), (8, 1024), (4, 2048), (1, 8192)] {
         let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
-        let case = attention(BF16, 32, 8, 128, 16, None, &vec![(len, len); seqs]);
+        let case = attention(BF16, HEADS, &vec![(len, len); seqs]);
         let seconds = seconds_of(&case, BufferKind::KvPage, 1, Gemm::Builtin);
         let flops = seqs as f64 * 4.0 * 32.0 * 128.0 * (len * (len + 1) / 2) as f64;
         println!("prefill: {seqs} x {len} | {:.1}", flops / seconds / 1e12);
@@ -190,7 +194,7 @@ fn prefill(scale: usize) {
 /// What a step costs beside its kernels: steps of one small op, one after another.
 fn overhead() {
     let mut device = CudaDevice::open(None).unwrap();
-    let case = attention(BF16, 32, 8, 128, 16, None, &[(1, 16); 256]);
+    let case = attention(BF16, HEADS, &[(1, 16); 256]);
     let (id, _) = case.run(&mut device).unwrap();
     let steps = 200;
     let start = Instant::now();

@@ -1,6 +1,6 @@
 //! A kernel: a source of ours with the options that make one variant of it.
 
-use engine::dtype::DType;
+use crate::args::{CStruct, Layout};
 
 /// Resources that a variant may take on any architecture, written beside it and checked in CI. Spills to
 /// local memory are never allowed.
@@ -17,12 +17,14 @@ pub struct Budget {
 pub struct Kernel {
     /// The file, for messages.
     pub file: &'static str,
-    /// The source.
+    /// The source as its file has it; [`Kernel::source`] is what is compiled.
     pub text: &'static str,
     /// The name of the `extern "C"` function.
     pub entry: &'static str,
     /// `-D` options: types, tile shapes.
     pub defines: Vec<(&'static str, String)>,
+    /// The structs that the host fills for it: its arguments first.
+    pub structs: Vec<Layout>,
     /// Bytes of dynamic shared memory that a launch takes.
     pub dynamic_shared: u32,
     /// What the variant may take.
@@ -30,17 +32,30 @@ pub struct Kernel {
 }
 
 /// The headers that sources include: names and texts.
-pub const HEADERS: [(&str, &str); 3] = [
-    ("ptx.cuh", include_str!("ptx.cuh")),
-    ("number.cuh", include_str!("number.cuh")),
-    ("attention.cuh", include_str!("attention.cuh")),
+pub const HEADERS: [(&str, &str); 4] = [
+    ("ptx.cuh", include_str!("include/ptx.cuh")),
+    ("number.cuh", include_str!("include/number.cuh")),
+    ("weight.cuh", include_str!("include/weight.cuh")),
+    ("attention.cuh", include_str!("include/attention.cuh")),
 ];
 
 impl Kernel {
-    /// A variant of a source whose entry is named as the file is.
-    pub(crate) fn new(file: &'static str, text: &'static str, entry: &'static str, registers: u32) -> Self {
+    /// A variant of a source whose entry takes `A`.
+    pub(crate) fn new<A: CStruct>(
+        file: &'static str,
+        text: &'static str,
+        entry: &'static str,
+        registers: u32,
+    ) -> Self {
         let budget = Budget { registers, shared: 48 << 10 };
-        Kernel { file, text, entry, defines: Vec::new(), dynamic_shared: 0, budget }
+        let structs = vec![A::LAYOUT];
+        Kernel { file, text, entry, defines: Vec::new(), structs, dynamic_shared: 0, budget }
+    }
+
+    /// Checks another struct that the host fills for the kernel.
+    pub(crate) fn with_struct<S: CStruct>(mut self) -> Self {
+        self.structs.push(S::LAYOUT);
+        self
     }
 
     pub(crate) fn define(mut self, name: &'static str, value: impl ToString) -> Self {
@@ -54,7 +69,13 @@ impl Kernel {
         self
     }
 
-    /// Compiler options, but for the architecture.
+    /// What is compiled: the source, and after it the checks that its structs are those of the host.
+    pub fn source(&self) -> String {
+        let checks: String = self.structs.iter().map(Layout::assertions).collect();
+        format!("{}\n{checks}", self.text)
+    }
+
+    /// Compiler options without the architecture.
     pub fn options(&self) -> Vec<String> {
         let mut options = vec![
             "--std=c++17".into(),
@@ -64,15 +85,5 @@ impl Kernel {
         ];
         options.extend(self.defines.iter().map(|(name, value)| format!("-D{name}={value}")));
         options
-    }
-}
-
-/// The name of an element type in the sources.
-pub(crate) fn type_name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => "f32",
-        DType::F16 => "f16",
-        DType::BF16 => "bf16",
-        DType::U32 => "u32",
     }
 }

@@ -1,38 +1,38 @@
 //! The CUDA device of gristmill.
 //!
-//! Each op is a pair: `op.cu` computes, `op.rs` says with which arguments, types and tile shapes. The
-//! sources are part of the binary; NVRTC compiles them for the card that is found, and cubins are kept on
+//! - `ops`: each op is a pair: `op.cu` computes, `op.rs` says with which arguments, types and tile shapes.
+//! - `lower` turns a plan into calls, `program` gives it memory and runs steps, `device` is the seam to the engine.
+//! - `driver`: what speaks to NVIDIA's libraries. `include`: headers that several kernels share.
+//!
+//! The sources are part of the binary; NVRTC compiles them for the card that is found, and cubins are kept on
 //! disk. Neither the build nor a machine without a card needs CUDA: libraries are looked for when a
 //! device is opened.
 //!
 //! The numeric contract (a row's bits depend on the row and its positions only) is kept by construction:
 //! see `linear.cu`, `attention.cuh` and `sample.cu` for the order of their sums.
 
-mod add;
-mod attention;
-mod cubins;
-mod cublaslt;
+mod args;
+mod buckets;
+mod counts;
 mod device;
-mod embed;
-mod failure;
-mod gated;
-mod gather;
-mod graph;
+mod driver;
+mod grid;
+mod in_flight;
 mod inputs;
 mod kernel;
 mod launch;
-mod library;
-mod linear;
-mod memory;
-mod norm;
-mod nvrtc;
+mod lower;
+mod lowering;
+mod ops;
 mod program;
-mod rope;
-mod sample;
+mod stage;
 mod summary;
+mod supports;
 mod variants;
 mod work;
+mod workspace;
 
+pub use args::Layout;
 pub use device::{CudaDevice, Gemm, Options};
 pub use kernel::{Budget, HEADERS, Kernel};
 pub use summary::{CudaSummary, devices};

@@ -1,227 +1,275 @@
-//! A plan as a list of calls: neighbouring ops that one kernel does together are fused here.
+//! A compiled plan: its memory, its loaded kernels, and how it runs a step.
 
-use crate::cublaslt::{self, CublasLt};
+use crate::args::{ArgBytes, DevicePtr};
+use crate::buckets::decode_grid;
+use crate::counts::{self, Counts, MAX_GROUPS};
+use crate::driver::card::Card;
+use crate::driver::cublaslt::CublasLt;
+use crate::driver::failure::device_lost;
+use crate::driver::functions::Functions;
+use crate::driver::launch::launch;
+use crate::driver::memory::DeviceMemory;
+use crate::grid::GridDims;
+use crate::in_flight::{HostBuffers, InFlight, LateMasks};
+use crate::inputs::{self, Inputs};
+use crate::kernel::Kernel;
 use crate::launch::{Call, Launch};
-use crate::{add, attention, embed, gated, gather, linear, norm, rope, sample};
-use engine::dtype::DType;
-use engine::op::Op;
-use engine::plan::{BufferId, Dims, Plan, Rows, View};
+use crate::lower::{Calls, lower};
+use crate::lowering::Lowering;
+use crate::stage::{Stage, StepGrid};
+use crate::work::{Lists, Work};
+use crate::workspace::groupings;
+use cudarc::driver::{CudaFunction, result};
+use engine::device::{DeviceError, MemoryUse};
+use engine::plan::{BufferDesc, BufferId, BufferKind, Dims, Input, Plan};
+use engine::step::{Sampled, Step};
+use std::ops::Range;
 use std::sync::Arc;
 
-/// Words of the counts buffer that steps fill: row counts, then three for each attention group size.
-pub(crate) const STEP_COUNTS: usize = 6;
-/// Where counts that no step changes begin, and how many words there are in all.
-pub(crate) const FIXED_COUNTS: usize = 64;
-/// Words of the counts buffer.
-pub(crate) const COUNTS: usize = 128;
-
-/// What of the card decides tile shapes and variants.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Card {
-    /// Multiprocessors.
-    pub(crate) sms: u32,
-    /// The most shared memory of a block, in bytes.
-    pub(crate) shared: u32,
+/// A compiled plan.
+pub(crate) struct Program {
+    plan: Plan,
+    max_dims: Dims,
+    buffers: Vec<DeviceMemory>,
+    works: Vec<Work>,
+    inputs: Inputs,
+    /// What is copied to the card for each step.
+    staging: DeviceMemory,
+    unpack: (CudaFunction, ArgBytes),
+    model: Stage,
+    /// Runs when the step's masks are there.
+    sampling: Stage,
+    /// Host memory that no step in flight uses.
+    spare: Vec<HostBuffers>,
+    /// The counts of the step, which kernels read.
+    _counts: DeviceMemory,
 }
 
-/// Where a plan's buffers lie.
-pub(crate) struct Site<'a> {
-    pub(crate) plan: &'a Plan,
-    pub(crate) most: &'a Dims,
-    pub(crate) card: Card,
-    pub(crate) addresses: &'a [u64],
-    /// The counts buffer.
-    pub(crate) counts: u64,
-    /// Counts that no step changes, from word [`FIXED_COUNTS`] on.
-    pub(crate) fixed: Vec<u32>,
-    /// Attention work lists.
-    pub(crate) work: &'a [crate::work::Work],
-    /// What makes products in place of our own kernels.
-    pub(crate) blas: Option<Arc<CublasLt>>,
-}
-
-/// A view as a kernel sees it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Operand {
-    pub(crate) at: u64,
-    pub(crate) dtype: DType,
-    pub(crate) rows: Rows,
-    pub(crate) start: usize,
-    pub(crate) cols: usize,
-    pub(crate) stride: usize,
-}
-
-impl Operand {
-    /// Whether rows of the view can be moved `n` elements at a time.
-    pub(crate) fn aligned(&self, n: usize) -> bool {
-        self.start.is_multiple_of(n) && self.cols.is_multiple_of(n) && self.stride.is_multiple_of(n)
-    }
-}
-
-/// Elements that a kernel moves together: 8, or 1 if an operand forbids it.
-pub(crate) fn pack(operands: &[&Operand]) -> usize {
-    if operands.iter().all(|o| o.aligned(8)) { 8 } else { 1 }
-}
-
-impl Site<'_> {
-    pub(crate) fn view(&self, view: View) -> Operand {
-        let desc = self.plan.desc(view.buffer);
-        Operand {
-            at: self.addresses[view.buffer.0] + (view.start * desc.dtype.size()) as u64,
-            dtype: desc.dtype,
-            rows: desc.rows,
-            start: view.start,
-            cols: view.cols,
-            stride: desc.cols,
-        }
-    }
-
-    /// A whole buffer.
-    pub(crate) fn buffer(&self, id: BufferId) -> Operand {
-        self.view(self.plan.view(id))
-    }
-
-    /// The address of a word that holds the count of `rows` in each step.
-    pub(crate) fn rows(&mut self, rows: Rows) -> u64 {
-        let word = match rows {
-            Rows::Tokens => 0,
-            Rows::Seqs => 1,
-            Rows::SeqBounds => 2,
-            Rows::Outputs => 3,
-            Rows::Adjustments => 4,
-            Rows::Masks => 5,
-            Rows::Slots | Rows::Fixed(_) => self.fixed_word(self.most.count(rows) as u32),
+impl Program {
+    /// Allocates the plan's memory and loads its kernels. The plan has been checked.
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfMemory`], [`DeviceError::BadPlan`], [`DeviceError::Unsupported`], [`DeviceError::Lost`].
+    pub(crate) fn compile(
+        card: &Card,
+        functions: &mut Functions,
+        blas: Option<Arc<CublasLt>>,
+        plan: &Plan,
+        max_dims: &Dims,
+    ) -> Result<Program, DeviceError> {
+        let context = &card.context;
+        let buffers = allocate(card, plan, max_dims)?;
+        let groups = groupings(plan, max_dims, &card.limits);
+        let works: Vec<Work> =
+            groups.iter().map(|g| Work::new(context, max_dims, g)).collect::<Result<_, _>>()?;
+        let counts = DeviceMemory::new(context, counts::BYTES, "row counts", MemoryUse::Activations)?;
+        let addresses: Vec<DevicePtr> = buffers.iter().map(|b| b.at).collect();
+        let mut lowering = Lowering {
+            plan,
+            max_dims,
+            limits: card.limits,
+            addresses: &addresses,
+            counts: Counts::new(counts.at),
+            work: &works,
+            blas,
         };
-        self.counts + 4 * word as u64
+        let calls = lower(&mut lowering);
+        write_fixed_counts(card, &counts, &lowering.counts, works.len())?;
+        let inputs = Inputs::new(plan, max_dims, &addresses, counts.at, &works);
+        let staging = DeviceMemory::new(context, inputs.max_bytes, "step inputs", MemoryUse::Activations)?;
+        let (unpack, model, sampling) = load(card, functions, calls)?;
+        let mut program = Program {
+            plan: plan.clone(),
+            max_dims: *max_dims,
+            buffers,
+            works,
+            inputs,
+            unpack: (unpack, inputs::args(staging.at)),
+            staging,
+            model,
+            sampling,
+            spare: Vec::new(),
+            _counts: counts,
+        };
+        // Two steps are in flight in the engine's loop; one more is being prepared.
+        for _ in 0..3 {
+            let host = program.new_host_buffers(card)?;
+            program.spare.push(host);
+        }
+        Ok(program)
     }
 
-    fn fixed_word(&mut self, count: u32) -> usize {
-        let place = self.fixed.iter().position(|&c| c == count).unwrap_or_else(|| {
-            self.fixed.push(count);
-            self.fixed.len() - 1
-        });
-        FIXED_COUNTS + place
+    fn new_host_buffers(&self, card: &Card) -> Result<HostBuffers, DeviceError> {
+        let outputs = if self.output().is_some() { self.max_dims.outputs } else { 0 };
+        HostBuffers::new(&card.context, self.inputs.max_bytes, outputs)
     }
-}
 
-/// The ops as calls, in order.
-pub(crate) fn lower(site: &mut Site) -> Vec<Call<Launch>> {
-    let ops = &site.plan.ops;
-    let mut calls = Vec::new();
-    let mut at = 0;
-    while at < ops.len() {
-        if let Some((launch, taken)) = rope::fuse(site, &ops[at..]) {
-            calls.push(Call::Launch(launch));
-            at += taken;
-        } else if let Some([linear, norm]) = fuse_residual(site.plan, &ops[at..]) {
-            lower_linear(site, &linear, true, &mut calls);
-            lower_one(site, &norm, &mut calls);
-            at += 2;
+    /// The address of sampled tokens.
+    fn output(&self) -> Option<DevicePtr> {
+        let (id, _) = self.plan.iter().find(|(_, d)| d.kind == BufferKind::StepOutput)?;
+        Some(self.buffers[id.0].at)
+    }
+
+    /// Takes back the host memory of a step that is done.
+    pub(crate) fn recycle(&mut self, step: InFlight) {
+        self.spare.push(step.host);
+    }
+
+    /// Checks a step against the plan.
+    fn check(&self, step: &Step) -> Result<(), String> {
+        step.check(&self.max_dims)?;
+        let cols = self.plan.input(Input::Masks).map_or(0, |id| self.plan.desc(id).cols);
+        if step.dims().masks > 0 && step.mask_words != cols {
+            return Err(format!("masks of {} words; the plan's have {cols}", step.mask_words));
+        }
+        Ok(())
+    }
+
+    /// Queues a step: its inputs, its kernels, the copy of its results. Where its masks come late, what depends on them
+    /// follows with [`Program::provide`].
+    ///
+    /// # Errors
+    /// [`DeviceError::BadStep`], [`DeviceError::Lost`].
+    pub(crate) fn submit(
+        &mut self,
+        card: &Card,
+        step: &Step,
+        enforce_eager: bool,
+    ) -> Result<InFlight, DeviceError> {
+        self.check(step).map_err(DeviceError::BadStep)?;
+        let stream = &card.stream;
+        let mut host = match self.spare.pop() {
+            Some(host) => host,
+            None => self.new_host_buffers(card)?,
+        };
+        let lists: Vec<Lists> = self.works.iter().map(|w| Lists::new(step, w.group)).collect();
+        let packed = self.inputs.pack(step, &self.works, &lists, host.inputs.bytes_mut());
+        // SAFETY: the staging buffer has room for the longest copy, and the pinned memory stays with the
+        // step until it is done.
+        unsafe {
+            let bytes = &host.inputs.bytes()[..packed.bytes];
+            result::memcpy_htod_async(self.staging.at, bytes, stream.cu_stream()).map_err(device_lost)?;
+        }
+        let (unpack, args) = &self.unpack;
+        launch(stream, unpack, 0, &packed.config, args).map_err(device_lost)?;
+        let grid = self.grid(step, &lists, enforce_eager);
+        self.model.run(stream, &grid)?;
+        let outputs = if self.output().is_some() { step.output_rows.len() } else { 0 };
+        let mut in_flight = InFlight { host, outputs, late: None };
+        if step.late_masks > 0 {
+            let words = step.late_masks * step.mask_words;
+            in_flight.late = Some(LateMasks { grid, words, offset: packed.bytes });
         } else {
-            lower_one(site, &ops[at], &mut calls);
-            at += 1;
+            self.finish(card, &mut in_flight, &grid)?;
+        }
+        Ok(in_flight)
+    }
+
+    /// Queues the late masks of a step and what depends on them. All of it goes to the one stream, whose order is what
+    /// an event between two streams would give: Sample runs after the model's ops and after the masks are there.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadStep`], [`DeviceError::Lost`].
+    pub(crate) fn provide(
+        &mut self,
+        card: &Card,
+        step: &mut InFlight,
+        masks: &[u32],
+    ) -> Result<(), DeviceError> {
+        let late = step.take_late(masks)?;
+        if let Some(id) = self.plan.input(Input::Masks) {
+            let bytes: &[u8] = bytemuck::cast_slice(masks);
+            let pinned = &mut step.host.inputs.bytes_mut()[late.offset..][..bytes.len()];
+            pinned.copy_from_slice(bytes);
+            // SAFETY: the buffer has room for as many masks as the step has; the pinned memory stays with the step,
+            // and the copy of the step's other inputs, which may be under way, does not reach so far.
+            unsafe { result::memcpy_htod_async(self.buffers[id.0].at, pinned, card.stream.cu_stream()) }
+                .map_err(device_lost)?;
+        }
+        self.finish(card, step, &late.grid)
+    }
+
+    /// Queues sampling, the copy of its results and the event that says that they are there.
+    fn finish(&mut self, card: &Card, step: &mut InFlight, grid: &StepGrid) -> Result<(), DeviceError> {
+        let stream = &card.stream;
+        self.sampling.run(stream, grid)?;
+        if let Some(from) = self.output().filter(|_| step.outputs > 0) {
+            let bytes = &mut step.host.output.bytes_mut()[..step.outputs * size_of::<Sampled>()];
+            // SAFETY: the buffer has as many rows; nobody reads the pinned memory before its event has been waited for.
+            unsafe { result::memcpy_dtoh_async(bytes, from, stream.cu_stream()) }.map_err(device_lost)?;
+        }
+        step.host.done.record(stream).map_err(device_lost)
+    }
+
+    /// The grids of a step: a graph's for a decode step, else its own.
+    fn grid(&self, step: &Step, lists: &[Lists], enforce_eager: bool) -> StepGrid {
+        let decode = !enforce_eager && lists.iter().all(|l| l.prefill.is_empty());
+        let groups: Vec<usize> = self.works.iter().map(|w| w.group).collect();
+        match decode.then(|| decode_grid(step, &self.max_dims, &groups)).flatten() {
+            Some(grid) => StepGrid { grid, graph: true },
+            None => {
+                let work = lists.iter().map(Lists::count).collect();
+                StepGrid { grid: GridDims { dims: step.dims(), work }, graph: false }
+            }
         }
     }
-    calls
+
+    /// The memory of whole rows of a buffer: where, and how many bytes a row has.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadPlan`] if the rows are not in the buffer.
+    pub(crate) fn rows(
+        &self,
+        buffer: BufferId,
+        rows: Range<usize>,
+    ) -> Result<(&DeviceMemory, usize), DeviceError> {
+        let Some(desc) = self.plan.buffers.get(buffer.0) else {
+            return Err(DeviceError::BadPlan(format!("no buffer {}", buffer.0)));
+        };
+        let count = self.max_dims.count(desc.rows);
+        if rows.start > rows.end || rows.end > count {
+            return Err(DeviceError::BadPlan(format!(
+                "rows {rows:?} are not in {}, which has {count}",
+                desc.name
+            )));
+        }
+        Ok((&self.buffers[buffer.0], desc.row_bytes()))
+    }
 }
 
-/// A Linear whose result the next op, a norm, adds to the residual: the Linear that adds it itself, and the norm that
-/// finds it done. The result rounds once and not twice, and crosses memory once less.
-fn fuse_residual(plan: &Plan, ops: &[Op]) -> Option<[Op; 2]> {
-    let [
-        Op::Linear { x, weight, bias, out },
-        Op::RmsNorm { x: residual, add: Some(added), weight: scale, out: normed, width, eps },
-        rest @ ..,
-    ] = ops
-    else {
-        return None;
+/// The memory of the plan's buffers.
+fn allocate(card: &Card, plan: &Plan, max_dims: &Dims) -> Result<Vec<DeviceMemory>, DeviceError> {
+    let new = |desc: &BufferDesc| {
+        DeviceMemory::new(&card.context, desc.bytes(max_dims), &desc.name, desc.kind.into())
     };
-    let same_type = plan.desc(out.buffer).dtype == plan.desc(residual.buffer).dtype;
-    if added != out || x.buffer == residual.buffer || !same_type || is_read(plan, out.buffer, rest) {
-        return None;
-    }
-    let (x, weight, bias, out) = (*x, *weight, *bias, *residual);
-    let (scale, normed, width, eps) = (*scale, *normed, *width, *eps);
-    Some([
-        Op::Linear { x, weight, bias, out },
-        Op::RmsNorm { x: out, add: None, weight: scale, out: normed, width, eps },
-    ])
+    plan.buffers.iter().map(new).collect()
 }
 
-/// Whether some op reads a buffer before one writes all of it.
-fn is_read(plan: &Plan, buffer: BufferId, ops: &[Op]) -> bool {
-    for op in ops {
-        if op.reads().iter().any(|view| view.buffer == buffer) {
-            return true;
+/// Writes the counts that no step changes.
+fn write_fixed_counts(
+    card: &Card,
+    memory: &DeviceMemory,
+    counts: &Counts,
+    groups: usize,
+) -> Result<(), DeviceError> {
+    match counts.fixed() {
+        Some((offset, fixed)) if groups <= MAX_GROUPS => {
+            memory.write(&card.stream, offset, bytemuck::cast_slice(fixed))
         }
-        if op.writes().contains(&plan.view(buffer)) {
-            return false;
-        }
-    }
-    false
-}
-
-/// `add`: the Linear adds to what its output holds.
-fn lower_linear(site: &mut Site, op: &Op, add: bool, calls: &mut Vec<Call<Launch>>) {
-    let Op::Linear { x, weight, bias, out } = *op else { return };
-    let one_type = site.view(x).dtype == site.buffer(weight).dtype;
-    match site.blas.clone().filter(|_| one_type && !(add && bias.is_some())) {
-        Some(blas) => calls.extend(cublaslt::lower(site, &blas, (x, weight, bias, out), add)),
-        None => calls.push(Call::Launch(linear::lower(site, (x, weight, bias, out), add))),
+        _ => Err(DeviceError::BadPlan("too many different row counts or attention groups".into())),
     }
 }
 
-fn lower_one(site: &mut Site, op: &Op, calls: &mut Vec<Call<Launch>>) {
-    let launch = match *op {
-        Op::Linear { .. } => return lower_linear(site, op, false, calls),
-        Op::PagedAttention { .. } => {
-            return calls.extend(attention::lower(site, op).into_iter().map(Call::Launch));
-        }
-        Op::Embed { tokens, last, table, out } => embed::lower(site, tokens, last, table, out),
-        Op::RmsNorm { x, add, weight, out, width, eps } => norm::lower(site, x, add, weight, out, width, eps),
-        Op::Rope { x, positions, table, head_dim } => rope::lower_rope(site, x, positions, table, head_dim),
-        Op::KvWrite { k, v, slots, k_pages, v_pages } => {
-            rope::lower_write(site, k, v, slots, k_pages, v_pages)
-        }
-        Op::GatedMul { x, out, act } => gated::lower(site, x, out, act),
-        Op::Add { a, b, out } => add::lower(site, a, b, out),
-        Op::GatherRows { x, rows, out } => gather::lower(site, x, rows, out),
-        Op::Sample { logits, sampling, adjustments, masks, last, out } => {
-            sample::lower(site, logits, [sampling, adjustments, masks, last, out])
-        }
-    };
-    calls.push(Call::Launch(launch));
-}
-
-/// Whether the kernels can run an op.
-///
-/// # Errors
-/// What they lack.
-pub(crate) fn supports(plan: &Plan, op: &Op) -> Result<(), String> {
-    op.check(plan)?;
-    let dtype = |v: View| plan.desc(v.buffer).dtype;
-    match *op {
-        Op::KvWrite { k, v, k_pages, v_pages, .. } => {
-            let pages = |id: BufferId| plan.desc(id).dtype;
-            if dtype(k) != dtype(v) || pages(k_pages) != pages(v_pages) {
-                return Err("keys and values are of different types".into());
-            }
-        }
-        Op::PagedAttention { q, k_pages, v_pages, out, head_dim, scale, .. } => {
-            if plan.desc(k_pages).dtype != plan.desc(v_pages).dtype || dtype(q) != dtype(out) {
-                return Err("keys and values, or queries and results, are of different types".into());
-            }
-            if head_dim > 512 {
-                return Err(format!("a head has {head_dim} columns; the kernels go to 512"));
-            }
-            if scale.is_nan() || scale <= 0.0 {
-                return Err(format!("scores are scaled by {scale}, which is not positive"));
-            }
-        }
-        Op::Sample { logits, .. } if dtype(logits) != DType::F32 => {
-            return Err(format!("logits are {}, not f32", dtype(logits)));
-        }
-        _ => {}
-    }
-    Ok(())
+/// Loads the kernels of all calls, and `unpack`.
+fn load(
+    card: &Card,
+    functions: &mut Functions,
+    Calls { model, sampling }: Calls<Launch>,
+) -> Result<(CudaFunction, Stage, Stage), DeviceError> {
+    let unpack = functions.load(card, &[inputs::kernel()])?.remove(0);
+    let kernels: Vec<Kernel> = model.iter().chain(&sampling).flat_map(Call::kernels).cloned().collect();
+    let mut loaded = functions.load(card, &kernels)?.into_iter();
+    let mut stage =
+        |calls: Vec<Call<Launch>>| Stage::new(calls.into_iter().map(|call| call.load(&mut loaded)).collect());
+    Ok((unpack, stage(model), stage(sampling)))
 }

@@ -1,12 +1,10 @@
 //! What `gristmill devices` says of the cards of this machine.
 
-use crate::library;
-use crate::nvrtc::Nvrtc;
+use crate::driver::card::too_old;
+use crate::driver::library;
+use crate::driver::nvrtc::Nvrtc;
 use cudarc::driver::result::{self, device};
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
-
-/// The oldest compute capability that the kernels compile for: bf16 tensor cores and cp.async.
-pub(crate) const OLDEST: (u32, u32) = (8, 0);
 
 /// A card, or why there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,15 +50,8 @@ pub fn devices() -> Vec<CudaSummary> {
 fn summary(index: usize) -> CudaSummary {
     match describe(index) {
         Ok(mut summary) => {
-            if summary.capability < OLDEST {
-                let (major, minor) = summary.capability;
-                summary.unusable = Some(format!(
-                    "compute capability {major}.{minor} is too old: {}.{} (Ampere) or later is needed",
-                    OLDEST.0, OLDEST.1
-                ));
-            } else if let Err(error) = Nvrtc::get() {
-                summary.unusable = Some(error.to_string());
-            }
+            let no_nvrtc = || Nvrtc::get().err().map(|error| error.to_string());
+            summary.unusable = too_old(summary.capability).or_else(no_nvrtc);
             summary
         }
         Err(error) => CudaSummary {

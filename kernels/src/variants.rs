@@ -1,33 +1,21 @@
-//! The variants of every kernel that models use, for the check that all of them compile.
+//! The variants of every kernel that models use: tests compile all of them.
 
-use crate::attention::{self, SPLIT};
+use crate::driver::card::CardLimits;
+use crate::inputs;
 use crate::kernel::Kernel;
-use crate::linear::{self, Form};
-use crate::program::Card;
-use crate::{add, cublaslt, embed, gated, gather, inputs, norm, rope, sample};
+use crate::ops::attention::{self, AttentionVariant};
+use crate::ops::linear::{self, LinearVariant};
+use crate::ops::{add, embed, gated_mul, gather_rows, rms_norm, rope, sample, soft_cap};
+use crate::work::{DECODE_WARPS, PREFILL_WARPS};
 use engine::dtype::DType;
+use engine::format::Format;
 use engine::op::Activation;
 
-/// The variants of a card with so many bytes of shared memory for a block, in a half type and in f32.
+/// The variants for a card with `shared` bytes of shared memory for a block.
 pub fn variants(shared: u32) -> Vec<Kernel> {
     let mut all = vec![inputs::kernel(), sample::kernel()];
     for dtype in [DType::BF16, DType::F16, DType::F32] {
-        for vec in [1, 8] {
-            all.push(embed::kernel(dtype, dtype, vec));
-            all.push(gather::kernel(dtype, dtype, vec));
-            all.push(add::kernel([dtype; 3], vec));
-            all.push(rope::kernel(dtype, DType::F32, dtype, vec));
-            all.push(gated::kernel(dtype, dtype, Activation::Silu, vec));
-            all.push(gated::kernel(dtype, dtype, Activation::GeluTanh, vec));
-            for threads in [32, 64, 256] {
-                all.push(norm::kernel([dtype, dtype, DType::F32, dtype], true, vec, threads));
-                all.push(norm::kernel([dtype, dtype, DType::F32, dtype], false, vec, threads));
-            }
-        }
-        all.push(linear::plain_kernel(dtype, dtype, Some(DType::F32), dtype, false));
-        all.push(linear::plain_kernel(dtype, dtype, None, dtype, true));
-        all.push(cublaslt::bias_kernel(DType::F32, dtype));
-        all.push(attention::plain_kernel(dtype, dtype, 128));
+        plain(dtype, &mut all);
         if dtype != DType::F32 {
             tensor_cores(dtype, shared, &mut all);
         }
@@ -35,27 +23,54 @@ pub fn variants(shared: u32) -> Vec<Kernel> {
     all
 }
 
+/// Kernels for activations of any type.
+fn plain(dtype: DType, all: &mut Vec<Kernel>) {
+    let (x, f32) = (Format::Plain(dtype), Format::Plain(DType::F32));
+    for vec in [1, 8] {
+        all.push(embed::kernel(x, x, vec));
+        all.push(embed::kernel(Format::Q8_0, x, vec));
+        all.push(gather_rows::kernel(x, x, vec));
+        all.push(add::kernel([x; 3], vec));
+        all.push(soft_cap::kernel(x, vec));
+        all.push(rope::kernel(x, f32, x, vec));
+        all.push(gated_mul::kernel(x, x, Activation::Silu, vec));
+        all.push(gated_mul::kernel(x, x, Activation::GeluTanh, vec));
+        for threads in [32, 64, 256] {
+            all.push(rms_norm::kernel([x, x, f32, x], true, vec, threads));
+            all.push(rms_norm::kernel([x, x, f32, x], false, vec, threads));
+        }
+    }
+    for weight in [x, Format::Q8_0] {
+        all.push(linear::plain_kernel(x, weight, Some(f32), x, false));
+        all.push(linear::plain_kernel(x, weight, None, x, true));
+    }
+    all.push(linear::bias_kernel(f32, x));
+    for softcap in [false, true] {
+        all.push(attention::plain_kernel(x, x, 128, softcap));
+    }
+}
+
+/// Kernels on tensor cores.
 fn tensor_cores(dtype: DType, shared: u32, all: &mut Vec<Kernel>) {
-    let card = Card { sms: 132, shared };
+    let limits = CardLimits { sms: 132, shared };
+    let (x, f32) = (Format::Plain(dtype), Format::Plain(DType::F32));
     // f16 differs from bf16 in one instruction, so it need not go through every shape.
     let wide = dtype == DType::BF16;
-    let forms = [
-        (Some(DType::F32), dtype, false),
-        (Some(DType::F32), dtype, true),
-        (None, dtype, false),
-        (None, dtype, true),
-        (None, DType::F32, false),
-    ];
-    for (bias, out, add) in forms.into_iter().take(if wide { 5 } else { 1 }) {
-        let form = Form { x: dtype, bias, out, pair: true, add };
-        all.extend(linear::fitting(form, &card).1);
+    let variants =
+        [(Some(f32), x, false), (Some(f32), x, true), (None, x, false), (None, x, true), (None, f32, false)];
+    for (bias, out, add) in variants.into_iter().take(if wide { 5 } else { 1 }) {
+        let variant = LinearVariant { x: dtype, bias, out, pair: true, add };
+        all.extend(linear::variants_that_fit(variant, &limits).1);
     }
     let head_dims: &[usize] = if wide { &[64, 80, 128, 256] } else { &[128] };
     for &head_dim in head_dims {
-        for (warps, parts) in [(1, false), (4, false), (4, true)] {
-            all.extend(attention::kernel(attention::Form { dtype, head_dim, warps, parts }, shared));
+        for (warps, parts) in [(DECODE_WARPS, false), (PREFILL_WARPS, false), (PREFILL_WARPS, true)] {
+            // Soft caps come with heads of 128 and of 256 columns (Gemma 2).
+            for softcap in if wide && head_dim >= 128 { &[false, true][..] } else { &[false] } {
+                let variant = AttentionVariant { dtype, head_dim, warps, parts, softcap: *softcap };
+                all.extend(attention::kernel(variant, shared));
+            }
         }
         all.push(attention::merge_kernel(dtype, head_dim));
     }
-    debug_assert!(SPLIT.is_multiple_of(64));
 }

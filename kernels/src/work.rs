@@ -1,44 +1,68 @@
 //! The work lists of attention: which tiles of query rows a step has, and which parts of their context.
 //!
-//! Lists decide only who computes what and when. What a row's result is does not depend on them: see
+//! Lists decide only which block computes what and when; a row's result does not depend on them: see
 //! `attention.cuh`.
 
-use crate::attention::{DECODE_ROWS, Grouping, PREFILL_ROWS, SPLIT, most_positions};
-use crate::launch::WorkCount;
-use crate::memory::DeviceMemory;
-use bytemuck::{Pod, Zeroable};
+use crate::args::c_struct;
+use crate::driver::memory::DeviceMemory;
+use crate::grid::{WorkCount, WorkList};
 use cudarc::driver::CudaContext;
-use engine::device::DeviceError;
+use engine::device::{DeviceError, MemoryUse};
+use engine::dtype::DType;
 use engine::plan::Dims;
 use engine::step::Step;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-/// `Item` of `attention.cuh`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub(crate) struct Item {
-    seq: u32,
-    row: u32,
-    part: u32,
-    slot: u32,
+/// Positions of a part: long contexts are split at absolute multiples of it. Part of the numeric
+/// contract: changing it changes bits.
+pub(crate) const SPLIT: usize = 1024;
+
+/// Query rows of a warp.
+pub(crate) const WARP_ROWS: usize = 16;
+
+/// Warps of a decode tile and of a prefill tile.
+pub(crate) const DECODE_WARPS: usize = 1;
+pub(crate) const PREFILL_WARPS: usize = 4;
+
+/// Query rows of a decode tile and of a prefill tile.
+const DECODE_ROWS: usize = WARP_ROWS * DECODE_WARPS;
+const PREFILL_ROWS: usize = WARP_ROWS * PREFILL_WARPS;
+
+/// Query heads that share a KV head, and the rows and columns of the state of a part, for an attention
+/// that runs on tensor cores.
+pub(crate) struct Grouping {
+    pub(crate) dtype: DType,
+    pub(crate) group: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
 }
 
-/// `Merge` of `attention_merge.cu`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub(crate) struct Merge {
-    seq: u32,
-    row: u32,
-    slot: u32,
-    parts: u32,
+c_struct! {
+    /// `Item` of `attention.cuh`.
+    pub(crate) struct Item {
+        seq: u32,
+        row: u32,
+        part: u32,
+        slot: u32,
+    }
+}
+
+c_struct! {
+    /// `Merge` of `attention_merge.cu`.
+    pub(crate) struct Merge {
+        seq: u32,
+        row: u32,
+        slot: u32,
+        parts: u32,
+    }
 }
 
 /// `ALL` and `NOWHERE` of `attention.cuh`.
 const ALL: u32 = u32::MAX;
 
 /// The lists of a step for one group size.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Lists {
     pub(crate) decode: Vec<Item>,
     pub(crate) prefill: Vec<Item>,
@@ -50,12 +74,12 @@ impl Lists {
     pub(crate) fn new(step: &Step, group: usize) -> Lists {
         let mut lists = Lists::default();
         let mut slots = 0;
-        // Long work first: what is taken last should be short.
-        let mut order: Vec<usize> = (0..step.seq_lens.len()).collect();
-        order.sort_by_key(|&s| Reverse(step.seq_lens[s]));
+        // Long work first, so that the items taken last are short.
+        let mut order: Vec<usize> = (0..step.seqs()).collect();
+        order.sort_by_key(|&s| Reverse(step.seq_len(s)));
         for s in order {
             let tokens = step.query_rows(s).len();
-            let (rows, len) = (tokens * group, step.seq_lens[s] as usize);
+            let (rows, len) = (tokens * group, step.seq_len(s));
             let seq = s as u32;
             if tokens == 1 && len > SPLIT {
                 let parts = len.div_ceil(SPLIT) as u32;
@@ -69,7 +93,7 @@ impl Lists {
                 let (list, tile) =
                     if small { (&mut lists.decode, DECODE_ROWS) } else { (&mut lists.prefill, PREFILL_ROWS) };
                 let tiles = (0..rows as u32).step_by(tile);
-                // The last rows of a prompt see the most.
+                // The last rows of a prompt see the longest context.
                 list.extend(tiles.rev().map(|row| Item { seq, row, part: ALL, slot: ALL }));
             }
         }
@@ -91,15 +115,20 @@ pub(crate) struct Work {
     pub(crate) states: DeviceMemory,
 }
 
-/// The longest lists that steps within `most` can have.
-pub(crate) fn most_work(most: &Dims, group: usize) -> WorkCount {
+/// The longest lists of steps within `max_dims`.
+pub(crate) fn max_work(max_dims: &Dims, group: usize) -> WorkCount {
     let tiles = group.div_ceil(DECODE_ROWS);
-    let parts = most_positions(most).div_ceil(SPLIT).max(1);
+    let parts = max_positions(max_dims).div_ceil(SPLIT).max(1);
     WorkCount {
-        decode: most.seqs * tiles * parts,
-        prefill: (most.tokens * group).div_ceil(PREFILL_ROWS) + most.seqs,
-        merges: most.seqs * tiles,
+        decode: max_dims.seqs * tiles * parts,
+        prefill: (max_dims.tokens * group).div_ceil(PREFILL_ROWS) + max_dims.seqs,
+        merges: max_dims.seqs * tiles,
     }
+}
+
+/// Positions of the longest sequence.
+pub(crate) fn max_positions(max_dims: &Dims) -> usize {
+    max_dims.pages_per_seq * max_dims.page_size
 }
 
 /// Bytes of a [`Work`].
@@ -112,11 +141,11 @@ pub(crate) struct WorkBytes {
 
 impl WorkBytes {
     /// For attentions of one group size.
-    pub(crate) fn new(most: &Dims, groupings: &[Grouping]) -> WorkBytes {
+    pub(crate) fn new(max_dims: &Dims, groupings: &[Grouping]) -> WorkBytes {
         let group = groupings.first().map_or(1, |g| g.group);
-        let count = most_work(most, group);
+        let count = max_work(max_dims, group);
         let state = groupings.iter().map(|g| g.kv_heads * (g.head_dim + 2)).max().unwrap_or(0);
-        let slots = if most_positions(most) > SPLIT { count.decode } else { 0 };
+        let slots = if max_positions(max_dims) > SPLIT { count.decode } else { 0 };
         WorkBytes {
             decode: count.decode * size_of::<Item>(),
             prefill: count.prefill * size_of::<Item>(),
@@ -125,23 +154,31 @@ impl WorkBytes {
         }
     }
 
-    /// Each allocation's.
+    /// Those of each allocation.
     pub(crate) fn each(&self) -> [usize; 4] {
         [self.decode, self.prefill, self.merges, self.states]
     }
 }
 
 impl Work {
+    /// The memory of a list.
+    pub(crate) fn list(&self, list: WorkList) -> &DeviceMemory {
+        match list {
+            WorkList::Decode => &self.decode,
+            WorkList::Prefill => &self.prefill,
+            WorkList::Merges => &self.merges,
+        }
+    }
+
     pub(crate) fn new(
         context: &Arc<CudaContext>,
-        most: &Dims,
+        max_dims: &Dims,
         groupings: &[Grouping],
     ) -> Result<Work, DeviceError> {
         let group = groupings.first().map_or(1, |g| g.group);
-        let bytes = WorkBytes::new(most, groupings);
-        let allocate = |bytes: usize, what: &str| {
-            DeviceMemory::new(context, bytes, what, "lower --max-num-seqs or --max-model-len")
-        };
+        let bytes = WorkBytes::new(max_dims, groupings);
+        let allocate =
+            |bytes: usize, what: &str| DeviceMemory::new(context, bytes, what, MemoryUse::Activations);
         Ok(Work {
             group,
             state_rows: group.min(DECODE_ROWS),
@@ -154,54 +191,4 @@ impl Work {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn step(seqs: &[(usize, usize)]) -> Step {
-        let mut step = Step { query_start: vec![0], ..Step::default() };
-        for &(tokens, len) in seqs {
-            step.query_start.push(step.query_start.last().unwrap() + tokens as u32);
-            step.seq_lens.push(len as u32);
-        }
-        step
-    }
-
-    /// Every query row lies in exactly one tile (or one for each part), and slots do not overlap.
-    #[test]
-    fn lists_cover_every_row_once() {
-        for group in [1, 3, 4, 16, 20, 32] {
-            let seqs = [(1, 5), (1, SPLIT), (1, SPLIT + 1), (1, 5 * SPLIT), (3, 9), (200, 300), (70, 3000)];
-            let lists = Lists::new(&step(&seqs), group);
-            let mut slots: Vec<u32> = Vec::new();
-            for (s, &(tokens, len)) in seqs.iter().enumerate() {
-                let parts = if tokens == 1 { len.div_ceil(SPLIT) } else { 1 };
-                let mut seen = vec![0; tokens * group];
-                let tiles = [(&lists.decode, DECODE_ROWS), (&lists.prefill, PREFILL_ROWS)];
-                for (item, rows) in tiles.iter().flat_map(|(l, rows)| l.iter().map(|i| (*i, *rows))) {
-                    if item.seq as usize == s {
-                        let first = item.row as usize;
-                        (first..(first + rows).min(seen.len())).for_each(|r| seen[r] += 1);
-                        slots.extend(Some(item.slot).filter(|&s| s != ALL));
-                    }
-                }
-                assert!(seen.iter().all(|&n| n == parts), "sequence {s}, group {group}: {seen:?}");
-            }
-            let count = slots.len();
-            slots.sort_unstable();
-            slots.dedup();
-            assert_eq!(slots.len(), count);
-            let dims = Dims {
-                tokens: seqs.iter().map(|s| s.0).sum(),
-                seqs: seqs.len(),
-                page_size: 16,
-                pages_per_seq: 5 * SPLIT / 16,
-                ..Dims::default()
-            };
-            let most = most_work(&dims, group);
-            let count = lists.count();
-            assert!(count.decode <= most.decode && count.prefill <= most.prefill);
-            assert!(count.merges <= most.merges);
-        }
-    }
-}
+mod tests;

@@ -1,12 +1,13 @@
-//! Every kernel and variant compiles for every card, without spills and within its budget.
+//! Every kernel and variant compiles for every card, without spills and within its budget, and its structs lie in memory
+//! as those of the host.
 #![allow(clippy::unwrap_used)]
 
 use gristmill_standin::gate::{ARCHITECTURES, Budget, Nvrtc, Unit};
 use kernels::{HEADERS, Kernel, variants};
 
-/// The most shared memory of a block in bytes (CUDA C++ Programming Guide, "Technical Specifications per
+/// The largest shared memory of a block in bytes (CUDA C++ Programming Guide, "Technical Specifications per
 /// Compute Capability").
-fn most_shared(architecture: &str) -> u32 {
+fn max_shared(architecture: &str) -> u32 {
     match architecture {
         "sm_80" => 163 << 10,
         "sm_89" | "sm_120" => 99 << 10,
@@ -14,12 +15,13 @@ fn most_shared(architecture: &str) -> u32 {
     }
 }
 
-/// Compiles one variant for one card; what is wrong with it.
+/// Compiles one variant for one card and says what is wrong with it.
 fn check(nvrtc: &Nvrtc, kernel: &Kernel, architecture: &str) -> Option<String> {
     let options = kernel.options();
     let options: Vec<&str> = options.iter().map(String::as_str).filter(|o| !o.starts_with("--std")).collect();
     let budget = Budget { registers: kernel.budget.registers, shared: kernel.budget.shared };
-    let unit = Unit { name: kernel.file, source: kernel.text, headers: &HEADERS, options: &options, budget };
+    let source = kernel.source();
+    let unit = Unit { name: kernel.file, source: &source, headers: &HEADERS, options: &options, budget };
     let what = format!("{} {:?} for {architecture}", kernel.file, kernel.defines);
     let used = match nvrtc.compile(&unit, architecture) {
         Ok(used) => used,
@@ -29,7 +31,7 @@ fn check(nvrtc: &Nvrtc, kernel: &Kernel, architecture: &str) -> Option<String> {
     let shared = used.shared + kernel.dynamic_shared;
     let wrong = used.registers > budget.registers
         || shared > budget.shared
-        || shared > most_shared(architecture)
+        || shared > max_shared(architecture)
         || used.local.iter().any(|&bytes| bytes > 0)
         || used.kernel != kernel.entry;
     wrong.then(|| format!("{what}: {used:?}, {shared} bytes shared in all; {:?}", kernel.budget))
@@ -40,7 +42,7 @@ fn kernels_fit_every_card() {
     let Some(nvrtc) = Nvrtc::find_or_skip() else { return };
     let work: Vec<(Kernel, &str)> = ARCHITECTURES
         .iter()
-        .flat_map(|a| variants(most_shared(a)).into_iter().map(move |kernel| (kernel, *a)))
+        .flat_map(|a| variants(max_shared(a)).into_iter().map(move |kernel| (kernel, *a)))
         .collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let take = || {
@@ -59,4 +61,20 @@ fn kernels_fit_every_card() {
     });
     eprintln!("{} kernels compiled", work.len());
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), work.len(), wrong.join("\n"));
+}
+
+/// A field of a source's struct that lies elsewhere than the host's does not compile.
+#[test]
+fn a_moved_field_is_refused() {
+    let Some(nvrtc) = Nvrtc::find_or_skip() else { return };
+    let mut kernel = variants(max_shared("sm_80")).into_iter().find(|k| k.entry == "add").unwrap();
+    assert_eq!(check(&nvrtc, &kernel, "sm_80"), None);
+    let moved = kernel.text.replace("u32 a_stride;\n    u32 b_stride;", "u32 b_stride;\n    u32 a_stride;");
+    assert_ne!(moved, kernel.text);
+    kernel.text = moved.leak();
+    let wrong = check(&nvrtc, &kernel, "sm_80").unwrap();
+    assert!(wrong.contains("static assertion failed") && wrong.contains("Args::a_stride"), "{wrong}");
+    let larger = kernel.text.replace("u32 out_stride;", "u32 out_stride;\n    u32 more[2];");
+    kernel.text = larger.leak();
+    assert!(check(&nvrtc, &kernel, "sm_80").unwrap().contains("size of Args"));
 }

@@ -3,12 +3,11 @@
 
 mod common;
 
-use engine::cases::{Case, Formats, attention, linear, linear_residual};
+use common::BF16;
+use engine::cases::{Attention, Case, Formats, attention, linear, linear_residual};
 use engine::device::Device;
-use engine::dtype::DType;
+use engine::format::Format;
 use kernels::CudaDevice;
-
-const BF16: Formats = Formats { activations: DType::BF16, weights: DType::BF16, kv: DType::BF16 };
 
 /// The output rows of a case, as bytes.
 fn run(device: &mut CudaDevice, case: &Case) -> Vec<Vec<u8>> {
@@ -21,31 +20,37 @@ fn run(device: &mut CudaDevice, case: &Case) -> Vec<Vec<u8>> {
 /// Rows of a Linear among few and among many, whatever tile is chosen for them.
 #[test]
 fn linear_rows_do_not_see_each_other() {
-    rows_do_not_see_each_other(linear);
+    rows_do_not_see_each_other(BF16, linear);
 }
 
 /// The same where the Linear adds to the residual itself.
 #[test]
 fn linear_rows_with_a_residual_do_not_see_each_other() {
-    rows_do_not_see_each_other(linear_residual);
+    rows_do_not_see_each_other(BF16, linear_residual);
 }
 
-fn rows_do_not_see_each_other(case: fn(Formats, usize, usize, usize, bool) -> Case) {
-    let mut device = common::open(DType::BF16, None);
-    let most = 300;
-    let (k, n) = (200, 328);
-    let many = case(BF16, most, k, n, true);
+/// The same with blocks of quantised weights.
+#[test]
+fn linear_rows_with_quantized_weights_do_not_see_each_other() {
+    rows_do_not_see_each_other(Formats { weights: Format::Q8_0, ..BF16 }, linear);
+}
+
+fn rows_do_not_see_each_other(formats: Formats, case: fn(Formats, usize, usize, usize, bool) -> Case) {
+    let mut device = common::open(None);
+    let all = 300;
+    let (k, n) = (if formats.weights.block() == 1 { 200 } else { 224 }, 328);
+    let many = case(formats, all, k, n, true);
     let want = run(&mut device, &many);
     for rows in [1, 2, 15, 16, 17, 33, 64, 65, 129, 200] {
-        let mut few = case(BF16, rows, k, n, true);
+        let mut few = case(formats, rows, k, n, true);
         // The same numbers: the first rows of the many, from row 3 on.
         for ((_, to), (_, from)) in few.writes.iter_mut().zip(&many.writes) {
-            let skip = if to.len() == from.len() { 0 } else { 3 * from.len() / most };
+            let skip = if to.len() == from.len() { 0 } else { 3 * from.len() / all };
             if to.len() <= from.len() - skip {
                 *to = from[skip..][..to.len()].to_vec();
             }
         }
-        assert!(run(&mut device, &few) == want[3..3 + rows], "{rows} rows differ from the same among {most}");
+        assert!(run(&mut device, &few) == want[3..3 + rows], "{rows} rows differ from the same among {all}");
     }
 }
 
@@ -53,22 +58,23 @@ fn rows_do_not_see_each_other(case: fn(Formats, usize, usize, usize, bool) -> Ca
 /// different sizes, each position gives the same bits.
 #[test]
 fn attention_does_not_see_how_it_is_scheduled() {
-    let mut device = common::open(DType::BF16, None);
+    let mut device = common::open(None);
     let len = 2100;
-    for window in [None, Some(1100)] {
+    for (window, softcap) in [(None, None), (Some(1100), None), (None, Some(1.5)), (Some(1100), Some(1.5))] {
+        let shape = |page_size| Attention { window, softcap, ..Attention::new(8, 2, 64, page_size) };
         // Queries 2030 .. 2100 at once, over parts 0 ..= 2: positions from 2048 on have a third part.
-        let whole = attention(BF16, 8, 2, 64, 16, window, &[(70, len)]);
+        let whole = attention(BF16, shape(16), &[(70, len)]);
         let want = run(&mut device, &whole);
         for (queries, end, page_size) in
             [(1, 2100, 16), (1, 2049, 16), (1, 2048, 16), (3, 2050, 16), (40, 2080, 64)]
         {
-            let mut part = attention(BF16, 8, 2, 64, page_size, window, &[(queries, end)]);
+            let mut part = attention(BF16, shape(page_size), &[(queries, end)]);
             copy_context(&whole, &mut part, len - 70, end - queries);
             let first = end - queries - (len - 70);
             let got = run(&mut device, &part);
             assert!(
                 got == want[first..first + queries],
-                "{queries} queries up to {end}, pages of {page_size}, window {window:?}"
+                "{queries} queries up to {end}, pages of {page_size}, window {window:?}, softcap {softcap:?}"
             );
         }
     }
@@ -80,11 +86,11 @@ fn copy_context(from: &Case, to: &mut Case, from_first: usize, to_first: usize) 
         case.step.block_tables[p / case.step.page_size] as usize * case.step.page_size
             + p % case.step.page_size
     };
-    let len = *to.step.seq_lens.first().unwrap() as usize;
+    let len = to.step.seq_len(0);
     for i in 0..to.writes.len() {
         let (id, bytes) = (to.writes[i].0, from.writes[i].1.clone());
         let desc = to.plan.desc(id);
-        let row = desc.cols * desc.dtype.size();
+        let row = desc.row_bytes();
         let places: Vec<(usize, usize)> = match desc.name.as_str() {
             "qkv" => (0..to.step.positions.len()).map(|t| (to_first + t - from_first, t)).collect(),
             "k pages" | "v pages" => (0..len).map(|p| (slot(from, p), slot(to, p))).collect(),
@@ -99,9 +105,9 @@ fn copy_context(from: &Case, to: &mut Case, from_first: usize, to_first: usize) 
 /// What the tests above compare must be able to differ.
 #[test]
 fn another_key_gives_other_bits() {
-    let mut device = common::open(DType::BF16, None);
-    let whole = attention(BF16, 8, 2, 64, 16, None, &[(1, 2100)]);
-    let mut other = attention(BF16, 8, 2, 64, 16, None, &[(1, 2100)]);
+    let mut device = common::open(None);
+    let whole = attention(BF16, Attention::new(8, 2, 64, 16), &[(1, 2100)]);
+    let mut other = attention(BF16, Attention::new(8, 2, 64, 16), &[(1, 2100)]);
     for (_, bytes) in &mut other.writes[1..2] {
         bytes.iter_mut().step_by(2).for_each(|b| *b ^= 0x10);
     }

@@ -13,11 +13,10 @@ fn linear_agrees_with_the_oracle() {
     for dtype in [DType::BF16, DType::F16, DType::F32] {
         let cache = common::cache();
         let mut device =
-            CudaDevice::open_with(Options { dtype, gemm: Gemm::CublasLt, cache, ..Options::default() })
-                .unwrap();
+            CudaDevice::open_with(Options { gemm: Gemm::CublasLt, cache, ..Options::default() }).unwrap();
         let marked = device.info().breaks_contract.clone();
         assert!(marked.is_some_and(|why| why.contains("cuBLASLt")), "it is not marked");
-        let formats = Formats { activations: dtype, weights: dtype, kv: dtype };
+        let formats = Formats { activations: dtype, weights: dtype.into(), kv: dtype };
         for case in cases(formats).iter().filter(|case| case.name.starts_with("Linear")) {
             common::compare(&mut device, formats, case).unwrap();
         }

@@ -5,11 +5,9 @@
 
 mod common;
 
-use engine::cases::{Formats, cases};
-use engine::dtype::DType;
+use common::BF16;
+use engine::cases::cases;
 use std::process::Command;
-
-const BF16: Formats = Formats { activations: DType::BF16, weights: DType::BF16, kv: DType::BF16 };
 
 /// The child's part: runs the cases that `CASES` names, each by the start of its name.
 #[test]
@@ -17,7 +15,7 @@ fn runs_cases() {
     let Ok(names) = std::env::var("CASES") else { return };
     gristmill_standin::install().unwrap();
     let cache = tempfile::tempdir().unwrap();
-    let mut device = common::open(DType::BF16, Some(cache.path().into()));
+    let mut device = common::open(Some(cache.path().into()));
     let mut outcome = Ok(());
     for case in cases(BF16).iter().filter(|case| names.split(';').any(|name| case.name == name)) {
         outcome = outcome.and_then(|()| common::compare(&mut device, BF16, case));

@@ -2,12 +2,12 @@
 //! The stand-in driver fails at the call that `GRISTMILL_STANDIN_FAIL` names; each child is a process of its own.
 #![allow(clippy::unwrap_used)]
 
-use engine::cases::{Formats, attention};
-use engine::device::Device;
-use engine::dtype::DType;
-use std::process::Command;
+mod common;
 
-const BF16: Formats = Formats { activations: DType::BF16, weights: DType::BF16, kv: DType::BF16 };
+use common::BF16;
+use engine::cases::{Attention, attention};
+use engine::device::Device;
+use std::process::Command;
 
 /// The child's part: three decode steps of one bucket.
 #[test]
@@ -18,7 +18,7 @@ fn runs_decode_steps() {
     let cache = gristmill_standin::install().unwrap().join("cubins");
     let options = kernels::Options { cache: Some(cache), ..kernels::Options::default() };
     let mut device = kernels::CudaDevice::open_with(options).unwrap();
-    let case = attention(BF16, 8, 2, 64, 16, None, &[(1, 17), (1, 30), (1, 64)]);
+    let case = attention(BF16, Attention::new(8, 2, 64, 16), &[(1, 17), (1, 30), (1, 64)]);
     let mut results = Vec::new();
     let mut outcome = Ok(());
     for _ in 0..3 {

@@ -1,50 +1,50 @@
-//! What a step's inputs must hold to so that no shader reads outside a buffer.
+//! The bounds of a step's inputs, so that no shader reads outside a buffer.
 
-use engine::op::Op;
-use engine::plan::{Dims, Plan};
+use engine::op::{Op, Sample};
+use engine::plan::{BufferId, Dims, Plan};
 use engine::step::{NONE, Step, last_slot};
 
 /// Checks a step against the plan that it is for, beyond [`Step::check`].
 ///
 /// # Errors
 /// The first input that points outside its buffer.
-pub(crate) fn step(plan: &Plan, most: &Dims, step: &Step) -> Result<(), String> {
-    step.check(most)?;
-    if step.query_start.windows(2).any(|w| w[0] > w[1]) {
-        return Err("the query bounds do not ascend".into());
-    }
-    let below = |what: &str, values: &mut dyn Iterator<Item = u32>, bound: usize| match values.max() {
-        Some(v) if v as usize >= bound => Err(format!("{what} {v} is not below {bound}")),
-        _ => Ok(()),
-    };
-    let rows = |id: engine::plan::BufferId| most.count(plan.desc(id).rows);
-    let named = |id: u32| (id != NONE).then_some(id);
+pub(crate) fn step(plan: &Plan, max_dims: &Dims, step: &Step) -> Result<(), String> {
+    step.check(max_dims)?;
+    let rows = |id: BufferId| max_dims.count(plan.desc(id).rows);
+    let positions = |bound| below("position", step.positions.iter().copied(), bound);
     for op in &plan.ops {
-        match *op {
-            Op::Embed { last, table, .. } => {
-                let plain = step.tokens.iter().copied().filter(|&t| last_slot(t).is_none());
-                below("token", &mut { plain }, rows(table))?;
-                below(
-                    "slot of a last token",
-                    &mut step.tokens.iter().filter_map(|&t| last_slot(t)),
-                    rows(last),
-                )?;
-            }
-            Op::Rope { table, .. } => below("position", &mut step.positions.iter().copied(), rows(table))?,
-            Op::PagedAttention { .. } => {
-                below("position", &mut step.positions.iter().copied(), most.pages_per_seq * most.page_size)?;
-            }
-            Op::Sample { logits, last, .. } => {
-                let sampling = &step.sampling;
-                below("target", &mut sampling.iter().filter_map(|s| named(s.target)), logits.cols)?;
-                below("mask", &mut sampling.iter().filter_map(|s| named(s.mask)), step.dims().masks)?;
-                below("slot", &mut sampling.iter().filter_map(|s| named(s.last_slot)), rows(last))?;
-                below("adjusted token", &mut step.adjustments.iter().map(|a| a.token), logits.cols)?;
-                let ends = sampling.iter().map(|s| s.adjust_start.saturating_add(s.adjust_len));
-                below("end of adjustments", &mut { ends }, step.adjustments.len() + 1)?;
-            }
+        match op {
+            Op::Embed(op) => embed(step, rows(op.table), rows(op.last))?,
+            Op::Rope(op) => positions(rows(op.table))?,
+            Op::PagedAttention(_) => positions(max_dims.pages_per_seq * max_dims.page_size)?,
+            Op::Sample(op) => sample(op, step, rows(op.last))?,
             _ => {}
         }
     }
     Ok(())
+}
+
+fn embed(step: &Step, vocab: usize, slots: usize) -> Result<(), String> {
+    let tokens = step.tokens.iter().copied();
+    below("token", tokens.clone().filter(|&t| last_slot(t).is_none()), vocab)?;
+    below("sequence slot of a token", tokens.filter_map(last_slot), slots)
+}
+
+fn sample(op: &Sample, step: &Step, slots: usize) -> Result<(), String> {
+    let (sampling, vocab) = (step.sampling.iter(), op.logits.cols);
+    let named = |id: u32| (id != NONE).then_some(id);
+    below("target", sampling.clone().filter_map(|s| named(s.target)), vocab)?;
+    below("sequence slot", sampling.filter_map(|s| named(s.seq_slot)), slots)?;
+    below("adjusted token", step.adjustments.iter().map(|a| a.token), vocab)?;
+    if step.dims().masks > 0 && step.mask_words != vocab.div_ceil(32) {
+        return Err(format!("{} words in a mask of {vocab} tokens", step.mask_words));
+    }
+    Ok(())
+}
+
+fn below(what: &str, values: impl Iterator<Item = u32>, bound: usize) -> Result<(), String> {
+    match values.max() {
+        Some(v) if v as usize >= bound => Err(format!("{what} {v} is not below {bound}")),
+        _ => Ok(()),
+    }
 }

@@ -1,18 +1,38 @@
 //! Steps that are queued, and the buffers through which their results come back.
 
-use crate::gpu::Gpu;
+use crate::driver::gpu::Gpu;
 use bytemuck::pod_collect_to_vec;
-use engine::device::{DeviceError, Ticket};
+use engine::device::{DeviceError, MemoryUse, Ticket};
 use engine::step::{Sampled, StepOutput};
 use std::collections::VecDeque;
 use wgpu::{Buffer, BufferUsages, SubmissionIndex};
+
+/// Steps in flight for which memory is set aside: one runs while the next is prepared.
+pub(crate) const STEPS: usize = 2;
+
+/// Bytes of the results of `rows` output positions.
+pub(crate) const fn result_bytes(rows: usize) -> usize {
+    rows * size_of::<Sampled>()
+}
+
+/// Where the results of a step are copied to.
+pub(crate) struct Results {
+    pub buffer: Buffer,
+    rows: usize,
+}
+
+impl Results {
+    /// Bytes of the results.
+    pub fn bytes(&self) -> u64 {
+        result_bytes(self.rows) as u64
+    }
+}
 
 /// A queued step.
 struct Queued {
     ticket: u64,
     submission: SubmissionIndex,
-    /// The buffer that its results are copied to, and their number.
-    results: Option<(Buffer, usize)>,
+    results: Option<Results>,
 }
 
 /// The queue of steps, oldest first, and the buffers that are free for the next ones.
@@ -24,40 +44,47 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// A buffer for `rows` results.
-    pub fn buffer(&mut self, gpu: &Gpu, rows: usize) -> Result<Buffer, DeviceError> {
-        let bytes = rows * size_of::<Sampled>();
-        if let Some(i) = self.free.iter().position(|b| b.size() >= bytes as u64) {
-            return Ok(self.free.swap_remove(i));
-        }
-        gpu.allocate("results", bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)
+    /// Room for the results of a step: `rows` of them, at most `max_rows` in any step of its plan.
+    pub fn results(&mut self, gpu: &Gpu, rows: usize, max_rows: usize) -> Result<Results, DeviceError> {
+        let bytes = result_bytes(max_rows);
+        let buffer = match self.free.iter().position(|b| b.size() >= bytes as u64) {
+            Some(i) => self.free.swap_remove(i),
+            None => {
+                let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+                gpu.allocate("results", bytes, usage, MemoryUse::Activations)?
+            }
+        };
+        Ok(Results { buffer, rows })
     }
 
-    /// Notes a step that has been submitted, and asks for its results.
-    pub fn push(&mut self, submission: SubmissionIndex, results: Option<(Buffer, usize)>) -> Ticket {
-        if let Some((buffer, _)) = &results {
-            // A failure to map is seen when the range is taken.
-            buffer.map_async(wgpu::MapMode::Read, .., |_| ());
-        }
+    /// The ticket of the next step.
+    pub fn ticket(&mut self) -> u64 {
         self.tickets += 1;
-        self.queued.push_back(Queued { ticket: self.tickets, submission, results });
-        Ticket(self.tickets)
+        self.tickets
+    }
+
+    /// Notes a step that has been submitted whole, and asks for its results.
+    pub fn push(&mut self, ticket: u64, submission: SubmissionIndex, results: Option<Results>) {
+        if let Some(results) = &results {
+            // A failure to map is seen when the range is taken.
+            results.buffer.map_async(wgpu::MapMode::Read, .., |_| ());
+        }
+        self.queued.push_back(Queued { ticket, submission, results });
     }
 
     /// Waits for the oldest step.
     pub fn wait(&mut self, gpu: &Gpu, ticket: &Ticket) -> Result<StepOutput, DeviceError> {
-        let Some(step) = self.queued.pop_front().filter(|step| step.ticket == ticket.0) else {
+        let Some(step) = self.queued.pop_front_if(|step| step.ticket == ticket.0) else {
             return Err(DeviceError::BadStep(format!("ticket {} is not the oldest one", ticket.0)));
         };
         gpu.finish(step.submission)?;
-        let Some((buffer, rows)) = step.results else { return Ok(StepOutput::default()) };
-        let bytes = (rows * size_of::<Sampled>()) as u64;
-        let sampled = match buffer.get_mapped_range(..bytes) {
+        let Some(results) = step.results else { return Ok(StepOutput::default()) };
+        let sampled = match results.buffer.get_mapped_range(..results.bytes()) {
             Ok(mapped) => pod_collect_to_vec::<u8, Sampled>(&mapped),
             Err(e) => return Err(gpu.fail(format!("its results cannot be read: {e}"))),
         };
-        buffer.unmap();
-        self.free.push(buffer);
+        results.buffer.unmap();
+        self.free.push(results.buffer);
         Ok(StepOutput { sampled })
     }
 }

@@ -4,34 +4,24 @@
 //! one compute pass and one submission. The shapes that differ from op to op and from step to step
 //! travel as immediates, so that a shader needs few pipelines.
 //!
-//! Activations are f32. Weights stay in the format of the checkpoint (bf16, f16 or f32) and are widened
-//! where they are read, with integer operations and `unpack2x16float`, so that no adapter needs 16-bit
-//! arithmetic and no value leaves its format's range.
+//! Activations are f32. Weights keep their format (bf16, f16, f32 or q8_0) and are widened where they are
+//! read, with integer operations and `unpack2x16float`, so that no adapter needs 16-bit arithmetic and no
+//! value leaves its format's range.
 
-mod adapter;
-mod buffer;
+mod buffers;
 mod check;
+mod compiled;
 mod device;
-mod gpu;
+mod driver;
 mod inflight;
-mod kernel;
+mod memory;
+mod ops;
+mod options;
 mod peak;
 #[cfg(test)]
 mod validate;
-mod weight;
 
-mod add;
-mod elementwise;
-mod embed;
-mod gated_mul;
-mod gather_rows;
-mod kv_write;
-mod linear;
-mod paged_attention;
-mod rms_norm;
-mod rope;
-mod sample;
-
-pub use adapter::{AdapterSummary, adapters};
-pub use device::{Options, WgpuDevice};
+pub use device::WgpuDevice;
+pub use driver::adapter::{AdapterSummary, adapters};
+pub use options::Options;
 pub use peak::Peaks;

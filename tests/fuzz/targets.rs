@@ -38,7 +38,7 @@ fn with_file<T>(name: &str, bytes: &[u8], look: impl FnOnce(&Path) -> T) -> T {
     })
 }
 
-fn told<T, E: std::fmt::Display>(result: Result<T, E>) -> String {
+fn outcome<T, E: std::fmt::Display>(result: Result<T, E>) -> String {
     result.map_or_else(|error| error.to_string(), |_| "sound".into())
 }
 
@@ -46,23 +46,23 @@ fn told<T, E: std::fmt::Display>(result: Result<T, E>) -> String {
 pub fn config(bytes: &[u8]) -> String {
     let config = ModelConfig::parse(bytes, Path::new("config.json"));
     if let Ok(config) = &config {
-        decoder(config, &Formats::default(), 1, 1, 1, |_| DType::F32);
+        decoder(config, &Formats::default(), 1, 1, 1, |_| DType::F32.into());
     }
-    told(config)
+    outcome(config)
 }
 
 /// A `model.safetensors`, alone and against a model that wants other tensors.
 pub fn safetensors(bytes: &[u8]) -> String {
     with_file("model.safetensors", bytes, |folder| {
-        let alone = told(Checkpoint::open(folder));
-        alone + "; " + &told(Model::open(folder, LoadFormat::Auto))
+        let alone = outcome(Checkpoint::open(folder));
+        alone + "; " + &outcome(Model::open(folder, LoadFormat::Auto))
     })
 }
 
 /// A chat template, rendered for a short conversation.
 pub fn template(bytes: &[u8]) -> String {
     let source = String::from_utf8_lossy(bytes);
-    let template = match jobs::template::Template::new("--chat-template", &source, 0) {
+    let template = match jobs::prompt::template::Template::new("--chat-template", &source, 0) {
         Ok(template) => template,
         Err(error) => return error.to_string(),
     };
@@ -76,14 +76,14 @@ pub fn template(bytes: &[u8]) -> String {
         eos_token => "</s>",
         add_generation_prompt => true,
     };
-    told(template.render(names, 20))
+    outcome(template.render(names, 20))
 }
 
 /// A job file.
 pub fn job(bytes: &[u8]) -> String {
     with_file("job.toml", bytes, |folder| {
         let path = folder.join("job.toml").into_os_string();
-        told(jobs::args::parse(["gristmill".into(), "run".into(), path]))
+        outcome(jobs::cli::parse::parse(["gristmill".into(), "run".into(), path]))
     })
 }
 

@@ -15,6 +15,8 @@ LLAMA3_ROPE = {
     "rope_type": "llama3",
 }
 
+YARN_ROPE = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+
 # What every model has unless its own config says otherwise.
 SMALL = {
     "attention_dropout": 0.0,
@@ -47,7 +49,10 @@ class Case:
     style: int = 4
     shards: int = 1
     generation: dict | None = None
+    plus_one: bool = False  # norms multiply by 1 + w
+    after_mlp: float = 1.0  # the mean of what norms after feed-forward multiply by
     without: dict = field(default_factory=dict)
+    mistakes: dict = field(default_factory=dict)  # as `without`, but each changes the loaded model
 
     def config_json(self) -> dict:
         """config.json in the shape of transformers 4."""
@@ -97,8 +102,52 @@ def llama3(name: str, **more) -> Case:
     )
 
 
+def gemma2(name: str, config: dict, without: dict, **more) -> Case:
+    common = {
+        "attn_logit_softcapping": 1.5,
+        "cache_implementation": "hybrid",
+        "final_logit_softcapping": 4.0,
+        "head_dim": 16,
+        "hidden_act": "gelu_pytorch_tanh",
+        "hidden_activation": "gelu_pytorch_tanh",
+        "num_hidden_layers": 3,
+        "query_pre_attn_scalar": 24,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
+        "sliding_window": 8,
+    }
+    common_without = {
+        "the final soft-cap": {"final_logit_softcapping": None},
+        "query_pre_attn_scalar": {"query_pre_attn_scalar": 16},
+        "a window one shorter": {"sliding_window": 7},
+        "gelu_pytorch_tanh": {"hidden_activation": "silu"},
+    }
+    mistakes = {
+        "scaled embeddings": lambda model: model.model.embed_tokens.embed_scale.fill_(1.0),
+        "1 + w": lambda model: [p.sub_(1.0) for n, p in model.named_parameters() if "norm" in n],
+    }
+    return Case(
+        name,
+        "gemma2",
+        "Gemma2ForCausalLM",
+        SEEDS[name],
+        "BF16",
+        common | config,
+        generation={"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0},
+        plus_one=True,
+        after_mlp=8.0,  # else the embeddings, which are the head too, make every token repeat itself
+        without=common_without | without,
+        mistakes=mistakes,
+        **more,
+    )
+
+
 def theta(value: float) -> dict:
     return {"rope_parameters": {"rope_type": "default", "rope_theta": value}}
+
+
+def yarn(**changes) -> dict:
+    return {"rope_parameters": YARN_ROPE | {"rope_type": "yarn", "rope_theta": 10.0} | changes}
 
 
 # Chosen so that no greedy step is close and no end token is drawn (models.py checks both).
@@ -111,7 +160,10 @@ SEEDS = {
     "qwen2": 40,
     "qwen2.5": 48,
     "qwen2-window": 38,
+    "qwen2-yarn": 4,
     "qwen3": 46,
+    "gemma2": 43,
+    "gemma2-layers": 114,
 }
 
 CASES = [
@@ -249,6 +301,34 @@ CASES = [
             "the first layer's full view": {"layer_types": ["sliding_attention"] * 3},
         },
     ),
+    # YaRN as the cards of Qwen2.5 and Qwen3 tell users to add it: max_position_embeddings stays what it was, and the
+    # long prompt goes beyond it. Of the 8 frequencies one is kept, three are in the ramp.
+    Case(
+        "qwen2-yarn",
+        "qwen2",
+        "Qwen2ForCausalLM",
+        SEEDS["qwen2-yarn"],
+        "BF16",
+        {
+            "max_position_embeddings": 16,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "rope_theta": 10.0,
+            "rope_scaling": YARN_ROPE,
+            "tie_word_embeddings": True,
+            "use_sliding_window": False,
+        },
+        generation={"bos_token_id": 1, "eos_token_id": 2},
+        without={
+            "yarn": theta(10.0),
+            "the attention factor": yarn(attention_factor=1.0),
+            "the factor": yarn(factor=3.9),
+            "the original context": yarn(original_max_position_embeddings=64),
+            "the end of the ramp at a whole pair": yarn(truncate=False),
+            "the ramp, kept": yarn(beta_slow=0.1),
+            "the ramp, divided": yarn(beta_slow=2.0),
+        },
+    ),
     # Norms on q and k, head_dim apart from hidden_size / heads; a whole model with tokenizer and chat template.
     Case(
         "qwen3",
@@ -280,5 +360,24 @@ CASES = [
             "top_p": 0.95,
         },
         without={"rope_theta": theta(10000.0)},
+    ),
+    # All that Gemma 2 has: norms before and after, both soft-caps, scaled embeddings; as on the hub, the config says
+    # nothing of layer_types, tied embeddings (which are the default) and biases.
+    gemma2(
+        "gemma2",
+        {"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0},
+        {
+            "the soft-cap of scores": {"attn_logit_softcapping": None},
+            "windows": {"layer_types": ["full_attention"] * 3},
+            "alternation": {"layer_types": ["sliding_attention"] * 3},
+            "the first layer's window": {"layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+        },
+    ),
+    # The config of transformers 5 with layer_types of its own; scores have no soft-cap.
+    gemma2(
+        "gemma2-layers",
+        {"attn_logit_softcapping": None, "layer_types": ["full_attention", "full_attention", "sliding_attention"]},
+        {"layer_types": {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}},
+        style=5,
     ),
 ]

@@ -22,6 +22,7 @@ from safetensors.numpy import load_file
 
 import chat
 import models
+import rope
 import templates
 
 HERE = Path(__file__).resolve().parent
@@ -31,6 +32,7 @@ EXPECTED = "expected.safetensors"
 def make(out: Path) -> None:
     """Writes every golden file under `out`."""
     models.write(out)
+    rope.write(out)
     chat.write(out)
     templates.write(out)
 

@@ -58,7 +58,8 @@ def draw(case: Case, rng: np.random.Generator, name: str, shape: tuple) -> torch
     """Random values of a size that keeps activations near 1, attention peaked and logits spread."""
     values = rng.standard_normal(shape)
     if "norm" in name:
-        values = 1 + 0.25 * values
+        around = case.after_mlp if "post_feedforward" in name else 1.0
+        values = around - case.plus_one + 0.25 * values
     elif "bias" in name:
         values = 0.3 * values
     elif "embed" in name or "lm_head" in name:
@@ -169,11 +170,15 @@ def check_mistakes_show(case: Case, folder: Path) -> float:
     moved = {}
     for name, tensor in model.named_parameters():
         kept = tensor.clone()
-        tensor.fill_(1.0 if "norm" in name else 0.0)
+        tensor.fill_(1.0 - case.plus_one if "norm" in name else 0.0)
         moved[name] = logprobs(model, prompt)[-LAST_POSITIONS:]
         tensor.copy_(kept)
     for name, changes in case.without.items():
         moved[name] = logprobs(load(folder, changes), prompt)[-LAST_POSITIONS:]
+    for name, change in case.mistakes.items():
+        changed = load(folder)
+        change(changed)
+        moved[name] = logprobs(changed, prompt)[-LAST_POSITIONS:]
     moved = {name: (other - right).abs().max().item() for name, other in moved.items()}
     hidden = [name for name, by in moved.items() if not by > SHOWS]
     assert not hidden, f"{case.name}: it would not show without {hidden}"

@@ -22,18 +22,9 @@ pub fn open(name: &str) -> Option<Box<dyn Device>> {
             device.map(|d| Box::new(d) as Box<dyn Device>)
         }
         #[cfg(feature = "cuda")]
-        "cuda" => cuda(engine::dtype::DType::BF16),
-        #[cfg(feature = "cuda")]
-        "cuda-f16" => cuda(engine::dtype::DType::F16),
-        #[cfg(feature = "cuda")]
-        "cuda-f32" => cuda(engine::dtype::DType::F32),
+        "cuda" => cuda(),
         #[cfg(feature = "wgpu")]
         "wgpu" => shaders::WgpuDevice::open(None).map(|d| Box::new(d) as Box<dyn Device>),
-        #[cfg(feature = "wgpu")]
-        "wgpu-f32" => {
-            let options = shaders::Options { kv: engine::dtype::DType::F32, ..shaders::Options::default() };
-            shaders::WgpuDevice::with_options(None, options).map(|d| Box::new(d) as Box<dyn Device>)
-        }
         other => Err(DeviceError::Absent(format!("this build has no device {other}"))),
     };
     match opened {
@@ -47,9 +38,9 @@ pub fn open(name: &str) -> Option<Box<dyn Device>> {
     }
 }
 
-/// The card of this machine for that type, or the stand-in driver where there is none.
+/// The card of this machine, or the stand-in driver where there is none.
 #[cfg(feature = "cuda")]
-fn cuda(dtype: engine::dtype::DType) -> Result<Box<dyn Device>, DeviceError> {
+fn cuda() -> Result<Box<dyn Device>, DeviceError> {
     // Once for all tests of the process: a search while the stand-in is half loaded would find half of it.
     static STANDIN: std::sync::OnceLock<Result<Option<PathBuf>, String>> = std::sync::OnceLock::new();
     let standin = STANDIN.get_or_init(|| {
@@ -59,7 +50,7 @@ fn cuda(dtype: engine::dtype::DType) -> Result<Box<dyn Device>, DeviceError> {
         gristmill_standin::install().map(|folder| Some(folder.join("cubins"))).map_err(|e| e.to_string())
     });
     let cache = standin.clone().map_err(DeviceError::Absent)?;
-    let options = kernels::Options { dtype, cache, ..kernels::Options::default() };
+    let options = kernels::Options { cache, ..kernels::Options::default() };
     kernels::CudaDevice::open_with(options).map(|d| Box::new(d) as Box<dyn Device>)
 }
 
@@ -69,7 +60,7 @@ pub fn golden(name: &str) -> PathBuf {
     std::env::var_os("GOLDEN_DIR").map_or(here, Into::into).join(name)
 }
 
-/// How many schedules to try: `SCHEDULES`, or `usual` where the stand-in driver makes each of them slow.
+/// How many schedules to try: `SCHEDULES`, else `usual`.
 pub fn schedules(usual: u64) -> u64 {
     std::env::var("SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }

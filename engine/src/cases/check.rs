@@ -37,7 +37,7 @@ impl Case {
         let want = wide.read(oracle, wide_id).map_err(said)?;
         for (out, (got, want)) in got.iter().zip(&want).enumerate() {
             // What the oracle keeps in f32 the device rounds once, to nearest even.
-            let dtype = self.plan.desc(self.outputs[out].0.buffer).dtype;
+            let dtype = self.plan.desc(self.outputs[out].0.buffer).value_type();
             let want = if dtype.is_float() { dtype.decode(&dtype.encode(want)) } else { want.clone() };
             let close =
                 |got: f32, want: f32| (got - want).abs() <= (1e-4 + 4.0 * epsilon) * want.abs().max(1.0);
@@ -66,13 +66,13 @@ impl Case {
     /// The same case, of the same numbers, in f32.
     fn widened(&self) -> Case {
         let mut wide = self.clone();
-        for desc in wide.plan.buffers.iter_mut().filter(|desc| desc.dtype.is_float()) {
-            desc.dtype = DType::F32;
+        for desc in wide.plan.buffers.iter_mut().filter(|desc| desc.value_type().is_float()) {
+            desc.format = DType::F32.into();
         }
         for (id, bytes) in &mut wide.writes {
-            let dtype = self.plan.desc(*id).dtype;
-            if dtype.is_float() {
-                *bytes = DType::F32.encode(&dtype.decode(bytes));
+            let format = self.plan.desc(*id).format;
+            if format.value_type().is_float() {
+                *bytes = DType::F32.encode(&format.decode(bytes));
             }
         }
         wide
@@ -94,11 +94,11 @@ impl Case {
             }
             let poisoned: Vec<bool> =
                 (0..desc.cols).map(|col| sampled || self.overwrites(buffer, col)).collect();
-            let mut bytes = vec![0; desc.bytes(&self.most)];
+            let mut bytes = vec![0; desc.bytes(&self.max_dims)];
             if let Some((_, written)) = self.writes.iter().find(|(id, _)| *id == buffer) {
                 bytes[..written.len()].copy_from_slice(written);
             }
-            for (i, element) in bytes.chunks_exact_mut(desc.dtype.size()).enumerate() {
+            for (i, element) in bytes.chunks_exact_mut(desc.value_type().size()).enumerate() {
                 if poisoned[i % desc.cols] {
                     element.copy_from_slice(poison_of(desc));
                 }
@@ -112,7 +112,7 @@ impl Case {
     fn snapshot(&self, device: &mut dyn Device, id: PlanId) -> Result<Vec<Vec<u8>>, String> {
         let buffers = self.plan.iter().map(|(buffer, desc)| match desc.kind {
             BufferKind::StepInput(_) => Ok(Vec::new()),
-            _ => device.read(id, buffer, 0..self.most.count(desc.rows)).map_err(|e| e.to_string()),
+            _ => device.read(id, buffer, 0..self.max_dims.count(desc.rows)).map_err(|e| e.to_string()),
         });
         buffers.collect()
     }
@@ -130,7 +130,14 @@ impl Case {
             };
             let between = |col| if self.overwrites(buffer, col) { dims.count(desc.rows) } else { 0 };
             let rows: Vec<_> = (0..desc.cols).map(|col| (output(col), between(col))).collect();
-            let size = desc.dtype.size();
+            if desc.kind == BufferKind::Weight {
+                // Its elements may not lie one by one.
+                if before[buffer.0] != after[buffer.0] {
+                    return Err(weight_written(desc, &before[buffer.0], &after[buffer.0]));
+                }
+                continue;
+            }
+            let size = desc.value_type().size();
             let pairs = before[buffer.0].chunks(size).zip(after[buffer.0].chunks(size));
             for (element, (before, after)) in pairs.enumerate() {
                 let (row, col) = (element / desc.cols, element % desc.cols);
@@ -147,7 +154,14 @@ impl Case {
     }
 }
 
+/// Names the first row of a weight that a device wrote.
+fn weight_written(desc: &BufferDesc, before: &[u8], after: &[u8]) -> String {
+    let rows = before.chunks(desc.row_bytes()).zip(after.chunks(desc.row_bytes()));
+    let row = rows.take_while(|(before, after)| before == after).count();
+    format!("row {row} of {} was written", desc.name)
+}
+
 /// The poison as an element of a buffer.
 fn poison_of(desc: &BufferDesc) -> &'static [u8] {
-    &POISON[POISON.len() - desc.dtype.size()..]
+    &POISON[POISON.len() - desc.value_type().size()..]
 }

@@ -8,9 +8,10 @@
 
 use super::math;
 use super::memory::Memory;
-use super::tile::{MR, NR, Tiles, Words};
+use super::sums::{MR, NR};
+use super::tile::{Tiles, Words};
 use super::vectorized;
-use crate::plan::{BufferId, View};
+use crate::op::PagedAttention;
 use crate::step::Step;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -18,19 +19,8 @@ use std::cell::RefCell;
 /// Positions of a block: the columns of a panel.
 const BLOCK: usize = NR;
 
-/// The most rows of a task: a few tiles, so that gathering a block from its pages is paid for by all.
+/// Rows of a task: a few tiles, so that gathering a block from its pages is paid for by all.
 const ROWS: usize = 4 * MR;
-
-/// What the op says beside its buffers.
-#[derive(Clone, Copy)]
-pub struct Shape {
-    /// Columns of a head.
-    pub head_dim: usize,
-    /// Multiplies the scores.
-    pub scale: f32,
-    /// The most positions that a token sees.
-    pub window: Option<usize>,
-}
 
 /// The keys and values of one KV head of one sequence.
 struct Cache<'a> {
@@ -56,23 +46,15 @@ struct Task {
 }
 
 /// Runs the op.
-pub fn run(
-    memory: &mut Memory,
-    step: &Step,
-    q: View,
-    k_pages: BufferId,
-    v_pages: BufferId,
-    out: View,
-    shape: Shape,
-) {
+pub fn run(memory: &mut Memory, step: &Step, op: &PagedAttention) {
+    let PagedAttention { q, k_pages, v_pages, out, head_dim: d, .. } = *op;
     let mut result = memory.take(out.buffer);
     let (q_cols, out_cols) = (memory.cols(q.buffer), memory.cols(out.buffer));
     let (queries, cols) = (memory.float(q.buffer), memory.cols(k_pages));
-    let d = shape.head_dim;
     let group = q.cols / cols;
 
     let mut tasks = Vec::new();
-    for seq in 0..step.seq_lens.len() {
+    for seq in 0..step.seqs() {
         let rows = step.query_rows(seq).len() * group;
         for kv_head in 0..cols / d {
             let starts = (0..rows).step_by(ROWS);
@@ -80,7 +62,7 @@ pub fn run(
         }
     }
     // The long ones first: the tail then has short tasks to share out.
-    tasks.sort_by_key(|t| std::cmp::Reverse(step.seq_lens[t.seq]));
+    tasks.sort_by_key(|t| std::cmp::Reverse(step.seq_len(t.seq)));
 
     let target = Heads(result.as_mut_ptr());
     let attend = |task: &Task, scratch: &mut Scratch| {
@@ -93,7 +75,7 @@ pub fn run(
             cols,
             start: task.kv_head * d,
             head_dim: d,
-            len: step.seq_lens[task.seq] as usize,
+            len: step.seq_len(task.seq),
         };
         let token = |i: usize| first + i / group;
         let column = |i: usize| (task.kv_head * group + i % group) * d;
@@ -102,7 +84,7 @@ pub fn run(
             let i = task.rows.start + r;
             &queries[token(i) * q_cols + q.start + column(i)..][..d]
         };
-        scratch.attend(&cache, &positions, query, shape);
+        scratch.attend(&cache, &positions, query, op);
         for (r, i) in task.rows.clone().enumerate() {
             let at = token(i) * out_cols + out.start + column(i);
             // SAFETY: `at .. at + d` is one head of one token, inside `result`, and belongs to this task.
@@ -139,7 +121,7 @@ impl Scratch {
         cache: &Cache,
         positions: &[usize],
         query: impl Fn(usize) -> &'q [f32],
-        shape: Shape,
+        op: &PagedAttention,
     ) {
         let n = positions.len();
         let panels = cache.head_dim.div_ceil(NR);
@@ -152,7 +134,7 @@ impl Scratch {
         self.total.clear();
         self.total.resize(n, 0.0);
 
-        let seen = |p: usize| shape.window.map_or(0, |w| (p + 1).saturating_sub(w))..p + 1;
+        let seen = |p: usize| op.window.map_or(0, |w| (p + 1).saturating_sub(w))..p + 1;
         let from = positions.iter().map(|&p| seen(p).start).min().unwrap_or(0);
         let to = positions.iter().map(|&p| p + 1).max().unwrap_or(0);
         for start in (from / BLOCK * BLOCK..to).step_by(BLOCK) {
@@ -167,7 +149,7 @@ impl Scratch {
             for (r, &p) in positions.iter().enumerate() {
                 let seen = seen(p);
                 let clip = |i: usize| i.clamp(start, start + BLOCK) - start;
-                self.weigh(r, clip(seen.start)..clip(seen.end), shape.scale, n);
+                self.weigh(r, clip(seen.start)..clip(seen.end), op, n);
             }
             let (scores, sums) = (&self.scores, &mut self.sums);
             self.weights.pack(Words::Columns, n, BLOCK, |r| &scores[r]);
@@ -188,7 +170,7 @@ impl Scratch {
 
     /// Turns a row's scores into weights and rescales what it has summed so far. Positions outside
     /// `seen` weigh exactly nothing, so a block that the row does not see changes nothing.
-    fn weigh(&mut self, r: usize, seen: std::ops::Range<usize>, scale: f32, rows: usize) {
+    fn weigh(&mut self, r: usize, seen: std::ops::Range<usize>, op: &PagedAttention, rows: usize) {
         let scores = &mut self.scores[r];
         if seen.is_empty() {
             *scores = [0.0; BLOCK];
@@ -199,8 +181,12 @@ impl Scratch {
         vectorized(
             #[inline(always)]
             || {
+                scores.iter_mut().for_each(|score| *score *= op.scale);
+                if let Some(cap) = op.softcap {
+                    scores.iter_mut().for_each(|score| *score = math::soft_cap(*score, cap));
+                }
                 for (i, score) in scores.iter_mut().enumerate() {
-                    *score = if seen.contains(&i) { *score * scale } else { f32::NEG_INFINITY };
+                    *score = if seen.contains(&i) { *score } else { f32::NEG_INFINITY };
                 }
                 let new = math::max(scores).max(*greatest);
                 let shrink = math::exp(*greatest - new);

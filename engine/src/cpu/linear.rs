@@ -1,8 +1,9 @@
 //! Linear: `out = x weight^T + bias`.
 
 use super::memory::Memory;
-use super::tile::{NR, Tiles};
-use crate::plan::{BufferId, View};
+use super::sums::NR;
+use super::tile::Tiles;
+use crate::op::Linear;
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -10,15 +11,8 @@ use std::cell::RefCell;
 const ROWS: usize = 384;
 
 /// Runs the op over `rows` rows. `tiles` is room to work in, kept from op to op.
-pub fn run(
-    memory: &mut Memory,
-    tiles: &mut Vec<Tiles>,
-    rows: usize,
-    x: View,
-    weight: BufferId,
-    bias: Option<BufferId>,
-    out: View,
-) {
+pub fn run(memory: &mut Memory, tiles: &mut Vec<Tiles>, rows: usize, op: &Linear) {
+    let Linear { x, weight, bias, out } = *op;
     let mut result = memory.take(out.buffer);
     let stride = memory.cols(out.buffer);
     let (x_cols, x_data) = (memory.cols(x.buffer), memory.float(x.buffer));

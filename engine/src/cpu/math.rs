@@ -35,12 +35,23 @@ pub fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
 
-/// `0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`, through `tanh y = 1 - 2 / (e^2y + 1)`.
+/// `tanh y = 1 - 2 / (e^2y + 1)`.
+#[inline(always)]
+pub fn tanh(y: f32) -> f32 {
+    1.0 - 2.0 / (exp(2.0 * y) + 1.0)
+}
+
+/// `0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`.
 #[inline(always)]
 pub fn gelu_tanh(x: f32) -> f32 {
     let y = 0.797_884_6 * (0.044_715 * x * x).mul_add(x, x);
-    let tanh = 1.0 - 2.0 / (exp(2.0 * y) + 1.0);
-    0.5 * x * (1.0 + tanh)
+    0.5 * x * (1.0 + tanh(y))
+}
+
+/// `cap tanh(x / cap)`.
+#[inline(always)]
+pub fn soft_cap(x: f32, cap: f32) -> f32 {
+    cap * tanh(x / cap)
 }
 
 /// Lanes of the sums below: fixed, whatever the machine's vectors.

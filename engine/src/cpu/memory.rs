@@ -1,10 +1,10 @@
 //! The buffers of a plan in main memory, each in the layout that its ops want.
 
 use super::panels::{MatmulPrecision, Panels};
+use super::tile::lanes_here;
 use crate::dtype::DType;
 use crate::op::Op;
-use crate::plan::{BufferDesc, BufferId, BufferKind, Dims, Plan};
-use crate::step::Step;
+use crate::plan::{BufferDesc, BufferId, BufferKind, Buffers, Dims, Plan};
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -23,51 +23,44 @@ pub enum Storage {
 /// All buffers of a plan.
 pub struct Memory {
     storage: Vec<Storage>,
-    descs: Vec<BufferDesc>,
-    most: Dims,
+    descs: Buffers,
+    max_dims: Dims,
 }
 
 impl Memory {
-    /// Buffers for steps up to `most`. Floats start as NaN, so that nobody reads what nobody wrote; but in
+    /// Buffers for steps up to `max_dims`. Floats start as NaN, so that nobody reads what nobody wrote; but in
     /// release builds KV pages start as zeros, which the system gives out only when they are written.
-    pub fn new(plan: &Plan, most: &Dims, precision: MatmulPrecision) -> Memory {
+    pub fn new(plan: &Plan, max_dims: &Dims, precision: MatmulPrecision) -> Memory {
         let (mut matrices, mut keys) = (HashSet::new(), HashSet::new());
         for op in &plan.ops {
-            match *op {
-                Op::Linear { weight: id, .. } | Op::Embed { table: id, .. } => matrices.insert(id),
-                Op::KvWrite { k_pages, .. } | Op::PagedAttention { k_pages, .. } => keys.insert(k_pages),
+            match op {
+                Op::Linear(op) => matrices.insert(op.weight),
+                Op::Embed(op) => matrices.insert(op.table),
+                Op::KvWrite(op) => keys.insert(op.k_pages),
+                Op::PagedAttention(op) => keys.insert(op.k_pages),
                 _ => false,
             };
         }
         let fresh = |desc: &BufferDesc| {
             let lazy = desc.kind == BufferKind::KvPage && !cfg!(debug_assertions);
-            vec![if lazy { 0.0 } else { f32::NAN }; most.count(desc.rows) * desc.cols]
+            vec![if lazy { 0.0 } else { f32::NAN }; max_dims.count(desc.rows) * desc.cols]
         };
         let storage = plan.iter().map(|(id, desc)| {
-            let rows = most.count(desc.rows);
+            let rows = max_dims.count(desc.rows);
             if matrices.contains(&id) {
-                Storage::Panels(Panels::zeros(rows, desc.cols, desc.dtype, precision))
+                Storage::Panels(Panels::zeros(rows, desc.cols, desc.format, precision))
             } else if keys.contains(&id) {
                 Storage::Keys(fresh(desc))
             } else if matches!(desc.kind, BufferKind::StepInput(_)) {
+                // Ops read them from the step itself.
                 Storage::Int(Vec::new())
-            } else if desc.dtype == DType::U32 {
+            } else if desc.value_type() == DType::U32 {
                 Storage::Int(vec![0; rows * desc.cols])
             } else {
                 Storage::Float(fresh(desc))
             }
         });
-        Memory { storage: storage.collect(), descs: plan.buffers.clone(), most: *most }
-    }
-
-    /// Fills the step inputs.
-    pub fn load(&mut self, step: &Step) {
-        for (storage, desc) in self.storage.iter_mut().zip(&self.descs) {
-            if let (Storage::Int(data), BufferKind::StepInput(input)) = (storage, desc.kind) {
-                data.clear();
-                data.extend_from_slice(bytemuck::cast_slice(step.input(input)));
-            }
-        }
+        Memory { storage: storage.collect(), descs: plan.buffers.clone(), max_dims: *max_dims }
     }
 
     /// The columns of a buffer.
@@ -125,7 +118,7 @@ impl Memory {
 
     fn rows_of(&self, id: BufferId, rows: &Range<usize>) -> Result<&BufferDesc, String> {
         let desc = &self.descs[id.0];
-        let count = self.most.count(desc.rows);
+        let count = self.max_dims.count(desc.rows);
         if rows.end > count || rows.start > rows.end {
             return Err(format!("{} has {count} rows, not {rows:?}", desc.name));
         }
@@ -134,12 +127,13 @@ impl Memory {
 
     /// Stores whole rows; see [`crate::device::Device::write`].
     pub fn write(&mut self, id: BufferId, row: usize, bytes: &[u8]) -> Result<(), String> {
-        let width = self.descs[id.0].cols * self.descs[id.0].dtype.size();
+        let width = self.descs[id.0].row_bytes();
         if width == 0 || !bytes.len().is_multiple_of(width) {
             return Err(format!("{} bytes are no rows of {}", bytes.len(), self.descs[id.0].name));
         }
-        let (cols, dtype) = self.rows_of(id, &(row..row + bytes.len() / width)).map(|d| (d.cols, d.dtype))?;
-        let page = self.most.page_size;
+        let (cols, dtype) =
+            self.rows_of(id, &(row..row + bytes.len() / width)).map(|d| (d.cols, d.value_type()))?;
+        let page = self.max_dims.page_size;
         match &mut self.storage[id.0] {
             Storage::Float(data) => {
                 let values = dtype.decode(bytes);
@@ -163,15 +157,15 @@ impl Memory {
     pub fn read(&self, id: BufferId, rows: Range<usize>) -> Result<Vec<u8>, String> {
         let desc = self.rows_of(id, &rows)?;
         let range = rows.start * desc.cols..rows.end * desc.cols;
-        let page = self.most.page_size;
+        let page = self.max_dims.page_size;
         Ok(match &self.storage[id.0] {
-            Storage::Float(data) => desc.dtype.encode(&data[range]),
+            Storage::Float(data) => desc.value_type().encode(&data[range]),
             Storage::Int(data) => bytemuck::cast_slice(&data[range]).to_vec(),
             Storage::Panels(panels) => panels.read(rows),
             Storage::Keys(data) => {
                 let at = |slot: usize, c: usize| (slot / page * desc.cols + c) * page + slot % page;
                 let key = |slot| (0..desc.cols).map(move |c| data[at(slot, c)]);
-                desc.dtype.encode(&rows.flat_map(key).collect::<Vec<_>>())
+                desc.value_type().encode(&rows.flat_map(key).collect::<Vec<_>>())
             }
         })
     }
@@ -197,18 +191,10 @@ pub fn machine() -> (usize, usize) {
 
 /// The vectors that the kernels use here, for people.
 pub fn vectors() -> &'static str {
-    struct Lanes;
-    impl pulp::WithSimd for Lanes {
-        type Output = &'static str;
-        #[inline(always)]
-        fn with_simd<S: pulp::Simd>(self, _: S) -> &'static str {
-            match S::F32_LANES {
-                16 => "512-bit vectors",
-                8 => "256-bit vectors",
-                4 => "128-bit vectors",
-                _ => "no vectors",
-            }
-        }
+    match lanes_here() {
+        16 => "512-bit vectors",
+        8 => "256-bit vectors",
+        4 => "128-bit vectors",
+        _ => "no vectors",
     }
-    pulp::Arch::new().dispatch(Lanes)
 }

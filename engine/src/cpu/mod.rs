@@ -8,12 +8,15 @@ mod math;
 mod memory;
 mod pairs;
 mod panels;
+mod q8;
 mod rows;
 mod sample;
+mod sums;
 mod tile;
 
-use crate::device::{Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
+use crate::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, MemoryUse, PlanId, Ticket};
 use crate::dtype::DType;
+use crate::format::Format;
 use crate::op::Op;
 use crate::plan::{BufferId, BufferKind, Dims, Plan, View};
 use crate::step::{Step, StepOutput};
@@ -38,48 +41,57 @@ struct Compiled {
 }
 
 impl Compiled {
-    /// Runs the ops of the plan in order.
-    fn run(&mut self, step: &Step) -> StepOutput {
-        self.memory.load(step);
+    /// Runs ops of the plan in order.
+    fn run(&mut self, step: &Step, ops: Range<usize>) -> StepOutput {
         let dims = step.dims();
         let mut output = StepOutput::default();
         let (plan, memory, tiles) = (&self.plan, &mut self.memory, &mut self.tiles);
         let rows = |view: View| dims.count(plan.desc(view.buffer).rows);
-        for op in &plan.ops {
-            match *op {
-                Op::Embed { tokens, last, table, out } => {
-                    rows::embed(memory, dims.tokens, tokens, last, table, out);
-                }
-                Op::RmsNorm { x, add, weight, out, width, eps } => {
-                    if let Some(add) = add {
-                        rows::add(memory, rows(x), x, add, x);
-                    }
-                    rows::rms_norm(memory, rows(x), x, weight, out, width, eps);
-                }
-                Op::Linear { x, weight, bias, out } => {
-                    linear::run(memory, tiles, rows(x), x, weight, bias, out);
-                }
-                Op::Rope { x, positions, table, head_dim } => {
-                    rows::rope(memory, dims.tokens, x, positions, table, head_dim);
-                }
-                Op::KvWrite { k, v, slots, k_pages, v_pages } => {
-                    rows::kv_write(memory, step, k, v, slots, k_pages, v_pages);
-                }
-                Op::PagedAttention { q, k_pages, v_pages, out, head_dim, scale, window, .. } => {
-                    let shape = attention::Shape { head_dim, scale, window };
-                    attention::run(memory, step, q, k_pages, v_pages, out, shape);
-                }
-                Op::GatedMul { x, out, act } => rows::gated_mul(memory, rows(x), x, out, act),
-                Op::Add { a, b, out } => rows::add(memory, rows(a), a, b, out),
-                Op::GatherRows { x, rows: index, out } => {
-                    rows::gather(memory, dims.outputs, x, index, out);
-                }
-                Op::Sample { logits, last, out, .. } => {
-                    output.sampled = sample::run(memory, step, logits, last, out);
-                }
+        for op in &plan.ops[ops] {
+            match op {
+                Op::Embed(op) => rows::embed(memory, step, op),
+                Op::RmsNorm(op) => rows::rms_norm(memory, rows(op.x), op),
+                Op::Linear(op) => linear::run(memory, tiles, rows(op.x), op),
+                Op::Rope(op) => rows::rope(memory, step, op),
+                Op::KvWrite(op) => rows::kv_write(memory, step, op),
+                Op::PagedAttention(op) => attention::run(memory, step, op),
+                Op::GatedMul(op) => rows::gated_mul(memory, rows(op.x), op),
+                Op::Add(op) => rows::add(memory, rows(op.a), op),
+                Op::GatherRows(op) => rows::gather_rows(memory, step, op),
+                Op::SoftCap(op) => rows::soft_cap(memory, rows(op.x), op),
+                Op::Sample(op) => output.sampled = sample::run(memory, step, op),
             }
         }
         output
+    }
+}
+
+/// What the device's thread is given.
+enum Work {
+    Step(PlanId, Step),
+    /// The late masks of the step before.
+    Masks(Vec<u32>),
+}
+
+/// Runs steps until nobody submits any more.
+fn work(plans: &Plans, queue: &Receiver<Work>, results: &Sender<Result<StepOutput, String>>) {
+    while let Ok(Work::Step(id, mut step)) = queue.recv() {
+        let first_sample = lock(plans)[id.0].plan.first_sample();
+        let run = |step: &Step, ops: Range<usize>| {
+            let run = || lock(plans)[id.0].run(step, ops);
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+                .map_err(|_| "a kernel panicked; see the message above".to_owned())
+        };
+        let mut result = run(&step, 0..first_sample);
+        if step.late_masks > 0 {
+            let Ok(Work::Masks(masks)) = queue.recv() else { return };
+            (step.masks, step.late_masks) = (masks, 0);
+        }
+        let last = lock(plans)[id.0].plan.ops.len();
+        result = result.and_then(|_| run(&step, first_sample..last));
+        if results.send(result).is_err() {
+            return;
+        }
     }
 }
 
@@ -90,11 +102,13 @@ pub struct CpuDevice {
     info: DeviceInfo,
     precision: MatmulPrecision,
     plans: Plans,
-    most: Vec<Dims>,
-    steps: Sender<(PlanId, Step)>,
+    max_dims: Vec<Dims>,
+    work: Sender<Work>,
     outputs: Receiver<Result<StepOutput, String>>,
     submitted: u64,
     waited: u64,
+    /// The step that waits for its masks.
+    late: Option<Step>,
 }
 
 impl CpuDevice {
@@ -122,21 +136,35 @@ impl CpuDevice {
             .map_err(|e| absent(&e))?;
         let info = info(pool.current_num_threads(), precision);
         let plans = Plans::default();
-        let (steps, queue) = channel::<(PlanId, Step)>();
+        let (sender, queue) = channel();
         let (results, outputs) = channel();
         let shared = plans.clone();
-        let work = move || {
-            for (id, step) in queue {
-                let run = || lock(&shared)[id.0].run(&step);
-                let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.install(run)));
-                let result = result.map_err(|_| "a kernel panicked; see the message above".to_owned());
-                if results.send(result).is_err() {
-                    break;
-                }
-            }
-        };
+        let work = move || pool.install(move || work(&shared, &queue, &results));
         std::thread::Builder::new().name("cpu-device".into()).spawn(work).map_err(|e| absent(&e))?;
-        Ok(CpuDevice { info, precision, plans, most: Vec::new(), steps, outputs, submitted: 0, waited: 0 })
+        let (max_dims, late) = (Vec::new(), None);
+        Ok(CpuDevice {
+            info,
+            precision,
+            plans,
+            max_dims,
+            work: sender,
+            outputs,
+            submitted: 0,
+            waited: 0,
+            late,
+        })
+    }
+
+    /// Refuses what may not come before late masks.
+    fn check_provided(&self) -> Result<(), DeviceError> {
+        match self.late {
+            Some(_) => Err(DeviceError::BadStep("the step before waits for its masks".into())),
+            None => Ok(()),
+        }
+    }
+
+    fn send(&self, work: Work) -> Result<(), DeviceError> {
+        self.work.send(work).map_err(|_| self.lost("its thread has ended"))
     }
 
     fn lost(&self, why: impl Into<String>) -> DeviceError {
@@ -157,8 +185,11 @@ fn lock(plans: &Mutex<Vec<Compiled>>) -> MutexGuard<'_, Vec<Compiled>> {
 fn info(threads: usize, precision: MatmulPrecision) -> DeviceInfo {
     let (total, free) = memory::machine();
     let (products, weights) = match precision {
-        MatmulPrecision::Highest => ("", vec![DType::F32, DType::BF16, DType::F16]),
-        MatmulPrecision::Medium => (", products of bf16", vec![DType::BF16]),
+        MatmulPrecision::Highest => {
+            let plain = [DType::F32, DType::BF16, DType::F16].map(Format::Plain);
+            ("", plain.into_iter().chain([Format::Q8_0]).collect())
+        }
+        MatmulPrecision::Medium => (", products of bf16", vec![Format::Plain(DType::BF16)]),
     };
     DeviceInfo {
         kind: DeviceKind::Cpu,
@@ -166,9 +197,7 @@ fn info(threads: usize, precision: MatmulPrecision) -> DeviceInfo {
         memory_total: total,
         memory_free: free,
         max_buffer: usize::MAX,
-        activations: DType::F32,
-        kv: vec![DType::F32],
-        weights,
+        types: vec![ComputeTypes { activations: DType::F32, kv: vec![DType::F32], weights }],
         breaks_contract: None,
     }
 }
@@ -179,60 +208,75 @@ impl Device for CpuDevice {
     }
 
     fn supports(&self, plan: &Plan, op: &Op) -> Result<(), String> {
-        op.check(plan)?;
+        op.check(&plan.buffers)?;
         for desc in &plan.buffers {
             let computed = matches!(desc.kind, BufferKind::Activation | BufferKind::KvPage);
-            if computed && desc.dtype != DType::F32 {
-                return Err(format!("{} is {}; this device computes in f32", desc.name, desc.dtype));
+            if computed && desc.value_type() != DType::F32 {
+                return Err(format!("{} is {}; this device computes in f32", desc.name, desc.format));
             }
         }
         Ok(())
     }
 
-    fn compile(&mut self, plan: &Plan, most: &Dims) -> Result<PlanId, DeviceError> {
-        plan.check().map_err(DeviceError::BadPlan)?;
+    fn compile(&mut self, plan: &Plan, max_dims: &Dims) -> Result<PlanId, DeviceError> {
+        plan.check(max_dims).map_err(DeviceError::BadPlan)?;
         for op in &plan.ops {
             let unsupported = |why| DeviceError::Unsupported { device: DeviceKind::Cpu, op: op.name(), why };
             self.supports(plan, op).map_err(unsupported)?;
         }
-        let needed = plan.bytes(most, |_| true);
+        let needed = plan.bytes(max_dims, |_| true);
         let (_, available) = memory::machine();
         if needed > available {
             return Err(DeviceError::OutOfMemory {
                 what: "the model with its buffers".into(),
                 needed,
                 available,
-                remedy: "lower --max-num-batched-tokens, --max-num-seqs or --gpu-memory-utilization".into(),
+                memory_use: MemoryUse::Plan,
             });
         }
         let compiled = Compiled {
             plan: plan.clone(),
-            memory: Memory::new(plan, most, self.precision),
+            memory: Memory::new(plan, max_dims, self.precision),
             tiles: Vec::new(),
         };
         self.idle().push(compiled);
-        self.most.push(*most);
-        Ok(PlanId(self.most.len() - 1))
+        self.max_dims.push(*max_dims);
+        Ok(PlanId(self.max_dims.len() - 1))
     }
 
     fn write(&mut self, plan: PlanId, buffer: BufferId, row: usize, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.check_provided()?;
         self.idle()[plan.0].memory.write(buffer, row, bytes).map_err(DeviceError::BadPlan)
     }
 
     fn read(&mut self, plan: PlanId, buffer: BufferId, rows: Range<usize>) -> Result<Vec<u8>, DeviceError> {
+        self.check_provided()?;
         self.idle()[plan.0].memory.read(buffer, rows).map_err(DeviceError::BadPlan)
     }
 
     fn submit(&mut self, plan: PlanId, step: &Step) -> Result<Ticket, DeviceError> {
-        step.check(&self.most[plan.0]).map_err(DeviceError::BadStep)?;
-        self.steps.send((plan, step.clone())).map_err(|_| self.lost("its thread has ended"))?;
+        self.check_provided()?;
+        step.check(&self.max_dims[plan.0]).map_err(DeviceError::BadStep)?;
+        self.send(Work::Step(plan, step.clone()))?;
+        self.late = (step.late_masks > 0).then(|| step.clone());
         self.submitted += 1;
         Ok(Ticket(self.submitted))
+    }
+
+    fn provide(&mut self, ticket: &Ticket, masks: &[u32]) -> Result<(), DeviceError> {
+        let late = self.late.take().filter(|_| ticket.0 == self.submitted);
+        let step =
+            late.ok_or_else(|| DeviceError::BadStep(format!("step {} waits for no masks", ticket.0)))?;
+        step.check_late(masks).map_err(DeviceError::BadStep)?;
+        self.send(Work::Masks(masks.to_vec()))
     }
 
     fn wait(&mut self, ticket: Ticket) -> Result<StepOutput, DeviceError> {
         if ticket.0 != self.waited + 1 {
             return Err(DeviceError::BadStep(format!("ticket {} after {}", ticket.0, self.waited)));
+        }
+        if ticket.0 == self.submitted {
+            self.check_provided()?;
         }
         self.waited += 1;
         let result = self.outputs.recv().map_err(|_| self.lost("its thread has ended"))?;

@@ -40,7 +40,7 @@ fn round(value: f32) -> u32 {
 /// # Panics
 /// On a machine that is not [`native`].
 #[cfg(target_arch = "x86_64")]
-pub fn multiply(height: usize, tile: &[u32], panel: &[u32], sums: &mut super::tile::Sums) {
+pub fn multiply(height: usize, tile: &[u32], panel: &[u32], sums: &mut super::sums::Sums) {
     assert!(native());
     // SAFETY: the machine has the instructions.
     unsafe {
@@ -57,13 +57,13 @@ pub fn multiply(height: usize, tile: &[u32], panel: &[u32], sums: &mut super::ti
 
 /// No such machine is [`native`].
 #[cfg(not(target_arch = "x86_64"))]
-pub fn multiply(_: usize, _: &[u32], _: &[u32], _: &mut super::tile::Sums) {
+pub fn multiply(_: usize, _: &[u32], _: &[u32], _: &mut super::sums::Sums) {
     unreachable!("this machine does not multiply pairs")
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use crate::cpu::tile::{NR, Sums};
+    use crate::cpu::sums::{NR, Sums};
     use std::arch::x86_64::{__m512, __m512bh, _mm512_dpbf16_ps, _mm512_setzero_ps};
 
     /// 16 pairs.
@@ -96,7 +96,8 @@ mod x86 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::cpu::tile::{NR, Tiles, Words};
+    use crate::cpu::sums::NR;
+    use crate::cpu::tile::{Tiles, Words};
     use half::bf16;
 
     /// Some numbers of both signs and several magnitudes, in bf16.

@@ -1,9 +1,12 @@
 //! Weight matrices in the layout of the matrix kernel: `[panel][k][NR]`, in their own float type, or
-//! `[panel][k / 2][NR][2]` for products of bf16 pairs.
+//! `[panel][k / 2][NR][2]` for products of bf16 pairs; formats of blocks have files of their own.
 
 use super::pairs;
-use super::tile::{NR, Words};
+use super::q8::Q8;
+use super::sums::NR;
+use super::tile::Words;
 use crate::dtype::DType;
+use crate::format::Format;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -20,6 +23,7 @@ enum Data {
     F16(Vec<f16>),
     BF16(Vec<bf16>),
     Pairs(Vec<[bf16; 2]>),
+    Q8_0(Q8),
 }
 
 /// How exact the products of Linear are; the names are those of PyTorch's
@@ -36,15 +40,16 @@ pub enum MatmulPrecision {
 
 impl Panels {
     /// A matrix of zeros.
-    pub fn zeros(n: usize, k: usize, dtype: DType, precision: MatmulPrecision) -> Panels {
+    pub fn zeros(n: usize, k: usize, format: Format, precision: MatmulPrecision) -> Panels {
         let len = n.div_ceil(NR) * NR * k;
-        let data = match dtype {
-            DType::BF16 if precision == MatmulPrecision::Medium => {
+        let data = match format {
+            Format::Plain(DType::BF16) if precision == MatmulPrecision::Medium => {
                 Data::Pairs(vec![[bf16::ZERO; 2]; n.div_ceil(NR) * NR * k.div_ceil(2)])
             }
-            DType::F16 => Data::F16(vec![f16::ZERO; len]),
-            DType::BF16 => Data::BF16(vec![bf16::ZERO; len]),
-            DType::F32 | DType::U32 => Data::F32(vec![0.0; len]),
+            Format::Plain(DType::F16) => Data::F16(vec![f16::ZERO; len]),
+            Format::Plain(DType::BF16) => Data::BF16(vec![bf16::ZERO; len]),
+            Format::Plain(DType::F32 | DType::U32) => Data::F32(vec![0.0; len]),
+            Format::Q8_0 => Data::Q8_0(Q8::zeros(n.div_ceil(NR), k)),
         };
         Panels { n, k, data }
     }
@@ -66,6 +71,7 @@ impl Panels {
             Data::F16(data) => interleave(data, self.k, row, bytes),
             Data::BF16(data) => interleave(data, self.k, row, bytes),
             Data::Pairs(data) => interleave_pairs(data, self.k, row, bytes),
+            Data::Q8_0(data) => data.write(row, bytes),
         }
     }
 
@@ -79,6 +85,7 @@ impl Panels {
                 let row = |r| pairs_of(data, self.k, r).flatten().take(self.k);
                 rows.flat_map(row).flat_map(|v| v.to_le_bytes()).collect()
             }
+            Data::Q8_0(data) => rows.flat_map(|row| data.read(row)).collect(),
         }
     }
 
@@ -127,6 +134,11 @@ impl Panels {
                 widen_bf16(&data[range], scratch);
                 scratch
             }
+            Data::Q8_0(data) => {
+                scratch.resize(range.len(), 0.0);
+                data.widen(p, scratch);
+                scratch
+            }
         }
     }
 
@@ -141,6 +153,7 @@ impl Panels {
             Data::Pairs(data) => {
                 out.zip(pairs_of(data, self.k, row).flatten()).for_each(|(o, v)| *o = v.to_f32());
             }
+            Data::Q8_0(data) => out.zip(data.values(row)).for_each(|(o, v)| *o = v),
         }
     }
 }

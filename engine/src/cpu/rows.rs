@@ -3,8 +3,8 @@
 use super::math;
 use super::memory::{Memory, write_key};
 use super::vectorized;
-use crate::op::Activation;
-use crate::plan::{BufferId, View};
+use crate::op::{Activation, Add, Embed, GatedMul, GatherRows, KvWrite, RmsNorm, Rope, SoftCap};
+use crate::plan::View;
 use crate::step::{Step, last_slot};
 use rayon::prelude::*;
 
@@ -30,37 +30,42 @@ fn row(memory: &Memory, view: View, r: usize) -> &[f32] {
 }
 
 /// Embed. A token beyond the table is a bug of the caller and panics.
-pub fn embed(memory: &mut Memory, rows: usize, tokens: BufferId, last: BufferId, table: BufferId, out: View) {
-    each_row(memory, rows, out, |memory, r, out| {
-        let token = memory.int(tokens)[r];
-        let token = last_slot(token).map_or(token, |slot| memory.int(last)[slot as usize]);
-        let table = memory.panels(table);
+pub fn embed(memory: &mut Memory, step: &Step, op: &Embed) {
+    each_row(memory, step.tokens.len(), op.out, |memory, r, out| {
+        let token = step.tokens[r];
+        let token = last_slot(token).map_or(token, |slot| memory.int(op.last)[slot as usize]);
+        let table = memory.panels(op.table);
         assert!((token as usize) < table.n(), "token {token} is beyond the vocabulary of {}", table.n());
         table.row(token as usize, out);
+        if op.scale != 1.0 {
+            out.iter_mut().for_each(|x| *x *= op.scale);
+        }
     });
 }
 
-/// `out = a + b`; `out` may be `a`.
-pub fn add(memory: &mut Memory, rows: usize, a: View, b: View, out: View) {
-    if out.buffer != a.buffer {
-        each_row(memory, rows, out, |memory, r, out| out.copy_from_slice(row(memory, a, r)));
+/// Add; `out` may be `a` or `b`.
+pub fn add(memory: &mut Memory, rows: usize, op: &Add) {
+    let Add { a, b, out } = *op;
+    let (copied, added) = if out.buffer == b.buffer { (b, a) } else { (a, b) };
+    if out.buffer != copied.buffer {
+        each_row(memory, rows, out, |memory, r, out| out.copy_from_slice(row(memory, copied, r)));
     }
-    each_row(memory, rows, out, |memory, r, out| {
-        let b = row(memory, b, r);
-        out.iter_mut().zip(b).for_each(|(out, b)| *out += b);
+    add_to(memory, rows, out, added);
+}
+
+/// `x += add`.
+fn add_to(memory: &mut Memory, rows: usize, x: View, add: View) {
+    each_row(memory, rows, x, |memory, r, x| {
+        x.iter_mut().zip(row(memory, add, r)).for_each(|(x, add)| *x += add);
     });
 }
 
-/// RmsNorm without its residual; `out` may be `x`.
-pub fn rms_norm(
-    memory: &mut Memory,
-    rows: usize,
-    x: View,
-    weight: BufferId,
-    out: View,
-    width: usize,
-    eps: f32,
-) {
+/// RmsNorm; `out` may be `x`.
+pub fn rms_norm(memory: &mut Memory, rows: usize, op: &RmsNorm) {
+    let RmsNorm { x, add, weight, out, width, eps } = *op;
+    if let Some(add) = add {
+        add_to(memory, rows, x, add);
+    }
     let in_place = x.buffer == out.buffer;
     each_row(memory, rows, out, |memory, r, out| {
         if !in_place {
@@ -83,19 +88,12 @@ pub fn rms_norm(
 }
 
 /// Rope, in place.
-pub fn rope(
-    memory: &mut Memory,
-    rows: usize,
-    x: View,
-    positions: BufferId,
-    table: BufferId,
-    head_dim: usize,
-) {
-    let rotary = memory.cols(table);
-    each_row(memory, rows, x, |memory, r, x| {
-        let position = memory.int(positions)[r] as usize;
-        let (cos, sin) = memory.float(table)[position * rotary..][..rotary].split_at(rotary / 2);
-        for head in x.chunks_exact_mut(head_dim) {
+pub fn rope(memory: &mut Memory, step: &Step, op: &Rope) {
+    let rotary = memory.cols(op.table);
+    each_row(memory, step.tokens.len(), op.x, |memory, r, x| {
+        let position = step.positions[r] as usize;
+        let (cos, sin) = memory.float(op.table)[position * rotary..][..rotary].split_at(rotary / 2);
+        for head in x.chunks_exact_mut(op.head_dim) {
             let (low, high) = head[..rotary].split_at_mut(rotary / 2);
             for i in 0..rotary / 2 {
                 let (a, b) = (low[i], high[i]);
@@ -107,17 +105,10 @@ pub fn rope(
 }
 
 /// KvWrite.
-pub fn kv_write(
-    memory: &mut Memory,
-    step: &Step,
-    k: View,
-    v: View,
-    slots: BufferId,
-    k_pages: BufferId,
-    v_pages: BufferId,
-) {
+pub fn kv_write(memory: &mut Memory, step: &Step, op: &KvWrite) {
+    let KvWrite { k, v, k_pages, v_pages } = *op;
     let (mut keys, mut values) = (memory.take(k_pages), memory.take(v_pages));
-    for (r, &slot) in memory.int(slots).iter().enumerate() {
+    for (r, &slot) in step.kv_slots.iter().enumerate() {
         write_key(&mut keys, step.page_size, slot as usize, row(memory, k, r));
         values[slot as usize * v.cols..][..v.cols].copy_from_slice(row(memory, v, r));
     }
@@ -126,12 +117,12 @@ pub fn kv_write(
 }
 
 /// GatedMul.
-pub fn gated_mul(memory: &mut Memory, rows: usize, x: View, out: View, act: Activation) {
-    each_row(memory, rows, out, |memory, r, out| {
-        let (gate, up) = row(memory, x, r).split_at(out.len());
+pub fn gated_mul(memory: &mut Memory, rows: usize, op: &GatedMul) {
+    each_row(memory, rows, op.out, |memory, r, out| {
+        let (gate, up) = row(memory, op.x, r).split_at(out.len());
         vectorized(
             #[inline(always)]
-            || match act {
+            || match op.act {
                 Activation::Silu => {
                     for ((out, &g), &u) in out.iter_mut().zip(gate).zip(up) {
                         *out = math::silu(g) * u;
@@ -148,8 +139,18 @@ pub fn gated_mul(memory: &mut Memory, rows: usize, x: View, out: View, act: Acti
 }
 
 /// GatherRows.
-pub fn gather(memory: &mut Memory, rows: usize, x: View, index: BufferId, out: View) {
-    each_row(memory, rows, out, |memory, r, out| {
-        out.copy_from_slice(row(memory, x, memory.int(index)[r] as usize));
+pub fn gather_rows(memory: &mut Memory, step: &Step, op: &GatherRows) {
+    each_row(memory, step.output_rows.len(), op.out, |memory, r, out| {
+        out.copy_from_slice(row(memory, op.x, step.output_rows[r] as usize));
+    });
+}
+
+/// SoftCap, in place.
+pub fn soft_cap(memory: &mut Memory, rows: usize, op: &SoftCap) {
+    each_row(memory, rows, op.x, |_, _, x| {
+        vectorized(
+            #[inline(always)]
+            || x.iter_mut().for_each(|x| *x = math::soft_cap(*x, op.cap)),
+        );
     });
 }

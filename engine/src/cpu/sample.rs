@@ -3,13 +3,14 @@
 use super::math;
 use super::memory::Memory;
 use super::vectorized;
-use crate::plan::{BufferId, View};
+use crate::op::Sample;
 use crate::sample::uniform;
 use crate::step::{Adjustment, MAX_LOGPROBS, NONE, SampleRow, Sampled, Step};
 use rayon::prelude::*;
 
 /// Runs the op.
-pub fn run(memory: &mut Memory, step: &Step, logits: View, last: BufferId, out: BufferId) -> Vec<Sampled> {
+pub fn run(memory: &mut Memory, step: &Step, op: &Sample) -> Vec<Sampled> {
+    let Sample { logits, last, out } = *op;
     let data = memory.float(logits.buffer);
     let rows = data.par_chunks(memory.cols(logits.buffer)).zip(&step.sampling);
     let sampled: Vec<Sampled> = rows
@@ -21,8 +22,8 @@ pub fn run(memory: &mut Memory, step: &Step, logits: View, last: BufferId, out: 
         })
         .collect();
     for (sampled, how) in sampled.iter().zip(&step.sampling) {
-        if how.last_slot != NONE {
-            memory.int_mut(last)[how.last_slot as usize] = sampled.token;
+        if how.seq_slot != NONE {
+            memory.int_mut(last)[how.seq_slot as usize] = sampled.token;
         }
     }
     memory.int_mut(out)[..sampled.len() * crate::step::SAMPLED_WORDS]

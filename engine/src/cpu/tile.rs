@@ -5,16 +5,8 @@
 //! machine's vectors are. That chain is the numeric contract of this device.
 
 use super::pairs;
+use super::sums::{MR, NR, Sums};
 use pulp::{Arch, Simd, WithSimd};
-
-/// Columns of a panel.
-pub const NR: usize = 32;
-
-/// The most rows of a tile: as many as the registers of the widest vectors hold sums for.
-pub const MR: usize = 12;
-
-/// A panel of sums: one row of [`NR`] for each row of the tile.
-pub type Sums = [[f32; NR]; MR];
 
 /// What a word of a tile and of a panel is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,13 +53,19 @@ pub struct Tiles {
     k: usize,
 }
 
-/// The tile heights that have a kernel on this machine, ascending.
-fn heights() -> &'static [usize] {
-    if wide() { &[1, 2, 4, 6, 8, 12] } else { &[1, 2, 3] }
+/// The tile heights that have a kernel for vectors of so many floats, ascending. With 16 floats to a vector there are
+/// 32 registers of them.
+const fn heights(lanes: usize) -> &'static [usize] {
+    if lanes >= 16 { &[1, 2, 4, 6, 8, 12] } else { &[1, 2, 3] }
 }
 
-/// Whether the machine has 16 floats to a vector (and 32 such registers).
-fn wide() -> bool {
+/// The lowest tile that holds so many rows, else the tallest.
+fn height_for(heights: &[usize], rows: usize) -> usize {
+    heights.iter().copied().find(|&height| height >= rows).unwrap_or(heights[heights.len() - 1])
+}
+
+/// Floats of a vector on this machine.
+pub fn lanes_here() -> usize {
     struct Lanes;
     impl WithSimd for Lanes {
         type Output = usize;
@@ -76,13 +74,13 @@ fn wide() -> bool {
             S::F32_LANES
         }
     }
-    Arch::new().dispatch(Lanes) >= 16
+    Arch::new().dispatch(Lanes)
 }
 
 impl Tiles {
     /// Lays out `rows` rows of `k` columns as `words`, where `row(r)` gives a row.
     pub fn pack<'a>(&mut self, words: Words, rows: usize, k: usize, row: impl Fn(usize) -> &'a [f32]) {
-        let heights = heights();
+        let heights = heights(lanes_here());
         let tallest = heights[heights.len() - 1];
         self.bounds.clear();
         self.data.clear();
@@ -91,7 +89,7 @@ impl Tiles {
         while start < rows {
             let n = (rows - start).min(tallest);
             // A padded row is zeros: its sums are made and not read.
-            let height = heights.iter().copied().find(|&h| h >= n).unwrap_or(tallest);
+            let height = height_for(heights, n);
             let at = self.data.len();
             self.data.resize(at + height * self.k, 0);
             for r in 0..n {
@@ -125,8 +123,7 @@ impl<F: FnMut(usize, usize, &Sums)> WithSimd for Multiply<'_, F> {
         let mut sums = [[0.0; NR]; MR];
         let mut data = &tiles.data[..];
         for &(start, n) in &tiles.bounds {
-            let heights: &[usize] = if S::F32_LANES >= 16 { &[1, 2, 4, 6, 8, 12] } else { &[1, 2, 3] };
-            let height = heights.iter().copied().find(|&h| h >= n).unwrap_or(MR);
+            let height = height_for(heights(S::F32_LANES), n);
             let (tile, rest) = data.split_at(height * tiles.k);
             data = rest;
             let floats = |words| bytemuck::cast_slice::<u32, f32>(words);

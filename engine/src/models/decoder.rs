@@ -1,10 +1,15 @@
-//! The plan of a decoder-only transformer, for all the families in [`super::KNOWN`].
+//! The plan of a decoder-only transformer, for all [`super::FAMILIES`].
 
-use super::config::ModelConfig;
-use super::rope;
+use super::checkpoint::{Source, Transform};
+use super::config::{LayerConfig, ModelConfig};
+use super::rope::RopeParameters;
 use crate::dtype::DType;
-use crate::op::Op;
-use crate::plan::{BufferId, BufferKind, Input, Plan, Rows, View};
+use crate::error::EngineError;
+use crate::format::Format;
+use crate::op::{
+    Embed, GatedMul, GatherRows, KvWrite, Linear, Op, PagedAttention, RmsNorm, Rope, Sample, SoftCap,
+};
+use crate::plan::{BufferId, BufferKind, Plan, Rows, View};
 use crate::step::SAMPLED_WORDS;
 
 /// The types that the buffers of a plan are given.
@@ -22,15 +27,6 @@ impl Default for Formats {
     }
 }
 
-/// Where the contents of a weight buffer come from.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Source {
-    /// Tensors of the checkpoint by name, one below the other.
-    Tensors(Vec<String>),
-    /// Numbers that the configuration settles.
-    Values(Vec<f32>),
-}
-
 /// A model as a plan, with the sources of its weights.
 pub struct Decoder {
     /// The plan.
@@ -39,18 +35,51 @@ pub struct Decoder {
     pub weights: Vec<(BufferId, Source)>,
 }
 
+impl Decoder {
+    /// Checks that the rows of every weight are whole blocks of its format.
+    ///
+    /// # Errors
+    /// The tensor whose rows are not.
+    pub fn check_blocks(&self) -> Result<(), EngineError> {
+        for (buffer, _) in &self.weights {
+            let desc = self.plan.desc(*buffer);
+            let (format, cols) = (desc.format, desc.cols);
+            if !cols.is_multiple_of(format.block()) {
+                let (name, block) = (&desc.name, format.block());
+                let why =
+                    format!("tensor {name} has {cols} columns, and a row of {format} is blocks of {block}");
+                return Err(EngineError::Option { field: "quantization", why });
+            }
+        }
+        Ok(())
+    }
+
+    /// The formats of its matrices, each once, in the order of the model.
+    pub fn weight_formats(&self) -> Vec<Format> {
+        let mut formats = Vec::new();
+        for (id, source) in &self.weights {
+            let desc = self.plan.desc(*id);
+            let matrix = matches!(source, Source::Tensors { .. }) && desc.rows != Rows::Fixed(1);
+            if matrix && !formats.contains(&desc.format) {
+                formats.push(desc.format);
+            }
+        }
+        formats
+    }
+}
+
 /// Builds the plan for contexts of up to `max_len` tokens, `seqs` sequences and block tables of
-/// `pages_per_seq` columns. `matrix` says in which type to hold a matrix, given its first tensor's name.
+/// `pages_per_seq` columns. `matrix` says in which format to hold a matrix, given its first tensor's name.
 pub fn decoder(
     config: &ModelConfig,
     formats: &Formats,
     max_len: usize,
     seqs: usize,
     pages_per_seq: usize,
-    matrix: impl Fn(&str) -> DType,
+    matrix: impl Fn(&str) -> Format,
 ) -> Decoder {
-    let builder = Builder { c: config, formats, plan: Plan::default(), weights: Vec::new(), matrix };
-    builder.build(max_len, seqs, pages_per_seq)
+    let (plan, weights, ropes) = (Plan::default(), Vec::new(), Vec::new());
+    Builder { c: config, formats, max_len, pages_per_seq, plan, weights, ropes, matrix }.build(seqs)
 }
 
 /// The buffers that all layers share.
@@ -62,30 +91,25 @@ struct Shared {
     context: View,
     gate_up: View,
     gated: View,
-    positions: BufferId,
-    slots: BufferId,
-    query_start: BufferId,
-    seq_lens: BufferId,
-    block_tables: BufferId,
-    rope: BufferId,
 }
 
 struct Builder<'a, F> {
     c: &'a ModelConfig,
     formats: &'a Formats,
+    max_len: usize,
+    pages_per_seq: usize,
     plan: Plan,
     weights: Vec<(BufferId, Source)>,
+    /// The RoPE tables so far.
+    ropes: Vec<(&'a RopeParameters, BufferId)>,
     matrix: F,
 }
 
-impl<F: Fn(&str) -> DType> Builder<'_, F> {
-    fn build(mut self, max_len: usize, seqs: usize, pages_per_seq: usize) -> Decoder {
+impl<'a, F: Fn(&str) -> Format> Builder<'a, F> {
+    fn build(mut self, seqs: usize) -> Decoder {
         let c = self.c;
-        let tokens = self.input(Input::Tokens, Rows::Tokens, 1);
         let table = self.matrix("model.embed_tokens", c.vocab, c.hidden);
         let last = self.plan.buffer("last tokens", BufferKind::State, DType::U32, Rows::Fixed(seqs), 1);
-        let rope = self.plan.buffer("rope", BufferKind::Weight, DType::F32, Rows::Fixed(max_len), c.head_dim);
-        self.weights.push((rope, Source::Values(rope::table(&c.rope, c.head_dim, max_len))));
         let shared = Shared {
             hidden: self.activation("hidden", c.hidden),
             delta: self.activation("delta", c.hidden),
@@ -94,73 +118,77 @@ impl<F: Fn(&str) -> DType> Builder<'_, F> {
             context: self.activation("context", c.heads * c.head_dim),
             gate_up: self.activation("gate_up", 2 * c.intermediate),
             gated: self.activation("gated", c.intermediate),
-            positions: self.input(Input::Positions, Rows::Tokens, 1),
-            slots: self.input(Input::Slots, Rows::Tokens, 1),
-            query_start: self.input(Input::QueryStart, Rows::SeqBounds, 1),
-            seq_lens: self.input(Input::SeqLens, Rows::Seqs, 1),
-            block_tables: self.input(Input::BlockTables, Rows::Seqs, pages_per_seq),
-            rope,
         };
-        self.push(Op::Embed { tokens, last, table, out: shared.hidden });
-        for layer in 0..c.layers {
-            self.attention(layer, &shared);
-            self.feed_forward(layer, &shared);
+        // Transformers rounds the scale to the type in which it computes.
+        let act = self.formats.activations;
+        let scale = act.decode(&act.encode(&[c.embed_scale]))[0];
+        self.push(Embed { last, table, out: shared.hidden, scale });
+        for (i, layer) in c.layers.iter().enumerate() {
+            self.attention(i, layer, &shared);
+            self.feed_forward(i, layer, &shared);
         }
         self.head(table, last, &shared);
         Decoder { plan: self.plan, weights: self.weights }
     }
 
     /// Norm, attention and its projection, which leaves the layer's first addend in `delta`.
-    fn attention(&mut self, layer: usize, s: &Shared) {
+    fn attention(&mut self, i: usize, layer: &'a LayerConfig, s: &Shared) {
         let c = self.c;
-        let name = |part: &str| format!("model.layers.{layer}.{part}");
+        let name = |part: &str| format!("model.layers.{i}.{part}");
         let d = c.head_dim;
         let (q_cols, kv_cols) = (c.heads * d, c.kv_heads * d);
         let cols = |start, cols| View { start, cols, ..s.qkv };
         let (q, k, v) = (cols(0, q_cols), cols(q_cols, kv_cols), cols(q_cols + kv_cols, kv_cols));
 
         // The addend of the layer before is still to be added to the residual stream.
-        let add = (layer > 0).then_some(s.delta);
-        self.norm(&name("input_layernorm"), s.hidden, add, s.normed, c.hidden);
+        let add = (i > 0).then_some(s.delta);
+        self.norm(&name(layer.norms.pre_attention), s.hidden, add, s.normed, c.hidden);
         let parts = ["q_proj", "k_proj", "v_proj"].map(|p| name(&format!("self_attn.{p}")));
-        self.linear(&parts, c.qkv_bias, s.normed, s.qkv);
-        if c.qk_norm {
+        self.linear(&parts, layer.qkv_bias, s.normed, s.qkv);
+        if layer.qk_norm {
             self.norm(&name("self_attn.q_norm"), q, None, q, d);
             self.norm(&name("self_attn.k_norm"), k, None, k, d);
         }
         let x = cols(0, q_cols + kv_cols);
-        self.push(Op::Rope { x, positions: s.positions, table: s.rope, head_dim: d });
+        let table = self.rope(&layer.rope);
+        self.push(Rope { x, table, head_dim: d });
         let pages = |b: &mut Self, what: &str| {
-            let name = format!("layers.{layer}.{what}");
-            b.plan.buffer(name, BufferKind::KvPage, b.formats.kv, Rows::Slots, kv_cols)
+            let name = format!("layers.{i}.{what}");
+            b.plan.buffer(name, BufferKind::KvPage, b.formats.kv, Rows::KvSlots, kv_cols)
         };
         let (k_pages, v_pages) = (pages(self, "keys"), pages(self, "values"));
-        self.push(Op::KvWrite { k, v, slots: s.slots, k_pages, v_pages });
-        self.push(Op::PagedAttention {
+        self.push(KvWrite { k, v, k_pages, v_pages });
+        self.push(PagedAttention {
             q,
             k_pages,
             v_pages,
-            positions: s.positions,
-            query_start: s.query_start,
-            seq_lens: s.seq_lens,
-            block_tables: s.block_tables,
             out: s.context,
             head_dim: d,
-            scale: 1.0 / (d as f32).sqrt(),
-            window: c.windows[layer],
+            scale: layer.attention_scale,
+            window: layer.window,
+            softcap: layer.attention_softcap,
         });
-        self.linear(&[name("self_attn.o_proj")], c.o_bias, s.context, s.delta);
+        self.linear(&[name("self_attn.o_proj")], layer.o_bias, s.context, s.delta);
+        self.post_norm(layer.norms.post_attention.map(name), s);
     }
 
     /// Norm and the gated layer, which leaves the layer's second addend in `delta`.
-    fn feed_forward(&mut self, layer: usize, s: &Shared) {
+    fn feed_forward(&mut self, i: usize, layer: &LayerConfig, s: &Shared) {
         let c = self.c;
-        let name = |part: &str| format!("model.layers.{layer}.{part}");
-        self.norm(&name("post_attention_layernorm"), s.hidden, Some(s.delta), s.normed, c.hidden);
+        let name = |part: &str| format!("model.layers.{i}.{part}");
+        self.norm(&name(layer.norms.pre_mlp), s.hidden, Some(s.delta), s.normed, c.hidden);
         let parts = ["gate_proj", "up_proj"].map(|p| name(&format!("mlp.{p}")));
-        self.linear(&parts, c.mlp_bias, s.normed, s.gate_up);
-        self.push(Op::GatedMul { x: s.gate_up, out: s.gated, act: c.activation });
-        self.linear(&[name("mlp.down_proj")], c.mlp_bias, s.gated, s.delta);
+        self.linear(&parts, layer.mlp_bias, s.normed, s.gate_up);
+        self.push(GatedMul { x: s.gate_up, out: s.gated, act: c.activation });
+        self.linear(&[name("mlp.down_proj")], layer.mlp_bias, s.gated, s.delta);
+        self.post_norm(layer.norms.post_mlp.map(name), s);
+    }
+
+    /// The norm of an addend before it is added to the residual stream.
+    fn post_norm(&mut self, module: Option<String>, s: &Shared) {
+        if let Some(module) = module {
+            self.norm(&module, s.delta, None, s.delta, self.c.hidden);
+        }
     }
 
     /// The wanted rows, their norm, logits and tokens.
@@ -175,26 +203,37 @@ impl<F: Fn(&str) -> DType> Builder<'_, F> {
         let delta = outputs(self, "wanted delta", act, c.hidden);
         let normed = outputs(self, "wanted normed", act, c.hidden);
         let logits = outputs(self, "logits", DType::F32, c.vocab);
-        let rows = self.input(Input::OutputRows, Rows::Outputs, 1);
-        self.push(Op::GatherRows { x: s.hidden, rows, out: hidden });
-        self.push(Op::GatherRows { x: s.delta, rows, out: delta });
+        self.push(GatherRows { x: s.hidden, out: hidden });
+        self.push(GatherRows { x: s.delta, out: delta });
         self.norm("model.norm", hidden, Some(delta), normed, c.hidden);
         let weight = if c.tied { table } else { self.matrix("lm_head", c.vocab, c.hidden) };
-        self.push(Op::Linear { x: normed, weight, bias: None, out: logits });
-        let sampling = self.input(Input::Sampling, Rows::Outputs, 16);
-        let adjustments = self.input(Input::Adjustments, Rows::Adjustments, 4);
-        let masks = self.input(Input::Masks, Rows::Masks, c.vocab.div_ceil(32));
+        self.push(Linear { x: normed, weight, bias: None, out: logits });
+        if let Some(cap) = c.logits_softcap {
+            self.push(SoftCap { x: logits, cap });
+        }
         let kind = BufferKind::StepOutput;
         let out = self.plan.buffer("sampled", kind, DType::U32, Rows::Outputs, SAMPLED_WORDS);
-        self.push(Op::Sample { logits, sampling, adjustments, masks, last, out });
+        self.push(Sample { logits, last, out });
     }
 
-    fn push(&mut self, op: Op) {
-        self.plan.ops.push(op);
+    fn push(&mut self, op: impl Into<Op>) {
+        self.plan.push(op, self.pages_per_seq, self.c.vocab.div_ceil(32));
     }
 
-    fn input(&mut self, input: Input, rows: Rows, cols: usize) -> BufferId {
-        self.plan.buffer(format!("{input:?}"), BufferKind::StepInput(input), DType::U32, rows, cols)
+    /// The table of these RoPE parameters. Layers with equal ones share it.
+    fn rope(&mut self, parameters: &'a RopeParameters) -> BufferId {
+        if let Some((_, table)) = self.ropes.iter().find(|(other, _)| *other == parameters) {
+            return *table;
+        }
+        let name = match self.ropes.len() {
+            0 => "rope".to_owned(),
+            n => format!("rope.{n}"),
+        };
+        let (rows, cols) = (self.max_len, self.c.head_dim);
+        let table = self.plan.buffer(name, BufferKind::Weight, DType::F32, Rows::Fixed(rows), cols);
+        self.weights.push((table, Source::Values(parameters.table(cols, rows))));
+        self.ropes.push((parameters, table));
+        table
     }
 
     fn activation(&mut self, name: &str, cols: usize) -> View {
@@ -203,30 +242,41 @@ impl<F: Fn(&str) -> DType> Builder<'_, F> {
         self.plan.view(id)
     }
 
-    fn weight(&mut self, tensors: Vec<String>, dtype: DType, rows: usize, cols: usize) -> BufferId {
-        let id = self.plan.buffer(tensors[0].clone(), BufferKind::Weight, dtype, Rows::Fixed(rows), cols);
-        self.weights.push((id, Source::Tensors(tensors)));
+    fn weight(
+        &mut self,
+        names: Vec<String>,
+        transform: Transform,
+        format: impl Into<Format>,
+        rows: usize,
+        cols: usize,
+    ) -> BufferId {
+        let id = self.plan.buffer(names[0].clone(), BufferKind::Weight, format, Rows::Fixed(rows), cols);
+        self.weights.push((id, Source::Tensors { names, transform }));
         id
     }
 
     fn matrix(&mut self, module: &str, rows: usize, cols: usize) -> BufferId {
         let tensor = format!("{module}.weight");
-        let dtype = (self.matrix)(&tensor);
-        self.weight(vec![tensor], dtype, rows, cols)
+        let format = (self.matrix)(&tensor);
+        self.weight(vec![tensor], Transform::None, format, rows, cols)
     }
 
     fn norm(&mut self, module: &str, x: View, add: Option<View>, out: View, width: usize) {
-        let weight = self.weight(vec![format!("{module}.weight")], DType::F32, 1, width);
-        self.push(Op::RmsNorm { x, add, weight, out, width, eps: self.c.rms_norm_eps });
+        let tensor = vec![format!("{module}.weight")];
+        let weight = self.weight(tensor, self.c.norm_transform, DType::F32, 1, width);
+        self.push(RmsNorm { x, add, weight, out, width, eps: self.c.rms_norm_eps });
     }
 
     /// A Linear whose weight is those of `modules`, one below the other.
     fn linear(&mut self, modules: &[String], bias: bool, x: View, out: View) {
         let tensors = |kind: &str| modules.iter().map(|m| format!("{m}.{kind}")).collect::<Vec<_>>();
         let names = tensors("weight");
-        let dtype = (self.matrix)(&names[0]);
-        let weight = self.weight(names, dtype, out.cols, x.cols);
-        let bias = bias.then(|| self.weight(tensors("bias"), DType::F32, 1, out.cols));
-        self.push(Op::Linear { x, weight, bias, out });
+        let format = (self.matrix)(&names[0]);
+        let weight = self.weight(names, Transform::None, format, out.cols, x.cols);
+        let bias = bias.then(|| self.weight(tensors("bias"), Transform::None, DType::F32, 1, out.cols));
+        self.push(Linear { x, weight, bias, out });
     }
 }
+
+#[cfg(test)]
+mod tests;

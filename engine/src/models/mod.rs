@@ -1,35 +1,26 @@
 //! Models from Hugging Face folders: `config.json` and safetensors become a plan and its weights.
 
+mod checkpoint;
 mod config;
 mod decoder;
-mod header;
+mod families;
+mod files;
 mod rope;
-mod weights;
 
-pub use config::{KNOWN, ModelConfig, Rope, RopeScaling};
-pub use decoder::{Decoder, Formats, Source, decoder};
-pub use weights::Checkpoint;
+pub use checkpoint::{Checkpoint, Source, Transform};
+pub use config::{LayerConfig, ModelConfig};
+pub use decoder::{Decoder, Formats, decoder};
+pub use families::{Bias, Defaults, FAMILIES, Family, LayerNorms, Windows};
+pub use files::{read_capped, refused_format};
+pub use rope::{RopeParameters, RopeScaling};
 
 use crate::device::{Device, PlanId};
+use crate::dtype::DType;
 use crate::error::EngineError;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 /// The most bytes of a `config.json`: parsed it takes many times as many.
 const MAX_CONFIG: u64 = 1 << 20;
-
-/// Reads a file that must not have more bytes.
-fn read_at_most(file: &Path, most: u64) -> Result<Vec<u8>, EngineError> {
-    let mut bytes = Vec::new();
-    let read = File::open(file).and_then(|handle| handle.take(most + 1).read_to_end(&mut bytes));
-    read.map_err(|source| EngineError::File { file: file.to_owned(), source })?;
-    if bytes.len() as u64 > most {
-        let why = format!("is longer than {most} bytes, which no sound one is");
-        return Err(EngineError::Config { file: file.to_owned(), why });
-    }
-    Ok(bytes)
-}
 
 /// Where weights come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +47,7 @@ impl Model {
     /// What is missing, unknown or malformed, with the file.
     pub fn open(folder: &Path, format: LoadFormat) -> Result<Model, EngineError> {
         let file = folder.join("config.json");
-        let config = ModelConfig::parse(&read_at_most(&file, MAX_CONFIG)?, &file)?;
+        let config = ModelConfig::parse(&read_capped(&file, MAX_CONFIG)?, &file)?;
         let checkpoint = match format {
             LoadFormat::Auto => Some(Checkpoint::open(folder)?),
             LoadFormat::Dummy => None,
@@ -74,9 +65,11 @@ impl Model {
             let mut write =
                 |row: usize, bytes: &[u8]| device.write(id, *buffer, row, bytes).map_err(EngineError::from);
             match (source, &self.checkpoint) {
-                (Source::Values(values), _) => write(0, &desc.dtype.encode(values))?,
-                (Source::Tensors(names), Some(checkpoint)) => checkpoint.load(names, desc, write)?,
-                (Source::Tensors(_), None) => weights::dummy(desc, write)?,
+                (Source::Values(values), _) => write(0, &desc.format.encode(values))?,
+                (Source::Tensors { names, transform }, Some(checkpoint)) => {
+                    checkpoint.load(names, *transform, desc, write)?;
+                }
+                (Source::Tensors { .. }, None) => checkpoint::dummy(desc, write)?,
             }
         }
         Ok(())
@@ -89,7 +82,7 @@ impl Model {
                 // Of two tied tensors a file may hold either.
                 checkpoint.alias("model.embed_tokens.weight", "lm_head.weight");
             }
-            let plan = decoder(&self.config, &Formats::default(), 1, 1, 1, |_| crate::dtype::DType::F32);
+            let plan = decoder(&self.config, &Formats::default(), 1, 1, 1, |_| DType::F32.into());
             for (buffer, source) in &plan.weights {
                 let desc = plan.plan.desc(*buffer);
                 checkpoint.check(source, desc)?;

@@ -5,14 +5,15 @@
 use engine::cases::{Case, Formats};
 use engine::cpu::CpuDevice;
 use engine::dtype::DType;
+use engine::format::Format;
 use kernels::{CudaDevice, Options};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 /// The card of this machine, or the stand-in driver where there is none.
-pub fn open(dtype: DType, cache: Option<PathBuf>) -> CudaDevice {
+pub fn open(cache: Option<PathBuf>) -> CudaDevice {
     let cache = cache.or_else(self::cache);
-    CudaDevice::open_with(Options { dtype, cache, ..Options::default() }).unwrap()
+    CudaDevice::open_with(Options { cache, ..Options::default() }).unwrap()
 }
 
 /// The usual cache of kernels of a card, or of the stand-in driver, which this puts in place where there is no card.
@@ -25,6 +26,10 @@ pub fn cache() -> Option<PathBuf> {
     });
     standin.clone()
 }
+
+/// All in bf16.
+pub const BF16: Formats =
+    Formats { activations: DType::BF16, weights: Format::Plain(DType::BF16), kv: DType::BF16 };
 
 /// Checks a case against the oracle.
 pub fn compare(device: &mut CudaDevice, formats: Formats, case: &Case) -> Result<(), String> {

@@ -3,7 +3,7 @@
 
 use gristmill_standin::gate::{Budget, Nvrtc, Unit};
 
-const HEADERS: &[(&str, &str)] = &[("ptx.cuh", include_str!("../../../kernels/src/ptx.cuh"))];
+const HEADERS: &[(&str, &str)] = &[("ptx.cuh", include_str!("../../../kernels/src/include/ptx.cuh"))];
 
 #[test]
 fn inline_ptx_compiles_for_every_card() {

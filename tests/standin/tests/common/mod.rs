@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 /// The header with all inline PTX, as the CUDA device's kernels include it.
-pub const PTX: &str = include_str!("../../../../kernels/src/ptx.cuh");
+pub const PTX: &str = include_str!("../../../../kernels/src/include/ptx.cuh");
 
 /// The stand-in's device and one stream.
 pub fn device() -> (Arc<CudaContext>, Arc<CudaStream>) {

@@ -1,0 +1,19 @@
+//! What may come next in a row: the seam of structured output.
+
+use std::fmt;
+
+/// A rule over the tokens of an answer. One rule may serve many rows.
+pub trait Constraint: Send + Sync + fmt::Debug {
+    /// A matcher at the start of an answer.
+    fn matcher(&self) -> Box<dyn Matcher>;
+}
+
+/// Follows one answer through its constraint. What it allows is a function of the tokens that it has accepted.
+pub trait Matcher: Send + fmt::Debug {
+    /// Sets bit `t % 32` of word `t / 32` for each token `t` that may come next; all bits are 0 before. At least one
+    /// token is allowed.
+    fn fill_mask(&mut self, mask: &mut [u32]);
+
+    /// Takes note of the next token.
+    fn accept(&mut self, token: u32);
+}

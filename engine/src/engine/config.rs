@@ -1,0 +1,164 @@
+//! How to run a model, and what that comes to on a device.
+
+use crate::buffer::{BufferKind, Dims};
+use crate::device::{ComputeTypes, DeviceInfo, DeviceKind};
+use crate::dtype::DType;
+use crate::error::EngineError;
+use crate::format::Format;
+use crate::plan::Plan;
+use crate::scheduler::Limits;
+
+/// How to run a model. Zeros and `None`s stand for what suits model and device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineConfig {
+    /// Sequences that run at once.
+    pub max_num_seqs: usize,
+    /// Tokens in a step.
+    pub max_num_batched_tokens: Option<usize>,
+    /// Tokens in a KV page.
+    pub block_size: usize,
+    /// The longest sequence; the model's own limit if there is none.
+    pub max_model_len: Option<usize>,
+    /// The share of the device's memory to use.
+    pub gpu_memory_utilization: f64,
+    /// Bytes of KV cache, instead of what the share leaves.
+    pub kv_cache_bytes: Option<usize>,
+    /// Whether prompts share the pages of common prefixes.
+    pub enable_prefix_caching: bool,
+    /// The type to compute and to hold weights in; the checkpoint's own where the device takes it.
+    pub dtype: Option<DType>,
+    /// The type of KV pages; the device's first.
+    pub kv_cache_dtype: Option<DType>,
+    /// The format to which matrices are converted as they load.
+    pub quantization: Option<Format>,
+    /// Whether the masks of constrained rows are handed in while the device runs the step; else such a row sits out
+    /// every other step. No answer depends on it.
+    pub late_masks: bool,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        EngineConfig {
+            max_num_seqs: 256,
+            max_num_batched_tokens: None,
+            block_size: 16,
+            max_model_len: None,
+            gpu_memory_utilization: 0.9,
+            kv_cache_bytes: None,
+            enable_prefix_caching: true,
+            dtype: None,
+            kv_cache_dtype: None,
+            quantization: None,
+            late_masks: true,
+        }
+    }
+}
+
+/// The types of a loaded model, resolved: never "auto".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Types {
+    /// Of activations.
+    pub activations: DType,
+    /// Of KV pages.
+    pub kv: DType,
+    /// Of the matrices of weights, each once, in the order of the model.
+    pub weights: Vec<Format>,
+}
+
+pub(super) fn max_len(config: &EngineConfig, of_model: usize) -> Result<usize, EngineError> {
+    let bad = |why| EngineError::Option { field: "max_model_len", why };
+    match config.max_model_len {
+        Some(n) if n > of_model => Err(bad(format!("{n} exceeds the model's context of {of_model}"))),
+        Some(n) if n < 2 => Err(bad(format!("{n} leaves no room for a prompt and an answer"))),
+        n => Ok(n.unwrap_or(of_model)),
+    }
+}
+
+pub(super) fn limits(
+    config: &EngineConfig,
+    device: DeviceKind,
+    max_len: usize,
+    vocab: usize,
+) -> Result<Limits, EngineError> {
+    let positive = |field, n: usize| match n {
+        0 => Err(EngineError::Option { field, why: "0 lets nothing run; give at least 1".into() }),
+        n => Ok(n),
+    };
+    let seqs = positive("max_num_seqs", config.max_num_seqs)?;
+    // Enough rows to reach the device's rate, few enough that a step stays short beside a row.
+    let usual = if device == DeviceKind::Cuda { 8192 } else { 512 };
+    let tokens = positive("max_num_batched_tokens", config.max_num_batched_tokens.unwrap_or(usual))?;
+    let page_size = positive("block_size", config.block_size)?;
+    Ok(Limits {
+        seqs: seqs.min(tokens),
+        tokens,
+        outputs: seqs.min(tokens).max(256),
+        adjustments: vocab.max(65_536) + 4096,
+        page_size,
+        max_len,
+        prefix_caching: config.enable_prefix_caching,
+        late_masks: config.late_masks,
+    })
+}
+
+/// Chooses the types of activations, KV pages and weights: what was asked for, else what suits the model and the device.
+pub(super) fn resolve_types(
+    config: &EngineConfig,
+    info: &DeviceInfo,
+    own: DType,
+) -> Result<ComputeTypes, EngineError> {
+    let mut types = info.types_for(config.dtype.unwrap_or(own)).clone();
+    let refuse = |field, wanted: &str, known: Vec<&str>| {
+        let why = format!("the {} device takes {}, not {wanted}", info.kind, known.join(", "));
+        EngineError::Option { field, why }
+    };
+    if let Some(kv) = config.kv_cache_dtype {
+        if !types.kv.contains(&kv) {
+            let known = types.kv.iter().map(|dtype| dtype.name()).collect();
+            return Err(refuse("kv_cache_dtype", kv.name(), known));
+        }
+        types.kv = vec![kv];
+    }
+    if let Some(format) = config.quantization.filter(|format| !types.weights.contains(format)) {
+        let known = types.weights.iter().map(|format| format.name()).collect();
+        return Err(refuse("quantization", format.name(), known));
+    }
+    Ok(types)
+}
+
+/// The number of KV pages that memory has room for, at most what all sequences could fill.
+pub(super) fn kv_pages(
+    plan: &Plan,
+    max_dims: &Dims,
+    config: &EngineConfig,
+    info: &DeviceInfo,
+    workspace: usize,
+) -> Result<usize, EngineError> {
+    let page = plan.kv_bytes_per_token() * max_dims.page_size;
+    let rest = plan.bytes(max_dims, |kind| kind != BufferKind::KvPage) + workspace;
+    let share = (info.memory_total as f64 * config.gpu_memory_utilization) as usize;
+    let budget = config.kv_cache_bytes.unwrap_or_else(|| {
+        let usable = match info.kind {
+            // Main memory is shared with all else: half of what is free now.
+            DeviceKind::Cpu => (info.memory_free / 2).min(share),
+            _ => share.saturating_sub(info.memory_total - info.memory_free),
+        };
+        usable.saturating_sub(rest)
+    });
+    // One buffer holds the pages of one layer.
+    let largest = plan.buffers.iter().filter(|b| b.kind == BufferKind::KvPage);
+    let largest = largest.map(|b| b.row_bytes() * max_dims.page_size).max().unwrap_or(1);
+    let pages =
+        (budget / page.max(1)).min(max_dims.seqs * max_dims.pages_per_seq).min(info.max_buffer / largest);
+    if pages < max_dims.pages_per_seq {
+        return Err(EngineError::NoRoomForKv {
+            tokens: max_dims.pages_per_seq * max_dims.page_size,
+            needed: page * max_dims.pages_per_seq,
+            bytes_per_token: plan.kv_bytes_per_token(),
+            rest,
+            left: budget,
+            device: info.name.clone(),
+        });
+    }
+    Ok(pages)
+}

@@ -1,0 +1,352 @@
+//! The loop: scheduler, step, device, scheduler.
+//!
+//! The host runs one step ahead of the device: while a step runs, the next one is made and submitted,
+//! with tokens that only the device knows. A row that ends is noticed one step late, at the price of one
+//! wasted token.
+
+mod config;
+mod stats;
+
+pub use config::{EngineConfig, Types};
+pub use stats::Stats;
+
+use crate::buffer::Dims;
+use crate::device::{Device, DeviceError, PlanId, Ticket};
+use crate::error::EngineError;
+use crate::models::{Formats, Model, decoder};
+use crate::plan::Plan;
+use crate::request::{Event, FinishReason, Request, TokenLogprobs};
+use crate::sampling::{masks, push_sample, push_score};
+use crate::scheduler::{Chunk, Limits, Scheduler};
+use crate::step::{Sampled, Step, from_last};
+use config::{kv_pages, limits, max_len, resolve_types};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// A step that was submitted.
+struct InFlight {
+    ticket: Ticket,
+    chunks: Vec<Chunk>,
+    prefill: usize,
+}
+
+/// A loaded model on a device.
+pub struct Engine {
+    device: Box<dyn Device>,
+    plan: PlanId,
+    max_dims: Dims,
+    types: Types,
+    limits: Limits,
+    vocab: usize,
+    scheduler: Scheduler,
+    in_flight: VecDeque<InFlight>,
+    /// When the device was last seen to finish a step, or to get one while it had none.
+    marked: Instant,
+    stats: Stats,
+}
+
+impl Engine {
+    /// Compiles a model for a device and loads its weights.
+    ///
+    /// # Errors
+    /// Options that do not fit, memory that does not suffice, files that cannot be read.
+    pub fn new(
+        model: &Model,
+        mut device: Box<dyn Device>,
+        config: &EngineConfig,
+    ) -> Result<Engine, EngineError> {
+        let info = device.info().clone();
+        let c = &model.config;
+        let max_len = max_len(config, c.max_position_embeddings)?;
+        let limits = limits(config, info.kind, max_len, c.vocab)?;
+        let pages_per_seq = max_len.div_ceil(limits.page_size);
+        let types = resolve_types(config, &info, c.dtype)?;
+        let matrix = |tensor: &str| {
+            let own = model.checkpoint.as_ref().and_then(|c| c.dtype(tensor)).unwrap_or(c.dtype);
+            let wanted = config.quantization.unwrap_or(config.dtype.unwrap_or(own).into());
+            if types.weights.contains(&wanted) { wanted } else { types.weights[0] }
+        };
+        let formats = Formats { activations: types.activations, kv: types.kv[0] };
+        let decoder = decoder(c, &formats, max_len, limits.seqs, pages_per_seq, matrix);
+        decoder.check_blocks()?;
+        let mut max_dims = Dims {
+            tokens: limits.tokens,
+            seqs: limits.seqs,
+            outputs: limits.outputs,
+            adjustments: limits.adjustments,
+            masks: limits.seqs,
+            pages: 0,
+            page_size: limits.page_size,
+            pages_per_seq,
+            attended: 0,
+        };
+        let workspace = device.workspace(&decoder.plan, &max_dims);
+        max_dims.pages = kv_pages(&decoder.plan, &max_dims, config, &info, workspace)?;
+        let plan = compile(device.as_mut(), &decoder.plan, &mut max_dims, config)?;
+        model.load(device.as_mut(), plan, &decoder)?;
+        Ok(Engine {
+            device,
+            plan,
+            max_dims,
+            types: Types {
+                activations: types.activations,
+                kv: types.kv[0],
+                weights: decoder.weight_formats(),
+            },
+            limits,
+            vocab: c.vocab,
+            scheduler: Scheduler::new(limits, max_dims.pages),
+            in_flight: VecDeque::new(),
+            marked: Instant::now(),
+            stats: Stats::default(),
+        })
+    }
+
+    /// The limits that the options resolved to.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// KV pages in all.
+    pub fn pages(&self) -> usize {
+        self.max_dims.pages
+    }
+
+    /// The types that model, device and options resolved to.
+    pub fn types(&self) -> &Types {
+        &self.types
+    }
+
+    /// The device.
+    pub fn device(&self) -> &dyn Device {
+        self.device.as_ref()
+    }
+
+    /// What has been done so far.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            cached_tokens: self.scheduler.cached_tokens,
+            preemptions: self.scheduler.preemptions,
+            ..self.stats
+        }
+    }
+
+    /// The scheduler, for tests that force preemptions.
+    pub fn scheduler_mut(&mut self) -> &mut Scheduler {
+        &mut self.scheduler
+    }
+
+    /// Queues a request.
+    ///
+    /// # Errors
+    /// [`EngineError::Request`] if it can never be served.
+    pub fn add(&mut self, request: Request) -> Result<(), EngineError> {
+        request.params.check(self.vocab).map_err(EngineError::Request)?;
+        if let Some(token) = request.prompt.iter().find(|&&t| t as usize >= self.vocab) {
+            let why = format!("prompt token {token} is beyond the vocabulary of {}", self.vocab);
+            return Err(EngineError::Request(why));
+        }
+        let p = &request.params;
+        let history = if p.needs_history() { request.prompt.len() + p.max_tokens as usize } else { 0 };
+        let named = history.min(self.vocab) + p.logit_bias.len() + p.bad_words.len() + p.stop_token_ids.len();
+        if named > self.limits.adjustments {
+            let why = format!(
+                "the row's penalties, biases and bans name {named} tokens; at most {} fit",
+                self.limits.adjustments
+            );
+            return Err(EngineError::Request(why));
+        }
+        self.scheduler.add(request).map_err(EngineError::Request)
+    }
+
+    /// Ends a request at the caller's wish (a stop string); nothing more is reported of it.
+    pub fn stop(&mut self, id: u64) {
+        self.scheduler.finish(id);
+    }
+
+    /// Requests that wait to be admitted.
+    pub fn waiting(&self) -> usize {
+        self.scheduler.waiting()
+    }
+
+    /// Requests that are being worked on.
+    pub fn running(&self) -> usize {
+        self.scheduler.running().len()
+    }
+
+    /// Whether all requests are finished.
+    pub fn is_idle(&self) -> bool {
+        self.scheduler.is_idle() && self.in_flight.is_empty()
+    }
+
+    /// Submits the next step, waits for the one before it, and reports what that has brought.
+    ///
+    /// # Errors
+    /// [`EngineError::Device`]; the engine is of no use afterwards.
+    pub fn step(&mut self) -> Result<Vec<Event>, EngineError> {
+        let begun = Instant::now();
+        let chunks = self.scheduler.schedule();
+        let advanced = !chunks.is_empty();
+        let mut late = None;
+        if advanced {
+            let (step, masked) = self.build(&chunks);
+            let prefill = chunks.iter().filter(|c| c.len > 1 || !c.sample).map(|c| c.len).sum();
+            let ticket = self.device.submit(self.plan, &step)?;
+            late = (step.late_masks > 0).then_some(masked);
+            if self.in_flight.is_empty() {
+                self.marked = begun;
+            }
+            self.in_flight.push_back(InFlight { ticket, chunks, prefill });
+            let used = self.scheduler.pool().count() - self.scheduler.pool().free();
+            self.stats.peak_pages = self.stats.peak_pages.max(used);
+            self.stats.page_steps += used as u64;
+        }
+        self.stats.host_time += begun.elapsed();
+        if advanced && self.in_flight.len() < 2 {
+            self.provide(late)?;
+            return Ok(Vec::new());
+        }
+        let Some(done) = self.in_flight.pop_front() else { return Ok(Vec::new()) };
+        let output = self.device.wait(done.ticket)?;
+        let waited = Instant::now();
+        let time = waited - self.marked;
+        self.marked = waited;
+        self.stats.steps += 1;
+        let total: usize = done.chunks.iter().map(|c| c.len).sum();
+        self.stats.prefill_tokens += done.prefill as u64;
+        self.stats.decode_tokens += (total - done.prefill) as u64;
+        *(if done.prefill > 0 { &mut self.stats.prefill_time } else { &mut self.stats.decode_time }) += time;
+        let events = self.take_in(&done.chunks, &output.sampled);
+        self.provide(late)?;
+        self.stats.host_time += waited.elapsed();
+        Ok(events)
+    }
+
+    /// Hands in the masks of the step that was submitted last, where it waits for them: now every token before it is
+    /// known.
+    fn provide(&mut self, masked: Option<Vec<u64>>) -> Result<(), EngineError> {
+        let (Some(masked), Some(step)) = (masked, self.in_flight.back()) else { return Ok(()) };
+        let masks = masks(&mut self.scheduler, &masked, self.vocab);
+        Ok(self.device.provide(&step.ticket, &masks)?)
+    }
+
+    /// The device's inputs for these chunks, and the sequences that its masks are for.
+    fn build(&mut self, chunks: &[Chunk]) -> (Step, Vec<u64>) {
+        let (page_size, pages_per_seq) = (self.max_dims.page_size, self.max_dims.pages_per_seq);
+        let mut step = Step { page_size, pages_per_seq, query_start: vec![0], ..Step::default() };
+        let (mut masked, mut late) = (Vec::new(), false);
+        step.mask_words = self.vocab.div_ceil(32);
+        for chunk in chunks {
+            let sequence = &self.scheduler.running()[chunk.index];
+            let first = step.tokens.len();
+            for position in chunk.start..chunk.start + chunk.len {
+                let known = sequence.tokens.get(position).copied();
+                step.tokens.push(known.unwrap_or(from_last(sequence.seq_slot)));
+                step.positions.push(position as u32);
+                let page = sequence.pages[position / page_size] as usize;
+                step.kv_slots.push((page * page_size + position % page_size) as u32);
+            }
+            step.query_start.push(step.tokens.len() as u32);
+            let used = sequence.pages.len();
+            step.block_tables.extend_from_slice(&sequence.pages);
+            step.block_tables.extend(std::iter::repeat_n(0, pages_per_seq - used));
+            for position in chunk.score.clone() {
+                let row = (first + position - 1 - chunk.start) as u32;
+                let logprobs = sequence.params.prompt_logprobs.unwrap_or(0);
+                push_score(&mut step, row, sequence.tokens[position], logprobs);
+            }
+            if chunk.sample {
+                let last = step.tokens.len() as u32 - 1;
+                let mask = sequence.is_masked().then(|| {
+                    masked.push(sequence.id);
+                    masked.len() as u32 - 1
+                });
+                push_sample(&mut step, last, sequence, chunk.start + chunk.len, mask);
+                late |= sequence.awaits_mask();
+            }
+        }
+        if late {
+            step.late_masks = masked.len();
+        } else {
+            step.masks = masks(&mut self.scheduler, &masked, self.vocab);
+        }
+        (step, masked)
+    }
+
+    /// Takes in the outputs of a step, chunk by chunk.
+    fn take_in(&mut self, chunks: &[Chunk], sampled: &[Sampled]) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut sampled = sampled.iter();
+        for chunk in chunks {
+            let scored: Vec<&Sampled> = sampled.by_ref().take(chunk.score.len()).collect();
+            let token = if chunk.sample { sampled.next() } else { None };
+            let Some(sequence) = self.scheduler.sequence(chunk.id) else { continue };
+            if !scored.is_empty() {
+                let n = sequence.params.prompt_logprobs.unwrap_or(0);
+                let logprobs = scored.iter().map(|s| logprobs(s, n)).collect();
+                events.push(Event::Prompt { id: chunk.id, start: chunk.score.start, logprobs });
+            }
+            if scored.iter().any(|s| s.logprob.is_nan()) {
+                self.end(chunk.id, FinishReason::NotFinite, None, &mut events);
+            } else if let Some(token) = token {
+                self.take_token(chunk.id, token, &mut events);
+            }
+        }
+        events
+    }
+
+    /// Takes in a sampled token and ends the sequence if it is time.
+    fn take_token(&mut self, id: u64, sampled: &Sampled, events: &mut Vec<Event>) {
+        if !self.scheduler.accept(id, sampled.token) {
+            return;
+        }
+        let Some(sequence) = self.scheduler.sequence(id) else { return };
+        let params = &sequence.params;
+        let generated = sequence.tokens.len() - sequence.prompt_len;
+        let full = generated >= params.max_tokens as usize || sequence.tokens.len() >= self.limits.max_len;
+        if sampled.logprob.is_nan() {
+            self.end(id, FinishReason::NotFinite, None, events);
+        } else if params.stop_token_ids.contains(&sampled.token) {
+            self.end(id, FinishReason::Stop, Some(sampled.token), events);
+        } else {
+            events.push(Event::Token { id, token: logprobs(sampled, params.logprobs) });
+            if full {
+                self.end(id, FinishReason::Length, None, events);
+            }
+        }
+    }
+
+    fn end(&mut self, id: u64, reason: FinishReason, stop_token: Option<u32>, events: &mut Vec<Event>) {
+        self.scheduler.finish(id);
+        events.push(Event::Finished { id, reason, stop_token });
+    }
+}
+
+fn logprobs(sampled: &Sampled, n: u32) -> TokenLogprobs {
+    let top = sampled.top_tokens.iter().copied().zip(sampled.top_logprobs).take(n as usize);
+    TokenLogprobs { token: sampled.token, logprob: sampled.logprob, top: top.collect() }
+}
+
+/// Compiles the plan, with fewer KV pages if the device has less memory than it said: another program may have taken
+/// some, or it lies in pieces.
+fn compile(
+    device: &mut dyn Device,
+    plan: &Plan,
+    max_dims: &mut Dims,
+    config: &EngineConfig,
+) -> Result<PlanId, EngineError> {
+    loop {
+        let error = match device.compile(plan, max_dims) {
+            Ok(plan) => return Ok(plan),
+            Err(error) => error,
+        };
+        let fewer = max_dims.pages - max_dims.pages.div_ceil(8);
+        // A number of bytes that was asked for is not made smaller without a word.
+        let shrinks = config.kv_cache_bytes.is_none() && fewer >= max_dims.pages_per_seq;
+        if !shrinks || !matches!(error, DeviceError::OutOfMemory { .. }) {
+            return Err(error.into());
+        }
+        tracing::warn!("{error}; {fewer} KV pages in place of {}", max_dims.pages);
+        max_dims.pages = fewer;
+    }
+}

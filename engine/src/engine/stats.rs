@@ -1,0 +1,28 @@
+//! What an engine has done.
+
+use std::time::Duration;
+
+/// What the engine has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Steps that are done.
+    pub steps: u64,
+    /// Prompt positions computed, recomputed ones among them.
+    pub prefill_tokens: u64,
+    /// Tokens generated one by one.
+    pub decode_tokens: u64,
+    /// Prompt positions found in pages instead.
+    pub cached_tokens: u64,
+    /// Sequences that lost their pages and were computed again.
+    pub preemptions: u64,
+    /// Time in steps that computed prompts (also where others decoded beside them).
+    pub prefill_time: Duration,
+    /// Time in steps that only decoded.
+    pub decode_time: Duration,
+    /// Time the host took to make steps and to take in their results.
+    pub host_time: Duration,
+    /// The peak of KV pages in use.
+    pub peak_pages: usize,
+    /// Sum over steps of the pages in use: divided by steps, the mean.
+    pub page_steps: u64,
+}

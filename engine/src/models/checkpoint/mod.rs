@@ -1,0 +1,184 @@
+//! The weights of a model: its tensors by name, checked before anything is allocated and read in pieces.
+//!
+//! Each file format has a file here that hands over the tensors of a file of weights. All else is common.
+
+mod convert;
+mod dummy;
+mod index;
+mod safetensors;
+mod source;
+
+pub use dummy::dummy;
+pub use source::{Source, Transform};
+
+use super::files;
+use crate::dtype::DType;
+use crate::error::EngineError;
+use crate::plan::{BufferDesc, Rows};
+use convert::convert;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes that are read and handed to the device at once.
+const CHUNK: usize = 16 << 20;
+
+/// A tensor's place: its elements lie row by row in a range of a file.
+pub struct Tensor {
+    file: Arc<Path>,
+    dtype: DType,
+    shape: Vec<usize>,
+    bytes: Range<u64>,
+}
+
+/// The weights of a model.
+pub struct Checkpoint {
+    /// The file that names all the others, for messages.
+    main: PathBuf,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Checkpoint {
+    /// Reads the headers of a folder's `model.safetensors`, or of the files that its index names.
+    ///
+    /// # Errors
+    /// Files that are missing, outside the folder, malformed or of another format.
+    pub fn open(folder: &Path) -> Result<Checkpoint, EngineError> {
+        let index = folder.join("model.safetensors.index.json");
+        let (main, names) = if index.exists() {
+            let names = index::indexed(&index)?;
+            (index, names)
+        } else {
+            (folder.join("model.safetensors"), ["model.safetensors".to_owned()].into())
+        };
+        let mut checkpoint = Checkpoint { main, tensors: HashMap::new() };
+        for name in names {
+            let file = folder.join(&name);
+            if !file.exists() {
+                return Err(files::missing(folder, file));
+            }
+            files::inside(folder, &file)?;
+            checkpoint.add(&file, safetensors::tensors(&file)?)?;
+        }
+        Ok(checkpoint)
+    }
+
+    fn add(&mut self, file: &Path, tensors: Vec<(String, Tensor)>) -> Result<(), EngineError> {
+        for (name, tensor) in tensors {
+            if self.tensors.contains_key(&name) {
+                let why = format!("tensor {name} is also in another file");
+                return Err(EngineError::Weights { file: file.to_owned(), why });
+            }
+            self.tensors.insert(name, tensor);
+        }
+        Ok(())
+    }
+
+    fn tensor(&self, name: &str) -> Result<&Tensor, EngineError> {
+        self.tensors.get(name).ok_or_else(|| {
+            let why = format!("tensor {name} is missing, or is not in bf16, f16 or f32");
+            EngineError::Weights { file: self.main.clone(), why }
+        })
+    }
+
+    /// Lets `name` stand for the tensor `present` if there is none of that name.
+    pub fn alias(&mut self, name: &str, present: &str) {
+        if !self.tensors.contains_key(name)
+            && let Some(tensor) = self.tensors.remove(present)
+        {
+            self.tensors.insert(name.to_owned(), tensor);
+        }
+    }
+
+    /// The type of a tensor.
+    pub fn dtype(&self, name: &str) -> Option<DType> {
+        self.tensors.get(name).map(|t| t.dtype)
+    }
+
+    /// Checks that the tensors of `source` make up the buffer.
+    ///
+    /// # Errors
+    /// The tensor that is missing or of another shape.
+    pub fn check(&self, source: &Source, desc: &BufferDesc) -> Result<(), EngineError> {
+        let (Source::Tensors { names, .. }, Rows::Fixed(rows)) = (source, desc.rows) else { return Ok(()) };
+        let mut found = 0;
+        for name in names {
+            let tensor = self.tensor(name)?;
+            let fits = match tensor.shape[..] {
+                // Vectors together make one row.
+                [_] => rows == 1,
+                [_, cols] => cols == desc.cols && (rows > 1 || names.len() == 1),
+                _ => false,
+            };
+            if !fits {
+                let (shape, cols) = (&tensor.shape, desc.cols);
+                let why = format!("has shape {shape:?}; the config wants {rows} rows of {cols}");
+                return Err(tensor.bad(name, &why));
+            }
+            found += tensor.shape.iter().product::<usize>();
+        }
+        if found != rows * desc.cols {
+            let (name, count) = (names.join(", "), desc.cols);
+            let why = format!("holds {found} elements; the config wants {rows} rows of {count}");
+            return Err(self.tensor(&names[0])?.bad(&name, &why));
+        }
+        Ok(())
+    }
+
+    /// Reads the contents of a buffer in its own type and hands them over in pieces of whole rows, with
+    /// the first row of each.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or values that the buffer's type cannot hold.
+    pub fn load<E: From<EngineError>>(
+        &self,
+        names: &[String],
+        transform: Transform,
+        desc: &BufferDesc,
+        mut take: impl FnMut(usize, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let vector = desc.rows == Rows::Fixed(1);
+        let mut whole = Vec::new();
+        let mut row = 0;
+        for name in names {
+            let tensor = self.tensor(name)?;
+            let width = if vector { 1 } else { desc.cols } * tensor.dtype.size();
+            let step = (CHUNK / width).max(1) * width;
+            let mut at = tensor.bytes.start;
+            while at < tensor.bytes.end {
+                let n = (step as u64).min(tensor.bytes.end - at) as usize;
+                let bytes = tensor.read(at, n)?;
+                at += n as u64;
+                let converted = convert(bytes, tensor.dtype, desc.format, transform)
+                    .map_err(|why| tensor.bad(name, &why))?;
+                if vector {
+                    whole.extend_from_slice(&converted);
+                } else {
+                    take(row, &converted)?;
+                    row += n / width;
+                }
+            }
+        }
+        if vector { take(0, &whole) } else { Ok(()) }
+    }
+}
+
+impl Tensor {
+    fn bad(&self, name: &str, why: &str) -> EngineError {
+        EngineError::Weights { file: self.file.to_path_buf(), why: format!("tensor {name} {why}") }
+    }
+
+    /// `n` bytes from `at` on.
+    fn read(&self, at: u64, n: usize) -> Result<Vec<u8>, EngineError> {
+        let read = || {
+            let mut handle = File::open(&self.file)?;
+            handle.seek(SeekFrom::Start(at))?;
+            let mut bytes = vec![0; n];
+            handle.read_exact(&mut bytes).map(|()| bytes)
+        };
+        read().map_err(|source| EngineError::File { file: self.file.to_path_buf(), source })
+    }
+}

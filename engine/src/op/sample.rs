@@ -1,0 +1,119 @@
+//! Sample: a token from each row of logits.
+
+use super::checker::Checker;
+use super::operation::{Cost, Operation, Sizes};
+use crate::buffer::{BufferId, BufferKind, Input, Rows, View};
+use crate::step::SAMPLED_WORDS;
+
+/// Chooses a token from each row of logits; see [`crate::sample`] for the definition.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// `[O, V]` f32.
+    pub logits: View,
+    /// `[max seqs, 1]` u32 state, written where a row has a sequence slot.
+    pub last: BufferId,
+    /// `[O, SAMPLED_WORDS]` u32: [`crate::step::Sampled`]s.
+    pub out: BufferId,
+}
+
+impl Operation for Sample {
+    const NAME: &'static str = "Sample";
+
+    fn check(&self, c: &Checker) -> Result<(), String> {
+        c.rows(self.logits, Rows::Outputs)?;
+        c.masks(self.logits.cols)?;
+        c.last_tokens(self.last)?;
+        c.kind(self.out, BufferKind::StepOutput)?;
+        c.ints(self.out, Rows::Outputs, SAMPLED_WORDS)
+    }
+
+    fn inputs(&self) -> &'static [Input] {
+        &[Input::Sampling, Input::Adjustments, Input::Masks]
+    }
+
+    fn reads(&self) -> Vec<View> {
+        vec![self.logits]
+    }
+
+    fn writes(&self) -> Vec<View> {
+        Vec::new()
+    }
+
+    fn cost(&self, s: &Sizes) -> Cost {
+        Cost { bytes: s.view(self.logits), flops: 4 * s.elements(self.logits) }
+    }
+}
+
+#[cfg(feature = "cases")]
+pub mod cases {
+    //! Cases of Sample.
+    use super::*;
+    use crate::cases::{Builder, Case, dims};
+    use crate::dtype::DType;
+    use crate::numbers::Numbers;
+    use crate::step::{Adjustment, NONE, SampleRow};
+
+    /// Sample: each row another way, over well separated logits, so that devices which round differently still
+    /// agree. With `drawn`, rows draw at a temperature; without, they are greedy.
+    pub fn sample(vocab: usize, drawn: bool) -> Case {
+        let how = if drawn { "drawn" } else { "greedy" };
+        let mut b = Builder::new(format!("Sample {vocab} {how}"), dims(8));
+        let id = b.buffer("logits", BufferKind::Activation, DType::F32, Rows::Outputs, vocab);
+        let logits = b.case.plan.view(id);
+        let values: Vec<f32> = (0..8).flat_map(|row| ladder(&mut b.numbers, vocab, row)).collect();
+        b.case.writes.push((id, DType::F32.encode(&values)));
+        let last = b.buffer("last", BufferKind::State, DType::U32, Rows::Fixed(8), 1);
+        b.case.writes.push((last, vec![0; 32]));
+        let out = b.buffer("sampled", BufferKind::StepOutput, DType::U32, Rows::Outputs, SAMPLED_WORDS);
+        let best = |row: usize| {
+            let logits = &values[row * vocab..][..vocab];
+            (0..vocab).fold(0, |best, i| if logits[i] > logits[best] { i } else { best }) as u32
+        };
+        rows(&mut b, vocab, drawn, best(3), best(5));
+        let outputs = [(View { buffer: out, start: 0, cols: 1 }, 8), (b.case.plan.view(last), 8)];
+        b.finish(Sample { logits, last, out }, &outputs)
+    }
+
+    /// Fills the step with a row of every kind; the greatest logits of two of them are adjusted.
+    fn rows(b: &mut Builder, vocab: usize, drawn: bool, best_of_3: u32, best_of_5: u32) {
+        let rows = [
+            SampleRow { seq_slot: 3, ..SampleRow::greedy() },
+            SampleRow { logprobs: 5, seq_slot: 0, ..SampleRow::greedy() },
+            SampleRow { target: 7, logprobs: 20, ..SampleRow::greedy() },
+            SampleRow { adjust_start: 0, adjust_len: 3, ..SampleRow::greedy() },
+            SampleRow { mask: 0, seq_slot: 7, ..SampleRow::greedy() },
+            SampleRow { mask: 1, adjust_start: 3, adjust_len: 1, logprobs: 1, ..SampleRow::greedy() },
+            SampleRow { top_k: 3, ..SampleRow::greedy() },
+            SampleRow { top_p: 0.6, min_p: 0.2, ..SampleRow::greedy() },
+        ];
+        let step = &mut b.case.step;
+        step.output_rows = (0..8).collect();
+        step.sampling = rows.to_vec();
+        if drawn {
+            for (i, row) in step.sampling.iter_mut().enumerate() {
+                row.temperature = 0.25 + i as f32 * 0.5;
+                (row.key_lo, row.key_hi) = (b.numbers.bits() as u32, b.numbers.bits() as u32);
+                row.position = 11 * i as u32;
+            }
+        }
+        let adjustment = |token, repetition, bias| Adjustment { token, repetition, bias, reserved: 0 };
+        step.adjustments = vec![
+            adjustment(best_of_3, 1.0, f32::NEG_INFINITY),
+            adjustment((best_of_3 + 1) % vocab as u32, 1.3, 4.0),
+            adjustment((best_of_3 + 2) % vocab as u32, 0.7, -4.0),
+            adjustment(best_of_5, 2.0, -1.0),
+        ];
+        step.mask_words = vocab.div_ceil(32);
+        step.masks = (0..2 * step.mask_words as u32).map(|w| 0x1357_9bdf_u32.rotate_left(w)).collect();
+        debug_assert!(step.sampling.iter().all(|row| row.mask == NONE || row.mask < 2));
+    }
+
+    /// Logits half a unit apart, shuffled: no two of the likely ones are close.
+    fn ladder(numbers: &mut Numbers, vocab: usize, row: usize) -> Vec<f32> {
+        let mut logits: Vec<f32> = (0..vocab).map(|i| 6.0 - 0.5 * i as f32).map(|l| l.max(-40.0)).collect();
+        for i in (1..vocab).rev() {
+            logits.swap(i, numbers.below(i + 1));
+        }
+        logits.iter().map(|l| l + row as f32).collect()
+    }
+}

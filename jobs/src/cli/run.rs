@@ -1,0 +1,106 @@
+//! `gristmill run`.
+
+use crate::cli::args::RunArgs;
+use crate::error::{EXIT_DONE, JobError};
+use crate::options::job::{JobOptions, ReturnColumn};
+use crate::options::sampling::SamplingOptions;
+use crate::run;
+use crate::supervise::Supervision;
+use crate::supervise::worker::is_worker;
+use std::time::Duration;
+
+/// The pause before a worker that died starts again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Runs a job in a child process, which is this one if it has a supervisor, and returns the exit code.
+pub fn run(args: RunArgs) -> Result<u8, JobError> {
+    let supervised = !args.in_process && !is_worker();
+    let hang = Duration::from_secs(args.hang_timeout);
+    let options = args.job_options()?;
+    if !supervised {
+        return run::run(options).map(|()| EXIT_DONE);
+    }
+    let this = std::env::current_exe().map_err(JobError::io("find", "this program"))?;
+    Supervision { state_dir: &options.state_dir, hang, pause: PAUSE }.run(|| {
+        let mut worker = std::process::Command::new(&this);
+        worker.args(std::env::args_os().skip(1));
+        worker
+    })
+}
+
+impl RunArgs {
+    /// What the flags mean.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`] names the flag that is missing, out of range, or of no use beside another.
+    pub fn job_options(self) -> Result<JobOptions, JobError> {
+        let RunArgs {
+            job: _,
+            input,
+            output,
+            state_dir,
+            limit,
+            keep,
+            returns,
+            column_prefix,
+            max_error_rate,
+            max_errors,
+            on_corrupt,
+            rows_per_file,
+            resume,
+            fresh,
+            enable_prompt_sharing,
+            hang_timeout: _,
+            in_process: _,
+            prompt,
+            mut sampling,
+            model,
+            engine,
+        } = self;
+        let output = output.ok_or_else(|| JobError::Usage("name the output with --output".into()))?;
+        let state_dir = output.state_dir(state_dir.as_deref())?;
+        request_logprobs(&returns, &mut sampling)?;
+        if !(0.0..=1.0).contains(&max_error_rate) {
+            let why = format!("--max-error-rate is {max_error_rate}; it must be from 0 to 1");
+            return Err(JobError::Usage(why));
+        }
+        Ok(JobOptions {
+            input,
+            output,
+            state_dir,
+            limit,
+            keep,
+            returns,
+            column_prefix,
+            max_error_rate,
+            max_errors,
+            on_corrupt,
+            rows_per_file,
+            resume,
+            fresh,
+            share_prompts: enable_prompt_sharing.unwrap_or(true),
+            prompt,
+            sampling,
+            model,
+            engine,
+        })
+    }
+}
+
+/// Asks for the log-probabilities that the columns need, and refuses those that no column shows.
+fn request_logprobs(returns: &[ReturnColumn], sampling: &mut SamplingOptions) -> Result<(), JobError> {
+    for (flag, asked, column) in [
+        ("logprobs", &mut sampling.logprobs, ReturnColumn::Logprobs),
+        ("prompt_logprobs", &mut sampling.prompt_logprobs, ReturnColumn::PromptLogprobs),
+    ] {
+        match (asked.is_some(), returns.contains(&column)) {
+            (true, false) => {
+                let name = flag.replace('_', "-");
+                return Err(JobError::Usage(format!("--{name} has no effect without --return {flag}")));
+            }
+            (false, true) => *asked = Some(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}

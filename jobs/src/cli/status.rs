@@ -1,0 +1,159 @@
+//! How far a job is, also while it runs.
+
+use crate::error::JobError;
+use crate::journal::JournalReader;
+use crate::journal::lock::JobLock;
+use crate::journal::schema;
+use crate::publish::manifest;
+use crate::publish::remote::RemoteOutput;
+use crate::row_error::RowErrorKind;
+use crate::store::location::Location;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+/// How far a job is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Status {
+    /// Rows of the job: those of the input, or as many of them as the last start was to answer (`--limit`).
+    pub rows: u64,
+    /// Rows that are finished and committed.
+    pub finished: u64,
+    /// Rows that took the answer of another row of the same prompt.
+    pub shared: u64,
+    /// Finished rows that have an error, by the text of their kind.
+    pub errors: BTreeMap<String, u64>,
+    /// Tokens of finished prompts.
+    pub input_tokens: u64,
+    /// Tokens generated.
+    pub generated_tokens: u64,
+    /// Starts of a worker.
+    pub starts: u64,
+    /// The process that works on the job now.
+    pub process: Option<String>,
+    /// Rows a second since the last start.
+    pub rows_per_second: f64,
+    /// Generated tokens a second since the last start.
+    pub tokens_per_second: f64,
+    /// Seconds left at that rate, if it works.
+    pub seconds_left: Option<f64>,
+    /// Whether an output was published; `None` if its store cannot be asked.
+    pub published: Option<bool>,
+}
+
+impl Status {
+    /// Looks at the job of an output, by its state_dir.
+    ///
+    /// # Errors
+    /// [`JobError::Io`] if there is no job; [`JobError::JournalDamaged`] or [`JobError::Journal`].
+    pub fn of(output: &Location, state_dir: &Path) -> Result<Self, JobError> {
+        let path = schema::path(state_dir);
+        std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
+        let process = JobLock::holder(state_dir)?;
+        let journal = JournalReader::open(state_dir)?;
+        let wrong = schema::journal_error(&path);
+        // All from one moment of a job that goes on meanwhile.
+        let moment = journal.connection.unchecked_transaction().map_err(&wrong)?;
+        let last = |row: &rusqlite::Row<'_>| {
+            let number = |column| row.get::<_, Option<i64>>(column).map(Option::unwrap_or_default);
+            let job_rows = row.get::<_, Option<i64>>(2)?.map(|rows| rows as u64);
+            Ok((job_rows, number(0)?, number(3)?, number(4)?, number(5)?, number(6)?))
+        };
+        let (job_rows, starts, elapsed, last_rows, last_tokens, shared) =
+            moment.query_row(LAST_START, [], last).map_err(&wrong)?;
+        let rows = journal.inputs()?.rows().min(job_rows.unwrap_or(u64::MAX));
+        let tallies = "SELECT count(*), coalesce(sum(num_input_tokens), 0), coalesce(sum(num_generated_tokens), 0) \
+                       FROM answers WHERE row < ?";
+        let tallied = |row: &rusqlite::Row<'_>| Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?]);
+        let [finished, input_tokens, generated_tokens] =
+            moment.query_row(tallies, [rows as i64], tallied).map_err(&wrong)?;
+        let per_second = |count: i64| if elapsed > 0 { count as f64 * 1e3 / elapsed as f64 } else { 0.0 };
+        let left = rows.saturating_sub(finished as u64);
+        let rate = per_second(last_rows);
+        Ok(Status {
+            rows,
+            finished: finished as u64,
+            shared: shared as u64,
+            errors: errors(&moment, rows).map_err(&wrong)?,
+            input_tokens: input_tokens as u64,
+            generated_tokens: generated_tokens as u64,
+            starts: starts as u64,
+            rows_per_second: rate,
+            tokens_per_second: per_second(last_tokens),
+            seconds_left: (process.is_some() && rate > 0.0).then(|| left as f64 / rate),
+            process,
+            published: published(output, state_dir),
+        })
+    }
+}
+
+fn published(output: &Location, state_dir: &Path) -> Option<bool> {
+    let here = state_dir.join(manifest::NAME).exists();
+    match output {
+        Location::Local(path) => Some(here && path.exists()),
+        Location::Object(_) if !here => Some(false),
+        Location::Object(url) => {
+            match RemoteOutput::open(url, state_dir).and_then(|remote| remote.is_published()) {
+                Ok(published) => Some(published),
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    None
+                }
+            }
+        }
+    }
+}
+
+/// How many starts there were, and what the last one has done; SQLite takes the rest of the row from where
+/// `max` is.
+const LAST_START: &str =
+    "SELECT count(*), max(start), job_rows, elapsed_ms, rows, generated_tokens, sum(shared) FROM starts";
+
+/// Errors of the first `rows` rows, by kind.
+fn errors(connection: &rusqlite::Connection, rows: u64) -> rusqlite::Result<BTreeMap<String, u64>> {
+    let query = "SELECT error, count(*) FROM answers WHERE error IS NOT NULL AND row < ? GROUP BY error";
+    let mut statement = connection.prepare(query)?;
+    let mut rows = statement.query([rows as i64])?;
+    let mut errors = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let error: String = row.get(0)?;
+        let kind = RowErrorKind::of(&error).map_or("other", RowErrorKind::text);
+        *errors.entry(kind.to_string()).or_default() += row.get::<_, i64>(1)? as u64;
+    }
+    Ok(errors)
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = if self.rows > 0 { 100.0 * self.finished as f64 / self.rows as f64 } else { 100.0 };
+        writeln!(f, "rows       {} of {} ({share:.1} %)", self.finished, self.rows)?;
+        if self.shared > 0 {
+            writeln!(f, "shared     {} took the answer of another row of the same prompt", self.shared)?;
+        }
+        writeln!(f, "errors     {}", self.errors.values().sum::<u64>())?;
+        for (kind, count) in &self.errors {
+            writeln!(f, "           {count} {kind}")?;
+        }
+        writeln!(f, "tokens     {} of prompts, {} generated", self.input_tokens, self.generated_tokens)?;
+        let (rows, tokens) = (self.rows_per_second, self.tokens_per_second);
+        writeln!(f, "rate       {rows:.2} rows/s, {tokens:.1} generated tokens/s since the last start")?;
+        if let Some(seconds) = self.seconds_left {
+            writeln!(f, "time left  {:?}", Duration::from_secs(seconds as u64))?;
+        }
+        match &self.process {
+            Some(process) => writeln!(f, "process    {process}, start {}", self.starts)?,
+            None => writeln!(f, "process    none; {} starts so far", self.starts)?,
+        }
+        let published = match self.published {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "unknown; its store cannot be asked now",
+        };
+        write!(f, "published  {published}")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! The input: Parquet files as one long table.
+//!
+//! Files are named one by one, by glob or by folder, here or in an object store; their schemas must agree. Rows are numbered from 0
+//! through all files in order, and that number is what a row is called everywhere else.
+
+pub mod batches;
+pub mod file;
+mod footer;
+pub mod names;
+mod pages;
+pub mod ranges;
+pub mod row;
+mod schema;
+pub mod source;
+
+use crate::error::JobError;
+use arrow::datatypes::{Schema, SchemaRef};
+use batches::Batches;
+use file::{InputFile, broken};
+use footer::{footer, row_counts};
+use names::resolve;
+use schema::agree;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// All input files as one table.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The files in the order of their rows.
+    pub files: Vec<InputFile>,
+    /// The columns, the same in every file.
+    pub schema: SchemaRef,
+    /// Rows in all.
+    pub rows: u64,
+}
+
+impl Input {
+    /// Opens files, globs and folders and reads every footer.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`] if nothing is named, [`JobError::Input`] for a file that is not Parquet or whose
+    /// columns differ from those of the first.
+    pub fn open(names: &[String]) -> Result<Input, JobError> {
+        let mut files = Vec::new();
+        let mut schema: Option<(SchemaRef, PathBuf)> = None;
+        let mut rows = 0u64;
+        for source in resolve(names)? {
+            let path = source.name();
+            let metadata = footer(&source.open()?, &path)?;
+            match &schema {
+                None => schema = Some((metadata.schema().clone(), path.clone())),
+                Some((first, first_path)) => agree(first, first_path, metadata.schema(), &path)?,
+            }
+            let row_groups = row_counts(&path, &metadata)?;
+            let file = InputFile { source, path, first_row: rows, row_groups };
+            rows = rows
+                .checked_add(file.rows())
+                .ok_or_else(|| broken(&file.path, "", "its row counts add up to more than 2^64 rows"))?;
+            files.push(file);
+        }
+        let (schema, _) =
+            schema.ok_or_else(|| JobError::Usage("no input: name a file with --input".into()))?;
+        // Every column can hold null, as those of rows that cannot be read do in the output.
+        let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        Ok(Input { files, schema, rows })
+    }
+
+    /// The positions of columns by name.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`] with the columns that there are.
+    pub fn columns(&self, names: &[String], flag: &str) -> Result<Vec<usize>, JobError> {
+        names
+            .iter()
+            .map(|name| {
+                self.schema.index_of(name).map_err(|_| {
+                    JobError::Usage(format!(
+                        "{flag}: the input has no column `{name}`; it has {}",
+                        self.column_list()
+                    ))
+                })
+            })
+            .collect()
+    }
+
+    /// The names of the columns, for messages.
+    pub fn column_list(&self) -> String {
+        let names: Vec<_> = self.schema.fields().iter().take(20).map(|f| format!("`{}`", f.name())).collect();
+        let more = self.schema.fields().len().saturating_sub(20);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        names.join(", ") + &more
+    }
+
+    /// Reads the columns of the rows, a batch at a time.
+    ///
+    /// After a corrupt row group the reader goes on with the next one.
+    pub fn read(&self, columns: Vec<usize>, rows: Range<u64>) -> Batches<'_> {
+        let end = rows.end.min(self.rows);
+        Batches::new(&self.files, &self.schema, columns, rows.start..end)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,71 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::input::source::Source;
+use crate::store::bucket::Bucket;
+use crate::store::error::StoreError;
+use crate::store::fake::FakeBucket;
+use crate::store::location::ObjectUrl;
+
+const SIZE: u64 = 20 << 20;
+
+fn fake() -> (Arc<FakeBucket>, Vec<u8>, Source) {
+    let bytes: Vec<u8> = (0..SIZE / 8).flat_map(|i| (i * 0x9e37_79b9).to_le_bytes()).collect();
+    let fake = Arc::new(FakeBucket::default());
+    fake.put("a", bytes.clone());
+    let bucket: Arc<dyn Bucket> = fake.clone();
+    let object = Object::find(&bucket, ObjectUrl::parse("s3://b/a").unwrap()).unwrap();
+    (fake, bytes, Source::Object(object))
+}
+
+#[test]
+fn any_bytes_of_an_object_are_those_of_the_object() {
+    let (_, bytes, source) = fake();
+    let open = source.open().unwrap();
+    let mut dice = 1u64;
+    for round in 0..2000 {
+        if round % 500 == 0 {
+            // None at all, small, overlapping and large ones.
+            let chunks = [0..0, 100..5000, 3000..SIZE / 2, SIZE / 2..SIZE * 2];
+            open.will_read(chunks.into_iter().take(round / 300));
+        }
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let start = (dice >> 20) % SIZE;
+        let length = ((dice >> 45) % 70_000).min(SIZE - start) as usize;
+        let expected = &bytes[start as usize..start as usize + length];
+        assert!(open.get_bytes(start, length).unwrap() == expected, "{start} {length}");
+        let mut read = vec![0; length];
+        open.get_read(start).unwrap().read_exact(&mut read).unwrap();
+        assert!(read == expected, "{start} {length}");
+    }
+    assert!(open.get_bytes(SIZE - 3, 4).is_err());
+    assert_eq!(source.digest().unwrap(), blake3::hash(&bytes).to_hex().to_string());
+}
+
+#[test]
+fn a_chunk_that_is_read_in_order_is_fetched_once() {
+    let (fake, _, source) = fake();
+    let open = source.open().unwrap();
+    open.will_read([0..SIZE / 2, SIZE / 2..SIZE].into_iter());
+    for at in (0..SIZE / 2).step_by(64 << 10) {
+        for start in [at, at + SIZE / 2] {
+            open.get_read(start).unwrap().read_exact(&mut [0; 30]).unwrap();
+            open.get_bytes(start + 30, (64 << 10) - 30).unwrap();
+        }
+    }
+    assert!(fake.fetched() < SIZE + SIZE / 50, "{}", fake.fetched());
+}
+
+#[test]
+fn a_changed_object_is_not_read() {
+    let (fake, bytes, source) = fake();
+    let open = source.open().unwrap();
+    let before = source.identify().unwrap();
+    open.get_bytes(0, 100).unwrap();
+    fake.put("a", bytes[1..].to_vec());
+    assert!(open.get_bytes(1000, 100).unwrap_err().to_string().contains("has changed"));
+    let failure = open.failure().unwrap();
+    assert!(
+        matches!(failure, JobError::Store { error: StoreError::Changed, .. }) && !failure.is_corruption()
+    );
+    assert_ne!(source.identify().unwrap(), before);
+}

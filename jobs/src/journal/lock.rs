@@ -1,0 +1,124 @@
+//! One process works on a job at a time.
+
+use crate::error::JobError;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The name of the lock file in the state_dir. The file stays; only the lock on it counts.
+const NAME: &str = "lock";
+
+/// Set for a worker by its supervisor to the supervisor's process id.
+pub const SUPERVISOR_PID: &str = "GRISTMILL_SUPERVISOR_PID";
+
+/// `gristmill status` holds the lock for an instant to see whether it is free.
+const BRIEFLY: Duration = Duration::from_millis(300);
+
+/// A worker whose supervisor was killed leaves by itself, at the latest after so long.
+const ORPHAN: Duration = Duration::from_secs(12);
+
+/// The lock on a state_dir; the system gives it back however the process ends.
+#[derive(Debug)]
+pub struct JobLock {
+    _file: File,
+}
+
+/// Who holds a lock: the process, and its supervisor where it has one.
+struct Holder {
+    pid: String,
+    supervisor: Option<String>,
+}
+
+impl JobLock {
+    /// Takes the lock on a state_dir, which must exist.
+    ///
+    /// # Errors
+    /// [`JobError::Locked`] at once if another process works on the job; [`JobError::Io`].
+    pub fn acquire(state_dir: &Path) -> Result<Self, JobError> {
+        let path = state_dir.join(NAME);
+        let mut file = open(&path)?;
+        let begun = Instant::now();
+        while let Err(error) = file.try_lock() {
+            let holder = match error {
+                TryLockError::WouldBlock => Holder::read(&mut file),
+                TryLockError::Error(source) => return Err(JobError::io("lock", path)(source)),
+            };
+            if begun.elapsed() > if holder.is_orphan() { ORPHAN } else { BRIEFLY } {
+                return Err(JobError::Locked { state_dir: state_dir.to_path_buf(), pid: holder.pid });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let supervisor = std::env::var(SUPERVISOR_PID).unwrap_or_default();
+        write_holder(&mut file, &supervisor).map_err(JobError::io("write", path))?;
+        Ok(JobLock { _file: file })
+    }
+
+    /// The process that works on the job now, if any.
+    ///
+    /// # Errors
+    /// [`JobError::Io`].
+    pub fn holder(state_dir: &Path) -> Result<Option<String>, JobError> {
+        let path = state_dir.join(NAME);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(JobError::io("open", path)(source)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(Holder::read(&mut file).pid)),
+            Err(TryLockError::Error(source)) => Err(JobError::io("lock", path)(source)),
+        }
+    }
+}
+
+impl Holder {
+    /// Reads `pid supervisor`. A file that cannot be read names nobody; the lock holds all the same.
+    fn read(file: &mut File) -> Self {
+        let mut text = String::new();
+        let _ = file.rewind().and_then(|()| file.read_to_string(&mut text));
+        let mut words = text.split_whitespace().map(str::to_string);
+        Holder { pid: words.next().unwrap_or_else(|| "unknown".into()), supervisor: words.next() }
+    }
+
+    /// Whether its supervisor is gone, as far as this system tells.
+    fn is_orphan(&self) -> bool {
+        let proc = PathBuf::from("/proc");
+        let gone = |pid: &String| !proc.join(pid).exists();
+        proc.join("self").exists() && self.supervisor.as_ref().is_some_and(gone)
+    }
+}
+
+fn open(path: &Path) -> Result<File, JobError> {
+    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    options.map_err(JobError::io("open", path))
+}
+
+fn write_holder(file: &mut File, supervisor: &str) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{} {supervisor}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_second_holder_is_refused_by_pid() {
+        let state_dir = tempfile::tempdir().unwrap();
+        assert_eq!(JobLock::holder(state_dir.path()).unwrap(), None);
+        let first = JobLock::acquire(state_dir.path()).unwrap();
+        let me = std::process::id().to_string();
+        assert_eq!(JobLock::holder(state_dir.path()).unwrap(), Some(me.clone()));
+        match JobLock::acquire(state_dir.path()) {
+            Err(JobError::Locked { pid, .. }) => assert_eq!(pid, me),
+            other => panic!("{other:?}"),
+        }
+        drop(first);
+        assert_eq!(JobLock::holder(state_dir.path()).unwrap(), None);
+        JobLock::acquire(state_dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,297 @@
+//! The form of an answer in the journal's table `answers`.
+//!
+//! Readable columns: `error`, `text`, `finish_reason`, `num_input_tokens`, `num_generated_tokens` (of all
+//! completions). With one completion `text` and `finish_reason` are plain; with more they are JSON arrays.
+//!
+//! Blobs, little-endian, where `v` is an unsigned LEB128 number and `f` an IEEE 754 binary32:
+//! `tokens` = for each completion: v count, then a v for each token. `token_logprobs` = an f for each token
+//! of each completion that has them, after a byte 1; a byte 0 for a completion that has none. `logprobs` =
+//! likewise, for each token: v count, then (v token, f log-probability) for each alternative.
+//! `prompt_logprobs` = for each position a byte 0, or a byte 1, v token, f, and alternatives as above.
+//!
+//! `checksum` is the head of a BLAKE3 of all the others, so that a flipped bit is never believed.
+
+use crate::journal::answer::{Answer, Completion};
+use engine::request::TokenLogprobs;
+use rusqlite::types::{Value, ValueRef};
+
+/// The columns before `checksum`, in order.
+pub(crate) const COLUMNS: usize = 10;
+
+/// The columns of an answer, its checksum last.
+pub(crate) fn encode(answer: &Answer) -> Vec<Value> {
+    let completions = &answer.completions;
+    let [mut tokens, mut chosen, mut alternatives] = [Vec::new(), Vec::new(), Vec::new()];
+    for completion in completions {
+        put_number(&mut tokens, completion.tokens.len() as u32);
+        completion.tokens.iter().for_each(|&token| put_number(&mut tokens, token));
+        chosen.push(u8::from(!completion.token_logprobs.is_empty()));
+        completion.token_logprobs.iter().for_each(|&logprob| put_float(&mut chosen, logprob));
+        alternatives.push(u8::from(!completion.logprobs.is_empty()));
+        completion.logprobs.iter().for_each(|top| put_top(&mut alternatives, top));
+    }
+    let prompt = answer.prompt_logprobs.as_ref().map(|positions| encode_prompt(positions));
+    // A blob of nothing but "has none" bytes says nothing.
+    let blob = |bytes: Vec<u8>| if bytes.iter().all(|&b| b == 0) { Value::Null } else { Value::Blob(bytes) };
+    let words: Vec<String> = completions.iter().map(|c| c.finish_reason.as_str().to_string()).collect();
+    let texts = completions.iter().map(|c| c.text.clone()).collect();
+    let mut values = vec![
+        Value::Integer(answer.row as i64),
+        answer.error.clone().map_or(Value::Null, Value::Text),
+        plain_or_array(texts),
+        plain_or_array(words),
+        answer.num_input_tokens.map_or(Value::Null, |n| Value::Integer(n.into())),
+        Value::Integer(answer.num_generated_tokens() as i64),
+        if completions.is_empty() { Value::Null } else { Value::Blob(tokens) },
+        blob(chosen),
+        blob(alternatives),
+        prompt.map_or(Value::Null, Value::Blob),
+    ];
+    debug_assert_eq!(values.len(), COLUMNS);
+    values.push(Value::Integer(checksum(values.iter().map(ValueRef::from))));
+    values
+}
+
+/// Reads the columns of [`encode`] back.
+///
+/// # Errors
+/// What is wrong, if they are not what was written.
+pub(crate) fn decode(columns: &[ValueRef<'_>]) -> Result<Answer, String> {
+    let (sum, columns) = columns.split_last().ok_or("it has no columns")?;
+    if *sum != ValueRef::Integer(checksum(columns.iter().copied())) {
+        return Err("its checksum does not match".into());
+    }
+    decode_checked(columns).ok_or_else(|| "its form is unknown".into())
+}
+
+fn decode_checked(columns: &[ValueRef<'_>]) -> Option<Answer> {
+    let &[row, error, text, reason, num_input_tokens, _, tokens, chosen, alternatives, prompt] = columns
+    else {
+        return None;
+    };
+    let counts_and_tokens = decode_tokens(blob(tokens)?)?;
+    let n = counts_and_tokens.len();
+    let (texts, reasons) = (several(text, n)?, several(reason, n)?);
+    let (mut chosen, mut alternatives) = (blob(chosen)?, blob(alternatives)?);
+    let mut completions = Vec::with_capacity(n);
+    for ((tokens, text), reason) in counts_and_tokens.into_iter().zip(texts).zip(reasons) {
+        let len = tokens.len();
+        completions.push(Completion {
+            text,
+            finish_reason: reason.parse().ok()?,
+            token_logprobs: listed(&mut chosen, len, get_float)?,
+            logprobs: listed(&mut alternatives, len, get_top)?,
+            tokens,
+        });
+    }
+    Some(Answer {
+        row: u64::try_from(row.as_i64().ok()?).ok()?,
+        num_input_tokens: match num_input_tokens.as_i64_or_null().ok()? {
+            Some(n) => Some(u32::try_from(n).ok()?),
+            None => None,
+        },
+        completions,
+        prompt_logprobs: match prompt.as_blob_or_null().ok()? {
+            Some(bytes) => Some(decode_prompt(bytes)?),
+            None => None,
+        },
+        error: error.as_str_or_null().ok()?.map(str::to_string),
+    })
+}
+
+/// The head of a BLAKE3 of any columns: kind, length and bytes of each.
+pub(crate) fn checksum<'a>(values: impl Iterator<Item = ValueRef<'a>>) -> i64 {
+    // One buffer and one call: a journal of a million answers is read through in seconds.
+    let mut buffer = Vec::with_capacity(512);
+    let mut part = |kind: u8, bytes: &[u8]| {
+        buffer.push(kind);
+        buffer.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        buffer.extend_from_slice(bytes);
+    };
+    for value in values {
+        match value {
+            ValueRef::Null => part(0, &[]),
+            ValueRef::Integer(number) => part(1, &number.to_le_bytes()),
+            ValueRef::Real(number) => part(2, &number.to_le_bytes()),
+            ValueRef::Text(bytes) => part(3, bytes),
+            ValueRef::Blob(bytes) => part(4, bytes),
+        }
+    }
+    let mut head = [0; 8];
+    head.copy_from_slice(&blake3::hash(&buffer).as_bytes()[..8]);
+    i64::from_le_bytes(head)
+}
+
+/// One text as it is, several as a JSON array.
+fn plain_or_array(mut texts: Vec<String>) -> Value {
+    match texts.len() {
+        0 => Value::Null,
+        1 => Value::Text(texts.remove(0)),
+        _ => Value::Text(serde_json::Value::from(texts).to_string()),
+    }
+}
+
+fn several(value: ValueRef<'_>, n: usize) -> Option<Vec<String>> {
+    let text = value.as_str_or_null().ok()?;
+    let texts = match (n, text) {
+        (0, None) => Vec::new(),
+        (1, Some(text)) => vec![text.to_string()],
+        (_, text) => serde_json::from_str(text?).ok()?,
+    };
+    (texts.len() == n).then_some(texts)
+}
+
+fn blob<'a>(value: ValueRef<'a>) -> Option<&'a [u8]> {
+    Some(value.as_blob_or_null().ok()?.unwrap_or_default())
+}
+
+fn decode_tokens(mut bytes: &[u8]) -> Option<Vec<Vec<u32>>> {
+    let mut completions = Vec::new();
+    while !bytes.is_empty() {
+        let count = get_number(&mut bytes)?;
+        completions.push((0..count).map(|_| get_number(&mut bytes)).collect::<Option<_>>()?);
+    }
+    Some(completions)
+}
+
+/// `len` items if a byte says that there are any.
+fn listed<T>(bytes: &mut &[u8], len: usize, get: fn(&mut &[u8]) -> Option<T>) -> Option<Vec<T>> {
+    match bytes.split_off_first() {
+        None | Some(0) => Some(Vec::new()),
+        Some(1) => (0..len).map(|_| get(bytes)).collect(),
+        Some(_) => None,
+    }
+}
+
+fn encode_prompt(positions: &[Option<TokenLogprobs>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for position in positions {
+        bytes.push(u8::from(position.is_some()));
+        if let Some(TokenLogprobs { token, logprob, top }) = position {
+            put_number(&mut bytes, *token);
+            put_float(&mut bytes, *logprob);
+            put_top(&mut bytes, top);
+        }
+    }
+    bytes
+}
+
+fn decode_prompt(mut bytes: &[u8]) -> Option<Vec<Option<TokenLogprobs>>> {
+    let mut positions = Vec::new();
+    while let Some(there) = bytes.split_off_first() {
+        positions.push(match there {
+            0 => None,
+            _ => Some(TokenLogprobs {
+                token: get_number(&mut bytes)?,
+                logprob: get_float(&mut bytes)?,
+                top: get_top(&mut bytes)?,
+            }),
+        });
+    }
+    Some(positions)
+}
+
+fn put_number(bytes: &mut Vec<u8>, mut number: u32) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+fn get_number(bytes: &mut &[u8]) -> Option<u32> {
+    let mut number = 0u64;
+    for shift in (0..35).step_by(7) {
+        let byte = *bytes.split_off_first()?;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return u32::try_from(number).ok();
+        }
+    }
+    None
+}
+
+fn put_float(bytes: &mut Vec<u8>, number: f32) {
+    bytes.extend_from_slice(&number.to_le_bytes());
+}
+
+fn get_float(bytes: &mut &[u8]) -> Option<f32> {
+    let (head, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(f32::from_le_bytes(*head))
+}
+
+fn put_top(bytes: &mut Vec<u8>, top: &[(u32, f32)]) {
+    put_number(bytes, top.len() as u32);
+    for &(token, logprob) in top {
+        put_number(bytes, token);
+        put_float(bytes, logprob);
+    }
+}
+
+fn get_top(bytes: &mut &[u8]) -> Option<Vec<(u32, f32)>> {
+    let count = get_number(bytes)?;
+    (0..count).map(|_| Some((get_number(bytes)?, get_float(bytes)?))).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::journal::answer::FinishReason;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn completion(extras: bool) -> impl Strategy<Value = Completion> {
+        let reason = prop_oneof![Just(FinishReason::Stop), Just(FinishReason::Length)];
+        (".{0,20}", vec((any::<u32>(), -9f32..0.0, vec((any::<u32>(), -9f32..0.0), 0..3)), 0..6), reason)
+            .prop_map(move |(text, tokens, finish_reason)| Completion {
+                text,
+                tokens: tokens.iter().map(|t| t.0).collect(),
+                finish_reason,
+                token_logprobs: tokens.iter().filter(|_| extras).map(|t| t.1).collect(),
+                logprobs: tokens.into_iter().filter(|_| extras).map(|t| t.2).collect(),
+            })
+    }
+
+    /// Any answer with `n` completions, or an error.
+    pub(crate) fn answer(row: u64, n: usize) -> impl Strategy<Value = Answer> {
+        let token = (any::<u32>(), -9f32..0.0, vec((any::<u32>(), -9f32..0.0), 0..3));
+        let token = token.prop_map(|(token, logprob, top)| TokenLogprobs { token, logprob, top });
+        let prompt = prop::option::of(vec(prop::option::of(token), 0..4));
+        let good =
+            (any::<bool>().prop_flat_map(move |extras| vec(completion(extras), n)), prompt, any::<u32>())
+                .prop_map(move |(completions, prompt_logprobs, input)| Answer {
+                    row,
+                    num_input_tokens: Some(input),
+                    completions,
+                    prompt_logprobs,
+                    error: None,
+                });
+        let bad =
+            (prop::option::of(any::<u32>()), ".{1,12}").prop_map(move |(n, e)| Answer::failed(row, n, e));
+        prop_oneof![4 => good, 1 => bad]
+    }
+
+    proptest! {
+        #[test]
+        fn an_answer_comes_back_as_it_went(answer in (1usize..4).prop_flat_map(|n| answer(7, n))) {
+            let values = encode(&answer);
+            let columns: Vec<ValueRef<'_>> = values.iter().map(ValueRef::from).collect();
+            prop_assert_eq!(decode(&columns), Ok(answer));
+        }
+
+        #[test]
+        fn a_changed_column_is_noticed(answer in answer(7, 1), column in 0..COLUMNS) {
+            let mut values = encode(&answer);
+            values[column] = match &values[column] {
+                Value::Null => Value::Integer(0),
+                Value::Integer(number) => Value::Integer(number ^ 1),
+                Value::Text(text) => Value::Text(format!("{text} ")),
+                _ => Value::Null,
+            };
+            let columns: Vec<ValueRef<'_>> = values.iter().map(ValueRef::from).collect();
+            prop_assert!(decode(&columns).is_err());
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The thread that writes answers to the journal, a batch at a time.
+
+use crate::error::JobError;
+use crate::journal::answer::Answer;
+use crate::journal::record;
+use crate::journal::schema;
+use rusqlite::{Connection, params_from_iter};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A batch is committed when its first answer is so old: what a kill can cost.
+const AGE: Duration = Duration::from_secs(1);
+
+/// The age for the second batch of a start; it doubles up to [`AGE`]. The first answer is committed at once, so
+/// that a start which dies early still counts for what it has answered.
+const EARLY: Duration = Duration::from_millis(10);
+
+/// A batch is committed when it has so many answers.
+const BATCH: u64 = 10_000;
+
+/// Answers that wait for the thread; a caller that is faster waits for it.
+const QUEUE: usize = 1024;
+
+enum Message {
+    /// And whether it is that of another row of the same prompt.
+    Answer(Answer, bool),
+    JobRows(u64),
+    Commit(SyncSender<()>),
+}
+
+/// The caller's side of the thread.
+pub(crate) struct Writer {
+    sender: Option<SyncSender<Message>>,
+    thread: Option<JoinHandle<Result<(), JobError>>>,
+    path: PathBuf,
+}
+
+impl Writer {
+    /// Starts the thread, and a line in the table `starts`.
+    pub(crate) fn spawn(connection: Connection, path: &Path) -> Result<Self, JobError> {
+        let batch = Batch::begin(connection, path)?;
+        let (sender, receiver) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || batch.run(&receiver));
+        let thread = thread.map_err(JobError::io("start the writer of", path))?;
+        Ok(Writer { sender: Some(sender), thread: Some(thread), path: path.to_path_buf() })
+    }
+
+    pub(crate) fn append(&mut self, answer: Answer, shared: bool) -> Result<(), JobError> {
+        self.send(Message::Answer(answer, shared))
+    }
+
+    pub(crate) fn note_rows(&mut self, rows: u64) -> Result<(), JobError> {
+        self.send(Message::JobRows(rows))
+    }
+
+    pub(crate) fn commit(&mut self) -> Result<(), JobError> {
+        let (done, wait) = sync_channel(1);
+        self.send(Message::Commit(done))?;
+        // The thread drops its end if it fails.
+        wait.recv().map_err(|_| self.failure())
+    }
+
+    pub(crate) fn close(&mut self) -> Result<(), JobError> {
+        drop(self.sender.take());
+        match self.thread.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(self.lost()),
+        }
+    }
+
+    fn send(&mut self, message: Message) -> Result<(), JobError> {
+        let sent = self.sender.as_ref().is_some_and(|sender| sender.send(message).is_ok());
+        if sent { Ok(()) } else { Err(self.failure()) }
+    }
+
+    /// Why the thread has ended.
+    fn failure(&mut self) -> JobError {
+        match self.close() {
+            Err(error) => error,
+            Ok(()) => self.lost(),
+        }
+    }
+
+    fn lost(&self) -> JobError {
+        let source = std::io::Error::other("the thread that writes it has ended");
+        JobError::Io { doing: "write", path: self.path.clone(), source }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!("{error}");
+        }
+    }
+}
+
+/// The thread's side: a connection, and the answers of the open transaction.
+struct Batch {
+    connection: Connection,
+    path: PathBuf,
+    start: i64,
+    begun: Instant,
+    /// When the first uncommitted answer came, if there is one.
+    open: Option<Instant>,
+    /// How old it may become.
+    age: Duration,
+    pending: u64,
+    rows: u64,
+    shared: u64,
+    errors: u64,
+    input_tokens: u64,
+    generated_tokens: u64,
+}
+
+impl Batch {
+    fn begin(connection: Connection, path: &Path) -> Result<Self, JobError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let line = "INSERT INTO starts VALUES (NULL, ?, ?, ?, NULL, 0, 0, 0, 0, 0, 0)";
+        let values = (env!("CARGO_PKG_VERSION"), std::process::id(), now as i64);
+        connection.execute(line, values).map_err(schema::journal_error(path))?;
+        Ok(Batch {
+            start: connection.last_insert_rowid(),
+            connection,
+            path: path.to_path_buf(),
+            begun: Instant::now(),
+            open: None,
+            age: Duration::ZERO,
+            pending: 0,
+            rows: 0,
+            shared: 0,
+            errors: 0,
+            input_tokens: 0,
+            generated_tokens: 0,
+        })
+    }
+
+    fn run(mut self, messages: &Receiver<Message>) -> Result<(), JobError> {
+        loop {
+            let due = self.open.map(|open| self.age.saturating_sub(open.elapsed()));
+            let message = match due {
+                Some(wait) => messages.recv_timeout(wait),
+                None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match message {
+                Ok(Message::Answer(answer, shared)) => self.insert(&answer, shared)?,
+                Ok(Message::JobRows(rows)) => self.note_rows(rows)?,
+                Ok(Message::Commit(done)) => {
+                    self.commit()?;
+                    let _ = done.send(());
+                }
+                Err(RecvTimeoutError::Timeout) => self.commit()?,
+                Err(RecvTimeoutError::Disconnected) => return self.commit(),
+            }
+            if self.pending >= BATCH || self.open.is_some_and(|open| open.elapsed() >= self.age) {
+                self.commit()?;
+            }
+        }
+    }
+
+    fn note_rows(&mut self, rows: u64) -> Result<(), JobError> {
+        let line = "UPDATE starts SET job_rows = ? WHERE start = ?";
+        let updated = self.connection.execute(line, [rows as i64, self.start]);
+        updated.map(drop).map_err(schema::journal_error(&self.path))
+    }
+
+    fn insert(&mut self, answer: &Answer, shared: bool) -> Result<(), JobError> {
+        if self.open.is_none() {
+            self.connection.execute_batch("BEGIN IMMEDIATE").map_err(schema::journal_error(&self.path))?;
+            self.open = Some(Instant::now());
+        }
+        let values = record::encode(answer);
+        let inserted = self
+            .connection
+            .prepare_cached(schema::INSERT_ANSWER)
+            .and_then(|mut insert| insert.execute(params_from_iter(values)));
+        match inserted {
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
+                // The rows before it are good.
+                self.commit()?;
+                return Err(JobError::DoubleAnswer { row: answer.row });
+            }
+            other => other.map_err(schema::journal_error(&self.path))?,
+        };
+        self.pending += 1;
+        self.rows += 1;
+        self.shared += u64::from(shared);
+        self.errors += u64::from(answer.error.is_some());
+        self.input_tokens += u64::from(answer.num_input_tokens.unwrap_or(0));
+        self.generated_tokens += answer.num_generated_tokens();
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), JobError> {
+        if self.open.take().is_none() {
+            return Ok(());
+        }
+        self.pending = 0;
+        self.age = (self.age * 2).clamp(EARLY, AGE);
+        let line = "UPDATE starts SET elapsed_ms = ?, rows = ?, shared = ?, errors = ?, input_tokens = ?, \
+                    generated_tokens = ? WHERE start = ?";
+        let elapsed = self.begun.elapsed().as_millis() as i64;
+        let tallies = [self.rows, self.shared, self.errors, self.input_tokens, self.generated_tokens];
+        let [rows, shared, errors, input, generated] = tallies.map(|n| n as i64);
+        let values = [elapsed, rows, shared, errors, input, generated, self.start];
+        let updated = self.connection.prepare_cached(line).and_then(|mut update| update.execute(values));
+        updated
+            .and_then(|_| self.connection.execute_batch("COMMIT"))
+            .map_err(schema::journal_error(&self.path))
+    }
+}

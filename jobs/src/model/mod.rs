@@ -1,0 +1,114 @@
+//! Where a model's files are: a folder, a name on a hub, or this program itself.
+
+mod builtin;
+pub mod generation_config;
+#[cfg(feature = "hub")]
+pub mod hub;
+
+use crate::error::JobError;
+use crate::options::model::{LoadFormat, ModelOptions};
+use std::path::{Path, PathBuf};
+
+/// The folders of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelFolders {
+    /// The name as given.
+    pub name: String,
+    /// Configuration and weights.
+    pub model: PathBuf,
+    /// The tokenizer; most often the same.
+    pub tokenizer: PathBuf,
+}
+
+impl ModelFolders {
+    /// Finds the folders, fetching from a hub what is a name there.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`] without a model; [`JobError::Model`] for a folder that holds none;
+    /// [`JobError::Hub`].
+    pub fn find(args: &ModelOptions) -> Result<ModelFolders, JobError> {
+        let name = args.model.clone().ok_or_else(|| {
+            JobError::Usage(
+                "name a model with --model: a folder, org/name on the hub, or nano, which is built in".into(),
+            )
+        })?;
+        let weights = args.load_format == LoadFormat::Auto;
+        let model = folder(&name, args, weights)?;
+        if weights {
+            refuse_other_formats(&model)?;
+        }
+        let tokenizer = match &args.tokenizer {
+            None => model.clone(),
+            Some(tokenizer) => folder(tokenizer, args, false)?,
+        };
+        Ok(ModelFolders { name, model, tokenizer })
+    }
+}
+
+fn folder(name: &str, args: &ModelOptions, weights: bool) -> Result<PathBuf, JobError> {
+    // The built-in model's name is not a path: a folder of that name is `./nano`.
+    if name == builtin::NANO {
+        return match &args.revision {
+            Some(_) => Err(JobError::Usage("--revision is of a name on the hub; nano is built in".into())),
+            None => builtin::nano(),
+        };
+    }
+    let path = Path::new(name);
+    if path.is_dir() {
+        if args.revision.is_some() {
+            return Err(JobError::Usage(format!("--revision is of a name on the hub; {name} is a folder")));
+        }
+        return Ok(path.to_path_buf());
+    }
+    let fail = |why: &str| Err(JobError::Model { path: path.to_path_buf(), why: why.into() });
+    if path.is_file() {
+        return fail("is a file; --model takes the folder that holds config.json and the weights");
+    }
+    if path.is_absolute() || name.starts_with('.') || name.ends_with('/') {
+        return fail("no such folder");
+    }
+    from_hub(name, args, weights)
+}
+
+#[cfg(feature = "hub")]
+fn from_hub(name: &str, args: &ModelOptions, weights: bool) -> Result<PathBuf, JobError> {
+    use crate::model::hub::{Hub, Need};
+    let (name, at) = name.split_once('@').map_or((name, None), |(name, at)| (name, Some(at)));
+    let revision = match (at, args.revision.as_deref()) {
+        (Some(at), Some(given)) if at != given => {
+            return Err(JobError::Usage(format!("--model says revision {at}, --revision says {given}")));
+        }
+        (at, given) => at.or(given).unwrap_or("main"),
+    };
+    let need = if weights { Need::All } else { Need::NoWeights };
+    Hub::from_env(args.download_dir.as_deref()).folder(name, revision, need)
+}
+
+#[cfg(not(feature = "hub"))]
+fn from_hub(name: &str, _: &ModelOptions, _: bool) -> Result<PathBuf, JobError> {
+    let why = "no such folder, and this build cannot fetch from a hub (feature `hub`)".into();
+    Err(JobError::Model { path: name.into(), why })
+}
+
+/// Refuses a folder whose only weights are of a format that is not read. Pickles can run code: no code here
+/// reads them.
+fn refuse_other_formats(folder: &Path) -> Result<(), JobError> {
+    let mut other = None;
+    for entry in std::fs::read_dir(folder).map_err(JobError::io("list", folder))? {
+        let name = entry.map_err(JobError::io("list", folder))?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".safetensors") {
+            return Ok(());
+        }
+        if [".bin", ".pt", ".pth", ".ckpt", ".gguf"].iter().any(|end| name.ends_with(end)) {
+            other = Some(name);
+        }
+    }
+    let Some(name) = other else { return Ok(()) };
+    let why = if name.ends_with(".gguf") {
+        "is of the GGUF format, and only safetensors are read; take the model's safetensors"
+    } else {
+        "is a pickle, which can run code and is never read; save the model as safetensors with transformers' \
+         save_pretrained"
+    };
+    Err(JobError::Model { path: folder.join(name), why: why.into() })
+}

@@ -1,0 +1,75 @@
+//! What a job does with its rows, resolved from flags and job file.
+
+use crate::options::engine::EngineOptions;
+use crate::options::model::ModelOptions;
+use crate::options::prompt::PromptOptions;
+use crate::options::sampling::SamplingOptions;
+use crate::store::location::Location;
+use clap::ValueEnum;
+use std::path::PathBuf;
+
+/// All options of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobOptions {
+    /// Files, folders, globs or URLs.
+    pub input: Vec<String>,
+    pub output: Location,
+    /// The folder of the journal and of all other state of the job.
+    pub state_dir: PathBuf,
+    /// Process only the first rows of the input.
+    pub limit: Option<u64>,
+    /// The input columns to keep; all if there is none.
+    pub keep: Option<Vec<String>>,
+    pub returns: Vec<ReturnColumn>,
+    pub column_prefix: String,
+    /// From 0 to 1.
+    pub max_error_rate: f64,
+    pub max_errors: Option<u64>,
+    pub on_corrupt: OnCorrupt,
+    pub rows_per_file: Option<u64>,
+    pub resume: Resume,
+    /// Discard a job that was begun.
+    pub fresh: bool,
+    /// Run rows of the same prompt once, where that changes no answer.
+    pub share_prompts: bool,
+    pub prompt: PromptOptions,
+    pub sampling: SamplingOptions,
+    pub model: ModelOptions,
+    pub engine: EngineOptions,
+}
+
+/// Whether to resume a job that was begun.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// Resume the job if there is one, else begin it.
+    #[default]
+    Auto,
+    /// Begin the job; refuse if there is one.
+    Never,
+    /// Resume the job; refuse if there is none.
+    Require,
+}
+
+/// What to do with a row group that cannot be read.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnCorrupt {
+    /// End the job.
+    #[default]
+    Refuse,
+    /// Give its rows an error.
+    RowErrors,
+}
+
+/// Columns that `--return` adds.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[value(rename_all = "snake_case")]
+pub enum ReturnColumn {
+    /// The generated tokens.
+    GeneratedTokens,
+    /// The log-probability of each generated token.
+    TokenLogprobs,
+    /// The likeliest alternatives of each generated token.
+    Logprobs,
+    /// The log-probabilities and alternatives of the prompt's tokens.
+    PromptLogprobs,
+}

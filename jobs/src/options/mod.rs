@@ -1,0 +1,10 @@
+//! Flags, as the command line and a job file give them, and what they mean.
+
+pub mod device;
+pub mod devices;
+pub mod engine;
+pub mod job;
+pub mod model;
+pub mod prompt;
+pub mod sampling;
+pub mod size;

@@ -1,0 +1,99 @@
+//! The chat template: a conversation becomes one text.
+
+use crate::error::JobError;
+use crate::options::prompt::PromptOptions;
+use crate::prompt::columns::Source;
+use crate::prompt::rendering::{MARK, Marking};
+use crate::prompt::template::Template;
+use crate::prompt::tokenizer::Tokenizer;
+use minijinja::Value;
+use std::collections::BTreeMap;
+
+/// A chat template and the names that it sees besides the messages.
+pub struct Chat {
+    pub template: Template,
+    pub names: BTreeMap<String, Value>,
+}
+
+impl Chat {
+    /// Takes the template that the options give, or else the model's; none for prompts that go to the model as they are.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`] for options that exclude each other or need a template that is not there;
+    /// [`JobError::Template`].
+    pub fn find(
+        options: &PromptOptions,
+        source: &Source,
+        tokenizer: &Tokenizer,
+        template: Option<String>,
+        date: i64,
+    ) -> Result<Option<Chat>, JobError> {
+        let clash = |a: &str, b: &str| Err(JobError::Usage(format!("{a} does not go together with {b}")));
+        let tokens = matches!(source, Source::Tokens);
+        let messages = matches!(source, Source::Messages);
+        let plain = if tokens { "--prompt-tokens-column" } else { "--raw" };
+        if options.raw && messages {
+            return clash("--messages-column", "--raw");
+        }
+        if tokens || options.raw {
+            return match (&options.system_prompt, &options.chat_template) {
+                (Some(_), _) => clash("--system-prompt", plain),
+                (_, Some(_)) => clash("--chat-template", plain),
+                _ => Ok(None),
+            };
+        }
+        let given = options.chat_template.as_deref().map(template_or_file).transpose()?;
+        let Some(text) = given.as_ref().or(template.as_ref()) else {
+            let needs = if messages { "--messages-column" } else { "--system-prompt" };
+            if messages || options.system_prompt.is_some() {
+                let why = format!(
+                    "{needs} needs a chat template, and the model has none; name one with --chat-template"
+                );
+                return Err(JobError::Usage(why));
+            }
+            return Ok(None);
+        };
+        let what =
+            if options.chat_template.is_some() { "--chat-template" } else { "the model's chat template" };
+        let template = Template::new(what, text, date)?;
+        let mut names: BTreeMap<String, Value> =
+            ["tools", "documents"].map(|name| (name.to_string(), Value::from(()))).into();
+        names.extend(
+            tokenizer.special_token_names().into_iter().map(|(name, text)| (name, Value::from(text))),
+        );
+        let given = options.chat_template_kwargs.iter().flatten();
+        names.extend(given.map(|(name, value)| (name.clone(), value.clone())));
+        Ok(Some(Chat { template, names }))
+    }
+
+    /// Renders a conversation; with `generation` up to where the answer begins.
+    ///
+    /// # Errors
+    /// What the template says.
+    pub fn render(
+        &self,
+        messages: Vec<Value>,
+        generation: bool,
+        marking: &Marking,
+    ) -> Result<String, String> {
+        let own = [
+            ("messages", Value::from(messages)),
+            ("add_generation_prompt", Value::from(generation)),
+            (MARK, marking.mark()),
+        ];
+        let names = self.names.iter().map(|(name, value)| (name.as_str(), value.clone()));
+        self.template.render(Value::from_pairs(own.into_iter().chain(names)), marking.bytes())
+    }
+}
+
+/// A template given as text, or as the name of a file.
+pub(crate) fn template_or_file(given: &str) -> Result<String, JobError> {
+    let path = std::path::Path::new(given);
+    if given.contains(['{', '\n']) || !path.is_file() {
+        return Ok(given.to_string());
+    }
+    std::fs::read_to_string(path).map_err(JobError::io("read", path))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! The columns that prompts are made of.
+
+use crate::error::JobError;
+use crate::input::Input;
+use crate::input::row::value;
+use crate::options::prompt::PromptOptions;
+use crate::prompt::template::Template;
+use crate::row_error::{RowError, RowErrorKind};
+use arrow::array::Array;
+use arrow::datatypes::DataType;
+use minijinja::Value;
+
+/// What a prompt is made of. All but a template take the first column of a batch.
+pub enum Source {
+    Template(Box<Template>),
+    Column,
+    Messages,
+    Tokens,
+}
+
+/// What a prompt is made of, and where that stands in the input.
+pub struct PromptColumns {
+    pub source: Source,
+    /// Positions in the input; a batch has these columns in the input's order.
+    pub positions: Vec<usize>,
+}
+
+impl PromptColumns {
+    /// Finds the columns that the options name, or else the column `prompt` or `messages`.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`] for two sources or none, or a column of another type; [`JobError::Template`].
+    pub fn find(options: &PromptOptions, input: &Input, date: i64) -> Result<PromptColumns, JobError> {
+        let given = [
+            ("--prompt", &options.prompt),
+            ("--prompt-column", &options.prompt_column),
+            ("--messages-column", &options.messages_column),
+            ("--prompt-tokens-column", &options.prompt_tokens_column),
+        ];
+        let mut given = given.into_iter().filter_map(|(flag, value)| Some((flag, value.as_deref()?)));
+        let has = |name| input.schema.column_with_name(name).is_some();
+        let (flag, value) = match (given.next(), given.next()) {
+            (Some((a, _)), Some((b, _))) => {
+                return Err(JobError::Usage(format!(
+                    "{a} and {b} both say what the prompt is; give one of them"
+                )));
+            }
+            (Some(one), None) => one,
+            (None, _) if has("prompt") => ("--prompt-column", "prompt"),
+            (None, _) if has("messages") => ("--messages-column", "messages"),
+            (None, _) => {
+                return Err(JobError::Usage(format!(
+                    "say what the prompt is: --prompt '{{{{ column }}}}', --prompt-column, --messages-column or \
+                     --prompt-tokens-column; the input has {}",
+                    input.column_list()
+                )));
+            }
+        };
+        if flag == "--prompt" {
+            let template = Template::new("--prompt", value, date)?;
+            let names: Vec<String> = template.variables().into_iter().collect();
+            let columns = input.columns(&names, "--prompt")?;
+            return Ok(PromptColumns { source: Source::Template(Box::new(template)), positions: columns });
+        }
+        let columns = input.columns(&[value.to_string()], flag)?;
+        let kind = input.schema.field(columns[0]).data_type();
+        let (source, fits, wanted) = match flag {
+            "--messages-column" => {
+                (Source::Messages, is_list(kind), "a list of structs with role and content")
+            }
+            "--prompt-tokens-column" => (Source::Tokens, is_list(kind), "a list of token ids"),
+            _ => (Source::Column, !kind.is_nested() || is_dictionary(kind), "a string"),
+        };
+        if !fits {
+            return Err(JobError::Usage(format!(
+                "{flag} {value}: the column is {kind}; it must be {wanted}"
+            )));
+        }
+        Ok(PromptColumns { source, positions: columns })
+    }
+}
+
+fn is_list(kind: &DataType) -> bool {
+    use DataType::{FixedSizeList, LargeList, List};
+    matches!(kind, List(_) | LargeList(_) | FixedSizeList(..))
+}
+
+fn is_dictionary(kind: &DataType) -> bool {
+    matches!(kind, DataType::Dictionary(..))
+}
+
+/// The token ids of a row of a column of lists, checked against a vocabulary of so many tokens.
+///
+/// # Errors
+/// What is wrong with the row.
+pub fn row_tokens(column: &dyn Array, row: usize, vocab: usize) -> Result<Vec<u32>, RowError> {
+    let bad = |why: String| RowError::new(RowErrorKind::BadTokens, why);
+    let list = value(column, row, &mut |text: &str| Value::from(text)).map_err(bad)?;
+    if list.is_none() {
+        return Err(RowError::new(RowErrorKind::NullPrompt, "the tokens column is null in this row"));
+    }
+    let items = list.try_iter().map_err(|e| bad(e.to_string()))?;
+    let ids = items.enumerate().map(|(i, item)| {
+        let id = item.as_i64().ok_or_else(|| bad(format!("item {i} is {item}, not a token id")))?;
+        let known = u32::try_from(id).ok().filter(|&id| (id as usize) < vocab);
+        known.ok_or_else(|| bad(format!("item {i} is {id}; the model's tokens are 0 to {}", vocab - 1)))
+    });
+    ids.collect()
+}

@@ -1,0 +1,178 @@
+//! Makes the prompts of rows.
+
+use crate::error::JobError;
+use crate::input::Input;
+use crate::input::row::{row_values, value};
+use crate::options::prompt::PromptOptions;
+use crate::prompt::chat::Chat;
+use crate::prompt::columns::{PromptColumns, Source, row_tokens};
+use crate::prompt::messages::{message, row_messages, with_system};
+use crate::prompt::rendering::{MARK, Marking, Rendering};
+use crate::prompt::tokenizer::Tokenizer;
+use crate::row_error::{RowError, RowErrorKind};
+use arrow::array::RecordBatch;
+use minijinja::Value;
+use minijinja::value::ValueKind;
+use std::sync::Arc;
+
+/// What prompts are made with.
+pub struct Prompts {
+    columns: PromptColumns,
+    /// The system message that goes before a conversation without one.
+    system: Option<String>,
+    chat: Option<Chat>,
+    tokenizer: Arc<Tokenizer>,
+    max_model_len: usize,
+    vocab: usize,
+}
+
+/// What is rendered.
+enum Conversation {
+    Text(String),
+    Messages(Vec<Value>),
+}
+
+impl Prompts {
+    /// Prepares templates and finds columns. `template` is the model's chat template; `max_model_len` limits
+    /// the tokens of prompt and answer; `vocab` the size of the model's vocabulary; `date` the day that templates show, in
+    /// seconds since 1970.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`] for options that do not go together or name no column; [`JobError::Template`].
+    pub fn new(
+        options: &PromptOptions,
+        input: &Input,
+        tokenizer: Arc<Tokenizer>,
+        template: Option<String>,
+        max_model_len: usize,
+        vocab: usize,
+        date: i64,
+    ) -> Result<Prompts, JobError> {
+        let columns = PromptColumns::find(options, input, date)?;
+        let chat = Chat::find(options, &columns.source, &tokenizer, template, date)?;
+        let system = options.system_prompt.clone();
+        Ok(Prompts { columns, system, chat, tokenizer, max_model_len, vocab })
+    }
+
+    /// The columns of the input that prompts are made of.
+    pub fn columns(&self) -> &[usize] {
+        &self.columns.positions
+    }
+
+    /// Whether the chat template is used.
+    pub fn uses_chat_template(&self) -> bool {
+        self.chat.is_some()
+    }
+
+    /// Whether a prompt may show the date.
+    pub fn shows_date(&self) -> bool {
+        let own = matches!(&self.columns.source, Source::Template(template) if template.shows_date());
+        own || self.chat.as_ref().is_some_and(|chat| chat.template.shows_date())
+    }
+
+    /// The prompts of rows of a batch of [`Prompts::columns`], in order, made on so many threads.
+    pub fn of_rows(
+        &self,
+        batch: &RecordBatch,
+        rows: &[usize],
+        threads: usize,
+    ) -> Vec<Result<Vec<u32>, RowError>> {
+        let share = rows.len().div_ceil(threads.max(1)).max(1);
+        std::thread::scope(|scope| {
+            let one =
+                move |rows: &[usize]| rows.iter().map(|&row| self.of_row(batch, row)).collect::<Vec<_>>();
+            let work: Vec<_> =
+                rows.chunks(share).map(|rows| (rows, scope.spawn(move || one(rows)))).collect();
+            let lost = || Err(RowError::new(RowErrorKind::Internal, "the thread that made the prompt ended"));
+            let made = work.into_iter().flat_map(|(rows, thread)| {
+                thread.join().unwrap_or_else(|_| rows.iter().map(|_| lost()).collect())
+            });
+            made.collect()
+        })
+    }
+
+    /// The prompt of a row of a batch of [`Prompts::columns`].
+    ///
+    /// # Errors
+    /// Why the row has none.
+    pub fn of_row(&self, batch: &RecordBatch, row: usize) -> Result<Vec<u32>, RowError> {
+        let ids = match &self.columns.source {
+            Source::Tokens => row_tokens(batch.column(0), row, self.vocab)?,
+            _ => self.encode(&self.rendering(batch, row)?)?,
+        };
+        let tokens = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        if ids.is_empty() {
+            return Err(RowError::new(RowErrorKind::EmptyPrompt, "the prompt has no tokens"));
+        }
+        if ids.len() >= self.max_model_len {
+            let detail = format!(
+                "{tokens} tokens; the context has {} (--max-model-len), one of them for the answer",
+                self.max_model_len
+            );
+            return Err(RowError::new(RowErrorKind::PromptTooLong, detail).with_tokens(tokens));
+        }
+        Ok(ids)
+    }
+
+    fn encode(&self, rendering: &Rendering) -> Result<Vec<u32>, RowError> {
+        let limit = self.tokenizer.max_bytes(self.max_model_len);
+        if rendering.len() > limit {
+            let detail = format!(
+                "{} bytes; {} tokens (--max-model-len) are never made from more than {limit}",
+                rendering.len(),
+                self.max_model_len
+            );
+            return Err(RowError::new(RowErrorKind::PromptTooLong, detail));
+        }
+        self.tokenizer.encode(rendering).map_err(|why| RowError::new(RowErrorKind::Tokenizer, why))
+    }
+
+    fn rendering(&self, batch: &RecordBatch, row: usize) -> Result<Rendering, RowError> {
+        // The kind of the last error; a rendering's error is only a text.
+        let mut kind = RowErrorKind::Template;
+        Rendering::of_row(self.tokenizer.markers(), |marking| {
+            let messages = match &self.columns.source {
+                Source::Messages => row_messages(batch.column(0), row, marking).map(Conversation::Messages),
+                _ => self.row_prompt(batch, row, marking).map(|prompt| match &self.chat {
+                    None => Conversation::Text(prompt),
+                    Some(_) => Conversation::Messages(vec![message("user", Value::from(prompt))]),
+                }),
+            };
+            let messages = messages.map_err(|error| {
+                kind = error.kind;
+                error.detail
+            })?;
+            match (messages, &self.chat) {
+                (Conversation::Text(text), _) => Ok(text),
+                (Conversation::Messages(messages), Some(chat)) => {
+                    chat.render(with_system(messages, self.system.as_deref()), true, marking)
+                }
+                (Conversation::Messages(_), None) => Err("no chat template".into()),
+            }
+        })
+        .map_err(|why| RowError::new(kind, why))
+    }
+
+    fn row_prompt(&self, batch: &RecordBatch, row: usize, marking: &Marking) -> Result<String, RowError> {
+        let mut each = |text: &str| marking.value(text);
+        if let Source::Template(template) = &self.columns.source {
+            let mut context =
+                row_values(batch, row, &mut each).map_err(|why| RowError::new(RowErrorKind::BadRow, why))?;
+            context.push((MARK.to_string(), marking.mark()));
+            return template
+                .render(Value::from_pairs(context), marking.bytes())
+                .map_err(|why| RowError::new(RowErrorKind::Template, why));
+        }
+        let prompt =
+            value(batch.column(0), row, &mut each).map_err(|why| RowError::new(RowErrorKind::BadRow, why))?;
+        match prompt.kind() {
+            ValueKind::None => {
+                Err(RowError::new(RowErrorKind::NullPrompt, "the prompt column is null in this row"))
+            }
+            _ => Ok(prompt.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

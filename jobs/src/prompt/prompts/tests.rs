@@ -1,0 +1,136 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use crate::input::tests::write_parquet;
+use crate::prompt::tokenizer::tests::byte_level;
+use arrow::array::*;
+use arrow::datatypes::Field;
+
+const CHAT: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>{% endfor %}\
+                    {% if add_generation_prompt %}<|im_start|>a{% endif %}";
+
+fn table(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true)))
+        .unwrap()
+}
+
+fn strings(values: &[Option<&str>]) -> ArrayRef {
+    Arc::new(StringArray::from(values.to_vec()))
+}
+
+fn prompts(options: &PromptOptions, table: &RecordBatch, chat: Option<&str>) -> Result<Vec<String>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("in.parquet");
+    write_parquet(&path, table, 100);
+    let input = Input::open(&[path.to_str().unwrap().into()]).unwrap();
+    let tokenizer = Arc::new(byte_level());
+    let prompts = Prompts::new(options, &input, tokenizer.clone(), chat.map(String::from), 64, 270, 0);
+    let prompts = prompts.map_err(|e| e.to_string())?;
+    let batch = input.read(prompts.columns().to_vec(), 0..100).next().unwrap().unwrap().columns;
+    let rows: Vec<usize> = (0..batch.num_rows()).collect();
+    let shown = prompts.of_rows(&batch, &rows, 3).into_iter().map(|prompt| match prompt {
+        Ok(ids) => tokenizer.decode(&ids, false).unwrap(),
+        Err(error) => format!("! {error}"),
+    });
+    Ok(shown.collect())
+}
+
+#[test]
+fn a_prompt_template_sees_the_columns_it_names() {
+    let table = table(vec![
+        ("q", strings(&[Some("ä"), None, Some("<|im_end|> hello")])),
+        ("unused", Arc::new(BinaryArray::from(vec![&b""[..]; 3]))),
+        ("n", Arc::new(Int32Array::from(vec![1, 2, 3]))),
+    ]);
+    let options = PromptOptions { prompt: Some("{{ q }}/{{ n }}".into()), ..PromptOptions::default() };
+    let plain = prompts(&options, &table, None).unwrap();
+    assert_eq!(plain, ["ä/1", "None/2", "<|im_end|> hello/3"]);
+    let chat = prompts(&options, &table, Some(CHAT)).unwrap();
+    assert_eq!(chat[2], "<|im_start|>user\n<|im_end|> hello/3<|im_end|><|im_start|>a");
+    let missing = PromptOptions { prompt: Some("{{ quest }}".into()), ..PromptOptions::default() };
+    let error = prompts(&missing, &table, None).unwrap_err();
+    assert_eq!(error, "--prompt: the input has no column `quest`; it has `q`, `unused`, `n`");
+}
+
+#[test]
+fn bad_rows_are_errors_of_their_own() {
+    let long = "x y ".repeat(100);
+    let longer = "x y ".repeat(1000);
+    let table = table(vec![("text", strings(&[None, Some(&long), Some(&longer), Some(""), Some("hello")]))]);
+    let options = PromptOptions { prompt_column: Some("text".into()), ..PromptOptions::default() };
+    let shown = prompts(&options, &table, None).unwrap();
+    assert_eq!(shown[0], "! null prompt: the prompt column is null in this row");
+    assert!(shown[1].starts_with("! prompt too long: 400 tokens; the context has 64"), "{}", shown[1]);
+    assert!(shown[2].starts_with("! prompt too long: 4000 bytes"), "{}", shown[2]);
+    assert!(shown[3].starts_with("! empty prompt"), "{}", shown[3]);
+    assert_eq!(shown[4], "hello");
+    let refuse = "{{ raise_exception('no') if messages[0].content == 'hello' }}x";
+    let shown = prompts(&options, &table, Some(refuse)).unwrap();
+    assert_eq!(shown[4], "! template error: the model's chat template: invalid operation: no (line 1)");
+    assert_eq!(shown[3], "x");
+}
+
+fn messages(rows: &[&[(&str, Option<&str>)]]) -> ArrayRef {
+    let fields = vec![
+        Field::new("content", arrow::datatypes::DataType::Utf8, true),
+        Field::new("role", arrow::datatypes::DataType::Utf8, true),
+    ];
+    let mut list = ListBuilder::new(StructBuilder::from_fields(fields, 0));
+    for row in rows {
+        for (role, content) in *row {
+            let message = list.values();
+            message.field_builder::<StringBuilder>(0).unwrap().append_option(*content);
+            message.field_builder::<StringBuilder>(1).unwrap().append_value(role);
+            message.append(true);
+        }
+        list.append(true);
+    }
+    list.append_null();
+    Arc::new(list.finish())
+}
+
+#[test]
+fn conversations_go_through_the_chat_template() {
+    let list = messages(&[
+        &[("user", Some("hi <|im_start|>")), ("assistant", Some("yo"))],
+        &[("system", Some("be")), ("user", Some("x"))],
+        &[],
+        &[("user", None)],
+        &[("<|im_end|>", Some("x"))],
+    ]);
+    let table = table(vec![("messages", list)]);
+    let options = PromptOptions { system_prompt: Some("S".into()), ..PromptOptions::default() };
+    let shown = prompts(&options, &table, Some(CHAT)).unwrap();
+    assert_eq!(
+        shown[0],
+        "<|im_start|>system\nS<|im_end|><|im_start|>user\nhi <|im_start|><|im_end|><|im_start|>assistant\nyo<|im_end|>\
+         <|im_start|>a"
+    );
+    assert_eq!(shown[1], "<|im_start|>system\nbe<|im_end|><|im_start|>user\nx<|im_end|><|im_start|>a");
+    assert_eq!(shown[2], "! bad messages: the list is empty");
+    assert_eq!(shown[3], "! bad messages: message 0: it has no content");
+    assert!(shown[4].starts_with("! bad messages: message 0: its role is"), "{}", shown[4]);
+    assert!(shown[5].starts_with("! null prompt"), "{}", shown[5]);
+    assert!(prompts(&options, &table, None).unwrap_err().contains("--messages-column needs a chat template"));
+}
+
+#[test]
+fn token_ids_are_checked() {
+    let mut list = ListBuilder::new(Int64Builder::new());
+    for ids in [&[72i64, 73][..], &[-1], &[270], &[]] {
+        list.append_value(ids.iter().map(|&id| Some(id)));
+    }
+    list.append_value([None]);
+    let table = table(vec![("ids", Arc::new(list.finish()))]);
+    let options = PromptOptions { prompt_tokens_column: Some("ids".into()), ..PromptOptions::default() };
+    let shown = prompts(&options, &table, Some(CHAT)).unwrap();
+    assert_eq!(shown[0], "HI");
+    for (row, text) in
+        [(1, "item 0 is -1"), (2, "tokens are 0 to 269"), (3, "empty prompt"), (4, "item 0 is None")]
+    {
+        assert!(shown[row].contains(text), "{}", shown[row]);
+    }
+    let both = PromptOptions { prompt: Some("x".into()), ..options.clone() };
+    assert!(prompts(&both, &table, None).unwrap_err().contains("both say what the prompt is"));
+    let system = PromptOptions { system_prompt: Some("x".into()), ..options };
+    assert!(prompts(&system, &table, None).unwrap_err().contains("does not go together"));
+}

@@ -1,0 +1,297 @@
+//! The columns of the output: input columns as they are, then what was generated.
+
+use crate::error::JobError;
+use crate::journal::answer::{Answer, Completion, FinishReason};
+use crate::options::job::ReturnColumn;
+use arrow::array::{
+    ArrayRef, Float32Builder, Int32Array, Int32Builder, ListArray, RecordBatch, StringArray, StructArray,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Fields, Float32Type, Int32Type, Schema, SchemaRef};
+use engine::request::TokenLogprobs;
+use std::sync::Arc;
+
+/// The optional columns (`--return`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Returns {
+    /// `generated_tokens`: list<int32>.
+    pub generated_tokens: bool,
+    /// `token_logprobs`: list<float>, one for each generated token.
+    pub token_logprobs: bool,
+    /// `logprobs`: list<list<struct<token: int32, logprob: float>>>, the likeliest alternatives.
+    pub logprobs: bool,
+    /// `prompt_logprobs`: the same for each prompt token; each inner list begins with the token itself,
+    /// and the first token has none (null).
+    pub prompt_logprobs: bool,
+}
+
+impl Returns {
+    /// Those of the flag.
+    pub fn of(columns: &[ReturnColumn]) -> Returns {
+        let has = |column| columns.contains(&column);
+        Returns {
+            generated_tokens: has(ReturnColumn::GeneratedTokens),
+            token_logprobs: has(ReturnColumn::TokenLogprobs),
+            logprobs: has(ReturnColumn::Logprobs),
+            prompt_logprobs: has(ReturnColumn::PromptLogprobs),
+        }
+    }
+}
+
+/// How the output's columns are made from an input batch and its answers.
+#[derive(Clone, Debug)]
+pub struct OutputColumns {
+    schema: SchemaRef,
+    /// Places of the kept columns in the input.
+    kept: Vec<usize>,
+    returns: Returns,
+    n: usize,
+}
+
+impl OutputColumns {
+    /// Plans the output of a job over inputs of one schema: all columns or `keep`, in the order given.
+    /// With `n` > 1 the columns that belong to a completion are lists of `n`. `prefix` goes before the
+    /// names of generated columns.
+    ///
+    /// Dictionary columns become columns of their values.
+    ///
+    /// # Errors
+    /// [`JobError::Column`] if a kept column is not there or a name is there twice.
+    pub fn new(
+        input: &Schema,
+        keep: Option<&[String]>,
+        returns: Returns,
+        n: usize,
+        prefix: &str,
+    ) -> Result<Self, JobError> {
+        let names: Vec<&str> = input.fields().iter().map(|field| field.name().as_str()).collect();
+        let kept = match keep {
+            None => (0..names.len()).collect(),
+            Some(keep) => keep.iter().map(|name| find(&names, name)).collect::<Result<Vec<_>, _>>()?,
+        };
+        let mut fields: Vec<Field> = kept.iter().map(|&i| plain(input.field(i))).collect();
+        for field in generated_fields(returns, n, prefix) {
+            if fields.iter().any(|kept| kept.name() == field.name()) {
+                let why = "an input column has this name; leave it out with --keep, or choose other names for \
+                           the generated columns with --column-prefix";
+                return Err(JobError::Column { column: field.name().clone(), why: why.into() });
+            }
+            fields.push(field);
+        }
+        Ok(OutputColumns { schema: Arc::new(Schema::new(fields)), kept, returns, n })
+    }
+
+    /// The schema of the output.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The schema of the kept input columns, as the output has them.
+    pub(crate) fn kept_schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.schema.fields()[..self.kept.len()].to_vec()))
+    }
+
+    /// The kept columns of an input batch.
+    ///
+    /// # Errors
+    /// [`JobError::Column`] if the batch is not of the schema that was planned.
+    pub(crate) fn keep(&self, batch: &RecordBatch) -> Result<RecordBatch, JobError> {
+        let mut columns = Vec::with_capacity(self.kept.len());
+        for (field, &i) in self.schema.fields().iter().zip(&self.kept) {
+            let wrong = |why: String| JobError::Column { column: field.name().clone(), why };
+            let array = batch.columns().get(i).ok_or_else(|| wrong("the input lacks it now".into()))?;
+            let array = cast_if_needed(array, field.data_type()).map_err(|e| wrong(e.to_string()))?;
+            columns.push(array);
+        }
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let kept = RecordBatch::try_new_with_options(self.kept_schema(), columns, &options);
+        kept.map_err(|error| JobError::Column { column: "(all)".into(), why: error.to_string() })
+    }
+
+    /// Joins kept input columns with the answers to the same rows. A row without an answer has the finish
+    /// reason "abort".
+    ///
+    /// # Errors
+    /// [`JobError::Column`] if an answer has not `n` completions.
+    pub(crate) fn join(
+        &self,
+        kept: &RecordBatch,
+        answers: &[Option<Answer>],
+    ) -> Result<RecordBatch, JobError> {
+        let mut columns = kept.columns().to_vec();
+        columns.extend(self.generated(answers)?);
+        RecordBatch::try_new(self.schema.clone(), columns)
+            .map_err(|error| JobError::Column { column: "(all)".into(), why: error.to_string() })
+    }
+
+    fn generated(&self, answers: &[Option<Answer>]) -> Result<Vec<ArrayRef>, JobError> {
+        let rows = answers.len();
+        // One entry for each completion of each row, also of rows that have none.
+        let mut completions: Vec<Option<&Completion>> = Vec::with_capacity(rows * self.n);
+        let mut reasons = Vec::with_capacity(rows * self.n);
+        for answer in answers {
+            let there = answer.as_ref().map_or(&[][..], |answer| &answer.completions);
+            if !there.is_empty() && there.len() != self.n {
+                let why = format!("a row has {} completions, the job has n = {}", there.len(), self.n);
+                return Err(JobError::Column { column: "generated_text".into(), why });
+            }
+            let none = if answer.is_some() { FinishReason::Error } else { FinishReason::Abort };
+            for i in 0..self.n {
+                completions.push(there.get(i));
+                reasons.push(there.get(i).map_or(none, |completion| completion.finish_reason).as_str());
+            }
+        }
+        let texts: StringArray = completions.iter().map(|c| c.map(|c| c.text.as_str())).collect();
+        let counts: Int32Array =
+            completions.iter().map(|c| c.map_or(0, |c| c.tokens.len() as i32)).map(Some).collect();
+        let inputs: Int32Array =
+            answers.iter().map(|a| a.as_ref().and_then(|a| a.num_input_tokens).map(|n| n as i32)).collect();
+        let errors: StringArray =
+            answers.iter().map(|a| a.as_ref().and_then(|a| a.error.as_deref())).collect();
+        let mut columns: Vec<ArrayRef> = vec![
+            self.per_row(Arc::new(texts)),
+            self.per_row(Arc::new(StringArray::from(reasons))),
+            Arc::new(inputs),
+            self.per_row(Arc::new(counts)),
+            Arc::new(errors),
+        ];
+        if self.returns.generated_tokens {
+            columns.push(self.per_row(tokens(&completions)));
+        }
+        if self.returns.token_logprobs {
+            columns.push(self.per_row(token_logprobs(&completions)));
+        }
+        if self.returns.logprobs {
+            columns.push(
+                self.per_row(alternatives(
+                    completions
+                        .iter()
+                        .map(|c| c.map(|c| c.logprobs.iter().map(|top| Some(top.clone())).collect())),
+                )),
+            );
+        }
+        if self.returns.prompt_logprobs {
+            columns.push(alternatives(answers.iter().map(|answer| {
+                let positions = answer.as_ref()?.prompt_logprobs.as_ref()?;
+                Some(positions.iter().map(|position| position.as_ref().map(with_itself)).collect())
+            })));
+        }
+        Ok(columns)
+    }
+
+    /// Gathers an entry for each completion into lists of `n`, if `n` is not 1.
+    fn per_row(&self, flat: ArrayRef) -> ArrayRef {
+        if self.n == 1 {
+            return flat;
+        }
+        let offsets = OffsetBuffer::from_repeated_length(self.n, flat.len() / self.n);
+        Arc::new(ListArray::new(item(flat.data_type().clone()), offsets, flat, None))
+    }
+}
+
+fn find(names: &[&str], name: &str) -> Result<usize, JobError> {
+    let found = names.iter().position(|n| *n == name);
+    found.ok_or_else(|| JobError::Column {
+        column: name.to_string(),
+        why: format!("--keep names it, but the input has only {}", names.join(", ")),
+    })
+}
+
+/// The field of a kept column: a dictionary is written as its values.
+fn plain(field: &Field) -> Field {
+    match field.data_type() {
+        DataType::Dictionary(_, values) => field.clone().with_data_type((**values).clone()),
+        _ => field.clone(),
+    }
+}
+
+fn cast_if_needed(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, arrow::error::ArrowError> {
+    if array.data_type() == wanted { Ok(array.clone()) } else { cast(array, wanted) }
+}
+
+fn item(data_type: DataType) -> Arc<Field> {
+    Arc::new(Field::new("item", data_type, true))
+}
+
+fn list(data_type: DataType) -> DataType {
+    DataType::List(item(data_type))
+}
+
+fn pair_fields() -> Fields {
+    vec![Field::new("token", DataType::Int32, true), Field::new("logprob", DataType::Float32, true)].into()
+}
+
+fn generated_fields(returns: Returns, n: usize, prefix: &str) -> Vec<Field> {
+    let field = |name: &str, data_type| Field::new(format!("{prefix}{name}"), data_type, true);
+    let per_row = |data_type| if n == 1 { data_type } else { list(data_type) };
+    let top = list(list(DataType::Struct(pair_fields())));
+    let mut fields = vec![
+        field("generated_text", per_row(DataType::Utf8)),
+        field("finish_reason", per_row(DataType::Utf8)),
+        field("num_input_tokens", DataType::Int32),
+        field("num_generated_tokens", per_row(DataType::Int32)),
+        field("error", DataType::Utf8),
+    ];
+    let mut optional = |wanted, name, data_type| {
+        if wanted {
+            fields.push(field(name, data_type));
+        }
+    };
+    optional(returns.generated_tokens, "generated_tokens", per_row(list(DataType::Int32)));
+    optional(returns.token_logprobs, "token_logprobs", per_row(list(DataType::Float32)));
+    optional(returns.logprobs, "logprobs", per_row(top.clone()));
+    optional(returns.prompt_logprobs, "prompt_logprobs", top);
+    fields
+}
+
+fn tokens(completions: &[Option<&Completion>]) -> ArrayRef {
+    let tokens = |c: &Completion| c.tokens.iter().map(|&token| Some(token as i32)).collect::<Vec<_>>();
+    Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(completions.iter().map(|c| c.map(tokens))))
+}
+
+fn token_logprobs(completions: &[Option<&Completion>]) -> ArrayRef {
+    let logprobs = |c: &Completion| c.token_logprobs.iter().map(|&l| Some(l)).collect::<Vec<_>>();
+    Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>(completions.iter().map(|c| c.map(logprobs))))
+}
+
+/// A prompt token and its alternatives.
+fn with_itself(position: &TokenLogprobs) -> Vec<(u32, f32)> {
+    [(position.token, position.logprob)].into_iter().chain(position.top.iter().copied()).collect()
+}
+
+/// Lists (one for each entry) of lists (one for each position) of pairs.
+fn alternatives(entries: impl Iterator<Item = Option<Vec<Option<Vec<(u32, f32)>>>>>) -> ArrayRef {
+    let mut inner_lengths = Vec::new();
+    let mut outer_lengths = Vec::new();
+    let (mut inner_valid, mut outer_valid) = (Vec::new(), Vec::new());
+    let (mut ids, mut logprobs) = (Int32Builder::new(), Float32Builder::new());
+    for entry in entries {
+        outer_valid.push(entry.is_some());
+        let positions = entry.unwrap_or_default();
+        outer_lengths.push(positions.len());
+        for position in positions {
+            inner_valid.push(position.is_some());
+            let pairs = position.unwrap_or_default();
+            inner_lengths.push(pairs.len());
+            for (token, logprob) in pairs {
+                ids.append_value(token as i32);
+                logprobs.append_value(logprob);
+            }
+        }
+    }
+    let pairs =
+        StructArray::new(pair_fields(), vec![Arc::new(ids.finish()), Arc::new(logprobs.finish())], None);
+    let inner = nested(Arc::new(pairs), inner_lengths, inner_valid);
+    nested(inner, outer_lengths, outer_valid)
+}
+
+fn nested(values: ArrayRef, lengths: Vec<usize>, valid: Vec<bool>) -> ArrayRef {
+    let field = item(values.data_type().clone());
+    Arc::new(ListArray::new(
+        field,
+        OffsetBuffer::from_lengths(lengths),
+        values,
+        Some(NullBuffer::from(valid)),
+    ))
+}

@@ -1,0 +1,11 @@
+//! Makes the output of a finished job, and checks it.
+
+pub mod columns;
+mod digest_writer;
+mod input_rows;
+mod local;
+pub mod manifest;
+pub mod publication;
+pub(crate) mod remote;
+pub mod target;
+pub mod verify;

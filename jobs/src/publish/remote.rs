@@ -1,0 +1,347 @@
+//! An output in an object store.
+//!
+//! A store has no rename, so that parts cannot appear together; what says that an output is there is its manifest,
+//! which is written last and only where there is none. Until then parts are uploads that do not show.
+//!
+//! A claim, an object beside the output, is written before the work and removed after it: without it, two jobs
+//! could overwrite one another's parts long before the second finds the manifest of the first. The claim, the
+//! manifest and the unfinished uploads are also noted in the state_dir, by which a job knows its own.
+
+use crate::error::JobError;
+use crate::files::rename;
+use crate::files::write_durably;
+use crate::publish::manifest::{self, Manifest, Part};
+use crate::store::location::ObjectUrl;
+use crate::store::object::Object;
+use crate::store::{self, bucket::Bucket, error::StoreError};
+use std::fs::OpenOptions;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The name of the claim, here and there.
+const CLAIM: &str = "claim.json";
+
+/// The name here of a claim that may stand there already, but has not been found to be good yet.
+const NEW_CLAIM: &str = "claim.new";
+
+/// The file here of uploads that were begun: a line each, with the id and the key.
+const UPLOADS: &str = "uploads";
+
+/// An output in an object store, and the state_dir of its job.
+#[derive(Debug)]
+pub struct RemoteOutput {
+    bucket: Arc<dyn Bucket>,
+    url: ObjectUrl,
+    state_dir: PathBuf,
+}
+
+/// A part that is uploaded and does not show yet.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    key: String,
+    upload: String,
+    pieces: Vec<String>,
+    part: Part,
+}
+
+impl RemoteOutput {
+    /// Opens the store of an output.
+    ///
+    /// # Errors
+    /// [`JobError::Store`].
+    pub fn open(url: &ObjectUrl, state_dir: &Path) -> Result<Self, JobError> {
+        Ok(RemoteOutput { bucket: store::open(url)?, url: url.clone(), state_dir: state_dir.to_path_buf() })
+    }
+
+    /// The name of the object or folder.
+    pub(crate) fn name(&self) -> &str {
+        self.url.name()
+    }
+
+    /// Whether what is published there is what this job has published.
+    ///
+    /// # Errors
+    /// [`JobError::Store`].
+    pub fn is_published(&self) -> Result<bool, JobError> {
+        match self.published() {
+            Err(JobError::OutputExists { .. }) => Ok(false),
+            other => Ok(other?.is_some()),
+        }
+    }
+
+    /// Refuses an output that is in the way, or that another job writes. Changes nothing.
+    ///
+    /// # Errors
+    /// [`JobError::OutputExists`], [`JobError::Claimed`] or [`JobError::Store`].
+    pub fn check(&self) -> Result<(), JobError> {
+        if let Some(there) = self.text(&self.claim_key())?
+            && Some(&there) != self.claim_here()?.as_ref()
+        {
+            return Err(self.claimed(&there));
+        }
+        if self.note(CLAIM)?.is_some() { self.published().map(drop) } else { self.check_free() }
+    }
+
+    /// Claims the output for this job, unless it has done so, and discards uploads that an earlier start has left.
+    /// The state_dir must be locked.
+    ///
+    /// # Errors
+    /// As [`RemoteOutput::check`]; [`JobError::Io`].
+    pub fn claim(&self) -> Result<(), JobError> {
+        let claim = match self.claim_here()? {
+            Some(claim) => claim,
+            None => {
+                let claim = self.new_claim();
+                write_durably(&self.state_dir.join(NEW_CLAIM), &claim)?;
+                claim
+            }
+        };
+        if !self.settle(&self.claim_key(), &claim)? {
+            let there = self.text(&self.claim_key())?;
+            return Err(self.claimed(&there.unwrap_or_default()));
+        }
+        if self.note(CLAIM)?.is_some() {
+            self.published()?;
+        } else {
+            // Another job may have published and withdrawn its claim since the check.
+            if let Err(error) = self.check_free() {
+                self.bucket.delete(&self.claim_key())?;
+                self.forget(NEW_CLAIM)?;
+                return Err(error);
+            }
+            rename(&self.state_dir.join(NEW_CLAIM), &self.state_dir.join(CLAIM))?;
+        }
+        self.discard_uploads()
+    }
+
+    /// Uploads a part, so that it does not show yet; `None` if it is there already.
+    ///
+    /// # Errors
+    /// [`JobError::Store`] or [`JobError::Io`].
+    pub(crate) fn stage(&self, file: &Path, part: &Part, folder: bool) -> Result<Option<Staged>, JobError> {
+        let key = self.part_key(part, folder);
+        let before = self.manifest_here()?;
+        let same =
+            before.is_some_and(|before| before.parts.contains(part) && self.is_folder(&before) == folder);
+        if same && self.bucket.head(&key)?.is_some_and(|there| there.size == part.bytes) {
+            return Ok(None);
+        }
+        let upload = self.bucket.begin_upload(&key)?;
+        let notes = self.state_dir.join(UPLOADS);
+        let opened = OpenOptions::new().append(true).create(true).open(&notes);
+        opened
+            .and_then(|mut notes| writeln!(notes, "{upload}\t{key}"))
+            .map_err(JobError::io("write", &notes))?;
+        let pieces = self.bucket.upload(&key, &upload, file)?;
+        Ok(Some(Staged { key, upload, pieces, part: part.clone() }))
+    }
+
+    /// Lets the parts appear, and then the manifest that makes them an output.
+    ///
+    /// # Errors
+    /// [`JobError::OutputExists`] if another job has published there; [`JobError::Store`] or [`JobError::Io`].
+    pub(crate) fn reveal(
+        &self,
+        staged: Vec<Staged>,
+        manifest: &Manifest,
+        folder: bool,
+    ) -> Result<(), JobError> {
+        let (key, text) = (self.manifest_key(folder), manifest.to_json());
+        let before = self.published()?;
+        if staged.is_empty() && before.as_ref().is_some_and(|before| *before == (key.clone(), text.clone())) {
+            return self.release();
+        }
+        if let Some((old, _)) = before {
+            // What this job has published before; its parts change now.
+            self.bucket.delete(&old)?;
+        }
+        for staged in &staged {
+            self.complete(staged)?;
+        }
+        self.remove_parts_but(manifest, folder)?;
+        let new = self.state_dir.join("manifest.new");
+        write_durably(&new, &text)?;
+        rename(&new, &self.state_dir.join(manifest::NAME))?;
+        if !self.settle(&key, &text)? {
+            return Err(self.in_the_way(&key));
+        }
+        self.release()
+    }
+
+    /// Discards uploads that were begun and not completed.
+    ///
+    /// # Errors
+    /// [`JobError::Store`] or [`JobError::Io`].
+    pub(crate) fn discard_uploads(&self) -> Result<(), JobError> {
+        for line in self.note(UPLOADS)?.unwrap_or_default().lines() {
+            if let Some((upload, key)) = line.split_once('\t') {
+                self.bucket.abort_upload(key, upload)?;
+            }
+        }
+        self.forget(UPLOADS)
+    }
+
+    /// Lets a part appear. If the answer is lost, what is there tells whether it has.
+    fn complete(&self, staged: &Staged) -> Result<(), JobError> {
+        let Staged { key, upload, pieces, part } = staged;
+        let completed = self.bucket.complete_upload(key, upload, pieces);
+        if completed.is_err() {
+            let found = Object::find(&self.bucket, self.url.with_key(key));
+            let there = found
+                .and_then(|found| Ok(found.version.size == part.bytes && found.digest()? == part.blake3));
+            if there.unwrap_or(false) {
+                return Ok(());
+            }
+        }
+        completed
+    }
+
+    /// Writes an object where there is none. Whether it stands there afterwards: if there was one, or the answer is
+    /// lost, it is read back.
+    fn settle(&self, key: &str, text: &str) -> Result<bool, JobError> {
+        let created = self.bucket.create(key, text);
+        if matches!(created, Ok(true)) {
+            return Ok(true);
+        }
+        match (self.text(key), created) {
+            (Ok(Some(there)), _) => Ok(there == text),
+            (_, Err(error)) | (Err(error), _) => Err(error),
+            (Ok(None), Ok(_)) => {
+                let why = "it was there and is gone again; something else writes to the output".to_string();
+                let url = self.url.with_key(key).to_string();
+                Err(JobError::Store { doing: "write", url, error: StoreError::Other(why) })
+            }
+        }
+    }
+
+    /// What this job has published, as key and text of its manifest.
+    ///
+    /// # Errors
+    /// [`JobError::OutputExists`] for the manifest of another.
+    fn published(&self) -> Result<Option<(String, String)>, JobError> {
+        let own = self.note(manifest::NAME)?;
+        for key in [self.manifest_key(true), self.manifest_key(false)] {
+            match self.text(&key)? {
+                Some(there) if Some(&there) == own.as_ref() => return Ok(Some((key, there))),
+                Some(_) => return Err(self.in_the_way(&key)),
+                None => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Refuses objects where the output goes, unless this job has published them.
+    fn check_free(&self) -> Result<(), JobError> {
+        if self.published()?.is_some() {
+            return Ok(());
+        }
+        let there = self.bucket.head(&self.url.key)?;
+        let there = there.or(self.bucket.list(&self.url.key, true)?.into_iter().next());
+        there.map_or(Ok(()), |there| Err(self.in_the_way(&there.key)))
+    }
+
+    /// Removes the parts of what this job has published before that are not of the new manifest.
+    fn remove_parts_but(&self, manifest: &Manifest, folder: bool) -> Result<(), JobError> {
+        let Some(before) = self.manifest_here()? else { return Ok(()) };
+        let was_folder = self.is_folder(&before);
+        let keep: Vec<String> = manifest.parts.iter().map(|part| self.part_key(part, folder)).collect();
+        let old = before.parts.iter().map(|part| self.part_key(part, was_folder));
+        old.filter(|key| !keep.contains(key)).try_for_each(|key| self.bucket.delete(&key))
+    }
+
+    /// Withdraws the claim of an output that is published.
+    fn release(&self) -> Result<(), JobError> {
+        self.forget(UPLOADS)?;
+        match self.bucket.delete(&self.claim_key()) {
+            Ok(()) => self.forget(CLAIM),
+            Err(error) => {
+                tracing::warn!("the output is published, but its claim stays: {error}");
+                Ok(())
+            }
+        }
+    }
+
+    fn new_claim(&self) -> String {
+        // The keys of a hasher are random.
+        let random = || RandomState::new().hash_one(std::process::id());
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let folder = std::path::absolute(&self.state_dir).unwrap_or_else(|_| self.state_dir.clone());
+        let (job, folder) = (format!("{:016x}{:016x}", random(), random()), folder.display().to_string());
+        serde_json::json!({ "job": job, "host": host.trim(), "state_dir": folder }).to_string()
+    }
+
+    fn claimed(&self, says: &str) -> JobError {
+        let claim = self.url.with_key(self.claim_key()).to_string();
+        let says = says.chars().filter(|c| !c.is_control()).take(300).collect();
+        JobError::Claimed { output: self.url.to_string(), claim, says }
+    }
+
+    fn in_the_way(&self, key: &str) -> JobError {
+        JobError::OutputExists { path: self.url.with_key(key).to_string().into() }
+    }
+
+    fn claim_key(&self) -> String {
+        beside(&self.url.key, CLAIM)
+    }
+
+    fn manifest_key(&self, folder: bool) -> String {
+        manifest_key(&self.url, folder)
+    }
+
+    fn part_key(&self, part: &Part, folder: bool) -> String {
+        if folder { format!("{}/{}", self.url.key, part.name) } else { self.url.key.clone() }
+    }
+
+    /// Whether a manifest is of a folder of parts, and not of one object of the output's name.
+    fn is_folder(&self, manifest: &Manifest) -> bool {
+        manifest.parts.len() != 1 || manifest.parts[0].name != self.name()
+    }
+
+    /// A small object as text.
+    fn text(&self, key: &str) -> Result<Option<String>, JobError> {
+        let bytes = self.bucket.get(key)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// The claim as it is noted here, good or not yet.
+    fn claim_here(&self) -> Result<Option<String>, JobError> {
+        Ok(self.note(CLAIM)?.or(self.note(NEW_CLAIM)?))
+    }
+
+    fn manifest_here(&self) -> Result<Option<Manifest>, JobError> {
+        let path = self.state_dir.join(manifest::NAME);
+        if path.exists() { Manifest::read(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// A file of the state_dir.
+    fn note(&self, name: &str) -> Result<Option<String>, JobError> {
+        let path = self.state_dir.join(name);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(JobError::io("read", path)(error)),
+        }
+    }
+
+    fn forget(&self, name: &str) -> Result<(), JobError> {
+        let path = self.state_dir.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(JobError::io("remove", path)(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The key of the manifest: among the parts of a folder, beside a single object.
+pub(crate) fn manifest_key(url: &ObjectUrl, folder: bool) -> String {
+    if folder { format!("{}/{}", url.key, manifest::NAME) } else { beside(&url.key, manifest::NAME) }
+}
+
+fn beside(key: &str, name: &str) -> String {
+    format!("{key}.gristmill/{name}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Feeder, engine loop and finisher, each on a thread of its own.
+
+use crate::error::JobError;
+use crate::journal::Journal;
+use crate::journal::finished::FinishedRows;
+use crate::options::job::ReturnColumn;
+use crate::run::engine_loop::EngineLoop;
+use crate::run::feeder::Feeder;
+use crate::run::finisher::Finisher;
+use crate::run::job::Job;
+use crate::run::progress::{Counters, Progress};
+use crate::run::row::KeepLogprobs;
+use crate::supervise::signals::Signals;
+use engine::Engine;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+
+/// Rows between the feeder and the engine, and between the engine and the journal.
+const QUEUE: usize = 128;
+
+/// Answers all rows that are not finished, or until a signal. Returns the first row error.
+///
+/// # Errors
+/// What ended the job.
+pub fn answer_rows(
+    job: &Job,
+    engine: &mut Engine,
+    journal: &Mutex<Journal>,
+    finished: &FinishedRows,
+    counters: &Counters,
+    signals: &Signals,
+) -> Result<Option<String>, JobError> {
+    let alone = journal.lock().map(|journal| journal.alone().to_vec()).unwrap_or_default();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let feeder = Feeder {
+        input: &job.input,
+        prompts: &job.prompts,
+        sampling: &job.sampling,
+        rows: job.rows,
+        finished,
+        alone,
+        on_corrupt: job.options.on_corrupt,
+        threads,
+        counters,
+    };
+    let (prepared, rows) = sync_channel(QUEUE);
+    let (finished_rows, outcomes) = sync_channel(QUEUE);
+    let keep = KeepLogprobs {
+        tokens: job.options.returns.contains(&ReturnColumn::TokenLogprobs),
+        alternatives: job.options.returns.contains(&ReturnColumn::Logprobs),
+    };
+    let mut finisher = Finisher {
+        tokenizer: &job.tokenizer,
+        journal,
+        counters,
+        limits: job.error_limits(),
+        first_error: None,
+    };
+    let mut progress = Progress::begin(job.rows, counters);
+    let given_up = AtomicBool::new(false);
+    let result = std::thread::scope(|scope| {
+        scope.spawn(move || feeder.feed(&prepared));
+        let (finisher, progress, given_up) = (&mut finisher, &mut progress, &given_up);
+        let finishing = scope.spawn(move || {
+            let result = finisher.run(&outcomes, progress);
+            given_up.store(result.is_err(), Ordering::Relaxed);
+            result
+        });
+        let share = job.options.share_prompts;
+        let engine_loop = EngineLoop::new(engine, &job.tokenizer, journal, keep, share, finished_rows);
+        let stop = || signals.asked().is_some() || given_up.load(Ordering::Relaxed);
+        let ended = engine_loop.run(&rows, stop);
+        // Ends the feeder, which may wait for room.
+        drop(rows);
+        let finished = finishing.join();
+        let finished = finished.unwrap_or_else(|_| Err(JobError::Internal("the finisher ended".into())));
+        finished.and(ended)
+    });
+    progress.end();
+    eprintln!("{}", progress.summary(counters));
+    result.map(|()| finisher.first_error)
+}

@@ -1,0 +1,247 @@
+//! The loop that keeps the engine busy: rows in, finished rows out.
+
+use crate::error::JobError;
+use crate::journal::Journal;
+use crate::journal::answer::FinishReason;
+use crate::prompt::tokenizer::Tokenizer;
+use crate::row_error::{RowError, RowErrorKind};
+use crate::run::duplicates::{Duplicates, Turn};
+use crate::run::request::{FailedRow, Fed, RowRequest, request_id, row_of_request};
+use crate::run::row::{KeepLogprobs, RowOutcome, RowResult};
+use crate::supervise::worker::Heart;
+use engine::Engine;
+use engine::error::EngineError;
+use engine::request::{Event, FinishReason as EngineReason};
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
+use std::time::Duration;
+
+/// How often an idle engine looks for signals.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// Rows that are taken up between two steps, at most.
+const ROWS_AT_ONCE: usize = 1024;
+
+/// Drives the engine.
+pub struct EngineLoop<'a> {
+    engine: &'a mut Engine,
+    tokenizer: &'a Tokenizer,
+    /// Notes the rows that are taken up.
+    journal: &'a Mutex<Journal>,
+    keep: KeepLogprobs,
+    /// Where rows go.
+    out: SyncSender<RowOutcome>,
+    duplicates: Duplicates,
+    running: HashMap<u64, RowResult>,
+    /// A row that waits until it can run alone, and whether one does.
+    lonely: Option<RowRequest>,
+    alone: bool,
+}
+
+impl<'a> EngineLoop<'a> {
+    /// A loop that has not begun. With `share`, one run answers all rows of a prompt where that changes no answer.
+    pub fn new(
+        engine: &'a mut Engine,
+        tokenizer: &'a Tokenizer,
+        journal: &'a Mutex<Journal>,
+        keep: KeepLogprobs,
+        share: bool,
+        out: SyncSender<RowOutcome>,
+    ) -> EngineLoop<'a> {
+        let duplicates = Duplicates::new(share && engine.device().info().breaks_contract.is_none());
+        let running = HashMap::new();
+        let (lonely, alone) = (None, false);
+        EngineLoop { engine, tokenizer, journal, keep, out, duplicates, running, lonely, alone }
+    }
+
+    /// Runs until all rows are answered, or until `stop` says so or nobody takes the rows; then unfinished rows are
+    /// given up.
+    ///
+    /// # Errors
+    /// What ended the job: of the input, the journal or the device.
+    pub fn run(mut self, rows: &Receiver<Fed>, mut stop: impl FnMut() -> bool) -> Result<(), JobError> {
+        let mut more = true;
+        let mut heart = Heart::default();
+        loop {
+            heart.beat();
+            if stop() {
+                return Ok(());
+            }
+            more = more && self.admit(rows)?;
+            if self.engine.is_idle() {
+                if !more && self.lonely.is_none() {
+                    return Ok(());
+                }
+                continue;
+            }
+            for event in self.engine.step()? {
+                self.take(event)?;
+            }
+        }
+    }
+
+    /// Fills the engine's queue. Returns whether more rows may come.
+    fn admit(&mut self, rows: &Receiver<Fed>) -> Result<bool, JobError> {
+        if self.engine.is_idle() {
+            self.alone = false;
+            if let Some(row) = self.lonely.take()
+                && !self.start_alone(row)?
+            {
+                return Ok(true);
+            }
+        }
+        // The queue need only fill the steps; what waits behind it stays with the feeder.
+        let full = self.engine.limits().seqs;
+        // Rows that share an answer do not wait in the engine.
+        for taken in 0..ROWS_AT_ONCE {
+            let room = self.engine.waiting() < full && self.duplicates.have_room();
+            if self.alone || self.lonely.is_some() || !room {
+                break;
+            }
+            let fed = if taken == 0 && self.engine.is_idle() {
+                rows.recv_timeout(IDLE).map_err(|error| error == RecvTimeoutError::Disconnected)
+            } else {
+                rows.try_recv().map_err(|error| error == TryRecvError::Disconnected)
+            };
+            match fed {
+                Err(closed) => return Ok(!closed),
+                Ok(fed) => match fed? {
+                    Ok(row) if row.alone => self.lonely = Some(row),
+                    Ok(row) => self.start(row)?,
+                    Err(FailedRow { row, error }) => self.send(row, Err(error))?,
+                },
+            }
+        }
+        Ok(true)
+    }
+
+    /// Starts a row that must run alone, once the journal has all others; until then it waits.
+    fn start_alone(&mut self, row: RowRequest) -> Result<bool, JobError> {
+        // Rows that the finisher has not appended would share the blame.
+        if !self.lock()?.is_idle() {
+            self.lonely = Some(row);
+            std::thread::sleep(Duration::from_millis(1));
+            return Ok(false);
+        }
+        self.lock()?.commit()?;
+        self.alone = true;
+        self.start(row)?;
+        Ok(true)
+    }
+
+    fn lock(&self) -> Result<std::sync::MutexGuard<'a, Journal>, JobError> {
+        self.journal
+            .lock()
+            .map_err(|_| JobError::Internal("a thread ended while it wrote the journal".into()))
+    }
+
+    /// Gives a row to the engine, as one request for each completion.
+    fn start(&mut self, request: RowRequest) -> Result<(), JobError> {
+        let row = request.row;
+        match self.duplicates.take_up(&request) {
+            Turn::Ends(result) => return self.send_shared(row, result),
+            // One that waits is in flight as much as the one that runs: it is its prompt that runs.
+            Turn::Waits => return self.lock()?.admit(&[row]),
+            Turn::Runs => self.lock()?.admit(&[row])?,
+        }
+        let tokens = request.prompt.len() as u32;
+        for completion in 0..request.sampling.n {
+            match self.engine.add(request.completion(completion)) {
+                Ok(()) => {}
+                Err(EngineError::Request(why)) => {
+                    let error = RowError::new(RowErrorKind::BadRequest, why);
+                    return self.give_up(row, error.with_tokens(tokens));
+                }
+                Err(error) => return Err(error.into()),
+            }
+            self.running.entry(row).or_insert_with(|| RowResult::begin(&request));
+        }
+        Ok(())
+    }
+
+    /// Sends a row on its way, and with it those that have waited for it.
+    fn send(&mut self, row: u64, result: Result<RowResult, RowError>) -> Result<(), JobError> {
+        for other in self.duplicates.end(row, &result) {
+            self.send_shared(other, result.clone())?;
+        }
+        // The finisher closes the channel only when it fails, and says why.
+        let _ = self.out.send(RowOutcome { row, result, shared: false });
+        Ok(())
+    }
+
+    fn send_shared(&self, row: u64, result: Result<RowResult, RowError>) -> Result<(), JobError> {
+        let _ = self.out.send(RowOutcome { row, result, shared: true });
+        Ok(())
+    }
+
+    /// Ends a row with an error, all of its completions with it.
+    fn give_up(&mut self, row: u64, error: RowError) -> Result<(), JobError> {
+        if let Some(result) = self.running.remove(&row) {
+            for (completion, generated) in (0..).zip(&result.completions) {
+                if generated.reason.is_none() {
+                    self.engine.stop(request_id(row, completion));
+                }
+            }
+        }
+        self.send(row, Err(error))
+    }
+
+    /// Takes in what the engine did.
+    fn take(&mut self, event: Event) -> Result<(), JobError> {
+        let (Event::Prompt { id, .. } | Event::Token { id, .. } | Event::Finished { id, .. }) = &event;
+        let (id, (row, completion)) = (*id, row_of_request(*id));
+        // Events of a row that was given up may still be under way.
+        let Some(result) = self.running.get_mut(&row) else { return Ok(()) };
+        let tokens = result.num_input_tokens;
+        let generated = &mut result.completions[completion];
+        match event {
+            Event::Prompt { logprobs, .. } => {
+                if let Some(all) = &mut result.prompt_logprobs {
+                    all.extend(logprobs.into_iter().map(Some));
+                }
+                Ok(())
+            }
+            Event::Token { token, .. } => {
+                if self.keep.tokens {
+                    generated.token_logprobs.push(token.logprob);
+                }
+                if self.keep.alternatives {
+                    generated.logprobs.push(token.top);
+                }
+                match generated.text.push(token.token, self.tokenizer) {
+                    Ok(false) => Ok(()),
+                    Ok(true) => {
+                        generated.reason = Some(FinishReason::Stop);
+                        self.engine.stop(id);
+                        self.finish_if_done(row)
+                    }
+                    Err(why) => {
+                        self.give_up(row, RowError::new(RowErrorKind::Tokenizer, why).with_tokens(tokens))
+                    }
+                }
+            }
+            Event::Finished { reason: EngineReason::NotFinite, .. } => {
+                let after = generated.text.tokens().len();
+                let why = format!("the model's logits after {after} tokens are not finite");
+                self.give_up(row, RowError::new(RowErrorKind::NotFinite, why).with_tokens(tokens))
+            }
+            Event::Finished { reason, .. } => {
+                let stop = reason == EngineReason::Stop;
+                generated.reason = Some(if stop { FinishReason::Stop } else { FinishReason::Length });
+                self.finish_if_done(row)
+            }
+        }
+    }
+
+    fn finish_if_done(&mut self, row: u64) -> Result<(), JobError> {
+        let done = |result: &RowResult| result.completions.iter().all(|c| c.reason.is_some());
+        if !self.running.get(&row).is_some_and(done) {
+            return Ok(());
+        }
+        match self.running.remove(&row) {
+            Some(result) => self.send(row, Ok(result)),
+            None => Ok(()),
+        }
+    }
+}

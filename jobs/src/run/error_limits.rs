@@ -1,0 +1,51 @@
+//! How many error rows end a job.
+
+use crate::error::JobError;
+
+/// How many error rows a job tolerates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ErrorLimits {
+    /// As a share of the rows (`--max-error-rate`).
+    pub rate: f64,
+    /// As a number (`--max-errors`).
+    pub count: Option<u64>,
+}
+
+impl ErrorLimits {
+    /// The flag that so many errors among so many rows exceed.
+    pub fn exceeded(&self, errors: u64, rows: u64) -> Option<String> {
+        if let Some(limit) = self.count.filter(|&limit| errors > limit) {
+            return Some(format!("--max-errors {limit}"));
+        }
+        (errors as f64 > self.rate * rows as f64).then(|| format!("--max-error-rate {}", self.rate))
+    }
+
+    /// Refuses too many errors.
+    ///
+    /// # Errors
+    /// [`JobError::TooManyErrors`].
+    pub fn check(&self, errors: u64, rows: u64, first: Option<String>) -> Result<(), JobError> {
+        match self.exceeded(errors, rows) {
+            None => Ok(()),
+            Some(limit) => {
+                let first = first.unwrap_or_else(|| "of an earlier run".into());
+                Err(JobError::TooManyErrors { errors, rows, limit, first })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_errors_as_the_limit_are_tolerated() {
+        let limits = ErrorLimits { rate: 0.5, count: None };
+        assert_eq!(limits.exceeded(50, 100), None);
+        assert_eq!(limits.exceeded(51, 100).as_deref(), Some("--max-error-rate 0.5"));
+        assert_eq!(limits.exceeded(0, 0), None);
+        let none = ErrorLimits { rate: 1.0, count: Some(0) };
+        assert_eq!(none.exceeded(1, 100).as_deref(), Some("--max-errors 0"));
+    }
+}

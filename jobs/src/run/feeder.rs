@@ -1,0 +1,113 @@
+//! Reads the input and makes prompts, ahead of the engine and bounded.
+
+use crate::input::Input;
+use crate::input::batches::Batch;
+use crate::journal::finished::FinishedRows;
+use crate::options::job::OnCorrupt;
+use crate::prompt::prompts::Prompts;
+use crate::row_error::{RowError, RowErrorKind};
+use crate::run::progress::Counters;
+use crate::run::request::{FailedRow, Fed, RowRequest};
+use crate::run::sampling::Sampling;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+/// Rows whose prompts are made together.
+const TOGETHER: usize = 64;
+
+/// What the feeder works on.
+pub struct Feeder<'a> {
+    /// The input.
+    pub input: &'a Input,
+    /// How prompts are made.
+    pub prompts: &'a Prompts,
+    /// How rows are answered, unless a row says otherwise.
+    pub sampling: &'a Arc<Sampling>,
+    /// The rows of the job are the first so many.
+    pub rows: u64,
+    /// Rows that are not to be done again.
+    pub finished: &'a FinishedRows,
+    /// Rows that run alone, after all others.
+    pub alone: Vec<u64>,
+    /// What to do about rows that cannot be read.
+    pub on_corrupt: OnCorrupt,
+    /// Threads that make prompts.
+    pub threads: usize,
+    /// Where rows are counted.
+    pub counters: &'a Counters,
+}
+
+/// The other end is gone: the job is at its end.
+struct Gone;
+
+impl Feeder<'_> {
+    /// Sends every row that is not finished, in order, until all are sent or nobody takes them.
+    pub fn feed(&self, out: &SyncSender<Fed>) {
+        let first = (0..self.rows).find(|&row| !self.finished.contains(row)).unwrap_or(self.rows);
+        if self.feed_range(first..self.rows, false, out).is_err() {
+            return;
+        }
+        for &row in &self.alone {
+            if self.feed_range(row..(row + 1).min(self.rows), true, out).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn feed_range(&self, rows: Range<u64>, alone: bool, out: &SyncSender<Fed>) -> Result<(), Gone> {
+        for batch in self.input.read(self.prompts.columns().to_vec(), rows) {
+            match batch {
+                Ok(batch) => self.feed_batch(&batch, alone, out)?,
+                Err(corrupt) if self.on_corrupt == OnCorrupt::RowErrors && corrupt.error.is_corruption() => {
+                    tracing::warn!(error = %corrupt.error, "rows {:?} cannot be read", corrupt.rows);
+                    for row in corrupt.rows.filter(|row| self.takes(*row, alone)) {
+                        let detail = corrupt.error.to_string();
+                        let error = RowError::new(RowErrorKind::Unreadable, detail);
+                        self.send(Err(FailedRow { row, error }), out)?;
+                    }
+                }
+                Err(corrupt) => {
+                    let _ = out.send(Err(corrupt.error));
+                    return Err(Gone);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn takes(&self, row: u64, alone: bool) -> bool {
+        !self.finished.contains(row) && (alone || !self.alone.contains(&row))
+    }
+
+    fn feed_batch(&self, batch: &Batch, alone: bool, out: &SyncSender<Fed>) -> Result<(), Gone> {
+        let rows: Vec<usize> = (0..batch.columns.num_rows())
+            .filter(|&i| self.takes(batch.first_row + i as u64, alone))
+            .collect();
+        for rows in rows.chunks(TOGETHER) {
+            let made = self.prompts.of_rows(&batch.columns, rows, self.threads);
+            for (&i, prompt) in rows.iter().zip(made) {
+                self.send(self.request(batch.first_row + i as u64, prompt, alone), out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn request(
+        &self,
+        row: u64,
+        prompt: Result<Vec<u32>, RowError>,
+        alone: bool,
+    ) -> Result<RowRequest, FailedRow> {
+        let sampling = self.sampling.clone();
+        match prompt {
+            Ok(prompt) => Ok(RowRequest { row, prompt, sampling, alone }),
+            Err(error) => Err(FailedRow { row, error }),
+        }
+    }
+
+    fn send(&self, row: Result<RowRequest, FailedRow>, out: &SyncSender<Fed>) -> Result<(), Gone> {
+        Counters::add(&self.counters.seen, 1);
+        out.send(Ok(row)).map_err(|_| Gone)
+    }
+}

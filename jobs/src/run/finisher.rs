@@ -1,0 +1,114 @@
+//! Makes answers of what the engine generated and hands them to the journal.
+
+use crate::error::JobError;
+use crate::journal::Journal;
+use crate::journal::answer::{Answer, Completion, FinishReason};
+use crate::prompt::tokenizer::Tokenizer;
+use crate::row_error::{RowError, RowErrorKind};
+use crate::run::error_limits::ErrorLimits;
+use crate::run::progress::{Counters, Progress};
+use crate::run::row::{RowOutcome, RowResult};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+/// How often progress is looked at while nothing comes.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// Rows after which the share of errors says something, and between looks at it.
+const SHARE_OF: u64 = 100;
+
+/// Takes rows to the journal.
+pub struct Finisher<'a> {
+    /// Makes text.
+    pub tokenizer: &'a Tokenizer,
+    /// Where answers go.
+    pub journal: &'a Mutex<Journal>,
+    /// Where rows are counted.
+    pub counters: &'a Counters,
+    /// How many errors are tolerated.
+    pub limits: ErrorLimits,
+    /// The first error seen, without the text of its row.
+    pub first_error: Option<String>,
+}
+
+impl Finisher<'_> {
+    /// Takes rows until no more come. Ending early closes the channel, which ends the job.
+    ///
+    /// # Errors
+    /// [`JobError::TooManyErrors`], or what the journal says.
+    pub fn run(&mut self, rows: &Receiver<RowOutcome>, progress: &mut Progress) -> Result<(), JobError> {
+        loop {
+            match rows.recv_timeout(IDLE) {
+                Ok(outcome) => self.finish(outcome)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            progress.show(self.counters);
+        }
+    }
+
+    fn finish(&mut self, outcome: RowOutcome) -> Result<(), JobError> {
+        let RowOutcome { row, result, shared } = outcome;
+        let (answer, error) = match result.and_then(|result| self.answer(row, result)) {
+            Ok(answer) => (answer, None),
+            Err(error) => (Answer::failed(row, error.num_input_tokens, error.to_string()), Some(error)),
+        };
+        let c = self.counters;
+        Counters::add(&c.finished, 1);
+        Counters::add(&c.shared, shared.into());
+        Counters::add(&c.input_tokens, u64::from(answer.num_input_tokens.unwrap_or(0)));
+        Counters::add(&c.generated_tokens, answer.num_generated_tokens());
+        self.append(answer, shared)?;
+        match error {
+            Some(error) => self.count_error(row, &error),
+            None => Ok(()),
+        }
+    }
+
+    fn append(&self, answer: Answer, shared: bool) -> Result<(), JobError> {
+        let lock = self.journal.lock();
+        let mut journal =
+            lock.map_err(|_| JobError::Internal("a thread ended while it used the journal".into()))?;
+        if shared { journal.append_shared(answer) } else { journal.append(answer) }
+    }
+
+    fn count_error(&mut self, row: u64, error: &RowError) -> Result<(), JobError> {
+        let c = self.counters;
+        Counters::add(&c.errors, 1);
+        tracing::debug!(%error, "a row has no answer");
+        self.first_error.get_or_insert_with(|| format!("row {row}, {}", error.without_row_text()));
+        let (errors, seen) = (Counters::get(&c.errors), Counters::get(&c.seen));
+        let counted = self.limits.count.is_some_and(|limit| errors > limit);
+        // A share of all rows that were taken up: errors are known sooner than answers.
+        if counted || (errors % SHARE_OF == 0 && seen >= SHARE_OF) {
+            self.limits.check(errors, seen, self.first_error.clone())?;
+        }
+        Ok(())
+    }
+
+    fn answer(&self, row: u64, result: RowResult) -> Result<Answer, RowError> {
+        let RowResult { num_input_tokens, completions, prompt_logprobs } = result;
+        let mut finished = Vec::with_capacity(completions.len());
+        for generated in completions {
+            let text = generated.text.finish(self.tokenizer);
+            let (tokens, text, stopped) = text
+                .map_err(|why| RowError::new(RowErrorKind::Tokenizer, why).with_tokens(num_input_tokens))?;
+            let reason = if stopped { Some(FinishReason::Stop) } else { generated.reason };
+            finished.push(Completion {
+                text,
+                tokens,
+                finish_reason: reason.unwrap_or(FinishReason::Abort),
+                token_logprobs: generated.token_logprobs,
+                logprobs: generated.logprobs,
+            });
+        }
+        Ok(Answer {
+            row,
+            num_input_tokens: Some(num_input_tokens),
+            completions: finished,
+            prompt_logprobs,
+            error: None,
+        })
+    }
+}

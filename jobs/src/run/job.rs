@@ -1,0 +1,113 @@
+//! A job with everything checked that can be checked before weights are loaded.
+
+use crate::error::JobError;
+use crate::input::Input;
+use crate::model::ModelFolders;
+use crate::options::job::JobOptions;
+use crate::prompt::prompts::Prompts;
+use crate::prompt::tokenizer::Tokenizer;
+use crate::publish::columns::{OutputColumns, Returns};
+use crate::run::error_limits::ErrorLimits;
+use crate::run::kept::projected;
+use crate::run::resume::job_date;
+use crate::run::sampling::Sampling;
+use engine::models::Model;
+use std::sync::Arc;
+
+/// What a job works on and with.
+pub struct Job {
+    pub options: JobOptions,
+    pub input: Input,
+    /// The rows of the job are the first so many of the input.
+    pub rows: u64,
+    /// The kept columns of the input in its order.
+    pub kept: Vec<usize>,
+    /// The columns of the output.
+    pub columns: OutputColumns,
+    pub folders: ModelFolders,
+    pub model: Model,
+    pub tokenizer: Arc<Tokenizer>,
+    pub prompts: Prompts,
+    pub sampling: Arc<Sampling>,
+    /// The model's own.
+    pub chat_template: Option<String>,
+    pub max_model_len: usize,
+    /// The day that templates show, in seconds since 1970.
+    pub date: i64,
+}
+
+impl Job {
+    /// Opens input, model and tokenizer, and checks the options against them.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`], and what is wrong with a file.
+    pub fn prepare(options: JobOptions) -> Result<Job, JobError> {
+        let input = Input::open(&options.input)?;
+        let rows = input.rows.min(options.limit.unwrap_or(u64::MAX));
+        let folders = ModelFolders::find(&options.model)?;
+        let model = Model::open(&folders.model, options.model.load_format.into())?;
+        let max_model_len = options.engine.max_model_len.unwrap_or(model.config.max_position_embeddings);
+        let tokenizer = Arc::new(Tokenizer::open(&folders.tokenizer)?);
+        let vocab = model.config.vocab;
+        let sampling =
+            Arc::new(Sampling::resolve(&options.sampling, &folders.model, &tokenizer, vocab, max_model_len)?);
+        let chat_template = tokenizer.chat_template(&folders.tokenizer)?;
+        let template = chat_template.clone();
+        let date = job_date(&options);
+        let prompts =
+            Prompts::new(&options.prompt, &input, tokenizer.clone(), template, max_model_len, vocab, date)?;
+        let mut kept = match &options.keep {
+            None => (0..input.schema.fields().len()).collect(),
+            Some(names) => input.columns(names, "--keep")?,
+        };
+        kept.sort_unstable();
+        kept.dedup();
+        let schema = projected(&input.schema, &kept);
+        let columns = OutputColumns::new(
+            &schema,
+            options.keep.as_deref(),
+            Returns::of(&options.returns),
+            sampling.n as usize,
+            &options.column_prefix,
+        )?;
+        Ok(Job {
+            options,
+            input,
+            rows,
+            kept,
+            columns,
+            folders,
+            model,
+            tokenizer,
+            prompts,
+            sampling,
+            chat_template,
+            max_model_len,
+            date,
+        })
+    }
+
+    /// Prints what was resolved.
+    pub fn print(&self) {
+        eprintln!(
+            "model: {} ({}, {} tokens of context); input: {} of {} rows in {} files",
+            self.folders.name,
+            self.model.config.architecture,
+            self.max_model_len,
+            self.rows,
+            self.input.rows,
+            self.input.files.len()
+        );
+        let how = if self.prompts.uses_chat_template() {
+            "through the chat template"
+        } else {
+            "without a chat template"
+        };
+        eprintln!("prompts: {how}; sampling: {}", self.sampling.summary());
+    }
+
+    /// How many error rows the job tolerates.
+    pub fn error_limits(&self) -> ErrorLimits {
+        ErrorLimits { rate: self.options.max_error_rate, count: self.options.max_errors }
+    }
+}

@@ -1,0 +1,155 @@
+//! `gristmill run`: from the options to the published answers.
+
+pub mod answer_rows;
+pub mod detokenize;
+pub mod duplicates;
+pub mod engine_loop;
+pub mod error_limits;
+pub mod feeder;
+pub mod finisher;
+pub mod identity;
+pub mod job;
+pub mod kept;
+pub mod progress;
+pub mod request;
+pub mod resume;
+pub mod row;
+pub mod sampling;
+
+use crate::error::JobError;
+use crate::journal::Journal;
+use crate::journal::finished::FinishedRows;
+use crate::journal::identity::{Identity, InputDigests};
+use crate::options::devices;
+use crate::options::engine::{EngineOptions, engine_config, print_engine};
+use crate::options::job::{JobOptions, OnCorrupt};
+use crate::publish::publication::{Publication, Unanswered};
+use crate::publish::target::Target;
+use crate::run::answer_rows::answer_rows;
+use crate::run::identity::{identity, input_digests};
+use crate::run::job::Job;
+use crate::run::kept::{check_input, kept_batches};
+use crate::run::progress::Counters;
+use crate::run::resume::resume_mode;
+use crate::store::location::Location;
+use crate::supervise::faults;
+use crate::supervise::signals::{Asked, Signals};
+use crate::supervise::worker::{Pacemaker, listen_to_signals};
+use engine::Engine;
+use engine::device::Device;
+use std::sync::Mutex;
+
+/// Runs a job on the device that its options name.
+///
+/// # Errors
+/// What ended it; see [`JobError::exit_code`].
+pub fn run(options: JobOptions) -> Result<(), JobError> {
+    run_on(options, |engine| faults::wrap(devices::open(engine)?))
+}
+
+/// Runs a job on a device of the caller's.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on(
+    options: JobOptions,
+    open: impl FnOnce(&EngineOptions) -> Result<Box<dyn Device>, JobError>,
+) -> Result<(), JobError> {
+    let signals = listen_to_signals()?;
+    let pacemaker = Pacemaker::start();
+    let job = Job::prepare(options)?;
+    job.print();
+    let target = Target::open(&job.options.output, &job.options.state_dir)?;
+    target.check(&job.options.state_dir)?;
+    if let Location::Object(_) = job.options.output {
+        eprintln!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
+    }
+    let device = open(&job.options.engine)?;
+    let identity = identity(&job, &device.info().kind.to_string())?;
+    let inputs = input_digests(&job)?;
+    let (mut journal, finished) = open_journal(&job, &identity, &inputs)?;
+    let counters = Counters::resume(&finished);
+    let mut first_error = None;
+    if finished.missing(job.rows).is_some() {
+        let mut engine = Engine::new(&job.model, device, &engine_config(&job.options.engine))?;
+        print_engine(&engine);
+        target.claim()?;
+        drop(pacemaker);
+        (journal, first_error) = answer(&job, &mut engine, journal, &finished, &counters, &signals)?;
+        // A job may run for days, and its rows are read once more now.
+        let differences = input_digests(&job)?.differences(&inputs);
+        if !differences.is_empty() {
+            return Err(JobError::OtherIdentity { state_dir: job.options.state_dir, differences });
+        }
+    }
+    // The lock is kept until all is published.
+    target.claim()?;
+    publish(&job, &target, &identity, &journal)?;
+    journal.close()?;
+    eprintln!("{} rows in {}", job.rows, job.options.output);
+    job.error_limits().check(Counters::get(&counters.errors), job.rows, first_error)
+}
+
+/// Opens the journal, or begins it, and prints what is there already.
+fn open_journal(
+    job: &Job,
+    identity: &Identity,
+    inputs: &InputDigests,
+) -> Result<(Journal, FinishedRows), JobError> {
+    let mode = resume_mode(&job.options);
+    let (mut journal, finished) = Journal::open_or_create(&job.options.state_dir, identity, inputs, mode)?;
+    journal.note_rows(job.rows)?;
+    if let Some(rows) = journal.discarded() {
+        eprintln!("discarded a job with {rows} finished rows (--fresh)");
+    }
+    if finished.count > 0 {
+        let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
+        eprintln!("resuming: {} of {} rows already answered", job.rows - left, job.rows);
+    } else if job.options.on_corrupt == OnCorrupt::Refuse {
+        check_input(&job.input, [job.kept.as_slice(), job.prompts.columns()].concat(), job.rows)?;
+    }
+    Ok((journal, finished))
+}
+
+/// Answers the rows that are left. Returns the journal, and the first row error.
+fn answer(
+    job: &Job,
+    engine: &mut Engine,
+    journal: Journal,
+    finished: &FinishedRows,
+    counters: &Counters,
+    signals: &Signals,
+) -> Result<(Journal, Option<String>), JobError> {
+    let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
+    let shared = Mutex::new(journal);
+    let answered = answer_rows(job, engine, &shared, finished, counters, signals);
+    let mut journal =
+        shared.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
+    // If both fail, the loop's error is the cause.
+    let committed = journal.commit();
+    let first_error = answered?;
+    committed?;
+    if let Some(asked) = signals.asked()
+        && Counters::get(&counters.finished) < finished.count + left
+    {
+        return Err(JobError::Interrupted { terminated: asked == Asked::Terminate });
+    }
+    Ok((journal, first_error))
+}
+
+/// Makes the output of the journal and the input.
+fn publish(job: &Job, target: &Target, identity: &Identity, journal: &Journal) -> Result<(), JobError> {
+    let reader = journal.reader()?;
+    let publication = Publication {
+        target,
+        state_dir: &job.options.state_dir,
+        identity,
+        rows: job.rows,
+        rows_per_file: job.options.rows_per_file,
+        columns: &job.columns,
+        unanswered: Unanswered::Refuse,
+    };
+    let _pacemaker = Pacemaker::start();
+    let kept = kept_batches(&job.input, &job.kept, job.rows, job.options.on_corrupt);
+    publication.publish(&reader, kept).map(drop)
+}

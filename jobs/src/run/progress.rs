@@ -1,0 +1,170 @@
+//! How far a job is, shown on standard error: a bar on a terminal, a line now and then elsewhere.
+
+use crate::journal::finished::FinishedRows;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often a plain line is printed.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// How often the bar is drawn.
+const DRAW_EVERY: Duration = Duration::from_millis(200);
+
+/// What is counted, by any thread.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Rows taken up, the finished ones among them.
+    pub seen: AtomicU64,
+    /// Rows finished, errors among them.
+    pub finished: AtomicU64,
+    /// Rows with errors.
+    pub errors: AtomicU64,
+    /// Rows that took the answer of another row of their prompt, of this run only.
+    pub shared: AtomicU64,
+    /// Tokens of the prompts of finished rows.
+    pub input_tokens: AtomicU64,
+    /// Tokens generated.
+    pub generated_tokens: AtomicU64,
+}
+
+impl Counters {
+    /// The counts of a job of which rows are finished.
+    pub fn resume(finished: &FinishedRows) -> Counters {
+        Counters {
+            seen: finished.count.into(),
+            finished: finished.count.into(),
+            errors: finished.errors.into(),
+            shared: 0.into(),
+            input_tokens: finished.input_tokens.into(),
+            generated_tokens: finished.generated_tokens.into(),
+        }
+    }
+
+    /// Reads a counter.
+    pub fn get(counter: &AtomicU64) -> u64 {
+        counter.load(Ordering::Relaxed)
+    }
+
+    /// Adds to a counter.
+    pub fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+/// Shows progress.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    rows: u64,
+    /// Rows and tokens that were there at the start.
+    before: (u64, u64),
+    begun: Instant,
+    shown: Instant,
+}
+
+impl Progress {
+    /// Begins to show the progress of a job of so many rows.
+    pub fn begin(rows: u64, counters: &Counters) -> Progress {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr());
+            let style = "{bar:30} {pos}/{len} rows, {msg}";
+            bar.set_style(
+                ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
+            bar
+        });
+        let now = Instant::now();
+        let before = (Counters::get(&counters.finished), Counters::get(&counters.generated_tokens));
+        Progress { bar, rows, before, begun: now, shown: now }
+    }
+
+    /// Shows how far the job is, if it is time.
+    pub fn show(&mut self, counters: &Counters) {
+        let every = if self.bar.is_some() { DRAW_EVERY } else { LINE_EVERY };
+        if self.shown.elapsed() < every {
+            return;
+        }
+        self.shown = Instant::now();
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(Counters::get(&counters.finished));
+                bar.set_message(self.message(counters));
+            }
+            None => eprintln!(
+                "{}/{} rows, {}",
+                Counters::get(&counters.finished),
+                self.rows,
+                self.message(counters)
+            ),
+        }
+    }
+
+    /// Ends the showing.
+    pub fn end(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// What this run did, in one line.
+    pub fn summary(&self, counters: &Counters) -> String {
+        let rows = Counters::get(&counters.finished) - self.before.0;
+        format!("{rows} rows in {}, {}", duration(self.begun.elapsed()), self.message(counters))
+    }
+
+    fn message(&self, counters: &Counters) -> String {
+        let elapsed = self.begun.elapsed();
+        let seconds = elapsed.as_secs_f64().max(1e-3);
+        let finished = Counters::get(&counters.finished);
+        let done = finished - self.before.0;
+        let tokens = Counters::get(&counters.generated_tokens) - self.before.1;
+        let errors = match Counters::get(&counters.errors) {
+            0 => String::new(),
+            errors => format!(", {errors} errors"),
+        };
+        let shared = match Counters::get(&counters.shared) {
+            0 => String::new(),
+            shared => format!(", {shared} rows answered by another of the same prompt"),
+        };
+        let left = match self.rows.saturating_sub(finished) {
+            0 => String::new(),
+            _ if done == 0 => ", time left unknown".into(),
+            left => {
+                format!(", {} left", duration(Duration::from_secs_f64(seconds * left as f64 / done as f64)))
+            }
+        };
+        format!("{:.1} tokens/s{errors}{shared}{left}", tokens as f64 / seconds)
+    }
+}
+
+/// A duration as people write it.
+fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{:.1} s", time.as_secs_f64()),
+        60..3600 => format!("{}:{:02} min", seconds / 60, seconds % 60),
+        _ => format!("{}:{:02} h", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resumed_job_counts_its_own_speed() {
+        let counters = Counters::default();
+        Counters::add(&counters.finished, 90);
+        Counters::add(&counters.generated_tokens, 900);
+        let mut progress = Progress::begin(200, &counters);
+        progress.begun -= Duration::from_secs(10);
+        Counters::add(&counters.finished, 10);
+        Counters::add(&counters.generated_tokens, 50);
+        Counters::add(&counters.errors, 3);
+        let message = progress.message(&counters);
+        assert!(message.ends_with("tokens/s, 3 errors, 1:40 min left"), "{message}");
+        assert!(message.starts_with("5.0") || message.starts_with("4.9"), "{message}");
+        assert!(progress.summary(&counters).starts_with("10 rows in 10"));
+    }
+}

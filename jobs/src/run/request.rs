@@ -1,0 +1,52 @@
+//! A row on its way to the engine.
+
+use crate::error::JobError;
+use crate::row_error::RowError;
+use crate::run::sampling::Sampling;
+use engine::request::Request;
+use std::sync::Arc;
+
+/// Bits of an engine request's id that number the completion; the row's number stands above them.
+const COMPLETION_BITS: u32 = 8;
+
+/// A row as a request: what may differ from row to row is in here.
+#[derive(Clone, Debug)]
+pub struct RowRequest {
+    pub row: u64,
+    /// Token ids, at least one.
+    pub prompt: Vec<u32>,
+    /// Most often that of the job.
+    pub sampling: Arc<Sampling>,
+    /// Whether it must run with no other row beside it.
+    pub alone: bool,
+}
+
+/// A row that has no request, and why.
+#[derive(Clone, Debug)]
+pub struct FailedRow {
+    pub row: u64,
+    pub error: RowError,
+}
+
+/// What comes from the feeder: a row to run, one that has failed already, or the end of the job.
+pub type Fed = Result<Result<RowRequest, FailedRow>, JobError>;
+
+impl RowRequest {
+    /// The engine's request for one of the row's completions.
+    pub fn completion(&self, completion: u32) -> Request {
+        let mut params = self.sampling.params(self.row, completion);
+        // One of the completions computes the prompt for all.
+        params.prompt_logprobs = params.prompt_logprobs.filter(|_| completion == 0);
+        Request::new(request_id(self.row, completion), self.prompt.clone(), params)
+    }
+}
+
+/// The id of the engine's request for a completion of a row.
+pub fn request_id(row: u64, completion: u32) -> u64 {
+    row << COMPLETION_BITS | u64::from(completion)
+}
+
+/// The row and the completion of a request's id.
+pub fn row_of_request(id: u64) -> (u64, usize) {
+    (id >> COMPLETION_BITS, (id & ((1 << COMPLETION_BITS) - 1)) as usize)
+}

@@ -1,0 +1,62 @@
+//! A row on its way from the engine to the journal.
+
+use crate::journal::answer::FinishReason;
+use crate::row_error::RowError;
+use crate::run::detokenize::Detokenizer;
+use crate::run::request::RowRequest;
+use engine::request::TokenLogprobs;
+
+/// What the engine made of a row.
+#[derive(Clone, Debug)]
+pub struct RowResult {
+    /// Tokens of its prompt.
+    pub num_input_tokens: u32,
+    pub completions: Vec<Generated>,
+    /// One entry for each prompt token, if asked for; the first has none.
+    pub prompt_logprobs: Option<Vec<Option<TokenLogprobs>>>,
+}
+
+impl RowResult {
+    /// That of a row that has just begun.
+    pub fn begin(request: &RowRequest) -> RowResult {
+        let sampling = &request.sampling;
+        let completion =
+            || Generated { text: Detokenizer::new(sampling.text.clone()), ..Generated::default() };
+        RowResult {
+            num_input_tokens: request.prompt.len() as u32,
+            completions: (0..sampling.n).map(|_| completion()).collect(),
+            prompt_logprobs: sampling.params.prompt_logprobs.map(|_| vec![None]),
+        }
+    }
+}
+
+/// A completion as tokens.
+#[derive(Clone, Debug, Default)]
+pub struct Generated {
+    /// Its tokens, and its text as far as stop strings need it.
+    pub text: Detokenizer,
+    /// Why it ended; `None` while it runs.
+    pub reason: Option<FinishReason>,
+    /// The log-probability of each token, if asked for.
+    pub token_logprobs: Vec<f32>,
+    /// The alternatives of each token, if asked for.
+    pub logprobs: Vec<Vec<(u32, f32)>>,
+}
+
+/// How a row ended.
+#[derive(Debug)]
+pub struct RowOutcome {
+    pub row: u64,
+    pub result: Result<RowResult, RowError>,
+    /// Whether another row of the same prompt was run for it.
+    pub shared: bool,
+}
+
+/// Which log-probabilities are kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeepLogprobs {
+    /// Of the generated tokens.
+    pub tokens: bool,
+    /// Of their alternatives.
+    pub alternatives: bool,
+}

@@ -1,0 +1,134 @@
+//! A device that fails on purpose, for tests of what happens then.
+//!
+//! `GRISTMILL_FAULTS` is a list with commas of `START:KIND@N`: in the worker's start `START` (from 1; `*` for
+//! every one), `lost@N` reports a lost device at the N-th step of the process, `hang@N` never returns from
+//! it, `abort@N` ends the process in it, and `token@N` ends the process at each step that holds token N.
+
+use crate::error::JobError;
+use crate::supervise::worker::START;
+use engine::device::{Device, DeviceError, DeviceInfo, PlanId, Ticket};
+use engine::op::Op;
+use engine::plan::{BufferId, Dims, Plan};
+use engine::step::{Step, StepOutput};
+use std::ops::Range;
+use std::time::Duration;
+
+/// The environment variable.
+pub const FAULTS: &str = "GRISTMILL_FAULTS";
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Lost(u64),
+    Hang(u64),
+    Abort(u64),
+    Token(u32),
+}
+
+/// Wraps a device if faults are asked for.
+///
+/// # Errors
+/// [`JobError::Usage`] if they cannot be understood.
+pub fn wrap(device: Box<dyn Device>) -> Result<Box<dyn Device>, JobError> {
+    let Ok(text) = std::env::var(FAULTS) else { return Ok(device) };
+    let start = std::env::var(START).unwrap_or_else(|_| "1".into());
+    let faults =
+        parse(&text, &start).ok_or_else(|| JobError::Usage(format!("{FAULTS}={text} is not understood")))?;
+    tracing::warn!("the device fails on purpose: {faults:?}");
+    Ok(Box::new(FaultyDevice { device, faults, steps: 0 }))
+}
+
+/// The faults of one start.
+fn parse(text: &str, start: &str) -> Option<Vec<Fault>> {
+    let mut faults = Vec::new();
+    for item in text.split(',').filter(|item| !item.is_empty()) {
+        let (when, fault) = item.split_once(':')?;
+        let (kind, n) = fault.split_once('@')?;
+        let fault = match kind {
+            "lost" => Fault::Lost(n.parse().ok()?),
+            "hang" => Fault::Hang(n.parse().ok()?),
+            "abort" => Fault::Abort(n.parse().ok()?),
+            "token" => Fault::Token(n.parse().ok()?),
+            _ => return None,
+        };
+        if when == "*" || when == start {
+            faults.push(fault);
+        }
+    }
+    Some(faults)
+}
+
+struct FaultyDevice {
+    device: Box<dyn Device>,
+    faults: Vec<Fault>,
+    steps: u64,
+}
+
+impl Device for FaultyDevice {
+    fn info(&self) -> &DeviceInfo {
+        self.device.info()
+    }
+
+    fn supports(&self, plan: &Plan, op: &Op) -> Result<(), String> {
+        self.device.supports(plan, op)
+    }
+
+    fn workspace(&self, plan: &Plan, max_dims: &Dims) -> usize {
+        self.device.workspace(plan, max_dims)
+    }
+
+    fn compile(&mut self, plan: &Plan, max_dims: &Dims) -> Result<PlanId, DeviceError> {
+        self.device.compile(plan, max_dims)
+    }
+
+    fn write(&mut self, plan: PlanId, buffer: BufferId, row: usize, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.device.write(plan, buffer, row, bytes)
+    }
+
+    fn read(&mut self, plan: PlanId, buffer: BufferId, rows: Range<usize>) -> Result<Vec<u8>, DeviceError> {
+        self.device.read(plan, buffer, rows)
+    }
+
+    fn submit(&mut self, plan: PlanId, step: &Step) -> Result<Ticket, DeviceError> {
+        self.steps += 1;
+        for fault in &self.faults {
+            match *fault {
+                Fault::Lost(n) if n == self.steps => {
+                    let device = self.info().kind;
+                    return Err(DeviceError::Lost { device, why: "on purpose".into() });
+                }
+                Fault::Hang(n) if n == self.steps => loop {
+                    std::thread::sleep(Duration::from_secs(60));
+                },
+                Fault::Abort(n) if n == self.steps => std::process::abort(),
+                Fault::Token(token) if step.tokens.contains(&token) => std::process::abort(),
+                _ => {}
+            }
+        }
+        self.device.submit(plan, step)
+    }
+
+    fn provide(&mut self, ticket: &Ticket, masks: &[u32]) -> Result<(), DeviceError> {
+        self.device.provide(ticket, masks)
+    }
+
+    fn wait(&mut self, ticket: Ticket) -> Result<StepOutput, DeviceError> {
+        self.device.wait(ticket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_of_their_start() {
+        let text = "1:lost@3,*:token@7,2:hang@1";
+        assert_eq!(parse(text, "1"), Some(vec![Fault::Lost(3), Fault::Token(7)]));
+        assert_eq!(parse(text, "2"), Some(vec![Fault::Token(7), Fault::Hang(1)]));
+        assert_eq!(parse("", "1"), Some(vec![]));
+        for wrong in ["lost@3", "1:lost", "1:lost@x", "1:burn@3"] {
+            assert_eq!(parse(wrong, "1"), None);
+        }
+    }
+}

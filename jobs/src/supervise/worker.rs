@@ -1,0 +1,112 @@
+//! The worker's side of supervision: it beats while it gets on, and stops when it is told to.
+//!
+//! The supervisor holds the other ends of standard input and output. A line that is one SYN (0x16) is a beat;
+//! any other line is the job's own output. `stop` on standard input asks for an orderly end; its closing says
+//! that the supervisor is gone, and the worker leaves at once, as a killed process would.
+
+use crate::error::{EXIT_FAILED, EXIT_INTERRUPTED, JobError};
+use crate::journal::lock::SUPERVISOR_PID;
+use crate::supervise::signals::{Asked, Signals, on_signal, print_stopping};
+use std::io::{BufRead, Write};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+/// Set for a worker to the number of its start, from 1.
+pub const START: &str = "GRISTMILL_START";
+
+/// Set for a worker if one before it has opened the journal: `--fresh` and `--resume never` are done with.
+pub const BEGUN: &str = "GRISTMILL_BEGUN";
+
+/// A beat on standard output.
+pub(crate) const BEAT: &str = "\u{16}";
+
+/// What the supervisor writes to standard input for a stop.
+pub(crate) const STOP: &str = "stop";
+
+/// The least time between two beats.
+const PACE: Duration = Duration::from_millis(250);
+
+/// Whether this process has a supervisor.
+pub fn is_worker() -> bool {
+    std::env::var_os(SUPERVISOR_PID).is_some()
+}
+
+/// Whether this worker goes on with what another of the same command has begun.
+pub fn goes_on() -> bool {
+    is_worker() && std::env::var_os(BEGUN).is_some()
+}
+
+/// Listens from now on, to the system and to the supervisor. The first signal asks the job to stop; a
+/// second one ends the process.
+///
+/// # Errors
+/// [`JobError::Io`] if the system refuses.
+pub fn listen_to_signals() -> Result<Signals, JobError> {
+    let signals = Signals::default();
+    let state = signals.clone();
+    on_signal(move |asked| {
+        if state.asked().is_some() {
+            std::process::exit(i32::from(EXIT_INTERRUPTED));
+        }
+        state.ask(asked);
+        if !is_worker() {
+            print_stopping();
+        }
+    })?;
+    obey(signals.clone())?;
+    Ok(signals)
+}
+
+/// Listens to the supervisor, if there is one.
+fn obey(signals: Signals) -> Result<(), JobError> {
+    if !is_worker() {
+        return Ok(());
+    }
+    let listen = move || {
+        for order in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if order.trim() == STOP {
+                signals.ask(Asked::Terminate);
+            }
+        }
+        std::process::exit(EXIT_FAILED.into());
+    };
+    let thread = std::thread::Builder::new().name("supervisor".into()).spawn(listen);
+    thread.map(drop).map_err(JobError::io("listen to", "the supervisor"))
+}
+
+/// Tells the supervisor that the job gets on: to be beaten after each step.
+#[derive(Debug, Default)]
+pub struct Heart {
+    last: Option<Instant>,
+}
+
+impl Heart {
+    /// Beats, unless it just did. Does nothing without a supervisor.
+    pub fn beat(&mut self) {
+        if self.last.is_none_or(|last| last.elapsed() >= PACE) && is_worker() {
+            self.last = Some(Instant::now());
+            let mut output = std::io::stdout().lock();
+            // A supervisor that is gone is noticed on standard input.
+            let _ = writeln!(output, "{BEAT}").and_then(|()| output.flush());
+        }
+    }
+}
+
+/// Beats by itself while work goes on that has no steps (digests, loading, publishing), until dropped.
+#[derive(Debug)]
+pub struct Pacemaker(#[expect(dead_code, reason = "dropping it ends the thread")] Option<SyncSender<()>>);
+
+impl Pacemaker {
+    /// Begins to beat. Without a supervisor, or a thread, nothing beats.
+    pub fn start() -> Self {
+        let (alive, gone) = sync_channel(0);
+        let beat = move || {
+            let mut heart = Heart::default();
+            while gone.recv_timeout(PACE) == Err(RecvTimeoutError::Timeout) {
+                heart.beat();
+            }
+        };
+        let thread = is_worker().then(|| std::thread::Builder::new().name("pacemaker".into()).spawn(beat));
+        Pacemaker(thread.is_some_and(|thread| thread.is_ok()).then_some(alive))
+    }
+}

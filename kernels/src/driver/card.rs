@@ -1,0 +1,106 @@
+//! An opened card.
+
+use crate::driver::failure::device_lost;
+use crate::driver::library;
+use crate::driver::memory::granularity;
+use crate::driver::nvrtc::Nvrtc;
+use cudarc::driver::sys::CUdevice_attribute as Attribute;
+use cudarc::driver::{CudaContext, CudaStream, DriverError};
+use engine::device::DeviceError;
+use std::sync::Arc;
+
+/// The oldest compute capability that the kernels compile for: bf16 tensor cores and cp.async.
+pub(crate) const MIN_CAPABILITY: (u32, u32) = (8, 0);
+
+/// The properties of a card that decide tile shapes and variants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CardLimits {
+    /// Multiprocessors.
+    pub(crate) sms: u32,
+    /// The largest shared memory of a block, in bytes.
+    pub(crate) shared: u32,
+}
+
+/// A card with its context and the one stream on which everything runs.
+pub(crate) struct Card {
+    pub(crate) name: String,
+    /// The architecture to compile for, e.g. `sm_90a`.
+    pub(crate) architecture: String,
+    pub(crate) limits: CardLimits,
+    /// Bytes to which the card rounds allocations up.
+    pub(crate) granularity: usize,
+    /// Bytes of memory in all.
+    pub(crate) memory_total: usize,
+    pub(crate) stream: Arc<CudaStream>,
+    pub(crate) context: Arc<CudaContext>,
+}
+
+impl Card {
+    /// Opens the card of this index.
+    ///
+    /// # Errors
+    /// [`DeviceError::Absent`] with what is missing and the remedy.
+    pub(crate) fn open(index: usize) -> Result<Card, DeviceError> {
+        library::driver()?;
+        Nvrtc::get()?;
+        let fails =
+            |e: DriverError| DeviceError::Absent(format!("CUDA device {index} does not open: {:?}", e.0));
+        let context = CudaContext::new(index).map_err(fails)?;
+        // SAFETY: memory is ours alone and used on one stream, so cudarc need not track events.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream().map_err(fails)?;
+        let attribute = |a| context.attribute(a).map(|value| value as u32).map_err(fails);
+        let capability = (
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        );
+        if let Some(why) = too_old(capability) {
+            return Err(DeviceError::Absent(why));
+        }
+        Ok(Card {
+            name: context.name().map_err(fails)?,
+            architecture: architecture(capability),
+            limits: CardLimits {
+                sms: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+                shared: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+            },
+            granularity: granularity(index).map_err(fails)?,
+            memory_total: context.mem_get_info().map_err(fails)?.1,
+            stream,
+            context,
+        })
+    }
+
+    /// Makes the card's context that of this thread, which driver calls need.
+    ///
+    /// # Errors
+    /// [`DeviceError::Lost`].
+    pub(crate) fn bind(&self) -> Result<(), DeviceError> {
+        self.context.bind_to_thread().map_err(device_lost)
+    }
+
+    /// Bytes of memory that are free now.
+    ///
+    /// # Errors
+    /// [`DeviceError::Lost`].
+    pub(crate) fn memory_free(&self) -> Result<usize, DeviceError> {
+        self.context.mem_get_info().map(|(free, _)| free).map_err(device_lost)
+    }
+}
+
+/// Why a card of this compute capability cannot be used; `None` if it can.
+pub(crate) fn too_old(capability: (u32, u32)) -> Option<String> {
+    let ((major, minor), (needed_major, needed_minor)) = (capability, MIN_CAPABILITY);
+    (capability < MIN_CAPABILITY).then(|| {
+        format!(
+            "compute capability {major}.{minor} is too old: {needed_major}.{needed_minor} (Ampere) or later is needed"
+        )
+    })
+}
+
+/// The architecture to compile for.
+fn architecture((major, minor): (u32, u32)) -> String {
+    // `a`: features of exactly this card, which later ones lack.
+    let exact = if (major, minor) == (9, 0) { "a" } else { "" };
+    format!("sm_{major}{minor}{exact}")
+}

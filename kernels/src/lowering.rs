@@ -1,0 +1,89 @@
+//! What the lowering of an op may ask for: where buffers lie, how rows are counted, what the card can do.
+
+use crate::args::DevicePtr;
+use crate::counts::Counts;
+use crate::driver::card::CardLimits;
+use crate::driver::cublaslt::{CublasLt, Matrix};
+use crate::work::Work;
+use engine::format::Format;
+use engine::plan::{BufferId, Dims, Input, Plan, Rows, View};
+use std::sync::Arc;
+
+/// A plan that is being lowered.
+pub(crate) struct Lowering<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) max_dims: &'a Dims,
+    pub(crate) limits: CardLimits,
+    /// Addresses of the plan's buffers.
+    pub(crate) addresses: &'a [DevicePtr],
+    pub(crate) counts: Counts,
+    /// Attention work lists, one for each group size.
+    pub(crate) work: &'a [Work],
+    /// Makes products in place of our own kernels.
+    pub(crate) blas: Option<Arc<CublasLt>>,
+}
+
+/// A view as a kernel sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operand {
+    pub(crate) at: DevicePtr,
+    pub(crate) format: Format,
+    pub(crate) rows: Rows,
+    /// The first column of the buffer.
+    pub(crate) start: usize,
+    pub(crate) cols: usize,
+    /// Elements from one row to the next.
+    pub(crate) stride: usize,
+}
+
+impl Operand {
+    /// Whether rows of the view can be moved `n` elements at a time.
+    pub(crate) fn aligned(&self, n: usize) -> bool {
+        self.start.is_multiple_of(n) && self.cols.is_multiple_of(n) && self.stride.is_multiple_of(n)
+    }
+
+    /// The view as an operand of cuBLASLt; `None` if its elements do not lie one by one.
+    pub(crate) fn matrix(&self) -> Option<Matrix> {
+        let dtype = self.format.plain()?;
+        Some(Matrix { at: self.at, dtype, cols: self.cols, stride: self.stride })
+    }
+}
+
+/// Elements that a kernel moves together: 8, or 1 if an operand forbids it.
+pub(crate) fn vector_width(operands: &[&Operand]) -> usize {
+    if operands.iter().all(|o| o.aligned(8)) { 8 } else { 1 }
+}
+
+impl Lowering<'_> {
+    pub(crate) fn view(&self, view: View) -> Operand {
+        let desc = self.plan.desc(view.buffer);
+        Operand {
+            at: self.at(view.buffer) + desc.format.row_bytes(view.start) as u64,
+            format: desc.format,
+            rows: desc.rows,
+            start: view.start,
+            cols: view.cols,
+            stride: desc.cols,
+        }
+    }
+
+    /// A whole buffer.
+    pub(crate) fn buffer(&self, id: BufferId) -> Operand {
+        self.view(self.plan.view(id))
+    }
+
+    /// The address of a buffer.
+    pub(crate) fn at(&self, id: BufferId) -> DevicePtr {
+        self.addresses[id.0]
+    }
+
+    /// The address of a step input. An op's check has seen that the plan has its inputs.
+    pub(crate) fn input(&self, input: Input) -> DevicePtr {
+        self.plan.input(input).map_or(0, |id| self.at(id))
+    }
+
+    /// The address of the word that holds the count of `rows` in each step.
+    pub(crate) fn rows(&mut self, rows: Rows) -> DevicePtr {
+        self.counts.rows(rows, self.max_dims)
+    }
+}

@@ -1,0 +1,322 @@
+// Paged attention on tensor cores (mma.sync m16n8k16); see attention.cuh for the order of its sums.
+//
+// A block takes items: WARPS x 16 query rows of one sequence and one KV head. Each warp owns 16 rows;
+// all share the K and V blocks. Keys have two slots of shared memory, values one: the next keys arrive
+// while a block is used, the next values while its scores are made. That leaves room for more blocks.
+//
+// -DTQ: type of q, out and pages (bf16 or f16); -DDIM: head_dim, a multiple of 16; -DWARPS: 1 or 4;
+// -DSLOTS: slots for keys, 2, or 1 where shared memory is short; -DPARTS: 1 if an item may span several parts.
+// -DSPLIT: positions of a part; -DBLOCK: positions walked together;
+// -DSOFTCAP: 1 to bound the scores: they are scale * tanh(inner_scale q.k).
+#include "attention.cuh"
+
+struct Args {
+    const u32 *count;
+    const Item *items;
+    const TQ *q;
+    const TQ *k_pages;
+    const TQ *v_pages;
+    const u32 *positions;
+    const u32 *query_start;
+    const u32 *block_tables;
+    TQ *out;
+    float *states; // [slots, kv_heads, state_rows, DIM + 2]: values, greatest score, sum
+    u32 kv_heads;
+    u32 group;
+    u32 state_rows;
+    u32 q_stride;
+    u32 out_stride;
+    u32 pages_per_seq;
+    u32 page_size;
+    u32 window; // 0: none
+    float scale; // times log2(e)
+    float inner_scale; // of scores within tanh, with a soft cap
+};
+
+#define ROWS (16 * WARPS)
+#define CHUNKS (DIM / 8)          // 16-byte chunks of a row
+#define STRIDE (CHUNKS + 1)       // an odd stride in chunks keeps ldmatrix free of bank conflicts
+#define SHARE (BLOCK / WARPS)     // KV rows that a warp fetches
+
+// Where this warp's KV rows of a block lie: lane l holds rows l and l + 32 of the warp's share.
+struct Places {
+    u32 at[(SHARE + 31) / 32];
+};
+
+struct Walk {
+    const Args &a;
+    const u32 *pages;
+    u32 first; // the first position that a row of the tile sees
+    u32 last;  // the last
+};
+
+__device__ __forceinline__ Places find(const Walk &w, u32 block) {
+    Places places;
+#pragma unroll
+    for (int i = 0; i < (SHARE + 31) / 32; i++) {
+        const u32 p = block + threadIdx.x / 32 * SHARE + i * 32 + threadIdx.x % 32;
+        places.at[i] = NOWHERE;
+        if (threadIdx.x % 32 + i * 32 < SHARE && p >= w.first && p <= w.last) {
+            places.at[i] = w.pages[p / w.a.page_size] * w.a.page_size + p % w.a.page_size;
+        }
+    }
+    return places;
+}
+
+// Starts the copies of a block of keys or values; positions that no row of the tile sees become zero.
+__device__ __forceinline__ void fetch(uint4 *slot, const TQ *from, const Places &places, u32 kv_head, u32 kv_heads) {
+    const u32 lane = threadIdx.x % 32, share = threadIdx.x / 32 * SHARE;
+    // A single warp fetches many rows: unrolled wholly, the addresses would not fit in registers.
+#pragma unroll(WARPS == 1 ? 4 : 16)
+    for (u32 i = 0; i < SHARE * CHUNKS / 32; i++) {
+        const u32 c = i * 32 + lane, row = c / CHUNKS, chunk = c % CHUNKS;
+        u32 at = __shfl_sync(0xffffffffu, places.at[0], row % 32);
+#if SHARE > 32
+        const u32 upper = __shfl_sync(0xffffffffu, places.at[1], row % 32);
+        if (row >= 32) at = upper;
+#endif
+        const bool seen = at != NOWHERE;
+        const TQ *source = from + (seen ? (size_t(at) * kv_heads + kv_head) * DIM + chunk * 8 : 0);
+        cp_async_16_or_zero(slot + (share + row) * STRIDE + chunk, source, seen);
+    }
+    cp_async_commit();
+}
+
+extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
+    // The query tile, SLOTS blocks of keys, a block of values, then the merged state if PARTS.
+    extern __shared__ uint4 shared[];
+    uint4 *const qs = shared;
+    uint4 *const ks = qs + ROWS * STRIDE;
+    uint4 *const vs = ks + SLOTS * BLOCK * STRIDE;
+#if PARTS
+    float *const whole = reinterpret_cast<float *>(vs + BLOCK * STRIDE);
+#endif
+    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, kv_head = blockIdx.x;
+    const u32 count = *a.count;
+
+    for (u32 index = blockIdx.y; index < count; index += gridDim.y) {
+        const Item item = a.items[index];
+        const u32 begin = a.query_start[item.seq], tokens = a.query_start[item.seq + 1] - begin;
+        const u32 rows = tokens * a.group;
+        const u32 low = item.row / a.group;
+        const u32 high = min(item.row + ROWS, rows) - 1;
+        Walk walk{a, a.block_tables + size_t(item.seq) * a.pages_per_seq, 0, a.positions[begin + high / a.group]};
+        const u32 lowest = a.positions[begin + low]; // positions ascend within a sequence
+        if (a.window && lowest + 1 > a.window) walk.first = lowest + 1 - a.window;
+
+        u32 from = walk.first / BLOCK * BLOCK, to = walk.last + 1; // positions to walk
+        if (item.part != ALL) {
+            from = max(from, item.part * SPLIT);
+            to = min(to, (item.part + 1) * SPLIT);
+        }
+
+        // The query rows; those beyond the sequence become zero.
+#pragma unroll
+        for (u32 i = 0; i < ROWS * CHUNKS / (32 * WARPS); i++) {
+            const u32 c = i * 32 * WARPS + threadIdx.x, row = item.row + c / CHUNKS, chunk = c % CHUNKS;
+            const bool inside = row < rows;
+            const u32 t = inside ? row / a.group : 0, h = inside ? row % a.group : 0;
+            const TQ *source = a.q + size_t(begin + t) * a.q_stride + (kv_head * a.group + h) * DIM + chunk * 8;
+            cp_async_16_or_zero(qs + c / CHUNKS * STRIDE + chunk, source, inside);
+        }
+        cp_async_commit();
+
+        // This lane's two rows: 16 * warp + lane / 4, and 8 below.
+        u32 pos[2], first[2];
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const u32 row = min(item.row + warp * 16 + h * 8 + lane / 4, high);
+            pos[h] = a.positions[begin + row / a.group];
+            first[h] = a.window && pos[h] + 1 > a.window ? pos[h] + 1 - a.window : 0;
+        }
+
+        float max_score[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.0f, 0.0f}, acc[DIM / 8][4];
+#pragma unroll
+        for (int n = 0; n < DIM / 8; n++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) acc[n][e] = 0.0f;
+#if PARTS
+        float whole_max[2] = {-INFINITY_F, -INFINITY_F}, whole_sum[2] = {0.0f, 0.0f};
+        for (u32 e = 0; e < DIM / 2; e++) whole[e * 32 * WARPS + threadIdx.x] = 0.0f;
+#endif
+
+        Places places = find(walk, from);
+        fetch(ks, a.k_pages, places, kv_head, a.kv_heads);
+        fetch(vs, a.v_pages, places, kv_head, a.kv_heads);
+#if SLOTS == 2
+        places = find(walk, from + BLOCK);
+#endif
+        u32 slot = 0;
+        for (u32 block = from; block < to; block += BLOCK) {
+#if SLOTS == 2
+            // The next keys. A copy past the end is empty, so that the groups under way are always as many.
+            if (block + BLOCK < to) {
+                fetch(ks + (slot ^ 1) * BLOCK * STRIDE, a.k_pages, places, kv_head, a.kv_heads);
+            } else {
+                cp_async_commit();
+            }
+            cp_async_wait<2>();
+#else
+            cp_async_wait<1>();
+#endif
+            __syncthreads();
+
+            float s[BLOCK / 8][4];
+#pragma unroll
+            for (int n = 0; n < BLOCK / 8; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) s[n][e] = 0.0f;
+#pragma unroll
+            for (u32 k = 0; k < DIM / 16; k++) {
+                u32 qf[4];
+                ldmatrix_x4(qf, qs + (warp * 16 + lane % 16) * STRIDE + 2 * k + lane / 16);
+#pragma unroll
+                for (u32 n = 0; n < BLOCK / 16; n++) {
+                    u32 kf[4];
+                    const u32 row = slot * BLOCK + n * 16 + lane / 16 * 8 + lane % 8;
+                    ldmatrix_x4(kf, ks + row * STRIDE + 2 * k + lane / 8 % 2);
+                    Mma<TQ>::m16n8k16(s[2 * n], qf, kf);
+                    Mma<TQ>::m16n8k16(s[2 * n + 1], qf, kf + 2);
+                }
+            }
+
+#if SOFTCAP
+#pragma unroll
+            for (int n = 0; n < BLOCK / 8; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) s[n][e] = tanhf(s[n][e] * a.inner_scale);
+#endif
+
+            // The softmax of two rows, each over the four lanes that hold it.
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                float block_max = -INFINITY_F;
+#pragma unroll
+                for (int n = 0; n < BLOCK / 8; n++)
+#pragma unroll
+                    for (int e = 0; e < 2; e++) {
+                        const u32 p = block + n * 8 + lane % 4 * 2 + e;
+                        if (p > pos[h] || p < first[h]) s[n][h * 2 + e] = -INFINITY_F;
+                        block_max = fmaxf(block_max, s[n][h * 2 + e]);
+                    }
+                block_max = fmaxf(block_max, __shfl_xor_sync(0xffffffffu, block_max, 1));
+                block_max = fmaxf(block_max, __shfl_xor_sync(0xffffffffu, block_max, 2));
+                const Rescale u = rescale(max_score[h], block_max, a.scale);
+                const float base = u.max_score == -INFINITY_F ? 0.0f : u.max_score * a.scale;
+                float total = 0.0f;
+#pragma unroll
+                for (int n = 0; n < BLOCK / 8; n++)
+#pragma unroll
+                    for (int e = 0; e < 2; e++) {
+                        s[n][h * 2 + e] = exp2f(fmaf(s[n][h * 2 + e], a.scale, -base));
+                        total += s[n][h * 2 + e];
+                    }
+                total += __shfl_xor_sync(0xffffffffu, total, 1);
+                total += __shfl_xor_sync(0xffffffffu, total, 2);
+                sum[h] = fmaf(sum[h], u.factor_a, total);
+                max_score[h] = u.max_score;
+#pragma unroll
+                for (int n = 0; n < DIM / 8; n++) {
+                    acc[n][h * 2] *= u.factor_a;
+                    acc[n][h * 2 + 1] *= u.factor_a;
+                }
+            }
+
+#if SLOTS == 2
+            cp_async_wait<1>();
+#else
+            cp_async_wait<0>();
+#endif
+            __syncthreads();
+#pragma unroll
+            for (u32 k = 0; k < BLOCK / 16; k++) {
+                // The accumulator layout of scores is the operand layout of weights.
+                const u32 pf[4] = {Round<TQ>::pair(s[2 * k][0], s[2 * k][1]),
+                                   Round<TQ>::pair(s[2 * k][2], s[2 * k][3]),
+                                   Round<TQ>::pair(s[2 * k + 1][0], s[2 * k + 1][1]),
+                                   Round<TQ>::pair(s[2 * k + 1][2], s[2 * k + 1][3])};
+#pragma unroll
+                for (u32 n = 0; n < DIM / 16; n++) {
+                    u32 vf[4];
+                    const u32 row = k * 16 + lane % 16;
+                    ldmatrix_x4_trans(vf, vs + row * STRIDE + 2 * n + lane / 16);
+                    Mma<TQ>::m16n8k16(acc[2 * n], pf, vf);
+                    Mma<TQ>::m16n8k16(acc[2 * n + 1], pf, vf + 2);
+                }
+            }
+            // Nobody reads these values any more, nor these keys: they are replaced next.
+            __syncthreads();
+#if SLOTS == 2
+            slot ^= 1;
+            if (block + BLOCK < to) {
+                fetch(vs, a.v_pages, places, kv_head, a.kv_heads);
+                places = find(walk, block + 2 * BLOCK);
+            }
+#else
+            if (block + BLOCK < to) {
+                places = find(walk, block + BLOCK);
+                fetch(ks, a.k_pages, places, kv_head, a.kv_heads);
+                fetch(vs, a.v_pages, places, kv_head, a.kv_heads);
+            }
+#endif
+
+#if PARTS
+            // The end of a part: merge it, and start the next from nothing.
+            if ((block + BLOCK) % SPLIT == 0 || block + BLOCK >= to) {
+#pragma unroll
+                for (int h = 0; h < 2; h++) {
+                    const Rescale u = rescale(whole_max[h], max_score[h], a.scale);
+                    whole_max[h] = u.max_score;
+                    whole_sum[h] = blend(u, whole_sum[h], sum[h]);
+#pragma unroll
+                    for (int n = 0; n < DIM / 8; n++)
+#pragma unroll
+                        for (int e = 0; e < 2; e++) {
+                            float *w = whole + (n * 4 + h * 2 + e) * 32 * WARPS + threadIdx.x;
+                            *w = blend(u, *w, acc[n][h * 2 + e]);
+                            acc[n][h * 2 + e] = 0.0f;
+                        }
+                    max_score[h] = -INFINITY_F;
+                    sum[h] = 0.0f;
+                }
+            }
+#endif
+        }
+        cp_async_wait<0>();
+
+#if PARTS
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            max_score[h] = whole_max[h];
+            sum[h] = whole_sum[h];
+#pragma unroll
+            for (int n = 0; n < DIM / 8; n++)
+#pragma unroll
+                for (int e = 0; e < 2; e++)
+                    acc[n][h * 2 + e] = whole[(n * 4 + h * 2 + e) * 32 * WARPS + threadIdx.x];
+        }
+#endif
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const u32 in_tile = warp * 16 + h * 8 + lane / 4, row = item.row + in_tile;
+            if (row >= rows) continue;
+            if (item.slot == NOWHERE) {
+                TQ *out = a.out + size_t(begin + row / a.group) * a.out_stride +
+                          (kv_head * a.group + row % a.group) * DIM + lane % 4 * 2;
+#pragma unroll
+                for (int n = 0; n < DIM / 8; n++) {
+                    const float lo = share(acc[n][h * 2], sum[h]), hi = share(acc[n][h * 2 + 1], sum[h]);
+                    store<2>(out + n * 8, Pack<TQ, 2>{{Round<TQ>::of(lo), Round<TQ>::of(hi)}});
+                }
+            } else {
+                float *state = a.states + ((size_t(item.slot) * a.kv_heads + kv_head) * a.state_rows + in_tile) * (DIM + 2);
+#pragma unroll
+                for (int n = 0; n < DIM / 8; n++)
+                    store<2>(state + n * 8 + lane % 4 * 2, Pack<float, 2>{{acc[n][h * 2], acc[n][h * 2 + 1]}});
+                if (lane % 4 == 0) store<2>(state + DIM, Pack<float, 2>{{max_score[h], sum[h]}});
+            }
+        }
+        // The query tile and the slots belong to the next item.
+        __syncthreads();
+    }
+}

@@ -1,0 +1,54 @@
+// Merges the parts of rows whose context spans several, in ascending order; see attention.cuh.
+// One warp for each row and KV head.
+// -DTQ: type of out; -DDIM: head_dim.
+#include "attention.cuh"
+
+// A tile whose parts lie in neighbouring slots.
+struct Merge {
+    u32 seq;
+    u32 row;
+    u32 slot;
+    u32 parts;
+};
+
+struct MergeArgs {
+    const u32 *count;
+    const Merge *merges;
+    const float *states; // [slots, kv_heads, state_rows, DIM + 2]
+    const u32 *query_start;
+    TQ *out;
+    u32 kv_heads;
+    u32 group;
+    u32 state_rows;
+    u32 out_stride;
+    float scale;
+    u32 pad;
+};
+
+extern "C" __global__ void __launch_bounds__(512) attention_merge(MergeArgs a) {
+    const u32 lane = threadIdx.x % 32, in_tile = threadIdx.x / 32, kv_head = blockIdx.x;
+    const u32 count = *a.count;
+    for (u32 index = blockIdx.y; index < count; index += gridDim.y) {
+        const Merge merge = a.merges[index];
+        const u32 begin = a.query_start[merge.seq], tokens = a.query_start[merge.seq + 1] - begin;
+        const u32 row = merge.row + in_tile;
+        if (row >= tokens * a.group) continue;
+        float max_score = -INFINITY_F, sum = 0.0f, acc[(DIM + 31) / 32];
+#pragma unroll
+        for (int i = 0; i < (DIM + 31) / 32; i++) acc[i] = 0.0f;
+        for (u32 part = 0; part < merge.parts; part++) {
+            const float *state =
+                a.states + ((size_t(merge.slot + part) * a.kv_heads + kv_head) * a.state_rows + in_tile) * (DIM + 2);
+            const Rescale u = rescale(max_score, state[DIM], a.scale);
+            max_score = u.max_score;
+            sum = blend(u, sum, state[DIM + 1]);
+#pragma unroll
+            for (int i = 0; i < (DIM + 31) / 32; i++)
+                if (i * 32 + lane < DIM) acc[i] = blend(u, acc[i], state[i * 32 + lane]);
+        }
+        TQ *out = a.out + size_t(begin + row / a.group) * a.out_stride + (kv_head * a.group + row % a.group) * DIM;
+#pragma unroll
+        for (int i = 0; i < (DIM + 31) / 32; i++)
+            if (i * 32 + lane < DIM) out[i * 32 + lane] = Round<TQ>::of(share(acc[i], sum));
+    }
+}

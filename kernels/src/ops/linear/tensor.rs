@@ -1,0 +1,76 @@
+//! Linear on tensor cores: `linear.cu`.
+
+use super::operands::{Args, Operands};
+use super::tile::{TILES, Tile, choose, used};
+use crate::driver::card::CardLimits;
+use crate::driver::launch::LaunchConfig;
+use crate::kernel::Kernel;
+use crate::launch::Launch;
+use crate::lowering::Lowering;
+use engine::dtype::DType;
+use engine::format::Format;
+
+/// Types and alignment of a variant of `linear.cu`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinearVariant {
+    /// Of x and weight: bf16 or f16.
+    pub(crate) x: DType,
+    pub(crate) bias: Option<Format>,
+    pub(crate) out: Format,
+    /// Whether pairs of results can be stored at once.
+    pub(crate) pair: bool,
+    /// Whether the result is added to what the output holds: the residual.
+    pub(crate) add: bool,
+}
+
+fn kernel(tile: &Tile, variant: LinearVariant, stages: u32) -> Kernel {
+    Kernel::new::<Args>("linear.cu", include_str!("linear.cu"), "linear", tile.registers)
+        .define("TX", variant.x)
+        .define("TB", variant.bias.unwrap_or(variant.x.into()))
+        .define("TO", variant.out)
+        .define("BIAS", u32::from(variant.bias.is_some()))
+        .define("PAIR", u32::from(variant.pair))
+        .define("ADD", u32::from(variant.add))
+        .define("BM", tile.rows)
+        .define("BN", tile.cols)
+        .define("WM", tile.warps.0)
+        .define("WN", tile.warps.1)
+        .define("STAGES", stages)
+        .shared(tile.slot() * stages)
+}
+
+/// The kernels of a variant that fit a card, with their tiles.
+pub(crate) fn variants_that_fit(variant: LinearVariant, limits: &CardLimits) -> (Vec<Tile>, Vec<Kernel>) {
+    let fit = |tile: &Tile| tile.fit(limits.shared).map(|stages| (*tile, kernel(tile, variant, stages)));
+    TILES.iter().filter_map(fit).unzip()
+}
+
+/// `None` if the types or the alignment are not those of tensor cores.
+pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Option<Launch> {
+    let Operands { x, weight, bias, out, add } = operands;
+    let half = x.format.plain().filter(|dtype| matches!(dtype, DType::BF16 | DType::F16))?;
+    if weight.format != x.format || !x.aligned(8) {
+        return None;
+    }
+    let bias = bias.map(|bias| bias.format);
+    let variant = LinearVariant { x: half, bias, out: out.format, pair: out.aligned(2), add: *add };
+    let (tiles, kernels) = variants_that_fit(variant, &lowering.limits);
+    let (rows, k, n, sms) = (x.rows, x.cols, out.cols, lowering.limits.sms);
+    // Only the tiles that some row count will choose are compiled.
+    let used = used(&tiles, lowering.max_dims.count(rows), k, n, sms);
+    let tiles: Vec<Tile> = used.iter().map(|&i| tiles[i]).collect();
+    let kernels = used.iter().map(|&i| kernels[i].clone()).collect();
+    let args = operands.args(lowering);
+    Some(Launch::new(
+        kernels,
+        args,
+        Box::new(move |grid| {
+            let rows = grid.dims.count(rows);
+            let kernel = choose(&tiles, rows, k, n, sms);
+            let tile = &tiles[kernel];
+            let grid = (tile.count(rows, n) as u32, 1, 1);
+            let block = (32 * tile.warps.0 * tile.warps.1, 1, 1);
+            (rows > 0).then_some(LaunchConfig { kernel, grid, block })
+        }),
+    ))
+}

@@ -1,0 +1,45 @@
+//! The memory that a plan takes besides its buffers.
+
+use crate::counts;
+use crate::driver::card::CardLimits;
+use crate::inputs::Inputs;
+use crate::ops::attention::grouping;
+use crate::work::{Grouping, WorkBytes};
+use engine::op::Op;
+use engine::plan::{BufferDesc, BufferKind, Dims, Plan};
+
+/// The attentions of a plan that run on tensor cores, by group size.
+pub(crate) fn groupings(plan: &Plan, max_dims: &Dims, limits: &CardLimits) -> Vec<Vec<Grouping>> {
+    let mut groups: Vec<Vec<Grouping>> = Vec::new();
+    let attentions = plan.ops.iter().filter_map(|op| match op {
+        Op::PagedAttention(op) => grouping(plan, max_dims, limits.shared, op),
+        _ => None,
+    });
+    for grouping in attentions {
+        match groups.iter_mut().find(|g| g[0].group == grouping.group) {
+            Some(same) => same.push(grouping),
+            None => groups.push(vec![grouping]),
+        }
+    }
+    groups
+}
+
+/// Bytes of work lists, states, staging and counts, and what is lost where the card rounds allocations up to
+/// `granularity`.
+pub(crate) fn workspace(plan: &Plan, max_dims: &Dims, limits: &CardLimits, granularity: usize) -> usize {
+    // Small allocations share one that is rounded up.
+    let rounded = |bytes: usize| match bytes {
+        small if small < granularity / 2 => small.max(16).next_multiple_of(512),
+        large => large.next_multiple_of(granularity),
+    };
+    let groups = groupings(plan, max_dims, limits);
+    let works = groups.iter().flat_map(|g| WorkBytes::new(max_dims, g).each()).map(rounded).sum::<usize>();
+    let group_sizes: Vec<usize> = groups.iter().map(|g| g[0].group).collect();
+    let inputs = rounded(counts::BYTES) + rounded(Inputs::max_bytes(plan, max_dims, &group_sizes));
+    // How many pages there will be is not known yet: each buffer of them may round up by as much.
+    let lost = |desc: &BufferDesc| match desc.kind {
+        BufferKind::KvPage => granularity,
+        _ => rounded(desc.bytes(max_dims)) - desc.bytes(max_dims),
+    };
+    works + inputs + plan.buffers.iter().map(lost).sum::<usize>() + granularity
+}

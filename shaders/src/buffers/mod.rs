@@ -1,0 +1,5 @@
+//! The buffers of a plan on the device: how each is laid out, written and read.
+
+pub(crate) mod blocks;
+pub(crate) mod layout;
+pub(crate) mod storage;
