@@ -32,7 +32,7 @@ impl RunArgs {
     /// What the flags mean.
     ///
     /// # Errors
-    /// [`JobError::Usage`] names the flag that is missing, out of range, or of no use beside another.
+    /// [`JobError::Usage`] names the flag that is missing, out of range, or without effect.
     pub fn job_options(self) -> Result<JobOptions, JobError> {
         let RunArgs {
             job: _,

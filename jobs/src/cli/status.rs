@@ -1,4 +1,4 @@
-//! How far a job is, also while it runs.
+//! The progress of a job, also while it runs.
 
 use crate::error::JobError;
 use crate::journal::JournalReader;
@@ -14,7 +14,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
     /// Rows of the job: those of the input, or as many of them as the last start was to answer (`--limit`).
@@ -54,7 +54,7 @@ impl Status {
         let process = JobLock::holder(state_dir)?;
         let journal = JournalReader::open(state_dir)?;
         let wrong = schema::journal_error(&path);
-        // All from one moment of a job that goes on meanwhile.
+        // All from one moment, while the job goes on.
         let moment = journal.connection.unchecked_transaction().map_err(&wrong)?;
         let last = |row: &rusqlite::Row<'_>| {
             let number = |column| row.get::<_, Option<i64>>(column).map(Option::unwrap_or_default);
@@ -149,7 +149,7 @@ impl fmt::Display for Status {
         let published = match self.published {
             Some(true) => "yes",
             Some(false) => "no",
-            None => "unknown; its store cannot be asked now",
+            None => "unknown; its store does not answer now",
         };
         write!(f, "published  {published}")
     }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 /// Rows of a batch, unless they are too large.
 const BATCH_ROWS: u64 = 1024;
 
-/// The bytes that a batch should not exceed by much, by what the footer says of its columns.
+/// Bytes of a batch, roughly, by the footer's sizes of its columns.
 const BATCH_BYTES: u64 = 16 << 20;
 
 /// Rows that follow one another in the input.
@@ -24,7 +24,6 @@ const BATCH_BYTES: u64 = 16 << 20;
 pub struct Batch {
     /// The number of the first.
     pub first_row: u64,
-    /// Their columns.
     pub columns: RecordBatch,
 }
 
@@ -33,7 +32,6 @@ pub struct Batch {
 pub struct CorruptRows {
     /// The numbers of the rows.
     pub rows: Range<u64>,
-    /// What is wrong.
     pub error: JobError,
 }
 

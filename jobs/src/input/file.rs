@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub struct InputFile {
     /// Where it is.
     pub source: Source,
-    /// Its name, for people.
+    /// Its name in messages.
     pub path: PathBuf,
     /// The number of its first row.
     pub first_row: u64,

@@ -95,7 +95,7 @@ impl Input {
 
     /// Reads the columns of the rows, a batch at a time.
     ///
-    /// After a corrupt row group the reader goes on with the next one.
+    /// After a corrupt row group the reader continues with the next one.
     pub fn read(&self, columns: Vec<usize>, rows: Range<u64>) -> Batches<'_> {
         let end = rows.end.min(self.rows);
         Batches::new(&self.files, &self.schema, columns, rows.start..end)

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Finds the files of names: files, globs and folders, here or in object stores.
 ///
 /// # Errors
-/// [`JobError::Usage`] for a glob that matches nothing or is none; [`JobError::Input`] for a folder without
+/// [`JobError::Usage`] for a glob that matches nothing or is malformed; [`JobError::Input`] for a folder without
 /// `.parquet` files; [`JobError::Io`] and [`JobError::Store`].
 pub fn resolve(names: &[String]) -> Result<Vec<Source>, JobError> {
     let mut buckets: HashMap<String, Arc<dyn Bucket>> = HashMap::new();

@@ -16,17 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Bytes of an object that are kept at a time: a window for each column chunk that is read.
 const WINDOWS: u64 = 64 << 20;
 
-/// A window has at least so many bytes.
+/// Bytes of a window, at least.
 const MIN_WINDOW: u64 = 64 << 10;
 
-/// A window has at most so many bytes.
+/// Bytes of a window, at most.
 const MAX_WINDOW: u64 = 8 << 20;
 
 /// An open file, for the Parquet reader.
 pub enum OpenSource {
-    /// On this machine.
     Local(File),
-    /// In an object store.
     Object(Arc<OpenObject>),
 }
 
@@ -45,7 +43,6 @@ struct ReadState {
 
 /// What was read last of a part of the file.
 struct Window {
-    /// The part.
     chunk: Range<u64>,
     /// Where the bytes begin.
     at: u64,

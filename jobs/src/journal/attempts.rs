@@ -1,8 +1,8 @@
 //! Which rows may have caused a death of the worker.
 //!
-//! The worker notes the rows that it takes up in the file `in-flight`; the supervisor reads it after a death
-//! and counts one against each row that has no answer. A row of two deaths runs alone, so that the third
-//! can be laid at its door: it then becomes an error row. Deaths by a kill from outside make a row run alone
+//! The worker notes the rows that it starts in the file `in-flight`; the supervisor reads it after a death
+//! and counts one against each row that has no answer. A row of two deaths runs alone, so that a third
+//! death is certainly its own: it then becomes an error row. Deaths by a kill from outside make a row run alone
 //! too, but never an error, so that an answer does not depend on who killed what when.
 
 use crate::error::JobError;
@@ -18,10 +18,10 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// A row of so many deaths runs alone.
+/// A row with this number of deaths runs alone.
 const ALONE: i64 = 2;
 
-/// A row of so many deaths is given up.
+/// A row with this number of deaths is given up.
 const GIVEN_UP: i64 = 3;
 
 /// The error of a row that is given up.
@@ -30,7 +30,7 @@ pub const CRASHED: &str = RowErrorKind::CrashedDevice.text();
 /// How a worker died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
-    /// By itself: a fault, a panic, a lost device, or a hang.
+    /// Of its own cause: a fault, a panic, a lost device, or a hang.
     Own,
     /// By a kill from outside.
     Killed,
@@ -39,7 +39,7 @@ pub enum Death {
 /// A file of more rows is rewritten without those that are done.
 const FILE_ROWS: usize = 1 << 14;
 
-/// The rows that the running worker has taken up.
+/// The rows that the running worker has started.
 pub(crate) struct InFlight {
     file: File,
     path: PathBuf,
@@ -47,7 +47,7 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// Begins anew, with none.
+    /// Begins an empty file.
     pub(crate) fn begin(state_dir: &Path) -> Result<Self, JobError> {
         let path = in_flight(state_dir);
         let file = File::create(&path).map_err(JobError::io("create", &path))?;
@@ -83,8 +83,8 @@ fn in_flight(state_dir: &Path) -> PathBuf {
     state_dir.join("in-flight")
 }
 
-/// Counts a death against the rows that were in flight, and forgets them. To be called when the worker is
-/// gone and before the next one starts. Returns how many rows are given up for it.
+/// Counts a death against the rows that were in flight, and forgets them. Call it after the worker
+/// has ended and before the next one starts. Returns how many rows are given up for it.
 ///
 /// # Errors
 /// [`JobError::JournalDamaged`], [`JobError::Journal`] or [`JobError::Io`].

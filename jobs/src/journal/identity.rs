@@ -84,7 +84,6 @@ impl Identity {
 pub struct InputDigest {
     /// Where it is now, a path or a URL; not a part of the identity.
     pub path: PathBuf,
-    /// Bytes.
     pub size: u64,
     /// Rows.
     pub rows: u64,

@@ -15,7 +15,7 @@ pub const SUPERVISOR_PID: &str = "GRISTMILL_SUPERVISOR_PID";
 /// `gristmill status` holds the lock for an instant to see whether it is free.
 const BRIEFLY: Duration = Duration::from_millis(300);
 
-/// A worker whose supervisor was killed leaves by itself, at the latest after so long.
+/// A worker whose supervisor was killed ends by itself within this time.
 const ORPHAN: Duration = Duration::from_secs(12);
 
 /// The lock on a state_dir; the system gives it back however the process ends.
@@ -82,7 +82,7 @@ impl Holder {
         Holder { pid: words.next().unwrap_or_else(|| "unknown".into()), supervisor: words.next() }
     }
 
-    /// Whether its supervisor is gone, as far as this system tells.
+    /// Whether its supervisor has ended, as far as this system can say.
     fn is_orphan(&self) -> bool {
         let proc = PathBuf::from("/proc");
         let gone = |pid: &String| !proc.join(pid).exists();

@@ -1,8 +1,8 @@
 //! The only durable state of a job: its identity, its inputs, and one record for each finished row.
 //!
-//! A SQLite database `journal.sqlite` in the job's state_dir. Beside it lie `lock` and `in-flight`
-//! (8 little-endian bytes for each row that the running worker has taken up, and lately finished), which tells after a death of
-//! the worker which rows may have caused it.
+//! A SQLite database `journal.sqlite` in the job's state_dir. Beside it are `lock` and `in-flight`: 8 little-endian bytes
+//! for each row that the running worker has started, or finished lately. After a death of the worker, it shows which rows
+//! may have caused it.
 
 pub mod answer;
 pub mod attempts;
@@ -26,16 +26,16 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// What to do about a job that was begun before.
+/// What to do with a job that was begun before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResumeMode {
-    /// Go on with it; begin one if there is none.
+    /// Resume it; begin one if there is none.
     Auto,
     /// Refuse if there is one.
     Never,
     /// Refuse if there is none.
     Require,
-    /// Discard it and begin anew.
+    /// Discard it and begin again.
     Fresh,
 }
 
@@ -54,7 +54,7 @@ pub struct Journal {
 impl Journal {
     /// Opens the journal in a state_dir, or begins one.
     ///
-    /// A damaged journal is repaired from the records whose checksums hold; what is lost is answered anew.
+    /// A damaged journal is repaired from the records whose checksums hold; what is lost is answered again.
     ///
     /// # Errors
     /// [`JobError::Locked`] if another process works on the job; [`JobError::OtherIdentity`] if it was
@@ -123,7 +123,7 @@ impl Journal {
         self.writer.note_rows(rows)
     }
 
-    /// Notes that rows are about to be taken up. Cheap: 8 bytes a row, no sync.
+    /// Notes that rows are about to start. Cheap: 8 bytes per row, no sync.
     ///
     /// # Errors
     /// [`JobError::Io`].
@@ -217,7 +217,7 @@ fn scan(connection: &Connection, path: &Path, rows: u64) -> Result<FinishedRows,
         };
         let number = |column: usize| values[column].as_i64_or_null().ok().flatten().unwrap_or(0) as u64;
         if !finished.insert(number(0)) {
-            return Err(schema::damaged(path, "a row is there twice or is none of the job"));
+            return Err(schema::damaged(path, "a row is there twice or does not belong to the job"));
         }
         finished.errors += u64::from(values[1] != ValueRef::Null);
         finished.input_tokens += number(4);
@@ -243,7 +243,7 @@ impl JournalReader {
     /// Opens the journal of a state_dir.
     ///
     /// # Errors
-    /// [`JobError::JournalDamaged`] if it is none; [`JobError::Journal`].
+    /// [`JobError::JournalDamaged`] if it is not one; [`JobError::Journal`].
     pub fn open(state_dir: &Path) -> Result<Self, JobError> {
         Self::open_file(schema::path(state_dir))
     }

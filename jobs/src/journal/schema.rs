@@ -14,7 +14,7 @@ const APPLICATION_ID: i64 = 0x6772_7374;
 
 /// The tables, word for word as the file must hold them.
 ///
-/// `starts` has one row for each start of a worker and is for people only (`gristmill status`); what
+/// `starts` has one row for each start of a worker and only serves `gristmill status`; what
 /// decides an answer has a checksum.
 const TABLES: [&str; 6] = [
     "CREATE TABLE identity (ordinal INTEGER PRIMARY KEY, field TEXT, value TEXT, checksum INTEGER)",
@@ -42,8 +42,8 @@ pub(crate) fn path(state_dir: &Path) -> PathBuf {
     state_dir.join("journal.sqlite")
 }
 
-/// Turns an error of SQLite into the job's: trouble of the system, which will pass, is told apart from
-/// damage, which shows as anything else.
+/// Turns an error of SQLite into the job's. Errors of the system, which may pass, are distinguished from damage, which
+/// shows as any other error.
 pub(crate) fn journal_error(path: &Path) -> impl Fn(rusqlite::Error) -> JobError {
     use rusqlite::ErrorCode as Code;
     move |source| match source.sqlite_error_code() {
@@ -80,7 +80,7 @@ pub(crate) fn create(path: &Path, identity: &Identity, inputs: &InputDigests) ->
     rename(&new, path)
 }
 
-/// Removes a database and its logs, as far as they are there.
+/// Removes a database and its logs, if they exist.
 pub(crate) fn remove(path: &Path) -> Result<(), JobError> {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let mut name = path.as_os_str().to_os_string();
@@ -174,7 +174,7 @@ fn prepare(connection: &Connection, path: &Path) -> Result<(), JobError> {
     set("cell_size_check", "ON")?;
     let id = connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0));
     if id.map_err(journal_error(path))? != APPLICATION_ID {
-        return Err(damaged(path, "it is no journal of gristmill"));
+        return Err(damaged(path, "it is not a journal of gristmill"));
     }
     if tables(connection).map_err(journal_error(path))? != TABLES {
         return Err(damaged(path, "its tables are not those of this version of gristmill"));
@@ -245,7 +245,7 @@ pub(crate) fn each(
 /// Makes a sound journal of what can still be read of a damaged one, which is kept beside it.
 ///
 /// Answers are read from the front to the first damage and from the back to the last; each has its own
-/// checksum. Those between are answered anew.
+/// checksum. Those between are answered again.
 ///
 /// # Errors
 /// [`JobError::JournalDamaged`] if the identity cannot be read.
@@ -265,7 +265,7 @@ pub(crate) fn repair(path: &Path, why: &str) -> Result<(), JobError> {
     rename(&new, path)?;
     tracing::warn!(
         "the journal {} was damaged ({why}); a sound one was made of what could be read, the rest is \
-         answered again; the damaged file is {}",
+         answered again; the damaged file is kept as {}",
         path.display(),
         damaged_file.display()
     );

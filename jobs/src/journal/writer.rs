@@ -10,14 +10,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A batch is committed when its first answer is so old: what a kill can cost.
+/// A batch is committed when its first answer is this old: what a kill can cost.
 const AGE: Duration = Duration::from_secs(1);
 
 /// The age for the second batch of a start; it doubles up to [`AGE`]. The first answer is committed at once, so
 /// that a start which dies early still counts for what it has answered.
 const EARLY: Duration = Duration::from_millis(10);
 
-/// A batch is committed when it has so many answers.
+/// A batch of this number of answers is committed.
 const BATCH: u64 = 10_000;
 
 /// Answers that wait for the thread; a caller that is faster waits for it.

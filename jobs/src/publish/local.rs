@@ -5,7 +5,7 @@ use crate::files::{rename, sync_folder, write_durably};
 use crate::publish::manifest::{self, Manifest};
 use std::path::Path;
 
-/// Lets an output that lies in `aside` appear.
+/// Moves an output from `aside` to its place.
 ///
 /// # Errors
 /// [`JobError::Io`].
@@ -21,7 +21,7 @@ pub(super) fn reveal(
         write_durably(&aside.join(manifest::NAME), &manifest.to_json())?;
     }
     sync_folder(aside)?;
-    // The manifest goes first: it is what says that an output in place is this job's own.
+    // The manifest goes first: it marks an output in place as this job's own.
     rename(&state_dir.join("manifest.new"), &state_dir.join(manifest::NAME))?;
     if folder {
         reveal_folder(state_dir, aside, output)
@@ -32,7 +32,7 @@ pub(super) fn reveal(
 }
 
 /// Puts a folder in the place of the output. One cannot be renamed over a full one; where the system can
-/// exchange two names, one of both is there at every moment, and elsewhere for a moment there is none.
+/// exchange two names, one of the two exists at every moment; elsewhere, for a moment, neither does.
 fn reveal_folder(state_dir: &Path, aside: &Path, output: &Path) -> Result<(), JobError> {
     let replaced = state_dir.join("replaced");
     clear(&replaced)?;
@@ -69,7 +69,7 @@ pub(super) fn is_empty_folder(path: &Path) -> bool {
     path.read_dir().is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// Removes a folder with all that is in it, if it is there.
+/// Removes a folder with everything in it, if it exists.
 ///
 /// # Errors
 /// [`JobError::Io`].

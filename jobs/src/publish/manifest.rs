@@ -41,9 +41,7 @@ pub struct Part {
     pub name: String,
     /// Its first input row.
     pub first_row: u64,
-    /// Its rows.
     pub rows: u64,
-    /// Its bytes.
     pub bytes: u64,
     /// The digest (BLAKE3) of its bytes.
     pub blake3: String,

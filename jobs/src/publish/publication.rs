@@ -30,10 +30,10 @@ const BATCH: u64 = 256;
 /// Rows of a row group, unless they are too long.
 const GROUP_ROWS: u64 = 8192;
 
-/// A row group ends early when it has so many encoded bytes, which bounds memory for long rows.
+/// A row group of more encoded bytes ends early, which bounds memory for long rows.
 const GROUP_BYTES: usize = 64 << 20;
 
-/// What to do about rows that have no answer.
+/// What to do with rows that have no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unanswered {
     /// Refuse to publish.
@@ -46,17 +46,15 @@ pub enum Unanswered {
 pub struct Publication<'a> {
     /// A file, or with `rows_per_file` a folder of parts.
     pub target: &'a Target,
-    /// The state_dir.
     pub state_dir: &'a Path,
     /// What decided the answers; goes into the footers and the manifest.
     pub identity: &'a Identity,
-    /// The first so many rows of the input are published.
+    /// The number of rows to publish, from the first.
     pub rows: u64,
     /// Rows of each part but the last.
     pub rows_per_file: Option<u64>,
-    /// The columns.
     pub columns: &'a OutputColumns,
-    /// What to do about rows that have no answer.
+    /// What to do with rows that have no answer.
     pub unanswered: Unanswered,
 }
 
@@ -157,7 +155,7 @@ impl Publication<'_> {
             }
         }
         writer.finish().map_err(wrong)?;
-        // Not by `into_inner`, which would tell what the system says as the writer's own words.
+        // Not by `into_inner`, which would turn an error of the system into one of the writer.
         let sink = writer.inner_mut();
         let (blake3, bytes) = (sink.hasher.finalize().to_hex().to_string(), sink.bytes);
         let synced = sink.file.flush().and_then(|()| sink.file.get_ref().sync_all());
@@ -182,7 +180,7 @@ impl Publication<'_> {
     }
 }
 
-/// An error of the Parquet writer; one of the system below it is told as such.
+/// An error of the Parquet writer, or of the system below it.
 fn encode_error(path: &Path, error: ParquetError) -> JobError {
     let source = match error {
         ParquetError::External(cause) => match cause.downcast() {

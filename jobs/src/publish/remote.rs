@@ -1,7 +1,7 @@
 //! An output in an object store.
 //!
-//! A store has no rename, so that parts cannot appear together; what says that an output is there is its manifest,
-//! which is written last and only where there is none. Until then parts are uploads that do not show.
+//! A store has no rename, so parts cannot appear together. An output exists when its manifest does, which is written last
+//! and only if there is none. Until then parts are uploads that are not visible.
 //!
 //! A claim, an object beside the output, is written before the work and removed after it: without it, two jobs
 //! could overwrite one another's parts long before the second finds the manifest of the first. The claim, the
@@ -116,7 +116,7 @@ impl RemoteOutput {
         self.discard_uploads()
     }
 
-    /// Uploads a part, so that it does not show yet; `None` if it is there already.
+    /// Uploads a part, so that it is not visible yet; `None` if it exists already.
     ///
     /// # Errors
     /// [`JobError::Store`] or [`JobError::Io`].
@@ -183,7 +183,7 @@ impl RemoteOutput {
         self.forget(UPLOADS)
     }
 
-    /// Lets a part appear. If the answer is lost, what is there tells whether it has.
+    /// Makes a part visible. If the answer is lost, the store is asked whether it is.
     fn complete(&self, staged: &Staged) -> Result<(), JobError> {
         let Staged { key, upload, pieces, part } = staged;
         let completed = self.bucket.complete_upload(key, upload, pieces);
@@ -209,7 +209,7 @@ impl RemoteOutput {
             (Ok(Some(there)), _) => Ok(there == text),
             (_, Err(error)) | (Err(error), _) => Err(error),
             (Ok(None), Ok(_)) => {
-                let why = "it was there and is gone again; something else writes to the output".to_string();
+                let why = "it existed and has disappeared; something else writes to the output".to_string();
                 let url = self.url.with_key(key).to_string();
                 Err(JobError::Store { doing: "write", url, error: StoreError::Other(why) })
             }

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 pub enum Target {
     /// On this machine, in the file system of the state_dir.
     Local(PathBuf),
-    /// In an object store.
     Remote(RemoteOutput),
 }
 

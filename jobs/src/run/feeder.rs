@@ -18,13 +18,12 @@ const TOGETHER: usize = 64;
 
 /// What the feeder works on.
 pub struct Feeder<'a> {
-    /// The input.
     pub input: &'a Input,
     /// How prompts are made.
     pub prompts: &'a Prompts,
     /// How rows are answered, unless a row says otherwise.
     pub sampling: &'a Arc<Sampling>,
-    /// The rows of the job are the first so many.
+    /// The number of rows of the job, from the first.
     pub rows: u64,
     /// Rows that are not to be done again.
     pub finished: &'a FinishedRows,
@@ -34,11 +33,10 @@ pub struct Feeder<'a> {
     pub on_corrupt: OnCorrupt,
     /// Threads that make prompts.
     pub threads: usize,
-    /// Where rows are counted.
     pub counters: &'a Counters,
 }
 
-/// The other end is gone: the job is at its end.
+/// Nobody receives rows any more: the job has ended.
 struct Gone;
 
 impl Feeder<'_> {

@@ -90,7 +90,7 @@ pub fn run_on(
     job.error_limits().check(Counters::get(&counters.errors), job.rows, first_error)
 }
 
-/// Opens the journal, or begins it, and prints what is there already.
+/// Opens the journal, or begins it, and prints what is answered already.
 fn open_journal(
     job: &Job,
     identity: &Identity,

@@ -1,4 +1,4 @@
-//! How far a job is, shown on standard error: a bar on a terminal, a line now and then elsewhere.
+//! The progress of a job, shown on standard error: a bar on a terminal, a line now and then elsewhere.
 
 use crate::journal::finished::FinishedRows;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -15,7 +15,7 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 /// What is counted, by any thread.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Rows taken up, the finished ones among them.
+    /// Rows that have started, finished ones among them.
     pub seen: AtomicU64,
     /// Rows finished, errors among them.
     pub finished: AtomicU64,
@@ -64,7 +64,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins to show the progress of a job of so many rows.
+    /// Begins to show the progress of a job.
     pub fn begin(rows: u64, counters: &Counters) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr());
@@ -79,7 +79,7 @@ impl Progress {
         Progress { bar, rows, before, begun: now, shown: now }
     }
 
-    /// Shows how far the job is, if it is time.
+    /// Shows the progress, if it is time.
     pub fn show(&mut self, counters: &Counters) {
         let every = if self.bar.is_some() { DRAW_EVERY } else { LINE_EVERY };
         if self.shown.elapsed() < every {

@@ -29,13 +29,13 @@ use tokio::runtime::Runtime;
 /// The bytes of a piece of an upload, unless that would make more pieces than [`PIECES`].
 const PIECE: u64 = 8 << 20;
 
-/// The most pieces of an upload; S3 takes 10,000.
+/// Pieces of an upload, at most; S3 takes 10,000.
 const PIECES: u64 = 9_000;
 
 /// Pieces on their way at a time.
 const AT_ONCE: usize = 4;
 
-/// A small object has at most so many bytes.
+/// Bytes of a small object, at most.
 const SMALL: u64 = 256 << 20;
 
 /// A bucket that is reached over HTTP.
@@ -140,7 +140,7 @@ impl Bucket for CloudBucket {
         let path = self.key(key)?;
         match self.runtime.block_on(self.objects.head(&path)) {
             Ok(meta) => self.version(meta).map(Some),
-            // The answer to a HEAD has no body that tells which of them is missing.
+            // The answer to a HEAD has no body that says which of them is missing.
             Err(Error::NotFound { .. }) if self.is_missing(&path) => {
                 Err(store_error("find", &self.url.with_key(key), StoreError::NoBucket))
             }

@@ -12,11 +12,8 @@ const REQUEST: u64 = 8 << 20;
 /// An object, in the version that was looked up. Reading another version is refused.
 #[derive(Clone, Debug)]
 pub struct Object {
-    /// Where it lies.
     pub bucket: Arc<dyn Bucket>,
-    /// Its URL, for people.
     pub url: ObjectUrl,
-    /// The version.
     pub version: ObjectVersion,
 }
 

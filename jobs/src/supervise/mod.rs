@@ -19,10 +19,10 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// Starts in a row without an answered row after which the job ends.
+/// The job ends after this number of starts in a row without an answered row.
 const STARTS: u32 = 3;
 
-/// A worker that is asked to stop has so long to commit and leave.
+/// Time for a worker to commit and end when it is asked to stop.
 const LEAVE: Duration = Duration::from_secs(8);
 
 /// How to supervise.
@@ -30,7 +30,7 @@ const LEAVE: Duration = Duration::from_secs(8);
 pub struct Supervision<'a> {
     /// The job's state_dir.
     pub state_dir: &'a Path,
-    /// A worker that does not beat for so long hangs.
+    /// A worker without a heartbeat for this time hangs.
     pub hang: Duration,
     /// The pause before the first restart; it doubles for each start without progress, up to 64 times.
     pub pause: Duration,
@@ -39,7 +39,7 @@ pub struct Supervision<'a> {
 /// What comes to the supervisor.
 enum Event {
     Beat,
-    /// The worker has closed its output: it is gone, or nearly.
+    /// The worker has closed its output: it has ended, or is about to.
     Closed,
     Signal(Asked),
 }
@@ -48,7 +48,7 @@ enum Event {
 enum End {
     /// With an exit code that a restart would not change.
     Final(u8),
-    /// By a death; and how, for people.
+    /// By a death; the text says how.
     Died(Death, String),
 }
 
@@ -121,7 +121,7 @@ impl Supervision<'_> {
         Ok((self.judge(status, asked, hung), child.id()))
     }
 
-    /// Waits until the worker is gone. Returns who has asked for a stop, and whether it hung.
+    /// Waits until the worker has ended. Returns how it was asked to stop, and whether it hung.
     fn watch(&self, child: &mut Child, events: &Receiver<Event>) -> Result<(Option<Asked>, bool), JobError> {
         let mut asked = None;
         let mut hung = false;
@@ -137,7 +137,7 @@ impl Supervision<'_> {
                     deadline = Instant::now() + LEAVE;
                     print_stopping();
                     if let Some(input) = &mut child.stdin {
-                        // One that is gone already is noticed by its closing.
+                        // A worker that has ended already is noticed when it closes its output.
                         let _ = writeln!(input, "{STOP}").and_then(|()| input.flush());
                     }
                 }
