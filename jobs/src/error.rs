@@ -1,25 +1,25 @@
 //! What ends a job, and its exit code. A bad row never ends a job: it is data, with its error.
 
-mod engine;
+mod remedy;
 
 use crate::store::error::StoreError;
-use ::engine::device::DeviceError;
-use ::engine::error::EngineError;
+use engine::device::DeviceError;
+use engine::error::EngineError;
 use std::path::PathBuf;
 
 /// Every row was answered, or the errors stayed within `--max-error-rate`.
 pub const EXIT_DONE: u8 = 0;
-/// The job failed; what was finished is kept.
+/// The job failed; finished rows are kept.
 pub const EXIT_FAILED: u8 = 1;
 /// The command line or the job file is wrong; nothing was started.
 pub const EXIT_USAGE: u8 = 2;
-/// The job came to its end or was stopped with more error rows than allowed.
+/// The job ended with more error rows than allowed, or was stopped for them.
 pub const EXIT_TOO_MANY_ERRORS: u8 = 3;
 /// The device failed; a supervisor starts the job again.
 pub const EXIT_DEVICE_LOST: u8 = 70;
-/// Stopped by Ctrl-C; the same command continues it.
+/// Stopped by Ctrl-C; the same command resumes the job.
 pub const EXIT_INTERRUPTED: u8 = 130;
-/// Stopped by SIGTERM; the same command continues it.
+/// Stopped by SIGTERM; the same command resumes the job.
 pub const EXIT_TERMINATED: u8 = 143;
 
 /// What ends a job, or keeps it from starting.
@@ -80,7 +80,7 @@ pub enum JobError {
     #[error("internal error: {0}; please report it")]
     Internal(String),
     /// The engine cannot serve the model, or its device failed.
-    #[error("{}", engine::message(.0))]
+    #[error("{}", remedy::message(.0))]
     Engine(#[from] EngineError),
     /// A file or folder could not be used.
     #[error("cannot {doing} {}: {source}{}", path.display(), remedy(source))]

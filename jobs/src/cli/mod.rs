@@ -1,19 +1,18 @@
-//! What the `gristmill` command does with its command line.
-
-use crate::error::{EXIT_DONE, EXIT_USAGE, JobError};
-use crate::log;
-use crate::options::devices;
-use crate::publish::verify::verify;
-use args::{Bench, Cli, Command};
-use parse::{ParseError, parse};
-use status::Status;
+//! The `gristmill` command.
 
 pub mod args;
 mod bench;
+mod devices;
 pub mod parse;
 mod run;
 pub mod status;
+mod verify;
 
+use crate::error::{EXIT_DONE, EXIT_USAGE, JobError};
+use crate::log;
+use args::{Bench, Cli, Command};
+use parse::{ParseError, parse};
+use status::Status;
 use std::ffi::OsString;
 
 /// Runs the command line and gives the exit code.
@@ -42,17 +41,11 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
     match cli.command {
         Command::Run(args) => return run::run(*args),
         Command::Bench(Bench::Throughput(args)) => bench::throughput(&args)?,
-        Command::Devices => {
-            print!("{}", devices::listing(&devices::find(None)));
-        }
+        Command::Devices => devices::devices(),
         Command::Status { output, state_dir } => {
             println!("{}", Status::of(&output, &output.state_dir(state_dir.as_deref())?)?);
         }
-        Command::Verify { output } => {
-            let manifest = verify(&output)?;
-            let (rows, parts) = (manifest.rows, manifest.parts.len());
-            println!("{output} is as published: {rows} rows in {parts} files");
-        }
+        Command::Verify { output } => verify::verify(&output)?,
     }
     Ok(EXIT_DONE)
 }

@@ -78,14 +78,6 @@ fn wgpu() -> Vec<Finding> {
     vec![Finding { kind: DeviceKind::Wgpu, what: "not in this build (feature `wgpu`)".into(), usable: false }]
 }
 
-/// One line for each device.
-pub fn listing(findings: &[Finding]) -> String {
-    let line = |f: &Finding| {
-        format!("{:<5} {:<10} {}\n", f.kind.to_string(), if f.usable { "usable" } else { "unusable" }, f.what)
-    };
-    findings.iter().map(line).collect()
-}
-
 /// Opens the device that the options name.
 ///
 /// # Errors

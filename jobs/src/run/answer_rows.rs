@@ -45,7 +45,7 @@ pub fn answer_rows(
         counters,
     };
     let (prepared, rows) = sync_channel(QUEUE);
-    let (finished_rows, outcomes) = sync_channel(QUEUE);
+    let (done, outcomes) = sync_channel(QUEUE);
     let keep = KeepLogprobs {
         tokens: job.options.returns.contains(&ReturnColumn::TokenLogprobs),
         alternatives: job.options.returns.contains(&ReturnColumn::Logprobs),
@@ -68,7 +68,7 @@ pub fn answer_rows(
             result
         });
         let share = job.options.share_prompts;
-        let engine_loop = EngineLoop::new(engine, &job.tokenizer, journal, keep, share, finished_rows);
+        let engine_loop = EngineLoop::new(engine, &job.tokenizer, journal, keep, share, done);
         let stop = || signals.asked().is_some() || given_up.load(Ordering::Relaxed);
         let ended = engine_loop.run(&rows, stop);
         // Ends the feeder, which may wait for room.

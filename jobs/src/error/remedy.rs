@@ -1,10 +1,10 @@
-//! What the engine says, in terms of flags: which one to change, and how.
+//! Errors of the engine in terms of flags: which one to change, and how.
 
 use engine::device::{DeviceError, MemoryUse};
 use engine::error::EngineError;
 
 /// The message of an error of the engine, with the flag that it is about and a remedy where there is one.
-pub(super) fn message(error: &EngineError) -> String {
+pub fn message(error: &EngineError) -> String {
     match error {
         EngineError::Option { field, why } => format!("{}: {why}", flag(field)),
         EngineError::NoRoomForKv { left: 0, .. } => {
