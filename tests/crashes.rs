@@ -160,7 +160,7 @@ fn a_failing_device_changes_nothing() {
                 command
             }));
             assert_eq!(ran.code, 0, "{faults}: {}", ran.stderr);
-            assert!(ran.stderr.contains("starts again from the journal"), "{faults}: {}", ran.stderr);
+            assert!(ran.stderr.contains("restarting it from the journal"), "{faults}: {}", ran.stderr);
             assert!(
                 std::fs::read(bench.path("out.parquet")).unwrap() == expected,
                 "{faults}: the output differs"

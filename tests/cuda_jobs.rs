@@ -142,7 +142,7 @@ fn a_sticky_error_ends_the_process_and_loses_nothing() {
 
     // Supervised, the row itself is found, and its neighbours do not notice.
     let ran = job(&bench, &drivers, "found.parquet", &[], &planted);
-    ends_with(&ran, 0, &["starts again from the journal"]);
+    ends_with(&ran, 0, &["restarting it from the journal"]);
     let (calm, found) = (read(&bench.path("calm.parquet")), read(&bench.path("found.parquet")));
     for row in 0..20 {
         let error = text(&found, "error")[row].clone();
@@ -163,7 +163,7 @@ fn a_driver_that_fails_now_and_then_changes_nothing() {
         let flags = ["--fresh", "--max-num-seqs", "2"];
         let settings = [("GRISTMILL_STANDIN_FAIL", fail)];
         let ran = job(&bench, &drivers, "out.parquet", &flags, &settings);
-        ends_with(&ran, 0, &["fails on purpose", "starts again from the journal"]);
+        ends_with(&ran, 0, &["fails on purpose", "restarting it from the journal"]);
         assert!(bytes(&bench, "out.parquet") == calm, "{fail}");
     }
 }

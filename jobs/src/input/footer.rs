@@ -60,7 +60,8 @@ pub fn row_counts(path: &Path, metadata: &ArrowReaderMetadata) -> Result<Vec<u64
     let sum = counts.iter().try_fold(0u64, |sum, &n| sum.checked_add(n));
     let claimed = metadata.metadata().file_metadata().num_rows();
     if sum.is_none_or(|sum| u64::try_from(claimed) != Ok(sum)) {
-        let why = format!("claims {claimed} rows, its row groups do not add up to it; the file is damaged");
+        let why =
+            format!("claims {claimed} rows, but its row groups do not add up to that; the file is damaged");
         return Err(broken(path, ", footer", &why));
     }
     Ok(counts)

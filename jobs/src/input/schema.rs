@@ -28,7 +28,7 @@ pub fn agree(first: &Schema, first_path: &Path, schema: &Schema, path: &Path) ->
             return refuse(field.name(), "is not in".into());
         }
         if first.fields().get(at).map(|f| f.name()) != Some(field.name()) {
-            return refuse(field.name(), "stands at another place than in".into());
+            return refuse(field.name(), "is at another position than in".into());
         }
     }
     Ok(())

@@ -138,7 +138,7 @@ impl Hub {
         } else if text.contains("404") {
             "check the name and the revision"
         } else {
-            "check the network, or set HF_HUB_OFFLINE=1 to use the cache only"
+            "check the network, or set HF_HUB_OFFLINE=1 to use only the cache"
         };
         format!("{} says: {text}; {remedy}", self.endpoint)
     }

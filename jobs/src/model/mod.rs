@@ -72,7 +72,7 @@ fn from_hub(name: &str, args: &ModelOptions, weights: bool) -> Result<PathBuf, J
     let (name, at) = name.split_once('@').map_or((name, None), |(name, at)| (name, Some(at)));
     let revision = match (at, args.revision.as_deref()) {
         (Some(at), Some(given)) if at != given => {
-            return Err(JobError::Usage(format!("--model says revision {at}, --revision says {given}")));
+            return Err(JobError::Usage(format!("--model names revision {at}, but --revision is {given}")));
         }
         (at, given) => at.or(given).unwrap_or("main"),
     };

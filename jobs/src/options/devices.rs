@@ -66,7 +66,7 @@ fn wgpu() -> Vec<Finding> {
     };
     let found: Vec<Finding> = shaders::adapters().into_iter().enumerate().map(finding).collect();
     if found.is_empty() {
-        let what = "no adapter of Vulkan, Metal or DX12 found: install the card's driver, or a software one \
+        let what = "no adapter of Vulkan, Metal or DX12 was found: install the card's driver, or a software driver \
                     (Debian: mesa-vulkan-drivers)";
         return vec![Finding { kind: DeviceKind::Wgpu, what: what.into(), usable: false }];
     }

@@ -134,7 +134,7 @@ impl Rendering {
         {
             return Ok(Rendering { text: fewer, mark: Some(mark) });
         }
-        Err("the text holds a special token, and the template cuts the text there or acts on it; \
+        Err("the text holds a special token, and the template cuts the text there or acts upon it; \
              remove the token from the text, or change the template"
             .into())
     }

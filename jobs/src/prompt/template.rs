@@ -83,7 +83,7 @@ impl Template {
         let text = template.render(context).map_err(|e| fail(&e))?;
         if text.len() > OUTPUT_BYTES + 8 * row_bytes {
             return Err(format!(
-                "{}: makes {} bytes; at most {OUTPUT_BYTES} are accepted",
+                "{}: makes {} bytes; at most {OUTPUT_BYTES} are taken",
                 self.what,
                 text.len()
             ));

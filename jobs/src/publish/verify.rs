@@ -85,7 +85,7 @@ fn check_parts(manifest: &Manifest, find: impl Fn(&Part) -> Result<Source, JobEr
         problems.extend(checked.err());
     }
     if next != manifest.rows {
-        problems.push(format!("the parts have {next} rows, the manifest says {}", manifest.rows));
+        problems.push(format!("the parts have {next} rows, but the manifest has {}", manifest.rows));
     }
     problems
 }
@@ -94,16 +94,16 @@ fn check_part(source: &Source, part: &Part, manifest: &Manifest) -> Result<(), S
     let open = source.open().map_err(|error| error.to_string())?;
     let size = open.len();
     if size != part.bytes {
-        return Err(format!("it has {size} bytes, {} were published", part.bytes));
+        return Err(format!("it has {size} bytes, but {} were published", part.bytes));
     }
     let digest = source.digest().map_err(|error| error.to_string())?;
     if digest != part.blake3 {
-        return Err(format!("its BLAKE3 is {digest}, {} was published", part.blake3));
+        return Err(format!("its BLAKE3 is {digest}, but {} was published", part.blake3));
     }
     let footer = ParquetMetaDataReader::new().parse_and_finish(&open).map_err(|error| error.to_string())?;
     let footer = footer.file_metadata();
     if footer.num_rows() != part.rows as i64 {
-        return Err(format!("it has {} rows, {} were published", footer.num_rows(), part.rows));
+        return Err(format!("it has {} rows, but {} were published", footer.num_rows(), part.rows));
     }
     let identity = serde_json::to_string(&manifest.identity).map_err(|error| error.to_string())?;
     for (key, wanted) in [

@@ -91,7 +91,7 @@ impl Supervision<'_> {
                 return Err(JobError::NoProgress { starts: STARTS, how });
             }
             let pause = self.pause * (1 << fruitless.min(6));
-            tracing::warn!("the worker died ({how}); it starts again from the journal in {pause:?}");
+            tracing::warn!("the worker died ({how}); restarting it from the journal in {pause:?}");
             if let Some(signal) = wait_for_signal(&events, pause) {
                 return Ok(exit_code(signal));
             }
