@@ -67,17 +67,12 @@ pub struct RopeKeys {
 }
 
 /// A key for which absent and null mean different things: an absent window of Mistral is 4096, null is none.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Key<T> {
+    #[default]
     Absent,
     Null,
     Value(T),
-}
-
-impl<T> Default for Key<T> {
-    fn default() -> Self {
-        Key::Absent
-    }
 }
 
 impl<T> Key<T> {
