@@ -13,7 +13,7 @@ use jobs::cli::args::Command;
 use jobs::cli::parse::parse;
 use jobs::journal::{Journal, JournalReader, ResumeMode};
 use jobs::run::run_on;
-use jobs::store::location::working_folder;
+use jobs::store::location::state_dir_beside;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::ops::Range;
@@ -143,7 +143,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     report(rows, &samples, begun.elapsed(), after - before);
     resume(&input, &output)?;
     let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
-    let journal = working_folder(&output).join("journal.sqlite");
+    let journal = state_dir_beside(&output).join("journal.sqlite");
     println!("journal: {} MB, output: {} MB", bytes(&journal) / 1_000_000, bytes(&output) / 1_000_000);
     Ok(())
 }
@@ -233,7 +233,7 @@ fn report(rows: u64, samples: &[Sample], whole: Duration, processor: Duration) {
 
 /// Reads through the journal as a resumed job does, and then runs the finished job again.
 fn resume(input: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
-    let work = working_folder(output);
+    let work = state_dir_beside(output);
     let reader = JournalReader::open(&work)?;
     let (identity, inputs) = (reader.identity()?, reader.inputs()?);
     drop(reader);

@@ -137,7 +137,7 @@ fn a_sticky_error_ends_the_process_and_loses_nothing() {
         "{}",
         status.stdout
     );
-    ends_with(&job(&bench, &drivers, "out.parquet", &["--resume", "require"], &[]), 0, &["going on: "]);
+    ends_with(&job(&bench, &drivers, "out.parquet", &["--resume", "require"], &[]), 0, &["resuming: "]);
     assert!(bytes(&bench, "out.parquet") == calm, "the resumed job's output differs");
 
     // Supervised, the row itself is found, and its neighbours do not notice.

@@ -207,7 +207,7 @@ fn a_try_of_a_few_rows_goes_on_to_the_whole() {
     let few = bench.grind("qwen3", &input, &["--prompt-column", "q", "--limit", "2"]);
     assert_eq!(few.num_rows(), 2);
     let ran = bench.job("qwen3", &input, &bench.name("out.parquet"), &["--prompt-column", "q"]);
-    assert!(ran.code == 0 && ran.stderr.contains("going on: 2 of 5 rows are there"), "{}", ran.stderr);
+    assert!(ran.code == 0 && ran.stderr.contains("resuming: 2 of 5 rows already answered"), "{}", ran.stderr);
     let all = read(&bench.path("out.parquet"));
     assert_eq!(texts(&all, "generated_text")[..2], texts(&few, "generated_text"));
     assert_eq!(texts(&all, "q"), RIVERS.map(Option::unwrap));

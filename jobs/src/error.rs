@@ -1,8 +1,8 @@
-//! What ends a job, and the exit codes that say so. A bad row never does: it is data, with its error.
+//! What ends a job, and its exit code. A bad row never ends a job: it is data, with its error.
 
 mod engine;
 
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 use ::engine::device::DeviceError;
 use ::engine::error::EngineError;
 use std::path::PathBuf;
@@ -31,17 +31,15 @@ pub enum JobError {
     /// An input is not the Parquet file that it should be.
     #[error("{path}{place}: {why}", path = path.display())]
     Input {
-        /// The file.
         path: PathBuf,
         /// Where in it (", row group 3, column text"), or empty.
         place: String,
         /// What is wrong and what to do.
         why: String,
     },
-    /// A template does not compile, or needs what is not there.
+    /// A template does not compile, or needs something that does not exist.
     #[error("{what}: {why}")]
     Template {
-        /// Which template.
         what: String,
         /// What is wrong and what to do.
         why: String,
@@ -49,7 +47,6 @@ pub enum JobError {
     /// The model's folder lacks something or holds what cannot be used.
     #[error("{path}: {why}", path = path.display())]
     Model {
-        /// The file or folder.
         path: PathBuf,
         /// What is wrong and what to do.
         why: String,
@@ -57,7 +54,6 @@ pub enum JobError {
     /// A model could not be fetched from a hub.
     #[error("{model}: {why}")]
     Hub {
-        /// The name as given.
         model: String,
         /// What is wrong and what to do.
         why: String,
@@ -75,7 +71,7 @@ pub enum JobError {
         first: String,
     },
     /// Ctrl-C or SIGTERM.
-    #[error("stopped by {}; what is finished is kept", if *terminated { "SIGTERM" } else { "Ctrl-C" })]
+    #[error("stopped by {}; finished rows are kept", if *terminated { "SIGTERM" } else { "Ctrl-C" })]
     Interrupted {
         /// Whether it was SIGTERM.
         terminated: bool,
@@ -91,28 +87,25 @@ pub enum JobError {
     Io {
         /// What was being done, as in "write".
         doing: &'static str,
-        /// The file or folder.
         path: PathBuf,
-        /// What the system said.
         source: std::io::Error,
     },
     /// An object store could not be used.
-    #[error("cannot {doing} {url}: {trouble}")]
+    #[error("cannot {doing} {url}: {error}")]
     Store {
         /// What was being done, as in "write".
         doing: &'static str,
         /// The object, folder or bucket.
         url: String,
         /// What is wrong, and what to do.
-        trouble: Trouble,
+        error: StoreError,
     },
     /// Another job writes to the same output in an object store.
     #[error(
         "another job writes to {output}: {claim} says {says}. Wait for it or choose another --output; if that \
-             job is gone for good, remove {claim}"
+             job will never run again, remove {claim}"
     )]
     Claimed {
-        /// The output.
         output: String,
         /// The object that says so.
         claim: String,
@@ -120,62 +113,43 @@ pub enum JobError {
         says: String,
     },
     /// SQLite refused to work on the journal.
-    #[error("the journal {} failed: {source}; finished rows up to the last commit are kept, run the same \
-             command again once the cause is gone", path.display())]
-    Journal {
-        /// The journal.
-        path: PathBuf,
-        /// What SQLite said.
-        source: rusqlite::Error,
-    },
+    #[error("the journal {} failed: {source}; finished rows up to the last commit are kept; fix the cause and run the \
+             same command again", path.display())]
+    Journal { path: PathBuf, source: rusqlite::Error },
     /// The journal is not what was written.
-    #[error("the journal {} is damaged: {what}; nothing of it is used. Restore it from a copy, or start \
-             anew with --fresh", path.display())]
+    #[error("the journal {} is damaged: {what}; none of it is used. Restore it from a copy, or start \
+             again with --fresh", path.display())]
     JournalDamaged {
-        /// The journal.
         path: PathBuf,
         /// What is wrong with it.
         what: String,
     },
-    /// The working folder belongs to another job.
-    #[error("{} holds another job; these differ:\n{differences}\nrun the command of that job, choose \
-             another --output, or discard that job with --fresh", work.display())]
+    /// The state_dir belongs to another job.
+    #[error("{} holds another job; these values differ:\n{differences}\nrun the command of that job, choose \
+             another --output, or discard that job with --fresh", state_dir.display())]
     OtherIdentity {
-        /// The working folder.
-        work: PathBuf,
+        state_dir: PathBuf,
         /// One line for each field that differs, with both values.
         differences: String,
     },
     /// Another process works on the job.
     #[error("process {pid} is working on {}; one process works on a job at a time: wait for it, or \
-             stop it", work.display())]
-    Locked {
-        /// The working folder.
-        work: PathBuf,
-        /// The other process.
-        pid: String,
-    },
+             stop it", state_dir.display())]
+    Locked { state_dir: PathBuf, pid: String },
     /// `--resume never`, and there is something to resume.
-    #[error("{} holds a job with {rows} finished rows and --resume is never; use --resume auto to go on, \
-             or --fresh to discard it", work.display())]
+    #[error("{} holds a job with {rows} finished rows and --resume is never; use --resume auto to resume it, \
+             or --fresh to discard it", state_dir.display())]
     AlreadyBegun {
-        /// The working folder.
-        work: PathBuf,
+        state_dir: PathBuf,
         /// Rows that are finished.
         rows: u64,
     },
     /// `--resume require`, and there is nothing to resume.
-    #[error("{} holds no job and --resume is require; use --resume auto to begin", work.display())]
-    NothingToResume {
-        /// The working folder.
-        work: PathBuf,
-    },
+    #[error("{} holds no job and --resume is require; use --resume auto to begin", state_dir.display())]
+    NothingToResume { state_dir: PathBuf },
     /// A row was answered twice: a bug.
     #[error("row {row} was answered twice; this is a bug of gristmill, and the second answer was not kept")]
-    DoubleAnswer {
-        /// The row.
-        row: u64,
-    },
+    DoubleAnswer { row: u64 },
     /// The output was asked for before the job was done.
     #[error(
         "{missing} of {rows} rows have no answer yet (the first is row {first}); run the same command \
@@ -184,7 +158,6 @@ pub enum JobError {
     Incomplete {
         /// Rows without an answer.
         missing: u64,
-        /// Rows of the job.
         rows: u64,
         /// The first row without an answer.
         first: u64,
@@ -192,37 +165,27 @@ pub enum JobError {
     /// An output column cannot be made.
     #[error("output column {column:?}: {why}")]
     Column {
-        /// The column.
         column: String,
         /// What is wrong, and what to do.
         why: String,
     },
     /// The output could not be encoded.
     #[error("cannot encode {}: {source}", path.display())]
-    Encode {
-        /// The file.
-        path: PathBuf,
-        /// What the Parquet writer said.
-        source: parquet::errors::ParquetError,
-    },
+    Encode { path: PathBuf, source: parquet::errors::ParquetError },
     /// The output is in the way of another.
     #[error("{} exists and was not made by this job; move it away or choose another --output", path.display())]
-    OutputExists {
-        /// The output.
-        path: PathBuf,
-    },
+    OutputExists { path: PathBuf },
     /// The published output is not what the job wrote.
     #[error("{} does not hold what was published:\n{problems}", output.display())]
     NotAsPublished {
-        /// The output.
         output: PathBuf,
         /// One line for each problem.
         problems: String,
     },
     /// The worker died again and again.
     #[error(
-        "the worker died {starts} times without finishing a row; the last time: {how}. The finished \
-             rows are kept; run the same command again once the cause is gone"
+        "the worker died {starts} times without finishing a row; the last time: {how}. Finished \
+             rows are kept; fix the cause and run the same command again"
     )]
     NoProgress {
         /// Starts without progress.
@@ -244,7 +207,7 @@ impl JobError {
         matches!(self, JobError::Input { .. })
     }
 
-    /// The exit code that tells this error.
+    /// The exit code of this error.
     pub fn exit_code(&self) -> u8 {
         match self {
             JobError::Usage(_) => EXIT_USAGE,
@@ -257,7 +220,7 @@ impl JobError {
     }
 }
 
-/// What to do about an I/O error, where the error says it.
+/// What to do about an I/O error, if that is known.
 fn remedy(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {

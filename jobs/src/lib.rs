@@ -1,7 +1,8 @@
 //! Jobs of gristmill: a table of prompts goes in, a table of answers comes out.
 //!
-//! A row goes one way: input -> prompt -> engine -> text -> journal -> publisher. A row that cannot be served
-//! goes straight to the journal with its error.
+//! A row goes one way, through these folders: input, prompt, run (engine and text), journal, publish. A row that cannot
+//! be answered goes straight to the journal with its error. `cli` and `options` say what to do, `model` finds the model,
+//! `store` reads and writes object stores, and `supervise` restarts a worker that died.
 
 // What is public here serves the command, the tests and the benches; a comment stands where a name does not say it all.
 #![allow(missing_docs)]

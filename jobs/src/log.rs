@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 /// Starts logging. `filter` is a level or a filter as in `RUST_LOG`. Row text is logged at `debug` and `trace` only.
 ///
 /// # Errors
-/// [`JobError::Usage`] for a filter that is none.
+/// [`JobError::Usage`] for a malformed filter.
 pub fn start(filter: &str) -> Result<(), JobError> {
     let filter = EnvFilter::builder()
         .parse(filter)

@@ -1,5 +1,6 @@
 //! The device trait over wgpu.
 
+use crate::buffers::blocks::FORMATS;
 use crate::compiled::Compiled;
 use crate::driver::adapter;
 use crate::driver::gpu::Gpu;
@@ -9,7 +10,6 @@ use crate::ops::compile::supports;
 use crate::options::Options;
 use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
 use engine::dtype::DType;
-use engine::format::Format;
 use engine::op::Op;
 use engine::plan::{BufferId, Dims, Input, Plan};
 use engine::step::{Step, StepOutput};
@@ -66,7 +66,7 @@ impl WgpuDevice {
         let types = ComputeTypes {
             activations: DType::F32,
             kv: vec![DType::F16, DType::F32, DType::BF16],
-            weights: vec![DType::BF16.into(), DType::F16.into(), DType::F32.into(), Format::Q8_0],
+            weights: FORMATS.to_vec(),
         };
         let info = DeviceInfo {
             kind: DeviceKind::Wgpu,

@@ -1,14 +1,12 @@
 //! Every shader under every set of constants that the ops use, through naga: no adapter is needed.
 
+use crate::buffers::blocks::{FORMATS, format_code};
 use crate::driver::shader::{IMMEDIATE_BYTES, Shader};
-use crate::ops::format_code::format_code;
 use crate::ops::tiles::{HARDWARE, SOFTWARE, WORKGROUP};
 use crate::ops::{
     add, embed, gated_mul, gather_rows, kv_write, linear, paged_attention, rms_norm, rope, sample, soft_cap,
 };
 use crate::peak;
-use engine::dtype::DType;
-use engine::format::Format;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 type Constants = Vec<(&'static str, f64)>;
@@ -36,16 +34,14 @@ fn validate(shader: &Shader, sets: &[Constants]) {
     }
 }
 
-const PLAIN: [Format; 3] = [Format::Plain(DType::F32), Format::Plain(DType::F16), Format::Plain(DType::BF16)];
+/// The formats of weights.
+fn weights() -> impl Iterator<Item = f64> {
+    FORMATS.into_iter().map(format_code)
+}
 
 /// The formats of KV pages.
 fn pages() -> impl Iterator<Item = f64> {
-    PLAIN.into_iter().map(format_code)
-}
-
-/// The formats of weights.
-fn weights() -> impl Iterator<Item = f64> {
-    PLAIN.into_iter().chain([Format::Q8_0]).map(format_code)
+    FORMATS.into_iter().filter(|format| format.plain().is_some()).map(format_code)
 }
 
 #[test]

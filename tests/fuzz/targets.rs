@@ -38,7 +38,7 @@ fn with_file<T>(name: &str, bytes: &[u8], look: impl FnOnce(&Path) -> T) -> T {
     })
 }
 
-fn told<T, E: std::fmt::Display>(result: Result<T, E>) -> String {
+fn outcome<T, E: std::fmt::Display>(result: Result<T, E>) -> String {
     result.map_or_else(|error| error.to_string(), |_| "sound".into())
 }
 
@@ -48,14 +48,14 @@ pub fn config(bytes: &[u8]) -> String {
     if let Ok(config) = &config {
         decoder(config, &Formats::default(), 1, 1, 1, |_| DType::F32.into());
     }
-    told(config)
+    outcome(config)
 }
 
 /// A `model.safetensors`, alone and against a model that wants other tensors.
 pub fn safetensors(bytes: &[u8]) -> String {
     with_file("model.safetensors", bytes, |folder| {
-        let alone = told(Checkpoint::open(folder));
-        alone + "; " + &told(Model::open(folder, LoadFormat::Auto))
+        let alone = outcome(Checkpoint::open(folder));
+        alone + "; " + &outcome(Model::open(folder, LoadFormat::Auto))
     })
 }
 
@@ -76,14 +76,14 @@ pub fn template(bytes: &[u8]) -> String {
         eos_token => "</s>",
         add_generation_prompt => true,
     };
-    told(template.render(names, 20))
+    outcome(template.render(names, 20))
 }
 
 /// A job file.
 pub fn job(bytes: &[u8]) -> String {
     with_file("job.toml", bytes, |folder| {
         let path = folder.join("job.toml").into_os_string();
-        told(jobs::cli::parse::parse(["gristmill".into(), "run".into(), path]))
+        outcome(jobs::cli::parse::parse(["gristmill".into(), "run".into(), path]))
     })
 }
 

@@ -1,4 +1,4 @@
-//! `gristmill bench throughput`: how fast a model answers when all prompts are there at once.
+//! `gristmill bench throughput`: how fast a model answers when all prompts are given at once.
 //!
 //! Flags and figures are those of `vllm bench throughput`.
 

@@ -21,7 +21,7 @@ pub fn run(args: RunArgs) -> Result<u8, JobError> {
         return run::run(options).map(|()| EXIT_DONE);
     }
     let this = std::env::current_exe().map_err(JobError::io("find", "this program"))?;
-    Supervision { work: &options.state_dir, hang, pause: PAUSE }.run(|| {
+    Supervision { state_dir: &options.state_dir, hang, pause: PAUSE }.run(|| {
         let mut worker = std::process::Command::new(&this);
         worker.args(std::env::args_os().skip(1));
         worker
@@ -32,7 +32,7 @@ impl RunArgs {
     /// What the flags mean.
     ///
     /// # Errors
-    /// [`JobError::Usage`] names the flag that is missing, out of range, or of no use beside another.
+    /// [`JobError::Usage`] names the flag that is missing, out of range, or without effect.
     pub fn job_options(self) -> Result<JobOptions, JobError> {
         let RunArgs {
             job: _,

@@ -1,4 +1,4 @@
-//! How far a job is, also while it runs.
+//! The progress of a job, also while it runs.
 
 use crate::error::JobError;
 use crate::journal::JournalReader;
@@ -14,7 +14,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Status {
     /// Rows of the job: those of the input, or as many of them as the last start was to answer (`--limit`).
@@ -44,31 +44,31 @@ pub struct Status {
 }
 
 impl Status {
-    /// Looks at the job of an output, by its working folder.
+    /// Looks at the job of an output, by its state_dir.
     ///
     /// # Errors
     /// [`JobError::Io`] if there is no job; [`JobError::JournalDamaged`] or [`JobError::Journal`].
-    pub fn of(output: &Location, work: &Path) -> Result<Self, JobError> {
-        let path = schema::path(work);
+    pub fn of(output: &Location, state_dir: &Path) -> Result<Self, JobError> {
+        let path = schema::path(state_dir);
         std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
-        let process = JobLock::holder(work)?;
-        let journal = JournalReader::open(work)?;
-        let trouble = schema::trouble(&path);
-        // All from one moment of a job that goes on meanwhile.
-        let moment = journal.connection.unchecked_transaction().map_err(&trouble)?;
+        let process = JobLock::holder(state_dir)?;
+        let journal = JournalReader::open(state_dir)?;
+        let wrong = schema::journal_error(&path);
+        // All from one moment, while the job goes on.
+        let moment = journal.connection.unchecked_transaction().map_err(&wrong)?;
         let last = |row: &rusqlite::Row<'_>| {
             let number = |column| row.get::<_, Option<i64>>(column).map(Option::unwrap_or_default);
             let job_rows = row.get::<_, Option<i64>>(2)?.map(|rows| rows as u64);
             Ok((job_rows, number(0)?, number(3)?, number(4)?, number(5)?, number(6)?))
         };
         let (job_rows, starts, elapsed, last_rows, last_tokens, shared) =
-            moment.query_row(LAST_START, [], last).map_err(&trouble)?;
+            moment.query_row(LAST_START, [], last).map_err(&wrong)?;
         let rows = journal.inputs()?.rows().min(job_rows.unwrap_or(u64::MAX));
         let tallies = "SELECT count(*), coalesce(sum(num_input_tokens), 0), coalesce(sum(num_generated_tokens), 0) \
                        FROM answers WHERE row < ?";
         let tallied = |row: &rusqlite::Row<'_>| Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?]);
         let [finished, input_tokens, generated_tokens] =
-            moment.query_row(tallies, [rows as i64], tallied).map_err(&trouble)?;
+            moment.query_row(tallies, [rows as i64], tallied).map_err(&wrong)?;
         let per_second = |count: i64| if elapsed > 0 { count as f64 * 1e3 / elapsed as f64 } else { 0.0 };
         let left = rows.saturating_sub(finished as u64);
         let rate = per_second(last_rows);
@@ -76,7 +76,7 @@ impl Status {
             rows,
             finished: finished as u64,
             shared: shared as u64,
-            errors: errors(&moment, rows).map_err(&trouble)?,
+            errors: errors(&moment, rows).map_err(&wrong)?,
             input_tokens: input_tokens as u64,
             generated_tokens: generated_tokens as u64,
             starts: starts as u64,
@@ -84,24 +84,25 @@ impl Status {
             tokens_per_second: per_second(last_tokens),
             seconds_left: (process.is_some() && rate > 0.0).then(|| left as f64 / rate),
             process,
-            published: published(output, work),
+            published: published(output, state_dir),
         })
     }
 }
 
-fn published(output: &Location, work: &Path) -> Option<bool> {
-    let here = work.join(manifest::NAME).exists();
+fn published(output: &Location, state_dir: &Path) -> Option<bool> {
+    let here = state_dir.join(manifest::NAME).exists();
     match output {
         Location::Local(path) => Some(here && path.exists()),
         Location::Object(_) if !here => Some(false),
-        Location::Object(url) => match RemoteOutput::open(url, work).and_then(|remote| remote.is_published())
-        {
-            Ok(published) => Some(published),
-            Err(error) => {
-                tracing::warn!("{error}");
-                None
+        Location::Object(url) => {
+            match RemoteOutput::open(url, state_dir).and_then(|remote| remote.is_published()) {
+                Ok(published) => Some(published),
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    None
+                }
             }
-        },
+        }
     }
 }
 
@@ -148,7 +149,7 @@ impl fmt::Display for Status {
         let published = match self.published {
             Some(true) => "yes",
             Some(false) => "no",
-            None => "unknown; its store cannot be asked now",
+            None => "unknown; its store does not answer now",
         };
         write!(f, "published  {published}")
     }

@@ -4,7 +4,7 @@ use crate::error::JobError;
 use crate::input::source::Source;
 use crate::store::location::{Location, ObjectUrl};
 use crate::store::object::Object;
-use crate::store::{self, bucket::Bucket, error::Trouble};
+use crate::store::{self, bucket::Bucket, error::StoreError};
 use glob::{MatchOptions, Pattern};
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Finds the files of names: files, globs and folders, here or in object stores.
 ///
 /// # Errors
-/// [`JobError::Usage`] for a glob that matches nothing or is none; [`JobError::Input`] for a folder without
+/// [`JobError::Usage`] for a glob that matches nothing or is malformed; [`JobError::Input`] for a folder without
 /// `.parquet` files; [`JobError::Io`] and [`JobError::Store`].
 pub fn resolve(names: &[String]) -> Result<Vec<Source>, JobError> {
     let mut buckets: HashMap<String, Arc<dyn Bucket>> = HashMap::new();
@@ -66,7 +66,7 @@ fn objects_of(bucket: &Arc<dyn Bucket>, url: &ObjectUrl) -> Result<Vec<Object>, 
     found.retain(|version| is_parquet(url.with_key(version.key.clone()).name()));
     found.sort_by(|a, b| natural(&a.key, &b.key));
     if found.is_empty() {
-        return Err(JobError::Store { doing: "find", url: url.to_string(), trouble: Trouble::NoObject });
+        return Err(JobError::Store { doing: "find", url: url.to_string(), error: StoreError::NoObject });
     }
     Ok(found.into_iter().map(object).collect())
 }

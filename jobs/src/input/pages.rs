@@ -8,10 +8,10 @@ use parquet::file::reader::ChunkReader;
 use std::io::Read;
 use std::ops::Range;
 
-/// The most bytes that a page may claim to unpack to.
+/// A page that claims to unpack to more bytes is refused.
 const PAGE_BYTES: u64 = 256 << 20;
 
-/// The most bytes that the pages of one column chunk may claim to unpack to.
+/// A column chunk whose pages claim to unpack to more bytes is refused.
 const CHUNK_BYTES: u64 = 2 << 30;
 
 /// The deepest nesting of a header.
@@ -63,7 +63,7 @@ pub fn check<R: ChunkReader>(file: &R, column: &ColumnChunkMetaData) -> Result<(
     Ok(())
 }
 
-/// Where the footer says that a column chunk lies, if that can be.
+/// The place of a column chunk by the footer, if it is possible.
 pub fn place(column: &ColumnChunkMetaData) -> Option<Range<u64>> {
     let (start, size) = (first_page(column).try_into().ok()?, u64::try_from(column.compressed_size()).ok()?);
     Some(start..size.checked_add(start)?)

@@ -16,17 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Bytes of an object that are kept at a time: a window for each column chunk that is read.
 const WINDOWS: u64 = 64 << 20;
 
-/// The least bytes of a window.
-const LEAST: u64 = 64 << 10;
+/// Bytes of a window, at least.
+const MIN_WINDOW: u64 = 64 << 10;
 
-/// The most bytes of a window.
-const MOST: u64 = 8 << 20;
+/// Bytes of a window, at most.
+const MAX_WINDOW: u64 = 8 << 20;
 
 /// An open file, for the Parquet reader.
 pub enum OpenSource {
-    /// On this machine.
     Local(File),
-    /// In an object store.
     Object(Arc<OpenObject>),
 }
 
@@ -45,7 +43,6 @@ struct ReadState {
 
 /// What was read last of a part of the file.
 struct Window {
-    /// The part.
     chunk: Range<u64>,
     /// Where the bytes begin.
     at: u64,
@@ -97,7 +94,7 @@ impl OpenSource {
 impl OpenObject {
     pub(crate) fn new(object: Object) -> Self {
         let size = object.version.size;
-        let tail = vec![Window::new(size.saturating_sub(LEAST)..size)];
+        let tail = vec![Window::new(size.saturating_sub(MIN_WINDOW)..size)];
         OpenObject { object, state: Mutex::new(ReadState { windows: tail, failure: None }) }
     }
 
@@ -105,40 +102,40 @@ impl OpenObject {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes from a place on: `most` if they shall be whole, else at least one and at most so many. None past the end.
-    fn read(&self, start: u64, most: u64, whole: bool) -> Result<Bytes, JobError> {
+    /// Bytes from a place on: `len` bytes if they must be `whole`, else at least one and at most `len`. None past the end.
+    fn read(&self, start: u64, len: u64, whole: bool) -> Result<Bytes, JobError> {
         let size = self.object.version.size;
-        let most = most.min(size.saturating_sub(start));
-        if most == 0 {
+        let len = len.min(size.saturating_sub(start));
+        if len == 0 {
             return Ok(Bytes::new());
         }
         let mut state = self.lock();
-        let length = (WINDOWS / (state.windows.len().max(1) as u64)).clamp(LEAST, MOST);
+        let length = (WINDOWS / (state.windows.len().max(1) as u64)).clamp(MIN_WINDOW, MAX_WINDOW);
         let Some(i) = state.windows.iter().position(|window| window.chunk.contains(&start)) else {
-            return self.fetch(&mut state, start..start + most);
+            return self.fetch(&mut state, start..start + len);
         };
         let window = &state.windows[i];
         if let Some(bytes) = window.after(start)
-            && (bytes.len() as u64 >= most || !whole)
+            && (bytes.len() as u64 >= len || !whole)
         {
-            return Ok(bytes.slice(..bytes.len().min(most as usize)));
+            return Ok(bytes.slice(..bytes.len().min(len as usize)));
         }
         let chunk = window.chunk.start..window.chunk.end.min(size);
         let fits = chunk.end - chunk.start <= length;
         let from = if fits { chunk.start } else { start };
-        let end = chunk.end.min(from + length).max(start + if whole { most } else { 1 });
+        let end = chunk.end.min(from + length).max(start + if whole { len } else { 1 });
         let bytes = self.fetch(&mut state, from..end)?;
         state.windows[i] = Window { chunk: state.windows[i].chunk.clone(), at: from, bytes };
         let bytes = state.windows[i].after(start).unwrap_or_default();
-        Ok(bytes.slice(..bytes.len().min(most as usize)))
+        Ok(bytes.slice(..bytes.len().min(len as usize)))
     }
 
     /// Keeps an error, and gives its text to the Parquet reader.
     fn fetch(&self, state: &mut ReadState, range: Range<u64>) -> Result<Bytes, JobError> {
         self.object.bucket.read(&self.object.version, range).map_err(|error| {
-            let told = JobError::Internal(error.to_string());
+            let shown = JobError::Internal(error.to_string());
             state.failure = Some(error);
-            told
+            shown
         })
     }
 }

@@ -11,14 +11,12 @@ use std::sync::Arc;
 /// Where a file is.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// On this machine.
     Local(PathBuf),
-    /// In an object store.
     Object(Object),
 }
 
 impl Source {
-    /// Its name, for people.
+    /// Its name in messages.
     pub fn name(&self) -> PathBuf {
         match self {
             Source::Local(path) => path.clone(),

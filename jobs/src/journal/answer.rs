@@ -23,7 +23,6 @@ pub struct Answer {
 /// One of a row's `n` completions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
-    /// The generated text.
     pub text: String,
     /// The generated tokens, without the stop token.
     pub tokens: Vec<u32>,

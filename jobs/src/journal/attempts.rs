@@ -1,8 +1,8 @@
 //! Which rows may have caused a death of the worker.
 //!
-//! The worker notes the rows that it takes up in the file `in-flight`; the supervisor reads it after a death
-//! and counts one against each row that has no answer. A row of two deaths runs alone, so that the third
-//! can be laid at its door: it then becomes an error row. Deaths by a kill from outside make a row run alone
+//! The worker notes the rows that it starts in the file `in-flight`; the supervisor reads it after a death
+//! and counts one against each row that has no answer. A row of two deaths runs alone, so that a third
+//! death is certainly its own: it then becomes an error row. Deaths by a kill from outside make a row run alone
 //! too, but never an error, so that an answer does not depend on who killed what when.
 
 use crate::error::JobError;
@@ -18,10 +18,10 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// A row of so many deaths runs alone.
+/// A row with this number of deaths runs alone.
 const ALONE: i64 = 2;
 
-/// A row of so many deaths is given up.
+/// A row with this number of deaths is given up.
 const GIVEN_UP: i64 = 3;
 
 /// The error of a row that is given up.
@@ -30,16 +30,16 @@ pub const CRASHED: &str = RowErrorKind::CrashedDevice.text();
 /// How a worker died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
-    /// By itself: a fault, a panic, a lost device, or a hang.
+    /// Of its own cause: a fault, a panic, a lost device, or a hang.
     Own,
     /// By a kill from outside.
     Killed,
 }
 
-/// Rows in the file beyond which those that are done are dropped from it.
-const MOST: usize = 1 << 14;
+/// A file of more rows is rewritten without those that are done.
+const FILE_ROWS: usize = 1 << 14;
 
-/// The rows that the running worker has taken up.
+/// The rows that the running worker has started.
 pub(crate) struct InFlight {
     file: File,
     path: PathBuf,
@@ -47,9 +47,9 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// Begins anew, with none.
-    pub(crate) fn begin(work: &Path) -> Result<Self, JobError> {
-        let path = in_flight(work);
+    /// Begins an empty file.
+    pub(crate) fn begin(state_dir: &Path) -> Result<Self, JobError> {
+        let path = in_flight(state_dir);
         let file = File::create(&path).map_err(JobError::io("create", &path))?;
         Ok(InFlight { file, path, rows: 0 })
     }
@@ -62,7 +62,7 @@ impl InFlight {
 
     /// Drops the rows that are no longer running, if the file has grown long for it.
     pub(crate) fn shorten(&mut self, running: &HashSet<u64>) -> Result<(), JobError> {
-        if self.rows < MOST.max(2 * running.len()) {
+        if self.rows < FILE_ROWS.max(2 * running.len()) {
             return Ok(());
         }
         let rows: Vec<u64> = running.iter().copied().collect();
@@ -79,22 +79,22 @@ fn bytes_of(rows: &[u64]) -> Vec<u8> {
     rows.iter().flat_map(|row| row.to_le_bytes()).collect()
 }
 
-fn in_flight(work: &Path) -> PathBuf {
-    work.join("in-flight")
+fn in_flight(state_dir: &Path) -> PathBuf {
+    state_dir.join("in-flight")
 }
 
-/// Counts a death against the rows that were in flight, and forgets them. To be called when the worker is
-/// gone and before the next one starts. Returns how many rows are given up for it.
+/// Counts a death against the rows that were in flight, and forgets them. Call it after the worker
+/// has ended and before the next one starts. Returns how many rows are given up for it.
 ///
 /// # Errors
 /// [`JobError::JournalDamaged`], [`JobError::Journal`] or [`JobError::Io`].
-pub fn blame(work: &Path, death: Death) -> Result<u64, JobError> {
-    let file = in_flight(work);
+pub fn record_death(state_dir: &Path, death: Death) -> Result<u64, JobError> {
+    let file = in_flight(state_dir);
     let bytes = match std::fs::read(&file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         other => other.map_err(JobError::io("read", &file))?,
     };
-    let path = schema::path(work);
+    let path = schema::path(state_dir);
     let mut connection = schema::open(&path)?;
     let rows: BTreeSet<i64> = bytes.as_chunks().0.iter().map(|row| i64::from_le_bytes(*row)).collect();
     let given_up = count(&mut connection, &path, &rows, death)?;
@@ -110,11 +110,11 @@ fn count(
 ) -> Result<u64, JobError> {
     let mut given_up = 0;
     let before = read(connection, path)?;
-    let trouble = schema::trouble(path);
-    let transaction = connection.transaction().map_err(&trouble)?;
+    let wrong = schema::journal_error(path);
+    let transaction = connection.transaction().map_err(&wrong)?;
     for &row in rows {
         let answered = transaction.prepare_cached("SELECT 1 FROM answers WHERE row = ?");
-        if answered.and_then(|mut found| found.exists([row])).map_err(&trouble)? {
+        if answered.and_then(|mut found| found.exists([row])).map_err(&wrong)? {
             continue;
         }
         let (mut deaths, mut kills) = before.iter().find(|a| a.0 == row).map_or((0, 0), |a| (a.1, a.2));
@@ -127,9 +127,9 @@ fn count(
         }
         let values = schema::with_checksum([row, deaths, kills].map(Value::Integer));
         let replaced = transaction.execute("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?)", values);
-        replaced.map_err(&trouble)?;
+        replaced.map_err(&wrong)?;
     }
-    transaction.commit().map_err(&trouble)?;
+    transaction.commit().map_err(&wrong)?;
     Ok(given_up)
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn resolve(
         }
         if deaths >= GIVEN_UP {
             let values = params_from_iter(record::encode(&Answer::failed(number, None, CRASHED)));
-            connection.execute(schema::INSERT_ANSWER, values).map_err(schema::trouble(path))?;
+            connection.execute(schema::INSERT_ANSWER, values).map_err(schema::journal_error(path))?;
             finished.insert(number);
             finished.errors += 1;
         } else if deaths + kills >= ALONE {
@@ -174,14 +174,14 @@ mod tests {
 
     #[test]
     fn the_file_stays_short() {
-        let work = tempfile::tempdir().unwrap();
-        let mut rows = InFlight::begin(work.path()).unwrap();
+        let state_dir = tempfile::tempdir().unwrap();
+        let mut rows = InFlight::begin(state_dir.path()).unwrap();
         for row in 0..100_000 {
             rows.shorten(&HashSet::from([row, 7])).unwrap();
             rows.add(&[row]).unwrap();
         }
-        let bytes = std::fs::read(in_flight(work.path())).unwrap();
-        assert!(bytes.len() <= 8 * (MOST + 1), "{}", bytes.len());
+        let bytes = std::fs::read(in_flight(state_dir.path())).unwrap();
+        assert!(bytes.len() <= 8 * (FILE_ROWS + 1), "{}", bytes.len());
         let held: BTreeSet<u64> = bytes.as_chunks().0.iter().map(|row| u64::from_le_bytes(*row)).collect();
         assert!(held.contains(&7) && held.contains(&99_999) && !held.contains(&8));
     }

@@ -1,13 +1,13 @@
 //! Which rows of a job are finished.
 
-/// A bit for each row of a job, and tallies of those that are set.
+/// One bit per row of a job, and tallies of the finished rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FinishedRows {
     words: Vec<u64>,
     rows: u64,
     /// Finished rows.
     pub count: u64,
-    /// Those of them that have an error.
+    /// Finished rows that have an error.
     pub errors: u64,
     /// Tokens of their prompts.
     pub input_tokens: u64,
@@ -21,7 +21,6 @@ impl FinishedRows {
         FinishedRows { words: vec![0; rows.div_ceil(64) as usize], rows, ..Default::default() }
     }
 
-    /// Rows of the job.
     pub fn rows(&self) -> u64 {
         self.rows
     }
@@ -31,7 +30,7 @@ impl FinishedRows {
         self.words.get((row / 64) as usize).is_some_and(|word| word >> (row % 64) & 1 == 1)
     }
 
-    /// Sets a row; false if it is none of the job or was set before.
+    /// Sets a row; false if it does not belong to the job or was set before.
     pub fn insert(&mut self, row: u64) -> bool {
         let new = row < self.rows && !self.contains(row);
         if new {

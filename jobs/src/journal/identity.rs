@@ -84,7 +84,6 @@ impl Identity {
 pub struct InputDigest {
     /// Where it is now, a path or a URL; not a part of the identity.
     pub path: PathBuf,
-    /// Bytes.
     pub size: u64,
     /// Rows.
     pub rows: u64,
@@ -108,9 +107,9 @@ impl InputDigests {
         for i in 0..self.0.len().max(begun.0.len()) {
             let line = match (begun.0.get(i), self.0.get(i)) {
                 (Some(then), Some(now)) if then.digest == now.digest => continue,
-                (Some(then), Some(now)) => format!("{} is not {}", told(now), told(then)),
-                (Some(then), None) => format!("{} is missing", told(then)),
-                (None, Some(now)) => format!("{} is new", told(now)),
+                (Some(then), Some(now)) => format!("{} is not {}", described(now), described(then)),
+                (Some(then), None) => format!("{} is missing", described(then)),
+                (None, Some(now)) => format!("{} is new", described(now)),
                 (None, None) => continue,
             };
             let _ = writeln!(lines, "  input {}: {line}", i + 1);
@@ -121,7 +120,7 @@ impl InputDigests {
 }
 
 /// A file for people.
-fn told(input: &InputDigest) -> String {
+fn described(input: &InputDigest) -> String {
     let InputDigest { path, size, rows, digest } = input;
     let known = match digest.strip_prefix("etag ") {
         Some(_) => digest.clone(),

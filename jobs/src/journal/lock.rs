@@ -6,7 +6,7 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The name of the lock file in the working folder. The file stays; only the lock on it counts.
+/// The name of the lock file in the state_dir. The file stays; only the lock on it counts.
 const NAME: &str = "lock";
 
 /// Set for a worker by its supervisor to the supervisor's process id.
@@ -15,10 +15,10 @@ pub const SUPERVISOR_PID: &str = "GRISTMILL_SUPERVISOR_PID";
 /// `gristmill status` holds the lock for an instant to see whether it is free.
 const BRIEFLY: Duration = Duration::from_millis(300);
 
-/// A worker whose supervisor was killed leaves by itself, at the latest after so long.
+/// A worker whose supervisor was killed ends by itself within this time.
 const ORPHAN: Duration = Duration::from_secs(12);
 
-/// The lock on a working folder; the system gives it back however the process ends.
+/// The lock on a state_dir; the system gives it back however the process ends.
 #[derive(Debug)]
 pub struct JobLock {
     _file: File,
@@ -31,12 +31,12 @@ struct Holder {
 }
 
 impl JobLock {
-    /// Takes the lock on a working folder, which must exist.
+    /// Takes the lock on a state_dir, which must exist.
     ///
     /// # Errors
     /// [`JobError::Locked`] at once if another process works on the job; [`JobError::Io`].
-    pub fn acquire(work: &Path) -> Result<Self, JobError> {
-        let path = work.join(NAME);
+    pub fn acquire(state_dir: &Path) -> Result<Self, JobError> {
+        let path = state_dir.join(NAME);
         let mut file = open(&path)?;
         let begun = Instant::now();
         while let Err(error) = file.try_lock() {
@@ -45,7 +45,7 @@ impl JobLock {
                 TryLockError::Error(source) => return Err(JobError::io("lock", path)(source)),
             };
             if begun.elapsed() > if holder.is_orphan() { ORPHAN } else { BRIEFLY } {
-                return Err(JobError::Locked { work: work.to_path_buf(), pid: holder.pid });
+                return Err(JobError::Locked { state_dir: state_dir.to_path_buf(), pid: holder.pid });
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -58,8 +58,8 @@ impl JobLock {
     ///
     /// # Errors
     /// [`JobError::Io`].
-    pub fn holder(work: &Path) -> Result<Option<String>, JobError> {
-        let path = work.join(NAME);
+    pub fn holder(state_dir: &Path) -> Result<Option<String>, JobError> {
+        let path = state_dir.join(NAME);
         let mut file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -82,7 +82,7 @@ impl Holder {
         Holder { pid: words.next().unwrap_or_else(|| "unknown".into()), supervisor: words.next() }
     }
 
-    /// Whether its supervisor is gone, as far as this system tells.
+    /// Whether its supervisor has ended, as far as this system can say.
     fn is_orphan(&self) -> bool {
         let proc = PathBuf::from("/proc");
         let gone = |pid: &String| !proc.join(pid).exists();
@@ -108,17 +108,17 @@ mod tests {
 
     #[test]
     fn a_second_holder_is_refused_by_pid() {
-        let work = tempfile::tempdir().unwrap();
-        assert_eq!(JobLock::holder(work.path()).unwrap(), None);
-        let first = JobLock::acquire(work.path()).unwrap();
+        let state_dir = tempfile::tempdir().unwrap();
+        assert_eq!(JobLock::holder(state_dir.path()).unwrap(), None);
+        let first = JobLock::acquire(state_dir.path()).unwrap();
         let me = std::process::id().to_string();
-        assert_eq!(JobLock::holder(work.path()).unwrap(), Some(me.clone()));
-        match JobLock::acquire(work.path()) {
+        assert_eq!(JobLock::holder(state_dir.path()).unwrap(), Some(me.clone()));
+        match JobLock::acquire(state_dir.path()) {
             Err(JobError::Locked { pid, .. }) => assert_eq!(pid, me),
             other => panic!("{other:?}"),
         }
         drop(first);
-        assert_eq!(JobLock::holder(work.path()).unwrap(), None);
-        JobLock::acquire(work.path()).unwrap();
+        assert_eq!(JobLock::holder(state_dir.path()).unwrap(), None);
+        JobLock::acquire(state_dir.path()).unwrap();
     }
 }

@@ -1,8 +1,8 @@
 //! The only durable state of a job: its identity, its inputs, and one record for each finished row.
 //!
-//! A SQLite database `journal.sqlite` in the job's working folder. Beside it lie `lock` and `in-flight`
-//! (8 little-endian bytes for each row that the running worker has taken up, and lately finished), which tells after a death of
-//! the worker which rows may have caused it.
+//! A SQLite database `journal.sqlite` in the job's state_dir. Beside it are `lock` and `in-flight`: 8 little-endian bytes
+//! for each row that the running worker has started, or finished lately. After a death of the worker, it shows which rows
+//! may have caused it.
 
 pub mod answer;
 pub mod attempts;
@@ -26,16 +26,16 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// What to do about a job that was begun before.
+/// What to do with a job that was begun before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResumeMode {
-    /// Go on with it; begin one if there is none.
+    /// Resume it; begin one if there is none.
     Auto,
     /// Refuse if there is one.
     Never,
     /// Refuse if there is none.
     Require,
-    /// Discard it and begin anew.
+    /// Discard it and begin again.
     Fresh,
 }
 
@@ -52,9 +52,9 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in a working folder, or begins one.
+    /// Opens the journal in a state_dir, or begins one.
     ///
-    /// A damaged journal is mended from the records whose checksums hold; what is lost is answered anew.
+    /// A damaged journal is repaired from the records whose checksums hold; what is lost is answered again.
     ///
     /// # Errors
     /// [`JobError::Locked`] if another process works on the job; [`JobError::OtherIdentity`] if it was
@@ -62,21 +62,26 @@ impl Journal {
     /// [`JobError::NothingToResume`] as `mode` has it; [`JobError::JournalDamaged`] if its identity cannot
     /// be read; [`JobError::Journal`] and [`JobError::Io`].
     pub fn open_or_create(
-        work: &Path,
+        state_dir: &Path,
         identity: &Identity,
         inputs: &InputDigests,
         mode: ResumeMode,
     ) -> Result<(Journal, FinishedRows), JobError> {
-        std::fs::create_dir_all(work).map_err(JobError::io("create", work))?;
-        let lock = JobLock::acquire(work)?;
-        let path = schema::path(work);
+        std::fs::create_dir_all(state_dir).map_err(JobError::io("create", state_dir))?;
+        let lock = JobLock::acquire(state_dir)?;
+        let path = schema::path(state_dir);
         let exists = path.try_exists().map_err(JobError::io("look at", &path))?;
         let mut discarded = None;
         match mode {
             ResumeMode::Never if exists => {
-                return Err(JobError::AlreadyBegun { work: work.into(), rows: count(&path).unwrap_or(0) });
+                return Err(JobError::AlreadyBegun {
+                    state_dir: state_dir.into(),
+                    rows: count(&path).unwrap_or(0),
+                });
             }
-            ResumeMode::Require if !exists => return Err(JobError::NothingToResume { work: work.into() }),
+            ResumeMode::Require if !exists => {
+                return Err(JobError::NothingToResume { state_dir: state_dir.into() });
+            }
             ResumeMode::Fresh if exists => {
                 discarded = Some(count(&path).unwrap_or(0));
                 schema::create(&path, identity, inputs)?;
@@ -84,15 +89,15 @@ impl Journal {
             _ if !exists => schema::create(&path, identity, inputs)?,
             _ => {}
         }
-        let (connection, mut finished) = match resume(&path, work, identity, inputs) {
+        let (connection, mut finished) = match resume(&path, state_dir, identity, inputs) {
             Err(JobError::JournalDamaged { what, .. }) => {
-                schema::mend(&path, &what)?;
-                resume(&path, work, identity, inputs)?
+                schema::repair(&path, &what)?;
+                resume(&path, state_dir, identity, inputs)?
             }
             other => other?,
         };
         let alone = attempts::resolve(&connection, &path, &mut finished)?;
-        let in_flight = InFlight::begin(work)?;
+        let in_flight = InFlight::begin(state_dir)?;
         let writer = Writer::spawn(connection, &path)?;
         let running = HashSet::new();
         Ok((Journal { path, writer, in_flight, running, alone, discarded, _lock: lock }, finished))
@@ -118,7 +123,7 @@ impl Journal {
         self.writer.note_rows(rows)
     }
 
-    /// Notes that rows are about to be taken up. Cheap: 8 bytes a row, no sync.
+    /// Notes that rows are about to start. Cheap: 8 bytes per row, no sync.
     ///
     /// # Errors
     /// [`JobError::Io`].
@@ -179,7 +184,7 @@ impl Journal {
 /// Opens a journal, makes sure that it is this job's, and reads through it.
 fn resume(
     path: &Path,
-    work: &Path,
+    state_dir: &Path,
     identity: &Identity,
     inputs: &InputDigests,
 ) -> Result<(Connection, FinishedRows), JobError> {
@@ -189,7 +194,10 @@ fn resume(
         [identity.differences(&begun), inputs.differences(&schema::read_inputs(&connection, path)?)];
     let differences: Vec<String> = differences.into_iter().filter(|d| !d.is_empty()).collect();
     if !differences.is_empty() {
-        return Err(JobError::OtherIdentity { work: work.into(), differences: differences.join("\n") });
+        return Err(JobError::OtherIdentity {
+            state_dir: state_dir.into(),
+            differences: differences.join("\n"),
+        });
     }
     schema::check_structure(&connection, path)?;
     let finished = scan(&connection, path, inputs.rows())?;
@@ -198,18 +206,18 @@ fn resume(
 
 /// Reads every answer, and makes sure that it is what was written.
 fn scan(connection: &Connection, path: &Path, rows: u64) -> Result<FinishedRows, JobError> {
-    let trouble = schema::trouble(path);
+    let wrong = schema::journal_error(path);
     let mut finished = FinishedRows::none_of(rows);
     let query = format!("{} ORDER BY row", schema::SELECT_ANSWERS);
-    let mut statement = connection.prepare(&query).map_err(&trouble)?;
-    let mut records = statement.query([]).map_err(&trouble)?;
-    while let Some(record) = records.next().map_err(&trouble)? {
-        let Some(values) = schema::checked(record, record::COLUMNS).map_err(&trouble)? else {
+    let mut statement = connection.prepare(&query).map_err(&wrong)?;
+    let mut records = statement.query([]).map_err(&wrong)?;
+    while let Some(record) = records.next().map_err(&wrong)? {
+        let Some(values) = schema::checked(record, record::COLUMNS).map_err(&wrong)? else {
             return Err(schema::damaged(path, "the checksum of an answer does not match"));
         };
         let number = |column: usize| values[column].as_i64_or_null().ok().flatten().unwrap_or(0) as u64;
         if !finished.insert(number(0)) {
-            return Err(schema::damaged(path, "a row is there twice or is none of the job"));
+            return Err(schema::damaged(path, "a row is there twice or does not belong to the job"));
         }
         finished.errors += u64::from(values[1] != ValueRef::Null);
         finished.input_tokens += number(4);
@@ -222,7 +230,7 @@ fn scan(connection: &Connection, path: &Path, rows: u64) -> Result<FinishedRows,
 fn count(path: &Path) -> Result<u64, JobError> {
     let query = "SELECT count(*) FROM answers";
     let count = schema::open_read_only(path)?.query_row(query, [], |row| row.get::<_, i64>(0));
-    Ok(count.map_err(schema::trouble(path))? as u64)
+    Ok(count.map_err(schema::journal_error(path))? as u64)
 }
 
 /// A journal to read from, also while a job writes to it.
@@ -232,12 +240,12 @@ pub struct JournalReader {
 }
 
 impl JournalReader {
-    /// Opens the journal of a working folder.
+    /// Opens the journal of a state_dir.
     ///
     /// # Errors
-    /// [`JobError::JournalDamaged`] if it is none; [`JobError::Journal`].
-    pub fn open(work: &Path) -> Result<Self, JobError> {
-        Self::open_file(schema::path(work))
+    /// [`JobError::JournalDamaged`] if it is not one; [`JobError::Journal`].
+    pub fn open(state_dir: &Path) -> Result<Self, JobError> {
+        Self::open_file(schema::path(state_dir))
     }
 
     fn open_file(path: PathBuf) -> Result<Self, JobError> {
@@ -268,7 +276,7 @@ impl JournalReader {
     pub fn last_process(&self) -> Result<Option<u32>, JobError> {
         let query = "SELECT max(start), pid FROM starts";
         let process = self.connection.query_row(query, [], |row| row.get(1));
-        process.map_err(schema::trouble(&self.path))
+        process.map_err(schema::journal_error(&self.path))
     }
 
     /// Finished rows, without those that were given up for crashing the device.
@@ -278,7 +286,7 @@ impl JournalReader {
     pub fn answered(&self) -> Result<u64, JobError> {
         let query = "SELECT (SELECT count(*) FROM answers) - (SELECT count(*) FROM answers WHERE error = ?)";
         let count = self.connection.query_row(query, [attempts::CRASHED], |row| row.get::<_, i64>(0));
-        Ok(count.map_err(schema::trouble(&self.path))? as u64)
+        Ok(count.map_err(schema::journal_error(&self.path))? as u64)
     }
 
     /// The answers of a range of rows, one entry for each row; `None` for a row that is not finished.
@@ -286,12 +294,12 @@ impl JournalReader {
     /// # Errors
     /// [`JobError::JournalDamaged`] if any of them is not what was written; [`JobError::Journal`].
     pub fn answers(&self, rows: Range<u64>) -> Result<Vec<Option<Answer>>, JobError> {
-        let trouble = schema::trouble(&self.path);
+        let wrong = schema::journal_error(&self.path);
         let query = format!("{} WHERE row >= ? AND row < ? ORDER BY row", schema::SELECT_ANSWERS);
-        let mut statement = self.connection.prepare_cached(&query).map_err(&trouble)?;
-        let mut records = statement.query([rows.start as i64, rows.end as i64]).map_err(&trouble)?;
+        let mut statement = self.connection.prepare_cached(&query).map_err(&wrong)?;
+        let mut records = statement.query([rows.start as i64, rows.end as i64]).map_err(&wrong)?;
         let mut answers = vec![None; (rows.end - rows.start) as usize];
-        while let Some(record) = records.next().map_err(&trouble)? {
+        while let Some(record) = records.next().map_err(&wrong)? {
             let answer = self.decode(record)?;
             let place = answer.row.checked_sub(rows.start).and_then(|at| answers.get_mut(at as usize));
             let place = place.ok_or_else(|| schema::damaged(&self.path, "rows are out of order"))?;
@@ -303,7 +311,7 @@ impl JournalReader {
     fn decode(&self, record: &Row<'_>) -> Result<Answer, JobError> {
         let mut values = Vec::with_capacity(record::COLUMNS + 1);
         for column in 0..=record::COLUMNS {
-            values.push(record.get_ref(column).map_err(schema::trouble(&self.path))?);
+            values.push(record.get_ref(column).map_err(schema::journal_error(&self.path))?);
         }
         let row = values[0].as_i64().unwrap_or(-1);
         let wrong = |what| schema::damaged(&self.path, &format!("the answer to row {row}: {what}"));

@@ -1,4 +1,4 @@
-//! The tables of the journal, and how its file is made, opened and mended.
+//! The tables of the journal, and how its file is made, opened and repaired.
 
 use crate::error::JobError;
 use crate::files::rename;
@@ -14,7 +14,7 @@ const APPLICATION_ID: i64 = 0x6772_7374;
 
 /// The tables, word for word as the file must hold them.
 ///
-/// `starts` has one row for each start of a worker and is for people only (`gristmill status`); what
+/// `starts` has one row for each start of a worker and only serves `gristmill status`; what
 /// decides an answer has a checksum.
 const TABLES: [&str; 6] = [
     "CREATE TABLE identity (ordinal INTEGER PRIMARY KEY, field TEXT, value TEXT, checksum INTEGER)",
@@ -37,14 +37,14 @@ pub(crate) const SELECT_ANSWERS: &str = "SELECT row, error, text, finish_reason,
 /// Writes them.
 pub(crate) const INSERT_ANSWER: &str = "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-/// The journal in a working folder.
-pub(crate) fn path(work: &Path) -> PathBuf {
-    work.join("journal.sqlite")
+/// The journal in a state_dir.
+pub(crate) fn path(state_dir: &Path) -> PathBuf {
+    state_dir.join("journal.sqlite")
 }
 
-/// Turns an error of SQLite into the job's: trouble of the system, which will pass, is told apart from
-/// damage, which shows as anything else.
-pub(crate) fn trouble(path: &Path) -> impl Fn(rusqlite::Error) -> JobError {
+/// Turns an error of SQLite into the job's. Errors of the system, which may pass, are distinguished from damage, which
+/// shows as any other error.
+pub(crate) fn journal_error(path: &Path) -> impl Fn(rusqlite::Error) -> JobError {
     use rusqlite::ErrorCode as Code;
     move |source| match source.sqlite_error_code() {
         Some(
@@ -76,11 +76,11 @@ pub(crate) fn create(path: &Path, identity: &Identity, inputs: &InputDigests) ->
     remove(&new)?;
     // A log left by a journal that somebody deleted would be replayed into the new one.
     remove(path)?;
-    fill(&new, identity, inputs).map_err(trouble(path))?;
+    fill(&new, identity, inputs).map_err(journal_error(path))?;
     rename(&new, path)
 }
 
-/// Removes a database and its logs, as far as they are there.
+/// Removes a database and its logs, if they exist.
 pub(crate) fn remove(path: &Path) -> Result<(), JobError> {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let mut name = path.as_os_str().to_os_string();
@@ -148,12 +148,12 @@ pub(crate) fn checked<'a>(row: &'a Row<'_>, columns: usize) -> rusqlite::Result<
 /// or so), and so does a power cut. A commit a second makes the sync's price nothing.
 pub(crate) fn open(path: &Path) -> Result<Connection, JobError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(trouble(path))?;
+    let connection = Connection::open_with_flags(path, flags).map_err(journal_error(path))?;
     prepare(&connection, path)?;
-    if connection.is_readonly("main").map_err(trouble(path))? {
+    if connection.is_readonly("main").map_err(journal_error(path))? {
         return Err(damaged(path, "it says that only a later version of SQLite can write to it"));
     }
-    let set = |name, value: &str| connection.pragma_update(None, name, value).map_err(trouble(path));
+    let set = |name, value: &str| connection.pragma_update(None, name, value).map_err(journal_error(path));
     set("journal_mode", "WAL")?;
     set("synchronous", "FULL")?;
     Ok(connection)
@@ -162,21 +162,21 @@ pub(crate) fn open(path: &Path) -> Result<Connection, JobError> {
 /// Opens a journal to read, also while another process writes to it.
 pub(crate) fn open_read_only(path: &Path) -> Result<Connection, JobError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(trouble(path))?;
+    let connection = Connection::open_with_flags(path, flags).map_err(journal_error(path))?;
     prepare(&connection, path)?;
     Ok(connection)
 }
 
 fn prepare(connection: &Connection, path: &Path) -> Result<(), JobError> {
-    let set = |name, value: &str| connection.pragma_update(None, name, value).map_err(trouble(path));
-    connection.busy_timeout(Duration::from_secs(10)).map_err(trouble(path))?;
+    let set = |name, value: &str| connection.pragma_update(None, name, value).map_err(journal_error(path));
+    connection.busy_timeout(Duration::from_secs(10)).map_err(journal_error(path))?;
     set("trusted_schema", "OFF")?;
     set("cell_size_check", "ON")?;
     let id = connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0));
-    if id.map_err(trouble(path))? != APPLICATION_ID {
-        return Err(damaged(path, "it is no journal of gristmill"));
+    if id.map_err(journal_error(path))? != APPLICATION_ID {
+        return Err(damaged(path, "it is not a journal of gristmill"));
     }
-    if tables(connection).map_err(trouble(path))? != TABLES {
+    if tables(connection).map_err(journal_error(path))? != TABLES {
         return Err(damaged(path, "its tables are not those of this version of gristmill"));
     }
     Ok(())
@@ -190,7 +190,7 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 /// Asks SQLite whether the file's structure is sound.
 pub(crate) fn check_structure(connection: &Connection, path: &Path) -> Result<(), JobError> {
     let answer = connection.pragma_query_value(None, "quick_check", |row| row.get::<_, String>(0));
-    match answer.map_err(trouble(path))?.as_str() {
+    match answer.map_err(journal_error(path))?.as_str() {
         "ok" => Ok(()),
         what => Err(damaged(path, what)),
     }
@@ -231,11 +231,11 @@ pub(crate) fn each(
     columns: usize,
     mut take: impl FnMut(&[ValueRef<'_>]) -> rusqlite::types::FromSqlResult<()>,
 ) -> Result<(), JobError> {
-    let trouble = trouble(path);
-    let mut statement = connection.prepare(query).map_err(&trouble)?;
-    let mut rows = statement.query([]).map_err(&trouble)?;
-    while let Some(row) = rows.next().map_err(&trouble)? {
-        let values = checked(row, columns).map_err(&trouble)?;
+    let wrong = journal_error(path);
+    let mut statement = connection.prepare(query).map_err(&wrong)?;
+    let mut rows = statement.query([]).map_err(&wrong)?;
+    while let Some(row) = rows.next().map_err(&wrong)? {
+        let values = checked(row, columns).map_err(&wrong)?;
         let values = values.ok_or_else(|| damaged(path, "a checksum of its identity does not match"))?;
         take(&values).map_err(|error| damaged(path, &error.to_string()))?;
     }
@@ -245,19 +245,19 @@ pub(crate) fn each(
 /// Makes a sound journal of what can still be read of a damaged one, which is kept beside it.
 ///
 /// Answers are read from the front to the first damage and from the back to the last; each has its own
-/// checksum. Those between are answered anew.
+/// checksum. Those between are answered again.
 ///
 /// # Errors
 /// [`JobError::JournalDamaged`] if the identity cannot be read.
-pub(crate) fn mend(path: &Path, why: &str) -> Result<(), JobError> {
+pub(crate) fn repair(path: &Path, why: &str) -> Result<(), JobError> {
     let new = path.with_extension("new");
     let damaged_file = path.with_extension("damaged");
     {
         let old = open_read_only(path)?;
         let (identity, inputs) = (read_identity(&old, path)?, read_inputs(&old, path)?);
         remove(&new)?;
-        fill(&new, &identity, &inputs).map_err(trouble(&new))?;
-        copy_answers(&old, &new).map_err(trouble(&new))?;
+        fill(&new, &identity, &inputs).map_err(journal_error(&new))?;
+        copy_answers(&old, &new).map_err(journal_error(&new))?;
     }
     remove(&damaged_file)?;
     rename(path, &damaged_file)?;
@@ -265,7 +265,7 @@ pub(crate) fn mend(path: &Path, why: &str) -> Result<(), JobError> {
     rename(&new, path)?;
     tracing::warn!(
         "the journal {} was damaged ({why}); a sound one was made of what could be read, the rest is \
-         answered again; the damaged file is {}",
+         answered again; the damaged file is kept as {}",
         path.display(),
         damaged_file.display()
     );

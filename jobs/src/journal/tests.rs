@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::journal::answer::{Completion, FinishReason};
-use crate::journal::attempts::{CRASHED, Death, blame};
+use crate::journal::attempts::{CRASHED, Death, record_death};
 use crate::journal::identity::InputDigest;
 use proptest::prelude::*;
 use std::cell::Cell;
@@ -20,8 +20,8 @@ pub(crate) fn inputs(rows: u64) -> InputDigests {
     InputDigests(vec![InputDigest { path: "in.parquet".into(), size: 1, rows, digest: "d1".into() }])
 }
 
-fn open(work: &Path, rows: u64) -> (Journal, FinishedRows) {
-    Journal::open_or_create(work, &identity(), &inputs(rows), ResumeMode::Auto).unwrap()
+fn open(state_dir: &Path, rows: u64) -> (Journal, FinishedRows) {
+    Journal::open_or_create(state_dir, &identity(), &inputs(rows), ResumeMode::Auto).unwrap()
 }
 
 /// The answer to a row as any run of the job would give it.
@@ -47,8 +47,8 @@ pub(crate) fn answer(row: u64) -> Answer {
 
 #[test]
 fn what_is_appended_is_there_after_opening_again() {
-    let work = tempfile::tempdir().unwrap();
-    let (mut journal, finished) = open(work.path(), 100);
+    let state_dir = tempfile::tempdir().unwrap();
+    let (mut journal, finished) = open(state_dir.path(), 100);
     assert_eq!((finished.count, finished.rows()), (0, 100));
     for row in [7, 3, 99, 18] {
         journal.append(answer(row)).unwrap();
@@ -56,7 +56,7 @@ fn what_is_appended_is_there_after_opening_again() {
     journal.commit().unwrap();
     let read = journal.reader().unwrap().answers(0..100).unwrap();
     journal.close().unwrap();
-    let (journal, finished) = open(work.path(), 100);
+    let (journal, finished) = open(state_dir.path(), 100);
     for row in 0..100 {
         let there = [7, 3, 99, 18].contains(&row);
         assert_eq!(finished.contains(row), there);
@@ -69,21 +69,21 @@ fn what_is_appended_is_there_after_opening_again() {
 
 #[test]
 fn a_second_answer_to_a_row_is_an_error_and_the_first_stays() {
-    let work = tempfile::tempdir().unwrap();
-    let (mut journal, _) = open(work.path(), 9);
+    let state_dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(state_dir.path(), 9);
     journal.append(answer(1)).unwrap();
     journal.append(answer(2)).unwrap();
     journal.append(Answer::failed(1, None, "other")).unwrap();
     assert!(matches!(journal.commit(), Err(JobError::DoubleAnswer { row: 1 })));
     drop(journal);
-    let read = open(work.path(), 9).0.reader().unwrap().answers(0..3).unwrap();
+    let read = open(state_dir.path(), 9).0.reader().unwrap().answers(0..3).unwrap();
     assert_eq!(read, [None, Some(answer(1)), Some(answer(2))]);
 }
 
 #[test]
 fn resume_modes_do_as_they_say() {
-    let work = tempfile::tempdir().unwrap();
-    let open = |mode| Journal::open_or_create(work.path(), &identity(), &inputs(5), mode);
+    let state_dir = tempfile::tempdir().unwrap();
+    let open = |mode| Journal::open_or_create(state_dir.path(), &identity(), &inputs(5), mode);
     assert!(matches!(open(ResumeMode::Require), Err(JobError::NothingToResume { .. })));
     let (mut journal, _) = open(ResumeMode::Never).unwrap();
     journal.append(answer(1)).unwrap();
@@ -97,14 +97,14 @@ fn resume_modes_do_as_they_say() {
 
 #[test]
 fn another_identity_or_input_is_refused_with_what_differs() {
-    let work = tempfile::tempdir().unwrap();
-    drop(open(work.path(), 5));
+    let state_dir = tempfile::tempdir().unwrap();
+    drop(open(state_dir.path(), 5));
     let mut other = Identity::new();
     other.push("weights", "ffff");
     other.push("temperature", "0");
     let mut changed = inputs(5);
     changed.0[0].digest = "d2".into();
-    let refused = Journal::open_or_create(work.path(), &other, &changed, ResumeMode::Auto);
+    let refused = Journal::open_or_create(state_dir.path(), &other, &changed, ResumeMode::Auto);
     let message = refused.err().unwrap().to_string();
     for part in ["weights: begun with 5e1f, now ffff", "input 1: in.parquet", "--fresh"] {
         assert!(message.contains(part), "{message}");
@@ -114,31 +114,31 @@ fn another_identity_or_input_is_refused_with_what_differs() {
 
 #[test]
 fn a_row_of_two_deaths_runs_alone_and_of_three_is_an_error() {
-    let work = tempfile::tempdir().unwrap();
+    let state_dir = tempfile::tempdir().unwrap();
     for (death, alone) in [(Death::Own, &[][..]), (Death::Killed, &[2, 3]), (Death::Own, &[2, 3])] {
-        let (mut journal, _) = open(work.path(), 5);
+        let (mut journal, _) = open(state_dir.path(), 5);
         journal.admit(&[1, 2]).unwrap();
         journal.admit(&[3]).unwrap();
         if !open_answers(&journal, 1) {
             journal.append(answer(1)).unwrap();
         }
         journal.close().unwrap();
-        blame(work.path(), death).unwrap();
-        assert_eq!(open(work.path(), 5).0.alone(), alone);
+        record_death(state_dir.path(), death).unwrap();
+        assert_eq!(open(state_dir.path(), 5).0.alone(), alone);
     }
-    // A start that ends without blame forgets who was in flight.
-    let (mut journal, _) = open(work.path(), 5);
+    // A start that ends without a death forgets who was in flight.
+    let (mut journal, _) = open(state_dir.path(), 5);
     journal.admit(&[3]).unwrap();
     journal.close().unwrap();
-    drop(open(work.path(), 5));
-    blame(work.path(), Death::Own).unwrap();
-    assert_eq!(open(work.path(), 5).0.alone(), &[2, 3]);
+    drop(open(state_dir.path(), 5));
+    record_death(state_dir.path(), Death::Own).unwrap();
+    assert_eq!(open(state_dir.path(), 5).0.alone(), &[2, 3]);
     // The third death by itself.
-    let (mut journal, _) = open(work.path(), 5);
+    let (mut journal, _) = open(state_dir.path(), 5);
     journal.admit(&[2]).unwrap();
     journal.close().unwrap();
-    blame(work.path(), Death::Own).unwrap();
-    let (journal, finished) = open(work.path(), 5);
+    record_death(state_dir.path(), Death::Own).unwrap();
+    let (journal, finished) = open(state_dir.path(), 5);
     assert_eq!((journal.alone(), finished.contains(2), finished.errors), (&[3][..], true, 1));
     let answers = journal.reader().unwrap().answers(2..3).unwrap();
     assert_eq!(answers, [Some(Answer::failed(2, None, CRASHED))]);
@@ -150,8 +150,8 @@ fn open_answers(journal: &Journal, row: u64) -> bool {
 
 /// A journal with answers to `rows`, as files; some of it in the write-ahead log if `log`.
 fn journal_files(rows: u64, log: bool) -> Vec<(String, Vec<u8>)> {
-    let work = tempfile::tempdir().unwrap();
-    let (mut journal, _) = open(work.path(), rows);
+    let state_dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open(state_dir.path(), rows);
     for row in 0..rows {
         journal.append(answer(row)).unwrap();
         if row % 50 == 49 {
@@ -161,26 +161,26 @@ fn journal_files(rows: u64, log: bool) -> Vec<(String, Vec<u8>)> {
     journal.commit().unwrap();
     if !log {
         journal.close().unwrap();
-        return files(work.path());
+        return files(state_dir.path());
     }
-    files(work.path())
+    files(state_dir.path())
 }
 
-fn files(work: &Path) -> Vec<(String, Vec<u8>)> {
+fn files(state_dir: &Path) -> Vec<(String, Vec<u8>)> {
     let name = |entry: std::fs::DirEntry| entry.file_name().into_string().unwrap();
     let names =
-        work.read_dir().unwrap().map(|entry| name(entry.unwrap())).filter(|n| n.starts_with("journal"));
-    names.map(|name| (name.clone(), std::fs::read(work.join(name)).unwrap())).collect()
+        state_dir.read_dir().unwrap().map(|entry| name(entry.unwrap())).filter(|n| n.starts_with("journal"));
+    names.map(|name| (name.clone(), std::fs::read(state_dir.join(name)).unwrap())).collect()
 }
 
 /// Opens damaged files: every answer that is there must be the right one. Returns how many, or the refusal.
 fn recovered(files: &[(String, Vec<u8>)], rows: u64) -> Result<u64, JobError> {
-    let work = tempfile::tempdir().unwrap();
+    let state_dir = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
-        std::fs::write(work.path().join(name), bytes).unwrap();
+        std::fs::write(state_dir.path().join(name), bytes).unwrap();
     }
     let (mut journal, finished) =
-        Journal::open_or_create(work.path(), &identity(), &inputs(rows), ResumeMode::Auto)?;
+        Journal::open_or_create(state_dir.path(), &identity(), &inputs(rows), ResumeMode::Auto)?;
     let read = journal.reader()?.answers(0..rows)?;
     for (row, read) in (0..rows).zip(read) {
         assert_eq!(read.is_some(), finished.contains(row));
@@ -211,7 +211,7 @@ struct Seen {
 }
 
 #[test]
-fn damage_is_mended_or_refused_and_never_believed() {
+fn damage_is_repaired_or_refused_and_never_believed() {
     const ROWS: u64 = 300;
     let seen = Seen::default();
     let count = |cell: &Cell<u32>| cell.set(cell.get() + 1);
@@ -255,8 +255,8 @@ const VICTIM_ROWS: u64 = 4000;
 /// Not a test of its own: the process that the next test kills.
 #[test]
 fn victim() {
-    let Some(work) = std::env::var_os(VICTIM) else { return };
-    let (mut journal, finished) = open(Path::new(&work), VICTIM_ROWS);
+    let Some(state_dir) = std::env::var_os(VICTIM) else { return };
+    let (mut journal, finished) = open(Path::new(&state_dir), VICTIM_ROWS);
     for row in (0..VICTIM_ROWS).filter(|&row| !finished.contains(row)) {
         journal.append(answer(row)).unwrap();
         if row % 17 == 0 {
@@ -270,9 +270,9 @@ fn victim() {
 
 /// Runs the victim until it has told of `commits` commits and `moment` has passed; returns the last row that it
 /// told of as committed.
-fn kill_after(work: &Path, commits: usize, moment: Duration) -> Option<u64> {
+fn kill_after(state_dir: &Path, commits: usize, moment: Duration) -> Option<u64> {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["journal::tests::victim", "--exact", "--nocapture"]).env(VICTIM, work);
+    child.args(["journal::tests::victim", "--exact", "--nocapture"]).env(VICTIM, state_dir);
     let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let told = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut rows = told.filter_map(|line| line.unwrap().split_once("committed ")?.1.parse::<u64>().ok());
@@ -286,12 +286,13 @@ fn kill_after(work: &Path, commits: usize, moment: Duration) -> Option<u64> {
 
 #[test]
 fn a_killed_process_loses_nothing_that_it_committed() {
-    let work = tempfile::tempdir().unwrap();
+    let state_dir = tempfile::tempdir().unwrap();
     let mut kills = 0;
     loop {
-        let committed = kill_after(work.path(), kills % 23, Duration::from_micros(kills as u64 * 739 % 9000));
+        let committed =
+            kill_after(state_dir.path(), kills % 23, Duration::from_micros(kills as u64 * 739 % 9000));
         kills += 1;
-        let (journal, finished) = open(work.path(), VICTIM_ROWS);
+        let (journal, finished) = open(state_dir.path(), VICTIM_ROWS);
         assert!(committed.is_none_or(|last| (0..=last).all(|row| finished.contains(row))));
         let read = journal.reader().unwrap().answers(0..VICTIM_ROWS).unwrap();
         assert!((0..).zip(read).all(|(row, read)| read.is_none_or(|read| read == answer(row))));
@@ -317,9 +318,10 @@ fn a_full_disk_stops_the_job_and_loses_nothing() {
         eprintln!("SKIPPED a_full_disk_stops_the_job_and_loses_nothing: no right to mount a tmpfs");
         return;
     }
-    let work = place.path().join("job");
+    let state_dir = place.path().join("job");
     let failed = (|| {
-        let (mut journal, _) = Journal::open_or_create(&work, &identity(), &inputs(9999), ResumeMode::Auto)?;
+        let (mut journal, _) =
+            Journal::open_or_create(&state_dir, &identity(), &inputs(9999), ResumeMode::Auto)?;
         for row in 0..9999 {
             journal.append(answer(row))?;
             if row % 100 == 0 {
@@ -330,12 +332,13 @@ fn a_full_disk_stops_the_job_and_loses_nothing() {
     })();
     let told = failed.map_err(|error| error.to_string());
     let more = mount("64m", "remount,").unwrap();
-    let finished =
-        Journal::open_or_create(&work, &identity(), &inputs(9999), ResumeMode::Auto).map(|(journal, f)| {
+    let finished = Journal::open_or_create(&state_dir, &identity(), &inputs(9999), ResumeMode::Auto).map(
+        |(journal, f)| {
             let read = journal.reader().unwrap().answers(0..9999).unwrap();
             assert!((0..).zip(read).all(|(row, read)| read.is_none_or(|read| read == answer(row))));
             f
-        });
+        },
+    );
     Command::new("umount").arg(place.path()).status().unwrap();
     assert!(more.success());
     let told = told.unwrap_err();

@@ -10,14 +10,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A batch is committed when its first answer is so old: what a kill can cost.
+/// A batch is committed when its first answer is this old: what a kill can cost.
 const AGE: Duration = Duration::from_secs(1);
 
 /// The age for the second batch of a start; it doubles up to [`AGE`]. The first answer is committed at once, so
 /// that a start which dies early still counts for what it has answered.
 const EARLY: Duration = Duration::from_millis(10);
 
-/// A batch is committed when it has so many answers.
+/// A batch of this number of answers is committed.
 const BATCH: u64 = 10_000;
 
 /// Answers that wait for the thread; a caller that is faster waits for it.
@@ -121,7 +121,7 @@ impl Batch {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let line = "INSERT INTO starts VALUES (NULL, ?, ?, ?, NULL, 0, 0, 0, 0, 0, 0)";
         let values = (env!("CARGO_PKG_VERSION"), std::process::id(), now as i64);
-        connection.execute(line, values).map_err(schema::trouble(path))?;
+        connection.execute(line, values).map_err(schema::journal_error(path))?;
         Ok(Batch {
             start: connection.last_insert_rowid(),
             connection,
@@ -164,12 +164,12 @@ impl Batch {
     fn note_rows(&mut self, rows: u64) -> Result<(), JobError> {
         let line = "UPDATE starts SET job_rows = ? WHERE start = ?";
         let updated = self.connection.execute(line, [rows as i64, self.start]);
-        updated.map(drop).map_err(schema::trouble(&self.path))
+        updated.map(drop).map_err(schema::journal_error(&self.path))
     }
 
     fn insert(&mut self, answer: &Answer, shared: bool) -> Result<(), JobError> {
         if self.open.is_none() {
-            self.connection.execute_batch("BEGIN IMMEDIATE").map_err(schema::trouble(&self.path))?;
+            self.connection.execute_batch("BEGIN IMMEDIATE").map_err(schema::journal_error(&self.path))?;
             self.open = Some(Instant::now());
         }
         let values = record::encode(answer);
@@ -183,7 +183,7 @@ impl Batch {
                 self.commit()?;
                 return Err(JobError::DoubleAnswer { row: answer.row });
             }
-            other => other.map_err(schema::trouble(&self.path))?,
+            other => other.map_err(schema::journal_error(&self.path))?,
         };
         self.pending += 1;
         self.rows += 1;
@@ -207,6 +207,8 @@ impl Batch {
         let [rows, shared, errors, input, generated] = tallies.map(|n| n as i64);
         let values = [elapsed, rows, shared, errors, input, generated, self.start];
         let updated = self.connection.prepare_cached(line).and_then(|mut update| update.execute(values));
-        updated.and_then(|_| self.connection.execute_batch("COMMIT")).map_err(schema::trouble(&self.path))
+        updated
+            .and_then(|_| self.connection.execute_batch("COMMIT"))
+            .map_err(schema::journal_error(&self.path))
     }
 }

@@ -25,9 +25,9 @@ const FILES: [(&str, &[u8]); 5] = [
     file!("model.safetensors"),
 ];
 
-/// The folder of the built-in model, written if it is not there yet.
+/// The folder of the built-in model, written on first use.
 ///
-/// It lies in `GRISTMILL_CACHE`, or the user's cache folder, or the temporary folder, under a name that is
+/// It is in `GRISTMILL_CACHE`, or the user's cache folder, or the temporary folder, under a name that is
 /// a digest of its files: another version has another folder.
 ///
 /// # Errors
@@ -52,7 +52,7 @@ fn cache() -> PathBuf {
     variable("GRISTMILL_CACHE").or_else(usual).unwrap_or_else(|| std::env::temp_dir().join("gristmill"))
 }
 
-/// Whether all files are there with their contents: a folder that anyone changed is written again.
+/// Whether all files have their contents: a folder that anyone changed is written again.
 fn intact(folder: &Path) -> bool {
     FILES.iter().all(|(name, bytes)| std::fs::read(folder.join(name)).is_ok_and(|found| found == *bytes))
 }

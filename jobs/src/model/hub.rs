@@ -9,7 +9,7 @@ use hf_hub::{Cache, Repo, RepoType};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The files of a model besides its weights, where they are there.
+/// The files of a model besides its weights; not every model has all of them.
 const FILES: [&str; 5] = [
     "config.json",
     "generation_config.json",
@@ -44,7 +44,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// What the environment says, with another folder for the cache if there is one.
+    /// The hub that the environment names, with another folder for its cache if one is given.
     pub fn from_env(cache: Option<&Path>) -> Hub {
         let own = Cache::from_env();
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -105,14 +105,14 @@ impl Hub {
         let explain = |error: ApiError| self.explain(&error);
         let info = api.repo(repo(name, revision)).info().map_err(explain)?;
         if !is_revision(&info.sha) {
-            return Err(format!("{} answers with a revision that is none: {:?}", self.endpoint, info.sha));
+            return Err(format!("{} answers with a revision that is not one: {:?}", self.endpoint, info.sha));
         }
         // All files of one commit, whatever is pushed meanwhile.
         let commit = api.repo(repo(name, &info.sha));
         let there: BTreeSet<&str> = info.siblings.iter().map(|file| file.rfilename.as_str()).collect();
         let get = |commit: &ApiRepo, file: &str| commit.get(file).map_err(explain);
         if !there.contains("config.json") {
-            return Err("has no config.json, so it is no model of transformers".into());
+            return Err("has no config.json, so it is not a transformers model".into());
         }
         let mut folder = PathBuf::new();
         for file in FILES.into_iter().filter(|file| there.contains(file)) {
@@ -155,7 +155,7 @@ fn weights(
     if there.contains(INDEX) {
         let files = shards(&get(INDEX)?)?;
         return match files.iter().find(|file| !there.contains(file.as_str())) {
-            Some(file) => Err(format!("{INDEX} names {file}, which is not there")),
+            Some(file) => Err(format!("{INDEX} names {file}, which does not exist")),
             None => Ok(files),
         };
     }
@@ -165,7 +165,7 @@ fn weights(
     let pickle =
         there.iter().any(|file| file.ends_with(".bin") || file.ends_with(".pt") || file.ends_with(".pth"));
     Err(if pickle {
-        "has pickle weights only, which can run code and are never read; choose a revision with safetensors"
+        "has only pickle weights, which can run code and are never read; choose a revision with safetensors"
             .into()
     } else {
         "has no model.safetensors".into()
@@ -182,7 +182,9 @@ fn shards(index: &Path) -> Result<BTreeSet<String>, String> {
     let index: Index = serde_json::from_slice(&bytes).map_err(|error| format!("{INDEX}: {error}"))?;
     let files: BTreeSet<String> = index.weight_map.into_values().collect();
     match files.iter().find(|file| file.contains(['/', '\\']) || !file.ends_with(".safetensors")) {
-        Some(file) => Err(format!("{INDEX} names {file:?}; only plain names of safetensors files are taken")),
+        Some(file) => {
+            Err(format!("{INDEX} names {file:?}; only plain names of safetensors files are accepted"))
+        }
         None => Ok(files),
     }
 }
@@ -331,7 +333,7 @@ mod tests {
         refuse(
             &[("config.json", "{}"), (INDEX, INDEX_TEXT)],
             Need::All,
-            "names model-1.safetensors, which is not there",
+            "names model-1.safetensors, which does not exist",
         );
         let local = local_hub(&[("config.json", "{}")]);
         assert!(local.hub.folder("org/name", "main", Need::NoWeights).is_ok());

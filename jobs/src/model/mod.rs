@@ -12,11 +12,10 @@ use std::path::{Path, PathBuf};
 /// The folders of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelFolders {
-    /// The name as given.
     pub name: String,
     /// Configuration and weights.
     pub model: PathBuf,
-    /// The tokenizer; most often the same.
+    /// Usually the same folder.
     pub tokenizer: PathBuf,
 }
 
@@ -49,14 +48,14 @@ fn folder(name: &str, args: &ModelOptions, weights: bool) -> Result<PathBuf, Job
     // The built-in model's name is not a path: a folder of that name is `./nano`.
     if name == builtin::NANO {
         return match &args.revision {
-            Some(_) => Err(JobError::Usage("--revision is of a name on the hub; nano is built in".into())),
+            Some(_) => Err(JobError::Usage("--revision is for names on the hub; nano is built in".into())),
             None => builtin::nano(),
         };
     }
     let path = Path::new(name);
     if path.is_dir() {
         if args.revision.is_some() {
-            return Err(JobError::Usage(format!("--revision is of a name on the hub; {name} is a folder")));
+            return Err(JobError::Usage(format!("--revision is for names on the hub; {name} is a folder")));
         }
         return Ok(path.to_path_buf());
     }
@@ -105,7 +104,7 @@ fn refuse_other_formats(folder: &Path) -> Result<(), JobError> {
     }
     let Some(name) = other else { return Ok(()) };
     let why = if name.ends_with(".gguf") {
-        "is of the GGUF format, and only safetensors are read; take the model's safetensors"
+        "is in the GGUF format, and only safetensors are read; use the model's safetensors"
     } else {
         "is a pickle, which can run code and is never read; save the model as safetensors with transformers' \
          save_pretrained"

@@ -2,7 +2,6 @@
 
 use clap::ValueEnum;
 
-/// What the model runs on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The fastest that works here.
@@ -30,7 +29,7 @@ impl std::str::FromStr for DeviceChoice {
             ("cuda", None) => Ok(DeviceChoice::Cuda(None)),
             ("cuda", Some(which)) => match which.parse() {
                 Ok(index) => Ok(DeviceChoice::Cuda(Some(index))),
-                Err(_) => Err(format!("{which:?} is no number of a card, as in cuda:1")),
+                Err(_) => Err(format!("{which:?} is not the number of a card, as in cuda:1")),
             },
             ("wgpu", which) => Ok(DeviceChoice::Wgpu(which.map(str::to_owned))),
             _ => Err(format!("{text:?} is not auto, cpu, cuda, cuda:NUMBER, wgpu, wgpu:NUMBER or wgpu:NAME")),

@@ -1,4 +1,4 @@
-//! What a job can run on here.
+//! The devices of this machine.
 
 use crate::error::JobError;
 use crate::options::device::{DeviceChoice, Gemm, Precision};
@@ -7,12 +7,12 @@ use engine::cpu::{CpuDevice, MatmulPrecision};
 use engine::device::{Device, DeviceError, DeviceKind};
 use engine::error::EngineError;
 
-/// A device that is here, or why it is not.
+/// A device of this machine, or why there is none of its family.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// The family.
     pub kind: DeviceKind,
-    /// What was found, for people.
+    /// A description of the device, or why it cannot be used.
     pub what: String,
     /// Whether a job can run on it.
     pub usable: bool,
@@ -100,13 +100,13 @@ pub fn open(args: &EngineOptions) -> Result<Box<dyn Device>, JobError> {
     let kind = device.info().kind;
     if args.gemm == Gemm::Cublaslt && kind != DeviceKind::Cuda {
         let why = format!(
-            "--gemm cublaslt is of CUDA cards, and the device is {kind}; leave it out, or give --device cuda"
+            "--gemm cublaslt is for CUDA cards, but the device is {kind}; leave it out, or give --device cuda"
         );
         return Err(JobError::Usage(why));
     }
     if args.float32_matmul_precision == Precision::Medium && kind != DeviceKind::Cpu {
         let why = format!(
-            "--float32-matmul-precision medium is of the processor, and the device is {kind}; leave it out, or give \
+            "--float32-matmul-precision medium is for the processor, but the device is {kind}; leave it out, or give \
              --device cpu"
         );
         return Err(JobError::Usage(why));
@@ -134,7 +134,7 @@ fn open_fastest(args: &EngineOptions) -> Result<Box<dyn Device>, JobError> {
     open_cpu(args)
 }
 
-/// Absence is the user's to mend, all else is the device's failure.
+/// The user can do something about an absent device; anything else is a failure of the device.
 fn unusable(kind: DeviceKind, error: DeviceError) -> JobError {
     match error {
         DeviceError::Absent(why) => JobError::Usage(format!("--device {kind}: {why}")),

@@ -1,4 +1,4 @@
-//! How the model runs: the flags, and what the engine is made of them.
+//! How the model runs: the flags, and the engine's configuration made of them.
 
 use crate::options::device::{DeviceChoice, Gemm, Precision};
 use crate::options::size::parse_usize;
@@ -7,60 +7,60 @@ use engine::dtype::DType;
 use engine::format::Format;
 use engine::{Engine, EngineConfig};
 
-/// How the model runs.
 #[derive(Args, Clone, Debug, PartialEq)]
 #[command(next_help_heading = "Engine")]
 pub struct EngineOptions {
-    /// What the model runs on: auto, cpu, cuda, cuda:1, wgpu, wgpu:1 or wgpu:NAME (part of the adapter's name).
+    /// Run on this device: auto, cpu, cuda, cuda:NUMBER, wgpu, wgpu:NUMBER or wgpu:NAME (part of an adapter's name).
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
-    /// Threads of the processor [default: one for each core].
+    /// Threads of the processor [default: one per core].
     #[arg(long)]
     pub threads: Option<usize>,
-    /// The most tokens of a prompt and its answer [default: the model's]. 32k is 32,000 and 32K 32,768.
+    /// Limit a prompt and its answer to TOKENS tokens together [default: the model's context]. 32k is 32,000 and 32K is
+    /// 32,768.
     #[arg(long, value_name = "TOKENS", value_parser = parse_usize)]
     pub max_model_len: Option<usize>,
-    /// The most rows of a step.
+    /// Run at most ROWS rows in a step.
     #[arg(long, value_name = "ROWS", value_parser = parse_usize, default_value = "256")]
     pub max_num_seqs: usize,
-    /// The most tokens of a step [default: the device's].
+    /// Run at most TOKENS tokens in a step [default: the device's].
     #[arg(long, value_name = "TOKENS", value_parser = parse_usize)]
     pub max_num_batched_tokens: Option<usize>,
-    /// Tokens of a KV page.
+    /// Tokens per KV page.
     #[arg(long, value_name = "TOKENS", default_value_t = 16)]
     pub block_size: usize,
-    /// The share of the device's memory that may be used.
+    /// Use this share of the device's memory.
     #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
     pub gpu_memory_utilization: f64,
-    /// Bytes for KV pages in place of that share.
+    /// Use BYTES bytes for KV pages, instead of what that share leaves.
     #[arg(long, value_name = "BYTES", value_parser = parse_usize)]
     pub kv_cache_memory_bytes: Option<usize>,
-    /// The type of weights [auto: the checkpoint's, where the device takes it].
+    /// Compute with and hold weights in this type [auto: the checkpoint's, where the device takes it].
     #[arg(long, value_enum, default_value_t)]
     pub dtype: Dtype,
-    /// The type of KV pages [auto: the device's].
+    /// Hold KV pages in this type [auto: the device's].
     #[arg(long, value_enum, default_value_t)]
     pub kv_cache_dtype: Dtype,
     /// Convert a checkpoint's matrices to 8 bits as it loads.
     #[arg(long, value_enum)]
     pub quantization: Option<Quantization>,
-    /// What multiplies matrices on a CUDA card. `cublaslt` is outside the numeric contract: an answer may then depend on
-    /// the rows that share its steps.
+    /// Multiply matrices on a CUDA card with this. `cublaslt` is outside the numeric contract: an answer may depend on the
+    /// rows that share its steps.
     #[arg(long, value_enum, default_value_t)]
     pub gemm: Gemm,
-    /// How exact products are on the processor: `highest` multiplies f32 values, `medium` bf16 ones, which is faster where
-    /// the processor has AVX-512 BF16. Sums are f32 either way.
+    /// Precision of products on the processor: `highest` multiplies f32 values; `medium` multiplies bf16 values, which is
+    /// faster where the processor has AVX-512 BF16. Sums are f32 in both cases.
     #[arg(long, value_enum, default_value_t)]
     pub float32_matmul_precision: Precision,
-    /// Reuse the pages of equal prompt beginnings [default: true].
+    /// Reuse the KV pages of prompts that begin alike [default: true].
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub enable_prefix_caching: Option<bool>,
 }
 
-/// The type of numbers in memory.
+/// A type of numbers.
 #[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dtype {
-    /// What suits.
+    /// The checkpoint's or the device's.
     #[default]
     Auto,
     /// 32 bits.
@@ -89,7 +89,7 @@ impl From<Quantization> for Format {
     }
 }
 
-/// The engine's options as the flags have them.
+/// The engine's configuration.
 pub fn engine_config(args: &EngineOptions) -> EngineConfig {
     let dtype = |dtype| match dtype {
         Dtype::Auto => None,
@@ -130,7 +130,7 @@ pub fn print_engine(engine: &Engine) {
     );
     if let Some(why) = &engine.device().info().breaks_contract {
         eprintln!(
-            "outside the numeric contract: {why}, so answers may depend on the rows that share their steps"
+            "outside the numeric contract: {why}, so an answer may depend on the rows that share its steps"
         );
     }
 }

@@ -3,23 +3,22 @@
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-/// The model.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Model")]
 pub struct ModelOptions {
-    /// A folder, a name on the hub (`org/name` or `org/name@revision`), or `nano` for the built-in model.
+    /// Use this model: a folder, a name on the hub (`org/name` or `org/name@revision`), or `nano`, which is built in.
     #[arg(long, value_name = "FOLDER|NAME")]
     pub model: Option<String>,
-    /// The revision on the hub.
+    /// Revision on the hub.
     #[arg(long)]
     pub revision: Option<String>,
-    /// A folder or name to take the tokenizer from [default: the model's].
+    /// Take the tokenizer from this folder or name [default: the model's].
     #[arg(long, value_name = "FOLDER|NAME")]
     pub tokenizer: Option<String>,
-    /// Where models from the hub are kept [default: the hub's own cache].
+    /// Keep models from the hub here [default: the hub's own cache].
     #[arg(long, value_name = "FOLDER")]
     pub download_dir: Option<PathBuf>,
-    /// Where weights come from; `dummy` makes them up and needs config.json only.
+    /// Where weights come from: `dummy` makes them up and needs only config.json.
     #[arg(long, value_enum, default_value_t)]
     pub load_format: LoadFormat,
 }
@@ -30,7 +29,7 @@ pub enum LoadFormat {
     /// The model's safetensors.
     #[default]
     Auto,
-    /// Made up.
+    /// Random numbers.
     Dummy,
 }
 

@@ -1,57 +1,57 @@
-//! How rows are answered, as far as flags say it.
+//! Sampling flags. Names and meanings are vLLM's.
 
 use std::collections::BTreeMap;
 
-/// What was asked for; what is left out is the model's to say, or the default. Names are vLLM's.
+/// Values that are not given are the model's, or the default.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingOptions {
-    /// Completions of each row; more than one make list columns [default: 1].
+    /// Completions per row; with more than one, their columns are lists [default: 1].
     #[arg(long, allow_negative_numbers = true)]
     pub n: Option<u32>,
-    /// Divides the logits; 0 is greedy [default: the model's, or 1].
+    /// Divide logits by this; 0 is greedy [default: the model's, or 1].
     #[arg(long, allow_negative_numbers = true)]
     pub temperature: Option<f32>,
-    /// Keep the likeliest tokens up to this mass [default: the model's, or 1].
+    /// Keep the most likely tokens up to this probability mass [default: the model's, or 1].
     #[arg(long, allow_negative_numbers = true)]
     pub top_p: Option<f32>,
-    /// Keep so many of the likeliest tokens; 0 and -1 keep all [default: the model's, or 0].
+    /// Keep this number of most likely tokens; 0 and -1 keep all [default: the model's, or 0].
     #[arg(long, allow_negative_numbers = true)]
     pub top_k: Option<i64>,
-    /// Drop tokens less likely than this share of the likeliest [default: the model's, or 0].
+    /// Drop tokens less likely than this share of the most likely one [default: the model's, or 0].
     #[arg(long, allow_negative_numbers = true)]
     pub min_p: Option<f32>,
-    /// Subtracted from the logits of generated tokens, once [default: 0].
+    /// Subtract this from the logits of generated tokens, once per token [default: 0].
     #[arg(long, allow_negative_numbers = true)]
     pub presence_penalty: Option<f32>,
-    /// Subtracted from the logits of generated tokens, for each time [default: 0].
+    /// Subtract this from the logits of generated tokens for each occurrence [default: 0].
     #[arg(long, allow_negative_numbers = true)]
     pub frequency_penalty: Option<f32>,
-    /// Divides the logits of tokens seen before, the prompt's too [default: the model's, or 1].
+    /// Divide the logits of tokens of the prompt and the answer by this [default: the model's, or 1].
     #[arg(long, allow_negative_numbers = true)]
     pub repetition_penalty: Option<f32>,
-    /// Seeds every row's random numbers.
+    /// Seed of every row's random numbers.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// A string that ends a row; may be repeated.
+    /// End a row at this string; may be repeated.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Vec<String>,
-    /// Tokens that end a row.
+    /// End a row at these tokens.
     #[arg(long, value_name = "ID,...", value_delimiter = ',', allow_negative_numbers = true)]
     pub stop_token_ids: Vec<u32>,
-    /// Generate the model's end tokens like others.
+    /// Do not end rows at the model's end tokens.
     #[arg(long)]
     pub ignore_eos: bool,
-    /// Tokens after which a row ends [default: the model's max_new_tokens; needed if it has none].
+    /// End a row after this number of tokens [default: the model's max_new_tokens; required if it has none].
     #[arg(long, alias = "max-new-tokens", allow_negative_numbers = true)]
     pub max_tokens: Option<u32>,
-    /// Tokens before which a row does not end.
+    /// Generate at least this number of tokens.
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     pub min_tokens: u32,
-    /// Alternatives to report for each generated token, for `--return logprobs`.
+    /// Report this number of alternatives for each generated token, with `--return logprobs`.
     #[arg(long, allow_negative_numbers = true)]
     pub logprobs: Option<u32>,
-    /// Alternatives to report for each prompt token, for `--return prompt_logprobs`.
+    /// Report this number of alternatives for each prompt token, with `--return prompt_logprobs`.
     #[arg(long, allow_negative_numbers = true)]
     pub prompt_logprobs: Option<u32>,
     /// Leave special tokens out of the text [default: true].
@@ -60,16 +60,16 @@ pub struct SamplingOptions {
     /// Keep the stop string in the text.
     #[arg(long)]
     pub include_stop_str_in_output: bool,
-    /// Added to the logits of tokens: `ID:BIAS,...` or a JSON object.
+    /// Add these values to the logits of tokens: `ID:BIAS,...` or a JSON object.
     #[arg(long, value_parser = parse_logit_bias, allow_hyphen_values = true, value_name = "ID:BIAS,...")]
     pub logit_bias: Option<BTreeMap<u32, f32>>,
-    /// The only tokens that may be generated.
+    /// Generate only these tokens.
     #[arg(long, value_name = "ID,...", value_delimiter = ',', allow_negative_numbers = true)]
     pub allowed_token_ids: Vec<u32>,
-    /// A word that must not be generated; may be repeated.
+    /// Never generate this word; may be repeated.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub bad_words: Vec<String>,
-    /// `none` takes only the end tokens from the model's generation_config.json.
+    /// Whether the model's generation_config.json gives defaults; with `none` it gives only the end tokens.
     #[arg(long, value_enum, default_value_t)]
     pub generation_config: UseGenerationConfig,
 }

@@ -19,7 +19,7 @@ impl Chat {
     /// Takes the template that the options give, or else the model's; none for prompts that go to the model as they are.
     ///
     /// # Errors
-    /// [`JobError::Usage`] for options that exclude each other or need a template that is not there;
+    /// [`JobError::Usage`] for options that exclude each other or need a template that does not exist;
     /// [`JobError::Template`].
     pub fn find(
         options: &PromptOptions,

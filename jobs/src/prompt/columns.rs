@@ -89,7 +89,7 @@ fn is_dictionary(kind: &DataType) -> bool {
     matches!(kind, DataType::Dictionary(..))
 }
 
-/// The token ids of a row of a column of lists, checked against a vocabulary of so many tokens.
+/// The token ids of a row of a column of lists, checked against the size of the vocabulary.
 ///
 /// # Errors
 /// What is wrong with the row.

@@ -10,7 +10,7 @@ pub struct Markers {
 }
 
 impl Markers {
-    /// Markers of one character cannot be told from text and are left out.
+    /// Markers of one character cannot be distinguished from text and are left out.
     pub fn new(mut list: Vec<String>) -> Markers {
         list.retain(|marker| marker.chars().count() > 1);
         list.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));

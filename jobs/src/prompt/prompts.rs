@@ -70,7 +70,7 @@ impl Prompts {
         own || self.chat.as_ref().is_some_and(|chat| chat.template.shows_date())
     }
 
-    /// The prompts of rows of a batch of [`Prompts::columns`], in order, made on so many threads.
+    /// The prompts of rows of a batch of [`Prompts::columns`], in order, made on this number of threads.
     pub fn of_rows(
         &self,
         batch: &RecordBatch,

@@ -12,7 +12,7 @@
 //! 3. Where marks change what the template does (it counts characters, or it looks for a text such as
 //!    `</think>`), fewer marks are tried: only inside whole markers. They must leave as many markers to the
 //!    template as step 2 does.
-//! 4. If that differs too, the template acts upon a marker of the row, and the row is refused.
+//! 4. If that differs too, the template acts on a marker of the row, and the row is refused.
 
 use crate::prompt::markers::Markers;
 use minijinja::Value;
@@ -104,7 +104,7 @@ impl Rendering {
         Rendering { text, mark: None }
     }
 
-    /// Renders so that the row's markers can be told from the template's. `render` is called at most three
+    /// Renders so that the row's markers can be distinguished from the template's. `render` is called at most three
     /// times and must give the same for the same marking.
     ///
     /// # Errors
@@ -134,7 +134,7 @@ impl Rendering {
         {
             return Ok(Rendering { text: fewer, mark: Some(mark) });
         }
-        Err("the text holds a special token, and the template cuts the text there or acts upon it; \
+        Err("the text holds a special token, and the template cuts the text there or acts on it; \
              remove the token from the text, or change the template"
             .into())
     }

@@ -12,13 +12,13 @@ use minijinja::{Environment, Error, ErrorKind, Value};
 use std::collections::BTreeSet;
 use tojson::tojson;
 
-/// The most bytes of a template's source.
+/// A larger source of a template is refused.
 const SOURCE_BYTES: usize = 1 << 20;
 
 /// Fuel of one rendering, besides what the row's own text costs.
 const FUEL: u64 = 400_000;
 
-/// The most bytes of a rendering, besides eight times the row's own text.
+/// Bytes of a rendering, besides eight times the row's own text; a larger one is refused.
 const OUTPUT_BYTES: usize = 8 << 20;
 
 /// A compiled template.
@@ -38,7 +38,7 @@ impl Template {
     pub fn new(what: &str, source: &str, now: i64) -> Result<Template, JobError> {
         let fail = |why: String| JobError::Template { what: what.into(), why };
         if source.len() > SOURCE_BYTES {
-            return Err(fail(format!("is {} bytes long; at most {SOURCE_BYTES} are taken", source.len())));
+            return Err(fail(format!("is {} bytes long; at most {SOURCE_BYTES} are accepted", source.len())));
         }
         let shows_date = source.contains("strftime_now");
         let source = without_generation_tags(source);
@@ -83,7 +83,7 @@ impl Template {
         let text = template.render(context).map_err(|e| fail(&e))?;
         if text.len() > OUTPUT_BYTES + 8 * row_bytes {
             return Err(format!(
-                "{}: makes {} bytes; at most {OUTPUT_BYTES} are taken",
+                "{}: makes {} bytes; at most {OUTPUT_BYTES} are accepted",
                 self.what,
                 text.len()
             ));

@@ -18,7 +18,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use tokenizers::AddedToken;
 
-/// The most bytes of `tokenizer.json`.
+/// A larger `tokenizer.json` is refused.
 const TOKENIZER_BYTES: u64 = 256 << 20;
 
 /// A model's tokenizer.
@@ -30,14 +30,14 @@ pub struct Tokenizer {
     /// From an alias's id to its marker's.
     marker_ids: HashMap<u32, u32>,
     special: HashSet<u32>,
-    /// What begins every prompt, most often the BOS token or nothing.
+    /// What begins every prompt: usually the BOS token or nothing.
     prefix: Vec<u32>,
     longest_token: usize,
     config: TokenizerConfig,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` and, where it is there, `tokenizer_config.json` of a folder.
+    /// Reads `tokenizer.json` and, if it exists, `tokenizer_config.json` of a folder.
     ///
     /// # Errors
     /// [`JobError::Model`] with the file and what is wrong with it.
@@ -155,7 +155,7 @@ impl Tokenizer {
         self.inner.token_to_id(token).filter(|id| !self.marker_ids.contains_key(id))
     }
 
-    /// The number of bytes from which a prompt of so many tokens can have been made, at most.
+    /// Bytes of the longest text that can become this number of tokens.
     pub fn max_bytes(&self, tokens: usize) -> usize {
         self.longest_token.saturating_mul(tokens)
     }
@@ -174,7 +174,7 @@ impl Tokenizer {
     }
 }
 
-/// The tokens that begin every prompt: the BOS token if `add_bos_token` says so; if it says nothing, what the
+/// The tokens that begin every prompt: the BOS token if `add_bos_token` is true; if it is not set, what the
 /// tokenizer's own post-processor puts before a text.
 fn prefix(inner: &tokenizers::Tokenizer, config: &TokenizerConfig) -> Vec<u32> {
     let bos = config.special_token("bos_token").and_then(|bos| inner.token_to_id(&bos));

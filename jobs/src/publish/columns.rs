@@ -57,7 +57,7 @@ impl OutputColumns {
     /// Dictionary columns become columns of their values.
     ///
     /// # Errors
-    /// [`JobError::Column`] if a kept column is not there or a name is there twice.
+    /// [`JobError::Column`] if a kept column does not exist or a name occurs twice.
     pub fn new(
         input: &Schema,
         keep: Option<&[String]>,

@@ -1,4 +1,4 @@
-//! What was published: `manifest.json` in the working folder, and beside the parts of a folder.
+//! What was published: `manifest.json` in the state_dir, and beside the parts of a folder.
 
 use crate::error::JobError;
 use crate::journal::identity::Identity;
@@ -41,9 +41,7 @@ pub struct Part {
     pub name: String,
     /// Its first input row.
     pub first_row: u64,
-    /// Its rows.
     pub rows: u64,
-    /// Its bytes.
     pub bytes: u64,
     /// The digest (BLAKE3) of its bytes.
     pub blake3: String,

@@ -1,11 +1,11 @@
 //! An output in an object store.
 //!
-//! A store has no rename, so that parts cannot appear together; what says that an output is there is its manifest,
-//! which is written last and only where there is none. Until then parts are uploads that do not show.
+//! A store has no rename, so parts cannot appear together. An output exists when its manifest does, which is written last
+//! and only if there is none. Until then parts are uploads that are not visible.
 //!
 //! A claim, an object beside the output, is written before the work and removed after it: without it, two jobs
 //! could overwrite one another's parts long before the second finds the manifest of the first. The claim, the
-//! manifest and the unfinished uploads are also noted in the working folder, by which a job knows its own.
+//! manifest and the unfinished uploads are also noted in the state_dir, by which a job knows its own.
 
 use crate::error::JobError;
 use crate::files::rename;
@@ -13,7 +13,7 @@ use crate::files::write_durably;
 use crate::publish::manifest::{self, Manifest, Part};
 use crate::store::location::ObjectUrl;
 use crate::store::object::Object;
-use crate::store::{self, bucket::Bucket, error::Trouble};
+use crate::store::{self, bucket::Bucket, error::StoreError};
 use std::fs::OpenOptions;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{ErrorKind, Write};
@@ -29,12 +29,12 @@ const NEW_CLAIM: &str = "claim.new";
 /// The file here of uploads that were begun: a line each, with the id and the key.
 const UPLOADS: &str = "uploads";
 
-/// An output in an object store, and the working folder of its job.
+/// An output in an object store, and the state_dir of its job.
 #[derive(Debug)]
 pub struct RemoteOutput {
     bucket: Arc<dyn Bucket>,
     url: ObjectUrl,
-    work: PathBuf,
+    state_dir: PathBuf,
 }
 
 /// A part that is uploaded and does not show yet.
@@ -51,8 +51,8 @@ impl RemoteOutput {
     ///
     /// # Errors
     /// [`JobError::Store`].
-    pub fn open(url: &ObjectUrl, work: &Path) -> Result<Self, JobError> {
-        Ok(RemoteOutput { bucket: store::open(url)?, url: url.clone(), work: work.to_path_buf() })
+    pub fn open(url: &ObjectUrl, state_dir: &Path) -> Result<Self, JobError> {
+        Ok(RemoteOutput { bucket: store::open(url)?, url: url.clone(), state_dir: state_dir.to_path_buf() })
     }
 
     /// The name of the object or folder.
@@ -85,7 +85,7 @@ impl RemoteOutput {
     }
 
     /// Claims the output for this job, unless it has done so, and discards uploads that an earlier start has left.
-    /// The working folder must be locked.
+    /// The state_dir must be locked.
     ///
     /// # Errors
     /// As [`RemoteOutput::check`]; [`JobError::Io`].
@@ -94,7 +94,7 @@ impl RemoteOutput {
             Some(claim) => claim,
             None => {
                 let claim = self.new_claim();
-                write_durably(&self.work.join(NEW_CLAIM), &claim)?;
+                write_durably(&self.state_dir.join(NEW_CLAIM), &claim)?;
                 claim
             }
         };
@@ -111,12 +111,12 @@ impl RemoteOutput {
                 self.forget(NEW_CLAIM)?;
                 return Err(error);
             }
-            rename(&self.work.join(NEW_CLAIM), &self.work.join(CLAIM))?;
+            rename(&self.state_dir.join(NEW_CLAIM), &self.state_dir.join(CLAIM))?;
         }
         self.discard_uploads()
     }
 
-    /// Uploads a part, so that it does not show yet; `None` if it is there already.
+    /// Uploads a part, so that it is not visible yet; `None` if it exists already.
     ///
     /// # Errors
     /// [`JobError::Store`] or [`JobError::Io`].
@@ -129,7 +129,7 @@ impl RemoteOutput {
             return Ok(None);
         }
         let upload = self.bucket.begin_upload(&key)?;
-        let notes = self.work.join(UPLOADS);
+        let notes = self.state_dir.join(UPLOADS);
         let opened = OpenOptions::new().append(true).create(true).open(&notes);
         opened
             .and_then(|mut notes| writeln!(notes, "{upload}\t{key}"))
@@ -161,9 +161,9 @@ impl RemoteOutput {
             self.complete(staged)?;
         }
         self.remove_parts_but(manifest, folder)?;
-        let new = self.work.join("manifest.new");
+        let new = self.state_dir.join("manifest.new");
         write_durably(&new, &text)?;
-        rename(&new, &self.work.join(manifest::NAME))?;
+        rename(&new, &self.state_dir.join(manifest::NAME))?;
         if !self.settle(&key, &text)? {
             return Err(self.in_the_way(&key));
         }
@@ -183,7 +183,7 @@ impl RemoteOutput {
         self.forget(UPLOADS)
     }
 
-    /// Lets a part appear. If the answer is lost, what is there tells whether it has.
+    /// Makes a part visible. If the answer is lost, the store is asked whether it is.
     fn complete(&self, staged: &Staged) -> Result<(), JobError> {
         let Staged { key, upload, pieces, part } = staged;
         let completed = self.bucket.complete_upload(key, upload, pieces);
@@ -209,9 +209,9 @@ impl RemoteOutput {
             (Ok(Some(there)), _) => Ok(there == text),
             (_, Err(error)) | (Err(error), _) => Err(error),
             (Ok(None), Ok(_)) => {
-                let why = "it was there and is gone again; something else writes to the output".to_string();
+                let why = "it existed and has disappeared; something else writes to the output".to_string();
                 let url = self.url.with_key(key).to_string();
-                Err(JobError::Store { doing: "write", url, trouble: Trouble::Other(why) })
+                Err(JobError::Store { doing: "write", url, error: StoreError::Other(why) })
             }
         }
     }
@@ -267,7 +267,7 @@ impl RemoteOutput {
         // The keys of a hasher are random.
         let random = || RandomState::new().hash_one(std::process::id());
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let folder = std::path::absolute(&self.work).unwrap_or_else(|_| self.work.clone());
+        let folder = std::path::absolute(&self.state_dir).unwrap_or_else(|_| self.state_dir.clone());
         let (job, folder) = (format!("{:016x}{:016x}", random(), random()), folder.display().to_string());
         serde_json::json!({ "job": job, "host": host.trim(), "state_dir": folder }).to_string()
     }
@@ -311,13 +311,13 @@ impl RemoteOutput {
     }
 
     fn manifest_here(&self) -> Result<Option<Manifest>, JobError> {
-        let path = self.work.join(manifest::NAME);
+        let path = self.state_dir.join(manifest::NAME);
         if path.exists() { Manifest::read(&path).map(Some) } else { Ok(None) }
     }
 
-    /// A file of the working folder.
+    /// A file of the state_dir.
     fn note(&self, name: &str) -> Result<Option<String>, JobError> {
-        let path = self.work.join(name);
+        let path = self.state_dir.join(name);
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -326,7 +326,7 @@ impl RemoteOutput {
     }
 
     fn forget(&self, name: &str) -> Result<(), JobError> {
-        let path = self.work.join(name);
+        let path = self.state_dir.join(name);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(JobError::io("remove", path)(error)),
             _ => Ok(()),

@@ -4,10 +4,10 @@ use crate::error::JobError;
 use crate::input::source::Source;
 use crate::publish::manifest::{self, Manifest, Part};
 use crate::publish::remote::manifest_key;
-use crate::store::location::working_folder;
+use crate::store::location::state_dir_beside;
 use crate::store::location::{Location, ObjectUrl};
 use crate::store::object::Object;
-use crate::store::{self, bucket::Bucket, error::Trouble};
+use crate::store::{self, bucket::Bucket, error::StoreError};
 use parquet::file::metadata::{FileMetaData, ParquetMetaDataReader};
 use parquet::file::reader::Length;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub fn verify(output: &Location) -> Result<Manifest, JobError> {
 }
 
 fn verify_local(output: &Path) -> Result<(Manifest, Vec<String>), JobError> {
-    let beside = working_folder(output).join(manifest::NAME);
+    let beside = state_dir_beside(output).join(manifest::NAME);
     let inside = output.join(manifest::NAME);
     let manifest = Manifest::read(if output.is_dir() { &inside } else { &beside })?;
     let mut problems = Vec::new();
@@ -52,7 +52,7 @@ fn verify_remote(url: &ObjectUrl) -> Result<(Manifest, Vec<String>), JobError> {
     let folder = bucket.head(&inside.key)?.is_some();
     let at = if folder { inside } else { beside };
     let Some(text) = bucket.get(&at.key)? else {
-        return Err(JobError::Store { doing: "find", url: at.to_string(), trouble: Trouble::NoObject });
+        return Err(JobError::Store { doing: "find", url: at.to_string(), error: StoreError::NoObject });
     };
     let manifest = Manifest::parse(&text, Path::new(&at.to_string()))?;
     let part_url = |part: &Part| {

@@ -47,12 +47,12 @@ impl Duplicates {
         Duplicates { shared, ..Duplicates::default() }
     }
 
-    /// Whether another row may be taken up; if not, rows that run must end first.
+    /// Whether another row may start; if not, running rows must end first.
     pub fn have_room(&self) -> bool {
         self.waiting < WAITING
     }
 
-    /// Takes up a row.
+    /// Decides about a row that is about to start.
     pub fn take_up(&mut self, request: &RowRequest) -> Turn {
         if !self.shared || !request.sampling.is_greedy() {
             return Turn::Runs;

@@ -20,14 +20,14 @@ use std::time::Duration;
 /// How often an idle engine looks for signals.
 const IDLE: Duration = Duration::from_millis(50);
 
-/// Rows that are taken up between two steps, at most.
+/// Rows that start between two steps, at most.
 const ROWS_AT_ONCE: usize = 1024;
 
 /// Drives the engine.
 pub struct EngineLoop<'a> {
     engine: &'a mut Engine,
     tokenizer: &'a Tokenizer,
-    /// Notes the rows that are taken up.
+    /// Notes the rows that start.
     journal: &'a Mutex<Journal>,
     keep: KeepLogprobs,
     /// Where rows go.

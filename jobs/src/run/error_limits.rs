@@ -12,7 +12,7 @@ pub struct ErrorLimits {
 }
 
 impl ErrorLimits {
-    /// The flag that so many errors among so many rows exceed.
+    /// The limit that this number of errors among these rows exceeds, as its flag.
     pub fn exceeded(&self, errors: u64, rows: u64) -> Option<String> {
         if let Some(limit) = self.count.filter(|&limit| errors > limit) {
             return Some(format!("--max-errors {limit}"));

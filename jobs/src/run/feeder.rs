@@ -1,6 +1,7 @@
 //! Reads the input and makes prompts, ahead of the engine and bounded.
 
-use crate::input::{Batch, Input};
+use crate::input::Input;
+use crate::input::batches::Batch;
 use crate::journal::finished::FinishedRows;
 use crate::options::job::OnCorrupt;
 use crate::prompt::prompts::Prompts;
@@ -17,13 +18,12 @@ const TOGETHER: usize = 64;
 
 /// What the feeder works on.
 pub struct Feeder<'a> {
-    /// The input.
     pub input: &'a Input,
     /// How prompts are made.
     pub prompts: &'a Prompts,
     /// How rows are answered, unless a row says otherwise.
     pub sampling: &'a Arc<Sampling>,
-    /// The rows of the job are the first so many.
+    /// The number of rows of the job, from the first.
     pub rows: u64,
     /// Rows that are not to be done again.
     pub finished: &'a FinishedRows,
@@ -33,11 +33,10 @@ pub struct Feeder<'a> {
     pub on_corrupt: OnCorrupt,
     /// Threads that make prompts.
     pub threads: usize,
-    /// Where rows are counted.
     pub counters: &'a Counters,
 }
 
-/// The other end is gone: the job is at its end.
+/// Nobody receives rows any more: the job has ended.
 struct Gone;
 
 impl Feeder<'_> {

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How often progress is looked at while nothing comes.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// Rows after which the share of errors says something, and between looks at it.
+/// The share of errors is checked from this number of rows on, and once per this number of errors.
 const SHARE_OF: u64 = 100;
 
 /// Takes rows to the journal.
@@ -24,7 +24,6 @@ pub struct Finisher<'a> {
     pub tokenizer: &'a Tokenizer,
     /// Where answers go.
     pub journal: &'a Mutex<Journal>,
-    /// Where rows are counted.
     pub counters: &'a Counters,
     /// How many errors are tolerated.
     pub limits: ErrorLimits,
@@ -80,7 +79,7 @@ impl Finisher<'_> {
         self.first_error.get_or_insert_with(|| format!("row {row}, {}", error.without_row_text()));
         let (errors, seen) = (Counters::get(&c.errors), Counters::get(&c.seen));
         let counted = self.limits.count.is_some_and(|limit| errors > limit);
-        // A share of all rows that were taken up: errors are known sooner than answers.
+        // A share of all rows that have started: errors are known sooner than answers.
         if counted || (errors % SHARE_OF == 0 && seen >= SHARE_OF) {
             self.limits.check(errors, seen, self.first_error.clone())?;
         }

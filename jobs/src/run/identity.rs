@@ -3,7 +3,7 @@
 use crate::date;
 use crate::digest::{digest_bytes, digest_file, digest_files};
 use crate::error::JobError;
-use crate::input::InputFile;
+use crate::input::file::InputFile;
 use crate::journal::identity::{Identity, InputDigest, InputDigests};
 use crate::options::device::Gemm;
 use crate::options::model::LoadFormat;

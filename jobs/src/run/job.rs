@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub struct Job {
     pub options: JobOptions,
     pub input: Input,
-    /// The rows of the job are the first so many of the input.
+    /// The number of rows of the job, from the first of the input.
     pub rows: u64,
     /// The kept columns of the input in its order.
     pub kept: Vec<usize>,

@@ -23,7 +23,8 @@ use crate::journal::identity::{Identity, InputDigests};
 use crate::options::devices;
 use crate::options::engine::{EngineOptions, engine_config, print_engine};
 use crate::options::job::{JobOptions, OnCorrupt};
-use crate::publish::{Publication, Target, Unanswered};
+use crate::publish::publication::{Publication, Unanswered};
+use crate::publish::target::Target;
 use crate::run::answer_rows::answer_rows;
 use crate::run::identity::{identity, input_digests};
 use crate::run::job::Job;
@@ -78,7 +79,7 @@ pub fn run_on(
         // A job may run for days, and its rows are read once more now.
         let differences = input_digests(&job)?.differences(&inputs);
         if !differences.is_empty() {
-            return Err(JobError::OtherIdentity { work: job.options.state_dir, differences });
+            return Err(JobError::OtherIdentity { state_dir: job.options.state_dir, differences });
         }
     }
     // The lock is kept until all is published.
@@ -89,7 +90,7 @@ pub fn run_on(
     job.error_limits().check(Counters::get(&counters.errors), job.rows, first_error)
 }
 
-/// Opens the journal, or begins it, and prints what is there already.
+/// Opens the journal, or begins it, and prints what is answered already.
 fn open_journal(
     job: &Job,
     identity: &Identity,
@@ -141,7 +142,7 @@ fn publish(job: &Job, target: &Target, identity: &Identity, journal: &Journal) -
     let reader = journal.reader()?;
     let publication = Publication {
         target,
-        work: &job.options.state_dir,
+        state_dir: &job.options.state_dir,
         identity,
         rows: job.rows,
         rows_per_file: job.options.rows_per_file,

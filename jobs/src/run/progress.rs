@@ -1,4 +1,4 @@
-//! How far a job is, shown on standard error: a bar on a terminal, a line now and then elsewhere.
+//! The progress of a job, shown on standard error: a bar on a terminal, a line now and then elsewhere.
 
 use crate::journal::finished::FinishedRows;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -15,7 +15,7 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 /// What is counted, by any thread.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Rows taken up, the finished ones among them.
+    /// Rows that have started, finished ones among them.
     pub seen: AtomicU64,
     /// Rows finished, errors among them.
     pub finished: AtomicU64,
@@ -64,7 +64,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins to show the progress of a job of so many rows.
+    /// Begins to show the progress of a job.
     pub fn begin(rows: u64, counters: &Counters) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr());
@@ -79,7 +79,7 @@ impl Progress {
         Progress { bar, rows, before, begun: now, shown: now }
     }
 
-    /// Shows how far the job is, if it is time.
+    /// Shows the progress, if it is time.
     pub fn show(&mut self, counters: &Counters) {
         let every = if self.bar.is_some() { DRAW_EVERY } else { LINE_EVERY };
         if self.shown.elapsed() < every {
@@ -110,7 +110,7 @@ impl Progress {
     /// What this run did, in one line.
     pub fn summary(&self, counters: &Counters) -> String {
         let rows = Counters::get(&counters.finished) - self.before.0;
-        format!("{rows} rows in {}, {}", told(self.begun.elapsed()), self.message(counters))
+        format!("{rows} rows in {}, {}", duration(self.begun.elapsed()), self.message(counters))
     }
 
     fn message(&self, counters: &Counters) -> String {
@@ -130,14 +130,16 @@ impl Progress {
         let left = match self.rows.saturating_sub(finished) {
             0 => String::new(),
             _ if done == 0 => ", time left unknown".into(),
-            left => format!(", {} left", told(Duration::from_secs_f64(seconds * left as f64 / done as f64))),
+            left => {
+                format!(", {} left", duration(Duration::from_secs_f64(seconds * left as f64 / done as f64)))
+            }
         };
         format!("{:.1} tokens/s{errors}{shared}{left}", tokens as f64 / seconds)
     }
 }
 
-/// A duration for people.
-fn told(time: Duration) -> String {
+/// A duration as people write it.
+fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0..60 => format!("{:.1} s", time.as_secs_f64()),

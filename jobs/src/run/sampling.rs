@@ -138,7 +138,7 @@ impl Sampling {
         set("bad_words", !options.bad_words.is_empty(), format!("{:?}", options.bad_words));
     }
 
-    /// The resolved values on one line, those of the model said to be.
+    /// The resolved values on one line; those of the model are marked.
     pub fn summary(&self) -> String {
         let shown = self.resolved.iter().map(|(name, value, from)| match *from {
             "generation_config.json" => format!("{name}={value} (generation_config.json)"),

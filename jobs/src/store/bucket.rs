@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// A bucket. Keys have no slash at their beginning or end.
 pub trait Bucket: Debug + Send + Sync {
-    /// Looks an object up; `None` if it is not there.
+    /// Looks an object up; `None` if it does not exist.
     ///
     /// # Errors
     /// [`JobError::Store`], as of every method.
@@ -25,10 +25,10 @@ pub trait Bucket: Debug + Send + Sync {
     /// Reads bytes of an object, which must still be the one that was looked up.
     ///
     /// # Errors
-    /// With [`Trouble::Changed`] if it is not; see [`Bucket::head`].
+    /// With [`StoreError::Changed`] if it is not; see [`Bucket::head`].
     fn read(&self, object: &ObjectVersion, range: Range<u64>) -> Result<Bytes, JobError>;
 
-    /// Reads a small object; `None` if it is not there.
+    /// Reads a small object; `None` if it does not exist.
     ///
     /// # Errors
     /// See [`Bucket::head`].
@@ -40,7 +40,7 @@ pub trait Bucket: Debug + Send + Sync {
     /// See [`Bucket::head`]. The object may have been written all the same: the answer may have been lost.
     fn create(&self, key: &str, text: &str) -> Result<bool, JobError>;
 
-    /// Removes an object, if it is there.
+    /// Removes an object, if it exists.
     ///
     /// # Errors
     /// See [`Bucket::head`].
@@ -64,7 +64,7 @@ pub trait Bucket: Debug + Send + Sync {
     /// See [`Bucket::head`]. The object may have appeared all the same: the answer may have been lost.
     fn complete_upload(&self, key: &str, id: &str, pieces: &[String]) -> Result<(), JobError>;
 
-    /// Discards an upload, if it is there.
+    /// Discards an upload, if it exists.
     ///
     /// # Errors
     /// See [`Bucket::head`].
@@ -74,9 +74,7 @@ pub trait Bucket: Debug + Send + Sync {
 /// An object as it was when it was looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectVersion {
-    /// Its key.
     pub key: String,
-    /// Bytes.
     pub size: u64,
     /// Its ETag, which is another one for other content.
     pub etag: String,

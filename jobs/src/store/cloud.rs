@@ -5,7 +5,7 @@
 
 use crate::error::JobError;
 use crate::store::bucket::{Bucket, ObjectVersion};
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 use crate::store::location::ObjectUrl;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -29,13 +29,13 @@ use tokio::runtime::Runtime;
 /// The bytes of a piece of an upload, unless that would make more pieces than [`PIECES`].
 const PIECE: u64 = 8 << 20;
 
-/// The most pieces of an upload; S3 takes 10,000.
+/// Pieces of an upload, at most; S3 takes 10,000.
 const PIECES: u64 = 9_000;
 
 /// Pieces on their way at a time.
 const AT_ONCE: usize = 4;
 
-/// A small object has at most so many bytes.
+/// Bytes of a small object, at most.
 const SMALL: u64 = 256 << 20;
 
 /// A bucket that is reached over HTTP.
@@ -55,7 +55,7 @@ impl<T: MultipartStore + std::fmt::Debug> Uploads for T {}
 /// so that it shows at once if there are none.
 macro_rules! open {
     ($builder:ident, $skip:expr, $url:expr, $runtime:expr, $variables:literal) => {{
-        let settings = |error: Error| trouble("use", $url, Trouble::Settings(error.to_string()));
+        let settings = |error: Error| store_error("use", $url, StoreError::Settings(error.to_string()));
         let builder = $builder::from_env().with_url($url.bucket.clone() + "/");
         if builder.get_config_value(&$skip).as_deref() != Some("true") {
             let hasty = RetryConfig {
@@ -65,8 +65,9 @@ macro_rules! open {
             };
             let hasty = builder.clone().with_retry(hasty).build().map_err(settings)?;
             let found = $runtime.block_on(async { hasty.credentials().get_credential().await });
-            let none = |error: Error| Trouble::NoCredentials { why: reason(&error), variables: $variables };
-            found.map_err(|error| trouble("use", $url, none(error)))?;
+            let none =
+                |error: Error| StoreError::NoCredentials { why: reason(&error), variables: $variables };
+            found.map_err(|error| store_error("use", $url, none(error)))?;
         }
         let store = Arc::new(builder.build().map_err(settings)?);
         (store.clone() as Arc<dyn ObjectStore>, store as Arc<dyn Uploads>)
@@ -112,25 +113,25 @@ impl CloudBucket {
     }
 
     fn key(&self, key: &str) -> Result<Key, JobError> {
-        let wrong = |error: object_store::path::Error| Trouble::Other(error.to_string());
-        Key::parse(key).map_err(|error| trouble("use", &self.url.with_key(key), wrong(error)))
+        let wrong = |error: object_store::path::Error| StoreError::Other(error.to_string());
+        Key::parse(key).map_err(|error| store_error("use", &self.url.with_key(key), wrong(error)))
     }
 
     fn wrong(&self, doing: &'static str, key: &str, error: Error) -> JobError {
-        trouble(doing, &self.url.with_key(key), classified(error))
+        store_error(doing, &self.url.with_key(key), classified(error))
     }
 
     fn version(&self, meta: ObjectMeta) -> Result<ObjectVersion, JobError> {
         let (key, size) = (meta.location.to_string(), meta.size);
-        let without = || Trouble::Other("the store gives no ETag, by which a change could be seen".into());
-        let etag = meta.e_tag.ok_or_else(|| trouble("read", &self.url.with_key(&key), without()))?;
+        let without = || StoreError::Other("the store gives no ETag, by which a change could be seen".into());
+        let etag = meta.e_tag.ok_or_else(|| store_error("read", &self.url.with_key(&key), without()))?;
         Ok(ObjectVersion { key, size, etag })
     }
 
     /// Whether the bucket is missing, after an object was; a store that does not let it be listed has it.
     fn is_missing(&self, key: &Key) -> bool {
         let listed = self.runtime.block_on(self.objects.list_with_delimiter(Some(key)));
-        listed.is_err_and(|error| matches!(classified(error), Trouble::NoBucket))
+        listed.is_err_and(|error| matches!(classified(error), StoreError::NoBucket))
     }
 }
 
@@ -139,9 +140,9 @@ impl Bucket for CloudBucket {
         let path = self.key(key)?;
         match self.runtime.block_on(self.objects.head(&path)) {
             Ok(meta) => self.version(meta).map(Some),
-            // The answer to a HEAD has no body that tells which of them is missing.
+            // The answer to a HEAD has no body that says which of them is missing.
             Err(Error::NotFound { .. }) if self.is_missing(&path) => {
-                Err(trouble("find", &self.url.with_key(key), Trouble::NoBucket))
+                Err(store_error("find", &self.url.with_key(key), StoreError::NoBucket))
             }
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.wrong("find", key, error)),
@@ -176,7 +177,7 @@ impl Bucket for CloudBucket {
             self.runtime.block_on(async { self.objects.get_opts(&path, options).await?.bytes().await });
         match read {
             Ok(bytes) if bytes.len() as u64 == wanted => Ok(bytes),
-            Ok(_) => Err(trouble("read", &self.url.with_key(&object.key), Trouble::Changed)),
+            Ok(_) => Err(store_error("read", &self.url.with_key(&object.key), StoreError::Changed)),
             Err(error) => Err(self.wrong("read", &object.key, error)),
         }
     }
@@ -193,7 +194,7 @@ impl Bucket for CloudBucket {
         });
         match read.map_err(|error| self.wrong("read", key, error)) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(JobError::Store { trouble: Trouble::NoObject, .. }) => Ok(None),
+            Err(JobError::Store { error: StoreError::NoObject, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -262,26 +263,26 @@ impl Bucket for CloudBucket {
     }
 }
 
-fn trouble(doing: &'static str, url: &ObjectUrl, trouble: Trouble) -> JobError {
-    JobError::Store { doing, url: url.to_string(), trouble }
+fn store_error(doing: &'static str, url: &ObjectUrl, error: StoreError) -> JobError {
+    JobError::Store { doing, url: url.to_string(), error }
 }
 
 /// What an error means for a job.
-fn classified(error: Error) -> Trouble {
+fn classified(error: Error) -> StoreError {
     let text = error.to_string();
     let no_bucket = ["NoSuchBucket", "The specified bucket does not exist", "ContainerNotFound"];
     // A failed listing has no variant of its own, only a text.
     let refused = ["code: 401", "code: 403"].iter().any(|status| text.contains(status));
     match &error {
-        _ if no_bucket.iter().any(|code| text.contains(code)) => Trouble::NoBucket,
-        Error::NotFound { .. } => Trouble::NoObject,
+        _ if no_bucket.iter().any(|code| text.contains(code)) => StoreError::NoBucket,
+        Error::NotFound { .. } => StoreError::NoObject,
         _ if refused || matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) => {
             let code = text.split("<Code>").nth(1).and_then(|rest| rest.split("</Code>").next());
-            Trouble::Denied(code.map_or(String::new(), |code| format!(" ({code})")))
+            StoreError::Denied(code.map_or(String::new(), |code| format!(" ({code})")))
         }
-        Error::Precondition { .. } | Error::NotModified { .. } => Trouble::Changed,
-        _ if causes(&error).any(|cause| cause.is::<HttpError>()) => Trouble::Unreachable(reason(&error)),
-        _ => Trouble::Other(text),
+        Error::Precondition { .. } | Error::NotModified { .. } => StoreError::Changed,
+        _ if causes(&error).any(|cause| cause.is::<HttpError>()) => StoreError::Unreachable(reason(&error)),
+        _ => StoreError::Other(text),
     }
 }
 

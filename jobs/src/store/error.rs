@@ -1,8 +1,8 @@
-//! What an object store says when it does not do what it was asked.
+//! Why an object store did not do what it was asked to.
 
-/// What keeps a store from doing what it was asked.
+/// Why a store did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum StoreError {
     /// There is no such bucket.
     #[error(
         "there is no such bucket; make it, or check its name and the store's endpoint in the environment"
@@ -29,18 +29,18 @@ pub enum Trouble {
         variables: &'static str,
     },
     /// It is not the object that was looked up.
-    #[error("it has changed since the job looked it up; start again with the object at rest")]
+    #[error("it has changed since the job looked it up; run the command again when nothing writes to it")]
     Changed,
     /// The environment's settings of the store cannot be used.
     #[error("the store's settings in the environment cannot be used: {0}")]
     Settings(String),
     /// No answer.
     #[error(
-        "the store does not answer: {0}; what is finished is kept, run the same command again when it \
+        "the store does not answer: {0}; finished rows are kept; run the same command again when it \
              does"
     )]
     Unreachable(String),
     /// Anything else.
-    #[error("{0}; what is finished is kept, run the same command again once the cause is gone")]
+    #[error("{0}; finished rows are kept; fix the cause and run the same command again")]
     Other(String),
 }

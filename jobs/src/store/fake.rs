@@ -3,7 +3,7 @@
 
 use crate::error::JobError;
 use crate::store::bucket::{Bucket, ObjectVersion};
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -85,7 +85,7 @@ impl FakeBucket {
 }
 
 fn lost(key: &str) -> JobError {
-    JobError::Store { doing: "ask", url: key.into(), trouble: Trouble::Unreachable("on purpose".into()) }
+    JobError::Store { doing: "ask", url: key.into(), error: StoreError::Unreachable("on purpose".into()) }
 }
 
 fn version(key: &str, bytes: &Bytes) -> ObjectVersion {
@@ -115,7 +115,7 @@ impl Bucket for FakeBucket {
         self.call(&object.key, |state| {
             let bytes = state.objects.get(&object.key).filter(|bytes| version(&object.key, bytes) == *object);
             let changed =
-                JobError::Store { doing: "read", url: object.key.clone(), trouble: Trouble::Changed };
+                JobError::Store { doing: "read", url: object.key.clone(), error: StoreError::Changed };
             let bytes = bytes.cloned().ok_or(changed)?;
             state.fetched += range.end - range.start;
             Ok(bytes.slice(range.start as usize..range.end as usize))

@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 /// Where something is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// On this machine.
     Local(PathBuf),
-    /// In an object store.
     Object(ObjectUrl),
 }
 
@@ -40,9 +38,9 @@ impl Location {
     /// [`JobError::Usage`] if a folder is given for a local output, or if an object's URL has no name.
     pub fn state_dir(&self, given: Option<&Path>) -> Result<PathBuf, JobError> {
         match (self, given) {
-            (Location::Local(path), None) => Ok(working_folder(path)),
+            (Location::Local(path), None) => Ok(state_dir_beside(path)),
             (Location::Local(path), Some(_)) => Err(JobError::Usage(format!(
-                "--state-dir is for outputs in an object store; the journal of {} lies beside it",
+                "--state-dir is for outputs in an object store; the journal of {} is beside it",
                 path.display()
             ))),
             (Location::Object(url), _) if url.key.is_empty() => {
@@ -51,14 +49,14 @@ impl Location {
             (Location::Object(_), Some(folder)) => Ok(folder.to_path_buf()),
             (Location::Object(url), None) => {
                 let name = url.to_string().replace("://", "-").replace(['/', '\\', ':'], "-");
-                Ok(working_folder(Path::new(&name)))
+                Ok(state_dir_beside(Path::new(&name)))
             }
         }
     }
 }
 
 /// The folder that holds a job's journal and what it publishes aside: `<output>.gristmill`.
-pub fn working_folder(output: &Path) -> PathBuf {
+pub fn state_dir_beside(output: &Path) -> PathBuf {
     let mut name = output.components().as_path().as_os_str().to_os_string();
     name.push(".gristmill");
     name.into()
@@ -118,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_are_told_from_paths() {
+    fn urls_and_paths_are_distinguished() {
         let Location::Object(url) = at("s3://bucket/a/b?.parquet/") else { panic!() };
         assert_eq!((url.bucket.as_str(), url.key.as_str()), ("s3://bucket", "a/b?.parquet"));
         assert_eq!(
@@ -131,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_journal_of_an_object_lies_in_this_folder_or_where_it_is_told() {
+    fn the_journal_of_an_object_is_in_this_folder_or_in_the_one_given() {
         let url = at("s3://bucket/a/out.parquet");
         assert_eq!(url.state_dir(None).unwrap(), Path::new("s3-bucket-a-out.parquet.gristmill"));
         assert_eq!(url.state_dir(Some(Path::new("/x"))).unwrap(), Path::new("/x"));

@@ -2,7 +2,7 @@
 
 use crate::error::JobError;
 use crate::store::bucket::{Bucket, ObjectVersion};
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 use crate::store::location::ObjectUrl;
 use std::sync::Arc;
 
@@ -12,11 +12,8 @@ const REQUEST: u64 = 8 << 20;
 /// An object, in the version that was looked up. Reading another version is refused.
 #[derive(Clone, Debug)]
 pub struct Object {
-    /// Where it lies.
     pub bucket: Arc<dyn Bucket>,
-    /// Its URL, for people.
     pub url: ObjectUrl,
-    /// The version.
     pub version: ObjectVersion,
 }
 
@@ -27,7 +24,7 @@ impl Object {
     /// [`JobError::Store`], also if it is not there.
     pub fn find(bucket: &Arc<dyn Bucket>, url: ObjectUrl) -> Result<Self, JobError> {
         let Some(version) = bucket.head(&url.key)? else {
-            return Err(JobError::Store { doing: "find", url: url.to_string(), trouble: Trouble::NoObject });
+            return Err(JobError::Store { doing: "find", url: url.to_string(), error: StoreError::NoObject });
         };
         Ok(Object { bucket: bucket.clone(), url, version })
     }

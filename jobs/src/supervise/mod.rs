@@ -11,7 +11,7 @@ use crate::error::{
 use crate::journal::JournalReader;
 use crate::journal::attempts::{self, Death};
 use crate::journal::lock::SUPERVISOR_PID;
-use crate::supervise::signals::{Asked, on_signal, tell_stopping};
+use crate::supervise::signals::{Asked, on_signal, print_stopping};
 use crate::supervise::worker::{BEAT, BEGUN, START, STOP};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -19,18 +19,18 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// Starts in a row without an answered row after which the job ends.
+/// The job ends after this number of starts in a row without an answered row.
 const STARTS: u32 = 3;
 
-/// A worker that is asked to stop has so long to commit and leave.
+/// Time for a worker to commit and end when it is asked to stop.
 const LEAVE: Duration = Duration::from_secs(8);
 
 /// How to supervise.
 #[derive(Clone, Copy, Debug)]
 pub struct Supervision<'a> {
-    /// The job's working folder.
-    pub work: &'a Path,
-    /// A worker that does not beat for so long hangs.
+    /// The job's state_dir.
+    pub state_dir: &'a Path,
+    /// A worker without a heartbeat for this time hangs.
     pub hang: Duration,
     /// The pause before the first restart; it doubles for each start without progress, up to 64 times.
     pub pause: Duration,
@@ -39,7 +39,7 @@ pub struct Supervision<'a> {
 /// What comes to the supervisor.
 enum Event {
     Beat,
-    /// The worker has closed its output: it is gone, or nearly.
+    /// The worker has closed its output: it has ended, or is about to.
     Closed,
     Signal(Asked),
 }
@@ -48,7 +48,7 @@ enum Event {
 enum End {
     /// With an exit code that a restart would not change.
     Final(u8),
-    /// By a death; and how, for people.
+    /// By a death; the text says how.
     Died(Death, String),
 }
 
@@ -76,7 +76,7 @@ impl Supervision<'_> {
                 End::Final(code) => return Ok(code),
                 End::Died(death, how) => (death, how),
             };
-            let lost = attempts::blame(self.work, death).unwrap_or_else(|error| {
+            let lost = attempts::record_death(self.state_dir, death).unwrap_or_else(|error| {
                 tracing::warn!("{error}");
                 0
             });
@@ -121,7 +121,7 @@ impl Supervision<'_> {
         Ok((self.judge(status, asked, hung), child.id()))
     }
 
-    /// Waits until the worker is gone. Returns who has asked for a stop, and whether it hung.
+    /// Waits until the worker has ended. Returns how it was asked to stop, and whether it hung.
     fn watch(&self, child: &mut Child, events: &Receiver<Event>) -> Result<(Option<Asked>, bool), JobError> {
         let mut asked = None;
         let mut hung = false;
@@ -135,9 +135,9 @@ impl Supervision<'_> {
                 Ok(Event::Signal(signal)) if asked.is_none() => {
                     asked = Some(signal);
                     deadline = Instant::now() + LEAVE;
-                    tell_stopping();
+                    print_stopping();
                     if let Some(input) = &mut child.stdin {
-                        // One that is gone already is noticed by its closing.
+                        // A worker that has ended already is noticed when it closes its output.
                         let _ = writeln!(input, "{STOP}").and_then(|()| input.flush());
                     }
                 }
@@ -170,13 +170,13 @@ impl Supervision<'_> {
 
     /// Whether a worker came so far as to open the journal.
     fn begun_by(&self, process: u32) -> bool {
-        let last = JournalReader::open(self.work).and_then(|journal| journal.last_process());
+        let last = JournalReader::open(self.state_dir).and_then(|journal| journal.last_process());
         last.is_ok_and(|last| last == Some(process))
     }
 
     /// Answered rows so far; none if there is no journal yet.
     fn answered(&self) -> u64 {
-        JournalReader::open(self.work).and_then(|journal| journal.answered()).unwrap_or(0)
+        JournalReader::open(self.state_dir).and_then(|journal| journal.answered()).unwrap_or(0)
     }
 }
 

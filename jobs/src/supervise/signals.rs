@@ -34,9 +34,9 @@ impl Signals {
     }
 }
 
-/// Tells the user that a signal was heard.
-pub(crate) fn tell_stopping() {
-    eprintln!("gristmill: stopping; finished rows are being kept (Ctrl-C again to end at once)");
+/// Prints that a signal was heard.
+pub(crate) fn print_stopping() {
+    eprintln!("gristmill: stopping; keeping finished rows (press Ctrl-C again to stop at once)");
 }
 
 /// Calls `each` for every signal from now on, on a thread of its own.

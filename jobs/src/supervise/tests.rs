@@ -10,13 +10,13 @@ use crate::supervise::worker::listen_to_signals;
 /// What the worker shall do: `crash ROW,...`, `exit CODE`, `hang` or `slow`.
 const PART: &str = "GRISTMILL_TEST_WORKER";
 
-/// The working folder.
+/// The state_dir.
 const WORK: &str = "GRISTMILL_TEST_WORK";
 
 const ROWS: u64 = 24;
 
-fn open(work: &Path) -> (Journal, crate::journal::finished::FinishedRows) {
-    Journal::open_or_create(work, &identity(), &inputs(ROWS), ResumeMode::Auto).unwrap()
+fn open(state_dir: &Path) -> (Journal, crate::journal::finished::FinishedRows) {
+    Journal::open_or_create(state_dir, &identity(), &inputs(ROWS), ResumeMode::Auto).unwrap()
 }
 
 /// Not a test of its own: the worker of the tests below, when this executable runs itself.
@@ -26,22 +26,22 @@ fn worker() {
     if !crate::supervise::worker::is_worker() {
         return;
     }
-    let work = std::env::var_os(WORK).unwrap();
+    let state_dir = std::env::var_os(WORK).unwrap();
     let (kind, rows) = part.split_once(' ').unwrap_or((&part, ""));
     let rows: Vec<u64> = rows.split(',').filter_map(|row| row.parse().ok()).collect();
     match kind {
-        "crash" => answer_all(Path::new(&work), &rows),
+        "crash" => answer_all(Path::new(&state_dir), &rows),
         "exit" => std::process::exit(rows[0] as i32),
         "hang" => std::thread::sleep(Duration::from_secs(600)),
-        "slow" => answer_slowly(Path::new(&work)),
+        "slow" => answer_slowly(Path::new(&state_dir)),
         other => panic!("{other}"),
     }
     std::process::exit(0);
 }
 
 /// Answers rows four at a time, those that must run alone first. A poisonous row takes the process down.
-fn answer_all(work: &Path, poison: &[u64]) {
-    let (mut journal, finished) = open(work);
+fn answer_all(state_dir: &Path, poison: &[u64]) {
+    let (mut journal, finished) = open(state_dir);
     let alone: Vec<u64> = journal.alone().to_vec();
     let others: Vec<u64> = (0..ROWS).filter(|row| !finished.contains(*row) && !alone.contains(row)).collect();
     for rows in alone.chunks(1).chain(others.chunks(4)) {
@@ -57,8 +57,8 @@ fn answer_all(work: &Path, poison: &[u64]) {
 }
 
 /// Answers a row a second or so, until it is told to stop.
-fn answer_slowly(work: &Path) {
-    let (mut journal, finished) = open(work);
+fn answer_slowly(state_dir: &Path) {
+    let (mut journal, finished) = open(state_dir);
     let stop = listen_to_signals().unwrap();
     println!("listening");
     for row in (0..).filter(|&row| !finished.contains(row)) {
@@ -73,11 +73,14 @@ fn answer_slowly(work: &Path) {
     }
 }
 
-fn supervise(work: &Path, hang: Duration, part: &str) -> Result<u8, JobError> {
-    let supervision = Supervision { work, hang, pause: Duration::from_millis(1) };
+fn supervise(state_dir: &Path, hang: Duration, part: &str) -> Result<u8, JobError> {
+    let supervision = Supervision { state_dir, hang, pause: Duration::from_millis(1) };
     supervision.run(|| {
         let mut worker = Command::new(std::env::current_exe().unwrap());
-        worker.args(["supervise::tests::worker", "--exact", "--nocapture"]).env(PART, part).env(WORK, work);
+        worker
+            .args(["supervise::tests::worker", "--exact", "--nocapture"])
+            .env(PART, part)
+            .env(WORK, state_dir);
         worker.stderr(Stdio::null());
         worker
     })
@@ -87,9 +90,9 @@ const LONG: Duration = Duration::from_secs(300);
 
 #[test]
 fn rows_that_crash_the_worker_become_errors_and_all_others_are_answered() {
-    let work = tempfile::tempdir().unwrap();
-    assert_eq!(supervise(work.path(), LONG, "crash 0,6,7,23").unwrap(), EXIT_DONE);
-    let answers = open(work.path()).0.reader().unwrap().answers(0..ROWS).unwrap();
+    let state_dir = tempfile::tempdir().unwrap();
+    assert_eq!(supervise(state_dir.path(), LONG, "crash 0,6,7,23").unwrap(), EXIT_DONE);
+    let answers = open(state_dir.path()).0.reader().unwrap().answers(0..ROWS).unwrap();
     for (row, given) in (0..ROWS).zip(answers) {
         let crashes = [0, 6, 7, 23].contains(&row);
         let expected = if crashes { Answer::failed(row, None, CRASHED) } else { answer(row) };
@@ -99,54 +102,54 @@ fn rows_that_crash_the_worker_become_errors_and_all_others_are_answered() {
 
 #[test]
 fn a_worker_that_answers_nothing_ends_the_job() {
-    let work = tempfile::tempdir().unwrap();
-    let message = supervise(work.path(), LONG, "exit 9").unwrap_err().to_string();
+    let state_dir = tempfile::tempdir().unwrap();
+    let message = supervise(state_dir.path(), LONG, "exit 9").unwrap_err().to_string();
     assert!(message.contains("3 times") && message.contains("exit code 9"), "{message}");
     // Every row crashes it: the job ends after three rows, not after all of them.
     let all: Vec<String> = (0..ROWS).map(|row| row.to_string()).collect();
-    let ended = supervise(work.path(), LONG, &format!("crash {}", all.join(",")));
+    let ended = supervise(state_dir.path(), LONG, &format!("crash {}", all.join(",")));
     assert!(matches!(ended, Err(JobError::NoProgress { .. })), "{ended:?}");
-    assert!(open(work.path()).1.errors <= 3);
+    assert!(open(state_dir.path()).1.errors <= 3);
 }
 
 #[test]
 fn a_worker_that_hangs_is_killed() {
-    let work = tempfile::tempdir().unwrap();
-    let message = supervise(work.path(), Duration::from_millis(200), "hang").unwrap_err().to_string();
+    let state_dir = tempfile::tempdir().unwrap();
+    let message = supervise(state_dir.path(), Duration::from_millis(200), "hang").unwrap_err().to_string();
     assert!(message.contains("did nothing for 200ms"), "{message}");
 }
 
 #[test]
 fn an_exit_code_that_a_restart_would_not_change_is_passed_on() {
-    let work = tempfile::tempdir().unwrap();
+    let state_dir = tempfile::tempdir().unwrap();
     for code in [EXIT_FAILED, EXIT_USAGE, EXIT_TOO_MANY_ERRORS, EXIT_INTERRUPTED] {
-        assert_eq!(supervise(work.path(), LONG, &format!("exit {code}")).unwrap(), code);
+        assert_eq!(supervise(state_dir.path(), LONG, &format!("exit {code}")).unwrap(), code);
     }
 }
 
 /// Not a test of its own: the supervisor of the next test.
 #[test]
 fn supervisor() {
-    let (Ok(part), Some(work)) = (std::env::var(PART), std::env::var_os(WORK)) else { return };
+    let (Ok(part), Some(state_dir)) = (std::env::var(PART), std::env::var_os(WORK)) else { return };
     if !crate::supervise::worker::is_worker() {
-        std::process::exit(supervise(Path::new(&work), LONG, &part).unwrap().into());
+        std::process::exit(supervise(Path::new(&state_dir), LONG, &part).unwrap().into());
     }
 }
 
 #[cfg(unix)]
 #[test]
 fn sigterm_leaves_a_job_that_can_be_resumed() {
-    let work = tempfile::tempdir().unwrap();
+    let state_dir = tempfile::tempdir().unwrap();
     for count in 1..3 {
         let mut supervisor = Command::new(std::env::current_exe().unwrap());
         supervisor.args(["supervise::tests::supervisor", "--exact", "--nocapture"]);
-        supervisor.env(PART, "slow").env(WORK, work.path()).stdout(Stdio::piped()).stderr(Stdio::null());
+        supervisor.env(PART, "slow").env(WORK, state_dir.path()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut supervisor = supervisor.spawn().unwrap();
         let mut lines = BufReader::new(supervisor.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().ends_with("listening")));
         Command::new("kill").arg(supervisor.id().to_string()).status().unwrap();
         assert_eq!(supervisor.wait().unwrap().code(), Some(EXIT_TERMINATED.into()));
         // The worker answers one row a start, if it comes to it; a stop loses none.
-        assert!(open(work.path()).1.count <= count);
+        assert!(open(state_dir.path()).1.count <= count);
     }
 }

@@ -1,12 +1,12 @@
-//! The worker's side of supervision: it beats while it gets on, and stops when it is told to.
+//! The worker's side of supervision: it sends heartbeats while it makes progress, and stops when it is asked to.
 //!
 //! The supervisor holds the other ends of standard input and output. A line that is one SYN (0x16) is a beat;
-//! any other line is the job's own output. `stop` on standard input asks for an orderly end; its closing says
-//! that the supervisor is gone, and the worker leaves at once, as a killed process would.
+//! any other line is the job's own output. `stop` on standard input asks for an orderly end; when it closes,
+//! the supervisor has ended, and the worker ends at once, as a killed process would.
 
 use crate::error::{EXIT_FAILED, EXIT_INTERRUPTED, JobError};
 use crate::journal::lock::SUPERVISOR_PID;
-use crate::supervise::signals::{Asked, Signals, on_signal, tell_stopping};
+use crate::supervise::signals::{Asked, Signals, on_signal, print_stopping};
 use std::io::{BufRead, Write};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ pub(crate) const BEAT: &str = "\u{16}";
 /// What the supervisor writes to standard input for a stop.
 pub(crate) const STOP: &str = "stop";
 
-/// The least time between two beats.
+/// Time between two heartbeats, at least.
 const PACE: Duration = Duration::from_millis(250);
 
 /// Whether this process has a supervisor.
@@ -31,7 +31,7 @@ pub fn is_worker() -> bool {
     std::env::var_os(SUPERVISOR_PID).is_some()
 }
 
-/// Whether this worker goes on with what another of the same command has begun.
+/// Whether this worker resumes what another worker of the same command has begun.
 pub fn goes_on() -> bool {
     is_worker() && std::env::var_os(BEGUN).is_some()
 }
@@ -50,7 +50,7 @@ pub fn listen_to_signals() -> Result<Signals, JobError> {
         }
         state.ask(asked);
         if !is_worker() {
-            tell_stopping();
+            print_stopping();
         }
     })?;
     obey(signals.clone())?;
@@ -74,7 +74,7 @@ fn obey(signals: Signals) -> Result<(), JobError> {
     thread.map(drop).map_err(JobError::io("listen to", "the supervisor"))
 }
 
-/// Tells the supervisor that the job gets on: to be beaten after each step.
+/// Heartbeats to the supervisor: one after each step.
 #[derive(Debug, Default)]
 pub struct Heart {
     last: Option<Instant>,
@@ -86,13 +86,13 @@ impl Heart {
         if self.last.is_none_or(|last| last.elapsed() >= PACE) && is_worker() {
             self.last = Some(Instant::now());
             let mut output = std::io::stdout().lock();
-            // A supervisor that is gone is noticed on standard input.
+            // The end of the supervisor is noticed on standard input.
             let _ = writeln!(output, "{BEAT}").and_then(|()| output.flush());
         }
     }
 }
 
-/// Beats by itself while work goes on that has no steps (digests, loading, publishing), until dropped.
+/// Sends heartbeats during work that has no steps (digests, loading, publishing), until dropped.
 #[derive(Debug)]
 pub struct Pacemaker(#[expect(dead_code, reason = "dropping it ends the thread")] Option<SyncSender<()>>);
 

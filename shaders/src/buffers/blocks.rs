@@ -19,6 +19,10 @@ use std::ops::Range;
 /// Rows of a block.
 pub(crate) const BLOCK: usize = 64;
 
+/// The formats of weights that shaders can widen, the preferred first.
+pub(crate) const FORMATS: [Format; 4] =
+    [Format::Plain(DType::BF16), Format::Plain(DType::F16), Format::Plain(DType::F32), Format::Q8_0];
+
 /// Columns that a shader widens at a time.
 const UNIT: usize = 8;
 
@@ -176,6 +180,16 @@ impl Blocks {
         self.copies(rows, |row, from, to, length| {
             bytes[(row - first) * stride + from..][..length].copy_from_slice(&block[to..to + length]);
         });
+    }
+}
+
+/// The number by which shaders know a format: a constant of `snippets/floats.wgsl` or `snippets/weight.wgsl`.
+pub(crate) fn format_code(format: Format) -> f64 {
+    match format {
+        Format::Plain(DType::F32 | DType::U32) => 0.0,
+        Format::Plain(DType::F16) => 1.0,
+        Format::Plain(DType::BF16) => 2.0,
+        Format::Q8_0 => 3.0,
     }
 }
 

@@ -1,9 +1,9 @@
 //! `Op::KvWrite`.
 
 use super::context::{Columns, Context, ViewParams};
-use super::format_code::format_code;
 use super::kernel::Kernel;
 use super::snippets::{FLOATS, INVOCATION, VIEW};
+use crate::buffers::blocks::format_code;
 use crate::driver::pass::{Bound, Pass};
 use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;

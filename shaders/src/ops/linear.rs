@@ -1,10 +1,10 @@
 //! `Op::Linear`.
 
 use super::context::{Columns, Context, ViewParams};
-use super::format_code::format_code;
 use super::kernel::Kernel;
 use super::snippets::{FLOATS, LINEAR_INTERFACE, VIEW, WEIGHT};
 use super::tiles::{HARDWARE, SOFTWARE, Tile, WORKGROUP, choose};
+use crate::buffers::blocks::format_code;
 use crate::driver::gpu::Gpu;
 use crate::driver::pass::Pass;
 use crate::driver::shader::Access::{self, Read, Write};

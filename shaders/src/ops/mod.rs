@@ -7,7 +7,6 @@ pub(crate) mod kernel;
 pub(crate) mod add;
 pub(crate) mod elementwise;
 pub(crate) mod embed;
-pub(crate) mod format_code;
 pub(crate) mod gated_mul;
 pub(crate) mod gather_rows;
 pub(crate) mod kv_write;

@@ -250,8 +250,8 @@ fn read_report(log: &str) -> Vec<Resources> {
         if line.contains("bytes stack frame") {
             let units = [" bytes stack frame", " bytes spill stores", " bytes spill loads"];
             // Functions that were not inlined report theirs too: the kernel's is the largest of each.
-            for (most, unit) in last.local.iter_mut().zip(units) {
-                *most = (*most).max(number_before(line, unit).unwrap_or(0));
+            for (largest, unit) in last.local.iter_mut().zip(units) {
+                *largest = (*largest).max(number_before(line, unit).unwrap_or(0));
             }
         }
         if line.contains("Used ") {

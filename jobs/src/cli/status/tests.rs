@@ -3,10 +3,10 @@ use super::*;
 use crate::journal::answer::Answer;
 use crate::journal::tests::{answer, identity, inputs};
 use crate::journal::{Journal, ResumeMode};
-use crate::store::location::working_folder;
+use crate::store::location::state_dir_beside;
 
 fn status_of(output: &Path) -> Result<Status, JobError> {
-    Status::of(&Location::Local(output.to_path_buf()), &working_folder(output))
+    Status::of(&Location::Local(output.to_path_buf()), &state_dir_beside(output))
 }
 
 #[test]
@@ -14,9 +14,9 @@ fn status_counts_what_is_committed_also_while_the_job_runs() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out.parquet");
     assert!(matches!(status_of(&output), Err(JobError::Io { .. })));
-    let work = working_folder(&output);
+    let state_dir = state_dir_beside(&output);
     let (mut journal, _) =
-        Journal::open_or_create(&work, &identity(), &inputs(200), ResumeMode::Auto).unwrap();
+        Journal::open_or_create(&state_dir, &identity(), &inputs(200), ResumeMode::Auto).unwrap();
     for row in 0..100 {
         journal.append(answer(row)).unwrap();
     }
@@ -42,10 +42,10 @@ fn status_counts_what_is_committed_also_while_the_job_runs() {
 fn a_limited_job_is_as_long_as_its_limit() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out.parquet");
-    let work = working_folder(&output);
+    let state_dir = state_dir_beside(&output);
     let run = |rows: u64, answers: std::ops::Range<u64>| {
         let (mut journal, _) =
-            Journal::open_or_create(&work, &identity(), &inputs(200), ResumeMode::Auto).unwrap();
+            Journal::open_or_create(&state_dir, &identity(), &inputs(200), ResumeMode::Auto).unwrap();
         journal.note_rows(rows).unwrap();
         answers.for_each(|row| journal.append(Answer::failed(row, None, "null prompt: x")).unwrap());
         journal.close().unwrap();

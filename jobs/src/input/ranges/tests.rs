@@ -2,7 +2,7 @@
 use super::*;
 use crate::input::source::Source;
 use crate::store::bucket::Bucket;
-use crate::store::error::Trouble;
+use crate::store::error::StoreError;
 use crate::store::fake::FakeBucket;
 use crate::store::location::ObjectUrl;
 
@@ -64,6 +64,8 @@ fn a_changed_object_is_not_read() {
     fake.put("a", bytes[1..].to_vec());
     assert!(open.get_bytes(1000, 100).unwrap_err().to_string().contains("has changed"));
     let failure = open.failure().unwrap();
-    assert!(matches!(failure, JobError::Store { trouble: Trouble::Changed, .. }) && !failure.is_corruption());
+    assert!(
+        matches!(failure, JobError::Store { error: StoreError::Changed, .. }) && !failure.is_corruption()
+    );
     assert_ne!(source.identify().unwrap(), before);
 }

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::input::write_parquet;
+use crate::input::tests::write_parquet;
 use crate::prompt::tokenizer::tests::byte_level;
 use arrow::array::*;
 use arrow::datatypes::Field;

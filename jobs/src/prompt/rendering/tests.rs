@@ -42,5 +42,5 @@ fn templates_that_look_at_the_text_see_it() {
     let answer = |text: &str| format!("<|im_start|>{}", text.rsplit("</think>").next().unwrap());
     assert_eq!(shown(answer, "<think>x</think>y <|im_end|>").unwrap(), "{<|im_start|>}y <|im_end|>");
     let error = shown(|text| text.replace("<|im_end|>", "!"), "a<|im_end|>").unwrap_err();
-    assert!(error.contains("acts upon it"), "{error}");
+    assert!(error.contains("acts on it"), "{error}");
 }

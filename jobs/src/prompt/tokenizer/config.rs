@@ -6,7 +6,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The most bytes of a text file of a tokenizer besides `tokenizer.json`.
+/// A larger text file of a tokenizer, besides `tokenizer.json`, is refused.
 pub const CONFIG_BYTES: u64 = 16 << 20;
 
 /// The part of `tokenizer_config.json` that matters here.

@@ -5,7 +5,7 @@ use crate::store::fake::{FakeBucket, Fault};
 
 /// A job with two parts, or one object, whose answers are a text.
 struct Job {
-    work: tempfile::TempDir,
+    state_dir: tempfile::TempDir,
     remote: RemoteOutput,
     folder: bool,
     text: &'static str,
@@ -13,10 +13,10 @@ struct Job {
 
 impl Job {
     fn new(bucket: &Arc<FakeBucket>, folder: bool, text: &'static str) -> Self {
-        let work = tempfile::tempdir().unwrap();
+        let state_dir = tempfile::tempdir().unwrap();
         let url = ObjectUrl::parse("s3://bucket/a/out").unwrap();
-        let remote = RemoteOutput { bucket: bucket.clone(), url, work: work.path().to_path_buf() };
-        Job { work, remote, folder, text }
+        let remote = RemoteOutput { bucket: bucket.clone(), url, state_dir: state_dir.path().to_path_buf() };
+        Job { state_dir, remote, folder, text }
     }
 
     fn manifest(&self) -> Manifest {
@@ -47,7 +47,7 @@ impl Job {
         let manifest = self.manifest();
         let mut staged = Vec::new();
         for part in &manifest.parts {
-            let file = self.work.path().join("part");
+            let file = self.state_dir.path().join("part");
             std::fs::write(&file, self.bytes(&part.name)).unwrap();
             staged.extend(self.remote.stage(&file, part, self.folder)?);
         }
@@ -119,7 +119,7 @@ fn nothing_shows_before_the_manifest_stands() {
     let job = Job::new(&bucket, true, "one");
     job.remote.claim().unwrap();
     let manifest = job.manifest();
-    let file = job.work.path().join("part");
+    let file = job.state_dir.path().join("part");
     std::fs::write(&file, job.bytes("part-0")).unwrap();
     let staged = job.remote.stage(&file, &manifest.parts[0], true).unwrap();
     assert_eq!((bucket.objects().len(), bucket.uploads()), (1, 1), "the claim, and an upload");
@@ -149,7 +149,7 @@ fn one_job_publishes_to_a_place() {
         one.is_all_of(&bucket);
         for (folder, text) in [(folder, "three"), (!folder, "three"), (!folder, "four")] {
             let again =
-                Job { folder, text, remote: one_more(&one.remote), work: tempfile::tempdir().unwrap() };
+                Job { folder, text, remote: one_more(&one.remote), state_dir: tempfile::tempdir().unwrap() };
             again.run().unwrap();
             again.is_all_of(&bucket);
         }
@@ -157,7 +157,11 @@ fn one_job_publishes_to_a_place() {
 }
 
 fn one_more(remote: &RemoteOutput) -> RemoteOutput {
-    RemoteOutput { bucket: remote.bucket.clone(), url: remote.url.clone(), work: remote.work.clone() }
+    RemoteOutput {
+        bucket: remote.bucket.clone(),
+        url: remote.url.clone(),
+        state_dir: remote.state_dir.clone(),
+    }
 }
 
 /// A claim can be removed by hand, and what is not gristmill knows of none.

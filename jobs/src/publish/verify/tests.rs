@@ -3,7 +3,8 @@ use super::*;
 use crate::journal::tests::{answer, identity, inputs};
 use crate::journal::{Journal, ResumeMode};
 use crate::publish::columns::{OutputColumns, Returns};
-use crate::publish::{Publication, Target, Unanswered};
+use crate::publish::publication::{Publication, Unanswered};
+use crate::publish::target::Target;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use std::sync::Arc;
 
@@ -12,18 +13,19 @@ const ROWS: u64 = 100;
 /// Publishes a job and returns its output.
 fn published(folder: &Path, rows_per_file: Option<u64>) -> PathBuf {
     let output = folder.join("out");
-    let work = working_folder(&output);
+    let state_dir = state_dir_beside(&output);
     let (mut journal, _) =
-        Journal::open_or_create(&work, &identity(), &inputs(ROWS), ResumeMode::Auto).unwrap();
+        Journal::open_or_create(&state_dir, &identity(), &inputs(ROWS), ResumeMode::Auto).unwrap();
     (0..ROWS).for_each(|row| journal.append(answer(row)).unwrap());
     journal.commit().unwrap();
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..ROWS as i64));
     let input = RecordBatch::try_from_iter([("id", ids)]).unwrap();
     let columns = OutputColumns::new(&input.schema(), None, Returns::default(), 1, "").unwrap();
     let identity = &identity();
-    let (target, work, columns) = (&Target::Local(output.clone()), &*work, &columns);
+    let (target, state_dir, columns) = (&Target::Local(output.clone()), &*state_dir, &columns);
     let unanswered = Unanswered::Refuse;
-    let publication = Publication { target, work, identity, rows: ROWS, rows_per_file, columns, unanswered };
+    let publication =
+        Publication { target, state_dir, identity, rows: ROWS, rows_per_file, columns, unanswered };
     publication.publish(&journal.reader().unwrap(), std::iter::once(Ok(input))).unwrap();
     output
 }
@@ -69,7 +71,7 @@ fn what_was_published_is_verified_and_what_was_changed_is_found() {
 fn an_edited_manifest_does_not_pass() {
     let folder = tempfile::tempdir().unwrap();
     let output = published(folder.path(), None);
-    let path = working_folder(&output).join(manifest::NAME);
+    let path = state_dir_beside(&output).join(manifest::NAME);
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("5e1f", "ffff")).unwrap();
     assert_eq!(problems(&output).lines().count(), 2);
@@ -80,9 +82,9 @@ fn a_folder_is_published_again_over_itself() {
     let folder = tempfile::tempdir().unwrap();
     let output = published(folder.path(), Some(30));
     assert_eq!(published(folder.path().join("other").as_path(), Some(30)).read_dir().unwrap().count(), 5);
-    let (work, before) = (working_folder(&output), verify_path(&output).unwrap());
-    Target::Local(output.clone()).check(&work).unwrap();
-    std::fs::remove_file(work.join("journal.sqlite")).unwrap();
+    let (state_dir, before) = (state_dir_beside(&output), verify_path(&output).unwrap());
+    Target::Local(output.clone()).check(&state_dir).unwrap();
+    std::fs::remove_file(state_dir.join("journal.sqlite")).unwrap();
     assert_eq!(published(folder.path(), Some(50)), output);
     let after = verify_path(&output).unwrap();
     assert_eq!((before.parts.len(), after.parts.len(), output.read_dir().unwrap().count()), (4, 2, 3));

@@ -1,9 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 
-const FORMATS: [Format; 4] =
-    [Format::Plain(DType::F32), Format::Plain(DType::F16), Format::Plain(DType::BF16), Format::Q8_0];
-
 /// The shapes that a format takes.
 fn blocks(format: Format) -> impl Iterator<Item = Blocks> {
     let shapes: [(usize, usize); 5] = [(1, 1), (64, 32), (70, 33), (200, 130), (9, 96)];

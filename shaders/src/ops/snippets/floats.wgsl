@@ -1,8 +1,7 @@
-// Formats in memory, as format_code.rs numbers them.
+// Types in memory, as blocks.rs numbers them.
 const F32: u32 = 0u;
 const F16: u32 = 1u;
 const BF16: u32 = 2u;
-const Q8_0: u32 = 3u;
 
 // Widens the two floats of a word.
 fn widen_two(word: u32, format: u32) -> vec2<f32> {

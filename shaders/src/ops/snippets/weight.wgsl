@@ -1,5 +1,8 @@
 // A weight of a Linear or Embed: see blocks.rs for how it lies.
 
+// A format beside the plain types, as blocks.rs numbers it.
+const Q8_0: u32 = 3u;
+
 // The format of the weight.
 override FORMAT: u32;
 

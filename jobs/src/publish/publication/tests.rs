@@ -8,6 +8,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, Int64Array, LargeStringArray, ListArray, StringArray,
     StringViewArray,
 };
+use arrow::compute::concat_batches;
 use arrow::datatypes::{Int32Type, Schema};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::collection::vec;
@@ -62,8 +63,8 @@ fn schedule(rows: u64) -> impl Strategy<Value = Schedule> {
         .prop_map(|(order, commits, restarts, batch)| Schedule { order, commits, restarts, batch })
 }
 
-fn open(work: &Path, rows: u64) -> Journal {
-    Journal::open_or_create(work, &identity(), &inputs(rows), ResumeMode::Auto).unwrap().0
+fn open(state_dir: &Path, rows: u64) -> Journal {
+    Journal::open_or_create(state_dir, &identity(), &inputs(rows), ResumeMode::Auto).unwrap().0
 }
 
 /// Runs a job by a schedule and publishes it. Returns the name and the bytes of each file.
@@ -74,9 +75,9 @@ fn publish(
     schedule: &Schedule,
 ) -> Vec<(String, Vec<u8>)> {
     let folder = tempfile::tempdir().unwrap();
-    let (output, work) = (folder.path().join("out"), folder.path().join("out.gristmill"));
+    let (output, state_dir) = (folder.path().join("out"), folder.path().join("out.gristmill"));
     let rows = answers.len() as u64;
-    let mut journal = open(&work, rows);
+    let mut journal = open(&state_dir, rows);
     for (i, &row) in schedule.order.iter().enumerate() {
         journal.append(answers[row as usize].clone()).unwrap();
         if schedule.commits[i] {
@@ -84,14 +85,14 @@ fn publish(
         }
         if schedule.restarts.contains(&i) {
             drop(journal);
-            journal = open(&work, rows);
+            journal = open(&state_dir, rows);
         }
     }
     journal.commit().unwrap();
     let columns = OutputColumns::new(&schema(), None, ALL, n, "").unwrap();
     let publication = Publication {
         target: &Target::Local(output.clone()),
-        work: &work,
+        state_dir: &state_dir,
         identity: &identity(),
         rows,
         rows_per_file: per_file,
@@ -99,14 +100,14 @@ fn publish(
         unanswered: Unanswered::Refuse,
     };
     let manifest = publication.publish(&journal.reader().unwrap(), batches(rows, schedule.batch)).unwrap();
-    assert_eq!(manifest, Manifest::read(&work.join(manifest::NAME)).unwrap());
+    assert_eq!(manifest, Manifest::read(&state_dir.join(manifest::NAME)).unwrap());
     let mut files: Vec<(String, Vec<u8>)> = if per_file.is_some() {
         let names = output.read_dir().unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
         names.map(|name| (name.clone(), std::fs::read(output.join(name)).unwrap())).collect()
     } else {
         vec![
             ("out".into(), std::fs::read(&output).unwrap()),
-            ("m".into(), std::fs::read(work.join("manifest.json")).unwrap()),
+            ("m".into(), std::fs::read(state_dir.join("manifest.json")).unwrap()),
         ]
     };
     files.sort();
@@ -224,24 +225,31 @@ fn names_that_clash_or_are_not_there_are_refused() {
 #[test]
 fn an_unfinished_job_is_not_published_and_an_aborted_one_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let (output, work) = (folder.path().join("out"), folder.path().join("out.gristmill"));
-    let mut journal = open(&work, 10);
+    let (output, state_dir) = (folder.path().join("out"), folder.path().join("out.gristmill"));
+    let mut journal = open(&state_dir, 10);
     journal.append(crate::journal::tests::answer(0)).unwrap();
     journal.append(crate::journal::tests::answer(2)).unwrap();
     journal.commit().unwrap();
     let columns = OutputColumns::new(&schema(), Some(&[]), Returns::default(), 1, "").unwrap();
     let publish = |rows, unanswered| {
         let identity = &identity();
-        let (target, work) = (&Target::Local(output.clone()), &*work);
-        let publication =
-            Publication { target, work, identity, rows, rows_per_file: None, columns: &columns, unanswered };
+        let (target, state_dir) = (&Target::Local(output.clone()), &*state_dir);
+        let publication = Publication {
+            target,
+            state_dir,
+            identity,
+            rows,
+            rows_per_file: None,
+            columns: &columns,
+            unanswered,
+        };
         publication.publish(&journal.reader().unwrap(), batches(10, 4))
     };
     let refused = publish(10, Unanswered::Refuse);
     assert!(matches!(refused, Err(JobError::Incomplete { missing: 8, rows: 10, first: 1 })), "{refused:?}");
-    assert!(!output.exists() && Target::Local(output.clone()).check(&work).is_ok());
+    assert!(!output.exists() && Target::Local(output.clone()).check(&state_dir).is_ok());
     std::fs::write(&output, "somebody's").unwrap();
-    let taken = Target::Local(output.clone()).check(&work);
+    let taken = Target::Local(output.clone()).check(&state_dir);
     assert!(matches!(taken, Err(JobError::OutputExists { .. })));
     std::fs::remove_file(&output).unwrap();
     assert_eq!(publish(3, Unanswered::Abort).unwrap().aborted, 1);
@@ -249,7 +257,7 @@ fn an_unfinished_job_is_not_published_and_an_aborted_one_says_so() {
     let reasons: Vec<_> =
         table.column_by_name("finish_reason").unwrap().as_string::<i32>().iter().flatten().collect();
     assert_eq!(reasons, ["stop", "abort", "stop"]);
-    Target::Local(output.clone()).check(&work).unwrap();
+    Target::Local(output.clone()).check(&state_dir).unwrap();
     // A second time with more parts, then fewer.
     publish(1, Unanswered::Refuse).unwrap();
     assert_eq!(read(&std::fs::read(&output).unwrap()).num_rows(), 1);
@@ -261,9 +269,9 @@ fn an_unfinished_job_is_not_published_and_an_aborted_one_says_so() {
 fn a_folder_that_is_replaced_is_never_missing() {
     use std::sync::atomic::{AtomicBool, Ordering};
     let folder = tempfile::tempdir().unwrap();
-    let (output, work) = (folder.path().join("out"), folder.path().join("out.gristmill"));
+    let (output, state_dir) = (folder.path().join("out"), folder.path().join("out.gristmill"));
     let columns = OutputColumns::new(&schema(), None, Returns::default(), 1, "").unwrap();
-    let mut journal = open(&work, 3);
+    let mut journal = open(&state_dir, 3);
     (0..3).for_each(|row| journal.append(Answer::failed(row, None, "no")).unwrap());
     journal.commit().unwrap();
     let reader = journal.reader().unwrap();
@@ -272,7 +280,7 @@ fn a_folder_that_is_replaced_is_never_missing() {
     let publish = |per_file| {
         let publication = Publication {
             target: &target,
-            work: &work,
+            state_dir: &state_dir,
             identity: &identity,
             rows: 3,
             rows_per_file: Some(per_file),
@@ -296,5 +304,5 @@ fn a_folder_that_is_replaced_is_never_missing() {
         done.store(true, Ordering::Relaxed);
         watcher.join().unwrap();
     });
-    assert!(!work.join("publishing").exists() && !work.join("replaced").exists());
+    assert!(!state_dir.join("publishing").exists() && !state_dir.join("replaced").exists());
 }

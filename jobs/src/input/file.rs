@@ -1,0 +1,36 @@
+//! One input file, and what can be wrong with it.
+
+use crate::error::JobError;
+use crate::guard;
+use crate::input::source::Source;
+use std::path::{Path, PathBuf};
+
+/// One input file.
+#[derive(Clone, Debug)]
+pub struct InputFile {
+    /// Where it is.
+    pub source: Source,
+    /// Its name in messages.
+    pub path: PathBuf,
+    /// The number of its first row.
+    pub first_row: u64,
+    /// The rows of each row group.
+    pub row_groups: Vec<u64>,
+}
+
+impl InputFile {
+    /// Rows of the file.
+    pub fn rows(&self) -> u64 {
+        self.row_groups.iter().sum()
+    }
+}
+
+/// An error of an input file, at a place in it such as ", row group 3".
+pub fn broken(path: &Path, place: &str, why: &str) -> JobError {
+    JobError::Input { path: path.to_path_buf(), place: place.into(), why: why.into() }
+}
+
+/// Runs code of the Parquet library, which may panic on a hostile file.
+pub fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, String> {
+    guard::guarded(decode).map_err(|panic| format!("the Parquet reader gave up: {panic}"))
+}

@@ -1,0 +1,67 @@
+//! The footer of a Parquet file: schema, row groups, row counts.
+
+use crate::error::JobError;
+use crate::input::file::{broken, guarded};
+use crate::input::pages;
+use crate::input::ranges::OpenSource;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::reader::{ChunkReader, Length};
+use std::path::Path;
+
+/// A footer of more bytes is refused before it is read.
+const FOOTER_BYTES: u64 = 256 << 20;
+
+/// Reads a footer.
+///
+/// # Errors
+/// [`JobError::Input`], or what the store says.
+pub fn footer(source: &OpenSource, path: &Path) -> Result<ArrowReaderMetadata, JobError> {
+    let length = source.len();
+    let failed =
+        |error: ParquetError| source.failure().unwrap_or_else(|| broken(path, "", &error.to_string()));
+    let mut tail = [0; 8];
+    if length >= 12 {
+        tail.copy_from_slice(&source.get_bytes(length - 8, 8).map_err(failed)?);
+    }
+    if !matches!(&tail[4..], b"PAR1" | b"PARE") {
+        return Err(broken(path, "", "is not a Parquet file, or is cut short: its footer is missing"));
+    }
+    let footer = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
+    if footer > FOOTER_BYTES || footer + 12 > length {
+        let why = format!("its footer claims {footer} bytes in a file of {length}; the file is damaged");
+        return Err(broken(path, "", &why));
+    }
+    let bytes = source.get_bytes(length - 8 - footer, footer as usize + 8).map_err(failed)?;
+    pages::check_footer(&bytes).map_err(|why| broken(path, ", footer", &format!("is damaged: {why}")))?;
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
+    let why = match guarded(|| ArrowReaderMetadata::load(&bytes, options)) {
+        Ok(Ok(metadata)) => return Ok(metadata),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => panic,
+    };
+    Err(broken(path, ", footer", &why))
+}
+
+/// The rows of each row group.
+///
+/// # Errors
+/// [`JobError::Input`] if they do not add up to what the file claims.
+pub fn row_counts(path: &Path, metadata: &ArrowReaderMetadata) -> Result<Vec<u64>, JobError> {
+    let groups = metadata.metadata().row_groups().iter().enumerate();
+    let counts: Vec<u64> = groups
+        .map(|(i, group)| {
+            u64::try_from(group.num_rows()).map_err(|_| {
+                broken(path, &format!(", row group {i}"), &format!("claims {} rows", group.num_rows()))
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    let sum = counts.iter().try_fold(0u64, |sum, &n| sum.checked_add(n));
+    let claimed = metadata.metadata().file_metadata().num_rows();
+    if sum.is_none_or(|sum| u64::try_from(claimed) != Ok(sum)) {
+        let why = format!("claims {claimed} rows, its row groups do not add up to it; the file is damaged");
+        return Err(broken(path, ", footer", &why));
+    }
+    Ok(counts)
+}

@@ -1,0 +1,214 @@
+//! The output of a finished job: a pure function of the journal and the inputs.
+//!
+//! Parts cover fixed ranges of input rows. Batches, row groups, encodings and the footer depend on nothing
+//! but the rows, so that however a job was scheduled or interrupted, its files have the same bytes. They are
+//! written aside, synced, and appear by one rename; those of an object store go there one by one.
+
+use crate::error::JobError;
+use crate::journal::JournalReader;
+use crate::journal::identity::Identity;
+use crate::publish::columns::OutputColumns;
+use crate::publish::digest_writer::DigestWriter;
+use crate::publish::input_rows::InputRows;
+use crate::publish::local::{clear, reveal};
+use crate::publish::manifest::{self, Manifest, Part};
+use crate::publish::target::Target;
+use arrow::array::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{WriterProperties, WriterVersion};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::ops::Range;
+use std::path::Path;
+
+/// Rows that are read from the journal, joined and encoded at a time.
+const BATCH: u64 = 256;
+
+/// Rows of a row group, unless they are too long.
+const GROUP_ROWS: u64 = 8192;
+
+/// A row group of more encoded bytes ends early, which bounds memory for long rows.
+const GROUP_BYTES: usize = 64 << 20;
+
+/// What to do with rows that have no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// Refuse to publish.
+    Refuse,
+    /// Publish them with the finish reason "abort".
+    Abort,
+}
+
+/// What to publish, and where.
+pub struct Publication<'a> {
+    /// A file, or with `rows_per_file` a folder of parts.
+    pub target: &'a Target,
+    pub state_dir: &'a Path,
+    /// What decided the answers; goes into the footers and the manifest.
+    pub identity: &'a Identity,
+    /// The number of rows to publish, from the first.
+    pub rows: u64,
+    /// Rows of each part but the last.
+    pub rows_per_file: Option<u64>,
+    pub columns: &'a OutputColumns,
+    /// What to do with rows that have no answer.
+    pub unanswered: Unanswered,
+}
+
+impl Publication<'_> {
+    /// Writes the output from the journal and all batches of the input, in order.
+    ///
+    /// # Errors
+    /// [`JobError::Incomplete`] if a row has no answer and that is not allowed; [`JobError::JournalDamaged`]
+    /// if an answer is not what was written; errors of `inputs`; [`JobError::Io`], [`JobError::Encode`] and
+    /// [`JobError::Column`]; of a store [`JobError::Store`], and [`JobError::OutputExists`] if another job has
+    /// published there meanwhile. The output is then as it was before.
+    pub fn publish(
+        &self,
+        journal: &JournalReader,
+        inputs: impl Iterator<Item = Result<RecordBatch, JobError>>,
+    ) -> Result<Manifest, JobError> {
+        let aside = self.state_dir.join("publishing");
+        clear(&aside)?;
+        std::fs::create_dir_all(&aside).map_err(JobError::io("create", &aside))?;
+        let mut rows = InputRows::new(inputs, self.columns);
+        let mut unanswered = Missing::default();
+        let mut parts = Vec::new();
+        let mut staged = Vec::new();
+        for (name, range) in self.parts() {
+            let path = aside.join(&name);
+            let part = self.write_part(&path, name, range, journal, &mut rows, &mut unanswered)?;
+            if let Target::Remote(remote) = self.target {
+                staged.extend(remote.stage(&path, &part, self.rows_per_file.is_some())?);
+                std::fs::remove_file(&path).map_err(JobError::io("remove", &path))?;
+            }
+            parts.push(part);
+        }
+        if unanswered.count > 0 && self.unanswered == Unanswered::Refuse {
+            clear(&aside)?;
+            if let Target::Remote(remote) = self.target {
+                remote.discard_uploads()?;
+            }
+            let Missing { count, first } = unanswered;
+            return Err(JobError::Incomplete { missing: count, rows: self.rows, first });
+        }
+        let manifest = Manifest {
+            version: env!("CARGO_PKG_VERSION").into(),
+            identity: self.identity.clone(),
+            identity_blake3: self.identity.digest(),
+            rows: self.rows,
+            aborted: unanswered.count,
+            parts,
+        };
+        match self.target {
+            Target::Local(output) => {
+                reveal(self.state_dir, output, &aside, &manifest, self.rows_per_file.is_some())?;
+            }
+            Target::Remote(remote) => {
+                remote.reveal(staged, &manifest, self.rows_per_file.is_some())?;
+                clear(&aside)?;
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// The name and the rows of each part.
+    fn parts(&self) -> Vec<(String, Range<u64>)> {
+        let Some(per_file) = self.rows_per_file else {
+            return vec![(self.target.name(), 0..self.rows)];
+        };
+        let per_file = per_file.max(1);
+        let count = self.rows.div_ceil(per_file).max(1);
+        let part =
+            |i: u64| (format!("part-{i:05}.parquet"), i * per_file..((i + 1) * per_file).min(self.rows));
+        (0..count).map(part).collect()
+    }
+
+    fn write_part(
+        &self,
+        path: &Path,
+        name: String,
+        range: Range<u64>,
+        journal: &JournalReader,
+        rows: &mut InputRows<'_, impl Iterator<Item = Result<RecordBatch, JobError>>>,
+        missing: &mut Missing,
+    ) -> Result<Part, JobError> {
+        let wrong = |source| encode_error(path, source);
+        let file = File::create(path).map_err(JobError::io("create", path))?;
+        let sink = DigestWriter { file: BufWriter::new(file), hasher: blake3::Hasher::new(), bytes: 0 };
+        let properties = self.properties(range.start);
+        let mut writer =
+            ArrowWriter::try_new(sink, self.columns.schema().clone(), Some(properties)).map_err(wrong)?;
+        let mut at = range.start;
+        while at < range.end {
+            let end = (at + BATCH).min(range.end);
+            let answers = journal.answers(at..end)?;
+            missing.note(at, &answers);
+            let batch = self.columns.join(&rows.take((end - at) as usize)?, &answers)?;
+            writer.write(&batch).map_err(wrong)?;
+            at = end;
+            if (at - range.start).is_multiple_of(GROUP_ROWS) || writer.in_progress_size() >= GROUP_BYTES {
+                writer.flush().map_err(wrong)?;
+            }
+        }
+        writer.finish().map_err(wrong)?;
+        // Not by `into_inner`, which would turn an error of the system into one of the writer.
+        let sink = writer.inner_mut();
+        let (blake3, bytes) = (sink.hasher.finalize().to_hex().to_string(), sink.bytes);
+        let synced = sink.file.flush().and_then(|()| sink.file.get_ref().sync_all());
+        synced.map_err(JobError::io("write", path))?;
+        Ok(Part { name, first_row: range.start, rows: range.end - range.start, bytes, blake3 })
+    }
+
+    fn properties(&self, first_row: u64) -> WriterProperties {
+        let identity = serde_json::to_string(self.identity).unwrap_or_default();
+        let entry = |key: &str, value: String| KeyValue::new(key.to_string(), value);
+        WriterProperties::builder()
+            .set_created_by(format!("gristmill {}", env!("CARGO_PKG_VERSION")))
+            .set_writer_version(WriterVersion::PARQUET_1_0)
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(GROUP_ROWS as usize))
+            .set_key_value_metadata(Some(vec![
+                entry(manifest::IDENTITY_KEY, identity),
+                entry(manifest::VERSION_KEY, env!("CARGO_PKG_VERSION").to_string()),
+                entry(manifest::FIRST_ROW_KEY, first_row.to_string()),
+            ]))
+            .build()
+    }
+}
+
+/// An error of the Parquet writer, or of the system below it.
+fn encode_error(path: &Path, error: ParquetError) -> JobError {
+    let source = match error {
+        ParquetError::External(cause) => match cause.downcast() {
+            Ok(io) => return JobError::io("write", path)(*io),
+            Err(cause) => ParquetError::External(cause),
+        },
+        other => other,
+    };
+    JobError::Encode { path: path.to_path_buf(), source }
+}
+
+/// Rows without an answer.
+#[derive(Default)]
+struct Missing {
+    count: u64,
+    first: u64,
+}
+
+impl Missing {
+    fn note<T>(&mut self, start: u64, answers: &[Option<T>]) {
+        for (row, _) in (start..).zip(answers).filter(|(_, answer)| answer.is_none()) {
+            if self.count == 0 {
+                self.first = row;
+            }
+            self.count += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
