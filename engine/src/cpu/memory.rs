@@ -1,4 +1,4 @@
-//! The buffers of a plan in main memory, each in the layout that its ops want.
+//! The buffers of a plan in main memory, each in the layout that its ops use.
 
 use super::panels::{MatmulPrecision, Panels};
 use super::tile::lanes_here;
@@ -28,8 +28,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Buffers for steps up to `max_dims`. Floats start as NaN, so that nobody reads what nobody wrote; but in
-    /// release builds KV pages start as zeros, which the system gives out only when they are written.
+    /// Buffers for steps up to `max_dims`. Floats start as NaN, so that a read of what was never
+    /// written shows. In release builds KV pages start as zeros, whose memory the system allocates only when they are written.
     pub fn new(plan: &Plan, max_dims: &Dims, precision: MatmulPrecision) -> Memory {
         let (mut matrices, mut keys) = (HashSet::new(), HashSet::new());
         for op in &plan.ops {
@@ -76,7 +76,7 @@ impl Memory {
         }
     }
 
-    /// Takes a buffer of floats out, to write it while others are read; [`Memory::give`] puts it back.
+    /// Takes out a buffer of floats, to write it while others are read; [`Memory::give`] puts it back.
     pub fn take(&mut self, id: BufferId) -> Vec<f32> {
         match &mut self.storage[id.0] {
             Storage::Float(data) | Storage::Keys(data) => std::mem::take(data),
@@ -100,7 +100,7 @@ impl Memory {
         }
     }
 
-    /// Integers, to be written.
+    /// Integers, mutable.
     pub fn int_mut(&mut self, id: BufferId) -> &mut Vec<u32> {
         match &mut self.storage[id.0] {
             Storage::Int(data) => data,
@@ -184,12 +184,12 @@ pub fn machine() -> (usize, usize) {
         let line = text.lines().find(|l| l.starts_with(name))?;
         line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|kib| kib * 1024)
     };
-    // Where the system does not say (it is no Linux), 8 GiB let the work begin.
+    // Other systems than Linux do not say; assume 8 GiB.
     let total = field("MemTotal:").unwrap_or(8 << 30);
     (total, field("MemAvailable:").unwrap_or(total / 2))
 }
 
-/// The vectors that the kernels use here, for people.
+/// The vector width that the kernels use here, for messages.
 pub fn vectors() -> &'static str {
     match lanes_here() {
         16 => "512-bit vectors",
