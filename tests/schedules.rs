@@ -228,6 +228,12 @@ fn cpu() {
     keep_their_bits(("cpu", DType::F32), "qwen2-window", 240, support::schedules(50), &[1, 4, 8, 16, 24, 64]);
 }
 
+/// Soft-caps, alternating windows and norms after each part.
+#[test]
+fn cpu_gemma2() {
+    keep_their_bits(("cpu", DType::F32), "gemma2", 120, support::schedules(15), &[1, 16, 24]);
+}
+
 /// Products of bf16 pairs.
 #[test]
 fn cpu_medium() {
