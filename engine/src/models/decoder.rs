@@ -231,7 +231,7 @@ impl<'a, F: Fn(&str) -> Format> Builder<'a, F> {
         };
         let (rows, cols) = (self.max_len, self.c.head_dim);
         let table = self.plan.buffer(name, BufferKind::Weight, DType::F32, Rows::Fixed(rows), cols);
-        self.weights.push((table, Source::Values(parameters.table(cols, rows))));
+        self.weights.push((table, Source::Rope(parameters.clone())));
         self.ropes.push((parameters, table));
         table
     }

@@ -17,9 +17,10 @@ pub use rope::{RopeParameters, RopeScaling};
 use crate::device::{Device, PlanId};
 use crate::dtype::DType;
 use crate::error::EngineError;
+use crate::plan::{BufferDesc, Rows};
 use std::path::Path;
 
-/// The most bytes of a `config.json`: parsed it takes many times as many.
+/// The maximum size of a `config.json` in bytes: parsed it takes many times as many.
 const MAX_CONFIG: u64 = 1 << 20;
 
 /// Where weights come from.
@@ -62,10 +63,10 @@ impl Model {
     pub fn load(&self, device: &mut dyn Device, id: PlanId, decoder: &Decoder) -> Result<(), EngineError> {
         for (buffer, source) in &decoder.weights {
             let desc = decoder.plan.desc(*buffer);
-            let mut write =
+            let write =
                 |row: usize, bytes: &[u8]| device.write(id, *buffer, row, bytes).map_err(EngineError::from);
             match (source, &self.checkpoint) {
-                (Source::Values(values), _) => write(0, &desc.format.encode(values))?,
+                (Source::Rope(parameters), _) => load_rope(parameters, desc, write)?,
                 (Source::Tensors { names, transform }, Some(checkpoint)) => {
                     checkpoint.load(names, *transform, desc, write)?;
                 }
@@ -90,4 +91,19 @@ impl Model {
         }
         Ok(self)
     }
+}
+
+/// Writes the table of RoPE parameters a stretch at a time: it may be as long as a model's context.
+fn load_rope(
+    parameters: &RopeParameters,
+    desc: &BufferDesc,
+    mut write: impl FnMut(usize, &[u8]) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    let Rows::Fixed(rows) = desc.rows else { return Ok(()) };
+    let stretch = ((1 << 20) / desc.cols).max(1);
+    for row in (0..rows).step_by(stretch) {
+        let table = parameters.table(desc.cols, row..rows.min(row + stretch));
+        write(row, &desc.format.encode(&table))?;
+    }
+    Ok(())
 }

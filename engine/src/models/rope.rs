@@ -1,6 +1,7 @@
 //! The table of RoPE's cosines and sines (Su et al., "RoFormer", 2021; the scalings as transformers has them).
 
 use std::f64::consts::PI;
+use std::ops::Range;
 
 /// RoPE parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,24 +54,24 @@ pub enum RopeScaling {
 impl RopeScaling {
     /// The context that the original one is stretched to, where that is not in `max_position_embeddings`: a
     /// config to which YaRN was added keeps the old one there.
-    pub fn context(&self) -> Option<usize> {
+    pub fn context(&self) -> Option<u64> {
         match self {
-            RopeScaling::Yarn { factor, original, .. } => Some((factor * original) as usize),
+            RopeScaling::Yarn { factor, original, .. } => Some((factor * original) as u64),
             _ => None,
         }
     }
 }
 
 impl RopeParameters {
-    /// `[positions, head_dim]`: cosines of the angles, then their sines.
-    pub fn table(&self, head_dim: usize, positions: usize) -> Vec<f32> {
+    /// `[positions, head_dim]`, the rows of these positions: cosines of the angles, then their sines.
+    pub fn table(&self, head_dim: usize, positions: Range<usize>) -> Vec<f32> {
         let frequencies: Vec<f32> = (0..head_dim / 2).map(|i| self.frequency(head_dim, i)).collect();
         let scale = match self.scaling {
             RopeScaling::Yarn { attention_factor, .. } => attention_factor as f32,
             _ => 1.0,
         };
-        let mut table = Vec::with_capacity(positions * head_dim);
-        for position in 0..positions {
+        let mut table = Vec::with_capacity(positions.len() * head_dim);
+        for position in positions {
             // The product is rounded to f32, as in the models' training.
             let angle = |f: &f32| f64::from(position as f32 * f);
             table.extend(frequencies.iter().map(|f| angle(f).cos() as f32 * scale));

@@ -9,7 +9,7 @@ use std::path::{Component, Path};
 
 /// The longest index that is read: that of the largest models has 9 MB.
 const MAX_INDEX: u64 = 16 << 20;
-/// The most files that an index names.
+/// The maximum number of files that an index names.
 const MAX_FILES: usize = 10_000;
 
 /// The files that an index names, each a plain name.

@@ -13,9 +13,9 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The most tensors in a file: real ones hold some thousands.
+/// The maximum number of tensors in a file: real ones hold some thousands.
 const MAX_TENSORS: usize = 50_000;
-/// The most dimensions of a tensor.
+/// The maximum number of dimensions of a tensor.
 const MAX_RANK: usize = 8;
 /// The longest header that is read: real ones take a few hundred KB, and parsed it takes many times as much.
 const MAX_HEADER: u64 = 8 << 20;

@@ -1,5 +1,7 @@
 //! Where the contents of a weight buffer come from.
 
+use crate::models::rope::RopeParameters;
+
 /// Where the contents of a weight buffer come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
@@ -10,8 +12,8 @@ pub enum Source {
         /// What is done with their values as they load.
         transform: Transform,
     },
-    /// Numbers that the configuration settles.
-    Values(Vec<f32>),
+    /// The table of these RoPE parameters.
+    Rope(RopeParameters),
 }
 
 /// What is done with a tensor's values as they load.

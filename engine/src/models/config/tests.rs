@@ -94,6 +94,7 @@ fn what_is_not_supported_is_refused_by_name() {
         (json!({"rope_theta": 1, "rope_scaling": {"type": "yarn"}}), "must be above 1"),
         (json!({"rope_parameters": {"full_attention": {}}}), "differs by kind of layer"),
         (json!({"rope_parameters": {"partial_rotary_factor": 0.5}}), "partial_rotary_factor"),
+        (json!({"rope_scaling": {"type": "yarn", "factor": 1e20}}), "the context that yarn stretches to"),
         (json!({"head_dim": 15}), "head_dim 15 is odd"),
         (json!({"hidden_act": "relu"}), "hidden_act relu"),
         (json!({"use_bidirectional_attention": true}), "use_bidirectional_attention"),

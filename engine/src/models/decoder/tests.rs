@@ -34,7 +34,7 @@ fn layers_with_equal_rope_parameters_share_a_table() {
     let two = tables(&decoder);
     assert!(two[0] == two[2] && two[1] == two[3] && two[0] != two[1]);
     let source = decoder.weights.iter().find(|(buffer, _)| *buffer == two[1]).map(|(_, source)| source);
-    assert_eq!(source, Some(&Source::Values(local.table(8, 16))));
+    assert_eq!(source, Some(&Source::Rope(local)));
 }
 
 /// Each layer is built as its own config says.
