@@ -21,10 +21,10 @@ pub struct SamplingOptions {
     /// Drop tokens less likely than this share of the most likely one [default: the model's, or 0].
     #[arg(long, allow_negative_numbers = true)]
     pub min_p: Option<f32>,
-    /// Subtract this from the logits of generated tokens, once per token [default: 0].
+    /// Subtract this once from the logit of each token generated before [default: 0].
     #[arg(long, allow_negative_numbers = true)]
     pub presence_penalty: Option<f32>,
-    /// Subtract this from the logits of generated tokens for each occurrence [default: 0].
+    /// Subtract this from the logit of a token for each time it was generated before [default: 0].
     #[arg(long, allow_negative_numbers = true)]
     pub frequency_penalty: Option<f32>,
     /// Divide the logits of tokens of the prompt and the answer by this [default: the model's, or 1].

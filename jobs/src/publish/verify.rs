@@ -41,7 +41,7 @@ fn verify_local(output: &Path) -> Result<(Manifest, Vec<String>), JobError> {
     problems.extend(check_parts(&manifest, |part| {
         Ok(Source::Local(if output.is_dir() { output.join(&part.name) } else { output.to_path_buf() }))
     }));
-    problems.extend(strangers(output, &manifest)?);
+    problems.extend(unpublished_files(output, &manifest)?);
     Ok((manifest, problems))
 }
 
@@ -61,7 +61,7 @@ fn verify_remote(url: &ObjectUrl) -> Result<(Manifest, Vec<String>), JobError> {
     let mut problems =
         check_parts(&manifest, |part| Object::find(&bucket, part_url(part)).map(Source::Object));
     if folder {
-        problems.extend(remote_strangers(&bucket, url, &manifest)?);
+        problems.extend(unpublished_objects(&bucket, url, &manifest)?);
     }
     Ok((manifest, problems))
 }
@@ -123,7 +123,7 @@ fn value<'a>(footer: &'a FileMetaData, key: &str) -> Option<&'a String> {
 }
 
 /// Files of the output folder that were not published.
-fn strangers(output: &Path, manifest: &Manifest) -> Result<Vec<String>, JobError> {
+fn unpublished_files(output: &Path, manifest: &Manifest) -> Result<Vec<String>, JobError> {
     if !output.is_dir() {
         return Ok(Vec::new());
     }
@@ -143,7 +143,7 @@ fn strangers(output: &Path, manifest: &Manifest) -> Result<Vec<String>, JobError
 }
 
 /// Objects below the output that were not published.
-fn remote_strangers(
+fn unpublished_objects(
     bucket: &Arc<dyn Bucket>,
     url: &ObjectUrl,
     manifest: &Manifest,

@@ -69,7 +69,7 @@ pub fn answer_rows(
         });
         let share = job.options.share_prompts;
         let engine_loop = EngineLoop::new(engine, &job.tokenizer, journal, keep, share, done);
-        let stop = || signals.asked().is_some() || given_up.load(Ordering::Relaxed);
+        let stop = || signals.stop_signal().is_some() || given_up.load(Ordering::Relaxed);
         let ended = engine_loop.run(&rows, stop);
         // Ends the feeder, which may wait for room.
         drop(rows);

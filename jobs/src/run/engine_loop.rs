@@ -6,9 +6,9 @@ use crate::journal::answer::FinishReason;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::row_error::{RowError, RowErrorKind};
 use crate::run::duplicates::{Duplicates, Turn};
-use crate::run::request::{FailedRow, Fed, RowRequest, request_id, row_of_request};
+use crate::run::request::{FailedRow, FeederResult, RowRequest, request_id, row_of_request};
 use crate::run::row::{KeepLogprobs, RowOutcome, RowResult};
-use crate::supervise::worker::Heart;
+use crate::supervise::worker::Heartbeat;
 use engine::Engine;
 use engine::error::EngineError;
 use engine::request::{Event, FinishReason as EngineReason};
@@ -35,7 +35,7 @@ pub struct EngineLoop<'a> {
     duplicates: Duplicates,
     running: HashMap<u64, RowResult>,
     /// A row that waits until it can run alone, and whether one does.
-    lonely: Option<RowRequest>,
+    waits_to_run_alone: Option<RowRequest>,
     alone: bool,
 }
 
@@ -51,8 +51,8 @@ impl<'a> EngineLoop<'a> {
     ) -> EngineLoop<'a> {
         let duplicates = Duplicates::new(share && engine.device().info().breaks_contract.is_none());
         let running = HashMap::new();
-        let (lonely, alone) = (None, false);
-        EngineLoop { engine, tokenizer, journal, keep, out, duplicates, running, lonely, alone }
+        let (waits_to_run_alone, alone) = (None, false);
+        EngineLoop { engine, tokenizer, journal, keep, out, duplicates, running, waits_to_run_alone, alone }
     }
 
     /// Runs until all rows are answered, or until `stop` says so or nobody takes the rows; then unfinished rows are
@@ -60,17 +60,21 @@ impl<'a> EngineLoop<'a> {
     ///
     /// # Errors
     /// What ended the job: of the input, the journal or the device.
-    pub fn run(mut self, rows: &Receiver<Fed>, mut stop: impl FnMut() -> bool) -> Result<(), JobError> {
+    pub fn run(
+        mut self,
+        rows: &Receiver<FeederResult>,
+        mut stop: impl FnMut() -> bool,
+    ) -> Result<(), JobError> {
         let mut more = true;
-        let mut heart = Heart::default();
+        let mut heartbeat = Heartbeat::default();
         loop {
-            heart.beat();
+            heartbeat.send();
             if stop() {
                 return Ok(());
             }
             more = more && self.admit(rows)?;
             if self.engine.is_idle() {
-                if !more && self.lonely.is_none() {
+                if !more && self.waits_to_run_alone.is_none() {
                     return Ok(());
                 }
                 continue;
@@ -82,10 +86,10 @@ impl<'a> EngineLoop<'a> {
     }
 
     /// Fills the engine's queue. Returns whether more rows may come.
-    fn admit(&mut self, rows: &Receiver<Fed>) -> Result<bool, JobError> {
+    fn admit(&mut self, rows: &Receiver<FeederResult>) -> Result<bool, JobError> {
         if self.engine.is_idle() {
             self.alone = false;
-            if let Some(row) = self.lonely.take()
+            if let Some(row) = self.waits_to_run_alone.take()
                 && !self.start_alone(row)?
             {
                 return Ok(true);
@@ -96,7 +100,7 @@ impl<'a> EngineLoop<'a> {
         // Rows that share an answer do not wait in the engine.
         for taken in 0..ROWS_AT_ONCE {
             let room = self.engine.waiting() < full && self.duplicates.have_room();
-            if self.alone || self.lonely.is_some() || !room {
+            if self.alone || self.waits_to_run_alone.is_some() || !room {
                 break;
             }
             let fed = if taken == 0 && self.engine.is_idle() {
@@ -107,7 +111,7 @@ impl<'a> EngineLoop<'a> {
             match fed {
                 Err(closed) => return Ok(!closed),
                 Ok(fed) => match fed? {
-                    Ok(row) if row.alone => self.lonely = Some(row),
+                    Ok(row) if row.alone => self.waits_to_run_alone = Some(row),
                     Ok(row) => self.start(row)?,
                     Err(FailedRow { row, error }) => self.send(row, Err(error))?,
                 },
@@ -120,7 +124,7 @@ impl<'a> EngineLoop<'a> {
     fn start_alone(&mut self, row: RowRequest) -> Result<bool, JobError> {
         // Rows that the finisher has not appended would share the blame.
         if !self.lock()?.is_idle() {
-            self.lonely = Some(row);
+            self.waits_to_run_alone = Some(row);
             std::thread::sleep(Duration::from_millis(1));
             return Ok(false);
         }

@@ -7,7 +7,7 @@ use crate::options::job::OnCorrupt;
 use crate::prompt::prompts::Prompts;
 use crate::row_error::{RowError, RowErrorKind};
 use crate::run::progress::Counters;
-use crate::run::request::{FailedRow, Fed, RowRequest};
+use crate::run::request::{FailedRow, FeederResult, RowRequest};
 use crate::run::sampling::Sampling;
 use std::ops::Range;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ struct Gone;
 
 impl Feeder<'_> {
     /// Sends every row that is not finished, in order, until all are sent or nobody takes them.
-    pub fn feed(&self, out: &SyncSender<Fed>) {
+    pub fn feed(&self, out: &SyncSender<FeederResult>) {
         let first = (0..self.rows).find(|&row| !self.finished.contains(row)).unwrap_or(self.rows);
         if self.feed_range(first..self.rows, false, out).is_err() {
             return;
@@ -53,7 +53,7 @@ impl Feeder<'_> {
         }
     }
 
-    fn feed_range(&self, rows: Range<u64>, alone: bool, out: &SyncSender<Fed>) -> Result<(), Gone> {
+    fn feed_range(&self, rows: Range<u64>, alone: bool, out: &SyncSender<FeederResult>) -> Result<(), Gone> {
         for batch in self.input.read(self.prompts.columns().to_vec(), rows) {
             match batch {
                 Ok(batch) => self.feed_batch(&batch, alone, out)?,
@@ -78,7 +78,7 @@ impl Feeder<'_> {
         !self.finished.contains(row) && (alone || !self.alone.contains(&row))
     }
 
-    fn feed_batch(&self, batch: &Batch, alone: bool, out: &SyncSender<Fed>) -> Result<(), Gone> {
+    fn feed_batch(&self, batch: &Batch, alone: bool, out: &SyncSender<FeederResult>) -> Result<(), Gone> {
         let rows: Vec<usize> = (0..batch.columns.num_rows())
             .filter(|&i| self.takes(batch.first_row + i as u64, alone))
             .collect();
@@ -104,7 +104,7 @@ impl Feeder<'_> {
         }
     }
 
-    fn send(&self, row: Result<RowRequest, FailedRow>, out: &SyncSender<Fed>) -> Result<(), Gone> {
+    fn send(&self, row: Result<RowRequest, FailedRow>, out: &SyncSender<FeederResult>) -> Result<(), Gone> {
         Counters::add(&self.counters.seen, 1);
         out.send(Ok(row)).map_err(|_| Gone)
     }

@@ -33,8 +33,8 @@ use crate::run::progress::Counters;
 use crate::run::resume::resume_mode;
 use crate::store::location::Location;
 use crate::supervise::faults;
-use crate::supervise::signals::{Asked, Signals};
-use crate::supervise::worker::{Pacemaker, listen_to_signals};
+use crate::supervise::signals::{Signals, StopSignal};
+use crate::supervise::worker::{HeartbeatThread, listen_to_signals};
 use engine::Engine;
 use engine::device::Device;
 use std::sync::Mutex;
@@ -56,7 +56,7 @@ pub fn run_on(
     open: impl FnOnce(&EngineOptions) -> Result<Box<dyn Device>, JobError>,
 ) -> Result<(), JobError> {
     let signals = listen_to_signals()?;
-    let pacemaker = Pacemaker::start();
+    let heartbeats = HeartbeatThread::start();
     let job = Job::prepare(options)?;
     job.print();
     let target = Target::open(&job.options.output, &job.options.state_dir)?;
@@ -74,7 +74,7 @@ pub fn run_on(
         let mut engine = Engine::new(&job.model, device, &engine_config(&job.options.engine))?;
         print_engine(&engine);
         target.claim()?;
-        drop(pacemaker);
+        drop(heartbeats);
         (journal, first_error) = answer(&job, &mut engine, journal, &finished, &counters, &signals)?;
         // A job may run for days, and its rows are read once more now.
         let differences = input_digests(&job)?.differences(&inputs);
@@ -129,10 +129,10 @@ fn answer(
     let committed = journal.commit();
     let first_error = answered?;
     committed?;
-    if let Some(asked) = signals.asked()
+    if let Some(asked) = signals.stop_signal()
         && Counters::get(&counters.finished) < finished.count + left
     {
-        return Err(JobError::Interrupted { terminated: asked == Asked::Terminate });
+        return Err(JobError::Interrupted { terminated: asked == StopSignal::Terminate });
     }
     Ok((journal, first_error))
 }
@@ -149,7 +149,7 @@ fn publish(job: &Job, target: &Target, identity: &Identity, journal: &Journal) -
         columns: &job.columns,
         unanswered: Unanswered::Refuse,
     };
-    let _pacemaker = Pacemaker::start();
+    let _heartbeats = HeartbeatThread::start();
     let kept = kept_batches(&job.input, &job.kept, job.rows, job.options.on_corrupt);
     publication.publish(&reader, kept).map(drop)
 }

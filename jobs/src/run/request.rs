@@ -29,7 +29,7 @@ pub struct FailedRow {
 }
 
 /// What comes from the feeder: a row to run, one that has failed already, or the end of the job.
-pub type Fed = Result<Result<RowRequest, FailedRow>, JobError>;
+pub type FeederResult = Result<Result<RowRequest, FailedRow>, JobError>;
 
 impl RowRequest {
     /// The engine's request for one of the row's completions.

@@ -11,7 +11,7 @@ pub const DATE: &str = "date";
 /// What to do with a job that was begun.
 pub fn resume_mode(options: &JobOptions) -> ResumeMode {
     match options.resume {
-        _ if worker::goes_on() => ResumeMode::Auto,
+        _ if worker::resumes() => ResumeMode::Auto,
         _ if options.fresh => ResumeMode::Fresh,
         Resume::Auto => ResumeMode::Auto,
         Resume::Never => ResumeMode::Never,

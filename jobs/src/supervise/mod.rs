@@ -11,8 +11,8 @@ use crate::error::{
 use crate::journal::JournalReader;
 use crate::journal::attempts::{self, Death};
 use crate::journal::lock::SUPERVISOR_PID;
-use crate::supervise::signals::{Asked, on_signal, print_stopping};
-use crate::supervise::worker::{BEAT, BEGUN, START, STOP};
+use crate::supervise::signals::{StopSignal, on_signal, print_stopping};
+use crate::supervise::worker::{BEGUN, HEARTBEAT, START, STOP};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -38,10 +38,10 @@ pub struct Supervision<'a> {
 
 /// What comes to the supervisor.
 enum Event {
-    Beat,
+    Heartbeat,
     /// The worker has closed its output: it has ended, or is about to.
     Closed,
-    Signal(Asked),
+    Signal(StopSignal),
 }
 
 /// How a start of the worker ended.
@@ -122,15 +122,19 @@ impl Supervision<'_> {
     }
 
     /// Waits until the worker has ended. Returns how it was asked to stop, and whether it hung.
-    fn watch(&self, child: &mut Child, events: &Receiver<Event>) -> Result<(Option<Asked>, bool), JobError> {
+    fn watch(
+        &self,
+        child: &mut Child,
+        events: &Receiver<Event>,
+    ) -> Result<(Option<StopSignal>, bool), JobError> {
         let mut asked = None;
         let mut hung = false;
         let mut deadline = Instant::now() + self.hang;
         let kill = |child: &mut Child| child.kill().map_err(JobError::io("kill", "the worker"));
         loop {
             match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Event::Beat) if asked.is_none() => deadline = Instant::now() + self.hang,
-                Ok(Event::Beat) => {}
+                Ok(Event::Heartbeat) if asked.is_none() => deadline = Instant::now() + self.hang,
+                Ok(Event::Heartbeat) => {}
                 Ok(Event::Closed) => return Ok((asked, hung)),
                 Ok(Event::Signal(signal)) if asked.is_none() => {
                     asked = Some(signal);
@@ -153,7 +157,7 @@ impl Supervision<'_> {
         }
     }
 
-    fn judge(&self, status: ExitStatus, asked: Option<Asked>, hung: bool) -> End {
+    fn judge(&self, status: ExitStatus, asked: Option<StopSignal>, hung: bool) -> End {
         const FINAL: [u8; 6] =
             [EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_TOO_MANY_ERRORS, EXIT_INTERRUPTED, EXIT_TERMINATED];
         if hung {
@@ -181,10 +185,10 @@ impl Supervision<'_> {
 }
 
 /// The exit code of a job that was stopped and can be resumed.
-fn exit_code(asked: Asked) -> u8 {
+fn exit_code(asked: StopSignal) -> u8 {
     match asked {
-        Asked::Interrupt => EXIT_INTERRUPTED,
-        Asked::Terminate => EXIT_TERMINATED,
+        StopSignal::Interrupt => EXIT_INTERRUPTED,
+        StopSignal::Terminate => EXIT_TERMINATED,
     }
 }
 
@@ -205,11 +209,11 @@ fn by_signal(status: ExitStatus) -> End {
     End::Died(Death::Own, status.to_string())
 }
 
-/// Passes the worker's lines on, beats to the supervisor and all else to standard output.
+/// Passes the worker's lines on: heartbeats to the supervisor, all else to standard output.
 fn relay(output: ChildStdout, events: &Sender<Event>) {
     for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-        if line == BEAT.as_bytes() {
-            let _ = events.send(Event::Beat);
+        if line == HEARTBEAT.as_bytes() {
+            let _ = events.send(Event::Heartbeat);
         } else {
             let mut out = std::io::stdout().lock();
             let _ = out.write_all(&line).and_then(|()| out.write_all(b"\n"));
@@ -219,7 +223,7 @@ fn relay(output: ChildStdout, events: &Sender<Event>) {
 }
 
 /// Sleeps, unless a signal comes.
-fn wait_for_signal(events: &Receiver<Event>, pause: Duration) -> Option<Asked> {
+fn wait_for_signal(events: &Receiver<Event>, pause: Duration) -> Option<StopSignal> {
     let until = Instant::now() + pause;
     loop {
         match events.recv_timeout(until.saturating_duration_since(Instant::now())) {

@@ -7,7 +7,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 /// How a job was asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum StopSignal {
     /// Ctrl-C.
     Interrupt,
     /// SIGTERM, as preemption and service managers send it.
@@ -20,16 +20,16 @@ pub struct Signals(Arc<AtomicU8>);
 
 impl Signals {
     /// How the job was asked to stop, if it was.
-    pub fn asked(&self) -> Option<Asked> {
+    pub fn stop_signal(&self) -> Option<StopSignal> {
         match self.0.load(Ordering::Relaxed) {
             0 => None,
-            1 => Some(Asked::Interrupt),
-            _ => Some(Asked::Terminate),
+            1 => Some(StopSignal::Interrupt),
+            _ => Some(StopSignal::Terminate),
         }
     }
 
     /// Asks the job to stop; the first to ask counts.
-    pub fn ask(&self, asked: Asked) {
+    pub fn request_stop(&self, asked: StopSignal) {
         let _ = self.0.compare_exchange(0, asked as u8 + 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
@@ -43,7 +43,7 @@ pub(crate) fn print_stopping() {
 ///
 /// # Errors
 /// [`JobError::Io`] if the system refuses.
-pub fn on_signal(each: impl FnMut(Asked) + Send + 'static) -> Result<(), JobError> {
+pub fn on_signal(each: impl FnMut(StopSignal) + Send + 'static) -> Result<(), JobError> {
     let (installed, wait) = sync_channel(1);
     let thread = std::thread::Builder::new().name("signals".into()).spawn(move || listen(&installed, each));
     let lost = |_| Err(std::io::Error::other("the thread that waits for them has ended"));
@@ -51,7 +51,7 @@ pub fn on_signal(each: impl FnMut(Asked) + Send + 'static) -> Result<(), JobErro
     result.map_err(JobError::io("wait for", "signals"))
 }
 
-fn listen(installed: &SyncSender<std::io::Result<()>>, mut each: impl FnMut(Asked)) {
+fn listen(installed: &SyncSender<std::io::Result<()>>, mut each: impl FnMut(StopSignal)) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return drop(installed.send(Err(error))),
@@ -81,10 +81,10 @@ impl Heard {
         Ok(Heard { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) -> Asked {
+    async fn next(&mut self) -> StopSignal {
         tokio::select! {
-            _ = self.interrupt.recv() => Asked::Interrupt,
-            _ = self.terminate.recv() => Asked::Terminate,
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
+            _ = self.terminate.recv() => StopSignal::Terminate,
         }
     }
 }
@@ -98,8 +98,8 @@ impl Heard {
         tokio::signal::windows::ctrl_c().map(Heard)
     }
 
-    async fn next(&mut self) -> Asked {
+    async fn next(&mut self) -> StopSignal {
         let _ = self.0.recv().await;
-        Asked::Interrupt
+        StopSignal::Interrupt
     }
 }

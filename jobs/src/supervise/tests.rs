@@ -4,7 +4,7 @@ use crate::journal::answer::Answer;
 use crate::journal::attempts::CRASHED;
 use crate::journal::tests::{answer, identity, inputs};
 use crate::journal::{Journal, ResumeMode};
-use crate::supervise::worker::Heart;
+use crate::supervise::worker::Heartbeat;
 use crate::supervise::worker::listen_to_signals;
 
 /// What the worker shall do: `crash ROW,...`, `exit CODE`, `hang` or `slow`.
@@ -51,7 +51,7 @@ fn answer_all(state_dir: &Path, poison: &[u64]) {
         }
         rows.iter().for_each(|&row| journal.append(answer(row)).unwrap());
         journal.commit().unwrap();
-        Heart::default().beat();
+        Heartbeat::default().send();
     }
     journal.close().unwrap();
 }
@@ -62,10 +62,10 @@ fn answer_slowly(state_dir: &Path) {
     let stop = listen_to_signals().unwrap();
     println!("listening");
     for row in (0..).filter(|&row| !finished.contains(row)) {
-        while stop.asked().is_none() && row > finished.count {
+        while stop.stop_signal().is_none() && row > finished.count {
             std::thread::sleep(Duration::from_millis(10));
         }
-        if stop.asked().is_some() {
+        if stop.stop_signal().is_some() {
             journal.close().unwrap();
             std::process::exit(EXIT_TERMINATED.into());
         }

@@ -1,12 +1,12 @@
 //! The worker's side of supervision: it sends heartbeats while it makes progress, and stops when it is asked to.
 //!
-//! The supervisor holds the other ends of standard input and output. A line that is one SYN (0x16) is a beat;
+//! The supervisor holds the other ends of standard input and output. A line that is one SYN (0x16) is a heartbeat;
 //! any other line is the job's own output. `stop` on standard input asks for an orderly end; when it closes,
 //! the supervisor has ended, and the worker ends at once, as a killed process would.
 
 use crate::error::{EXIT_FAILED, EXIT_INTERRUPTED, JobError};
 use crate::journal::lock::SUPERVISOR_PID;
-use crate::supervise::signals::{Asked, Signals, on_signal, print_stopping};
+use crate::supervise::signals::{Signals, StopSignal, on_signal, print_stopping};
 use std::io::{BufRead, Write};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ pub const START: &str = "GRISTMILL_START";
 /// Set for a worker if one before it has opened the journal: `--fresh` and `--resume never` are done with.
 pub const BEGUN: &str = "GRISTMILL_BEGUN";
 
-/// A beat on standard output.
-pub(crate) const BEAT: &str = "\u{16}";
+/// A heartbeat on standard output.
+pub(crate) const HEARTBEAT: &str = "\u{16}";
 
 /// What the supervisor writes to standard input for a stop.
 pub(crate) const STOP: &str = "stop";
@@ -32,7 +32,7 @@ pub fn is_worker() -> bool {
 }
 
 /// Whether this worker resumes what another worker of the same command has begun.
-pub fn goes_on() -> bool {
+pub fn resumes() -> bool {
     is_worker() && std::env::var_os(BEGUN).is_some()
 }
 
@@ -45,10 +45,10 @@ pub fn listen_to_signals() -> Result<Signals, JobError> {
     let signals = Signals::default();
     let state = signals.clone();
     on_signal(move |asked| {
-        if state.asked().is_some() {
+        if state.stop_signal().is_some() {
             std::process::exit(i32::from(EXIT_INTERRUPTED));
         }
-        state.ask(asked);
+        state.request_stop(asked);
         if !is_worker() {
             print_stopping();
         }
@@ -65,7 +65,7 @@ fn obey(signals: Signals) -> Result<(), JobError> {
     let listen = move || {
         for order in std::io::stdin().lock().lines().map_while(Result::ok) {
             if order.trim() == STOP {
-                signals.ask(Asked::Terminate);
+                signals.request_stop(StopSignal::Terminate);
             }
         }
         std::process::exit(EXIT_FAILED.into());
@@ -76,37 +76,39 @@ fn obey(signals: Signals) -> Result<(), JobError> {
 
 /// Heartbeats to the supervisor: one after each step.
 #[derive(Debug, Default)]
-pub struct Heart {
+pub struct Heartbeat {
     last: Option<Instant>,
 }
 
-impl Heart {
-    /// Beats, unless it just did. Does nothing without a supervisor.
-    pub fn beat(&mut self) {
+impl Heartbeat {
+    /// Sends a heartbeat, unless it just did. Does nothing without a supervisor.
+    pub fn send(&mut self) {
         if self.last.is_none_or(|last| last.elapsed() >= PACE) && is_worker() {
             self.last = Some(Instant::now());
             let mut output = std::io::stdout().lock();
             // The end of the supervisor is noticed on standard input.
-            let _ = writeln!(output, "{BEAT}").and_then(|()| output.flush());
+            let _ = writeln!(output, "{HEARTBEAT}").and_then(|()| output.flush());
         }
     }
 }
 
 /// Sends heartbeats during work that has no steps (digests, loading, publishing), until dropped.
 #[derive(Debug)]
-pub struct Pacemaker(#[expect(dead_code, reason = "dropping it ends the thread")] Option<SyncSender<()>>);
+pub struct HeartbeatThread(
+    #[expect(dead_code, reason = "dropping it ends the thread")] Option<SyncSender<()>>,
+);
 
-impl Pacemaker {
-    /// Begins to beat. Without a supervisor, or a thread, nothing beats.
+impl HeartbeatThread {
+    /// Starts the thread. Without a supervisor, or a thread, nothing is sent.
     pub fn start() -> Self {
         let (alive, gone) = sync_channel(0);
-        let beat = move || {
-            let mut heart = Heart::default();
+        let send = move || {
+            let mut heartbeat = Heartbeat::default();
             while gone.recv_timeout(PACE) == Err(RecvTimeoutError::Timeout) {
-                heart.beat();
+                heartbeat.send();
             }
         };
-        let thread = is_worker().then(|| std::thread::Builder::new().name("pacemaker".into()).spawn(beat));
-        Pacemaker(thread.is_some_and(|thread| thread.is_ok()).then_some(alive))
+        let thread = is_worker().then(|| std::thread::Builder::new().name("heartbeats".into()).spawn(send));
+        HeartbeatThread(thread.is_some_and(|thread| thread.is_ok()).then_some(alive))
     }
 }
