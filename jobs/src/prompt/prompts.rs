@@ -8,6 +8,7 @@ use crate::prompt::chat::Chat;
 use crate::prompt::columns::{PromptColumns, Source, row_tokens};
 use crate::prompt::messages::{message, row_messages, with_system};
 use crate::prompt::rendering::{MARK, Marking, Rendering};
+use crate::prompt::template::names::ROW;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::row_error::{RowError, RowErrorKind};
 use arrow::array::RecordBatch;
@@ -66,7 +67,7 @@ impl Prompts {
 
     /// Whether a prompt may show the date.
     pub fn shows_date(&self) -> bool {
-        let own = matches!(&self.columns.source, Source::Template(template) if template.shows_date());
+        let own = matches!(&self.columns.source, Source::Template(template, _) if template.shows_date());
         own || self.chat.as_ref().is_some_and(|chat| chat.template.shows_date())
     }
 
@@ -155,9 +156,12 @@ impl Prompts {
 
     fn row_prompt(&self, batch: &RecordBatch, row: usize, marking: &Marking) -> Result<String, RowError> {
         let mut each = |text: &str| marking.value(text);
-        if let Source::Template(template) = &self.columns.source {
+        if let Source::Template(template, whole_row) = &self.columns.source {
             let mut context =
                 row_values(batch, row, &mut each).map_err(|why| RowError::new(RowErrorKind::BadRow, why))?;
+            if *whole_row {
+                context.push((ROW.to_string(), Value::from_pairs(context.clone())));
+            }
             context.push((MARK.to_string(), marking.mark()));
             return template
                 .render(Value::from_pairs(context), marking.bytes())

@@ -43,12 +43,22 @@ fn a_prompt_template_sees_the_columns_it_names() {
     ]);
     let options = PromptOptions { prompt: Some("{{ q }}/{{ n }}".into()), ..PromptOptions::default() };
     let plain = prompts(&options, &table, None).unwrap();
-    assert_eq!(plain, ["ä/1", "None/2", "<|im_end|> hello/3"]);
+    assert_eq!(plain[0], "ä/1");
+    assert!(
+        plain[1].starts_with("! template error: --prompt: column `q` is null in this row"),
+        "{}",
+        plain[1]
+    );
+    assert_eq!(plain[2], "<|im_end|> hello/3");
     let chat = prompts(&options, &table, Some(CHAT)).unwrap();
     assert_eq!(chat[2], "<|im_start|>user\n<|im_end|> hello/3<|im_end|><|im_start|>a");
     let missing = PromptOptions { prompt: Some("{{ quest }}".into()), ..PromptOptions::default() };
     let error = prompts(&missing, &table, None).unwrap_err();
-    assert_eq!(error, "--prompt: the input has no column `quest`; it has `q`, `unused`, `n`");
+    assert_eq!(
+        error,
+        "--prompt: the input has no column `quest` (line 1), and the template does not set it; it has `q`, `unused`, \
+         `n`"
+    );
 }
 
 #[test]
