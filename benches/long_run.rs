@@ -1,7 +1,7 @@
-//! What the host does for a long job, with a device that only pretends: rows and tokens a second, memory over time,
-//! and how long a finished journal takes to read.
+//! The cost of the host in a long job, with a fake device: rows and tokens per second, memory over time, and how long
+//! it takes to read the journal of a finished job.
 //!
-//! `cargo bench --bench long_run -- --rows 1000000`. On Linux, which tells memory and time in `/proc`.
+//! `cargo bench --bench long_run -- --rows 1000000`. Linux only: memory and time are read from `/proc`.
 
 use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
 use engine::dtype::DType;
@@ -28,7 +28,7 @@ const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/qwen3");
 /// A token that ends its answers.
 const END: u32 = 379;
 
-/// A device that says at once what a row's key and position make up. It holds nothing.
+/// A device whose tokens are a hash of a row's key and position, without delay. It has no memory.
 struct PretendDevice {
     info: DeviceInfo,
     outputs: VecDeque<StepOutput>,
@@ -40,7 +40,7 @@ impl PretendDevice {
     fn new(sampled: Arc<AtomicU64>) -> Self {
         let info = DeviceInfo {
             kind: DeviceKind::Cpu,
-            name: "a device that pretends".into(),
+            name: "fake device".into(),
             memory_total: 1 << 30,
             memory_free: 1 << 30,
             max_buffer: 1 << 30,
@@ -100,7 +100,7 @@ impl Device for PretendDevice {
     }
 }
 
-/// What the process looked like at a moment.
+/// Progress and memory of the process at a moment.
 struct Sample {
     at: Duration,
     sampled: u64,
@@ -113,7 +113,7 @@ fn process() -> Option<(u64, Duration)> {
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let resident = resident.trim().trim_end_matches(" kB").parse().ok()?;
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // Behind the name; user and system time are fields 14 and 15, in hundredths of a second.
+    // After the name; user and system time are fields 14 and 15, in hundredths of a second.
     let mut fields = stat.rsplit(") ").next()?.split(' ').skip(11);
     let mut ticks = || fields.next()?.parse::<u64>().ok();
     Some((resident, Duration::from_millis(10 * (ticks()? + ticks()?))))
@@ -148,7 +148,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Rows of some 60 letters, one in 100 without a prompt.
+/// Prompts of about 60 letters; one row in 100 has none.
 fn write_prompts(path: &Path, rows: u64) -> Result<(), Box<dyn Error>> {
     use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
     let batch = |rows: Range<u64>| {
@@ -159,7 +159,7 @@ fn write_prompts(path: &Path, rows: u64) -> Result<(), Box<dyn Error>> {
         let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.map(|i| i as i64)));
         RecordBatch::try_from_iter_with_nullable([("id", ids, true), ("question", prompts, true)])
     };
-    // Several in the first 10 %, which memory is compared with: from one to the next it rises.
+    // Several row groups in the first 10 %, with which the rest is compared: memory rises from one to the next.
     let properties = parquet::file::properties::WriterProperties::builder()
         .set_max_row_group_row_count(Some(20_000))
         .build();
@@ -184,20 +184,20 @@ fn answer(input: &Path, output: &Path, sampled: &Arc<AtomicU64>) -> Result<(), B
     Ok(())
 }
 
-/// Samples until all is done, and tells on standard error how memory goes meanwhile.
+/// Samples until the job is done, and prints memory to standard error every 20 seconds.
 fn watch(begun: Instant, sampled: &AtomicU64, done: &AtomicBool) -> Vec<Sample> {
     let mut samples = Vec::new();
-    let mut told = Duration::ZERO;
+    let mut printed = Duration::ZERO;
     while !done.load(Ordering::Relaxed) {
         if let Some((resident_kib, cpu)) = process() {
             let (at, sampled) = (begun.elapsed(), sampled.load(Ordering::Relaxed));
             samples.push(Sample { at, sampled, resident_kib });
-            if at - told > Duration::from_secs(20) {
-                told = at;
+            if at - printed > Duration::from_secs(20) {
+                printed = at;
                 eprintln!("{at:.0?}, {cpu:.0?} of processor time: {sampled} tokens, {resident_kib} KiB");
             }
         }
-        // The samples are part of the memory that they tell.
+        // The samples themselves take memory, so they are few.
         std::thread::sleep(Duration::from_millis(250));
     }
     samples
@@ -231,7 +231,7 @@ fn report(rows: u64, samples: &[Sample], whole: Duration, processor: Duration) {
     println!("| most with publishing | {:.1} MiB |", all as f64 / 1024.0);
 }
 
-/// Reads through the journal as a resumed job does, and then runs the finished job again.
+/// Reads the journal as a resumed job does, and then runs the finished job again.
 fn resume(input: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
     let work = state_dir_beside(output);
     let reader = JournalReader::open(&work)?;

@@ -1,9 +1,9 @@
 //! Every op in the shapes of a small model, on any device:
 //! `cargo bench --bench ops -- --device wgpu`.
 //!
-//! A plan holds the op some times over, so that the cost of a submission is shared out. Of the runs the
-//! fastest counts. Where the device can say what plain shaders reach on it, the share of that is printed
-//! beside each figure: of a copy for ops that move bytes, of multiply-adds for Linear over many rows.
+//! A plan repeats the op, which spreads the cost of a submission. The fastest run counts. If the device can
+//! measure what plain shaders reach on it, each figure is printed with its share of that: of a copy for ops
+//! that move bytes, of multiply-adds for Linear over many rows.
 
 use engine::cases::{self, Attention, Case, Formats};
 use engine::cpu::CpuDevice;
@@ -11,7 +11,7 @@ use engine::device::{Device, DeviceError};
 use engine::op::Activation;
 use std::time::Instant;
 
-/// What the device reaches in bytes and f32 operations a second, where it can be measured.
+/// The device's measured peak in bytes and f32 operations per second, if it can be measured.
 struct Peaks {
     bytes: f64,
     flops: f64,
@@ -38,7 +38,7 @@ fn main() -> Result<(), DeviceError> {
     Ok(())
 }
 
-/// The shapes of SmolLM2-135M: 576 columns, 9 heads over 3, 1536 between, 49,152 tokens.
+/// The shapes of SmolLM2-135M: hidden size 576, 9 heads, 3 KV heads, intermediate size 1536, vocabulary 49,152.
 fn shapes(f: Formats) -> Vec<Case> {
     let mut all = Vec::new();
     for rows in [1, 2, 4, 8, 9, 16, 17, 32, 64, 128, 256] {
@@ -99,6 +99,6 @@ fn open(name: &str) -> Result<(Box<dyn Device>, Option<Peaks>), DeviceError> {
             let peaks = Peaks { bytes: peaks.bytes_per_second, flops: peaks.flops_per_second };
             Ok((Box::new(device), Some(peaks)))
         }
-        _ => Err(DeviceError::Absent(format!("this bench knows no device {name}"))),
+        _ => Err(DeviceError::Absent(format!("this bench has no device {name}"))),
     }
 }

@@ -1,4 +1,5 @@
-//! Jobs that are killed, stopped, starved and lied to: no row is lost or doubled, and the bytes are the same.
+//! Jobs that are killed or stopped, that run out of disk space, or whose journal is damaged: no row is lost or
+//! duplicated, and the bytes are the same.
 
 #![allow(clippy::unwrap_used)]
 #![cfg(unix)]
@@ -25,7 +26,7 @@ impl Dice {
     }
 }
 
-/// One row in four has the prompt of the last but one, and some have one of long ago.
+/// One row in four has the prompt of two rows before, and some have one from much earlier.
 fn prompts(bench: &Bench, rows: usize) -> String {
     let words = ["mill", "river", "grain", "stone", "name", "wheel", "flour"];
     let text = |i: usize| format!("the {} and the {} {i}", words[i % 7], words[i / 7 % 7]);
@@ -54,7 +55,7 @@ fn model() -> String {
     support::golden(MODEL).to_str().unwrap().to_string()
 }
 
-/// Runs a job to its end without harm, each row for itself, and gives its bytes.
+/// Runs a job undisturbed and without prompt sharing, and returns its output.
 fn undisturbed(bench: &Bench, more: &[&str]) -> Vec<u8> {
     let more = [&["--enable-prompt-sharing=false"], more].concat();
     let ran = bench.run(&job(&model(), "calm.parquet", &more));
@@ -63,11 +64,11 @@ fn undisturbed(bench: &Bench, more: &[&str]) -> Vec<u8> {
 }
 
 fn kill(process: &str, signal: &str) {
-    // It may be gone already.
+    // It may have ended already.
     Command::new("kill").args([signal, process]).stderr(Stdio::null()).status().unwrap();
 }
 
-/// The process that holds the lock of an output, or held it last.
+/// The process that holds the lock of an output, or was the last to hold it.
 fn worker_of(bench: &Bench, output: &str) -> Option<String> {
     let lock = std::fs::read_to_string(bench.path(&format!("{output}.gristmill/lock"))).ok()?;
     Some(lock.split_whitespace().next()?.to_string())
@@ -81,12 +82,12 @@ fn end(child: Child) -> Ran {
     Ran::of(child.wait_with_output().unwrap())
 }
 
-/// Reads the child's messages up to one with these words.
+/// Reads the child's messages until one has these words.
 fn wait_for(child: &mut Child, words: &str) -> impl Drop + use<> {
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let found = lines.by_ref().any(|line| line.unwrap().contains(words));
-    assert!(found, "it ended without saying {words:?}");
-    // Read on, so that the child never waits for room.
+    assert!(found, "it ended without printing {words:?}");
+    // Keep reading, so that the child never blocks on a full pipe.
     struct Rest(Option<std::thread::JoinHandle<()>>);
     impl Drop for Rest {
         fn drop(&mut self) {
@@ -96,7 +97,7 @@ fn wait_for(child: &mut Child, words: &str) -> impl Drop + use<> {
     Rest(Some(std::thread::spawn(move || lines.for_each(drop))))
 }
 
-/// `GRISTMILL_KILLS` is the number of kills, 1,000 for the full measure.
+/// `GRISTMILL_KILLS` sets the number of kills; a full run has 1,000.
 #[test]
 fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
     let kills: u64 = std::env::var("GRISTMILL_KILLS").map_or(12, |kills| kills.parse().unwrap());
@@ -117,7 +118,7 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
                 &output,
                 &["--max-num-seqs", &seqs, "--block-size", block],
             )));
-            // A job that is killed and killed again gets ever more time, so that it ends some day.
+            // A job gets more time after each kill, so that it finishes eventually.
             std::thread::sleep(Duration::from_millis(dice.below(400 + 400 * attempt)));
             let supervisor = child.id().to_string();
             let worker = worker_of(&bench, &output);
@@ -130,7 +131,7 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
             }
             let ran = end(child);
             assert!(ran.code == 0 || ran.code == -1, "{}: {}", ran.code, ran.stderr);
-            // A job may be at its end before the kill comes.
+            // A job may finish before the kill.
             done += u64::from(ran.code == -1 || ran.stderr.contains("the worker died"));
             if ran.code == 0 {
                 break;
@@ -190,7 +191,7 @@ fn token_lists(lists: &[Vec<i64>]) -> ArrayRef {
 
 #[test]
 fn rows_that_crash_the_device_become_errors_and_their_neighbours_do_not_notice() {
-    // So far apart that the worker dies of the second one while the first waits to run alone.
+    // So far apart that the second one kills the worker while the first waits to run alone.
     const POISONED: [usize; 2] = [17, 230];
     let bench = Bench::new();
     let mut lists: Vec<Vec<i64>> = (0..240).map(|i| vec![10 + i, 20 + i % 7, 30]).collect();
@@ -224,7 +225,7 @@ fn rows_that_crash_the_device_become_errors_and_their_neighbours_do_not_notice()
     }
 }
 
-/// Rows that wait for one of the same prompt are in flight as it is, and are given up as it is.
+/// Rows that wait for a row with the same prompt count as in flight with it, and become error rows with it.
 #[test]
 fn rows_of_one_prompt_end_as_each_would_alone() {
     let bench = Bench::new();
@@ -242,10 +243,10 @@ fn rows_of_one_prompt_end_as_each_would_alone() {
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         (std::fs::read(bench.path(output)).unwrap(), ran.stderr)
     };
-    let (apart, told) = run("apart.parquet", "--enable-prompt-sharing=false");
-    assert!(!told.contains("of the same prompt"), "{told}");
-    let (shared, told) = run("out.parquet", "--enable-prompt-sharing");
-    assert!(told.contains("rows answered by another of the same prompt"), "{told}");
+    let (apart, messages) = run("apart.parquet", "--enable-prompt-sharing=false");
+    assert!(!messages.contains("of the same prompt"), "{messages}");
+    let (shared, messages) = run("out.parquet", "--enable-prompt-sharing");
+    assert!(messages.contains("rows answered by another of the same prompt"), "{messages}");
     assert!(shared == apart, "the output differs");
     let errors = text(&read(&bench.path("out.parquet")), "error");
     let crashed = |row: usize| errors[row].as_deref() == Some("crashed the device");
@@ -280,7 +281,7 @@ fn a_stopped_job_goes_on_to_the_same_bytes() {
     }
 }
 
-/// The device hangs, so that the stop cannot be orderly: it comes all the same.
+/// The device hangs, so that an orderly stop is impossible; the job stops nevertheless.
 #[test]
 fn a_hanging_job_is_watched_refused_to_others_and_stopped() {
     let bench = Bench::new();
@@ -310,7 +311,7 @@ fn another_job_in_the_same_place_is_refused_by_what_differs() {
     prompts(&bench, 20);
     let go = |more: &[&str]| bench.run(&job(&model(), "out.parquet", more));
     assert_eq!(go(&["--limit", "5"]).code, 0);
-    // These are no part of what a job is.
+    // These are not part of a job's identity.
     let ran =
         go(&["--limit", "7", "--max-num-seqs", "3", "--block-size", "32", "--max-num-batched-tokens", "64"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -349,7 +350,7 @@ fn a_damaged_journal_is_mended_or_refused() {
     for case in 0..8 {
         let mut damaged = sound.clone();
         let place = dice.below(damaged.len() as u64) as usize;
-        // The first page says what the file is; a cut leaves the front.
+        // The first page says what the file is; a truncation keeps the start.
         match case {
             0 => damaged[30] ^= 64,
             1 => damaged[1200] ^= 1,
@@ -395,7 +396,7 @@ fn a_changed_output_is_found() {
     assert!(verified.code == 1 && verified.stderr.contains("part-00002.parquet"), "{}", verified.stderr);
 }
 
-/// A job on a file system without room stops with a clear error, and goes on when there is some.
+/// A job on a full file system stops with a clear error, and resumes when there is space.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_loses_nothing() {
@@ -417,7 +418,7 @@ fn a_full_disk_loses_nothing() {
     ran.unwrap();
 }
 
-/// Gives a job ever more room, so that it runs out of it at another write each time.
+/// Gives a job more and more space, so that it runs out of it at another write each time.
 fn fill(bench: &Bench, expected: &[u8], mount: &dyn Fn(&str) -> bool) {
     let output = "disk/out.parquet";
     let mut refusals = 0;
@@ -428,16 +429,16 @@ fn fill(bench: &Bench, expected: &[u8], mount: &dyn Fn(&str) -> bool) {
         }
         refusals += 1;
         assert_eq!(ran.code, 1, "{}", ran.stderr);
-        let told = ran.stderr.contains("full") || ran.stderr.contains("No space left");
-        assert!(told && ran.stderr.contains("same command"), "{}", ran.stderr);
-        assert!(!Path::new(&bench.path(output)).exists(), "an output that is not whole");
+        let clear = ran.stderr.contains("full") || ran.stderr.contains("No space left");
+        assert!(clear && ran.stderr.contains("same command"), "{}", ran.stderr);
+        assert!(!Path::new(&bench.path(output)).exists(), "an incomplete output");
         assert!(mount(&format!("remount,size={}k", 64 + 52 * (pages + 1))));
     }
     assert!(refusals > 2, "the disk was never full");
     assert!(std::fs::read(bench.path(output)).unwrap() == expected);
 }
 
-/// Every write beyond a limit fails, of the journal or of the output; the limit grows.
+/// Every write beyond a limit fails, to the journal or to the output; the limit grows.
 #[test]
 fn failing_writes_lose_nothing() {
     let bench = Bench::new();
@@ -447,7 +448,7 @@ fn failing_writes_lose_nothing() {
     let arguments = job(&model, "out.parquet", &[]);
     let mut failures = 0;
     for blocks in (8..).step_by(60) {
-        // Without the signal, a write beyond the limit is an error of its own kind.
+        // With the signal ignored, a write beyond the limit fails with an error.
         let limit = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
         let mut limited = Command::new("sh");
         limited.args(["-c", &limit, "sh", env!("CARGO_BIN_EXE_gristmill")]).args(&arguments);
@@ -459,8 +460,8 @@ fn failing_writes_lose_nothing() {
         failures += 1;
         assert_eq!(ran.code, 1, "{}", ran.stderr);
         assert!(ran.stderr.contains("out.parquet.gristmill"), "{}", ran.stderr);
-        assert!(!bench.path("out.parquet").exists(), "an output that is not whole");
+        assert!(!bench.path("out.parquet").exists(), "an incomplete output");
     }
-    assert!(failures > 2, "no write has failed");
+    assert!(failures > 2, "no write failed");
     assert!(std::fs::read(bench.path("out.parquet")).unwrap() == expected);
 }

@@ -28,7 +28,7 @@ fn standin() -> PathBuf {
     gristmill_standin::build().unwrap()
 }
 
-/// Runs a job over `in.parquet` on the card that `drivers` holds.
+/// Runs a job over `in.parquet` with the driver in the folder `drivers`.
 fn job(bench: &Bench, drivers: &Path, output: &str, more: &[&str], settings: &[(&str, &str)]) -> Ran {
     let model = support::golden("qwen3");
     let mut all = vec!["run", "--model", model.to_str().unwrap(), "-i", "in.parquet", "-o", output];
@@ -46,7 +46,7 @@ fn job(bench: &Bench, drivers: &Path, output: &str, more: &[&str], settings: &[(
 fn run(bench: &Bench, drivers: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Ran {
     let mut command = bench.command(arguments);
     command.env("LD_LIBRARY_PATH", drivers).env("GRISTMILL_CACHE", standin().join("jobs"));
-    // What another place holds must not stand in for what is missing here.
+    // A library elsewhere must not replace one that is missing here.
     for name in ["CUDA_HOME", "CUDA_PATH", "VIRTUAL_ENV", "CONDA_PREFIX"] {
         command.env_remove(name);
     }
@@ -55,7 +55,7 @@ fn run(bench: &Bench, drivers: &Path, arguments: &[&str], settings: &[(&str, &st
     Ran::of(command.output().unwrap())
 }
 
-/// A folder with `rows` prompts, the stand-in's, and what a job over the prompts publishes where nothing is amiss.
+/// A folder with `rows` prompts, the stand-in's folder, and the output of an undisturbed job over the prompts.
 fn calm(rows: usize) -> (Bench, PathBuf, Vec<u8>) {
     let bench = Bench::new();
     prompts(&bench, rows);
@@ -78,7 +78,7 @@ fn ends_with(ran: &Ran, code: i32, messages: &[&str]) {
     }
 }
 
-/// Batches of one and of many, and little memory: the same bytes, or a refusal that says what to change.
+/// Small and large batches, and little memory: the same bytes, or a refusal that says what to change.
 #[test]
 fn batches_and_memory_do_not_change_the_answers() {
     let (bench, drivers, calm) = calm(20);
@@ -105,7 +105,7 @@ fn batches_and_memory_do_not_change_the_answers() {
     assert!(refused > 1 && pages.is_sorted() && pages.first() < pages.last(), "{refused} {pages:?}");
 }
 
-/// An allocation that fails although the memory seemed to be there: fewer KV pages, and the same bytes.
+/// An allocation that fails although memory seemed to be free: fewer KV pages, and the same bytes.
 #[test]
 fn a_failed_allocation_costs_kv_pages_only() {
     let (bench, drivers, calm) = calm(12);
@@ -118,12 +118,12 @@ fn a_failed_allocation_costs_kv_pages_only() {
     ends_with(&ran, 1, &["bytes, ", " are there; lower --"]);
 }
 
-/// A kernel's error stays for the life of the process, as on a card: the process ends, what is answered is kept, and
-/// the same command goes on from there.
+/// A kernel's error persists until the process ends, as on a GPU: the process ends, finished rows are kept, and the
+/// same command resumes from there.
 #[test]
 fn a_sticky_error_ends_the_process_and_loses_nothing() {
     let (bench, drivers, calm) = calm(20);
-    // The long row's keys are written far outside of their pages.
+    // The long row's keys are written far outside their pages.
     let patch = "const size_t slot = a.k_pages ? a.slots[t] : 0; => \
                  const size_t slot = !a.k_pages ? 0 : a.positions[t] == 19 ? size_t(1) << 24 : a.slots[t];";
     let cache = bench.name("cache");
@@ -140,7 +140,7 @@ fn a_sticky_error_ends_the_process_and_loses_nothing() {
     ends_with(&job(&bench, &drivers, "out.parquet", &["--resume", "require"], &[]), 0, &["resuming: "]);
     assert!(bytes(&bench, "out.parquet") == calm, "the resumed job's output differs");
 
-    // Supervised, the row itself is found, and its neighbours do not notice.
+    // Under the supervisor the row itself is found, and its neighbours are not affected.
     let ran = job(&bench, &drivers, "found.parquet", &[], &planted);
     ends_with(&ran, 0, &["restarting it from the journal"]);
     let (calm, found) = (read(&bench.path("calm.parquet")), read(&bench.path("found.parquet")));
@@ -155,7 +155,7 @@ fn a_sticky_error_ends_the_process_and_loses_nothing() {
     }
 }
 
-/// A driver that fails at some call of every start: each start goes on from the journal, to the same bytes.
+/// A driver that fails at some call after every start: each start resumes from the journal, with the same bytes.
 #[test]
 fn a_driver_that_fails_now_and_then_changes_nothing() {
     let (bench, drivers, calm) = calm(16);

@@ -1,4 +1,4 @@
-//! Jobs whose system fails them: every write may fail, and the clock may tell anything.
+//! Failures of the system: every write may fail, and the clock may show any time.
 
 #![allow(clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
@@ -24,8 +24,8 @@ fn run(mut command: Command) -> Ran {
     Ran::of(command.output().unwrap())
 }
 
-/// Each write and sync of the journal and the output fails, or some of them: `GRISTMILL_FAILING_WRITES` is their
-/// number, "all" for the full measure.
+/// Some writes and syncs of the journal and the output fail. `GRISTMILL_FAILING_WRITES` sets how many, or "all" for
+/// each of them.
 #[test]
 fn a_write_that_fails_loses_nothing() {
     let Some(library) = library() else { return };
@@ -44,7 +44,7 @@ fn a_write_that_fails_loses_nothing() {
     let cases = match std::env::var("GRISTMILL_FAILING_WRITES").as_deref() {
         Ok("all") => usage.writes,
         Ok(cases) => cases.parse().unwrap(),
-        // Journal, in-flight rows and output have some dozens each.
+        // Journal, in-flight rows and output have several dozen each.
         Err(_) => 15,
     };
     let mut failures = 0;
@@ -57,7 +57,7 @@ fn a_write_that_fails_loses_nothing() {
         failing.env("INTERPOSE_FAIL", format!("{n}:{error}{on}"));
         let ran = run(failing);
         let published = std::fs::read(bench.path(&output)).ok();
-        assert!(published.is_none_or(|bytes| bytes == expected), "write {n}: an output that is not whole");
+        assert!(published.is_none_or(|bytes| bytes == expected), "write {n}: an incomplete output");
         if ran.code != 0 {
             failures += 1;
             assert_eq!(ran.code, 1, "write {n}: {}", ran.stderr);
@@ -90,7 +90,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The prompts tell the date; a job keeps the one on which it was begun.
+/// The prompts contain the date; a job keeps the date on which it was started.
 #[test]
 fn a_clock_that_jumps_changes_nothing() {
     let Some(library) = library() else { return };
@@ -112,18 +112,18 @@ fn a_clock_that_jumps_changes_nothing() {
     go("calm.parquet", "0", &["--limit", "10"]);
     copy(&bench.path("calm.parquet.gristmill"), &bench.path("out.parquet.gristmill"));
     let expected = go("calm.parquet", "0", &[]);
-    // A year on, forty back, and then to and fro at each look.
+    // A year ahead, forty years back, and then alternating at each call.
     for (clock, limit) in [("31536000", "40"), ("-1262304000", "80"), ("~1262304000", "120")] {
         let output = bench.path("out.parquet");
         let _ = std::fs::remove_file(output);
         let bytes = go("out.parquet", clock, &["--limit", limit]);
         let mut status = bench.command(&["status", "out.parquet"]);
         preload(&mut status, library);
-        let told = run({
+        let shown = run({
             status.env("INTERPOSE_CLOCK", clock);
             status
         });
-        assert!(told.stdout.contains(&format!("{limit} of {limit} (100.0 %)")), "{}", told.stdout);
+        assert!(shown.stdout.contains(&format!("{limit} of {limit} (100.0 %)")), "{}", shown.stdout);
         assert!(limit != "120" || bytes == expected, "the output differs");
     }
     let later = go("later.parquet", "31536000", &[]);

@@ -1,4 +1,4 @@
-//! Inputs that broke others: each is refused with a message that says what, where and what to do, or is served.
+//! Malicious and broken inputs: each is served, or refused with a message that says what is wrong, where, and what to do.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,14 +11,14 @@ use std::sync::OnceLock;
 use std::time::Instant;
 use support::job::{Bench, Ran, strings, text};
 
-/// Memory that a refusal may take beyond that of a sound model with a wrong flag.
+/// Memory that a refusal may take beyond that of a valid model with a wrong flag.
 const EXTRA_KIB: u64 = 64 << 10;
 
-/// Processor time after which a refusal counts as hung. It is to be within a second in a release build; here
-/// it is printed, and only a runaway fails.
+/// CPU time after which a refusal counts as hung. In a release build it should take less than a second; here
+/// it is printed, and only much more fails.
 const HUNG_MS: u64 = 20_000;
 
-/// Runs a job on a model folder that must be refused before it begins.
+/// Runs a job with a model folder that must be refused before the job starts.
 fn refused(bench: &Bench, model: &Path, flags: &[&str], messages: &[&str]) {
     let input = bench.table("in.parquet", vec![("q", strings(&[Some("grain")]))]);
     let mut all = vec!["--prompt-column", "q"];
@@ -27,7 +27,7 @@ fn refused(bench: &Bench, model: &Path, flags: &[&str], messages: &[&str]) {
     assert!(!bench.path("out.parquet").exists());
 }
 
-/// As [`refused`], with an input and prompts of the caller's.
+/// As [`refused`], with the caller's input and prompts.
 fn refused_on(bench: &Bench, model: &Path, input: &str, flags: &[&str], messages: &[&str]) {
     let output = bench.name("out.parquet");
     let command = bench.job_command(model.to_str().unwrap(), input, &output, flags);
@@ -35,13 +35,13 @@ fn refused_on(bench: &Bench, model: &Path, input: &str, flags: &[&str], messages
     is_refusal(&ran, messages);
 }
 
-/// Runs a refusal, and holds its memory to the limit.
+/// Runs a refusal and checks its memory against the limit.
 #[cfg(target_os = "linux")]
 fn within_bounds(command: Command) -> Ran {
     use support::interpose::{library, measured};
     let run = |mut command: Command| Ran::of(command.output().unwrap());
     let Some(library) = library() else { return run(command) };
-    // All that is read of a model before the work starts, of a small sound one.
+    // All that is read before the work starts, of a small valid model.
     static SOUND: OnceLock<u64> = OnceLock::new();
     let sound = *SOUND.get_or_init(|| {
         let bench = Bench::new();
@@ -81,7 +81,7 @@ fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
     std::fs::write(path, json.to_string()).unwrap();
 }
 
-/// A safetensors file with a header of our own and so many bytes of data.
+/// A safetensors file with a given header and that many bytes of data.
 fn safetensors(header: &[u8], length: u64, data: usize) -> Vec<u8> {
     [&length.to_le_bytes(), header, &vec![0; data]].concat()
 }
@@ -96,7 +96,7 @@ fn safetensors_that_lie_are_refused() {
         "b": { "dtype": "F32", "shape": [2], "data_offsets": [4, 12] } });
     let entry = |i: usize| (format!("t{i}"), json!({ "dtype": "F32", "shape": [0], "data_offsets": [0, 0] }));
     let many: serde_json::Map<String, Value> = (0..100_001).map(entry).collect();
-    // As long as headers may be.
+    // A header of the maximum length.
     let most: serde_json::Map<String, Value> = (0..49_999).map(entry).collect();
     let endless =
         format!(r#"{{"a":{{"dtype":"F32","shape":[{}0],"data_offsets":[0,0]}}}}"#, "0,".repeat(4_190_000));
@@ -317,7 +317,7 @@ fn damaged_parquet_is_refused_by_file_and_row_group() {
     // Thrift's compact form: version 1, then a list of 2^31 - 1 schema elements, or a string as long.
     let elements = [0x15, 2, 0x19, 0xfc, 0xff, 0xff, 0xff, 0xff, 7];
     let string = [0x15, 2, 0x19, 0x1c, 0x48, 0xff, 0xff, 0xff, 0xff, 7];
-    // Or field 15, which nobody knows, of as many booleans, which some readers skip one by one though they have no bytes.
+    // Or the unknown field 15 with as many booleans, which have no bytes, but which some readers skip one by one.
     let booleans = [0xf9, 0xf1, 0xff, 0xff, 0xff, 0xff, 7];
     let footer = |thrift: &[u8]| {
         [b"PAR1", thrift, &[0; 32], &(thrift.len() as u32 + 32).to_le_bytes(), b"PAR1"].concat()
@@ -397,7 +397,7 @@ fn names_that_are_nowhere_are_refused() {
 fn a_parquet_bomb_is_refused_before_it_is_unpacked() {
     use arrow::array::{ArrayRef, RecordBatch, StringArray};
     let bench = Bench::new();
-    // One string of 257 MiB, which packs to some kilobytes.
+    // One string of 257 MiB, which compresses to a few kilobytes.
     let bomb: ArrayRef = std::sync::Arc::new(StringArray::from_iter_values(["a".repeat(257 << 20)]));
     let batch = RecordBatch::try_from_iter([("q", bomb)]).unwrap();
     let file = std::fs::File::create(bench.path("bomb.parquet")).unwrap();

@@ -1,4 +1,4 @@
-//! Whole jobs through the binary: Parquet in, Parquet out, on the small models of `tests/golden`.
+//! Whole jobs through the binary: Parquet in, Parquet out, with the small models of `tests/golden`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -171,7 +171,7 @@ fn bad_rows_get_errors_and_their_neighbours_do_not_notice() {
     for row in [0, 3, 5, 6] {
         assert_eq!(errors[row], None);
     }
-    // As markup the two markers would be two tokens; as text they are a token for each few letters.
+    // As markup the two markers would be two tokens; as text they are many.
     let tokens = ints(&out, "num_input_tokens");
     assert!(tokens[5] > tokens[3].map(|grain| grain + 4), "{tokens:?}");
     let good = bench.table("good.parquet", vec![("q", strings(&[rows[0], rows[3], rows[5], rows[6]]))]);
@@ -250,7 +250,7 @@ fn a_stop_string_ends_the_text_across_tokens() {
     let flags = ["--prompt-column", "q", "--return", "generated_tokens", "--max-tokens", "24"];
     let free = bench.answers("qwen3", &input, &flags);
     let whole = texts(&free, "generated_text");
-    // A stop string out of the middle of the first answer.
+    // A stop string from the middle of the first answer.
     let middle = whole[0].chars().count() / 2;
     let stop: String = whole[0].chars().skip(middle).take(3).collect();
     let mut stopping = flags.to_vec();
@@ -309,7 +309,7 @@ fn log_probabilities_are_returned() {
             let values =
                 best.as_struct().column_by_name("logprob").unwrap().as_primitive::<Float32Type>().clone();
             assert_eq!(values.len(), 2);
-            // Greedy: the token is the likeliest.
+            // Greedy: the token is the most likely one.
             assert!(values.value(0) == *token && values.value(1) <= *token && *token < 0.0);
         }
         let prompt = out.column_by_name("prompt_logprobs").unwrap().as_list::<i32>().value(row);
@@ -337,11 +337,11 @@ fn rows_of_one_prompt_are_run_once() {
     assert_eq!(none, None);
     let (together, shared) = run("out.parquet", &[]);
     assert!(together == apart, "the output differs");
-    // 601 rows less 12 without a prompt and 6 that ran.
+    // 601 rows, minus 12 without a prompt and 6 that ran.
     assert!(shared.as_ref().is_some_and(|line| line.contains(" 583 rows answered by another")), "{shared:?}");
     let status = bench.run(&["status", &bench.name("out.parquet")]).stdout;
     assert!(status.contains("rows       601 of 601") && status.contains("shared     583 "), "{status}");
-    // Sampled answers are of their rows.
+    // Sampled answers are not shared.
     assert_eq!(run("sampled.parquet", &["--temperature", "1"]).1, None);
 }
 

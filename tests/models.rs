@@ -16,14 +16,14 @@ use safetensors::SafeTensors;
 const MAX_LEN: usize = 80;
 const PAGE: usize = 16;
 
-/// A device, and the types that it is to compute in.
+/// A device, and the types in which it computes.
 #[derive(Clone, Copy)]
 struct On {
     device: &'static str,
     dtype: DType,
-    /// The type of KV pages, the device's first if there is none.
+    /// The type of KV pages; by default the device's first.
     kv: Option<DType>,
-    /// The format of matrices, the nearest to the checkpoint's own if there is none.
+    /// The format of matrices; by default the one closest to the checkpoint's.
     weights: Option<Format>,
 }
 
@@ -44,7 +44,7 @@ struct Loaded {
 }
 
 impl Loaded {
-    /// The model on the device, or nothing where there is no such device.
+    /// The model on the device; none without such a device.
     fn open(on: On, name: &str) -> Option<Loaded> {
         let mut device = support::open(on.device)?;
         let model = Model::open(&support::golden(name), LoadFormat::Auto).unwrap();
@@ -74,7 +74,7 @@ impl Loaded {
         Some(Loaded { device, plan, decoder, logits, vocab: model.config.vocab })
     }
 
-    /// Log-probabilities after each of the tokens, which stand at positions from `start` on.
+    /// Log-probabilities after each of the tokens, whose positions start at `start`.
     fn logprobs(&mut self, start: usize, tokens: &[u32]) -> Vec<Vec<f64>> {
         self.logits(start, tokens).chunks(self.vocab).map(log_softmax).collect()
     }
@@ -83,7 +83,7 @@ impl Loaded {
     fn logits(&mut self, start: usize, tokens: &[u32]) -> Vec<f32> {
         let n = tokens.len() as u32;
         let positions: Vec<u32> = (start as u32..start as u32 + n).collect();
-        // Pages in descending order, so that a block table is not the identity.
+        // Pages in descending order, so that the block table is not the identity.
         let pages: Vec<u32> = (0..(MAX_LEN / PAGE) as u32).rev().collect();
         let slot = |&p: &u32| pages[p as usize / PAGE] * PAGE as u32 + p % PAGE as u32;
         let step = Step {
@@ -146,7 +146,7 @@ fn compare(mut model: Loaded, name: &str, tolerance: f64) {
         let mut next = got.last().unwrap().clone();
         for (i, (&token, want)) in greedy.iter().zip(floats(&expected, &key("greedy_logprobs"))).enumerate() {
             let best = (0..next.len()).max_by(|&a, &b| next[a].total_cmp(&next[b])).unwrap();
-            // The best tokens lead by more than 0.01: less than rounding to 16 bits may move them.
+            // The best token leads by more than 0.01, but rounding to 16 bits may move a token by more than that.
             if tolerance < 0.01 {
                 assert_eq!(best as u32, token, "{name}, prompt {prompt}, greedy token {i}");
             }
@@ -192,7 +192,7 @@ fn rope_tables() {
         let d = config.head_dim;
         let table = config.layers[0].rope.table(d, 0..1 + *positions.iter().max().unwrap() as usize);
         for (&position, want) in positions.iter().zip(floats(&expected, name).chunks(d)) {
-            // Angles are products in f32, of frequencies that may differ in their last bit.
+            // Angles are f32 products of frequencies that may differ in the last bit.
             let tolerance = 1e-6 + 3e-7 * position as f32;
             let got = &table[position as usize * d..][..d];
             let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
@@ -289,7 +289,7 @@ fn wgpu_f32() {
     compare_all(On { kv: Some(DType::F32), ..On::new("wgpu", DType::F32) }, 1e-3);
 }
 
-/// Keys and values are rounded to 11 bits of mantissa, all else is f32. The unlikeliest tokens, at
+/// Keys and values are rounded to 11 bits of mantissa, everything else is f32. The least likely tokens, with
 /// log-probabilities near -12, move by up to 0.012.
 #[test]
 fn wgpu() {

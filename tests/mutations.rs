@@ -1,7 +1,7 @@
-//! Files changed at random: whatever they say, they are refused or served, and nothing panics, overflows or hangs.
+//! Files with random changes are refused or served, and nothing panics, overflows or hangs.
 //!
-//! A changed file whose outcome is a new one is changed further. `GRISTMILL_FUZZ_SECONDS` is how long each target is
-//! tried; without it a few hundred cases are. `tests/fuzz` holds the same targets for libFuzzer.
+//! A changed file with a new outcome is changed further. `GRISTMILL_FUZZ_SECONDS` sets the time for each target;
+//! without it a few hundred cases run. `tests/fuzz` has the same targets for libFuzzer.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Cases without `GRISTMILL_FUZZ_SECONDS`.
 const CASES: u64 = 400;
 
-/// A longer file says nothing more.
+/// The maximum length of a file, in bytes.
 const LONGEST: usize = 1 << 16;
 
 struct Dice(u64);
@@ -34,7 +34,7 @@ impl Dice {
     }
 }
 
-/// Changes a file in one to eight places, with its own pieces, those of `other`, and `words`.
+/// Changes a file in one to eight places, with pieces of it, pieces of `other`, and `words`.
 fn mutate(dice: &mut Dice, file: &[u8], other: &[u8], words: &[&str]) -> Vec<u8> {
     const NUMBERS: [&str; 12] = [
         "0",
@@ -85,7 +85,7 @@ fn mutate(dice: &mut Dice, file: &[u8], other: &[u8], words: &[&str]) -> Vec<u8>
     file
 }
 
-/// An outcome without its numbers and quoted names, which are endless.
+/// An outcome without its numbers and quoted names, of which there are too many.
 fn shape(outcome: &str) -> String {
     let mut quoted = false;
     let keep = |c: &char| {
@@ -99,7 +99,7 @@ fn shape(outcome: &str) -> String {
 fn try_out(name: &str, target: fn(&[u8]) -> String, seeds: Vec<Vec<u8>>, words: &[&str]) {
     let seconds = std::env::var("GRISTMILL_FUZZ_SECONDS").ok().map(|s| s.parse().unwrap());
     let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    // An abort leaves what has caused it.
+    // After an abort, the file that caused it is still there.
     let last = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("mutation-{name}"));
     let mut dice = Dice(seconds.map_or(1, |_| u64::from(std::process::id())));
     let mut corpus = seeds;
@@ -113,14 +113,14 @@ fn try_out(name: &str, target: fn(&[u8]) -> String, seeds: Vec<Vec<u8>>, words: 
         let outcome = catch_unwind(AssertUnwindSafe(|| target(&file)));
         slowest = slowest.max(begun.elapsed());
         cases += 1;
-        let Ok(outcome) = outcome else { panic!("{name}: {} has made it panic", last.display()) };
+        let Ok(outcome) = outcome else { panic!("{name}: {} made it panic", last.display()) };
         if shapes.insert(shape(&outcome)) && corpus.len() < 5000 {
             corpus.push(file);
         }
     }
     std::fs::remove_file(last).unwrap();
     println!("{name}: {cases} cases, {} outcomes, the slowest took {slowest:?}", shapes.len());
-    assert!(shapes.len() > 5, "{name}: all files fare alike: {shapes:?}");
+    assert!(shapes.len() > 5, "{name}: all files have the same outcome: {shapes:?}");
 }
 
 fn file(name: &str) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! The built-in model: the jobs of `examples` through the binary, scored against the truth columns.
+//! The built-in model: runs the jobs of `examples` through the binary and compares with the true answers.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,7 +14,7 @@ fn answers(bench: &Bench, job: &str, rows: usize) -> RecordBatch {
     let (limit, output) = (rows.to_string(), bench.name("out.parquet"));
     let job = format!("examples/{job}.toml");
     let mut command = bench.command(&["run", &job, "--limit", &limit, "-o", &output, "--device", "cpu"]);
-    // The job's paths are relative to the repository, as the README's commands are.
+    // The job's paths are relative to the repository, like the README's commands.
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env("GRISTMILL_CACHE", bench.path("cache"));
     let run = command.output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
@@ -24,7 +24,7 @@ fn answers(bench: &Bench, job: &str, rows: usize) -> RecordBatch {
     out
 }
 
-/// The share of rows that are right, and the wrong ones' messages and answers in the failure.
+/// Checks the share of right rows; a failure shows messages and answers of wrong ones.
 fn assert_share(least: f64, out: &RecordBatch, right: impl Fn(usize, &str) -> bool) {
     let answers = texts(out, "generated_text");
     let wrong: Vec<usize> = (0..answers.len()).filter(|&row| !right(row, &answers[row])).collect();
@@ -51,7 +51,7 @@ fn orders_are_right() {
     let amounts = out.column_by_name("amount").unwrap().as_primitive::<Float64Type>();
     assert_share(0.93, &out, |row, answer| {
         let Ok(found) = serde_json::from_str::<Value>(answer) else { return false };
-        // 49 and 49.00 are one amount: compared as numbers.
+        // Compare amounts as numbers: 49 and 49.00 are equal.
         let amount = amounts.is_valid(row).then(|| amounts.value(row));
         let facts =
             json!({"order_number": numbers[row], "product": products[row], "amount": found["amount"]});

@@ -1,4 +1,4 @@
-//! Every op case on every device against the oracle.
+//! Compares every op case on every device with the oracle.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +8,7 @@ use engine::cases::{Formats, cases};
 use engine::cpu::CpuDevice;
 use engine::dtype::DType;
 
-/// Runs all cases on `name` with activations of a type, in every format of weights and KV pages that go with it.
+/// Runs all cases on `name` with activations of one type, in every weight format and KV type that go with it.
 fn compare(name: &str, activations: DType) {
     let Some(mut device) = support::open(name) else { return };
     let mut oracle = CpuDevice::new(Some(2)).unwrap();
@@ -17,7 +17,7 @@ fn compare(name: &str, activations: DType) {
     for &weights in &types.weights {
         for &kv in &types.kv {
             let formats = Formats { activations, weights, kv };
-            // Rounded activations differ from the oracle's as if they were kept in that type.
+            // Activations that are rounded for a product differ as much as activations that are kept in that type.
             let products = if name == "cpu-medium" { DType::BF16 } else { activations };
             let epsilon = Formats { activations: products, ..formats }.epsilon();
             for case in cases(formats) {

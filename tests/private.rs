@@ -1,4 +1,4 @@
-//! What stays on the machine: a job on a local model opens no socket, and row text is in no log.
+//! Nothing leaves the machine: a job with a local model opens no socket, and no log has row text.
 
 #![allow(clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
@@ -20,26 +20,26 @@ use support::job::{Bench, Ran, strings};
 #[derive(Clone, Copy)]
 enum Sockets {
     None,
-    /// Those that end within the machine: Vulkan drivers look for a desktop.
+    /// Local sockets: Vulkan drivers look for a desktop.
     Local,
 }
 
-/// A filter that kills a process at the first socket that it may not open. Children inherit it. Pairs of
-/// sockets within a process stay allowed, since they lead nowhere.
+/// A filter that kills a process when it opens a socket that is not allowed. Children inherit it. Socket
+/// pairs within a process stay allowed, since they lead nowhere.
 fn filter(allowed: Sockets) -> BpfProgram {
     let unix = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, libc::AF_UNIX as u64);
     let forbidden = match allowed {
         Sockets::None => Vec::new(),
         Sockets::Local => vec![SeccompRule::new(vec![unix.unwrap()]).unwrap()],
     };
-    // A ring can open sockets without a call of its own.
+    // io_uring can open sockets without a system call for each.
     let rules = [(libc::SYS_socket, forbidden), (libc::SYS_io_uring_setup, Vec::new())];
     let arch = TargetArch::try_from(std::env::consts::ARCH).unwrap();
     let (otherwise, then) = (SeccompAction::Allow, SeccompAction::KillProcess);
     SeccompFilter::new(rules.into_iter().collect(), otherwise, then, arch).unwrap().try_into().unwrap()
 }
 
-/// Runs the command under the filter. Nothing else tells it to keep off the network.
+/// Runs the command under the filter. Nothing else keeps it off the network.
 fn run_filtered(mut command: Command, allowed: Sockets) -> Ran {
     let filter = filter(allowed);
     let install = move || seccompiler::apply_filter(&filter).map_err(std::io::Error::other);
@@ -75,7 +75,7 @@ fn a_job_on_a_local_model_opens_no_socket() {
     assert!(bench.path("out/part-00001.parquet").exists());
 }
 
-/// The filter is there, in the worker too, and a socket does end the process: signal 31 is SIGSYS.
+/// The filter works, in the worker too: opening a socket kills the process. Signal 31 is SIGSYS.
 #[cfg(feature = "hub")]
 #[test]
 fn the_filter_sees_a_model_from_the_hub() {
@@ -89,10 +89,10 @@ fn the_filter_sees_a_model_from_the_hub() {
     assert!(ran.stderr.contains("signal 31"), "{}", ran.stderr);
 }
 
-/// Only ever in a row's text.
+/// Text that occurs in a row only.
 const SECRET: &str = "Quetzalcoatl";
 
-/// Conversations of one message each, in a role of the row's own making.
+/// Conversations of one message, with a role that the row names.
 fn messages(roles: &[&str]) -> ArrayRef {
     let fields = ["role", "content"].map(|name| Arc::new(Field::new(name, DataType::Utf8, true)));
     let text = || Arc::new(StringArray::from(roles.to_vec())) as ArrayRef;
@@ -142,5 +142,8 @@ fn row_text_is_in_no_log_above_debug() {
         let log = run(flags, "info");
         assert!(!log.contains(SECRET), "{flags:?}: {log}");
     }
-    assert!(run(&thrown, "debug").contains(SECRET), "the text that must not be told is never there");
+    assert!(
+        run(&thrown, "debug").contains(SECRET),
+        "the secret is not in a debug log either, so the test proves nothing"
+    );
 }

@@ -1,6 +1,6 @@
 //! The numeric contract: a row's tokens and log-probabilities have the same bits whatever shares its
-//! batch, however prompts are chunked, whether pages were cached, lost and made again, and of what size
-//! they are, and whether masks are handed in before or after the device has begun the step.
+//! batch, however prompts are chunked, whether pages were cached or recomputed, whatever the page size, and
+//! whether masks are provided before or after the device has started the step.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ use engine::{Engine, EngineConfig};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// All that is reported of a row, as bits.
+/// Everything that is reported for a row, as bits.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Answer {
     tokens: Vec<u32>,
@@ -24,7 +24,7 @@ struct Answer {
     finish: Option<FinishReason>,
 }
 
-/// Allows two thirds of the tokens; which ones depends on all tokens before.
+/// Allows two thirds of the tokens, depending on all previous tokens.
 #[derive(Debug)]
 struct TwoThirds {
     vocab: u32,
@@ -91,7 +91,7 @@ fn rows(count: usize, vocab: usize) -> Vec<Request> {
 /// The longest sequence.
 const MAX_LEN: usize = 96;
 
-/// How a run is scheduled.
+/// The settings and the order of a run.
 #[derive(Debug)]
 struct Schedule {
     config: EngineConfig,
@@ -106,7 +106,7 @@ impl Schedule {
         let mut n = Numbers(seed);
         let max_len = MAX_LEN;
         let block_size = page_sizes[n.below(page_sizes.len())];
-        // From barely enough for one sequence to plenty.
+        // From just enough for one sequence to plenty.
         let tokens = max_len.div_ceil(block_size) * block_size + n.below(12) * max_len / 2;
         let config = EngineConfig {
             max_num_seqs: 1 + n.below(40),
@@ -214,7 +214,7 @@ fn keep_their_bits(
             panic!("{difference}\nunder schedule {seed}, {schedule:?}");
         }
     }
-    // The negative control: one bit of one key, and the comparison must see it.
+    // The negative control: change one bit of one key, and the comparison must notice.
     let mut other = rows.clone();
     let drawn = other.iter_mut().rfind(|r| r.params.temperature > 1.0 && r.params.max_tokens > 10).unwrap();
     drawn.params.key ^= 1 << 40;
@@ -226,6 +226,12 @@ fn keep_their_bits(
 #[test]
 fn cpu() {
     keep_their_bits(("cpu", DType::F32), "qwen2-window", 240, support::schedules(50), &[1, 4, 8, 16, 24, 64]);
+}
+
+/// Soft-caps, alternating windows and norms after each part.
+#[test]
+fn cpu_gemma2() {
+    keep_their_bits(("cpu", DType::F32), "gemma2", 120, support::schedules(15), &[1, 16, 24]);
 }
 
 /// Products of bf16 pairs.

@@ -1,17 +1,17 @@
-//! KV pages: reference counts, and finding a page again by the tokens that it and all before it hold.
+//! KV pages: reference counts, and finding a cached page by the tokens of it and of all pages before it.
 
 use std::collections::{BTreeSet, HashMap};
 
 /// A page's number.
 pub type PageId = u32;
 
-/// What a page and all pages before it hold: 128 bits of a BLAKE3 chain over their tokens. Two different
-/// prefixes meet with a chance of about 2^-128, so a match is taken for the same content.
+/// Identifies the content of a page and all pages before it: 128 bits of a BLAKE3 chain over their tokens. Two
+/// different prefixes collide with a probability of about 2^-128, so a match means the same content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PrefixHash([u8; 16]);
 
 impl PrefixHash {
-    /// The hash of a full page of `tokens` after the pages that `before` stands for.
+    /// The hash of a full page of `tokens` after the pages with the hash `before`.
     pub fn after(before: Option<PrefixHash>, tokens: &[u32]) -> PrefixHash {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&before.map_or([0; 16], |h| h.0));
@@ -26,14 +26,14 @@ impl PrefixHash {
 struct Page {
     references: u32,
     hash: Option<PrefixHash>,
-    /// When it was freed: the longest unused page is taken first. 0 for pages that nobody can find.
+    /// When it was freed: the least recently used page is allocated first. 0 for pages that are not published.
     freed: u64,
 }
 
 /// All pages of a KV cache.
 ///
-/// A page is free when nobody refers to it. A free page that was published keeps its content and can be
-/// found until it is allocated anew.
+/// A page without references is free. A free page that was published keeps its content and can be
+/// found until it is allocated again.
 #[derive(Debug)]
 pub struct PagePool {
     pages: Vec<Page>,
@@ -53,17 +53,17 @@ impl PagePool {
         }
     }
 
-    /// Pages in all.
+    /// The number of pages.
     pub fn count(&self) -> usize {
         self.pages.len()
     }
 
-    /// Pages that nobody refers to.
+    /// Pages without references.
     pub fn free(&self) -> usize {
         self.free.len()
     }
 
-    /// Takes a free page, the longest unused first; its old content is forgotten.
+    /// Allocates the least recently used free page; its old content can no longer be found.
     pub fn allocate(&mut self) -> Option<PageId> {
         let (_, id) = self.free.pop_first()?;
         let page = &mut self.pages[id as usize];
@@ -79,12 +79,12 @@ impl PagePool {
         self.found.get(&hash).copied()
     }
 
-    /// Whether nobody refers to the page.
+    /// Whether the page has no references.
     pub fn is_free(&self, id: PageId) -> bool {
         self.pages[id as usize].references == 0
     }
 
-    /// Refers to a page that [`PagePool::find`] found.
+    /// Adds a reference to a page that [`PagePool::find`] found.
     pub fn retain(&mut self, id: PageId) {
         let page = &mut self.pages[id as usize];
         if page.references == 0 {
@@ -93,10 +93,10 @@ impl PagePool {
         page.references += 1;
     }
 
-    /// Refers to a page no longer.
+    /// Removes a reference.
     ///
     /// # Panics
-    /// If nobody refers to it: a page freed twice would be given to two sequences.
+    /// If it has no references: a page freed twice would be given to two sequences.
     pub fn release(&mut self, id: PageId) {
         let page = &mut self.pages[id as usize];
         assert!(page.references > 0, "page {id} is released twice");
@@ -108,7 +108,7 @@ impl PagePool {
         }
     }
 
-    /// Lets a full page be found. If another page holds the same, that one stays the one that is found.
+    /// Makes a full page findable. If another page has the same content, that one is still the one found.
     pub fn publish(&mut self, id: PageId, hash: PrefixHash) {
         if let std::collections::hash_map::Entry::Vacant(entry) = self.found.entry(hash) {
             entry.insert(id);
@@ -116,7 +116,7 @@ impl PagePool {
         }
     }
 
-    /// Forgets all published pages: nothing is found from here on.
+    /// Withdraws all published pages, so that none of them is found again.
     pub fn forget(&mut self) {
         self.found.clear();
         self.pages.iter_mut().for_each(|page| page.hash = None);

@@ -4,12 +4,12 @@
 //!
 //! 1. The report: with `m = max l` and `z = sum exp(l - m)`, a token's log-probability is
 //!    `l - m - ln z`. It is of the raw logits, before anything below (vLLM's `raw_logprobs`). If any
-//!    logit is not finite, the reported log-probability is NaN and the token does not matter.
+//!    logit is not finite, the reported log-probability is NaN and the token is arbitrary.
 //! 2. If there is a `target`, it is the token, and nothing below happens.
 //! 3. Each adjustment changes its logit; tokens outside the mask become negative infinity.
-//! 4. If `temperature` is 0, the token is the greatest logit, ties to the lowest id.
+//! 4. If `temperature` is 0, the token has the highest logit; of equal ones the lowest id.
 //! 5. Otherwise, logits are divided by the temperature, `w = exp(l - max l)`, and tokens are kept:
-//!    `top_k`: the `k` greatest (all that equal the k-th are kept); then `top_p`: in descending order,
+//!    `top_k`: the `k` highest (all that equal the k-th are kept); then `top_p`: in descending order,
 //!    a token is kept while the mass before it is less than `top_p` of the mass that `top_k` left
 //!    (tokens equal to the last kept are kept too); then `min_p`: `w >= min_p`.
 //! 6. With `u` uniform from [`uniform`], the token is the first in order of id at which the running

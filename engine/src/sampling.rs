@@ -1,4 +1,4 @@
-//! From sampling parameters to what a device is told: sample rows, adjustments, masks.
+//! From sampling parameters to a device's inputs: sample rows, adjustments, masks.
 
 use crate::scheduler::Scheduler;
 use crate::sequence::Sequence;
@@ -14,7 +14,7 @@ pub fn push_score(step: &mut Step, row: u32, target: u32, logprobs: u32) {
 
 /// Appends the row that samples the next token of a sequence after the token at `row`.
 ///
-/// `position` is the position of the token to be sampled, `mask` the place of its mask among the step's.
+/// `position` is the position of the token to be sampled, `mask` the index of its mask in the step.
 pub fn push_sample(step: &mut Step, row: u32, sequence: &Sequence, position: usize, mask: Option<u32>) {
     let p = &sequence.params;
     let adjustments = adjustments(sequence, position);
@@ -39,7 +39,7 @@ pub fn push_sample(step: &mut Step, row: u32, sequence: &Sequence, position: usi
 }
 
 /// The masks of the next tokens of sequences, `[sequences, ceil(vocab / 32)]`, made on all threads. A sequence that has
-/// ended meanwhile may take any token: nobody reads it.
+/// already ended may take any token: it is not read.
 pub fn masks(scheduler: &mut Scheduler, sequences: &[u64], vocab: usize) -> Vec<u32> {
     let words = vocab.div_ceil(32);
     let mut masks = vec![u32::MAX; sequences.len() * words];
@@ -51,7 +51,7 @@ pub fn masks(scheduler: &mut Scheduler, sequences: &[u64], vocab: usize) -> Vec<
     masks
 }
 
-/// What both the list of allowed tokens and the constraint allow.
+/// The tokens that both the list of allowed tokens and the constraint allow.
 fn fill_mask(sequence: &mut Sequence, mask: &mut [u32]) {
     if let Some(allowed) = &sequence.params.allowed_token_ids {
         mask.fill(0);
@@ -64,7 +64,7 @@ fn fill_mask(sequence: &mut Sequence, mask: &mut [u32]) {
     }
 }
 
-/// All changes to the logits of the token at `position`, one for each token at most.
+/// All adjustments to the logits for `position`, at most one for each token.
 fn adjustments(sequence: &Sequence, position: usize) -> Vec<Adjustment> {
     let p = &sequence.params;
     let mut changes: BTreeMap<u32, Adjustment> = BTreeMap::new();

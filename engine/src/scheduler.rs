@@ -1,10 +1,10 @@
 //! Which sequences advance in a step, and by how much: plain data in, plain data out.
 //!
 //! Continuous batching with a token budget: running sequences that decode come first, one token each;
-//! what is left of the budget goes to prompts, in chunks. Waiting sequences are admitted in their order
-//! while the pages that all are projected to need are there. When pages run out all the same, the
-//! sequence admitted last gives its pages back and is computed again later; the numeric contract makes
-//! that invisible in its tokens.
+//! the rest of the budget goes to prompts, in chunks. Waiting sequences are admitted in order of arrival
+//! while there are enough pages for the projected need of all. When pages run out nevertheless, the
+//! sequence admitted last is preempted and recomputed later; by the numeric contract its tokens stay
+//! the same.
 
 use crate::pages::PagePool;
 use crate::request::Request;
@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 /// The limits of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Sequences that run at once.
+    /// The maximum number of running sequences.
     pub seqs: usize,
     /// Tokens in a step.
     pub tokens: usize,
@@ -26,9 +26,9 @@ pub struct Limits {
     pub page_size: usize,
     /// The longest sequence.
     pub max_len: usize,
-    /// Whether pages are found again by their content.
+    /// Whether cached pages are reused by their content.
     pub prefix_caching: bool,
-    /// Whether masks are handed in after a step was submitted, so that constrained rows need not wait for them.
+    /// Whether masks are provided after a step was submitted, so that constrained rows need not wait for them.
     pub late_masks: bool,
 }
 
@@ -41,7 +41,7 @@ pub struct Chunk {
     pub id: u64,
     /// The first position to compute.
     pub start: usize,
-    /// How many positions.
+    /// The number of positions.
     pub len: usize,
     /// Prompt positions whose token's log-probability is wanted; the logits are those one before.
     pub score: std::ops::Range<usize>,
@@ -57,11 +57,11 @@ pub struct Scheduler {
     waiting: VecDeque<Sequence>,
     running: Vec<Sequence>,
     seq_slots: Vec<u32>,
-    /// Mean length of finished answers, for projecting need; none until one has finished.
+    /// The mean length of finished answers, for projections; none until one has finished.
     mean_generated: Option<f64>,
     /// Preemptions so far.
     pub preemptions: u64,
-    /// Prompt tokens that were found in pages.
+    /// Prompt tokens that were found in cached pages.
     pub cached_tokens: u64,
 }
 
@@ -83,7 +83,7 @@ impl Scheduler {
     /// Queues a request.
     ///
     /// # Errors
-    /// A request that could never be served, and why.
+    /// Why a request can never be served.
     pub fn add(&mut self, request: Request) -> Result<(), String> {
         let (n, max_len) = (request.prompt.len(), self.limits.max_len);
         if n == 0 {
@@ -106,7 +106,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Sequences that wait to be admitted.
+    /// Sequences that wait for admission.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -121,12 +121,12 @@ impl Scheduler {
         &self.pool
     }
 
-    /// Whether there is nothing left to schedule or to wait for.
+    /// Whether nothing is left to schedule or to wait for.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
-    /// Makes the next step. Empty if nothing can advance before a submitted step is done.
+    /// Plans the next step. Empty if nothing can advance before a submitted step is done.
     pub fn schedule(&mut self) -> Vec<Chunk> {
         self.publish_pages();
         let mut chunks = Vec::new();
@@ -143,7 +143,7 @@ impl Scheduler {
             let Some(newest) = self.running.last() else { break };
             self.advance(newest.id, &mut budget, &mut chunks);
         }
-        // Places shift when a sequence is preempted after another was planned.
+        // Indexes shift when a sequence is preempted after another was planned.
         for chunk in &mut chunks {
             chunk.index = self.index(chunk.id).unwrap_or(usize::MAX);
         }
@@ -194,7 +194,7 @@ impl Scheduler {
         chunks.push(Chunk { index: 0, id, start, len, score, sample });
     }
 
-    /// Gives a sequence pages for `len` positions, taking them from the newest sequences if need be.
+    /// Gives a sequence pages for `len` positions, and preempts the newest sequences if necessary.
     /// False if it was itself the newest.
     fn grow(&mut self, id: u64, len: usize, chunks: &[Chunk]) -> bool {
         let pages = len.div_ceil(self.limits.page_size);
@@ -207,14 +207,14 @@ impl Scheduler {
                 self.running[index].pages.push(page);
                 continue;
             }
-            // A sequence that this step advances already keeps its pages.
+            // A sequence that this step already advances keeps its pages.
             let planned = |s: &Sequence| chunks.iter().any(|c| c.id == s.id);
             let Some(victim) = self.running.iter().rfind(|s| !planned(s)).map(|s| s.id) else { return false };
             self.preempt(victim);
         }
     }
 
-    /// Takes the pages of a running sequence and lets it wait, first in line.
+    /// Frees the pages of a running sequence and puts it at the head of the queue.
     pub fn preempt(&mut self, id: u64) {
         let Some(index) = self.index(id) else { return };
         let mut sequence = self.running.remove(index);
@@ -224,24 +224,24 @@ impl Scheduler {
         self.waiting.push_front(sequence);
     }
 
-    /// The last page first, so that the start of a prefix is found the longest.
+    /// Frees the last page first, so that the start of a prefix stays cached the longest.
     fn release(&mut self, sequence: &mut Sequence) {
         sequence.pages.drain(..).rev().for_each(|page| self.pool.release(page));
         sequence.computed = 0;
         sequence.published = 0;
     }
 
-    /// Admits the first waiting sequence if the pages that all are projected to need are there.
+    /// Admits the first waiting sequence if there are enough pages for the projected need of all.
     fn admit(&mut self) -> bool {
         let Some(sequence) = self.waiting.front_mut() else { return false };
-        // A preempted sequence's last token may still be on its way.
+        // A preempted sequence's last token may still be in flight.
         if self.running.len() >= self.limits.seqs || sequence.pending > 0 {
             return false;
         }
         let page_size = self.limits.page_size;
         let mut cached_pages = Vec::new();
         if self.limits.prefix_caching && sequence.params.prompt_logprobs.is_none() {
-            // At least one position is left to compute: its logits choose the next token.
+            // Compute at least one position: its logits give the next token.
             let full = (sequence.len() - 1) / page_size;
             for &hash in sequence.hash_pages(full, page_size) {
                 match self.pool.find(hash) {
@@ -270,7 +270,7 @@ impl Scheduler {
         true
     }
 
-    /// Pages that a sequence will hold at its end, as far as one can tell.
+    /// The projected number of pages that a sequence will hold at its end.
     fn projected_pages(&self, sequence: &Sequence) -> usize {
         let max_tokens = sequence.params.max_tokens as usize;
         let likely = self.mean_generated.map_or(max_tokens, |mean| (mean * 1.25) as usize + 1);
@@ -278,7 +278,7 @@ impl Scheduler {
         (sequence.prompt_len + answer).min(self.limits.max_len).div_ceil(self.limits.page_size)
     }
 
-    /// Lets full pages of known tokens be found by others.
+    /// Publishes full pages of known tokens, so that other sequences can reuse them.
     fn publish_pages(&mut self) {
         if !self.limits.prefix_caching {
             return;
@@ -307,7 +307,7 @@ impl Scheduler {
         self.running.iter().chain(&self.waiting).find(|s| s.id == id)
     }
 
-    /// Takes note of a sampled token. False if the sequence has ended meanwhile and the token is nobody's.
+    /// Adds a sampled token. False if the sequence has already ended, so that the token is dropped.
     pub fn accept(&mut self, id: u64, token: u32) -> bool {
         let Some(sequence) = self.running.iter_mut().chain(&mut self.waiting).find(|s| s.id == id) else {
             return false;
@@ -316,8 +316,8 @@ impl Scheduler {
         true
     }
 
-    /// Ends a sequence and frees its pages. Steps that are on their way may still write them; steps take
-    /// effect in order, so whoever gets them next writes later.
+    /// Ends a sequence and frees its pages. Submitted steps may still write them; steps take effect in
+    /// order, so the next owner writes later.
     pub fn finish(&mut self, id: u64) {
         let ended = if let Some(index) = self.index(id) {
             let sequence = self.running.remove(index);
@@ -334,13 +334,13 @@ impl Scheduler {
         self.release(&mut sequence);
     }
 
-    /// Forgets all pages that nobody refers to, as if the cache were cold.
+    /// Withdraws all cached pages, as if the cache were cold.
     pub fn forget_pages(&mut self) {
         self.pool.forget();
     }
 }
 
-/// The greatest number of adjustments that a sequence's next token can take: one for each distinct token that it names.
+/// The maximum number of adjustments for a sequence's next token: one for each distinct token that they name.
 pub fn max_adjustments(sequence: &Sequence) -> usize {
     let p = &sequence.params;
     let history = if p.needs_history() { sequence.len() } else { 0 };

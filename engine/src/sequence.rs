@@ -1,27 +1,27 @@
-//! A request on its way through the scheduler.
+//! A request in the scheduler.
 
 use crate::constraint::Matcher;
 use crate::pages::{PageId, PrefixHash};
 use crate::request::{Request, SamplingParams};
 
-/// A request with what is known and what is computed of it.
+/// A request with its known tokens and its computed positions.
 #[derive(Debug)]
 pub struct Sequence {
-    /// The request's name.
+    /// The request's id.
     pub id: u64,
     /// How to choose its tokens.
     pub params: SamplingParams,
-    /// The prompt and the generated tokens that the host knows.
+    /// The prompt, and the generated tokens that the host knows.
     pub tokens: Vec<u32>,
-    /// How many of the tokens are the prompt.
+    /// The number of prompt tokens.
     pub prompt_len: usize,
-    /// Tokens that are being sampled in a submitted step: the host does not know them yet.
+    /// Tokens that a submitted step is sampling: the host does not know them yet.
     pub pending: usize,
     /// Leading positions whose keys and values are computed by submitted steps.
     pub computed: usize,
     /// The pages of those positions.
     pub pages: Vec<PageId>,
-    /// Hashes of the full pages among the known tokens, as far as they were needed.
+    /// Hashes of the full pages of known tokens, as far as they were needed.
     pub hashes: Vec<PrefixHash>,
     /// How many of the pages have been published.
     pub published: usize,
@@ -34,7 +34,7 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// A sequence of which nothing is computed.
+    /// A sequence without computed positions.
     pub fn new(request: Request) -> Sequence {
         Sequence {
             id: request.id,
@@ -52,7 +52,7 @@ impl Sequence {
         }
     }
 
-    /// Tokens, known or being sampled.
+    /// The number of tokens, known or being sampled.
     pub fn len(&self) -> usize {
         self.tokens.len() + self.pending
     }
@@ -67,12 +67,12 @@ impl Sequence {
         self.len() - self.computed
     }
 
-    /// Generated tokens, known or being sampled.
+    /// The number of generated tokens, known or being sampled.
     pub fn generated(&self) -> usize {
         self.len() - self.prompt_len
     }
 
-    /// Whether no further token will be sampled, whatever the ones being sampled are.
+    /// Whether no further token will be sampled, whatever the tokens in flight are.
     pub fn is_full(&self, max_len: usize) -> bool {
         self.generated() >= self.params.max_tokens as usize || self.len() >= max_len
     }
@@ -82,7 +82,7 @@ impl Sequence {
         self.pending > 0 && (self.params.needs_history() || (self.matcher.is_some() && !late_masks))
     }
 
-    /// Whether only some tokens may come next.
+    /// Whether not all tokens are allowed next.
     pub fn is_masked(&self) -> bool {
         self.matcher.is_some() || self.params.allowed_token_ids.is_some()
     }
@@ -92,7 +92,7 @@ impl Sequence {
         self.matcher.is_some() && self.pending > 1
     }
 
-    /// Takes note of a sampled token.
+    /// Adds a sampled token.
     pub fn accept(&mut self, token: u32) {
         self.tokens.push(token);
         self.pending -= 1;

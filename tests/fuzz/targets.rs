@@ -1,5 +1,5 @@
-//! What is tried on bytes that nobody has vouched for: each target must come back, with an error or without, and each
-//! says in a few words how it went. Shared by `tests/mutations.rs` and the targets of libFuzzer.
+//! What is tried on untrusted bytes: each target must return, with or without an error, and describes the outcome in a
+//! few words. Shared by `tests/mutations.rs` and the targets of libFuzzer.
 
 // Each target uses one of them.
 #![allow(clippy::unwrap_used, dead_code, missing_docs)]
@@ -19,11 +19,11 @@ fn golden(name: &str) -> std::path::PathBuf {
 }
 
 thread_local! {
-    /// A model's folder with a sound `config.json`.
+    /// A model folder with a valid `config.json`.
     static FOLDER: RefCell<Option<tempfile::TempDir>> = const { RefCell::new(None) };
 }
 
-/// Writes a file into a folder of the thread's own, which holds a sound `config.json`.
+/// Writes a file into the thread's own folder, which has a valid `config.json`.
 fn with_file<T>(name: &str, bytes: &[u8], look: impl FnOnce(&Path) -> T) -> T {
     FOLDER.with_borrow_mut(|folder| {
         let folder = folder.get_or_insert_with(|| {
@@ -42,7 +42,7 @@ fn outcome<T, E: std::fmt::Display>(result: Result<T, E>) -> String {
     result.map_or_else(|error| error.to_string(), |_| "sound".into())
 }
 
-/// A `config.json`; of a sound one the plan is made, whose size must not be the file's to choose.
+/// A `config.json`. For a valid one the plan is made too: the file must not be able to make it too large.
 pub fn config(bytes: &[u8]) -> String {
     let config = ModelConfig::parse(bytes, Path::new("config.json"));
     if let Ok(config) = &config {
@@ -51,7 +51,7 @@ pub fn config(bytes: &[u8]) -> String {
     outcome(config)
 }
 
-/// A `model.safetensors`, alone and against a model that wants other tensors.
+/// A `model.safetensors`, by itself and for a model that expects other tensors.
 pub fn safetensors(bytes: &[u8]) -> String {
     with_file("model.safetensors", bytes, |folder| {
         let alone = outcome(Checkpoint::open(folder));

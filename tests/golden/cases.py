@@ -1,4 +1,4 @@
-"""The models: one entry per folder, with the config.json as a user would find it on a hub.
+"""The models: one entry per folder, with the config.json as users find it on a hub.
 
 `style` 4 is written by hand the way transformers 4 wrote it; `style` 5 is what transformers 5 itself saves.
 `storage` is the dtype of the tensors on disk. `without` names changes to the config that an engine could make
@@ -17,7 +17,7 @@ LLAMA3_ROPE = {
 
 YARN_ROPE = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 
-# What every model has unless its own config says otherwise.
+# Settings of every model, unless its own config overrides them.
 SMALL = {
     "attention_dropout": 0.0,
     "bos_token_id": 1,
@@ -82,7 +82,7 @@ def llama3(name: str, **more) -> Case:
         "temperature": 0.6,
         "top_p": 0.9,
     }
-    # Of the 8 frequencies one is kept, one is in the smoothed band and the others are divided by the factor.
+    # Of the 8 frequencies, one is kept, one is in the smoothed band, and the others are divided by the factor.
     scaled = LLAMA3_ROPE | {"rope_theta": 500000.0}
     without = {
         "llama3 rope scaling": theta(500000.0),
@@ -150,7 +150,7 @@ def yarn(**changes) -> dict:
     return {"rope_parameters": YARN_ROPE | {"rope_type": "yarn", "rope_theta": 10.0} | changes}
 
 
-# Chosen so that no greedy step is close and no end token is drawn (models.py checks both).
+# Chosen so that no greedy step is close and no end token is sampled (models.py checks both).
 SEEDS = {
     "llama2": 6,
     "llama3": 81,
@@ -279,7 +279,7 @@ CASES = [
         },
         without={"use_sliding_window": {"sliding_window": 8, "layer_types": ["sliding_attention"] * 2}},
     ),
-    # The first max_window_layers layers see everything, the others a window.
+    # The first max_window_layers layers have full attention, the others a window.
     Case(
         "qwen2-window",
         "qwen2",
@@ -361,7 +361,7 @@ CASES = [
         },
         without={"rope_theta": theta(10000.0)},
     ),
-    # All that Gemma 2 has: norms before and after, both soft-caps, scaled embeddings; as on the hub, the config says
+    # All features of Gemma 2: norms before and after, both soft-caps, scaled embeddings; as on the hub, the config says
     # nothing of layer_types, tied embeddings (which are the default) and biases.
     gemma2(
         "gemma2",

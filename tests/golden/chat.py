@@ -14,7 +14,7 @@ from models import write_json
 
 VOCAB = 384  # of the qwen3 case
 SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>"]
-ADDED = ["<think>", "</think>"]  # tokens of their own that are not "special"
+ADDED = ["<think>", "</think>"]  # added tokens that are not "special"
 
 CORPUS = """The mill stands by the river and the miller grinds the grain that the farmers bring to the mill.
 When the water is high the stones turn faster, and when the water is low the miller waits for the rain.

@@ -1,10 +1,10 @@
 """Makes everything in this folder: tiny models with their log-probabilities, a tokenizer, chat templates.
 
     python -m venv .venv && .venv/bin/pip install -r tests/golden/requirements.txt
-    .venv/bin/python tests/golden/make.py            # writes over the committed files
+    .venv/bin/python tests/golden/make.py            # overwrites the committed files
     .venv/bin/python tests/golden/make.py --check    # makes them in a temporary folder and compares
 
-Weights, configs, token ids and texts come out byte for byte the same on every run. The log-probabilities do
+Weights, configs, token ids and texts are byte for byte the same on every run. The log-probabilities do
 so on one machine; another CPU may round their last bits differently, so --check allows 1e-5 there.
 """
 
@@ -38,7 +38,7 @@ def make(out: Path) -> None:
 
 
 def differences(made: Path, kept: Path) -> list[str]:
-    """The files that `made` and `kept` do not share, and how far they are apart."""
+    """The files that `made` and `kept` do not share, and how far apart they are."""
     found = []
     for path in sorted(p.relative_to(made) for p in made.rglob("*") if p.is_file()):
         old, new = kept / path, made / path

@@ -16,7 +16,7 @@ PROMPT_LENGTHS = (1, 7, 45)
 LAST_POSITIONS = 8  # of a longer prompt, only these positions are kept
 NEW_TOKENS = 16
 MARGIN = 0.01  # between the best and the second log-probability of each greedy step
-DISTINCT = 8  # at least so many different tokens among the greedy ones
+DISTINCT = 8  # the minimum number of different tokens among the greedy ones
 SHOWS = 0.01  # how far a mistake must move some log-probability: 100 times the tolerance of the tests
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 

@@ -1,4 +1,4 @@
-"""Writes rope/: RoPE parameters of many kinds, and the cosines and sines that transformers makes of them."""
+"""Writes rope/: RoPE parameters of many kinds, and the cosines and sines that transformers computes from them."""
 
 import copy
 from pathlib import Path
@@ -48,7 +48,7 @@ def write(out: Path) -> None:
     positions = torch.tensor([POSITIONS])
     expected = {"positions": positions[0].int().numpy()}
     for name, config in configs.items():
-        rotary = LlamaRotaryEmbedding(LlamaConfig(**copy.deepcopy(config)))  # which writes into its argument
+        rotary = LlamaRotaryEmbedding(LlamaConfig(**copy.deepcopy(config)))  # it modifies its argument
         cosines, sines = rotary(torch.zeros(1), positions)
         half = HEAD["head_dim"] // 2
         expected[name] = torch.cat((cosines[0, :, :half], sines[0, :, :half]), dim=-1).numpy().copy()

@@ -1,4 +1,4 @@
-"""Writes templates/*.json: chat templates in the idioms of the field, and what transformers renders from them.
+"""Writes templates/*.json: chat templates in the usual idioms, and what transformers renders from them.
 
 The templates are our own; each uses the constructs that published templates of its kind use.
 """
@@ -50,7 +50,7 @@ TOOLS = [
 PLAIN = [[USER], [SYSTEM, USER], [USER, ASSISTANT, AGAIN], [SYSTEM, USER, ASSISTANT, AGAIN, ASSISTANT]]
 WRONG_ORDER = [[ASSISTANT, USER], [USER, USER], [SYSTEM, USER, ASSISTANT, ASSISTANT]]
 
-# Strict turns; the system text goes into the first user turn; every dash on.
+# Strict turns; the system text goes into the first user turn; every block strips whitespace.
 LLAMA2 = r"""
 {%- set turns = messages[1:] if messages[0]['role'] == 'system' else messages -%}
 {%- for message in turns -%}
@@ -69,7 +69,7 @@ LLAMA2 = r"""
 {%- endfor -%}
 """
 
-# Text between the blocks; the blank lines after a header are the template's own, and trim_blocks eats one newline.
+# Text between the blocks; the blank lines after a header belong to the template, and trim_blocks removes one newline.
 LLAMA3 = """{{ bos_token }}{% for message in messages %}
 <|start_header_id|>{{ message.role }}<|end_header_id|>
 
@@ -79,7 +79,7 @@ LLAMA3 = """{{ bos_token }}{% for message in messages %}
 
 {{ '' }}{% endif %}"""
 
-# Not a dash in sight: the blanks and newlines around blocks go by trim_blocks and lstrip_blocks alone.
+# No dashes: only trim_blocks and lstrip_blocks remove spaces and newlines around blocks.
 CHATML = """{% for message in messages %}
     {% if loop.first and message['role'] != 'system' %}
 <|im_start|>system
@@ -127,7 +127,7 @@ MISTRAL = r"""{%- if messages[0].role == "system" %}
 {%- endfor %}
 """
 
-# Tools as JSON, calls and their results, thoughts cut from old answers, string methods, a look at the neighbours.
+# Tools as JSON, calls and their results, thoughts removed from old answers, string methods, previous and next messages.
 QWEN_TOOLS = r"""{%- macro block(role, text) %}
     {{- '<|im_start|>' ~ role ~ '\n' ~ text ~ '<|im_end|>\n' }}
 {%- endmacro %}

@@ -1,11 +1,11 @@
-// Stands between a program and the C library (LD_PRELOAD): fails a write on purpose, moves the wall clock, and
-// tells at the end what the process took. Without the variables below it changes nothing.
+// Stands between a program and the C library (LD_PRELOAD): makes a write fail, shifts the wall clock, and
+// reports at the end what the process used. Without the variables below it changes nothing.
 //
-//   INTERPOSE_FOLDER   writes and syncs of files whose path begins so are counted
+//   INTERPOSE_FOLDER   writes and syncs of files whose path starts with this are counted
 //   INTERPOSE_FAIL     N:ERRNO[:on]: the N-th of them fails with that number; with "on" all later ones too
-//   INTERPOSE_CLOCK    seconds added to the wall clock; behind "~" they are added and taken away in turn
+//   INTERPOSE_CLOCK    seconds added to the wall clock; with "~" before them, added and subtracted in turn
 //   INTERPOSE_REPORT   a file that gets one line from each process: its peak of resident memory in KiB, its
-//                      processor time in ms, and how many writes were counted
+//                      CPU time in ms, and how many writes were counted
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -29,7 +29,7 @@ std::atomic<long> readings{0};
 
 template <class F> F next(const char *name) { return reinterpret_cast<F>(dlsym(RTLD_NEXT, name)); }
 
-// Whether the file is to be watched.
+// Whether the file is watched.
 bool watched(int fd) {
     const char *folder = getenv("INTERPOSE_FOLDER");
     if (folder == nullptr)
@@ -40,7 +40,7 @@ bool watched(int fd) {
     return length > 0 && strncmp(path, folder, strlen(folder)) == 0;
 }
 
-// Counts a write, and says whether it is to fail; errno is then set.
+// Counts a write and returns whether it must fail; errno is then set.
 bool fails(int fd) {
     int before = errno;
     bool counted = watched(fd);

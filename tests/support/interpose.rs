@@ -1,4 +1,4 @@
-//! Runs programs with `interpose.cpp` between them and the C library.
+//! Runs programs with `interpose.cpp` preloaded between them and the C library.
 
 // Every test binary compiles this module and uses a part of it.
 #![allow(dead_code, clippy::unwrap_used)]
@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// What a program took: the most of all its processes' memory, and the sum of their time.
+/// The resources that a program used: the largest peak of memory of its processes, and the sum of their time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     /// The largest peak of resident memory of a process, in KiB.
     pub peak_kib: u64,
-    /// Processor time of all processes, in ms.
+    /// CPU time of all processes, in ms.
     pub cpu_ms: u64,
     /// Writes and syncs below the watched folder.
     pub writes: u64,
 }
 
-/// The library, compiled once per test program; `None`, loudly, without a C++ compiler.
+/// The library, compiled once per test program; `None`, with a message, without a C++ compiler.
 pub fn library() -> Option<&'static Path> {
     static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
     let library = LIBRARY.get_or_init(|| {
@@ -43,12 +43,12 @@ pub fn library() -> Option<&'static Path> {
     library.as_deref()
 }
 
-/// Puts the library under a program.
+/// Preloads the library into a program.
 pub fn preload(command: &mut Command, library: &Path) {
     command.env("LD_PRELOAD", library);
 }
 
-/// Runs a program by `run`, and tells what it took.
+/// Runs a program with `run`, and returns what it used.
 pub fn measured<T>(mut command: Command, library: &Path, run: impl FnOnce(Command) -> T) -> (T, Usage) {
     let report = tempfile::NamedTempFile::new().unwrap();
     preload(&mut command, library);
@@ -62,6 +62,6 @@ pub fn measured<T>(mut command: Command, library: &Path, run: impl FnOnce(Comman
         usage.cpu_ms += number();
         usage.writes += number();
     }
-    assert!(usage.peak_kib > 0, "no process told what it took");
+    assert!(usage.peak_kib > 0, "no process reported what it used");
     (result, usage)
 }

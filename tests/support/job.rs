@@ -1,4 +1,4 @@
-//! Whole jobs through the binary.
+//! Runs whole jobs through the binary.
 
 // Every test binary compiles this module and uses a part of it.
 #![allow(dead_code, clippy::unwrap_used)]
@@ -18,7 +18,7 @@ pub struct Bench {
     folder: tempfile::TempDir,
 }
 
-/// What a run of the binary gave.
+/// The result of a run of the binary.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
@@ -47,7 +47,7 @@ impl Bench {
         self.path(name).to_str().unwrap().to_string()
     }
 
-    /// Writes a Parquet file and gives its name.
+    /// Writes a Parquet file and returns its name.
     pub fn table(&self, name: &str, columns: Vec<(&str, ArrayRef)>) -> String {
         let columns = columns.into_iter().map(|(name, array)| (name, array, true));
         self.batch(name, &RecordBatch::try_from_iter_with_nullable(columns).unwrap(), 1000)
@@ -64,7 +64,7 @@ impl Bench {
         self.name(name)
     }
 
-    /// Copies a golden model, to be changed.
+    /// Copies a golden model, so that a test can change it.
     pub fn model(&self, golden: &str) -> PathBuf {
         let to = self.path("model");
         std::fs::create_dir_all(&to).unwrap();

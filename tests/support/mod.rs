@@ -12,7 +12,7 @@ use engine::cpu::{CpuDevice, MatmulPrecision};
 use engine::device::{Device, DeviceError};
 use std::path::PathBuf;
 
-/// Opens the device of that name, or says loudly that its tests are skipped. `REQUIRE_DEVICE` names
+/// Opens the device of that name, or prints that its tests are skipped. `REQUIRE_DEVICE` names
 /// devices (with commas between them) whose absence is a failure.
 pub fn open(name: &str) -> Option<Box<dyn Device>> {
     let opened: Result<Box<dyn Device>, DeviceError> = match name {
@@ -38,10 +38,10 @@ pub fn open(name: &str) -> Option<Box<dyn Device>> {
     }
 }
 
-/// The card of this machine, or the stand-in driver where there is none.
+/// The GPU of this machine, or the stand-in driver if there is none.
 #[cfg(feature = "cuda")]
 fn cuda() -> Result<Box<dyn Device>, DeviceError> {
-    // Once for all tests of the process: a search while the stand-in is half loaded would find half of it.
+    // Once for all tests of the process: a search while the stand-in is being loaded would find only a part of it.
     static STANDIN: std::sync::OnceLock<Result<Option<PathBuf>, String>> = std::sync::OnceLock::new();
     let standin = STANDIN.get_or_init(|| {
         if kernels::devices().iter().any(|d| d.unusable.is_none()) {
@@ -54,13 +54,13 @@ fn cuda() -> Result<Box<dyn Device>, DeviceError> {
     kernels::CudaDevice::open_with(options).map(|d| Box::new(d) as Box<dyn Device>)
 }
 
-/// A folder of `tests/golden`, which `GOLDEN_DIR` may name where the tests run away from their sources.
+/// A folder of `tests/golden`; set `GOLDEN_DIR` if the tests run without their sources.
 pub fn golden(name: &str) -> PathBuf {
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     std::env::var_os("GOLDEN_DIR").map_or(here, Into::into).join(name)
 }
 
-/// How many schedules to try: `SCHEDULES`, else `usual`.
+/// The number of schedules to try: `SCHEDULES`, else `usual`.
 pub fn schedules(usual: u64) -> u64 {
     std::env::var("SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }

@@ -1,4 +1,4 @@
-//! A local S3 server, and a way to it on which answers get lost.
+//! A local S3 server, and a proxy that loses answers.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,7 +14,7 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// Starts a server, or says loudly that its tests are skipped; `REQUIRE_S3` makes that a failure.
+    /// Starts a server, or prints that its tests are skipped; `REQUIRE_S3` makes that a failure.
     pub fn start() -> Option<S3> {
         let moto = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/moto_server");
         if !moto.exists() {
@@ -37,11 +37,11 @@ impl S3 {
         Some(s3)
     }
 
-    /// Sends a request and gives status and body.
+    /// Sends a request and returns status and body.
     pub fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let length = body.len();
-        // The server wants to know whose the request is, and does not look at the signature.
+        // The server wants an access key, and does not check the signature.
         let who = "AWS4-HMAC-SHA256 Credential=miller/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
         let head = format!(
             "{method} {path} HTTP/1.0\r\nHost: {}\r\nAuthorization: {who}\r\nContent-Length: {length}\r\n\r\n",
@@ -66,12 +66,12 @@ impl S3 {
         (status == 200).then_some(bytes)
     }
 
-    /// The keys that begin so, sorted.
+    /// The keys with this prefix, sorted.
     pub fn keys(&self, prefix: &str) -> Vec<String> {
         self.listed(&format!("/mill?list-type=2&prefix={prefix}"))
     }
 
-    /// The keys of uploads that were begun and neither completed nor discarded.
+    /// The keys of uploads that were started and neither completed nor aborted.
     pub fn uploads(&self) -> Vec<String> {
         self.listed("/mill?uploads")
     }
@@ -84,7 +84,7 @@ impl S3 {
         keys.collect()
     }
 
-    /// Points a command to the server, or to what stands between.
+    /// Points a command to the server, or to a proxy before it.
     pub fn aim(&self, command: &mut Command, address: &str) {
         for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(name);
@@ -108,15 +108,15 @@ impl Drop for S3 {
 /// What a [`Way`] does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// Hands it on, and the answer back.
+    /// Forwards it, and returns the answer.
     Pass,
-    /// Hands it on and drops the answer.
+    /// Forwards it and drops the answer.
     DropAnswer,
-    /// Keeps it.
+    /// Holds it.
     Hold,
 }
 
-/// A way to a server.
+/// A proxy before a server.
 pub struct Way {
     /// Host and port.
     pub address: String,
@@ -125,7 +125,7 @@ pub struct Way {
 }
 
 impl Way {
-    /// Opens a way; `decide` is given the number of requests that did not pass and the first line of each.
+    /// Starts a proxy; `decide` gets the number of requests that did not pass, and a request's first line.
     pub fn to(s3: &S3, decide: fn(usize, &str) -> Act) -> Way {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -154,7 +154,7 @@ impl Way {
                         let _ = sender.send(line);
                     }
                     match act {
-                        // The client may be gone.
+                        // The client may have disconnected.
                         Act::Pass => drop(client.write_all(&answer)),
                         Act::DropAnswer => {}
                         Act::Hold => drop(client.read(&mut [0])),
@@ -166,7 +166,7 @@ impl Way {
     }
 }
 
-/// Reads a request: its first line, and all of it, made the only one of its connection.
+/// Reads a request: its first line, and the whole of it, changed so that the connection closes after it.
 fn request(client: &TcpStream) -> Option<(String, Vec<u8>)> {
     let mut reader = BufReader::new(client);
     let mut first = String::new();

@@ -1,9 +1,9 @@
-//! The CPU device's Linear beside the gemm crate's f32 product and a plain copy, in one run.
+//! Compares the CPU device's Linear with the gemm crate's f32 product and a plain copy, in one run.
 //!
 //!     cargo run --release --manifest-path benches/yardstick/Cargo.toml
 //!
-//! Rounds alternate between all of them, and the medians are printed, so a drift of the machine meets each. The last
-//! rate is that of bf16 products (`MatmulPrecision::Medium`).
+//! Rounds alternate between them and the medians are printed, so that a drift of the machine affects all alike. The
+//! last rate is that of bf16 products (`MatmulPrecision::Medium`).
 
 use engine::cases::{Case, Formats, linear};
 use engine::cpu::{CpuDevice, MatmulPrecision};

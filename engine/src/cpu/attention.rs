@@ -1,9 +1,9 @@
 //! PagedAttention: an online softmax over blocks of positions.
 //!
-//! Positions are walked in blocks of [`BLOCK`] from position 0 (or the window's first block) on,
+//! Positions are processed in blocks of [`BLOCK`], starting at position 0 (or the window's first block),
 //! whatever the page size, the chunk or the neighbours, so prefill and decode give the same bits. The
 //! recurrence is that of Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018).
-//! Scores and weighted sums go through the matrix kernel: its rows are queries of a group of heads that
+//! Scores and weighted sums use the matrix kernel: its rows are queries of a group of heads that
 //! share their keys.
 
 use super::math;
@@ -19,7 +19,7 @@ use std::cell::RefCell;
 /// Positions of a block: the columns of a panel.
 const BLOCK: usize = NR;
 
-/// Rows of a task: a few tiles, so that gathering a block from its pages is paid for by all.
+/// Rows of a task: a few tiles, which share the cost of gathering a block from its pages.
 const ROWS: usize = 4 * MR;
 
 /// The keys and values of one KV head of one sequence.
@@ -33,7 +33,7 @@ struct Cache<'a> {
     /// The first of the head's columns.
     start: usize,
     head_dim: usize,
-    /// Positions that hold something.
+    /// Positions that have been written.
     len: usize,
 }
 
@@ -61,7 +61,7 @@ pub fn run(memory: &mut Memory, step: &Step, op: &PagedAttention) {
             tasks.extend(starts.map(|r| Task { seq, kv_head, rows: r..(r + ROWS).min(rows) }));
         }
     }
-    // The long ones first: the tail then has short tasks to share out.
+    // The long ones first, so that the last tasks are short and the threads end together.
     tasks.sort_by_key(|t| std::cmp::Reverse(step.seq_len(t.seq)));
 
     let target = Heads(result.as_mut_ptr());
@@ -100,7 +100,7 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// What a task works with.
+/// The buffers and inputs of a task.
 #[derive(Default)]
 struct Scratch {
     queries: Tiles,
@@ -115,7 +115,7 @@ struct Scratch {
 }
 
 impl Scratch {
-    /// Walks the blocks that any of the rows sees.
+    /// Processes the blocks that any of the rows sees.
     fn attend<'q>(
         &mut self,
         cache: &Cache,
@@ -168,8 +168,8 @@ impl Scratch {
         }
     }
 
-    /// Turns a row's scores into weights and rescales what it has summed so far. Positions outside
-    /// `seen` weigh exactly nothing, so a block that the row does not see changes nothing.
+    /// Turns a row's scores into weights and rescales its sums so far. Positions outside
+    /// `seen` get a weight of exactly zero, so a block that the row does not see changes nothing.
     fn weigh(&mut self, r: usize, seen: std::ops::Range<usize>, op: &PagedAttention, rows: usize) {
         let scores = &mut self.scores[r];
         if seen.is_empty() {
@@ -258,7 +258,7 @@ impl Cache<'_> {
     }
 }
 
-/// Copies, without a call for the usual lengths.
+/// Copies, without a call of memcpy for the usual lengths.
 #[inline(always)]
 fn copy(to: &mut [f32], from: &[f32]) {
     match (to.as_chunks_mut::<16>(), from.as_chunks::<16>()) {
@@ -268,7 +268,7 @@ fn copy(to: &mut [f32], from: &[f32]) {
     }
 }
 
-/// The output, of which each task writes heads of its own.
+/// The output; each task writes its own heads.
 struct Heads(*mut f32);
 
 impl Heads {
@@ -277,5 +277,5 @@ impl Heads {
     }
 }
 
-// SAFETY: tasks write disjoint heads and nobody reads until they are done.
+// SAFETY: tasks write disjoint heads, and nothing reads before they are done.
 unsafe impl Sync for Heads {}

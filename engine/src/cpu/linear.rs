@@ -7,10 +7,10 @@ use crate::op::Linear;
 use rayon::prelude::*;
 use std::cell::RefCell;
 
-/// Rows that one task multiplies: enough to be worth widening a panel for, few enough to stay cached.
+/// Rows that one task multiplies: enough to pay for widening a panel, few enough to stay in the cache.
 const ROWS: usize = 384;
 
-/// Runs the op over `rows` rows. `tiles` is room to work in, kept from op to op.
+/// Runs the op over `rows` rows. `tiles` is scratch memory, reused from op to op.
 pub fn run(memory: &mut Memory, tiles: &mut Vec<Tiles>, rows: usize, op: &Linear) {
     let Linear { x, weight, bias, out } = *op;
     let mut result = memory.take(out.buffer);
@@ -59,11 +59,11 @@ pub fn run(memory: &mut Memory, tiles: &mut Vec<Tiles>, rows: usize, op: &Linear
 }
 
 thread_local! {
-    /// A widened panel. Kept, because fresh memory costs more than the widening.
+    /// A widened panel. Reused, because allocating memory costs more than the widening.
     static PANEL: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The output, of which each task writes columns of its own.
+/// The output; each task writes its own columns.
 struct Columns(*mut f32);
 
 impl Columns {
@@ -72,5 +72,5 @@ impl Columns {
     }
 }
 
-// SAFETY: tasks write disjoint columns and nobody reads until they are done.
+// SAFETY: tasks write disjoint columns, and nothing reads before they are done.
 unsafe impl Sync for Columns {}

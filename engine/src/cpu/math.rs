@@ -1,4 +1,4 @@
-//! Elementary functions and sums that come out the same however a loop around them is vectorised.
+//! Elementary functions and sums that give the same bits however a loop around them is vectorised.
 
 /// `e^x` to about one unit in the last place; exactly 1 at 0, exactly 0 below -87.
 ///
@@ -54,7 +54,7 @@ pub fn soft_cap(x: f32, cap: f32) -> f32 {
     cap * tanh(x / cap)
 }
 
-/// Lanes of the sums below: fixed, whatever the machine's vectors.
+/// Lanes of the sums below: fixed, whatever the vector width of the machine.
 const LANES: usize = 16;
 
 /// Sums `term(i)` for `i` in `0..n`: 16 running sums by `i % 16`, then a tree over them.
@@ -80,7 +80,7 @@ pub fn sum(n: usize, term: impl Fn(usize) -> f32) -> f32 {
     lanes[0]
 }
 
-/// The greatest of `values`; negative infinity if there are none. NaN counts as smallest.
+/// The maximum of `values`; negative infinity if there are none. NaN counts as smallest.
 #[inline(always)]
 pub fn max(values: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];

@@ -1,4 +1,4 @@
-//! The processor as a device: interprets plans in f32.
+//! The CPU as a device: interprets plans in f32.
 //!
 //! It is the fallback of a machine without a GPU, and the oracle that other devices are compared with.
 
@@ -36,7 +36,7 @@ fn vectorized<R>(f: impl FnOnce() -> R) -> R {
 struct Compiled {
     plan: Plan,
     memory: Memory,
-    /// What Linear works in.
+    /// The scratch memory of Linear.
     tiles: Vec<Tiles>,
 }
 
@@ -66,14 +66,14 @@ impl Compiled {
     }
 }
 
-/// What the device's thread is given.
+/// A message to the device's thread.
 enum Work {
-    Step(PlanId, Step),
-    /// The late masks of the step before.
+    Step(PlanId, Box<Step>),
+    /// The late masks of the previous step.
     Masks(Vec<u32>),
 }
 
-/// Runs steps until nobody submits any more.
+/// Runs steps until the sender is dropped.
 fn work(plans: &Plans, queue: &Receiver<Work>, results: &Sender<Result<StepOutput, String>>) {
     while let Ok(Work::Step(id, mut step)) = queue.recv() {
         let first_sample = lock(plans)[id.0].plan.first_sample();
@@ -97,7 +97,7 @@ fn work(plans: &Plans, queue: &Receiver<Work>, results: &Sender<Result<StepOutpu
 
 type Plans = Arc<Mutex<Vec<Compiled>>>;
 
-/// The processor. Steps run on a thread of their own, which shares out the work of each op.
+/// The CPU. Steps run on a thread of their own, which divides the work of each op among all threads.
 pub struct CpuDevice {
     info: DeviceInfo,
     precision: MatmulPrecision,
@@ -112,7 +112,7 @@ pub struct CpuDevice {
 }
 
 impl CpuDevice {
-    /// A device that works on `threads` threads; `None` takes all that the machine has.
+    /// A device with `threads` threads; `None` uses all threads of the machine.
     ///
     /// # Errors
     /// [`DeviceError::Absent`] if the threads cannot be started.
@@ -120,7 +120,7 @@ impl CpuDevice {
         CpuDevice::with_precision(threads, MatmulPrecision::Highest)
     }
 
-    /// The same with products of that precision.
+    /// The same, with products of the given precision.
     ///
     /// # Errors
     /// As [`CpuDevice::new`].
@@ -155,10 +155,10 @@ impl CpuDevice {
         })
     }
 
-    /// Refuses what may not come before late masks.
+    /// Refuses calls that must not come before late masks.
     fn check_provided(&self) -> Result<(), DeviceError> {
         match self.late {
-            Some(_) => Err(DeviceError::BadStep("the step before waits for its masks".into())),
+            Some(_) => Err(DeviceError::BadStep("the previous step waits for its masks".into())),
             None => Ok(()),
         }
     }
@@ -177,7 +177,7 @@ impl CpuDevice {
     }
 }
 
-/// A kernel that panicked may leave its buffers half written; that step has failed the device already.
+/// A kernel that panicked may leave its buffers half written, but the device has failed with that step.
 fn lock(plans: &Mutex<Vec<Compiled>>) -> MutexGuard<'_, Vec<Compiled>> {
     plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
@@ -257,7 +257,7 @@ impl Device for CpuDevice {
     fn submit(&mut self, plan: PlanId, step: &Step) -> Result<Ticket, DeviceError> {
         self.check_provided()?;
         step.check(&self.max_dims[plan.0]).map_err(DeviceError::BadStep)?;
-        self.send(Work::Step(plan, step.clone()))?;
+        self.send(Work::Step(plan, Box::new(step.clone())))?;
         self.late = (step.late_masks > 0).then(|| step.clone());
         self.submitted += 1;
         Ok(Ticket(self.submitted))

@@ -1,11 +1,11 @@
-//! Products of bf16 operands with f32 sums, two columns of `k` to a word.
+//! Products of bf16 operands with f32 sums, two columns of `k` in a word.
 //!
 //! Every element of the result is one chain of fused multiply-adds over the pairs, the odd column of each
 //! before the even one. That is the order of `VDPBF16PS` (Intel 64 and IA-32 Architectures Software
-//! Developer's Manual, volume 2), which machines without it repeat in the f32 kernel; the instruction takes
-//! subnormal numbers for zero.
+//! Developer's Manual, volume 2), which the f32 kernel repeats on machines without it; the instruction treats
+//! subnormal numbers as zero.
 
-/// Whether this machine multiplies pairs.
+/// Whether this machine has the instruction.
 pub fn native() -> bool {
     #[cfg(target_arch = "x86_64")]
     return is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512f");
@@ -30,7 +30,7 @@ pub fn rounded(value: f32) -> f32 {
 fn round(value: f32) -> u32 {
     let bits = value.to_bits();
     let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
-    // A NaN could round to an infinity; the quiet bit keeps it one.
+    // A NaN could round to an infinity; the quiet bit keeps it a NaN.
     let bits = if value.is_nan() { bits | 0x0040_0000 } else { nearest };
     bits & 0xffff_0000
 }
@@ -56,9 +56,12 @@ pub fn multiply(height: usize, tile: &[u32], panel: &[u32], sums: &mut super::su
 }
 
 /// No such machine is [`native`].
+///
+/// # Panics
+/// Always.
 #[cfg(not(target_arch = "x86_64"))]
 pub fn multiply(_: usize, _: &[u32], _: &[u32], _: &mut super::sums::Sums) {
-    unreachable!("this machine does not multiply pairs")
+    panic!("this machine does not multiply pairs")
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -100,7 +103,7 @@ mod tests {
     use crate::cpu::tile::{Tiles, Words};
     use half::bf16;
 
-    /// Some numbers of both signs and several magnitudes, in bf16.
+    /// Numbers of both signs and several magnitudes, in bf16.
     fn number(i: usize) -> bf16 {
         let noise = (i as u32).wrapping_mul(2_654_435_761) >> 8;
         bf16::from_f32((noise as f32 / (1 << 23) as f32 - 1.0) * f32::powi(2.0, (i % 9) as i32 - 4))
@@ -116,7 +119,7 @@ mod tests {
         }
     }
 
-    /// The instruction and the f32 kernel make the same chains.
+    /// The instruction and the f32 kernel compute the same chains.
     #[test]
     fn wide_pairs_give_the_same_bits() {
         if !native() {

@@ -1,5 +1,5 @@
 //! Weight matrices in the layout of the matrix kernel: `[panel][k][NR]`, in their own float type, or
-//! `[panel][k / 2][NR][2]` for products of bf16 pairs; formats of blocks have files of their own.
+//! `[panel][k / 2][NR][2]` for products of bf16 pairs; block formats have files of their own.
 
 use super::pairs;
 use super::q8::Q8;
@@ -26,7 +26,7 @@ enum Data {
     Q8_0(Q8),
 }
 
-/// How exact the products of Linear are; the names are those of PyTorch's
+/// The precision of the products of Linear; the names are those of PyTorch's
 /// `torch.set_float32_matmul_precision`. Sums are f32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MatmulPrecision {
@@ -98,7 +98,7 @@ impl Panels {
         }
     }
 
-    /// Panel `p`, `[word][NR]`; `scratch` holds it where it must be widened.
+    /// Panel `p`, `[word][NR]`; `scratch` holds it if it must be widened.
     pub fn words_of<'a>(&'a self, p: usize, scratch: &'a mut Vec<f32>) -> &'a [u32] {
         let words = self.words();
         if let (Data::Pairs(data), Words::Pairs) = (&self.data, words) {

@@ -1,4 +1,4 @@
-//! The ops that work on each row by itself.
+//! The ops that process each row by itself.
 
 use super::math;
 use super::memory::{Memory, write_key};
@@ -8,10 +8,10 @@ use crate::plan::View;
 use crate::step::{Step, last_slot};
 use rayon::prelude::*;
 
-/// Elements that a task takes at least: below that, waking a thread costs more than it saves.
+/// The smallest number of elements of a task: below it, waking a thread costs more than it saves.
 const ELEMENTS: usize = 1 << 15;
 
-/// Calls `f(row, out)` for each row of `out`, which is taken out of memory meanwhile.
+/// Calls `f(row, out)` for each row of `out`, which is taken out of the memory in the meantime.
 fn each_row(memory: &mut Memory, rows: usize, out: View, f: impl Fn(&Memory, usize, &mut [f32]) + Sync) {
     let mut data = memory.take(out.buffer);
     let cols = memory.cols(out.buffer);
@@ -29,7 +29,7 @@ fn row(memory: &Memory, view: View, r: usize) -> &[f32] {
     &memory.float(view.buffer)[r * memory.cols(view.buffer) + view.start..][..view.cols]
 }
 
-/// Embed. A token beyond the table is a bug of the caller and panics.
+/// Embed. Panics on a token beyond the table: that is a bug in the caller.
 pub fn embed(memory: &mut Memory, step: &Step, op: &Embed) {
     each_row(memory, step.tokens.len(), op.out, |memory, r, out| {
         let token = step.tokens[r];

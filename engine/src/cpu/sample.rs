@@ -61,20 +61,20 @@ fn sample(logits: &[f32], how: &SampleRow, adjustments: &[Adjustment], mask: Opt
     sampled
 }
 
-/// The greatest logit and the sum of exponentials below it; not finite if any logit is not.
+/// The maximum logit and the sum of exponentials relative to it; not finite if any logit is not.
 fn normalizer(logits: &[f32]) -> (f32, f32) {
     vectorized(
         #[inline(always)]
         || {
             let greatest = math::max(logits);
-            // A logit times zero is NaN if it is not finite, so the sum shows it.
+            // A logit that is not finite gives NaN times zero, and so a NaN sum.
             let total = math::sum(logits.len(), |i| math::exp(logits[i] - greatest) + logits[i] * 0.0);
             (greatest, total)
         },
     )
 }
 
-/// The `n` greatest, best first, ties by lower id.
+/// The `n` highest, highest first; of equal ones the lower id first.
 fn top(logits: &[f32], n: usize) -> Vec<u32> {
     let n = n.min(logits.len());
     if n == 0 {
@@ -124,7 +124,7 @@ fn choose(logits: &[f32], greatest: f32, how: &SampleRow) -> u32 {
     draw(&weights, uniform(how.key_lo, how.key_hi, how.position))
 }
 
-/// Zeroes weights below the k-th greatest.
+/// Zeroes weights below the k-th highest.
 fn keep_top_k(weights: &mut [f32], k: usize) {
     if k == 0 || k >= weights.len() {
         return;
@@ -134,7 +134,7 @@ fn keep_top_k(weights: &mut [f32], k: usize) {
     weights.iter_mut().for_each(|w| *w = if *w >= least { *w } else { 0.0 });
 }
 
-/// Zeroes weights outside the likeliest of mass `p`.
+/// Zeroes weights outside the most likely tokens of mass `p`.
 fn keep_top_p(weights: &mut [f32], p: f32) {
     if p >= 1.0 {
         return;

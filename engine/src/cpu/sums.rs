@@ -3,7 +3,7 @@
 /// Columns of a panel.
 pub const NR: usize = 32;
 
-/// The greatest height of a tile: as many as the registers of the widest vectors hold sums for.
+/// The maximum height of a tile: as many rows as the registers of the widest vectors hold sums for.
 pub const MR: usize = 12;
 
 /// A panel of sums: one row of [`NR`] for each row of the tile.

@@ -8,7 +8,7 @@ use super::pairs;
 use super::sums::{MR, NR, Sums};
 use pulp::{Arch, Simd, WithSimd};
 
-/// What a word of a tile and of a panel is.
+/// The kind of words in a tile and in a panel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Words {
     /// A column of `k` in f32.
@@ -53,18 +53,18 @@ pub struct Tiles {
     k: usize,
 }
 
-/// The tile heights that have a kernel for vectors of so many floats, ascending. With 16 floats to a vector there are
-/// 32 registers of them.
+/// The tile heights that have a kernel for vectors of that many floats, ascending. Vectors of 16 floats have
+/// 32 registers.
 const fn heights(lanes: usize) -> &'static [usize] {
     if lanes >= 16 { &[1, 2, 4, 6, 8, 12] } else { &[1, 2, 3] }
 }
 
-/// The lowest tile that holds so many rows, else the tallest.
+/// The smallest tile that holds that many rows, else the largest.
 fn height_for(heights: &[usize], rows: usize) -> usize {
     heights.iter().copied().find(|&height| height >= rows).unwrap_or(heights[heights.len() - 1])
 }
 
-/// Floats of a vector on this machine.
+/// Floats in a vector on this machine.
 pub fn lanes_here() -> usize {
     struct Lanes;
     impl WithSimd for Lanes {
@@ -88,7 +88,7 @@ impl Tiles {
         let mut start = 0;
         while start < rows {
             let n = (rows - start).min(tallest);
-            // A padded row is zeros: its sums are made and not read.
+            // A padding row is zeros: its sums are computed and not read.
             let height = height_for(heights, n);
             let at = self.data.len();
             self.data.resize(at + height * self.k, 0);
@@ -101,7 +101,7 @@ impl Tiles {
         }
     }
 
-    /// Multiplies every tile with `panel` (`[word][NR]`) and hands over its first row, its row count and
+    /// Multiplies every tile with `panel` (`[word][NR]`) and passes on its first row, its row count and
     /// its sums.
     pub fn multiply(&self, panel: &[u32], take: impl FnMut(usize, usize, &Sums)) {
         Arch::new().dispatch(Multiply { tiles: self, panel: &panel[..self.k * NR], take });

@@ -132,7 +132,8 @@ fn main(
 ) {
     let row = p.first + group.x * ROWS;
     let col = group.y * LANES * COLS + lane;
-    let cols = vec4(col, col + LANES, col + 2u * LANES, col + 3u * LANES);
+    // Past the end of the shard there may be no memory; what is computed there is not stored.
+    let cols = min(vec4(col, col + LANES, col + 2u * LANES, col + 3u * LANES), vec4(p.cols - 1u));
     let weights = vec4(
         weight_at(cols.x, p.units),
         weight_at(cols.y, p.units),
