@@ -40,6 +40,7 @@ impl PretendDevice {
     fn new(sampled: Arc<AtomicU64>) -> Self {
         let info = DeviceInfo {
             kind: DeviceKind::Cpu,
+            family: "cpu",
             name: "fake device".into(),
             memory_total: 1 << 30,
             memory_free: 1 << 30,
