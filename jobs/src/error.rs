@@ -126,7 +126,7 @@ pub enum JobError {
     },
     /// The journal is of a format that this version does not know.
     #[error("the journal {} is of format {format}, which this version of gristmill does not know; it reads formats 1 and \
-             2. Continue the job with the version that began it, or start anew with --fresh", path.display())]
+             2. Continue the job with the version that began it, or begin again with --fresh", path.display())]
     JournalFormat {
         /// The journal.
         path: PathBuf,

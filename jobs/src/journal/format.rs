@@ -1,10 +1,10 @@
 //! The formats of the journal's file.
 //!
-//! The number is SQLite's `user_version`; none means 1. A job goes on in the format in which it was begun.
+//! The number is SQLite's `user_version`; none means 1. A job is resumed in the format in which it was begun.
 //!
-//! Format 2 keys a record by row and part. Part 0 is the row's answer; parts from 1 on are for what a row may need
-//! besides. `typed_values` is for answers that are more than text, `settings` for what a record was made with where
-//! that is not what the identity says; both are JSON, and null so far.
+//! The key of a record in format 2 is (row, part). Part 0 is the row's answer; a row may have further parts.
+//! `typed_values` is for answers that are not text, `settings` for what a record was made with where that differs from
+//! the identity. Both are JSON, and null so far.
 
 use crate::journal::checksum::Checksum;
 use crate::journal::format1;
@@ -16,7 +16,7 @@ use rusqlite::{Row, params_from_iter};
 /// The format of a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// Texts as Rust prints them, one record for each row, checksums that do not say which job they are of.
+    /// Values as [`format1`] spells them, one record for each row, checksums that any job could have made.
     One,
     /// JSON values, several records for each row, checksums keyed with the job.
     Two,
@@ -27,7 +27,7 @@ pub(crate) const CURRENT: Format = Format::Two;
 
 /// The tables of format 2, word for word as the file must hold them.
 ///
-/// `starts` has one row for each start of a worker and is for people only (`gristmill status`); what
+/// `starts` has one row for each start of a worker and only serves `gristmill status`; what
 /// decides an answer has a checksum.
 const TABLES: [&str; 6] = [
     format1::TABLES[0],

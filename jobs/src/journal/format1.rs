@@ -1,8 +1,8 @@
 //! Format 1 of the journal: its tables, and its spellings of what decides the answers.
 //!
-//! Values are texts there, some of them as Rust prints them for debugging, some of them what flags said and not what
-//! they resolved to. A job that was begun so goes on so: what the options say now is spelt as it was then, and compared
-//! text by text. [`spell`] is the one place that knows those spellings; they are those of commit 288aa38.
+//! Values are texts there: some in Rust's debug format, some as flags were given and not as they resolved. A job of format 1
+//! stays one: the present options are spelt as commit 288aa38 spelt them, and compared text by text. [`spell`] is the only
+//! table of these spellings.
 
 use crate::journal::decisions::{Decisions, FileDigests, PromptDecisions, SamplingDecisions, TypeNames};
 use crate::journal::identity::{Identity, difference};

@@ -23,7 +23,7 @@ fn number(state_dir: &Path) -> i64 {
 }
 
 #[test]
-fn a_job_goes_on_in_the_format_in_which_it_was_begun() {
+fn a_job_is_resumed_in_the_format_in_which_it_was_begun() {
     for (format, stored) in [(Format::One, 0), (Format::Two, 2)] {
         let state_dir = tempfile::tempdir().unwrap();
         begun(state_dir.path(), format, 20);
