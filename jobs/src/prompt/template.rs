@@ -30,6 +30,20 @@ const FUEL: u64 = 400_000;
 /// Bytes of a rendering, besides eight times the row's own text; a larger one is refused.
 const OUTPUT_BYTES: usize = 8 << 20;
 
+/// What errors begin with that quote the template and nothing else.
+const OWN_WORDS: [&str; 10] = [
+    "column `",
+    "a null",
+    "undefined value",
+    "takes too long",
+    "makes ",
+    "unknown method",
+    "unknown function",
+    "template not found",
+    "missing argument",
+    "too many arguments",
+];
+
 /// A compiled template.
 #[derive(Debug)]
 pub struct Template {
@@ -105,6 +119,11 @@ impl Template {
         self.names.uses.iter().any(|used| used.name == "strftime_now" && shows(used.kind))
     }
 
+    /// What messages call it.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
     /// The names that the template uses.
     pub fn names(&self) -> &Names {
         &self.names
@@ -140,6 +159,25 @@ impl Template {
             ));
         }
         Ok(text)
+    }
+
+    /// An error of [`Template::render`] as logs and the screen may show it, without text of the row; `None` if it is
+    /// of another template.
+    pub fn without_row_text(&self, error: &str) -> Option<String> {
+        let why = error.strip_prefix(&self.what)?.strip_prefix(": ")?;
+        if OWN_WORDS.iter().any(|words| why.starts_with(words)) {
+            return Some(why.into());
+        }
+        let (kind, said) = why.split_once(": ").unwrap_or((why, ""));
+        let (said, line) = said.rsplit_once(" (line ").unwrap_or((said, ""));
+        let source = self.environment.get_template("template");
+        if source.is_ok_and(|template| template.source().contains(said)) || is_of_operands(said) {
+            return Some(why.into());
+        }
+        let line: String = line.chars().take_while(char::is_ascii_digit).collect();
+        Some(format!(
+            "{kind} in line {line}; its text may quote the row, and only --log-level debug shows it"
+        ))
     }
 
     /// What went wrong, with the line and, in the template of a prompt, with the nulls that it is about.
@@ -193,6 +231,14 @@ fn explain(error: &Error) -> String {
             "; `%` formats text only where a literal stands on its left: write '...' | format(x) or x ~ y";
     }
     text
+}
+
+/// Whether a text is that of an operator which does not take the types of its operands.
+fn is_of_operands(said: &str) -> bool {
+    const WORDS: &str = "tried to use operator on unsupported types and string number none bool sequence map iterable \
+                         undefined plain + - * / // % **";
+    said.starts_with("tried to use ")
+        && said.split(' ').all(|word| WORDS.split(' ').any(|known| known == word))
 }
 
 /// The environment with the compiled template, and the template's names.
