@@ -5,6 +5,7 @@ use crate::prompt::rendering::Marking;
 use crate::row_error::{RowError, RowErrorKind};
 use arrow::array::Array;
 use minijinja::Value;
+use minijinja::value::ValueKind;
 
 /// The messages of a row of a column of conversations, with every text but the roles marked.
 ///
@@ -58,13 +59,30 @@ fn checked_message(marked: &Value, plain: &Value) -> Result<Value, String> {
         return Err("it has no content".into());
     }
     let keys = marked.try_iter().map_err(|e| e.to_string())?;
-    let pairs = keys.map(|key| {
+    let pairs = keys.filter_map(|key| {
         let value = if key.as_str() == Some("role") {
             Value::from(role)
         } else {
-            marked.get_item(&key).unwrap_or_default()
+            without_null_fields(&marked.get_item(&key).unwrap_or_default())
         };
-        (key, value)
+        (!value.is_none()).then_some((key, value))
     });
     Ok(Value::from_pairs(pairs.collect::<Vec<_>>()))
+}
+
+/// A value whose structs have no null fields: a column has every field in every row, so that a null is how it says that a
+/// message has no such key.
+fn without_null_fields(value: &Value) -> Value {
+    let items = || value.try_iter().into_iter().flatten();
+    match value.kind() {
+        ValueKind::Seq => items().map(|item| without_null_fields(&item)).collect(),
+        ValueKind::Map => {
+            let pairs = items().filter_map(|key| {
+                let field = value.get_item(&key).ok().filter(|field| !field.is_none())?;
+                Some((key, without_null_fields(&field)))
+            });
+            Value::from_pairs(pairs.collect::<Vec<_>>())
+        }
+        _ => value.clone(),
+    }
 }
