@@ -59,6 +59,7 @@ pub fn run_on(
     let heartbeats = HeartbeatThread::start();
     let job = Job::prepare(options)?;
     job.print();
+    job.prompts.check_rows(&job.input, job.rows)?;
     let target = Target::open(&job.options.output, &job.options.state_dir)?;
     target.check(&job.options.state_dir)?;
     if let Location::Object(_) = job.options.output {
