@@ -59,7 +59,10 @@ impl Chat {
         let mut names: BTreeMap<String, Value> =
             ["tools", "documents"].map(|name| (name.to_string(), Value::from(()))).into();
         names.extend(
-            tokenizer.special_token_names().into_iter().map(|(name, text)| (name, Value::from(text))),
+            tokenizer
+                .special_token_names()
+                .iter()
+                .map(|(name, text)| (name.clone(), Value::from(text.as_str()))),
         );
         let given = options.chat_template_kwargs.iter().flatten();
         names.extend(given.map(|(name, value)| (name.clone(), value.clone())));

@@ -1,5 +1,12 @@
 //! Markers: special tokens that a tokenizer recognises by their written form, such as `<|im_start|>`.
 
+/// A piece of a text: text of a row or the template, or the template's `n`th marker of [`Markers::list`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Piece {
+    Text(String),
+    Marker(usize),
+}
+
 /// All markers of a tokenizer, by their written form.
 #[derive(Clone, Debug, Default)]
 pub struct Markers {

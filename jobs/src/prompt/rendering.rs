@@ -14,7 +14,7 @@
 //!    template as step 2 does.
 //! 4. If that differs too, the template acts on a marker of the row, and the row is refused.
 
-use crate::prompt::markers::Markers;
+use crate::prompt::markers::{Markers, Piece};
 use minijinja::Value;
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -139,15 +139,17 @@ impl Rendering {
             .into())
     }
 
-    /// The rendering without marks, with `alias(n)` in place of the template's `n`th marker of `markers`.
-    pub fn with_aliases<'a>(&self, markers: &Markers, alias: impl Fn(usize) -> &'a str) -> String {
-        let out = std::cell::RefCell::new(String::with_capacity(self.text.len()));
-        let text = |text: &str| match self.mark {
-            None => out.borrow_mut().push_str(text),
-            Some(mark) => out.borrow_mut().extend(text.split(mark)),
+    /// The rendering without marks, in pieces: its text, and the template's markers.
+    pub fn pieces(&self, markers: &Markers) -> Vec<Piece> {
+        let pieces = std::cell::RefCell::new(Vec::new());
+        let text = |text: &str| {
+            let text = self.mark.map_or_else(|| text.to_string(), |mark| text.replace(mark, ""));
+            if !text.is_empty() {
+                pieces.borrow_mut().push(Piece::Text(text));
+            }
         };
-        markers.split(&self.text, text, |found| out.borrow_mut().push_str(alias(found)));
-        out.into_inner()
+        markers.split(&self.text, text, |found| pieces.borrow_mut().push(Piece::Marker(found)));
+        pieces.into_inner()
     }
 
     /// The rendering as transformers would see it.

@@ -8,6 +8,7 @@ use crate::journal::identity::{Identity, InputDigest, InputDigests};
 use crate::options::device::Gemm;
 use crate::options::model::LoadFormat;
 use crate::prompt::chat::template_or_file;
+use crate::prompt::tokenizer::files::token_files;
 use crate::run::job::Job;
 use crate::run::resume::DATE;
 use engine::format::Format;
@@ -25,8 +26,9 @@ pub fn identity(job: &Job, device: &str) -> Result<Identity, JobError> {
         Ok(())
     };
     file("config", job.folders.model.join("config.json"))?;
-    file("tokenizer", job.folders.tokenizer.join("tokenizer.json"))?;
-    file("tokenizer config", job.folders.tokenizer.join("tokenizer_config.json"))?;
+    for (field, path) in token_files(&job.folders.tokenizer) {
+        file(field, path)?;
+    }
     let weights = match job.options.model.load_format {
         LoadFormat::Auto => digest_files(&weight_files(&job.folders.model)?)?,
         LoadFormat::Dummy => "dummy".into(),

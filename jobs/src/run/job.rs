@@ -103,6 +103,9 @@ impl Job {
         } else {
             "without a chat template"
         };
+        for warning in self.tokenizer.warnings() {
+            tracing::warn!("{warning}");
+        }
         eprintln!("prompts: {how}; sampling: {}", self.sampling.summary());
     }
 

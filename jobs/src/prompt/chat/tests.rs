@@ -100,7 +100,8 @@ fn conversations_have_the_token_ids_of_transformers() {
     let own = tokenizer.chat_template(folder).unwrap().unwrap();
     let spaced = file["spaced_chat_template"].as_str().unwrap().to_string();
     for (template, cases) in [(own, "conversations"), (spaced, "spaced_conversations")] {
-        let names = tokenizer.special_token_names().into_iter().map(|(name, text)| (name, Value::from(text)));
+        let names = tokenizer.special_token_names().iter();
+        let names = names.map(|(name, text)| (name.clone(), Value::from(text.as_str())));
         let chat = Chat { template: Template::new("chat", &template, 0).unwrap(), names: names.collect() };
         for (case, messages) in
             file[cases].as_array().unwrap().iter().zip(part_of("chat.json", cases, "messages"))
