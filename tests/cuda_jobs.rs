@@ -179,7 +179,9 @@ fn cublaslt_is_marked_wherever_a_job_says_what_it_is() {
     let out = read(&bench.path("out.parquet"));
     assert!(text(&out, "error").iter().all(Option::is_none) && out.num_rows() == 12);
     let other = job(&bench, &drivers, "out.parquet", &[], &[]);
-    ends_with(&other, 1, &["gemm: begun with cublaslt, outside the numeric contract, now builtin"]);
+    let marks =
+        ["gemm: begun with cublaslt, now builtin", "outside_numeric_contract: begun with true, now (none)"];
+    ends_with(&other, 1, &marks);
     let help = bench.run(&["run", "--help"]).stdout;
     assert!(help.contains("--gemm <GEMM>") && help.contains("outside the numeric contract"), "{help}");
 

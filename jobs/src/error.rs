@@ -124,6 +124,15 @@ pub enum JobError {
         /// What is wrong with it.
         what: String,
     },
+    /// The journal is of a format that this version does not know.
+    #[error("the journal {} is of format {format}, which this version of gristmill does not know; it reads formats 1 and \
+             2. Continue the job with the version that began it, or begin again with --fresh", path.display())]
+    JournalFormat {
+        /// The journal.
+        path: PathBuf,
+        /// SQLite's `user_version` of it.
+        format: i64,
+    },
     /// The state_dir belongs to another job.
     #[error("{} holds another job; these values differ:\n{differences}\nrun the command of that job, choose \
              another --output, or discard that job with --fresh", state_dir.display())]

@@ -19,7 +19,7 @@ pub mod sampling;
 use crate::error::JobError;
 use crate::journal::Journal;
 use crate::journal::finished::FinishedRows;
-use crate::journal::identity::{Identity, InputDigests};
+use crate::journal::identity::{InputDigests, JobIdentity};
 use crate::options::devices;
 use crate::options::engine::{EngineOptions, engine_config, print_engine};
 use crate::options::job::{JobOptions, OnCorrupt};
@@ -65,7 +65,7 @@ pub fn run_on(
         eprintln!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
     }
     let device = open(&job.options.engine)?;
-    let identity = identity(&job, &device.info().kind.to_string())?;
+    let identity = identity(&job, device.info())?;
     let inputs = input_digests(&job)?;
     let (mut journal, finished) = open_journal(&job, &identity, &inputs)?;
     let counters = Counters::resume(&finished);
@@ -84,7 +84,7 @@ pub fn run_on(
     }
     // The lock is kept until all is published.
     target.claim()?;
-    publish(&job, &target, &identity, &journal)?;
+    publish(&job, &target, &journal)?;
     journal.close()?;
     eprintln!("{} rows in {}", job.rows, job.options.output);
     job.error_limits().check(Counters::get(&counters.errors), job.rows, first_error)
@@ -93,7 +93,7 @@ pub fn run_on(
 /// Opens the journal, or begins it, and prints what is answered already.
 fn open_journal(
     job: &Job,
-    identity: &Identity,
+    identity: &JobIdentity,
     inputs: &InputDigests,
 ) -> Result<(Journal, FinishedRows), JobError> {
     let mode = resume_mode(&job.options);
@@ -138,12 +138,12 @@ fn answer(
 }
 
 /// Makes the output of the journal and the input.
-fn publish(job: &Job, target: &Target, identity: &Identity, journal: &Journal) -> Result<(), JobError> {
+fn publish(job: &Job, target: &Target, journal: &Journal) -> Result<(), JobError> {
     let reader = journal.reader()?;
     let publication = Publication {
         target,
         state_dir: &job.options.state_dir,
-        identity,
+        identity: journal.identity(),
         rows: job.rows,
         rows_per_file: job.options.rows_per_file,
         columns: &job.columns,

@@ -23,7 +23,8 @@ pub struct Sampling {
     /// How text is made of tokens.
     pub text: Arc<TextRules>,
     seed: u64,
-    /// Of all of it: rows of equal digests and prompts have equal answers where sampling is greedy.
+    /// Of all values: rows of equal digests and prompts have equal answers where sampling is greedy. Whoever changes a
+    /// value makes a new digest.
     digest: [u8; 32],
     /// Each value with its name and where it comes from, for the screen and the job's identity.
     resolved: Vec<(&'static str, String, &'static str)>,

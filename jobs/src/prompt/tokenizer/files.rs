@@ -17,14 +17,10 @@ pub const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 /// What older versions of transformers wrote added tokens to.
 pub const ADDED_TOKENS: &str = "added_tokens.json";
 
-/// All files that say which tokens there are, by their paths in a folder, for the identity of a job.
-pub fn token_files(folder: &Path) -> [(&'static str, PathBuf); 4] {
-    [
-        ("tokenizer", folder.join("tokenizer.json")),
-        ("tokenizer config", folder.join(CONFIG)),
-        ("special tokens map", folder.join(SPECIAL_TOKENS_MAP)),
-        ("added tokens", folder.join(ADDED_TOKENS)),
-    ]
+/// The files of a folder that say which tokens there are, besides its `tokenizer_config.json`.
+pub fn token_files(folder: &Path) -> Vec<PathBuf> {
+    let files = ["tokenizer.json", SPECIAL_TOKENS_MAP, ADDED_TOKENS].map(|name| folder.join(name));
+    files.into_iter().filter(|path| path.is_file()).collect()
 }
 
 /// The text of each file; of `tokenizer.json` there is always one.
