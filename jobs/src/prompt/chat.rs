@@ -3,6 +3,9 @@
 use crate::error::JobError;
 use crate::options::prompt::PromptOptions;
 use crate::prompt::columns::Source;
+use crate::prompt::markers::Markers;
+use crate::prompt::markers::literals::{Literal, literals};
+use crate::prompt::messages::message;
 use crate::prompt::rendering::{MARK, Marking};
 use crate::prompt::template::Template;
 use crate::prompt::tokenizer::Tokenizer;
@@ -55,6 +58,17 @@ impl Chat {
         };
         let what =
             if options.chat_template.is_some() { "--chat-template" } else { "the model's chat template" };
+        Chat::new(options, what, text, tokenizer, date).map(Some)
+    }
+
+    /// A chat template by its text; `what` names it in messages.
+    fn new(
+        options: &PromptOptions,
+        what: &str,
+        text: &str,
+        tokenizer: &Tokenizer,
+        date: i64,
+    ) -> Result<Chat, JobError> {
         let template = Template::new(what, text, date)?;
         let mut names: BTreeMap<String, Value> =
             ["tools", "documents"].map(|name| (name.to_string(), Value::from(()))).into();
@@ -66,7 +80,7 @@ impl Chat {
         );
         let given = options.chat_template_kwargs.iter().flatten();
         names.extend(given.map(|(name, value)| (name.clone(), value.clone())));
-        Ok(Some(Chat { template, names }))
+        Ok(Chat { template, names })
     }
 
     /// Renders a conversation; with `generation` up to where the answer begins.
@@ -87,6 +101,34 @@ impl Chat {
         let names = self.names.iter().map(|(name, value)| (name.as_str(), value.clone()));
         self.template.render(Value::from_pairs(own.into_iter().chain(names)), marking.bytes())
     }
+}
+
+/// The texts of the templates that make prompts: what they hold, and what a chat template writes of a few
+/// conversations, where it puts tokens together. `template` is the model's chat template.
+///
+/// # Errors
+/// [`JobError::Template`]; [`JobError::Io`] for a file that cannot be read.
+pub fn template_texts(
+    options: &PromptOptions,
+    template: Option<&str>,
+    tokenizer: &Tokenizer,
+    date: i64,
+) -> Result<Vec<Literal>, JobError> {
+    let mut texts = options.prompt.as_deref().map(literals).unwrap_or_default();
+    let given = options.chat_template.as_deref().map(template_or_file).transpose()?;
+    let used = !options.raw && options.prompt_tokens_column.is_none();
+    if let Some(source) = given.as_deref().or(template).filter(|_| used) {
+        texts.extend(literals(source));
+        let chat = Chat::new(options, "the chat template", source, tokenizer, date)?;
+        let none = Markers::default();
+        for roles in [&["user"][..], &["system", "user"], &["user", "assistant", "user"], &["user", "tool"]] {
+            let messages = roles.iter().map(|role| message(role, Value::from("x"))).collect();
+            // What a template refuses, it does not write.
+            let rendered = chat.render(messages, true, &Marking::plain(&none));
+            texts.extend(rendered.ok().map(|text| Literal { text, looked_for: false }));
+        }
+    }
+    Ok(texts)
 }
 
 /// A template given as text, or as the name of a file.

@@ -11,12 +11,13 @@ mod special;
 use crate::error::JobError;
 use crate::guard::guarded;
 use crate::prompt::markers::Markers;
+use crate::prompt::markers::literals::{Literal, marker_shaped};
 use crate::prompt::rendering::Rendering;
 use aliases::Aliases;
 use config::TokenizerConfig;
 use files::TokenizerFiles;
 use special::SpecialTokens;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use tokenizers::AddedToken;
 
@@ -25,6 +26,8 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     markers: Markers,
     aliases: Aliases,
+    /// The tokens of the markers by their written form, with their ids.
+    marked: BTreeMap<String, (u32, AddedToken)>,
     /// Tokens that have no text where special tokens are left out.
     special: HashSet<u32>,
     /// What begins every prompt: usually the BOS token or nothing.
@@ -81,9 +84,65 @@ impl Tokenizer {
             .collect();
         let warnings = other_ids(&inner, &tokens);
         let markers = Markers::new(marked.keys().cloned().collect());
-        let aliases = guarded(|| Aliases::add(&mut inner, &markers, &marked))??;
+        let mut aliases = Aliases::new();
+        guarded(|| aliases.add(&mut inner, &markers, &marked))??;
         let names = tokens.names;
-        Ok(Tokenizer { inner, markers, aliases, special, prefix, longest_token, config, names, warnings })
+        Ok(Tokenizer {
+            inner,
+            markers,
+            aliases,
+            marked,
+            special,
+            prefix,
+            longest_token,
+            config,
+            names,
+            warnings,
+        })
+    }
+
+    /// Makes markers of all added tokens that templates write, also of those that are not flagged as special.
+    ///
+    /// # Errors
+    /// What the tokenizer says.
+    pub fn mark_tokens_of(&mut self, texts: &[Literal]) -> Result<(), String> {
+        let mut looked_for = Vec::new();
+        for (id, token) in self.inner.get_added_tokens_decoder() {
+            let content = &token.content;
+            let written = || texts.iter().any(|literal| literal.text.contains(content));
+            if self.aliases.contains(id) || self.marked.contains_key(content) || content.trim().is_empty() {
+                continue;
+            }
+            if written() {
+                if texts.iter().any(|literal| literal.looked_for && literal.text.contains(content)) {
+                    looked_for.push(content.clone());
+                }
+                self.marked.insert(content.clone(), (id, token));
+            }
+        }
+        self.markers = Markers::new(self.marked.keys().cloned().collect()).looking_for(looked_for);
+        guarded(|| self.aliases.add(&mut self.inner, &self.markers, &self.marked))??;
+        self.warn_of_broken_markers(texts)
+    }
+
+    /// Notes what looks like a marker of the templates and is none.
+    fn warn_of_broken_markers(&mut self, texts: &[Literal]) -> Result<(), String> {
+        let shaped: BTreeSet<&str> = texts.iter().flat_map(|literal| marker_shaped(&literal.text)).collect();
+        let mut broken = Vec::new();
+        for text in shaped.into_iter().filter(|text| !self.marked.contains_key(*text)) {
+            let tokens = self.encode_plain(text)?.len();
+            if tokens > 1 {
+                broken.push(format!("{text} ({tokens} tokens)"));
+            }
+        }
+        if !broken.is_empty() {
+            self.warnings.push(format!(
+                "the template writes what looks like a special token and is none of this tokenizer: {}; the model \
+                 gets it as plain text, as in transformers. Check that template and tokenizer belong together",
+                broken.join(", ")
+            ));
+        }
+        Ok(())
     }
 
     /// The markers that a template may write and a row may not.

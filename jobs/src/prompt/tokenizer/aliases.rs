@@ -15,6 +15,8 @@ use tokenizers::AddedToken;
 /// The aliases of a tokenizer's markers.
 #[derive(Debug, Default)]
 pub struct Aliases {
+    /// Begins every alias.
+    secret: String,
     /// One for each marker, in the order of [`Markers::list`].
     list: Vec<Alias>,
     /// From an alias's id to its marker's.
@@ -31,22 +33,29 @@ struct Alias {
 }
 
 impl Aliases {
+    /// Those of no markers.
+    pub fn new() -> Aliases {
+        let secret = RandomState::new();
+        let secret = format!("\u{fdef}{:016x}{:016x}", secret.hash_one(0), secret.hash_one(1));
+        Aliases { secret, ..Aliases::default() }
+    }
+
     /// Adds an alias for each marker to a tokenizer, which from now on takes no marker for a token. `tokens` are the
     /// markers' tokens by their written form, with their ids.
     ///
     /// # Errors
     /// What the tokenizer says.
     pub fn add(
+        &mut self,
         inner: &mut tokenizers::Tokenizer,
         markers: &Markers,
         tokens: &BTreeMap<String, (u32, AddedToken)>,
-    ) -> Result<Aliases, String> {
-        let secret = RandomState::new();
-        let secret = format!("{:016x}{:016x}", secret.hash_one(0), secret.hash_one(1));
-        let (mut aliases, mut own, mut added) = (Aliases::default(), Vec::new(), Vec::new());
-        for (n, marker) in markers.list().iter().enumerate() {
-            let (_, token) = tokens.get(marker).ok_or("a marker is no token")?;
-            let text = format!("\u{fdef}{secret}{n:06x}\u{fdee}");
+    ) -> Result<(), String> {
+        self.list.clear();
+        let (mut own, mut added) = (Vec::new(), Vec::new());
+        for marker in markers.list() {
+            let (id, token) = tokens.get(marker).ok_or("a marker is no token")?;
+            let text = format!("{}{id:08x}\u{fdee}", self.secret);
             added.push(AddedToken {
                 content: text.clone(),
                 single_word: false,
@@ -54,17 +63,17 @@ impl Aliases {
                 ..token.clone()
             });
             own.push(AddedToken { special: true, ..token.clone() });
-            aliases.list.push(Alias { text, single_word: token.single_word });
+            self.list.push(Alias { text, single_word: token.single_word });
         }
         // What is special is passed over where it stands in a text.
         inner.add_tokens(own).map_err(|error| error.to_string())?;
         inner.add_tokens(added).map_err(|error| error.to_string())?;
         inner.set_encode_special_tokens(true);
-        for (marker, alias) in markers.list().iter().zip(&aliases.list) {
+        for (marker, alias) in markers.list().iter().zip(&self.list) {
             let id = inner.token_to_id(&alias.text).ok_or("its special tokens cannot be replaced")?;
-            aliases.ids.insert(id, tokens[marker].0);
+            self.ids.insert(id, tokens[marker].0);
         }
-        Ok(aliases)
+        Ok(())
     }
 
     /// Whether a token is an alias, and not one of the model's.
