@@ -5,7 +5,7 @@ use crate::options::prompt::PromptOptions;
 use crate::prompt::columns::Source;
 use crate::prompt::markers::Markers;
 use crate::prompt::markers::literals::{Literal, literals};
-use crate::prompt::messages::message;
+use crate::prompt::messages::{message, with_text};
 use crate::prompt::rendering::{MARK, Marking};
 use crate::prompt::template::Template;
 use crate::prompt::tokenizer::Tokenizer;
@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 pub struct Chat {
     pub template: Template,
     pub names: BTreeMap<String, Value>,
+    /// The template reads lists of parts, so that a content need not be put together.
+    pub takes_parts: bool,
 }
 
 impl Chat {
@@ -80,7 +82,20 @@ impl Chat {
         );
         let given = options.chat_template_kwargs.iter().flatten();
         names.extend(given.map(|(name, value)| (name.clone(), value.clone())));
-        Ok(Chat { template, names })
+        let mut chat = Chat { template, names, takes_parts: true };
+        chat.takes_parts = chat.reads_parts();
+        Ok(chat)
+    }
+
+    /// Whether the template writes the texts of a list of parts, and nothing else of it.
+    fn reads_parts(&self) -> bool {
+        let part = |text| Value::from_pairs([("type", Value::from("text")), ("text", Value::from(text))]);
+        let content = Value::from(vec![part("first part"), part("second part")]);
+        let rendered =
+            self.render(vec![message("user", content)], true, &Marking::plain(&Markers::default()));
+        let text = rendered.unwrap_or_default();
+        let holds = |part: &str| text.contains(part);
+        holds("first part") && holds("second part") && !holds("'text'") && !holds("\"text\"")
     }
 
     /// Renders a conversation; with `generation` up to where the answer begins.
@@ -93,8 +108,13 @@ impl Chat {
         generation: bool,
         marking: &Marking,
     ) -> Result<String, String> {
+        let messages = if self.takes_parts {
+            Value::from(messages)
+        } else {
+            messages.into_iter().map(with_text).collect()
+        };
         let own = [
-            ("messages", Value::from(messages)),
+            ("messages", messages),
             ("add_generation_prompt", Value::from(generation)),
             (MARK, marking.mark()),
         ];
