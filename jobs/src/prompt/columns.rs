@@ -5,6 +5,7 @@ use crate::input::Input;
 use crate::input::row::value;
 use crate::options::prompt::PromptOptions;
 use crate::prompt::columns::names::{constant, in_single_braces, read_columns, with_hint};
+use crate::prompt::messages::{COLUMN_OF_MESSAGES, is_conversation, may_hold_messages};
 use crate::prompt::template::Template;
 use crate::row_error::{RowError, RowErrorKind};
 use arrow::array::Array;
@@ -43,6 +44,10 @@ impl PromptColumns {
         ];
         let mut given = given.into_iter().filter_map(|(flag, value)| Some((flag, value.as_deref()?)));
         let has = |name| input.schema.column_with_name(name).is_some();
+        let holds_messages = |name: &str| {
+            let field = input.schema.column_with_name(name);
+            field.is_some_and(|(_, field)| is_conversation(field.data_type()))
+        };
         let (flag, value) = match (given.next(), given.next()) {
             (Some((a, _)), Some((b, _))) => {
                 return Err(JobError::Usage(format!(
@@ -50,12 +55,17 @@ impl PromptColumns {
                 )));
             }
             (Some(one), None) => one,
+            (None, _) if has("prompt") && holds_messages("prompt") => ("--messages-column", "prompt"),
             (None, _) if has("prompt") => ("--prompt-column", "prompt"),
             (None, _) if has("messages") => ("--messages-column", "messages"),
             (None, _) => {
+                let mut fields = input.schema.fields().iter().map(|field| field.name());
+                let hint = fields.find(|name| holds_messages(name)).map_or(String::new(), |name| {
+                    format!("; column {name} holds conversations: --messages-column {name}")
+                });
                 return Err(JobError::Usage(format!(
                     "say what the prompt is: --prompt '{{{{ column }}}}', --prompt-column, --messages-column or \
-                     --prompt-tokens-column; the input has {}",
+                     --prompt-tokens-column; the input has {}{hint}",
                     input.column_list()
                 )));
             }
@@ -78,15 +88,18 @@ impl PromptColumns {
         let columns = input.columns(&[value.to_string()], flag)?;
         let kind = input.schema.field(columns[0]).data_type();
         let (source, fits, wanted) = match flag {
-            "--messages-column" => {
-                (Source::Messages, is_list(kind), "a list of structs with role and content")
-            }
+            "--messages-column" => (Source::Messages, may_hold_messages(kind), COLUMN_OF_MESSAGES),
             "--prompt-tokens-column" => (Source::Tokens, is_list(kind), "a list of token ids"),
             _ => (Source::Column, !kind.is_nested() || is_dictionary(kind), "a string"),
         };
         if !fits {
             return Err(JobError::Usage(format!(
-                "{flag} {value}: the column is {kind}; it must be {wanted}"
+                "{flag} {value}: the column is {kind}; it must be {wanted}{}",
+                if flag == "--prompt-column" && is_conversation(kind) {
+                    format!("; for conversations give --messages-column {value}")
+                } else {
+                    String::new()
+                }
             )));
         }
         Ok(PromptColumns { source, positions: columns })

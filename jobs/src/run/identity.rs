@@ -14,6 +14,7 @@ use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::prompt::PROMPTS_VERSION;
 use crate::prompt::chat::template_or_file;
+use crate::prompt::tokenizer::files::token_files;
 use crate::run::job::Job;
 use engine::Types;
 use engine::device::DeviceInfo;
@@ -74,13 +75,22 @@ fn file_digests(folders: &ModelFolders, options: &ModelOptions) -> Result<FileDi
     let digest = |path: PathBuf| path.is_file().then(|| digest_file(&path)).transpose();
     Ok(FileDigests {
         config: digest(folders.model.join("config.json"))?,
-        tokenizer: digest(folders.tokenizer.join("tokenizer.json"))?,
+        tokenizer: tokenizer_digest(&folders.tokenizer)?,
         tokenizer_config: digest(folders.tokenizer.join("tokenizer_config.json"))?,
         weights: match load_format {
             LoadFormat::Auto => digest_files(&weight_files(&folders.model)?)?,
             LoadFormat::Dummy => "dummy".into(),
         },
     })
+}
+
+/// Of `tokenizer.json`, and of the older files beside it where a model has them.
+fn tokenizer_digest(folder: &Path) -> Result<Option<String>, JobError> {
+    match token_files(folder).as_slice() {
+        [] => Ok(None),
+        [one] => digest_file(one).map(Some),
+        several => digest_files(several).map(Some),
+    }
 }
 
 fn type_names(job: &Job, device: &DeviceInfo, options: &EngineOptions) -> Result<TypeNames, JobError> {
