@@ -99,6 +99,10 @@ fn concat(state: &State, arguments: Rest<Value>) -> Result<String, Error> {
 }
 
 fn text_of_items(items: &Value, attribute: Option<&Value>) -> Result<(), Error> {
+    // The engine joins a null to an empty text.
+    if items.is_none() {
+        return Err(null());
+    }
     let path = attribute.filter(|path| !path.is_none());
     for item in items.try_iter().into_iter().flatten() {
         match path {

@@ -87,6 +87,14 @@ impl<'s> Rewriting<'s> {
                     filter.args.iter().map(argument).for_each(|argument| self.made_text(argument));
                 }
             }
+            // With an argument they say what a null stands for.
+            Expr::Filter(filter)
+                if self.strict && matches!(filter.name, "int" | "float") && filter.args.is_empty() =>
+            {
+                if filter.expr.is_some() {
+                    self.insert(filter.span().start_offset as usize, &format!("{TEXT} | "));
+                }
+            }
             _ => {}
         }
     }

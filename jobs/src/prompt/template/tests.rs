@@ -206,6 +206,9 @@ fn a_null_never_becomes_text() {
         "{% macro m(a) %}{{ a }}{% endmacro %}{{ m(x) }}",
         "{% for a in [x] %}{{ a }}{% endfor %}",
         "{{ x | default('v') }}",
+        "{{ x | join(', ') }}",
+        "{{ x | int }}",
+        "{{ x | float }}",
         "{{ row_of.a | default(x) }}",
     ] {
         let source = source.replace("row_of", "{}");
@@ -238,7 +241,7 @@ fn a_null_is_a_null_where_it_is_tested_or_given_on() {
         ),
         ("{% if x %}a{% else %}b{% endif %}{{ 'c' if not x }}{{ 'gone' if x }}", "bc"),
         ("{{ x or y }}{{ x | default('v', true) }}{{ x | default('w', boolean=true) }}", "ä bvw"),
-        ("{{ (x | default('v')) is none }}", "True"),
+        ("{{ (x | default('v')) is none }}{{ x | int(-1) }}{{ '7' | int }}", "True-17"),
         (
             "{{ x | tojson }}{{ list | tojson }}{{ items | tojson }}",
             r#"null[1, null][{"t": null, "u": "v"}]"#,
