@@ -103,7 +103,8 @@ impl Reading<'_> {
 
     fn unknown(&self, used: &Use) -> JobError {
         let Use { name, line, .. } = used;
-        let odd = odd_columns(self.input).next();
+        let near = odd_columns(self.input).find(|odd| odd.contains(name.as_str()));
+        let odd = near.or_else(|| odd_columns(self.input).next());
         let odd = odd.map_or(String::new(), |odd| {
             format!(". A column whose name is not one word is read as {}", by_key(odd))
         });

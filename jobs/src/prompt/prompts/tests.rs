@@ -246,7 +246,8 @@ fn a_name_that_may_be_mistaken_is_refused() {
         let error = refused(source, &odd);
         assert!(error.starts_with("--prompt: ") && error.contains(why), "{source}: {error}");
     }
-    assert!(refused("{{ a.b }}", &odd).contains("is read as row['my col']"), "odd names have a hint");
+    assert!(refused("{{ a.b }}", &odd).contains("is read as row['a.b']"), "odd names have a hint");
+    assert!(refused("{{ zebra }}", &odd).contains("is read as row['my col']"));
     assert_eq!(first("{% set q = q[:2] %}{{ q }}{% with q = q | upper %}{{ q }}{% endwith %}", &odd), "<q<Q");
     assert_eq!(first("{% for q in q %}{{ q }}{% endfor %}", &odd), "<q>");
     assert_eq!(first("{% for q in [1] %}{{ row['q'] }}{% endfor %}", &odd), "<q>");
