@@ -41,6 +41,24 @@ impl Old {
         Old { bench, from, device, flags, rows, answered }
     }
 
+    /// A copy whose journal says that its prompts are made as they are now.
+    fn with_present_prompts(name: &str) -> Old {
+        let old = Old::copy(name);
+        let values = (old.number("SELECT max(ordinal) + 1 FROM identity") as i64, "prompts version", "2");
+        let mut bytes = Vec::new();
+        for (kind, part) in
+            [(1u8, &values.0.to_le_bytes()[..]), (3, values.1.as_bytes()), (3, values.2.as_bytes())]
+        {
+            bytes.push(kind);
+            bytes.extend((part.len() as u64).to_le_bytes());
+            bytes.extend(part);
+        }
+        let checksum = i64::from_le_bytes(blake3::hash(&bytes).as_bytes()[..8].try_into().unwrap());
+        let insert = "INSERT INTO identity VALUES (?, ?, ?, ?)";
+        old.journal().execute(insert, (values.0, values.1, values.2, checksum)).unwrap();
+        old
+    }
+
     /// The command that began the job, with further flags.
     fn command(&self, further: &[&str]) -> Command {
         let model = support::golden("qwen3");
@@ -80,7 +98,7 @@ impl Old {
 
 /// Resumes a job, and runs it again with nothing answered before. Gives the output of both.
 fn resumed_and_whole(name: &str) -> (RecordBatch, PathBuf) {
-    let resumed = Old::copy(name);
+    let resumed = Old::with_present_prompts(name);
     let before = resumed.records();
     assert_eq!(before.len() as u64, resumed.answered);
     let ran = resumed.run(&["--resume", "require"]);
@@ -94,7 +112,7 @@ fn resumed_and_whole(name: &str) -> (RecordBatch, PathBuf) {
     assert_eq!(resumed.number("PRAGMA user_version"), 0, "{name}: it stays a journal of format 1");
 
     // The same job without its answers: its date is that of the day on which it was begun.
-    let whole = Old::copy(name);
+    let whole = Old::with_present_prompts(name);
     whole.journal().execute_batch("DELETE FROM answers; DELETE FROM attempts").unwrap();
     let ran = whole.run(&[]);
     assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
@@ -109,6 +127,19 @@ fn resumed_and_whole(name: &str) -> (RecordBatch, PathBuf) {
     let ran = resumed.bench.run(&["status", "out.parquet"]);
     assert!(ran.stdout.contains(&format!("rows       {} of {0} (100.0 %)", resumed.rows)), "{}", ran.stdout);
     (read(&resumed.bench.path("out.parquet")), resumed.from.join("expected.parquet"))
+}
+
+#[test]
+fn jobs_whose_prompts_were_made_otherwise_are_refused() {
+    for name in ["plain", "prompts", "sampling", "types"] {
+        let job = Old::copy(name);
+        let before = job.records();
+        let ran = job.run(&[]);
+        assert_eq!(ran.code, 1, "{name}: {}", ran.stderr);
+        assert!(ran.stderr.contains("  prompts version: begun with 1, now 2\n"), "{name}: {}", ran.stderr);
+        assert_eq!(ran.stderr.matches(": begun with").count(), 1, "{name}: {}", ran.stderr);
+        assert_eq!(job.records(), before);
+    }
 }
 
 #[test]
@@ -165,7 +196,7 @@ fn a_job_of_format_1_with_other_options_is_refused_by_field() {
             "float32 matmul precision: begun with medium, now highest",
         ),
     ] {
-        let job = Old::copy(name);
+        let job = Old::with_present_prompts(name);
         let before = job.records();
         let ran = job.run(further);
         assert_eq!(ran.code, 1, "{further:?}: {}", ran.stderr);

@@ -219,7 +219,7 @@ impl JobError {
     /// The exit code of this error.
     pub fn exit_code(&self) -> u8 {
         match self {
-            JobError::Usage(_) => EXIT_USAGE,
+            JobError::Usage(_) | JobError::Template { .. } => EXIT_USAGE,
             JobError::TooManyErrors { .. } => EXIT_TOO_MANY_ERRORS,
             JobError::Interrupted { terminated: false } => EXIT_INTERRUPTED,
             JobError::Interrupted { terminated: true } => EXIT_TERMINATED,

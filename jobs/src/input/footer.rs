@@ -4,6 +4,7 @@ use crate::error::JobError;
 use crate::input::file::{broken, guarded};
 use crate::input::pages;
 use crate::input::ranges::OpenSource;
+use crate::input::types::with_microseconds;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
@@ -37,7 +38,9 @@ pub fn footer(source: &OpenSource, path: &Path) -> Result<ArrowReaderMetadata, J
     pages::check_footer(&bytes).map_err(|why| broken(path, ", footer", &format!("is damaged: {why}")))?;
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
     let why = match guarded(|| ArrowReaderMetadata::load(&bytes, options)) {
-        Ok(Ok(metadata)) => return Ok(metadata),
+        Ok(Ok(metadata)) => {
+            return with_microseconds(metadata).map_err(|error| broken(path, ", footer", &error.to_string()));
+        }
         Ok(Err(error)) => error.to_string(),
         Err(panic) => panic,
     };
@@ -65,4 +68,25 @@ pub fn row_counts(path: &Path, metadata: &ArrowReaderMetadata) -> Result<Vec<u64
         return Err(broken(path, ", footer", &why));
     }
     Ok(counts)
+}
+
+/// The nulls of each root column, where the footer says so: not of nested columns.
+pub fn null_counts(metadata: &ArrowReaderMetadata) -> Vec<Option<u64>> {
+    let schema = metadata.parquet_schema();
+    let mut counts = vec![None; metadata.schema().fields().len()];
+    for (leaf, column) in schema.columns().iter().enumerate() {
+        let root = schema.get_column_root_idx(leaf);
+        if !schema.get_column_root(leaf).is_primitive() {
+            continue;
+        }
+        let groups = metadata.metadata().row_groups().iter();
+        let nulls = groups.map(|group| match column.max_def_level() {
+            0 => Some(0),
+            _ => group.column(leaf).statistics()?.null_count_opt(),
+        });
+        if let Some(count) = counts.get_mut(root) {
+            *count = nulls.sum();
+        }
+    }
+    counts
 }

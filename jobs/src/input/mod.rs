@@ -4,21 +4,29 @@
 //! through all files in order, and that number is what a row is called everywhere else.
 
 pub mod batches;
+mod column;
+mod dates;
 pub mod file;
-mod footer;
+pub mod footer;
+mod group;
+pub mod local;
+pub mod lost;
 pub mod names;
 mod pages;
 pub mod ranges;
 pub mod row;
 mod schema;
+mod sizes;
 pub mod source;
+mod types;
 
 use crate::error::JobError;
 use arrow::datatypes::{Schema, SchemaRef};
 use batches::Batches;
 use file::{InputFile, broken};
-use footer::{footer, row_counts};
+use footer::{footer, null_counts, row_counts};
 use names::resolve;
+use ranges::OpenSource;
 use schema::agree;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -33,6 +41,8 @@ pub struct Input {
     pub schema: SchemaRef,
     /// Rows in all.
     pub rows: u64,
+    /// Nulls of each column by the footers, where they all say so.
+    pub nulls: Vec<Option<u64>>,
 }
 
 impl Input {
@@ -45,15 +55,25 @@ impl Input {
         let mut files = Vec::new();
         let mut schema: Option<(SchemaRef, PathBuf)> = None;
         let mut rows = 0u64;
+        let mut nulls: Vec<Option<u64>> = Vec::new();
         for source in resolve(names)? {
             let path = source.name();
-            let metadata = footer(&source.open()?, &path)?;
+            let open = source.open()?;
+            let stamp = match &open {
+                OpenSource::Local(file) => Some(file.stamp()?),
+                OpenSource::Object(_) => None,
+            };
+            let metadata = footer(&open, &path)?;
             match &schema {
                 None => schema = Some((metadata.schema().clone(), path.clone())),
                 Some((first, first_path)) => agree(first, first_path, metadata.schema(), &path)?,
             }
+            nulls.resize(metadata.schema().fields().len(), Some(0));
+            for (all, more) in nulls.iter_mut().zip(null_counts(&metadata)) {
+                *all = all.zip(more).map(|(all, more)| all.saturating_add(more));
+            }
             let row_groups = row_counts(&path, &metadata)?;
-            let file = InputFile { source, path, first_row: rows, row_groups };
+            let file = InputFile { source, path, first_row: rows, row_groups, stamp };
             rows = rows
                 .checked_add(file.rows())
                 .ok_or_else(|| broken(&file.path, "", "its row counts add up to more than 2^64 rows"))?;
@@ -64,7 +84,7 @@ impl Input {
         // Every column can hold null, as those of rows that cannot be read do in the output.
         let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Ok(Input { files, schema, rows })
+        Ok(Input { files, schema, rows, nulls })
     }
 
     /// The positions of columns by name.
@@ -95,10 +115,9 @@ impl Input {
 
     /// Reads the columns of the rows, a batch at a time.
     ///
-    /// After a corrupt row group the reader continues with the next one.
+    /// Cells that cannot be read are null and named by the batch; an error ends the reading.
     pub fn read(&self, columns: Vec<usize>, rows: Range<u64>) -> Batches<'_> {
-        let end = rows.end.min(self.rows);
-        Batches::new(&self.files, &self.schema, columns, rows.start..end)
+        Batches::new(self, columns, rows)
     }
 }
 

@@ -11,9 +11,6 @@ use std::ops::Range;
 /// A page that claims to unpack to more bytes is refused.
 const PAGE_BYTES: u64 = 256 << 20;
 
-/// A column chunk whose pages claim to unpack to more bytes is refused.
-const CHUNK_BYTES: u64 = 2 << 30;
-
 /// The deepest nesting of a header.
 const DEPTH: usize = 16;
 
@@ -22,45 +19,60 @@ const DEPTH: usize = 16;
 /// # Errors
 /// What is wrong with it: a list may claim more elements than there are bytes.
 pub fn check_footer(footer: &[u8]) -> Result<(), String> {
-    Header { source: footer, sizes: [None; 2] }.read_struct(0)
+    Header { source: footer, fields: [None; 3] }.read_struct(0)
 }
 
-/// Walks the page headers of a column chunk.
+/// The type of a dictionary page.
+const DICTIONARY: i64 = 2;
+
+/// Why a column chunk is not read.
+#[derive(Debug)]
+pub enum PageError {
+    /// It is not what Parquet allows.
+    Damaged(String),
+    /// It is more than is taken.
+    TooLarge(String),
+}
+
+/// Walks the page headers of a column chunk. Returns the bytes of its dictionary, unpacked.
 ///
 /// # Errors
 /// What is wrong with the first bad one.
-pub fn check<R: ChunkReader>(file: &R, column: &ColumnChunkMetaData) -> Result<(), String> {
+pub fn check<R: ChunkReader>(file: &R, column: &ColumnChunkMetaData) -> Result<u64, PageError> {
+    let damaged = PageError::Damaged;
     let Some(Range { start, end }) = place(column).filter(|place| place.end <= file.len()) else {
         let (size, start) = (column.compressed_size(), first_page(column));
-        return Err(format!("claims {size} bytes at {start}, past the end"));
+        return Err(damaged(format!("claims {size} bytes at {start}, past the end")));
     };
-    let (mut at, mut unpacked) = (start, 0u64);
+    let (mut at, mut dictionary) = (start, 0);
     while at < end {
-        let reader = file.get_read(at).map_err(|e| e.to_string())?;
-        let mut header = Header { source: reader.take(end - at), sizes: [None; 2] };
-        header.read_struct(0).map_err(|why| format!("has a bad page header at byte {at}: {why}"))?;
+        let reader = file.get_read(at).map_err(|e| damaged(e.to_string()))?;
+        let mut header = Header { source: reader.take(end - at), fields: [None; 3] };
+        header.read_struct(0).map_err(|why| damaged(format!("has a bad page header at byte {at}: {why}")))?;
         let header_bytes = end - at - header.source.limit();
-        let [Some(uncompressed), Some(compressed)] = header.sizes else {
-            return Err(format!("has a page header without sizes at byte {at}"));
+        let [kind, Some(uncompressed), Some(compressed)] = header.fields else {
+            return Err(damaged(format!("has a page header without sizes at byte {at}")));
         };
         let (Ok(uncompressed), Ok(compressed)) = (u64::try_from(uncompressed), u64::try_from(compressed))
         else {
-            return Err(format!("has a page with a negative size at byte {at}"));
+            return Err(damaged(format!("has a page with a negative size at byte {at}")));
         };
-        unpacked += uncompressed;
-        if uncompressed > PAGE_BYTES || unpacked > CHUNK_BYTES {
-            return Err(format!(
-                "unpacks to more than {} MiB in one page or {} MiB in one row group; write it with smaller row groups",
+        if uncompressed > PAGE_BYTES {
+            return Err(PageError::TooLarge(format!(
+                "unpacks to more than {} MiB in one page; write it with smaller pages, or leave the column out \
+                 with --keep",
                 PAGE_BYTES >> 20,
-                CHUNK_BYTES >> 20
-            ));
+            )));
+        }
+        if kind == Some(DICTIONARY) {
+            dictionary = uncompressed;
         }
         at = at.saturating_add(header_bytes).saturating_add(compressed);
         if at > end {
-            return Err(format!("has a page of {compressed} bytes that ends past its column chunk"));
+            return Err(damaged(format!("has a page of {compressed} bytes that ends past its column chunk")));
         }
     }
-    Ok(())
+    Ok(dictionary)
 }
 
 /// The place of a column chunk by the footer, if it is possible.
@@ -75,7 +87,8 @@ fn first_page(column: &ColumnChunkMetaData) -> i64 {
 
 struct Header<R> {
     source: R,
-    sizes: [Option<i64>; 2],
+    /// Type, uncompressed and compressed size.
+    fields: [Option<i64>; 3],
 }
 
 impl<R: Read> Header<R> {
@@ -107,7 +120,7 @@ impl<R: Read> Header<R> {
         if skipped.is_ok_and(|skipped| skipped == n) { Ok(()) } else { Err("cut short".into()) }
     }
 
-    /// Reads a struct; at depth 0 the sizes are kept.
+    /// Reads a struct; at depth 0 type and sizes are kept.
     fn read_struct(&mut self, depth: usize) -> Result<(), String> {
         let mut field = 0i64;
         loop {
@@ -117,7 +130,7 @@ impl<R: Read> Header<R> {
             }
             field = if head >> 4 == 0 { self.zigzag()? } else { field + i64::from(head >> 4) };
             match (depth, field, head & 0x0f) {
-                (0, 2 | 3, 5) => self.sizes[field as usize - 2] = Some(self.zigzag()?),
+                (0, 1..=3, 5) => self.fields[field as usize - 1] = Some(self.zigzag()?),
                 (_, _, 1 | 2) => {}
                 (_, _, kind) => self.skip(kind, depth)?,
             }

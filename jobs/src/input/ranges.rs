@@ -3,14 +3,13 @@
 //! Of an object, column chunks are fetched ahead in windows, so that pages and their headers are not asked for one by one.
 
 use crate::error::JobError;
+use crate::input::local::LocalFile;
 use crate::store::object::Object;
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read};
 use std::ops::Range;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of an object that are kept at a time: a window for each column chunk that is read.
@@ -23,8 +22,9 @@ const MIN_WINDOW: u64 = 64 << 10;
 const MAX_WINDOW: u64 = 8 << 20;
 
 /// An open file, for the Parquet reader.
+#[derive(Clone)]
 pub enum OpenSource {
-    Local(File),
+    Local(Arc<LocalFile>),
     Object(Arc<OpenObject>),
 }
 
@@ -69,24 +69,11 @@ impl OpenSource {
         }
     }
 
-    /// The failure of the store, if a read has failed by one and not by what was read.
+    /// The failure of the system or the store, if a read has failed by one and not by what was read.
     pub fn failure(&self) -> Option<JobError> {
         match self {
-            OpenSource::Local(_) => None,
+            OpenSource::Local(file) => file.failure(),
             OpenSource::Object(open) => open.lock().failure.take(),
-        }
-    }
-
-    /// The same open file once more.
-    ///
-    /// # Errors
-    /// [`JobError::Io`], with the name that is given.
-    pub fn again(&self, name: &Path) -> Result<Self, JobError> {
-        match self {
-            OpenSource::Local(file) => {
-                file.try_clone().map(OpenSource::Local).map_err(JobError::io("open", name))
-            }
-            OpenSource::Object(open) => Ok(OpenSource::Object(open.clone())),
         }
     }
 }
@@ -143,7 +130,7 @@ impl OpenObject {
 impl Length for OpenSource {
     fn len(&self) -> u64 {
         match self {
-            OpenSource::Local(file) => file.len(),
+            OpenSource::Local(file) => file.size(),
             OpenSource::Object(open) => open.object.version.size,
         }
     }
@@ -154,11 +141,7 @@ impl ChunkReader for OpenSource {
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
         let reader = match self {
-            OpenSource::Local(file) => {
-                let mut file = file.try_clone()?;
-                file.seek(SeekFrom::Start(start))?;
-                SourceReader::Local(file)
-            }
+            OpenSource::Local(file) => SourceReader::Local(file.clone(), start),
             OpenSource::Object(open) => SourceReader::Object(open.clone(), start),
         };
         // For the header of a page.
@@ -167,7 +150,20 @@ impl ChunkReader for OpenSource {
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         match self {
-            OpenSource::Local(file) => file.get_bytes(start, length),
+            OpenSource::Local(file) => {
+                let past = || ParquetError::EOF(format!("{length} bytes at {start} are past the end"));
+                if start.checked_add(length as u64).is_none_or(|end| end > file.size()) {
+                    return Err(past());
+                }
+                let (mut bytes, mut filled) = (vec![0; length], 0);
+                while filled < length {
+                    match file.read_at(start + filled as u64, &mut bytes[filled..])? {
+                        0 => return Err(past()),
+                        read => filled += read,
+                    }
+                }
+                Ok(bytes.into())
+            }
             OpenSource::Object(open) => {
                 let bytes = open.read(start, length as u64, true);
                 let bytes = bytes.map_err(|error| ParquetError::External(Box::new(error)))?;
@@ -183,7 +179,7 @@ impl ChunkReader for OpenSource {
 /// Reads on from a place.
 pub enum SourceReader {
     /// Of a file.
-    Local(File),
+    Local(Arc<LocalFile>, u64),
     /// Of an object.
     Object(Arc<OpenObject>, u64),
 }
@@ -191,7 +187,11 @@ pub enum SourceReader {
 impl Read for SourceReader {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         match self {
-            SourceReader::Local(file) => file.read(buffer),
+            SourceReader::Local(file, at) => {
+                let read = file.read_at(*at, buffer)?;
+                *at += read as u64;
+                Ok(read)
+            }
             SourceReader::Object(open, at) => {
                 let bytes = open.read(*at, buffer.len() as u64, false).map_err(std::io::Error::other)?;
                 buffer[..bytes.len()].copy_from_slice(&bytes);

@@ -2,9 +2,9 @@
 
 use crate::digest::digest_file;
 use crate::error::JobError;
+use crate::input::local::LocalFile;
 use crate::input::ranges::{OpenObject, OpenSource};
 use crate::store::object::Object;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,9 +30,7 @@ impl Source {
     /// [`JobError::Io`].
     pub fn open(&self) -> Result<OpenSource, JobError> {
         match self {
-            Source::Local(path) => {
-                File::open(path).map(OpenSource::Local).map_err(JobError::io("open", path))
-            }
+            Source::Local(path) => LocalFile::open(path).map(|file| OpenSource::Local(Arc::new(file))),
             Source::Object(object) => Ok(OpenSource::Object(Arc::new(OpenObject::new(object.clone())))),
         }
     }

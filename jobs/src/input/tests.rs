@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use crate::input::batches::Batch;
+use crate::input::source::Source;
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
 use std::path::Path;
 
 /// Writes one Parquet file.
@@ -83,8 +85,8 @@ fn a_damaged_file_is_an_error_that_names_file_and_row_group() {
         std::fs::write(&path, &bad).unwrap();
         let Ok(input) = Input::open(&[name(&path)]) else { continue };
         for batch in input.read(vec![0, 1], 0..input.rows) {
-            if let Err(corrupt) = batch {
-                let error = corrupt.error.to_string();
+            if let Err(error) = batch.and_then(Batch::refuse_lost) {
+                let error = error.to_string();
                 assert!(error.contains("a.parquet"), "{error}");
                 caught += 1;
             }
@@ -93,31 +95,127 @@ fn a_damaged_file_is_an_error_that_names_file_and_row_group() {
     assert!(caught > 0);
 }
 
+/// Overwrites the pages of a column of a row group, but for the first bytes.
+fn damage(path: &Path, group: usize, column: usize, keep: u64) {
+    let metadata = footer(&Source::Local(path.to_path_buf()).open().unwrap(), path).unwrap();
+    let (start, length) = metadata.metadata().row_group(group).column(column).byte_range();
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[(start + keep) as usize..(start + length) as usize].fill(0xee);
+    std::fs::write(path, &bytes).unwrap();
+}
+
+/// All rows of all columns: the cells by column and row, and the rows that are lost by column.
+fn read_all(input: &Input, columns: &[usize]) -> (Vec<Vec<String>>, Vec<Vec<u64>>) {
+    let (mut cells, mut lost) = (vec![Vec::new(); columns.len()], vec![Vec::new(); columns.len()]);
+    for batch in input.read(columns.to_vec(), 0..u64::MAX) {
+        let batch = batch.unwrap();
+        for (cells, column) in cells.iter_mut().zip(batch.columns.columns()) {
+            let shown = |row| arrow::util::display::array_value_to_string(column, row).unwrap();
+            cells.extend((0..column.len()).map(shown));
+        }
+        for cells in &batch.lost {
+            lost[cells.column].extend(cells.rows.iter().map(|&row| batch.first_row + row as u64));
+            assert!(cells.rows.iter().all(|&row| batch.columns.column(cells.column).is_null(row)));
+        }
+    }
+    (cells, lost)
+}
+
 #[test]
-fn rows_after_a_corrupt_row_group_are_read() {
+fn a_damaged_column_takes_no_other_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.parquet");
     write_parquet(&path, &table(0, 3000), 1000);
+    damage(&path, 1, 1, 0);
     let input = Input::open(&[name(&path)]).unwrap();
-    let group = footer(&input.files[0].source.open().unwrap(), &path)
-        .unwrap()
-        .metadata()
-        .row_group(1)
-        .column(1)
-        .clone();
+    let (cells, lost) = read_all(&input, &[0, 1]);
+    assert_eq!(lost, [vec![], (1000..2000).collect::<Vec<u64>>()]);
+    assert!(cells[0].iter().enumerate().all(|(row, cell)| *cell == row.to_string()));
+    for (row, cell) in cells[1].iter().enumerate() {
+        let there = !(1000..2000).contains(&row);
+        assert_eq!(*cell, if there { format!("text {row}") } else { String::new() });
+    }
+    let error = input.read(vec![0, 1], 0..3000).find_map(|batch| batch.and_then(Batch::refuse_lost).err());
+    let error = error.unwrap().to_string();
+    assert!(error.contains("row group 1, column text: 1000 rows from row 1000 on"), "{error}");
+}
+
+#[test]
+fn rows_before_a_damaged_page_are_read_however_the_batches_fall() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..3000).map(|i| format!("{i:0>40}"))));
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..3000));
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_dictionary_enabled(false)
+        .set_write_batch_size(100)
+        .set_data_page_row_count_limit(100);
+    let file = std::fs::File::create(&path).unwrap();
+    let batch = RecordBatch::try_from_iter([("id", ids), ("text", texts)]).unwrap();
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(file, batch.schema(), Some(properties.build())).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    // The text of row 1510, and the length of the next.
     let mut bytes = std::fs::read(&path).unwrap();
-    let (start, length) = group.byte_range();
-    bytes[start as usize..(start + length) as usize].fill(0xee);
+    let at = bytes.windows(4).position(|four| four == b"1510").unwrap();
+    bytes[at - 30..at + 60].fill(0xee);
     std::fs::write(&path, &bytes).unwrap();
-    let (mut rows, mut lost) = (0, Vec::new());
-    for batch in input.read(vec![0, 1], 0..3000) {
-        match batch {
-            Ok(batch) => rows += batch.columns.num_rows(),
-            Err(corrupt) => {
-                assert!(corrupt.error.to_string().contains("row group 1"), "{}", corrupt.error);
-                lost.push(corrupt.rows);
-            }
+    let input = Input::open(&[name(&path)]).unwrap();
+    let (cells, lost) = read_all(&input, &[0, 1]);
+    assert_eq!(lost, [vec![], (1510..3000).collect::<Vec<u64>>()]);
+    assert!(cells[0].iter().enumerate().all(|(row, cell)| *cell == row.to_string()));
+    assert!((0..1510).all(|row| cells[1][row] == format!("{row:0>40}")));
+    for first in [1, 1400, 1509, 1510, 1511] {
+        let read: Vec<_> = input.read(vec![1], first..3000).map(Result::unwrap).collect();
+        let lost: Vec<u64> = read.iter().flat_map(|batch| batch.lost_rows().into_keys()).collect();
+        assert_eq!(lost, (first.max(1510)..3000).collect::<Vec<u64>>());
+    }
+}
+
+/// A file with texts, by themselves and as items of lists, some of which are not UTF-8.
+fn bytes_as_texts(path: &Path, rows: usize, bad: impl Fn(usize) -> bool) {
+    use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+    let bytes = |row: usize| if bad(row) { b"ab\xff".to_vec() } else { format!("row {row}").into_bytes() };
+    let texts: Vec<ByteArray> = (0..rows).map(|row| bytes(row).into()).collect();
+    let items: Vec<ByteArray> = texts.iter().flat_map(|text| [b"x".to_vec().into(), text.clone()]).collect();
+    let schema = "message schema { REQUIRED INT64 id; REQUIRED BYTE_ARRAY text (UTF8); \
+                  REQUIRED group list (LIST) { REPEATED group list { OPTIONAL BYTE_ARRAY item (UTF8); } } }";
+    let schema = Arc::new(parquet::schema::parser::parse_message_type(schema).unwrap());
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer =
+        parquet::file::writer::SerializedFileWriter::new(file, schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<Int64Type>().write_batch(&Vec::from_iter(0..rows as i64), None, None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<ByteArrayType>().write_batch(&texts, None, None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let levels = |of_row: [i16; 3]| std::iter::repeat_n(of_row, rows).flatten().collect::<Vec<i16>>();
+    let (nulls, lists) = (levels([2, 1, 2]), levels([0, 1, 1]));
+    column.typed::<ByteArrayType>().write_batch(&items, Some(&nulls), Some(&lists)).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn a_text_that_is_not_utf8_is_one_cell() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    for bad in [vec![], vec![1700], vec![0, 5, 1023, 1024, 2999], (0..3000).collect::<Vec<usize>>()] {
+        bytes_as_texts(&path, 3000, |row| bad.contains(&row));
+        let input = Input::open(&[name(&path)]).unwrap();
+        assert_eq!(input.schema.field(1).data_type(), &arrow::datatypes::DataType::Utf8);
+        let (cells, lost) = read_all(&input, &[0, 1, 2]);
+        let expected: Vec<u64> = bad.iter().map(|&row| row as u64).collect();
+        assert_eq!(lost, [vec![], expected.clone(), expected]);
+        assert!(cells[0].iter().enumerate().all(|(row, cell)| *cell == row.to_string()));
+        for row in (0..3000).filter(|row| !bad.contains(row)) {
+            assert_eq!(cells[1][row], format!("row {row}"));
+            assert_eq!(cells[2][row], format!("[x, , row {row}]"));
         }
     }
-    assert_eq!((rows, lost.as_slice()), (2000, std::slice::from_ref(&(1000..2000))));
 }

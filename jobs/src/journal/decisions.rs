@@ -59,6 +59,8 @@ pub struct TypeNames {
 /// What prompts are made of.
 #[derive(Clone, Debug, Default)]
 pub struct PromptDecisions<'a> {
+    /// [`crate::prompt::PROMPTS_VERSION`], where prompts are made of text and not of token ids.
+    pub version: Option<u32>,
     pub prompt: Option<&'a str>,
     pub prompt_column: Option<&'a str>,
     pub messages_column: Option<&'a str>,
@@ -140,6 +142,7 @@ impl Decisions<'_> {
 impl PromptDecisions<'_> {
     fn add_to(&self, identity: &mut Identity) {
         let PromptDecisions {
+            version,
             prompt,
             prompt_column,
             messages_column,
@@ -150,6 +153,7 @@ impl PromptDecisions<'_> {
             chat_template_kwargs,
             date,
         } = self;
+        identity.push("prompts_version", version);
         identity.push("prompt", prompt);
         identity.push("prompt_column", prompt_column);
         identity.push("messages_column", messages_column);

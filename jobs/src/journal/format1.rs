@@ -85,6 +85,7 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
 
 fn spell_prompt(decisions: &PromptDecisions<'_>, fields: &mut Vec<OldField>) {
     let PromptDecisions {
+        version,
         prompt,
         prompt_column,
         messages_column,
@@ -95,6 +96,9 @@ fn spell_prompt(decisions: &PromptDecisions<'_>, fields: &mut Vec<OldField>) {
         chat_template_kwargs,
         date,
     } = decisions;
+    // Prompts of token ids are as they were.
+    let version = version.unwrap_or(1).to_string();
+    fields.push(OldField { name: "prompts version", value: Some(version), absent: Some("1") });
     let mut always = |name, value: Option<&str>| {
         fields.push(OldField { name, value: Some(value.unwrap_or(NONE).into()), absent: None })
     };

@@ -4,6 +4,7 @@ use crate::error::JobError;
 use crate::input::Input;
 use crate::input::row::value;
 use crate::options::prompt::PromptOptions;
+use crate::prompt::columns::names::{constant, in_single_braces, read_columns, with_hint};
 use crate::prompt::messages::{COLUMN_OF_MESSAGES, is_conversation, may_hold_messages};
 use crate::prompt::template::Template;
 use crate::row_error::{RowError, RowErrorKind};
@@ -13,11 +14,14 @@ use minijinja::Value;
 
 /// What a prompt is made of. All but a template take the first column of a batch.
 pub enum Source {
-    Template(Box<Template>),
+    /// A template, and whether it reads the columns as `row` too.
+    Template(Box<Template>, bool),
     Column,
     Messages,
     Tokens,
 }
+
+mod names;
 
 /// What a prompt is made of, and where that stands in the input.
 pub struct PromptColumns {
@@ -67,10 +71,19 @@ impl PromptColumns {
             }
         };
         if flag == "--prompt" {
-            let template = Template::new("--prompt", value, date)?;
-            let names: Vec<String> = template.variables().into_iter().collect();
-            let columns = input.columns(&names, "--prompt")?;
-            return Ok(PromptColumns { source: Source::Template(Box::new(template)), positions: columns });
+            let template =
+                Template::prompt(flag, value, date).map_err(|error| with_hint(error, value, input))?;
+            let columns = read_columns(&template, input)?;
+            if columns.positions.is_empty() && !options.allow_constant_prompt {
+                return Err(constant(value, input));
+            }
+            if let Some(name) = in_single_braces(value, input) {
+                eprintln!(
+                    "warning: --prompt: {{{name}}} is plain text; the column is written {{{{ {name} }}}}"
+                );
+            }
+            let source = Source::Template(Box::new(template), columns.whole_row);
+            return Ok(PromptColumns { source, positions: columns.positions });
         }
         let columns = input.columns(&[value.to_string()], flag)?;
         let kind = input.schema.field(columns[0]).data_type();

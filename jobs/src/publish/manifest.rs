@@ -30,8 +30,39 @@ pub struct Manifest {
     pub rows: u64,
     /// Rows that were published without an answer (`finish_reason` "abort").
     pub aborted: u64,
+    /// Rows that have an answer and an error besides, as a kept cell of theirs cannot be read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unreadable: u64,
+    /// What is null in the kept columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nulls: Vec<ColumnNulls>,
     /// The parts, in the order of their rows.
     pub parts: Vec<Part>,
+}
+
+/// What is null in a kept column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnNulls {
+    pub column: String,
+    /// Rows that were published with null.
+    pub null: u64,
+    /// Rows among them whose value cannot be read; each has an error.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unreadable: u64,
+    /// Rows with null in the input by its footers, where they say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<u64>,
+}
+
+impl ColumnNulls {
+    /// A column without nulls.
+    pub fn none(column: &str) -> ColumnNulls {
+        ColumnNulls { column: column.into(), null: 0, unreadable: 0, input: None }
+    }
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// One Parquet file.

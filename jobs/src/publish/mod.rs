@@ -7,5 +7,6 @@ mod local;
 pub mod manifest;
 pub mod publication;
 pub(crate) mod remote;
+mod sizes;
 pub mod target;
 pub mod verify;

@@ -5,20 +5,23 @@
 //! written aside, synced, and appear by one rename; those of an object store go there one by one.
 
 use crate::error::JobError;
+use crate::input::batches::Batch;
 use crate::journal::JournalReader;
+use crate::journal::answer::Answer;
 use crate::journal::identity::Identity;
 use crate::publish::columns::OutputColumns;
 use crate::publish::digest_writer::DigestWriter;
 use crate::publish::input_rows::InputRows;
 use crate::publish::local::{clear, reveal};
-use crate::publish::manifest::{self, Manifest, Part};
+use crate::publish::manifest::{self, ColumnNulls, Manifest, Part};
 use crate::publish::target::Target;
-use arrow::array::RecordBatch;
+use crate::row_error::{RowError, RowErrorKind};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{WriterProperties, WriterVersion};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::ops::Range;
@@ -54,6 +57,8 @@ pub struct Publication<'a> {
     /// Rows of each part but the last.
     pub rows_per_file: Option<u64>,
     pub columns: &'a OutputColumns,
+    /// Nulls of the input's columns by its footers, by name, where they say so.
+    pub input_nulls: BTreeMap<String, u64>,
     /// What to do with rows that have no answer.
     pub unanswered: Unanswered,
 }
@@ -69,18 +74,19 @@ impl Publication<'_> {
     pub fn publish(
         &self,
         journal: &JournalReader,
-        inputs: impl Iterator<Item = Result<RecordBatch, JobError>>,
+        inputs: impl Iterator<Item = Result<Batch, JobError>>,
     ) -> Result<Manifest, JobError> {
         let aside = self.state_dir.join("publishing");
         clear(&aside)?;
         std::fs::create_dir_all(&aside).map_err(JobError::io("create", &aside))?;
         let mut rows = InputRows::new(inputs, self.columns);
-        let mut unanswered = Missing::default();
+        let (mut unanswered, mut unreadable) = (Missing::default(), 0);
         let mut parts = Vec::new();
         let mut staged = Vec::new();
         for (name, range) in self.parts() {
             let path = aside.join(&name);
-            let part = self.write_part(&path, name, range, journal, &mut rows, &mut unanswered)?;
+            let part =
+                self.write_part(&path, name, range, journal, &mut rows, &mut unanswered, &mut unreadable)?;
             if let Target::Remote(remote) = self.target {
                 staged.extend(remote.stage(&path, &part, self.rows_per_file.is_some())?);
                 std::fs::remove_file(&path).map_err(JobError::io("remove", &path))?;
@@ -101,6 +107,8 @@ impl Publication<'_> {
             identity_blake3: self.identity.digest(),
             rows: self.rows,
             aborted: unanswered.count,
+            unreadable,
+            nulls: self.nulls(rows.nulls()),
             parts,
         };
         match self.target {
@@ -113,6 +121,14 @@ impl Publication<'_> {
             }
         }
         Ok(manifest)
+    }
+
+    /// Adds what the input's footers say.
+    fn nulls(&self, mut nulls: Vec<ColumnNulls>) -> Vec<ColumnNulls> {
+        for column in &mut nulls {
+            column.input = self.input_nulls.get(&column.column).copied();
+        }
+        nulls
     }
 
     /// The name and the rows of each part.
@@ -133,8 +149,9 @@ impl Publication<'_> {
         name: String,
         range: Range<u64>,
         journal: &JournalReader,
-        rows: &mut InputRows<'_, impl Iterator<Item = Result<RecordBatch, JobError>>>,
+        rows: &mut InputRows<'_, impl Iterator<Item = Result<Batch, JobError>>>,
         missing: &mut Missing,
+        unreadable: &mut u64,
     ) -> Result<Part, JobError> {
         let wrong = |source| encode_error(path, source);
         let file = File::create(path).map_err(JobError::io("create", path))?;
@@ -145,12 +162,23 @@ impl Publication<'_> {
         let mut at = range.start;
         while at < range.end {
             let end = (at + BATCH).min(range.end);
-            let answers = journal.answers(at..end)?;
+            let mut answers = journal.answers(at..end)?;
             missing.note(at, &answers);
-            let batch = self.columns.join(&rows.take((end - at) as usize)?, &answers)?;
-            writer.write(&batch).map_err(wrong)?;
-            at = end;
-            if (at - range.start).is_multiple_of(GROUP_ROWS) || writer.in_progress_size() >= GROUP_BYTES {
+            let mut answers = answers.as_mut_slice();
+            while at < end {
+                let kept = rows.take((end - at) as usize)?;
+                let (now, later) = answers.split_at_mut(kept.num_rows());
+                for (row, answer) in (at..).zip(&mut *now) {
+                    *unreadable += u64::from(note_error(answer, rows.error(row)));
+                }
+                writer.write(&self.columns.join(&kept, now)?).map_err(wrong)?;
+                at += now.len() as u64;
+                answers = later;
+                if writer.in_progress_size() >= GROUP_BYTES {
+                    writer.flush().map_err(wrong)?;
+                }
+            }
+            if (at - range.start).is_multiple_of(GROUP_ROWS) {
                 writer.flush().map_err(wrong)?;
             }
         }
@@ -178,6 +206,16 @@ impl Publication<'_> {
             ]))
             .build()
     }
+}
+
+/// Gives a row that has an answer the error of its kept cells; whether it had none before.
+fn note_error(answer: &mut Option<Answer>, error: Option<String>) -> bool {
+    let (Some(answer), Some(error)) = (answer, error) else { return false };
+    if answer.error.is_some() {
+        return false;
+    }
+    answer.error = Some(RowError::new(RowErrorKind::Unreadable, error).to_string());
+    true
 }
 
 /// An error of the Parquet writer, or of the system below it.

@@ -1,20 +1,24 @@
 //! Checks a published output against its manifest.
 
 use crate::error::JobError;
+use crate::input::footer::{footer, null_counts};
 use crate::input::source::Source;
-use crate::publish::manifest::{self, Manifest, Part};
+use crate::publish::manifest::{self, ColumnNulls, Manifest, Part};
 use crate::publish::remote::manifest_key;
 use crate::store::location::state_dir_beside;
 use crate::store::location::{Location, ObjectUrl};
 use crate::store::object::Object;
 use crate::store::{self, bucket::Bucket, error::StoreError};
+use arrow::array::Array;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::{FileMetaData, ParquetMetaDataReader};
 use parquet::file::reader::Length;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Checks that an output is whole and as it was published: names, sizes, digests, rows, and the identity in
-/// each footer.
+/// Checks that an output is whole and as it was published: names, sizes, digests, rows, the identity in each footer,
+/// and the nulls of kept columns against the input's.
 ///
 /// # Errors
 /// [`JobError::Io`] or [`JobError::Store`] if there is no manifest; [`JobError::NotAsPublished`] with all that is
@@ -73,6 +77,7 @@ fn check_parts(manifest: &Manifest, find: impl Fn(&Part) -> Result<Source, JobEr
         problems.push("the manifest's identity is not that of its digest".to_string());
     }
     let mut next = 0;
+    let mut nulls = vec![NullCount::default(); manifest.nulls.len()];
     for part in &manifest.parts {
         if part.first_row != next {
             problems.push(format!("{}: it begins at row {}, not {next}", part.name, part.first_row));
@@ -80,9 +85,15 @@ fn check_parts(manifest: &Manifest, find: impl Fn(&Part) -> Result<Source, JobEr
         next = part.first_row + part.rows;
         let checked = find(part).map_err(|error| error.to_string()).and_then(|source| {
             check_part(&source, part, manifest)
+                .and_then(|()| count_nulls(&source, manifest, &mut nulls))
                 .map_err(|problem| format!("{}: {problem}", source.name().display()))
         });
         problems.extend(checked.err());
+    }
+    // What could not be counted is no count.
+    if problems.is_empty() {
+        problems
+            .extend(manifest.nulls.iter().zip(&nulls).filter_map(|(column, count)| count.differs(column)));
     }
     if next != manifest.rows {
         problems.push(format!("the parts have {next} rows, but the manifest has {}", manifest.rows));
@@ -154,6 +165,76 @@ fn unpublished_objects(
         object.key != key(manifest::NAME) && !manifest.parts.iter().any(|part| object.key == key(&part.name))
     });
     Ok(found.iter().map(|object| format!("{}: not published", url.with_key(&*object.key))).collect())
+}
+
+/// Rows of an output with null in a column.
+#[derive(Clone, Debug, Default)]
+struct NullCount {
+    /// All.
+    null: u64,
+    /// Those without an error.
+    without_error: u64,
+}
+
+impl NullCount {
+    /// What is wrong with the counts of a column.
+    fn differs(&self, published: &ColumnNulls) -> Option<String> {
+        let ColumnNulls { column, null, unreadable, input } = published;
+        let theirs = input.unwrap_or(null.saturating_sub(*unreadable));
+        if self.null != *null {
+            return Some(format!("column {column}: it has {} nulls, but {null} were published", self.null));
+        }
+        // A value that cannot be read may stand in the input's count or not.
+        if self.without_error > theirs || null.saturating_sub(*unreadable) > theirs {
+            return Some(format!(
+                "column {column}: it has {} nulls in rows without an error, but the input has {theirs} nulls",
+                self.without_error
+            ));
+        }
+        if theirs > *null {
+            return Some(format!("column {column}: it has {null} nulls, but the input has {theirs}"));
+        }
+        None
+    }
+}
+
+/// Adds the nulls of a part's kept columns, which come first and in the manifest's order; `error` is the fifth after
+/// them.
+fn count_nulls(source: &Source, manifest: &Manifest, counts: &mut [NullCount]) -> Result<(), String> {
+    if counts.is_empty() {
+        return Ok(());
+    }
+    let open = source.open().map_err(|error| error.to_string())?;
+    let metadata = footer(&open, &source.name()).map_err(|error| error.to_string())?;
+    let names = metadata.schema().fields().iter().map(|field| field.name());
+    let kept = counts.len();
+    if !names.take(kept).eq(manifest.nulls.iter().map(|nulls| &nulls.column)) {
+        return Err("its columns are not those of the manifest".into());
+    }
+    let by_footer = null_counts(&metadata);
+    for (column, count) in counts.iter_mut().enumerate() {
+        // Most columns have no null, or no error that could excuse one: the footer is enough.
+        if let Some(null) =
+            by_footer[column].filter(|&null| null == 0 || manifest.nulls[column].unreadable == 0)
+        {
+            count.null += null;
+            count.without_error += null;
+            continue;
+        }
+        let columns = [column, kept + 4];
+        let mask = ProjectionMask::roots(metadata.parquet_schema(), columns);
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(open.clone(), metadata.clone());
+        let reader = reader.with_projection(mask).build().map_err(|error| error.to_string())?;
+        for batch in reader {
+            let batch = batch.map_err(|error| error.to_string())?;
+            let Some(nulls) = batch.column(0).logical_nulls() else { continue };
+            let error = batch.column(1);
+            count.null += nulls.null_count() as u64;
+            let alone = (0..batch.num_rows()).filter(|&row| nulls.is_null(row) && error.is_null(row));
+            count.without_error += alone.count() as u64;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

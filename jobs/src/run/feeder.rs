@@ -55,18 +55,14 @@ impl Feeder<'_> {
 
     fn feed_range(&self, rows: Range<u64>, alone: bool, out: &SyncSender<FeederResult>) -> Result<(), Gone> {
         for batch in self.input.read(self.prompts.columns().to_vec(), rows) {
+            let batch = match self.on_corrupt {
+                OnCorrupt::Refuse => batch.and_then(Batch::refuse_lost),
+                OnCorrupt::RowErrors => batch,
+            };
             match batch {
                 Ok(batch) => self.feed_batch(&batch, alone, out)?,
-                Err(corrupt) if self.on_corrupt == OnCorrupt::RowErrors && corrupt.error.is_corruption() => {
-                    tracing::warn!(error = %corrupt.error, "rows {:?} cannot be read", corrupt.rows);
-                    for row in corrupt.rows.filter(|row| self.takes(*row, alone)) {
-                        let detail = corrupt.error.to_string();
-                        let error = RowError::new(RowErrorKind::Unreadable, detail);
-                        self.send(Err(FailedRow { row, error }), out)?;
-                    }
-                }
-                Err(corrupt) => {
-                    let _ = out.send(Err(corrupt.error));
+                Err(error) => {
+                    let _ = out.send(Err(error));
                     return Err(Gone);
                 }
             }
@@ -79,8 +75,14 @@ impl Feeder<'_> {
     }
 
     fn feed_batch(&self, batch: &Batch, alone: bool, out: &SyncSender<FeederResult>) -> Result<(), Gone> {
+        let lost = batch.lost_rows();
+        for (&row, detail) in lost.iter().filter(|(row, _)| self.takes(**row, alone)) {
+            let error = RowError::new(RowErrorKind::Unreadable, detail);
+            self.send(Err(FailedRow { row, error }), out)?;
+        }
         let rows: Vec<usize> = (0..batch.columns.num_rows())
             .filter(|&i| self.takes(batch.first_row + i as u64, alone))
+            .filter(|&i| !lost.contains_key(&(batch.first_row + i as u64)))
             .collect();
         for rows in rows.chunks(TOGETHER) {
             let made = self.prompts.of_rows(&batch.columns, rows, self.threads);

@@ -12,6 +12,7 @@ use crate::options::job::JobOptions;
 use crate::options::model::{LoadFormat, ModelOptions};
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
+use crate::prompt::PROMPTS_VERSION;
 use crate::prompt::chat::template_or_file;
 use crate::prompt::tokenizer::files::token_files;
 use crate::run::job::Job;
@@ -134,12 +135,17 @@ fn prompt_decisions<'a>(job: &'a Job, options: &'a PromptOptions) -> Result<Prom
         raw: _,
         chat_template,
         chat_template_kwargs,
+        // Its text is in `prompt`.
+        prompt_file: _,
+        // Refuses or not.
+        allow_constant_prompt: _,
     } = options;
     // The text, not the name of a file that may hold another text tomorrow.
     let given = chat_template.as_deref().map(template_or_file).transpose()?;
     let template = given.as_ref().or(job.chat_template.as_ref());
     let template = template.filter(|_| job.prompts.uses_chat_template());
     let mut decisions = PromptDecisions {
+        version: prompt_tokens_column.is_none().then_some(PROMPTS_VERSION),
         prompt: prompt.as_deref(),
         prompt_column: prompt_column.as_deref(),
         messages_column: messages_column.as_deref(),

@@ -13,6 +13,7 @@ use crate::run::kept::projected;
 use crate::run::resume::job_date;
 use crate::run::sampling::Sampling;
 use engine::models::Model;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a job works on and with.
@@ -112,6 +113,15 @@ impl Job {
             tracing::warn!("{warning}");
         }
         eprintln!("prompts: {how}; sampling: {}", self.sampling.summary());
+    }
+
+    /// The nulls of the input's columns by its footers, if the job takes all rows.
+    pub fn input_nulls(&self) -> BTreeMap<String, u64> {
+        if self.rows < self.input.rows {
+            return BTreeMap::new();
+        }
+        let columns = self.input.schema.fields().iter().zip(&self.input.nulls);
+        columns.filter_map(|(field, nulls)| Some((field.name().clone(), (*nulls)?))).collect()
     }
 
     /// How many error rows the job tolerates.

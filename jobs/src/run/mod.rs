@@ -22,7 +22,7 @@ use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{InputDigests, JobIdentity};
 use crate::options::devices;
 use crate::options::engine::{EngineOptions, engine_config, print_engine};
-use crate::options::job::{JobOptions, OnCorrupt};
+use crate::options::job::JobOptions;
 use crate::publish::publication::{Publication, Unanswered};
 use crate::publish::target::Target;
 use crate::run::answer_rows::answer_rows;
@@ -59,6 +59,7 @@ pub fn run_on(
     let heartbeats = HeartbeatThread::start();
     let job = Job::prepare(options)?;
     job.print();
+    job.prompts.check_rows(&job.input, job.rows)?;
     let target = Target::open(&job.options.output, &job.options.state_dir)?;
     target.check(&job.options.state_dir)?;
     if let Location::Object(_) = job.options.output {
@@ -84,10 +85,16 @@ pub fn run_on(
     }
     // The lock is kept until all is published.
     target.claim()?;
-    publish(&job, &target, &journal)?;
+    let unreadable = publish(&job, &target, &journal)?;
+    if unreadable > 0 {
+        eprintln!(
+            "{unreadable} rows have an answer and an `error`: kept cells of theirs could not be read and are null"
+        );
+        first_error.get_or_insert_with(|| "kept cells cannot be read".into());
+    }
     journal.close()?;
     eprintln!("{} rows in {}", job.rows, job.options.output);
-    job.error_limits().check(Counters::get(&counters.errors), job.rows, first_error)
+    job.error_limits().check(Counters::get(&counters.errors) + unreadable, job.rows, first_error)
 }
 
 /// Opens the journal, or begins it, and prints what is answered already.
@@ -105,8 +112,9 @@ fn open_journal(
     if finished.count > 0 {
         let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
         eprintln!("resuming: {} of {} rows already answered", job.rows - left, job.rows);
-    } else if job.options.on_corrupt == OnCorrupt::Refuse {
-        check_input(&job.input, [job.kept.as_slice(), job.prompts.columns()].concat(), job.rows)?;
+    } else {
+        let columns = [job.kept.as_slice(), job.prompts.columns()].concat();
+        check_input(&job.input, columns, job.rows, job.options.on_corrupt)?;
     }
     Ok((journal, finished))
 }
@@ -137,8 +145,8 @@ fn answer(
     Ok((journal, first_error))
 }
 
-/// Makes the output of the journal and the input.
-fn publish(job: &Job, target: &Target, journal: &Journal) -> Result<(), JobError> {
+/// Makes the output of the journal and the input. Returns the rows that got an error by that.
+fn publish(job: &Job, target: &Target, journal: &Journal) -> Result<u64, JobError> {
     let reader = journal.reader()?;
     let publication = Publication {
         target,
@@ -147,9 +155,10 @@ fn publish(job: &Job, target: &Target, journal: &Journal) -> Result<(), JobError
         rows: job.rows,
         rows_per_file: job.options.rows_per_file,
         columns: &job.columns,
+        input_nulls: job.input_nulls(),
         unanswered: Unanswered::Refuse,
     };
     let _heartbeats = HeartbeatThread::start();
     let kept = kept_batches(&job.input, &job.kept, job.rows, job.options.on_corrupt);
-    publication.publish(&reader, kept).map(drop)
+    publication.publish(&reader, kept).map(|manifest| manifest.unreadable)
 }

@@ -58,7 +58,7 @@ fn dataset(
     let prompts = Prompts::new(&options, &input, tokenizer, None, limit, model.config.vocab, 0)?;
     let mut made = Vec::new();
     for batch in input.read(prompts.columns().to_vec(), 0..args.num_prompts as u64) {
-        let batch = batch.map_err(|corrupt| corrupt.error)?;
+        let batch = batch?.refuse_lost()?;
         for row in 0..batch.columns.num_rows() {
             let number = batch.first_row + row as u64;
             let prompt = prompts.of_row(&batch.columns, row);

@@ -4,6 +4,7 @@ use crate::journal::answer::Answer;
 use crate::journal::tests::{identity, inputs, job_identity};
 use crate::journal::{Journal, ResumeMode};
 use crate::publish::columns::Returns;
+use arrow::array::RecordBatch;
 use arrow::array::{
     Array, ArrayRef, AsArray, DictionaryArray, Int64Array, LargeStringArray, ListArray, StringArray,
     StringViewArray,
@@ -97,6 +98,7 @@ fn publish(
         rows,
         rows_per_file: per_file,
         columns: &columns,
+        input_nulls: BTreeMap::new(),
         unanswered: Unanswered::Refuse,
     };
     let manifest = publication.publish(&journal.reader().unwrap(), batches(rows, schedule.batch)).unwrap();
@@ -114,9 +116,9 @@ fn publish(
     files
 }
 
-fn batches(rows: u64, size: i64) -> impl Iterator<Item = Result<RecordBatch, JobError>> {
+fn batches(rows: u64, size: i64) -> impl Iterator<Item = Result<Batch, JobError>> {
     let starts = (0..rows as i64).step_by(size as usize);
-    starts.map(move |start| Ok(input(start, (start + size).min(rows as i64))))
+    starts.map(move |start| Ok(Batch::whole(start as u64, input(start, (start + size).min(rows as i64)))))
 }
 
 fn read(bytes: &[u8]) -> RecordBatch {
@@ -241,6 +243,7 @@ fn an_unfinished_job_is_not_published_and_an_aborted_one_says_so() {
             rows,
             rows_per_file: None,
             columns: &columns,
+            input_nulls: BTreeMap::new(),
             unanswered,
         };
         publication.publish(&journal.reader().unwrap(), batches(10, 4))
@@ -285,6 +288,7 @@ fn a_folder_that_is_replaced_is_never_missing() {
             rows: 3,
             rows_per_file: Some(per_file),
             columns: &columns,
+            input_nulls: BTreeMap::new(),
             unanswered: Unanswered::Refuse,
         };
         publication.publish(&reader, batches(3, 3)).unwrap();

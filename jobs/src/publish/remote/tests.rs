@@ -29,7 +29,16 @@ impl Job {
         let identity = Identity::default();
         let identity_blake3 = identity.digest();
         let parts = names.into_iter().map(part).collect();
-        Manifest { version: "1".into(), identity, identity_blake3, rows: 2, aborted: 0, parts }
+        Manifest {
+            version: "1".into(),
+            identity,
+            identity_blake3,
+            rows: 2,
+            aborted: 0,
+            unreadable: 0,
+            nulls: Vec::new(),
+            parts,
+        }
     }
 
     fn bytes(&self, name: &str) -> String {

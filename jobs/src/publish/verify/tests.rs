@@ -1,11 +1,13 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::input::batches::Batch;
 use crate::journal::tests::{answer, identity, inputs, job_identity};
 use crate::journal::{Journal, ResumeMode};
 use crate::publish::columns::{OutputColumns, Returns};
 use crate::publish::publication::{Publication, Unanswered};
 use crate::publish::target::Target;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const ROWS: u64 = 100;
@@ -24,9 +26,17 @@ fn published(folder: &Path, rows_per_file: Option<u64>) -> PathBuf {
     let identity = &identity();
     let (target, state_dir, columns) = (&Target::Local(output.clone()), &*state_dir, &columns);
     let unanswered = Unanswered::Refuse;
-    let publication =
-        Publication { target, state_dir, identity, rows: ROWS, rows_per_file, columns, unanswered };
-    publication.publish(&journal.reader().unwrap(), std::iter::once(Ok(input))).unwrap();
+    let publication = Publication {
+        target,
+        state_dir,
+        identity,
+        rows: ROWS,
+        rows_per_file,
+        columns,
+        input_nulls: BTreeMap::from([("id".into(), 0)]),
+        unanswered,
+    };
+    publication.publish(&journal.reader().unwrap(), std::iter::once(Ok(Batch::whole(0, input)))).unwrap();
     output
 }
 
@@ -75,6 +85,35 @@ fn an_edited_manifest_does_not_pass() {
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("5e1f", "ffff")).unwrap();
     assert_eq!(problems(&output).lines().count(), 2);
+}
+
+#[test]
+fn a_null_that_the_input_has_not_is_found() {
+    let nulls = |null, unreadable, input| ColumnNulls { column: "id".into(), null, unreadable, input };
+    let count = |null, without_error| NullCount { null, without_error };
+    for (found, published, sound) in [
+        (count(0, 0), nulls(0, 0, Some(0)), true),
+        (count(3, 3), nulls(3, 0, Some(3)), true),
+        (count(3, 3), nulls(3, 0, None), true),
+        (count(5, 3), nulls(5, 2, Some(3)), true),
+        (count(5, 3), nulls(5, 2, None), true),
+        // A null row may have an error of its own.
+        (count(3, 1), nulls(3, 0, Some(3)), true),
+        (count(100, 100), nulls(100, 0, Some(0)), false),
+        (count(100, 100), nulls(100, 100, Some(0)), false),
+        (count(5, 4), nulls(5, 2, None), false),
+        (count(3, 3), nulls(4, 0, None), false),
+        (count(3, 3), nulls(3, 0, Some(4)), false),
+    ] {
+        assert_eq!(found.differs(&published).is_none(), sound, "{found:?} {published:?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = published(folder.path(), None);
+    let path = state_dir_beside(&output).join(manifest::NAME);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("\"null\": 0"), "{text}");
+    std::fs::write(&path, text.replace("\"null\": 0", "\"null\": 1")).unwrap();
+    assert!(problems(&output).contains("column id: it has 0 nulls, but 1 were published"));
 }
 
 #[test]

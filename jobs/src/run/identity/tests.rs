@@ -70,6 +70,7 @@ const DO_NOT: &[(&str, &[&str])] = &[
     ("rows-per-file", &["--rows-per-file", "1"]),
     ("resume", &["--resume", "never"]),
     ("fresh", &["--fresh"]),
+    ("allow-constant-prompt", &["--allow-constant-prompt"]),
     ("enable-prompt-sharing", &["--enable-prompt-sharing=false"]),
     ("hang-timeout", &["--hang-timeout", "5"]),
     ("in-process", &["--in-process"]),
@@ -86,7 +87,8 @@ const DO_NOT: &[(&str, &[&str])] = &[
 
 /// Flags that say where something is. What decides is its content, which other tests look at: the device's family, and
 /// digests of inputs and of the model's files.
-const SAY_WHERE: &[&str] = &["device", "input", "output", "state-dir", "model", "tokenizer", "revision"];
+const SAY_WHERE: &[&str] =
+    &["device", "input", "output", "state-dir", "model", "tokenizer", "revision", "prompt-file"];
 
 /// Flags that say, once more, what the base job resolves to.
 const SAY_AGAIN: &[&[&str]] = &[
@@ -218,6 +220,7 @@ fn an_identity_has_what_flags_resolve_to() {
     assert_eq!(weights.len(), 64 + 2);
     for expected in [
         ("numerics_version", "2"),
+        ("prompts_version", "2"),
         ("weights", &*weights),
         ("device", r#""wgpu""#),
         ("activations", r#""f32""#),

@@ -1,0 +1,46 @@
+//! Cells that cannot be read.
+
+use crate::error::JobError;
+use crate::input::file::broken;
+use std::path::PathBuf;
+
+/// Cells of one column of a batch that cannot be read; the batch has null in their place.
+#[derive(Clone, Debug)]
+pub struct LostCells {
+    /// The column's position in the batch.
+    pub column: usize,
+    /// Its name.
+    pub name: String,
+    /// The rows in the batch, ascending.
+    pub rows: Vec<usize>,
+    /// The file.
+    pub path: PathBuf,
+    /// The row group.
+    pub group: usize,
+    /// What is wrong with them.
+    pub why: String,
+}
+
+impl LostCells {
+    /// What the row of this number gets for an error.
+    pub fn error_of(&self, row: u64) -> String {
+        let LostCells { name, why, path, group, .. } = self;
+        format!("column {name}, row {row}: {why} ({}, row group {group})", path.display())
+    }
+
+    /// The error of a job that takes no such cells; `first_row` is that of the batch.
+    pub fn refusal(&self, first_row: u64) -> JobError {
+        let place = format!(", row group {}, column {}", self.group, self.name);
+        let first = first_row + self.rows.first().map_or(0, |&row| row as u64);
+        let which = match self.rows.len() {
+            0 | 1 => format!("row {first}"),
+            n => format!("{n} rows from row {first} on"),
+        };
+        let why = format!(
+            "{which}: {}; with --on-corrupt row-errors they get an `error`, and null in this column; or write the \
+             file anew, or leave the column out with --keep",
+            self.why
+        );
+        broken(&self.path, &place, &why)
+    }
+}

@@ -1,0 +1,142 @@
+//! The Arrow types that columns are read as, where the Parquet library's own choice would lose values.
+
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{FileMetaData, ParquetMetaData};
+use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
+use std::sync::Arc;
+
+/// Whether a leaf below this root column is an INT96 date.
+pub fn has_int96(metadata: &ParquetMetaData, root: usize) -> bool {
+    let schema = metadata.file_metadata().schema_descr();
+    (0..schema.num_columns()).any(|leaf| {
+        schema.get_column_root_idx(leaf) == root && schema.column(leaf).physical_type() == Physical::INT96
+    })
+}
+
+/// Takes INT96 dates as microseconds where the file has no Arrow schema that says otherwise: nanoseconds in 64 bits,
+/// which the Parquet library takes, end in 2262.
+///
+/// # Errors
+/// As the Parquet library finds them.
+pub fn with_microseconds(metadata: ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError> {
+    let file = metadata.metadata().file_metadata();
+    let entries = file.key_value_metadata().map_or(&[][..], |entries| entries);
+    let leaves: Vec<Physical> = file.schema_descr().columns().iter().map(|c| c.physical_type()).collect();
+    if entries.iter().any(|entry| entry.key == "ARROW:schema") || !leaves.contains(&Physical::INT96) {
+        return Ok(metadata);
+    }
+    let mut leaves = leaves.into_iter();
+    let schema = map_schema(metadata.schema(), &mut |kind| match (leaves.next(), kind) {
+        (Some(Physical::INT96), DataType::Timestamp(TimeUnit::Nanosecond, zone)) => {
+            DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
+        }
+        (_, kind) => kind.clone(),
+    });
+    with_types(metadata.metadata().clone(), schema)
+}
+
+/// The same file with INT96 dates in another unit, to compare with.
+///
+/// # Errors
+/// As the Parquet library finds them.
+pub fn with_unit(
+    metadata: &ArrowReaderMetadata,
+    unit: TimeUnit,
+) -> Result<ArrowReaderMetadata, ParquetError> {
+    let columns = metadata.metadata().file_metadata().schema_descr().columns();
+    let mut leaves = columns.iter().map(|column| column.physical_type());
+    let schema = map_schema(metadata.schema(), &mut |kind| match (leaves.next(), kind) {
+        (Some(Physical::INT96), DataType::Timestamp(..)) if unit == TimeUnit::Nanosecond => {
+            DataType::Timestamp(unit, None)
+        }
+        (Some(Physical::INT96), DataType::Timestamp(_, zone)) => DataType::Timestamp(unit, zone.clone()),
+        (_, kind) => kind.clone(),
+    });
+    with_types(metadata.metadata().clone(), schema)
+}
+
+/// The same file with its texts as bytes, so that one that is not UTF-8 does not hide its neighbours.
+///
+/// # Errors
+/// As the Parquet library finds them.
+pub fn with_bytes(metadata: &ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError> {
+    let schema = map_schema(metadata.schema(), &mut bytes_of);
+    let file = metadata.metadata().file_metadata();
+    let root = as_bytes(file.schema_descr().root_schema())?;
+    let file = FileMetaData::new(
+        file.version(),
+        file.num_rows(),
+        file.created_by().map(String::from),
+        None,
+        Arc::new(SchemaDescriptor::new(root)),
+        None,
+    );
+    let groups = metadata.metadata().row_groups().to_vec();
+    with_types(Arc::new(ParquetMetaData::new(file, groups)), schema)
+}
+
+fn with_types(metadata: Arc<ParquetMetaData>, schema: Schema) -> Result<ArrowReaderMetadata, ParquetError> {
+    ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new().with_schema(Arc::new(schema)))
+}
+
+fn bytes_of(kind: &DataType) -> DataType {
+    match kind {
+        DataType::Utf8 => DataType::Binary,
+        DataType::LargeUtf8 => DataType::LargeBinary,
+        DataType::Utf8View => DataType::BinaryView,
+        DataType::Dictionary(_, value) if matches!(**value, DataType::Utf8) => DataType::Binary,
+        DataType::Dictionary(_, value) if matches!(**value, DataType::LargeUtf8) => DataType::LargeBinary,
+        kind => kind.clone(),
+    }
+}
+
+/// A Parquet type without the word that its bytes are text.
+fn as_bytes(of: &Type) -> Result<TypePtr, ParquetError> {
+    let info = of.get_basic_info();
+    let id = info.has_id().then(|| info.id());
+    if of.is_group() {
+        let fields = of.get_fields().iter().map(|field| as_bytes(field)).collect::<Result<_, _>>()?;
+        let group = Type::group_type_builder(of.name()).with_fields(fields).with_id(id);
+        let group = group.with_converted_type(info.converted_type());
+        let group = group.with_logical_type(info.logical_type_ref().cloned());
+        let group = if info.has_repetition() { group.with_repetition(info.repetition()) } else { group };
+        return Ok(Arc::new(group.build()?));
+    }
+    let text =
+        matches!(info.logical_type_ref(), Some(LogicalType::String | LogicalType::Json | LogicalType::Enum))
+            || matches!(
+                info.converted_type(),
+                ConvertedType::UTF8 | ConvertedType::JSON | ConvertedType::ENUM
+            );
+    if !text || of.get_physical_type() != Physical::BYTE_ARRAY {
+        return Ok(Arc::new(of.clone()));
+    }
+    let leaf = Type::primitive_type_builder(of.name(), Physical::BYTE_ARRAY);
+    Ok(Arc::new(leaf.with_repetition(info.repetition()).with_id(id).build()?))
+}
+
+/// Changes the types of leaves, visited in the file's order.
+fn map_schema(schema: &Schema, map: &mut dyn FnMut(&DataType) -> DataType) -> Schema {
+    Schema::new_with_metadata(map_fields(schema.fields(), map), schema.metadata().clone())
+}
+
+fn map_fields(fields: &Fields, map: &mut dyn FnMut(&DataType) -> DataType) -> Fields {
+    fields.iter().map(|field| map_field(field, map)).collect()
+}
+
+fn map_field(field: &Field, map: &mut dyn FnMut(&DataType) -> DataType) -> FieldRef {
+    let kind = match field.data_type() {
+        DataType::List(item) => DataType::List(map_field(item, map)),
+        DataType::LargeList(item) => DataType::LargeList(map_field(item, map)),
+        DataType::ListView(item) => DataType::ListView(map_field(item, map)),
+        DataType::LargeListView(item) => DataType::LargeListView(map_field(item, map)),
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(map_field(item, map), *size),
+        DataType::Struct(fields) => DataType::Struct(map_fields(fields, map)),
+        DataType::Map(entries, sorted) => DataType::Map(map_field(entries, map), *sorted),
+        leaf => map(leaf),
+    };
+    Arc::new(field.clone().with_data_type(kind))
+}
