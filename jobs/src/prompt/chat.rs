@@ -58,19 +58,13 @@ impl Chat {
             }
             return Ok(None);
         };
-        let what =
-            if options.chat_template.is_some() { "--chat-template" } else { "the model's chat template" };
-        Chat::new(options, what, text, tokenizer, date).map(Some)
+        Chat::new(options, text, tokenizer, date).map(Some)
     }
 
-    /// A chat template by its text; `what` names it in messages.
-    fn new(
-        options: &PromptOptions,
-        what: &str,
-        text: &str,
-        tokenizer: &Tokenizer,
-        date: i64,
-    ) -> Result<Chat, JobError> {
+    /// The chat template of this text.
+    fn new(options: &PromptOptions, text: &str, tokenizer: &Tokenizer, date: i64) -> Result<Chat, JobError> {
+        let what =
+            if options.chat_template.is_some() { "--chat-template" } else { "the model's chat template" };
         let template = Template::new(what, text, date)?;
         let mut names: BTreeMap<String, Value> =
             ["tools", "documents"].map(|name| (name.to_string(), Value::from(()))).into();
@@ -139,7 +133,7 @@ pub fn template_texts(
     let used = !options.raw && options.prompt_tokens_column.is_none();
     if let Some(source) = given.as_deref().or(template).filter(|_| used) {
         texts.extend(literals(source));
-        let chat = Chat::new(options, "the chat template", source, tokenizer, date)?;
+        let chat = Chat::new(options, source, tokenizer, date)?;
         let none = Markers::default();
         for roles in [&["user"][..], &["system", "user"], &["user", "assistant", "user"], &["user", "tool"]] {
             let messages = roles.iter().map(|role| message(role, Value::from("x"))).collect();

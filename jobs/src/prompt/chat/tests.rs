@@ -135,7 +135,7 @@ fn parts_of_a_content_are_put_together_unless_the_template_reads_them() {
     let options = PromptOptions::default();
     let part = |text: &str| Value::from_pairs([("type", Value::from("text")), ("text", Value::from(text))]);
     let shown = |template: &str| {
-        let chat = Chat::new(&options, "chat", template, &tokenizer, 0).unwrap();
+        let chat = Chat::new(&options, template, &tokenizer, 0).unwrap();
         let messages = vec![message("user", Value::from(vec![part("Late "), part(" parcel")]))];
         chat.render(messages, true, &Marking::plain(&Markers::default())).unwrap()
     };
