@@ -155,6 +155,7 @@ fn publish(job: &Job, target: &Target, identity: &Identity, journal: &Journal) -
         rows_per_file: job.options.rows_per_file,
         columns: &job.columns,
         input_nulls: job.input_nulls(),
+        days: job.input.days && job.columns.has_date64(),
         unanswered: Unanswered::Refuse,
     };
     let _heartbeats = HeartbeatThread::start();
