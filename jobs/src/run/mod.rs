@@ -156,6 +156,7 @@ fn publish(job: &Job, target: &Target, journal: &Journal) -> Result<u64, JobErro
         rows_per_file: job.options.rows_per_file,
         columns: &job.columns,
         input_nulls: job.input_nulls(),
+        days: job.input.days && job.columns.has_date64(),
         unanswered: Unanswered::Refuse,
     };
     let _heartbeats = HeartbeatThread::start();
