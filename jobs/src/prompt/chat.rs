@@ -61,7 +61,7 @@ impl Chat {
         Chat::new(options, text, tokenizer, date).map(Some)
     }
 
-    /// A chat template by its text.
+    /// The chat template of this text.
     fn new(options: &PromptOptions, text: &str, tokenizer: &Tokenizer, date: i64) -> Result<Chat, JobError> {
         let what =
             if options.chat_template.is_some() { "--chat-template" } else { "the model's chat template" };

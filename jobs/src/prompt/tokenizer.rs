@@ -192,6 +192,20 @@ impl Tokenizer {
         self.inner.token_to_id(token).filter(|&id| !self.aliases.contains(id))
     }
 
+    /// The id of a special token by its written form.
+    pub fn special_id(&self, token: &str) -> Option<u32> {
+        self.id(token).filter(|id| self.special.contains(id))
+    }
+
+    /// A special token that is a part of a text, and not all of it.
+    pub fn special_inside(&self, text: &str) -> Option<&str> {
+        if self.special_id(text).is_some() {
+            return None;
+        }
+        let special = self.marked.iter().filter(|(_, (id, _))| self.special.contains(id));
+        special.map(|(token, _)| token.as_str()).find(|token| text.contains(token))
+    }
+
     /// Bytes of the longest text that can become this number of tokens.
     pub fn max_bytes(&self, tokens: usize) -> usize {
         self.longest_token.saturating_mul(tokens)
