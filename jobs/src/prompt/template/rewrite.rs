@@ -89,11 +89,12 @@ impl<'s> Rewriting<'s> {
             }
             // With an argument they say what a null stands for.
             Expr::Filter(filter)
-                if self.strict && matches!(filter.name, "int" | "float") && filter.args.is_empty() =>
+                if self.strict
+                    && matches!(filter.name, "int" | "float")
+                    && filter.args.is_empty()
+                    && filter.expr.is_some() =>
             {
-                if filter.expr.is_some() {
-                    self.insert(filter.span().start_offset as usize, &format!("{TEXT} | "));
-                }
+                self.insert(filter.span().start_offset as usize, &format!("{TEXT} | "));
             }
             _ => {}
         }
