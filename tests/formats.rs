@@ -96,6 +96,9 @@ impl Old {
     }
 }
 
+/// The row of every job whose place is null.
+const NULL_ROW: usize = 5;
+
 /// Resumes a job, and runs it again with nothing answered before. Gives the output of both.
 fn resumed_and_whole(name: &str) -> (RecordBatch, PathBuf) {
     let resumed = Old::with_present_prompts(name);
@@ -117,10 +120,19 @@ fn resumed_and_whole(name: &str) -> (RecordBatch, PathBuf) {
     let ran = whole.run(&[]);
     assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
     assert_eq!(whole.number(last), whole.rows);
-    assert!(
-        resumed.output() == whole.output(),
-        "{name}: the output differs from that of an uninterrupted run"
-    );
+    if resumed.flags.iter().any(|flag| flag == "--prompt") {
+        // The null of this row was once asked about as the word None, and is an error now.
+        let rest = |old: &Old| {
+            let rows = read(&old.bench.path("out.parquet"));
+            [rows.slice(0, NULL_ROW), rows.slice(NULL_ROW + 1, rows.num_rows() - NULL_ROW - 1)]
+        };
+        assert_eq!(rest(&resumed), rest(&whole), "{name}");
+    } else {
+        assert!(
+            resumed.output() == whole.output(),
+            "{name}: the output differs from that of an uninterrupted run"
+        );
+    }
 
     let ran = resumed.bench.run(&["verify", "out.parquet"]);
     assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);

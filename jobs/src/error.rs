@@ -3,6 +3,7 @@
 mod remedy;
 
 use crate::store::error::StoreError;
+use crate::supervise::signals::StopSignal;
 use engine::device::DeviceError;
 use engine::error::EngineError;
 use std::path::PathBuf;
@@ -71,11 +72,8 @@ pub enum JobError {
         first: String,
     },
     /// Ctrl-C or SIGTERM.
-    #[error("stopped by {}; finished rows are kept", if *terminated { "SIGTERM" } else { "Ctrl-C" })]
-    Interrupted {
-        /// Whether it was SIGTERM.
-        terminated: bool,
-    },
+    #[error("stopped by {0}; finished rows are kept, and the same command goes on with the others")]
+    Interrupted(StopSignal),
     /// A thread of the job ended without saying why: a bug.
     #[error("internal error: {0}; please report it")]
     Internal(String),
@@ -221,8 +219,7 @@ impl JobError {
         match self {
             JobError::Usage(_) | JobError::Template { .. } => EXIT_USAGE,
             JobError::TooManyErrors { .. } => EXIT_TOO_MANY_ERRORS,
-            JobError::Interrupted { terminated: false } => EXIT_INTERRUPTED,
-            JobError::Interrupted { terminated: true } => EXIT_TERMINATED,
+            JobError::Interrupted(signal) => signal.exit_code(),
             JobError::Engine(EngineError::Device(DeviceError::Lost { .. })) => EXIT_DEVICE_LOST,
             _ => EXIT_FAILED,
         }

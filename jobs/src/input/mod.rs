@@ -27,10 +27,11 @@ use file::{InputFile, broken};
 use footer::{footer, null_counts, row_counts};
 use names::resolve;
 use ranges::OpenSource;
-use schema::agree;
+use schema::{agree, refuse_duplicates};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use types::has_days;
 
 /// All input files as one table.
 #[derive(Clone, Debug)]
@@ -43,19 +44,21 @@ pub struct Input {
     pub rows: u64,
     /// Nulls of each column by the footers, where they all say so.
     pub nulls: Vec<Option<u64>>,
+    /// Whether every Date64 is stored as a date, in whole days, and none as a number of milliseconds.
+    pub days: bool,
 }
 
 impl Input {
     /// Opens files, globs and folders and reads every footer.
     ///
     /// # Errors
-    /// [`JobError::Usage`] if nothing is named, [`JobError::Input`] for a file that is not Parquet or whose
+    /// [`JobError::Usage`] if nothing is named or two columns have one name, [`JobError::Input`] for a file that is not Parquet or whose
     /// columns differ from those of the first.
     pub fn open(names: &[String]) -> Result<Input, JobError> {
         let mut files = Vec::new();
         let mut schema: Option<(SchemaRef, PathBuf)> = None;
         let mut rows = 0u64;
-        let mut nulls: Vec<Option<u64>> = Vec::new();
+        let (mut nulls, mut days): (Vec<Option<u64>>, bool) = (Vec::new(), true);
         for source in resolve(names)? {
             let path = source.name();
             let open = source.open()?;
@@ -64,10 +67,12 @@ impl Input {
                 OpenSource::Object(_) => None,
             };
             let metadata = footer(&open, &path)?;
+            refuse_duplicates(metadata.schema(), &path)?;
             match &schema {
                 None => schema = Some((metadata.schema().clone(), path.clone())),
                 Some((first, first_path)) => agree(first, first_path, metadata.schema(), &path)?,
             }
+            days &= has_days(&metadata);
             nulls.resize(metadata.schema().fields().len(), Some(0));
             for (all, more) in nulls.iter_mut().zip(null_counts(&metadata)) {
                 *all = all.zip(more).map(|(all, more)| all.saturating_add(more));
@@ -83,8 +88,9 @@ impl Input {
             schema.ok_or_else(|| JobError::Usage("no input: name a file with --input".into()))?;
         // Every column can hold null, as those of rows that cannot be read do in the output.
         let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Ok(Input { files, schema, rows, nulls })
+        let fields = fields.collect::<Vec<_>>();
+        let schema = Arc::new(Schema::new(fields).with_metadata(schema.metadata().clone()));
+        Ok(Input { files, schema, rows, nulls, days })
     }
 
     /// The positions of columns by name.

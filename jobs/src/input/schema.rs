@@ -3,6 +3,7 @@
 use crate::error::JobError;
 use crate::input::file::broken;
 use arrow::datatypes::Schema;
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Refuses a schema that is not the first file's.
@@ -32,4 +33,20 @@ pub fn agree(first: &Schema, first_path: &Path, schema: &Schema, path: &Path) ->
         }
     }
     Ok(())
+}
+
+/// Refuses two columns of one name: which is meant, in a prompt or in the output, could not be said.
+///
+/// # Errors
+/// [`JobError::Usage`] names the column.
+pub fn refuse_duplicates(schema: &Schema, path: &Path) -> Result<(), JobError> {
+    let mut seen = HashSet::new();
+    match schema.fields().iter().find(|field| !seen.insert(field.name())) {
+        None => Ok(()),
+        Some(twice) => Err(JobError::Usage(format!(
+            "{}: more than one column is named `{}`; write the file with names that differ",
+            path.display(),
+            twice.name()
+        ))),
+    }
 }

@@ -38,6 +38,18 @@ pub fn with_microseconds(metadata: ArrowReaderMetadata) -> Result<ArrowReaderMet
     with_types(metadata.metadata().clone(), schema)
 }
 
+/// Whether every Date64 is stored as a date, and none as a number of milliseconds.
+pub fn has_days(metadata: &ArrowReaderMetadata) -> bool {
+    let columns = metadata.metadata().file_metadata().schema_descr().columns();
+    let (mut leaves, mut days) = (columns.iter().map(|column| column.physical_type()), true);
+    map_schema(metadata.schema(), &mut |kind| {
+        let physical = leaves.next();
+        days &= *kind != DataType::Date64 || physical == Some(Physical::INT32);
+        kind.clone()
+    });
+    days
+}
+
 /// The same file with INT96 dates in another unit, to compare with.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 use crate::error::JobError;
 use crate::journal::answer::{Answer, Completion, FinishReason};
 use crate::options::job::ReturnColumn;
+use crate::publish::schema_metadata::kept_metadata;
 use arrow::array::{
     ArrayRef, Float32Builder, Int32Array, Int32Builder, ListArray, RecordBatch, StringArray, StructArray,
 };
@@ -79,12 +80,30 @@ impl OutputColumns {
             }
             fields.push(field);
         }
-        Ok(OutputColumns { schema: Arc::new(Schema::new(fields)), kept, returns, n })
+        let names: Vec<&str> = kept.iter().map(|&i| names[i]).collect();
+        let schema = Schema::new(fields).with_metadata(kept_metadata(input, &names));
+        Ok(OutputColumns { schema: Arc::new(schema), kept, returns, n })
     }
 
     /// The schema of the output.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// Whether a kept column is a Date64, or has one below it.
+    pub fn has_date64(&self) -> bool {
+        fn below(field: &Field) -> bool {
+            match field.data_type() {
+                DataType::Date64 => true,
+                DataType::List(item)
+                | DataType::LargeList(item)
+                | DataType::FixedSizeList(item, _)
+                | DataType::Map(item, _) => below(item),
+                DataType::Struct(fields) => fields.iter().any(|field| below(field)),
+                _ => false,
+            }
+        }
+        self.schema.fields().iter().any(|field| below(field))
     }
 
     /// The schema of the kept input columns, as the output has them.

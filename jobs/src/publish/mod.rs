@@ -7,6 +7,7 @@ mod local;
 pub mod manifest;
 pub mod publication;
 pub(crate) mod remote;
+mod schema_metadata;
 mod sizes;
 pub mod target;
 pub mod verify;

@@ -59,6 +59,8 @@ pub struct Publication<'a> {
     pub columns: &'a OutputColumns,
     /// Nulls of the input's columns by its footers, by name, where they say so.
     pub input_nulls: BTreeMap<String, u64>,
+    /// Whether the columns of type Date64 hold whole days, as Parquet's dates do.
+    pub days: bool,
     /// What to do with rows that have no answer.
     pub unanswered: Unanswered,
 }
@@ -194,16 +196,22 @@ impl Publication<'_> {
     fn properties(&self, first_row: u64) -> WriterProperties {
         let identity = serde_json::to_string(self.identity).unwrap_or_default();
         let entry = |key: &str, value: String| KeyValue::new(key.to_string(), value);
+        let mut entries = vec![
+            entry(manifest::IDENTITY_KEY, identity),
+            entry(manifest::VERSION_KEY, env!("CARGO_PKG_VERSION").to_string()),
+            entry(manifest::FIRST_ROW_KEY, first_row.to_string()),
+        ];
+        // Also for readers that know nothing of Arrow's schema.
+        let metadata = self.columns.schema().metadata().iter();
+        entries.extend(metadata.map(|(key, value)| entry(key, value.clone())));
         WriterProperties::builder()
             .set_created_by(format!("gristmill {}", env!("CARGO_PKG_VERSION")))
             .set_writer_version(WriterVersion::PARQUET_1_0)
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(GROUP_ROWS as usize))
-            .set_key_value_metadata(Some(vec![
-                entry(manifest::IDENTITY_KEY, identity),
-                entry(manifest::VERSION_KEY, env!("CARGO_PKG_VERSION").to_string()),
-                entry(manifest::FIRST_ROW_KEY, first_row.to_string()),
-            ]))
+            // A Date64 as a number without meaning is what the writer makes of it else.
+            .set_coerce_types(self.days)
+            .set_key_value_metadata(Some(entries))
             .build()
     }
 }

@@ -35,5 +35,6 @@ pub fn kept_batches<'a>(
 
 /// The schema of some columns, in their order.
 pub fn projected(schema: &Schema, columns: &[usize]) -> SchemaRef {
-    Arc::new(Schema::new(columns.iter().map(|&i| schema.field(i).clone()).collect::<Vec<_>>()))
+    let fields: Vec<_> = columns.iter().map(|&i| schema.field(i).clone()).collect();
+    Arc::new(Schema::new(fields).with_metadata(schema.metadata().clone()))
 }

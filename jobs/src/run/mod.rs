@@ -33,7 +33,7 @@ use crate::run::progress::Counters;
 use crate::run::resume::resume_mode;
 use crate::store::location::Location;
 use crate::supervise::faults;
-use crate::supervise::signals::{Signals, StopSignal};
+use crate::supervise::signals::Signals;
 use crate::supervise::worker::{HeartbeatThread, listen_to_signals};
 use engine::Engine;
 use engine::device::Device;
@@ -140,7 +140,7 @@ fn answer(
     if let Some(asked) = signals.stop_signal()
         && Counters::get(&counters.finished) < finished.count + left
     {
-        return Err(JobError::Interrupted { terminated: asked == StopSignal::Terminate });
+        return Err(JobError::Interrupted(asked));
     }
     Ok((journal, first_error))
 }
@@ -156,6 +156,7 @@ fn publish(job: &Job, target: &Target, journal: &Journal) -> Result<u64, JobErro
         rows_per_file: job.options.rows_per_file,
         columns: &job.columns,
         input_nulls: job.input_nulls(),
+        days: job.input.days && job.columns.has_date64(),
         unanswered: Unanswered::Refuse,
     };
     let _heartbeats = HeartbeatThread::start();

@@ -327,3 +327,28 @@ fn a_template_that_no_row_can_render_is_refused() {
         "the model's chat template: no row can be rendered (3 tried); row 0: invalid operation: No system role (line 1)"
     );
 }
+
+#[test]
+fn a_null_field_of_a_message_is_an_absent_key() {
+    let utf8 = |name: &str| Field::new(name, arrow::datatypes::DataType::Utf8, true);
+    let role: ArrayRef = strings(&[Some("user"), Some("assistant")]);
+    let content: ArrayRef = strings(&[Some("hi"), Some("yo")]);
+    let name: ArrayRef = strings(&[None, Some("Ann")]);
+    let inner =
+        StructArray::from(vec![(Arc::new(utf8("a")), name.clone()), (Arc::new(utf8("b")), content.clone())]);
+    let meta = Field::new("meta", inner.data_type().clone(), true);
+    let message = StructArray::from(vec![
+        (Arc::new(utf8("role")), role),
+        (Arc::new(utf8("content")), content),
+        (Arc::new(utf8("name")), name),
+        (Arc::new(meta), Arc::new(inner) as ArrayRef),
+    ]);
+    let item = Arc::new(Field::new("item", message.data_type().clone(), true));
+    let offsets = arrow::buffer::OffsetBuffer::from_lengths([2]);
+    let list: ArrayRef = Arc::new(ListArray::new(item, offsets, Arc::new(message), None));
+    let table = table(vec![("messages", list)]);
+    let chat =
+        "{% for m in messages %}{{ 'name' in m }}{{ m.name is defined }}{{ m.meta | tojson }}{% endfor %}";
+    let shown = prompts(&PromptOptions::default(), &table, Some(chat)).unwrap();
+    assert_eq!(shown[0], r#"FalseFalse{"b": "hi"}TrueTrue{"a": "Ann", "b": "yo"}"#);
+}

@@ -275,3 +275,56 @@ fn what_is_undefined_is_an_error_in_a_prompt() {
         "a chat template keeps Jinja's rules"
     );
 }
+
+/// Expressions of texts, of any depth.
+fn expressions() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    let leaf = prop::sample::select(vec![
+        "y",
+        "text",
+        "n",
+        "'ö'",
+        "items[0].u",
+        "'a' 'b'",
+        "(y)",
+        "m.k",
+        "[y, text][1]",
+    ]);
+    leaf.prop_map(String::from).prop_recursive(5, 40, 3, |inner| {
+        let of = |form: &'static str| {
+            (inner.clone(), inner.clone()).prop_map(move |(a, b)| form.replace('A', &a).replace('B', &b))
+        };
+        prop_oneof![
+            of("A ~ B"),
+            of("A~B~A"),
+            of("(A ~ (B))"),
+            of("((A) ~ B)[:3]"),
+            of("(A | string)[1:]"),
+            of("( ( A | upper ) ~ B )[ :4 ] | lower"),
+            of("'<%s>' % (A)"),
+            of("'%s-%s' % (A, B) ~ B"),
+            of("(A | string | replace(B ~ '', 'z'))"),
+            of("(A if n else B)"),
+            of("(A ~ B if n == B else (B) ~ A) ~ A"),
+            of("[A, B] | join(B | string)"),
+            of("(A | string).strip()[::-1]"),
+            of("{'k': A}['k'] ~ {'k': B}.k"),
+            of("(A ~ '' is string) ~ (B | default(A) | string | length > 2 and 1 < 2 < 3)"),
+        ]
+    })
+}
+
+proptest::proptest! {
+    #[test]
+    fn rewriting_changes_no_prompt_without_nulls(expr in expressions()) {
+        let row = context! { y => "ä b", n => 3, items => [context! { u => "v" }], text => "one", m => context! { k => 2.5 } };
+        let source = format!("a\n{{{{ {expr} }}}}{{% set z = {expr} %}}{{{{ z }}}}");
+        let plain = render(&source, row.clone());
+        let strict = Template::prompt("--prompt", &source, 0).unwrap().render(row, 0);
+        match (&plain, &strict) {
+            (Ok(plain), Ok(strict)) => proptest::prop_assert_eq!(plain, strict, "{}", source),
+            (Err(_), Err(_)) => {}
+            _ => proptest::prop_assert!(false, "{}: {:?} {:?}", source, plain, strict),
+        }
+    }
+}

@@ -99,6 +99,7 @@ fn publish(
         rows_per_file: per_file,
         columns: &columns,
         input_nulls: BTreeMap::new(),
+        days: false,
         unanswered: Unanswered::Refuse,
     };
     let manifest = publication.publish(&journal.reader().unwrap(), batches(rows, schedule.batch)).unwrap();
@@ -244,6 +245,7 @@ fn an_unfinished_job_is_not_published_and_an_aborted_one_says_so() {
             rows_per_file: None,
             columns: &columns,
             input_nulls: BTreeMap::new(),
+            days: false,
             unanswered,
         };
         publication.publish(&journal.reader().unwrap(), batches(10, 4))
@@ -289,6 +291,7 @@ fn a_folder_that_is_replaced_is_never_missing() {
             rows_per_file: Some(per_file),
             columns: &columns,
             input_nulls: BTreeMap::new(),
+            days: false,
             unanswered: Unanswered::Refuse,
         };
         publication.publish(&reader, batches(3, 3)).unwrap();

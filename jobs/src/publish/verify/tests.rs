@@ -34,6 +34,7 @@ fn published(folder: &Path, rows_per_file: Option<u64>) -> PathBuf {
         rows_per_file,
         columns,
         input_nulls: BTreeMap::from([("id".into(), 0)]),
+        days: false,
         unanswered,
     };
     publication.publish(&journal.reader().unwrap(), std::iter::once(Ok(Batch::whole(0, input)))).unwrap();
