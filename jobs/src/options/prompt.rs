@@ -23,7 +23,8 @@ pub struct PromptOptions {
     /// Take prompts from this column.
     #[arg(long, value_name = "COLUMN")]
     pub prompt_column: Option<String>,
-    /// Take conversations from this column: lists of structs with `role` and `content`.
+    /// Take conversations from this column: lists of structs with `role` and `content` (or `from` and `value`), or
+    /// JSON text of such lists.
     #[arg(long, value_name = "COLUMN")]
     pub messages_column: Option<String>,
     /// Take prompts from this column of lists of token ids.

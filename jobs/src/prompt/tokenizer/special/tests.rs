@@ -112,3 +112,34 @@ fn a_file_that_is_wrong_is_named() {
     let error = refused(TokenizerFiles { added_tokens: Some(r#"{"<a>": "b"}"#.into()), ..plain.clone() });
     assert!(error.contains("added_tokens.json beside it: \"<a>\" has \"b\""), "{error}");
 }
+
+#[test]
+fn a_name_makes_a_token_of_tokenizer_json_special() {
+    let own = added(&[("<|end|>", "special=false"), ("<|x|>", "special=false")]);
+    let tokenizer = Tokenizer::from_files(&TokenizerFiles {
+        tokenizer: bytes(own, Value::Null).to_string().into_bytes(),
+        config: Some(r#"{"eos_token": "<|end|>"}"#.into()),
+        ..TokenizerFiles::default()
+    })
+    .unwrap();
+    assert_eq!(tokenizer.decode(&[104, 256, 105, 257], true).unwrap(), "hi<|x|>");
+    let row = |marking: &crate::prompt::rendering::Marking| Ok(marking.text("a<|end|>").into_owned());
+    let ids = tokenizer.encode(&Rendering::of_row(tokenizer.markers(), row).unwrap()).unwrap();
+    assert!(!ids.contains(&256), "a row does not write it: {ids:?}");
+}
+
+#[test]
+fn a_token_that_does_not_say_is_normalized_if_it_is_not_special() {
+    let decoder = json!({
+        "256": { "content": "<|S|>", "special": true }, "257": { "content": "<T>", "special": false }
+    });
+    let prepend = json!({ "type": "Prepend", "prepend": "_" });
+    let tokenizer = Tokenizer::from_files(&TokenizerFiles {
+        tokenizer: bytes(json!([]), prepend).to_string().into_bytes(),
+        config: Some(json!({ "added_tokens_decoder": decoder }).to_string().into_bytes()),
+        ..TokenizerFiles::default()
+    })
+    .unwrap();
+    assert_eq!(written(&tokenizer, "a<|S|>"), [95, 97, 256]);
+    assert_eq!(written(&tokenizer, "<T>a<T>"), [257, 97, 60, 84, 62]);
+}
