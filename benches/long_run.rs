@@ -11,6 +11,7 @@ use engine::sample::philox;
 use engine::step::{MAX_LOGPROBS, SampleRow, Sampled, Step, StepOutput};
 use jobs::cli::args::Command;
 use jobs::cli::parse::parse;
+use jobs::journal::identity::JobIdentity;
 use jobs::journal::{Journal, JournalReader, ResumeMode};
 use jobs::run::run_on;
 use jobs::store::location::state_dir_beside;
@@ -40,6 +41,7 @@ impl PretendDevice {
     fn new(sampled: Arc<AtomicU64>) -> Self {
         let info = DeviceInfo {
             kind: DeviceKind::Cpu,
+            family: "cpu",
             name: "fake device".into(),
             memory_total: 1 << 30,
             memory_free: 1 << 30,
@@ -235,7 +237,8 @@ fn report(rows: u64, samples: &[Sample], whole: Duration, processor: Duration) {
 fn resume(input: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
     let work = state_dir_beside(output);
     let reader = JournalReader::open(&work)?;
-    let (identity, inputs) = (reader.identity()?, reader.inputs()?);
+    let identity = JobIdentity { identity: reader.identity().clone(), format1: Vec::new() };
+    let inputs = reader.inputs().clone();
     drop(reader);
     let begun = Instant::now();
     let (journal, finished) = Journal::open_or_create(&work, &identity, &inputs, ResumeMode::Require)?;

@@ -317,8 +317,8 @@ fn another_job_in_the_same_place_is_refused_by_what_differs() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     for (more, field) in [
         (["--top-k", "3"], "top_k"),
-        (["--system-prompt", "be brief"], "system prompt"),
-        (["--float32-matmul-precision", "medium"], "float32 matmul precision"),
+        (["--system-prompt", "be brief"], "system_prompt"),
+        (["--float32-matmul-precision", "medium"], "float32_matmul_precision"),
     ] {
         let ran = go(&more);
         assert_eq!(ran.code, 1, "{}", ran.stderr);

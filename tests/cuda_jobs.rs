@@ -98,7 +98,7 @@ fn batches_and_memory_do_not_change_the_answers() {
         } else {
             refused += 1;
             assert!(pages.is_empty(), "{memory} is refused and less was not: {}", ran.stderr);
-            ends_with(&ran, 1, &["lower --max-model-len"]);
+            ends_with(&ran, 1, &["lower --max-", "--max-num-batched-tokens"]);
         }
     }
     println!("{refused} refusals, then {pages:?} KV pages");
@@ -124,8 +124,8 @@ fn a_failed_allocation_costs_kv_pages_only() {
 fn a_sticky_error_ends_the_process_and_loses_nothing() {
     let (bench, drivers, calm) = calm(20);
     // The long row's keys are written far outside their pages.
-    let patch = "const size_t slot = a.k_pages ? a.slots[t] : 0; => \
-                 const size_t slot = !a.k_pages ? 0 : a.positions[t] == 19 ? size_t(1) << 24 : a.slots[t];";
+    let patch = "const size_t slot = a.k_pages ? a.kv_slots[t] : 0; => \
+                 const size_t slot = !a.k_pages ? 0 : a.positions[t] == 19 ? size_t(1) << 24 : a.kv_slots[t];";
     let cache = bench.name("cache");
     let planted = [("GRISTMILL_STANDIN_PATCH", patch), ("GRISTMILL_CACHE", &cache)];
     let ran = job(&bench, &drivers, "out.parquet", &["--in-process", "--max-num-seqs", "2"], &planted);
@@ -159,7 +159,8 @@ fn a_sticky_error_ends_the_process_and_loses_nothing() {
 #[test]
 fn a_driver_that_fails_now_and_then_changes_nothing() {
     let (bench, drivers, calm) = calm(16);
-    for fail in ["cuGraphLaunch@24:719", "cuEventSynchronize@30:700"] {
+    // A decode step launches two graphs. A start that fails before a row is done would blame the row.
+    for fail in ["cuGraphLaunch@48:719", "cuEventSynchronize@30:700"] {
         let flags = ["--fresh", "--max-num-seqs", "2"];
         let settings = [("GRISTMILL_STANDIN_FAIL", fail)];
         let ran = job(&bench, &drivers, "out.parquet", &flags, &settings);
@@ -179,19 +180,21 @@ fn cublaslt_is_marked_wherever_a_job_says_what_it_is() {
     let out = read(&bench.path("out.parquet"));
     assert!(text(&out, "error").iter().all(Option::is_none) && out.num_rows() == 12);
     let other = job(&bench, &drivers, "out.parquet", &[], &[]);
-    ends_with(&other, 1, &["gemm: begun with cublaslt, outside the numeric contract, now builtin"]);
+    let marks =
+        ["gemm: begun with cublaslt, now builtin", "outside_numeric_contract: begun with true, now (none)"];
+    ends_with(&other, 1, &marks);
     let help = bench.run(&["run", "--help"]).stdout;
     assert!(help.contains("--gemm <GEMM>") && help.contains("outside the numeric contract"), "{help}");
 
     ends_with(
         &job(&bench, &drivers, "no.parquet", &["--gemm", "cublaslt", "--device", "cpu"], &[]),
         2,
-        &["--gemm cublaslt is of CUDA cards, and the device is cpu"],
+        &["--gemm cublaslt is for CUDA cards, but the device is cpu"],
     );
     ends_with(
         &job(&bench, &drivers, "no.parquet", &["--float32-matmul-precision", "medium"], &[]),
         2,
-        &["--float32-matmul-precision medium is of the processor, and the device is cuda"],
+        &["--float32-matmul-precision medium is for the processor, but the device is cuda"],
     );
     let model = support::golden("qwen3");
     let mut all = vec!["bench", "throughput", "--device", "cuda", "--model", model.to_str().unwrap()];
@@ -225,5 +228,5 @@ fn cublaslt_is_refused_where_it_is_not() {
         }
     }
     let ran = job(&bench, &drivers, "out.parquet", &["--gemm", "cublaslt"], &[]);
-    ends_with(&ran, 2, &["--device cuda: libcublasLt ", "leave out --gemm cublaslt"]);
+    ends_with(&ran, 2, &["--device cuda: libcublasLt ", "or use the built-in kernels"]);
 }

@@ -126,7 +126,8 @@ fn row_text_is_in_no_log_above_debug() {
         let mut command = bench.command(&all);
         command.env("RUST_LOG", level);
         let ran = Ran::of(command.output().unwrap());
-        assert_eq!(ran.code, 3, "{flags:?}: {}", ran.stderr);
+        // 2 where no row can be rendered.
+        assert!(matches!(ran.code, 2 | 3), "{flags:?}: {} {}", ran.code, ran.stderr);
         ran.stderr + &ran.stdout
     };
     let thrown = ["--prompt", "{{ raise_exception(q ~ n) }}"];
@@ -136,6 +137,12 @@ fn row_text_is_in_no_log_above_debug() {
         &thrown,
         &["--prompt", "{{ q | int + n }}"],
         &["--prompt", "{{ q[n:].missing.more }}"],
+        &["--prompt", "{{ q ~ '' % n }}"],
+        &["--prompt", "{{ q | int % q }}"],
+        &["--prompt", "{{ q.index('nowhere') }}"],
+        &["--prompt", "{{ 'a'.index(q) }}"],
+        &["--prompt", "{{ 'a' | truncate(1, end=q) }}"],
+        &["--prompt", "{% macro m(a) %}{{ a }}{% endmacro %}{{ m(q, b=q) }}"],
         &["--messages-column", "m"],
         &["--prompt-tokens-column", "t"],
     ] {

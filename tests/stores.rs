@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use support::job::{Bench, Ran, strings};
 use support::store::{Act, S3, Way};
 
-/// A folder with two tables of prompts, which are in the bucket too, and the server.
+/// A folder with two tables of prompts, which are also in the bucket, and the server.
 struct Mill {
     bench: Bench,
     s3: S3,
@@ -55,7 +55,7 @@ impl Mill {
         ran
     }
 
-    /// Runs a job that must be refused in these words.
+    /// Runs a job that must be refused with these words.
     fn refused(&self, mut command: Command, words: &[&str]) {
         let ran = Ran::of(command.output().unwrap());
         assert!(ran.code == 1 || ran.code == 2, "{}: {}", ran.code, ran.stderr);
@@ -88,7 +88,7 @@ fn spawn(mut command: Command) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Kills a job without warning, worker and supervisor.
+/// Kills a job's worker and supervisor without warning.
 fn kill(mut child: Child, lock: std::path::PathBuf) {
     child.kill().unwrap();
     let lock = std::fs::read_to_string(lock).unwrap();
@@ -115,7 +115,7 @@ fn a_job_in_a_store_has_the_bytes_of_a_local_one() {
     assert!(status.stdout.contains("100 of 100") && status.stdout.contains("published  yes"), "{status:?}");
     let verified = mill.run(&["verify", "s3://mill/glob"]);
     assert!(verified.stdout.contains("is as published: 100 rows in 3 files"), "{verified:?}");
-    // The same command finds everything there, and mends what is not.
+    // The same command finds everything in place, and repairs what is not.
     mill.answer(ways[0].0, "s3://mill/glob", &PARTS);
     assert_eq!(mill.s3.ask("DELETE", "/mill/glob/part-00001.parquet", b"").0, 204);
     mill.refused(
@@ -132,7 +132,7 @@ fn a_job_in_a_store_has_the_bytes_of_a_local_one() {
     mill.refused(mill.command(&["verify", "s3://mill/glob"]), &words);
 }
 
-/// Row groups beyond a window of the reader, and an object of more than one piece.
+/// Row groups larger than the reader's window, and an object of more than one part.
 #[test]
 fn large_objects_go_in_ranges_and_pieces() {
     let Some(mill) = Mill::new() else { return };
@@ -168,14 +168,14 @@ fn a_killed_job_leaves_nothing_that_shows_and_goes_on() {
     mill.answer(&INPUTS, "parts", &PARTS);
     let job = || mill.job(&["s3://mill/in"], "s3://mill/out", &PARTS);
     let lock = || mill.bench.path("s3-mill-out.gristmill/lock");
-    // In the midst of the rows: the device hangs, once a part of them is done.
+    // In the middle of the rows: the device hangs after some of them are done.
     let mut first = job();
     first.env("GRISTMILL_FAULTS", "1:hang@12").args(["--max-num-seqs", "8"]);
     let mut first = spawn(first);
     wait_for(&mill, &mut first, "out.gristmill/claim.json");
     kill(first, lock());
     assert_eq!(mill.s3.keys("out"), ["out.gristmill/claim.json"]);
-    // When all parts are uploaded and the first is to appear.
+    // After all parts are uploaded, before the first upload is completed.
     let way = Way::to(&mill.s3, |_, line| {
         if line.starts_with("POST") && line.contains("uploadId=") { Act::Hold } else { Act::Pass }
     });
@@ -220,7 +220,7 @@ fn one_of_two_jobs_publishes() {
     assert_eq!(Ran::of(job("one").output().unwrap()).code, 0);
     mill.is_as_local("out");
     mill.refused(job("two"), &["s3://mill/out/manifest.json exists and was not made by this job"]);
-    // One whose claim was taken away finds the manifest of another when it goes on.
+    // A job whose claim was removed finds another job's manifest when it resumes.
     let held = Way::to(&mill.s3, |_, line| {
         if line.starts_with("PUT") && line.contains("partNumber=") { Act::Hold } else { Act::Pass }
     });
@@ -246,7 +246,7 @@ fn one_of_two_jobs_publishes() {
 fn lost_answers_are_read_back() {
     let Some(mill) = Mill::new() else { return };
     mill.answer(&INPUTS, "parts", &PARTS);
-    // Each kind of request once whose repetition would find its own work in the way.
+    // Lose the answer once to each kind of request whose retry would collide with its own work.
     let way = Way::to(&mill.s3, |lost, line| {
         let wanted: [fn(&str) -> bool; 3] = [
             |line| line.starts_with("PUT") && line.contains("/claim.json"),
@@ -274,7 +274,7 @@ fn a_changed_input_is_refused() {
 }
 
 #[test]
-fn what_a_store_refuses_is_told() {
+fn refusals_of_a_store_are_reported() {
     let Some(mill) = Mill::new() else { return };
     let input = |input: &str| mill.job(&[input], "out.parquet", &[]);
     mill.refused(input("s3://mill/in/c.parquet"), &["s3://mill/in/c.parquet: there is no such object"]);
@@ -293,10 +293,10 @@ fn what_a_store_refuses_is_told() {
     assert_eq!(mill.run(&["status", "s3://mill/none"]).code, 1);
     let mut without = input("s3://mill/in/a.parquet");
     without.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
-    // Where a machine in the cloud would have credentials of its own.
+    // Where a machine in the cloud would find its own credentials.
     without.env("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1");
     mill.refused(without, &["no credentials were found", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"]);
-    // From now on the server knows who it serves.
+    // From now on the server checks credentials.
     assert_eq!(mill.s3.ask("POST", "/moto-api/reset-auth", b"0").0, 200);
     mill.refused(input("s3://mill/in/a.parquet"), &["s3://mill/in/a.parquet: access is denied"]);
     mill.refused(output("s3://mill/out"), &["access is denied (InvalidAccessKeyId)"]);

@@ -33,8 +33,11 @@ impl fmt::Display for DeviceKind {
 /// What a device says of itself.
 #[derive(Clone, Debug)]
 pub struct DeviceInfo {
-    /// The family.
+    /// The kind of hardware.
     pub kind: DeviceKind,
+    /// The kind, and which of its families of instructions computes where their bits differ, as in "cuda mma". Part of a
+    /// job's identity.
+    pub family: &'static str,
     /// The name of the hardware, for people.
     pub name: String,
     /// Bytes of memory in all.

@@ -3,6 +3,7 @@
 mod remedy;
 
 use crate::store::error::StoreError;
+use crate::supervise::signals::StopSignal;
 use engine::device::DeviceError;
 use engine::error::EngineError;
 use std::path::PathBuf;
@@ -71,11 +72,8 @@ pub enum JobError {
         first: String,
     },
     /// Ctrl-C or SIGTERM.
-    #[error("stopped by {}; finished rows are kept", if *terminated { "SIGTERM" } else { "Ctrl-C" })]
-    Interrupted {
-        /// Whether it was SIGTERM.
-        terminated: bool,
-    },
+    #[error("stopped by {0}; finished rows are kept, and the same command goes on with the others")]
+    Interrupted(StopSignal),
     /// A thread of the job ended without saying why: a bug.
     #[error("internal error: {0}; please report it")]
     Internal(String),
@@ -123,6 +121,15 @@ pub enum JobError {
         path: PathBuf,
         /// What is wrong with it.
         what: String,
+    },
+    /// The journal is of a format that this version does not know.
+    #[error("the journal {} is of format {format}, which this version of gristmill does not know; it reads formats 1 and \
+             2. Continue the job with the version that began it, or begin again with --fresh", path.display())]
+    JournalFormat {
+        /// The journal.
+        path: PathBuf,
+        /// SQLite's `user_version` of it.
+        format: i64,
     },
     /// The state_dir belongs to another job.
     #[error("{} holds another job; these values differ:\n{differences}\nrun the command of that job, choose \
@@ -210,10 +217,9 @@ impl JobError {
     /// The exit code of this error.
     pub fn exit_code(&self) -> u8 {
         match self {
-            JobError::Usage(_) => EXIT_USAGE,
+            JobError::Usage(_) | JobError::Template { .. } => EXIT_USAGE,
             JobError::TooManyErrors { .. } => EXIT_TOO_MANY_ERRORS,
-            JobError::Interrupted { terminated: false } => EXIT_INTERRUPTED,
-            JobError::Interrupted { terminated: true } => EXIT_TERMINATED,
+            JobError::Interrupted(signal) => signal.exit_code(),
             JobError::Engine(EngineError::Device(DeviceError::Lost { .. })) => EXIT_DEVICE_LOST,
             _ => EXIT_FAILED,
         }

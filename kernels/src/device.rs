@@ -89,6 +89,7 @@ impl CudaDevice {
         };
         let info = DeviceInfo {
             kind: DeviceKind::Cuda,
+            family: "cuda mma",
             name: card.name.clone(),
             memory_total: card.memory_total,
             memory_free: card.memory_free()?,

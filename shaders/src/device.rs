@@ -70,6 +70,7 @@ impl WgpuDevice {
         };
         let info = DeviceInfo {
             kind: DeviceKind::Wgpu,
+            family: "wgpu",
             name: adapter.get_info().name,
             memory_total: memory,
             memory_free: memory,

@@ -6,6 +6,8 @@
 #[cfg(target_os = "linux")]
 pub mod interpose;
 pub mod job;
+#[cfg(target_os = "linux")]
+pub mod pty;
 pub mod store;
 
 use engine::cpu::{CpuDevice, MatmulPrecision};

@@ -8,59 +8,54 @@ use crate::plan::{BufferDesc, BufferId, BufferKind, Buffers, Dims, Plan};
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// A buffer's contents.
-pub enum Storage {
+/// How a buffer lies in memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layout {
     /// Row-major floats.
-    Float(Vec<f32>),
+    Float,
     /// Row-major integers.
-    Int(Vec<u32>),
+    Int,
     /// A weight matrix.
-    Panels(Panels),
+    Panels,
     /// Keys: within a page `[cols][page_size]`, so that a page's keys are rows of a product's panel.
-    Keys(Vec<f32>),
+    Keys,
+    /// Not kept: ops read step inputs from the step itself.
+    Input,
 }
 
-/// All buffers of a plan.
+/// All buffers of a plan. Each has its contents in the list of its layout, and nothing in the others.
 pub struct Memory {
-    storage: Vec<Storage>,
+    layouts: Vec<Layout>,
+    floats: Vec<Vec<f32>>,
+    ints: Vec<Vec<u32>>,
+    panels: Vec<Panels>,
     descs: Buffers,
     max_dims: Dims,
 }
 
 impl Memory {
-    /// Buffers for steps up to `max_dims`. Floats start as NaN, so that a read of what was never
-    /// written shows. In release builds KV pages start as zeros, whose memory the system allocates only when they are written.
+    /// Buffers for steps up to `max_dims`. Floats start as NaN, so that a read of what was never written shows. In
+    /// release builds KV pages start as zeros, whose memory the system allocates only when they are written.
     pub fn new(plan: &Plan, max_dims: &Dims, precision: MatmulPrecision) -> Memory {
-        let (mut matrices, mut keys) = (HashSet::new(), HashSet::new());
-        for op in &plan.ops {
-            match op {
-                Op::Linear(op) => matrices.insert(op.weight),
-                Op::Embed(op) => matrices.insert(op.table),
-                Op::KvWrite(op) => keys.insert(op.k_pages),
-                Op::PagedAttention(op) => keys.insert(op.k_pages),
-                _ => false,
-            };
-        }
-        let fresh = |desc: &BufferDesc| {
-            let lazy = desc.kind == BufferKind::KvPage && !cfg!(debug_assertions);
-            vec![if lazy { 0.0 } else { f32::NAN }; max_dims.count(desc.rows) * desc.cols]
+        let mut memory = Memory {
+            layouts: layouts(plan),
+            floats: Vec::new(),
+            ints: Vec::new(),
+            panels: Vec::new(),
+            descs: plan.buffers.clone(),
+            max_dims: *max_dims,
         };
-        let storage = plan.iter().map(|(id, desc)| {
-            let rows = max_dims.count(desc.rows);
-            if matrices.contains(&id) {
-                Storage::Panels(Panels::zeros(rows, desc.cols, desc.format, precision))
-            } else if keys.contains(&id) {
-                Storage::Keys(fresh(desc))
-            } else if matches!(desc.kind, BufferKind::StepInput(_)) {
-                // Ops read them from the step itself.
-                Storage::Int(Vec::new())
-            } else if desc.value_type() == DType::U32 {
-                Storage::Int(vec![0; rows * desc.cols])
-            } else {
-                Storage::Float(fresh(desc))
-            }
-        });
-        Memory { storage: storage.collect(), descs: plan.buffers.clone(), max_dims: *max_dims }
+        for (desc, layout) in plan.buffers.iter().zip(memory.layouts.clone()) {
+            let rows = |kept: bool| if kept { max_dims.count(desc.rows) } else { 0 };
+            let lazy = desc.kind == BufferKind::KvPage && !cfg!(debug_assertions);
+            let fresh = if lazy { 0.0 } else { f32::NAN };
+            let floats = rows(matches!(layout, Layout::Float | Layout::Keys)) * desc.cols;
+            memory.floats.push(vec![fresh; floats]);
+            memory.ints.push(vec![0; rows(layout == Layout::Int) * desc.cols]);
+            let rows = rows(layout == Layout::Panels);
+            memory.panels.push(Panels::zeros(rows, desc.cols, desc.format, precision));
+        }
+        memory
     }
 
     /// The columns of a buffer.
@@ -68,52 +63,34 @@ impl Memory {
         self.descs[id.0].cols
     }
 
-    /// Floats of a row-major buffer.
+    /// Floats of a row-major buffer, or of keys in their layout.
     pub fn float(&self, id: BufferId) -> &[f32] {
-        match &self.storage[id.0] {
-            Storage::Float(data) | Storage::Keys(data) => data,
-            _ => unreachable!("{} holds no floats", self.descs[id.0].name),
-        }
+        &self.floats[id.0]
     }
 
     /// Takes out a buffer of floats, to write it while others are read; [`Memory::give`] puts it back.
     pub fn take(&mut self, id: BufferId) -> Vec<f32> {
-        match &mut self.storage[id.0] {
-            Storage::Float(data) | Storage::Keys(data) => std::mem::take(data),
-            _ => unreachable!("{} holds no floats", self.descs[id.0].name),
-        }
+        std::mem::take(&mut self.floats[id.0])
     }
 
     /// Puts back what [`Memory::take`] took.
     pub fn give(&mut self, id: BufferId, floats: Vec<f32>) {
-        match &mut self.storage[id.0] {
-            Storage::Float(data) | Storage::Keys(data) => *data = floats,
-            _ => unreachable!("{} holds no floats", self.descs[id.0].name),
-        }
+        self.floats[id.0] = floats;
     }
 
     /// Integers.
     pub fn int(&self, id: BufferId) -> &[u32] {
-        match &self.storage[id.0] {
-            Storage::Int(data) => data,
-            _ => unreachable!("{} holds no integers", self.descs[id.0].name),
-        }
+        &self.ints[id.0]
     }
 
     /// Integers, mutable.
-    pub fn int_mut(&mut self, id: BufferId) -> &mut Vec<u32> {
-        match &mut self.storage[id.0] {
-            Storage::Int(data) => data,
-            _ => unreachable!("{} holds no integers", self.descs[id.0].name),
-        }
+    pub fn int_mut(&mut self, id: BufferId) -> &mut [u32] {
+        &mut self.ints[id.0]
     }
 
     /// A weight matrix.
     pub fn panels(&self, id: BufferId) -> &Panels {
-        match &self.storage[id.0] {
-            Storage::Panels(panels) => panels,
-            _ => unreachable!("{} is no matrix", self.descs[id.0].name),
-        }
+        &self.panels[id.0]
     }
 
     fn rows_of(&self, id: BufferId, rows: &Range<usize>) -> Result<&BufferDesc, String> {
@@ -134,44 +111,72 @@ impl Memory {
         let (cols, dtype) =
             self.rows_of(id, &(row..row + bytes.len() / width)).map(|d| (d.cols, d.value_type()))?;
         let page = self.max_dims.page_size;
-        match &mut self.storage[id.0] {
-            Storage::Float(data) => {
+        match self.layouts[id.0] {
+            Layout::Float => {
                 let values = dtype.decode(bytes);
-                data[row * cols..][..values.len()].copy_from_slice(&values);
+                self.floats[id.0][row * cols..][..values.len()].copy_from_slice(&values);
             }
-            Storage::Int(data) => {
-                data.resize(data.len().max(row * cols + bytes.len() / 4), 0);
-                bytemuck::cast_slice_mut(&mut data[row * cols..])[..bytes.len()].copy_from_slice(bytes);
+            Layout::Int => {
+                let ints = &mut self.ints[id.0][row * cols..];
+                bytemuck::cast_slice_mut(ints)[..bytes.len()].copy_from_slice(bytes);
             }
-            Storage::Panels(panels) => panels.write(row, bytes),
-            Storage::Keys(data) => {
+            Layout::Panels => self.panels[id.0].write(row, bytes),
+            Layout::Keys => {
                 for (i, key) in dtype.decode(bytes).chunks_exact(cols).enumerate() {
-                    write_key(data, page, row + i, key);
+                    write_key(&mut self.floats[id.0], page, row + i, key);
                 }
             }
+            Layout::Input => return Err(self.no_contents(id)),
         }
         Ok(())
+    }
+
+    fn no_contents(&self, id: BufferId) -> String {
+        format!("{} is a step input, which this device does not keep", self.descs[id.0].name)
     }
 
     /// Whole rows; see [`crate::device::Device::read`].
     pub fn read(&self, id: BufferId, rows: Range<usize>) -> Result<Vec<u8>, String> {
         let desc = self.rows_of(id, &rows)?;
         let range = rows.start * desc.cols..rows.end * desc.cols;
-        let page = self.max_dims.page_size;
-        Ok(match &self.storage[id.0] {
-            Storage::Float(data) => desc.value_type().encode(&data[range]),
-            Storage::Int(data) => bytemuck::cast_slice(&data[range]).to_vec(),
-            Storage::Panels(panels) => panels.read(rows),
-            Storage::Keys(data) => {
+        let (floats, page) = (&self.floats[id.0], self.max_dims.page_size);
+        Ok(match self.layouts[id.0] {
+            Layout::Float => desc.value_type().encode(&floats[range]),
+            Layout::Int => bytemuck::cast_slice(&self.ints[id.0][range]).to_vec(),
+            Layout::Panels => self.panels[id.0].read(rows),
+            Layout::Keys => {
                 let at = |slot: usize, c: usize| (slot / page * desc.cols + c) * page + slot % page;
-                let key = |slot| (0..desc.cols).map(move |c| data[at(slot, c)]);
+                let key = |slot| (0..desc.cols).map(move |c| floats[at(slot, c)]);
                 desc.value_type().encode(&rows.flat_map(key).collect::<Vec<_>>())
             }
+            Layout::Input => return Err(self.no_contents(id)),
         })
     }
 }
 
-/// Stores the key of a slot in the layout of [`Storage::Keys`].
+/// The layout of each buffer, by the ops that use it.
+fn layouts(plan: &Plan) -> Vec<Layout> {
+    let (mut matrices, mut keys) = (HashSet::new(), HashSet::new());
+    for op in &plan.ops {
+        match op {
+            Op::Linear(op) => matrices.insert(op.weight),
+            Op::Embed(op) => matrices.insert(op.table),
+            Op::KvWrite(op) => keys.insert(op.k_pages),
+            Op::PagedAttention(op) => keys.insert(op.k_pages),
+            _ => false,
+        };
+    }
+    let layout = |(id, desc): (BufferId, &BufferDesc)| match desc.kind {
+        BufferKind::StepInput(_) => Layout::Input,
+        _ if matrices.contains(&id) => Layout::Panels,
+        _ if keys.contains(&id) => Layout::Keys,
+        _ if desc.value_type() == DType::U32 => Layout::Int,
+        _ => Layout::Float,
+    };
+    plan.iter().map(layout).collect()
+}
+
+/// Stores the key of a slot in the layout of [`Layout::Keys`].
 pub fn write_key(pages: &mut [f32], page_size: usize, slot: usize, key: &[f32]) {
     let at = slot / page_size * page_size * key.len() + slot % page_size;
     pages[at..].iter_mut().step_by(page_size).zip(key).for_each(|(to, &from)| *to = from);

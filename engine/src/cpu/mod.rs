@@ -193,6 +193,8 @@ fn info(threads: usize, precision: MatmulPrecision) -> DeviceInfo {
     };
     DeviceInfo {
         kind: DeviceKind::Cpu,
+        // The bits are the same whatever the vectors.
+        family: "cpu",
         name: format!("{threads} threads, {}{products}", memory::vectors()),
         memory_total: total,
         memory_free: free,

@@ -5,6 +5,7 @@ use crate::device::{ComputeTypes, DeviceInfo, DeviceKind};
 use crate::dtype::DType;
 use crate::error::EngineError;
 use crate::format::Format;
+use crate::models::{Formats, Model, decoder};
 use crate::plan::Plan;
 use crate::scheduler::Limits;
 
@@ -63,6 +64,32 @@ pub struct Types {
     pub kv: DType,
     /// Of the matrices of weights, each once, in the order of the model.
     pub weights: Vec<Format>,
+}
+
+impl Types {
+    /// The types that [`crate::Engine::new`] would choose, without loading the model.
+    ///
+    /// # Errors
+    /// [`EngineError::Option`] for a type that the device does not take.
+    pub fn resolve(model: &Model, info: &DeviceInfo, config: &EngineConfig) -> Result<Types, EngineError> {
+        let types = resolve_types(config, info, model.config.dtype)?;
+        let formats = Formats { activations: types.activations, kv: types.kv[0] };
+        let matrix = |tensor: &str| matrix_format(model, &types, config, tensor);
+        let decoder = decoder(&model.config, &formats, 1, 1, 1, matrix);
+        Ok(Types { activations: types.activations, kv: types.kv[0], weights: decoder.weight_formats() })
+    }
+}
+
+/// The format in which a matrix is held, given its first tensor's name.
+pub(super) fn matrix_format(
+    model: &Model,
+    types: &ComputeTypes,
+    config: &EngineConfig,
+    tensor: &str,
+) -> Format {
+    let own = model.checkpoint.as_ref().and_then(|c| c.dtype(tensor)).unwrap_or(model.config.dtype);
+    let wanted = config.quantization.unwrap_or(config.dtype.unwrap_or(own).into());
+    if types.weights.contains(&wanted) { wanted } else { types.weights[0] }
 }
 
 pub(super) fn max_len(config: &EngineConfig, of_model: usize) -> Result<usize, EngineError> {

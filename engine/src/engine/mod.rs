@@ -19,7 +19,7 @@ use crate::request::{Event, FinishReason, Request, TokenLogprobs};
 use crate::sampling::{masks, push_sample, push_score};
 use crate::scheduler::{Chunk, Limits, Scheduler};
 use crate::step::{Sampled, Step, from_last};
-use config::{kv_pages, limits, max_len, resolve_types};
+use config::{kv_pages, limits, matrix_format, max_len, resolve_types};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -61,11 +61,7 @@ impl Engine {
         let limits = limits(config, info.kind, max_len, c.vocab)?;
         let pages_per_seq = max_len.div_ceil(limits.page_size);
         let types = resolve_types(config, &info, c.dtype)?;
-        let matrix = |tensor: &str| {
-            let own = model.checkpoint.as_ref().and_then(|c| c.dtype(tensor)).unwrap_or(c.dtype);
-            let wanted = config.quantization.unwrap_or(config.dtype.unwrap_or(own).into());
-            if types.weights.contains(&wanted) { wanted } else { types.weights[0] }
-        };
+        let matrix = |tensor: &str| matrix_format(model, &types, config, tensor);
         let formats = Formats { activations: types.activations, kv: types.kv[0] };
         let decoder = decoder(c, &formats, max_len, limits.seqs, pages_per_seq, matrix);
         decoder.check_blocks()?;

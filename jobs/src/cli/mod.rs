@@ -10,6 +10,8 @@ mod verify;
 
 use crate::error::{EXIT_DONE, EXIT_USAGE, JobError};
 use crate::log;
+use crate::supervise::terminal::write_from_background;
+use crate::supervise::worker::is_worker;
 use args::{Bench, Cli, Command};
 use parse::{ParseError, parse};
 use status::Status;
@@ -17,6 +19,9 @@ use std::ffi::OsString;
 
 /// Runs the command line and gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    if is_worker() {
+        write_from_background();
+    }
     let cli = match parse(arguments) {
         Ok(cli) => cli,
         Err(ParseError::CommandLine(error)) => {

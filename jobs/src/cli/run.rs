@@ -79,7 +79,7 @@ impl RunArgs {
             resume,
             fresh,
             share_prompts: enable_prompt_sharing.unwrap_or(true),
-            prompt,
+            prompt: prompt.with_template_text()?,
             sampling,
             model,
             engine,

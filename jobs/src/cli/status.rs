@@ -55,7 +55,7 @@ impl Status {
         let journal = JournalReader::open(state_dir)?;
         let wrong = schema::journal_error(&path);
         // All from one moment, while the job goes on.
-        let moment = journal.connection.unchecked_transaction().map_err(&wrong)?;
+        let moment = journal.database.connection.unchecked_transaction().map_err(&wrong)?;
         let last = |row: &rusqlite::Row<'_>| {
             let number = |column| row.get::<_, Option<i64>>(column).map(Option::unwrap_or_default);
             let job_rows = row.get::<_, Option<i64>>(2)?.map(|rows| rows as u64);
@@ -63,12 +63,15 @@ impl Status {
         };
         let (job_rows, starts, elapsed, last_rows, last_tokens, shared) =
             moment.query_row(LAST_START, [], last).map_err(&wrong)?;
-        let rows = journal.inputs()?.rows().min(job_rows.unwrap_or(u64::MAX));
-        let tallies = "SELECT count(*), coalesce(sum(num_input_tokens), 0), coalesce(sum(num_generated_tokens), 0) \
-                       FROM answers WHERE row < ?";
+        let rows = journal.inputs().rows().min(job_rows.unwrap_or(u64::MAX));
+        let is_answer = journal.database.format.is_answer();
+        let tallies = format!(
+            "SELECT count(*), coalesce(sum(num_input_tokens), 0), coalesce(sum(num_generated_tokens), 0) \
+             FROM answers WHERE row < ? AND {is_answer}"
+        );
         let tallied = |row: &rusqlite::Row<'_>| Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?]);
         let [finished, input_tokens, generated_tokens] =
-            moment.query_row(tallies, [rows as i64], tallied).map_err(&wrong)?;
+            moment.query_row(&tallies, [rows as i64], tallied).map_err(&wrong)?;
         let per_second = |count: i64| if elapsed > 0 { count as f64 * 1e3 / elapsed as f64 } else { 0.0 };
         let left = rows.saturating_sub(finished as u64);
         let rate = per_second(last_rows);
@@ -76,7 +79,7 @@ impl Status {
             rows,
             finished: finished as u64,
             shared: shared as u64,
-            errors: errors(&moment, rows).map_err(&wrong)?,
+            errors: errors(&moment, is_answer, rows).map_err(&wrong)?,
             input_tokens: input_tokens as u64,
             generated_tokens: generated_tokens as u64,
             starts: starts as u64,
@@ -112,9 +115,15 @@ const LAST_START: &str =
     "SELECT count(*), max(start), job_rows, elapsed_ms, rows, generated_tokens, sum(shared) FROM starts";
 
 /// Errors of the first `rows` rows, by kind.
-fn errors(connection: &rusqlite::Connection, rows: u64) -> rusqlite::Result<BTreeMap<String, u64>> {
-    let query = "SELECT error, count(*) FROM answers WHERE error IS NOT NULL AND row < ? GROUP BY error";
-    let mut statement = connection.prepare(query)?;
+fn errors(
+    connection: &rusqlite::Connection,
+    is_answer: &str,
+    rows: u64,
+) -> rusqlite::Result<BTreeMap<String, u64>> {
+    let query = format!(
+        "SELECT error, count(*) FROM answers WHERE error IS NOT NULL AND row < ? AND {is_answer} GROUP BY error"
+    );
+    let mut statement = connection.prepare(&query)?;
     let mut rows = statement.query([rows as i64])?;
     let mut errors = BTreeMap::new();
     while let Some(row) = rows.next()? {

@@ -7,12 +7,12 @@
 
 use crate::error::JobError;
 use crate::journal::answer::Answer;
+use crate::journal::database::Database;
 use crate::journal::finished::FinishedRows;
-use crate::journal::record;
+use crate::journal::format::with_checksum;
 use crate::journal::schema;
 use crate::row_error::RowErrorKind;
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io::Write;
@@ -94,26 +94,21 @@ pub fn record_death(state_dir: &Path, death: Death) -> Result<u64, JobError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         other => other.map_err(JobError::io("read", &file))?,
     };
-    let path = schema::path(state_dir);
-    let mut connection = schema::open(&path)?;
+    let mut database = Database::open(&schema::path(state_dir))?;
     let rows: BTreeSet<i64> = bytes.as_chunks().0.iter().map(|row| i64::from_le_bytes(*row)).collect();
-    let given_up = count(&mut connection, &path, &rows, death)?;
+    let given_up = count(&mut database, &rows, death)?;
     File::create(&file).map_err(JobError::io("empty", &file))?;
     Ok(given_up)
 }
 
-fn count(
-    connection: &mut Connection,
-    path: &Path,
-    rows: &BTreeSet<i64>,
-    death: Death,
-) -> Result<u64, JobError> {
+fn count(database: &mut Database, rows: &BTreeSet<i64>, death: Death) -> Result<u64, JobError> {
     let mut given_up = 0;
-    let before = read(connection, path)?;
-    let wrong = schema::journal_error(path);
-    let transaction = connection.transaction().map_err(&wrong)?;
+    let before = read(database)?;
+    let wrong = schema::journal_error(&database.path);
+    let is_answered = format!("SELECT 1 FROM answers WHERE row = ? AND {}", database.format.is_answer());
+    let transaction = database.connection.transaction().map_err(&wrong)?;
     for &row in rows {
-        let answered = transaction.prepare_cached("SELECT 1 FROM answers WHERE row = ?");
+        let answered = transaction.prepare_cached(&is_answered);
         if answered.and_then(|mut found| found.exists([row])).map_err(&wrong)? {
             continue;
         }
@@ -125,7 +120,7 @@ fn count(
             }
             Death::Killed => kills += 1,
         }
-        let values = schema::with_checksum([row, deaths, kills].map(Value::Integer));
+        let values = with_checksum(database.checksum, [row, deaths, kills].map(Value::Integer));
         let replaced = transaction.execute("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?)", values);
         replaced.map_err(&wrong)?;
     }
@@ -134,9 +129,9 @@ fn count(
 }
 
 /// Row, deaths of its own and kills.
-fn read(connection: &Connection, path: &Path) -> Result<Vec<(i64, i64, i64)>, JobError> {
+fn read(database: &Database) -> Result<Vec<(i64, i64, i64)>, JobError> {
     let mut attempts = Vec::new();
-    schema::each(connection, path, "SELECT * FROM attempts ORDER BY row", 3, |values| {
+    database.each("attempts", "row", database.checksum, |values| {
         attempts.push((values[0].as_i64()?, values[1].as_i64()?, values[2].as_i64()?));
         Ok(())
     })?;
@@ -144,20 +139,17 @@ fn read(connection: &Connection, path: &Path) -> Result<Vec<(i64, i64, i64)>, Jo
 }
 
 /// Gives up rows of three deaths, and lists those that must run alone.
-pub(crate) fn resolve(
-    connection: &Connection,
-    path: &Path,
-    finished: &mut FinishedRows,
-) -> Result<Vec<u64>, JobError> {
+pub(crate) fn resolve(database: &Database, finished: &mut FinishedRows) -> Result<Vec<u64>, JobError> {
     let mut alone = Vec::new();
-    for (row, deaths, kills) in read(connection, path)? {
+    for (row, deaths, kills) in read(database)? {
         let number = row as u64;
         if finished.contains(number) || number >= finished.rows() {
             continue;
         }
         if deaths >= GIVEN_UP {
-            let values = params_from_iter(record::encode(&Answer::failed(number, None, CRASHED)));
-            connection.execute(schema::INSERT_ANSWER, values).map_err(schema::journal_error(path))?;
+            let values = database.answer_record(&Answer::failed(number, None, CRASHED));
+            let inserted = database.connection.execute(&database.format.insert("answers"), values);
+            inserted.map_err(schema::journal_error(&database.path))?;
             finished.insert(number);
             finished.errors += 1;
         } else if deaths + kills >= ALONE {

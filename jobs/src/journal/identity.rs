@@ -2,20 +2,55 @@
 //!
 //! Batch size, token budgets, threads and paths are no part of it: they never change an answer.
 
+use crate::journal::format1::OldField;
+use engine::device::DeviceKind;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// Grows whenever a change to plans, kernels or sampling changes the bits of an answer.
-pub const NUMERICS_VERSION: u32 = 2;
+/// The version of a kind of device's arithmetic. Grows whenever a change to plans, kernels or sampling changes the bits
+/// of an answer there.
+pub fn numerics_version(kind: DeviceKind) -> u32 {
+    match kind {
+        DeviceKind::Cpu => 2,
+        DeviceKind::Cuda => 2,
+        DeviceKind::Wgpu => 2,
+    }
+}
 
 /// One thing that decides the answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Field {
     /// Its name, as in "weights" or "temperature".
     pub field: String,
-    /// Its value, or the digest of it if it is long.
+    /// Its value as JSON: resolved, and the digest of it if it is long.
+    #[serde(with = "raw_json")]
     pub value: String,
+}
+
+impl Field {
+    /// The value for people: a string without its quotes.
+    pub fn shown(&self) -> Cow<'_, str> {
+        match serde_json::from_str(&self.value) {
+            Ok(serde_json::Value::String(text)) => text.into(),
+            _ => self.value.as_str().into(),
+        }
+    }
+}
+
+/// JSON text within JSON, byte for byte: a number that is read and written again may change its digits.
+mod raw_json {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::Error};
+    use serde_json::value::RawValue;
+
+    pub fn serialize<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        RawValue::from_string(text.to_string()).map_err(S::Error::custom)?.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+        Ok(Box::<RawValue>::deserialize(deserializer)?.get().to_string())
+    }
 }
 
 /// An ordered list of all that decides the answers of a job.
@@ -26,15 +61,18 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity with the fields that gristmill itself decides.
-    pub fn new() -> Self {
-        let mut identity = Identity::default();
-        identity.push("numerics version", NUMERICS_VERSION.to_string());
-        identity
+    /// Adds a field. A value that is null is left out: what a job does not use is no part of what it is, also in a version
+    /// that does not know of it.
+    pub fn push(&mut self, field: &str, value: impl Serialize) {
+        // Only maps with keys that are not text have no JSON.
+        let value = serde_json::to_string(&value).unwrap_or_default();
+        if value != "null" {
+            self.fields.push(Field { field: field.into(), value });
+        }
     }
 
-    /// Adds a field.
-    pub fn push(&mut self, field: impl Into<String>, value: impl Into<String>) {
+    /// Adds a field whose JSON is there already.
+    pub(crate) fn push_json(&mut self, field: &str, value: &str) {
         self.fields.push(Field { field: field.into(), value: value.into() });
     }
 
@@ -43,18 +81,22 @@ impl Identity {
         &self.fields
     }
 
-    /// The value of a field.
-    pub fn get(&self, field: &str) -> Option<&str> {
-        self.fields.iter().find(|f| f.field == field).map(|f| f.value.as_str())
+    /// A field by its name.
+    pub fn get(&self, field: &str) -> Option<&Field> {
+        self.fields.iter().find(|f| f.field == field)
     }
 
     /// One digest of all fields.
     pub fn digest(&self) -> String {
+        /// Tells values apart that are no strings; a length never has this bit.
+        const JSON: u64 = 1 << 63;
         let mut hasher = blake3::Hasher::new();
-        for Field { field, value } in &self.fields {
-            for text in [field, value] {
-                hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
-            }
+        for field in &self.fields {
+            let name = &field.field;
+            hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+            let value = field.shown();
+            let tag = if field.value.starts_with('"') { 0 } else { JSON };
+            hasher.update(&(value.len() as u64 | tag).to_le_bytes()).update(value.as_bytes());
         }
         hasher.finalize().to_hex().to_string()
     }
@@ -62,21 +104,33 @@ impl Identity {
     /// One line for each field that is not as it was when the job was begun; empty if it is the same job.
     pub fn differences(&self, begun: &Identity) -> String {
         let mut lines = String::new();
-        let mut line = |field: &str, then: Option<&str>, now: Option<&str>| {
-            if then != now {
-                let [then, now] = [then, now].map(|value| value.unwrap_or("(none)"));
-                let _ = writeln!(lines, "  {field}: begun with {then}, now {now}");
+        for then in &begun.fields {
+            let now = self.get(&then.field);
+            if now != Some(then) {
+                difference(&mut lines, &then.field, Some(&then.shown()), now.map(Field::shown).as_deref());
             }
-        };
-        for Field { field, value } in &begun.fields {
-            line(field, Some(value), self.get(field));
         }
-        for Field { field, value } in self.fields.iter().filter(|f| begun.get(&f.field).is_none()) {
-            line(field, None, Some(value));
+        for now in self.fields.iter().filter(|f| begun.get(&f.field).is_none()) {
+            difference(&mut lines, &now.field, None, Some(&now.shown()));
         }
         lines.truncate(lines.trim_end().len());
         lines
     }
+}
+
+/// Adds a line for a field that differs.
+pub(crate) fn difference(lines: &mut String, field: &str, then: Option<&str>, now: Option<&str>) {
+    let [then, now] = [then, now].map(|value| value.unwrap_or("(none)"));
+    let _ = writeln!(lines, "  {field}: begun with {then}, now {now}");
+}
+
+/// The identity of a job as the formats of the journal write it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobIdentity {
+    /// Of new journals.
+    pub identity: Identity,
+    /// As format 1 has it.
+    pub format1: Vec<OldField>,
 }
 
 /// An input file, as it is when a job begins.
@@ -136,25 +190,45 @@ mod tests {
     use crate::digest::digest_file;
 
     fn identity(fields: &[(&str, &str)]) -> Identity {
-        let mut identity = Identity::new();
-        fields.iter().for_each(|(field, value)| identity.push(*field, *value));
+        let mut identity = Identity::default();
+        fields.iter().for_each(|(field, value)| identity.push_json(field, value));
         identity
     }
 
     #[test]
     fn differences_name_field_and_both_values() {
-        let begun = identity(&[("weights", "aa"), ("temperature", "0"), ("device kind", "cpu")]);
-        let now = identity(&[("weights", "aa"), ("temperature", "1"), ("structure", "x")]);
+        let begun = identity(&[("weights", "\"aa\""), ("temperature", "0.0"), ("device", "\"cpu\"")]);
+        let now = identity(&[("weights", "\"aa\""), ("temperature", "1.0"), ("stop", "[\"x\"]")]);
         assert_eq!(
             now.differences(&begun),
             concat!(
-                "  temperature: begun with 0, now 1\n",
-                "  device kind: begun with cpu, now (none)\n",
-                "  structure: begun with (none), now x"
+                "  temperature: begun with 0.0, now 1.0\n",
+                "  device: begun with cpu, now (none)\n",
+                "  stop: begun with (none), now [\"x\"]"
             )
         );
         assert_eq!(begun.differences(&begun), "");
         assert_ne!(begun.digest(), now.digest());
+    }
+
+    #[test]
+    fn strings_and_other_values_are_told_apart() {
+        for (one, other) in [("1", "\"1\""), ("[]", "\"[]\""), ("0.1", "0.10")] {
+            let [one, other] = [one, other].map(|value| identity(&[("a", value)]));
+            assert_ne!(one.digest(), other.digest());
+            assert_ne!(one.differences(&other), "");
+        }
+    }
+
+    #[test]
+    fn values_pass_through_json_byte_for_byte() {
+        let mut identity = Identity::default();
+        identity.push("temperature", 1e-30f32);
+        identity.push("stop", ["a \"b\"\n"]);
+        identity.push("prompt", None::<&str>);
+        let json = serde_json::to_string(&identity).unwrap();
+        assert_eq!(json, r#"[{"field":"temperature","value":1e-30},{"field":"stop","value":["a \"b\"\n"]}]"#);
+        assert_eq!(serde_json::from_str::<Identity>(&json).unwrap(), identity);
     }
 
     #[test]

@@ -6,24 +6,33 @@
 
 pub mod answer;
 pub mod attempts;
+pub(crate) mod checksum;
+pub(crate) mod database;
+pub mod decisions;
 pub mod finished;
+pub(crate) mod format;
+pub mod format1;
 pub mod identity;
 pub mod lock;
+mod reader;
 pub(crate) mod record;
+mod repair;
 pub(crate) mod schema;
 mod writer;
 
 use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::attempts::InFlight;
+use crate::journal::checksum::Checksum;
+use crate::journal::database::Database;
 use crate::journal::finished::FinishedRows;
-use crate::journal::identity::{Identity, InputDigests};
+use crate::journal::format::Format;
+use crate::journal::identity::{Identity, InputDigests, JobIdentity};
 use crate::journal::lock::JobLock;
 use crate::journal::writer::Writer;
+pub use reader::JournalReader;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Row};
 use std::collections::HashSet;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// What to do with a job that was begun before.
@@ -42,6 +51,8 @@ pub enum ResumeMode {
 /// The journal of a job that this process works on.
 pub struct Journal {
     path: PathBuf,
+    identity: Identity,
+    checksum: Checksum,
     writer: Writer,
     in_flight: InFlight,
     running: HashSet<u64>,
@@ -58,12 +69,12 @@ impl Journal {
     ///
     /// # Errors
     /// [`JobError::Locked`] if another process works on the job; [`JobError::OtherIdentity`] if it was
-    /// begun with another identity or other inputs; [`JobError::AlreadyBegun`] and
-    /// [`JobError::NothingToResume`] as `mode` has it; [`JobError::JournalDamaged`] if its identity cannot
-    /// be read; [`JobError::Journal`] and [`JobError::Io`].
+    /// begun with another identity or other inputs; [`JobError::JournalFormat`] if its format is not known;
+    /// [`JobError::AlreadyBegun`] and [`JobError::NothingToResume`] as `mode` has it; [`JobError::JournalDamaged`] if
+    /// its identity cannot be read; [`JobError::Journal`] and [`JobError::Io`].
     pub fn open_or_create(
         state_dir: &Path,
-        identity: &Identity,
+        identity: &JobIdentity,
         inputs: &InputDigests,
         mode: ResumeMode,
     ) -> Result<(Journal, FinishedRows), JobError> {
@@ -84,23 +95,31 @@ impl Journal {
             }
             ResumeMode::Fresh if exists => {
                 discarded = Some(count(&path).unwrap_or(0));
-                schema::create(&path, identity, inputs)?;
+                schema::create(&path, &identity.identity, inputs)?;
             }
-            _ if !exists => schema::create(&path, identity, inputs)?,
+            _ if !exists => schema::create(&path, &identity.identity, inputs)?,
             _ => {}
         }
-        let (connection, mut finished) = match resume(&path, state_dir, identity, inputs) {
+        let (database, mut finished) = match resume(&path, state_dir, identity, inputs) {
             Err(JobError::JournalDamaged { what, .. }) => {
-                schema::repair(&path, &what)?;
+                repair::repair(&path, &what)?;
                 resume(&path, state_dir, identity, inputs)?
             }
             other => other?,
         };
-        let alone = attempts::resolve(&connection, &path, &mut finished)?;
+        let alone = attempts::resolve(&database, &mut finished)?;
         let in_flight = InFlight::begin(state_dir)?;
-        let writer = Writer::spawn(connection, &path)?;
+        let (identity, checksum) = (database.identity.clone(), database.checksum);
+        let writer = Writer::spawn(database)?;
         let running = HashSet::new();
-        Ok((Journal { path, writer, in_flight, running, alone, discarded, _lock: lock }, finished))
+        let journal =
+            Journal { path, identity, checksum, writer, in_flight, running, alone, discarded, _lock: lock };
+        Ok((journal, finished))
+    }
+
+    /// The identity with which the job was begun, in the spelling of its format.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// How many finished rows `--fresh` has discarded, if there was a job.
@@ -169,7 +188,10 @@ impl Journal {
     /// # Errors
     /// [`JobError::Journal`].
     pub fn reader(&self) -> Result<JournalReader, JobError> {
-        JournalReader::open_file(self.path.clone())
+        let mut reader = JournalReader::open_file(&self.path)?;
+        // Records of a file that has taken the journal's place do not match.
+        reader.database.checksum = self.checksum;
+        Ok(reader)
     }
 
     /// Commits all rows and closes the journal. Dropping it does the same, but cannot report errors.
@@ -185,13 +207,15 @@ impl Journal {
 fn resume(
     path: &Path,
     state_dir: &Path,
-    identity: &Identity,
+    identity: &JobIdentity,
     inputs: &InputDigests,
-) -> Result<(Connection, FinishedRows), JobError> {
-    let connection = schema::open(path)?;
-    let begun = schema::read_identity(&connection, path)?;
-    let differences =
-        [identity.differences(&begun), inputs.differences(&schema::read_inputs(&connection, path)?)];
+) -> Result<(Database, FinishedRows), JobError> {
+    let database = Database::open(path)?;
+    let differences = match database.format {
+        Format::One => format1::differences(&database.identity, &identity.format1),
+        Format::Two => identity.identity.differences(&database.identity),
+    };
+    let differences = [differences, inputs.differences(&database.inputs)];
     let differences: Vec<String> = differences.into_iter().filter(|d| !d.is_empty()).collect();
     if !differences.is_empty() {
         return Err(JobError::OtherIdentity {
@@ -199,25 +223,23 @@ fn resume(
             differences: differences.join("\n"),
         });
     }
-    schema::check_structure(&connection, path)?;
-    let finished = scan(&connection, path, inputs.rows())?;
-    Ok((connection, finished))
+    database.check_structure()?;
+    let finished = scan(&database, inputs.rows())?;
+    Ok((database, finished))
 }
 
 /// Reads every answer, and makes sure that it is what was written.
-fn scan(connection: &Connection, path: &Path, rows: u64) -> Result<FinishedRows, JobError> {
-    let wrong = schema::journal_error(path);
+fn scan(database: &Database, rows: u64) -> Result<FinishedRows, JobError> {
+    let wrong = schema::journal_error(&database.path);
     let mut finished = FinishedRows::none_of(rows);
-    let query = format!("{} ORDER BY row", schema::SELECT_ANSWERS);
-    let mut statement = connection.prepare(&query).map_err(&wrong)?;
+    let query = format!("SELECT * FROM answers WHERE {} ORDER BY row", database.format.is_answer());
+    let mut statement = database.connection.prepare(&query).map_err(&wrong)?;
     let mut records = statement.query([]).map_err(&wrong)?;
     while let Some(record) = records.next().map_err(&wrong)? {
-        let Some(values) = schema::checked(record, record::COLUMNS).map_err(&wrong)? else {
-            return Err(schema::damaged(path, "the checksum of an answer does not match"));
-        };
+        let values = database.answer_columns(record)?;
         let number = |column: usize| values[column].as_i64_or_null().ok().flatten().unwrap_or(0) as u64;
         if !finished.insert(number(0)) {
-            return Err(schema::damaged(path, "a row is there twice or does not belong to the job"));
+            return Err(database.damaged("a row is there twice or does not belong to the job"));
         }
         finished.errors += u64::from(values[1] != ValueRef::Null);
         finished.input_tokens += number(4);
@@ -228,95 +250,7 @@ fn scan(connection: &Connection, path: &Path, rows: u64) -> Result<FinishedRows,
 
 /// Finished rows of a journal.
 fn count(path: &Path) -> Result<u64, JobError> {
-    let query = "SELECT count(*) FROM answers";
-    let count = schema::open_read_only(path)?.query_row(query, [], |row| row.get::<_, i64>(0));
-    Ok(count.map_err(schema::journal_error(path))? as u64)
-}
-
-/// A journal to read from, also while a job writes to it.
-pub struct JournalReader {
-    pub(crate) path: PathBuf,
-    pub(crate) connection: Connection,
-}
-
-impl JournalReader {
-    /// Opens the journal of a state_dir.
-    ///
-    /// # Errors
-    /// [`JobError::JournalDamaged`] if it is not one; [`JobError::Journal`].
-    pub fn open(state_dir: &Path) -> Result<Self, JobError> {
-        Self::open_file(schema::path(state_dir))
-    }
-
-    fn open_file(path: PathBuf) -> Result<Self, JobError> {
-        let connection = schema::open_read_only(&path)?;
-        Ok(JournalReader { path, connection })
-    }
-
-    /// The identity of the job.
-    ///
-    /// # Errors
-    /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
-    pub fn identity(&self) -> Result<Identity, JobError> {
-        schema::read_identity(&self.connection, &self.path)
-    }
-
-    /// The inputs of the job.
-    ///
-    /// # Errors
-    /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
-    pub fn inputs(&self) -> Result<InputDigests, JobError> {
-        schema::read_inputs(&self.connection, &self.path)
-    }
-
-    /// The process that has opened the journal last to write to it.
-    ///
-    /// # Errors
-    /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
-    pub fn last_process(&self) -> Result<Option<u32>, JobError> {
-        let query = "SELECT max(start), pid FROM starts";
-        let process = self.connection.query_row(query, [], |row| row.get(1));
-        process.map_err(schema::journal_error(&self.path))
-    }
-
-    /// Finished rows, without those that were given up for crashing the device.
-    ///
-    /// # Errors
-    /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
-    pub fn answered(&self) -> Result<u64, JobError> {
-        let query = "SELECT (SELECT count(*) FROM answers) - (SELECT count(*) FROM answers WHERE error = ?)";
-        let count = self.connection.query_row(query, [attempts::CRASHED], |row| row.get::<_, i64>(0));
-        Ok(count.map_err(schema::journal_error(&self.path))? as u64)
-    }
-
-    /// The answers of a range of rows, one entry for each row; `None` for a row that is not finished.
-    ///
-    /// # Errors
-    /// [`JobError::JournalDamaged`] if any of them is not what was written; [`JobError::Journal`].
-    pub fn answers(&self, rows: Range<u64>) -> Result<Vec<Option<Answer>>, JobError> {
-        let wrong = schema::journal_error(&self.path);
-        let query = format!("{} WHERE row >= ? AND row < ? ORDER BY row", schema::SELECT_ANSWERS);
-        let mut statement = self.connection.prepare_cached(&query).map_err(&wrong)?;
-        let mut records = statement.query([rows.start as i64, rows.end as i64]).map_err(&wrong)?;
-        let mut answers = vec![None; (rows.end - rows.start) as usize];
-        while let Some(record) = records.next().map_err(&wrong)? {
-            let answer = self.decode(record)?;
-            let place = answer.row.checked_sub(rows.start).and_then(|at| answers.get_mut(at as usize));
-            let place = place.ok_or_else(|| schema::damaged(&self.path, "rows are out of order"))?;
-            *place = Some(answer);
-        }
-        Ok(answers)
-    }
-
-    fn decode(&self, record: &Row<'_>) -> Result<Answer, JobError> {
-        let mut values = Vec::with_capacity(record::COLUMNS + 1);
-        for column in 0..=record::COLUMNS {
-            values.push(record.get_ref(column).map_err(schema::journal_error(&self.path))?);
-        }
-        let row = values[0].as_i64().unwrap_or(-1);
-        let wrong = |what| schema::damaged(&self.path, &format!("the answer to row {row}: {what}"));
-        record::decode(&values).map_err(wrong)
-    }
+    Database::open_read_only(path)?.count()
 }
 
 #[cfg(test)]

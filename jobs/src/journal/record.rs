@@ -9,16 +9,19 @@
 //! likewise, for each token: v count, then (v token, f log-probability) for each alternative.
 //! `prompt_logprobs` = for each position a byte 0, or a byte 1, v token, f, and alternatives as above.
 //!
-//! `checksum` is the head of a BLAKE3 of all the others, so that a flipped bit is never believed.
+//! These are the columns that every format of the journal has; [`crate::journal::format`] adds its own and the checksum.
 
 use crate::journal::answer::{Answer, Completion};
 use engine::request::TokenLogprobs;
 use rusqlite::types::{Value, ValueRef};
 
-/// The columns before `checksum`, in order.
+/// How many columns there are.
 pub(crate) const COLUMNS: usize = 10;
 
-/// The columns of an answer, its checksum last.
+/// What is wrong with a record that no version of a format has written.
+pub(crate) const UNKNOWN: &str = "its form is unknown";
+
+/// The columns of an answer.
 pub(crate) fn encode(answer: &Answer) -> Vec<Value> {
     let completions = &answer.completions;
     let [mut tokens, mut chosen, mut alternatives] = [Vec::new(), Vec::new(), Vec::new()];
@@ -35,7 +38,7 @@ pub(crate) fn encode(answer: &Answer) -> Vec<Value> {
     let blob = |bytes: Vec<u8>| if bytes.iter().all(|&b| b == 0) { Value::Null } else { Value::Blob(bytes) };
     let words: Vec<String> = completions.iter().map(|c| c.finish_reason.as_str().to_string()).collect();
     let texts = completions.iter().map(|c| c.text.clone()).collect();
-    let mut values = vec![
+    vec![
         Value::Integer(answer.row as i64),
         answer.error.clone().map_or(Value::Null, Value::Text),
         plain_or_array(texts),
@@ -46,25 +49,11 @@ pub(crate) fn encode(answer: &Answer) -> Vec<Value> {
         blob(chosen),
         blob(alternatives),
         prompt.map_or(Value::Null, Value::Blob),
-    ];
-    debug_assert_eq!(values.len(), COLUMNS);
-    values.push(Value::Integer(checksum(values.iter().map(ValueRef::from))));
-    values
+    ]
 }
 
-/// Reads the columns of [`encode`] back.
-///
-/// # Errors
-/// What is wrong, if they are not what was written.
-pub(crate) fn decode(columns: &[ValueRef<'_>]) -> Result<Answer, String> {
-    let (sum, columns) = columns.split_last().ok_or("it has no columns")?;
-    if *sum != ValueRef::Integer(checksum(columns.iter().copied())) {
-        return Err("its checksum does not match".into());
-    }
-    decode_checked(columns).ok_or_else(|| "its form is unknown".into())
-}
-
-fn decode_checked(columns: &[ValueRef<'_>]) -> Option<Answer> {
+/// Reads the columns of [`encode`] back; `None` if they are not what was written.
+pub(crate) fn decode(columns: &[ValueRef<'_>]) -> Option<Answer> {
     let &[row, error, text, reason, num_input_tokens, _, tokens, chosen, alternatives, prompt] = columns
     else {
         return None;
@@ -97,29 +86,6 @@ fn decode_checked(columns: &[ValueRef<'_>]) -> Option<Answer> {
         },
         error: error.as_str_or_null().ok()?.map(str::to_string),
     })
-}
-
-/// The head of a BLAKE3 of any columns: kind, length and bytes of each.
-pub(crate) fn checksum<'a>(values: impl Iterator<Item = ValueRef<'a>>) -> i64 {
-    // One buffer and one call: a journal of a million answers is read through in seconds.
-    let mut buffer = Vec::with_capacity(512);
-    let mut part = |kind: u8, bytes: &[u8]| {
-        buffer.push(kind);
-        buffer.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        buffer.extend_from_slice(bytes);
-    };
-    for value in values {
-        match value {
-            ValueRef::Null => part(0, &[]),
-            ValueRef::Integer(number) => part(1, &number.to_le_bytes()),
-            ValueRef::Real(number) => part(2, &number.to_le_bytes()),
-            ValueRef::Text(bytes) => part(3, bytes),
-            ValueRef::Blob(bytes) => part(4, bytes),
-        }
-    }
-    let mut head = [0; 8];
-    head.copy_from_slice(&blake3::hash(&buffer).as_bytes()[..8]);
-    i64::from_le_bytes(head)
 }
 
 /// One text as it is, several as a JSON array.
@@ -239,6 +205,8 @@ pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::journal::answer::FinishReason;
+    use crate::journal::checksum::Checksum;
+    use crate::journal::format::Format;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -277,21 +245,25 @@ pub(crate) mod tests {
         #[test]
         fn an_answer_comes_back_as_it_went(answer in (1usize..4).prop_flat_map(|n| answer(7, n))) {
             let values = encode(&answer);
+            prop_assert_eq!(values.len(), COLUMNS);
             let columns: Vec<ValueRef<'_>> = values.iter().map(ValueRef::from).collect();
-            prop_assert_eq!(decode(&columns), Ok(answer));
+            prop_assert_eq!(decode(&columns), Some(answer));
         }
 
         #[test]
-        fn a_changed_column_is_noticed(answer in answer(7, 1), column in 0..COLUMNS) {
-            let mut values = encode(&answer);
-            values[column] = match &values[column] {
-                Value::Null => Value::Integer(0),
-                Value::Integer(number) => Value::Integer(number ^ 1),
-                Value::Text(text) => Value::Text(format!("{text} ")),
-                _ => Value::Null,
-            };
-            let columns: Vec<ValueRef<'_>> = values.iter().map(ValueRef::from).collect();
-            prop_assert!(decode(&columns).is_err());
+        fn a_changed_column_is_noticed(answer in answer(7, 1), column in 0..COLUMNS + 3, key in any::<[u8; 32]>()) {
+            for (format, checksum) in [(Format::One, Checksum::Plain), (Format::Two, Checksum::Keyed(key))] {
+                let mut values = format.to_record(encode(&answer));
+                let sum = |values: &[Value]| checksum.of(values.iter().map(ValueRef::from));
+                let (before, column) = (sum(&values), column % values.len());
+                values[column] = match &values[column] {
+                    Value::Null => Value::Integer(0),
+                    Value::Integer(number) => Value::Integer(number ^ 1),
+                    Value::Text(text) => Value::Text(format!("{text} ")),
+                    _ => Value::Null,
+                };
+                prop_assert_ne!(before, sum(&values));
+            }
         }
     }
 }

@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used)]
+mod formats;
+
 use super::*;
 use crate::journal::answer::{Completion, FinishReason};
 use crate::journal::attempts::{CRASHED, Death, record_death};
+use crate::journal::format1::OldField;
 use crate::journal::identity::InputDigest;
 use proptest::prelude::*;
 use std::cell::Cell;
@@ -10,10 +13,27 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 pub(crate) fn identity() -> Identity {
-    let mut identity = Identity::new();
+    let mut identity = Identity::default();
     identity.push("weights", "5e1f");
-    identity.push("temperature", "0");
+    identity.push("temperature", 0);
     identity
+}
+
+/// The identity as a journal of a format has it.
+fn written(format: Format) -> Identity {
+    let mut old = Identity::default();
+    format1().iter().for_each(|field| old.push(field.name, &field.value));
+    if format == Format::One { old } else { identity() }
+}
+
+/// The same as format 1 has it.
+fn format1() -> Vec<OldField> {
+    let old = |name, value: &str| OldField { name, value: Some(value.into()), absent: None };
+    vec![old("weights", "5e1f"), old("temperature", "0")]
+}
+
+pub(crate) fn job_identity() -> JobIdentity {
+    JobIdentity { identity: identity(), format1: format1() }
 }
 
 pub(crate) fn inputs(rows: u64) -> InputDigests {
@@ -21,7 +41,7 @@ pub(crate) fn inputs(rows: u64) -> InputDigests {
 }
 
 fn open(state_dir: &Path, rows: u64) -> (Journal, FinishedRows) {
-    Journal::open_or_create(state_dir, &identity(), &inputs(rows), ResumeMode::Auto).unwrap()
+    Journal::open_or_create(state_dir, &job_identity(), &inputs(rows), ResumeMode::Auto).unwrap()
 }
 
 /// The answer to a row as any run of the job would give it.
@@ -63,8 +83,8 @@ fn what_is_appended_is_there_after_opening_again() {
         assert_eq!(read[row as usize], there.then(|| answer(row)));
     }
     assert_eq!((finished.count, finished.errors, finished.input_tokens), (4, 1, 112));
-    assert_eq!(journal.reader().unwrap().identity().unwrap(), identity());
-    assert_eq!(journal.reader().unwrap().inputs().unwrap(), inputs(100));
+    assert_eq!(*journal.reader().unwrap().identity(), identity());
+    assert_eq!(*journal.reader().unwrap().inputs(), inputs(100));
 }
 
 #[test]
@@ -83,7 +103,7 @@ fn a_second_answer_to_a_row_is_an_error_and_the_first_stays() {
 #[test]
 fn resume_modes_do_as_they_say() {
     let state_dir = tempfile::tempdir().unwrap();
-    let open = |mode| Journal::open_or_create(state_dir.path(), &identity(), &inputs(5), mode);
+    let open = |mode| Journal::open_or_create(state_dir.path(), &job_identity(), &inputs(5), mode);
     assert!(matches!(open(ResumeMode::Require), Err(JobError::NothingToResume { .. })));
     let (mut journal, _) = open(ResumeMode::Never).unwrap();
     journal.append(answer(1)).unwrap();
@@ -99,9 +119,10 @@ fn resume_modes_do_as_they_say() {
 fn another_identity_or_input_is_refused_with_what_differs() {
     let state_dir = tempfile::tempdir().unwrap();
     drop(open(state_dir.path(), 5));
-    let mut other = Identity::new();
-    other.push("weights", "ffff");
-    other.push("temperature", "0");
+    let mut other = job_identity();
+    other.identity = Identity::default();
+    other.identity.push("weights", "ffff");
+    other.identity.push("temperature", 0);
     let mut changed = inputs(5);
     changed.0[0].digest = "d2".into();
     let refused = Journal::open_or_create(state_dir.path(), &other, &changed, ResumeMode::Auto);
@@ -149,8 +170,9 @@ fn open_answers(journal: &Journal, row: u64) -> bool {
 }
 
 /// A journal with answers to `rows`, as files; some of it in the write-ahead log if `log`.
-fn journal_files(rows: u64, log: bool) -> Vec<(String, Vec<u8>)> {
+fn journal_files(format: Format, rows: u64, log: bool) -> Vec<(String, Vec<u8>)> {
     let state_dir = tempfile::tempdir().unwrap();
+    schema::fill(&schema::path(state_dir.path()), format, &written(format), &inputs(rows)).unwrap();
     let (mut journal, _) = open(state_dir.path(), rows);
     for row in 0..rows {
         journal.append(answer(row)).unwrap();
@@ -166,6 +188,10 @@ fn journal_files(rows: u64, log: bool) -> Vec<(String, Vec<u8>)> {
     files(state_dir.path())
 }
 
+/// Journals of every format, closed or killed.
+const FORMATS_AND_LOGS: [(Format, bool); 4] =
+    [(Format::One, false), (Format::One, true), (Format::Two, false), (Format::Two, true)];
+
 fn files(state_dir: &Path) -> Vec<(String, Vec<u8>)> {
     let name = |entry: std::fs::DirEntry| entry.file_name().into_string().unwrap();
     let names =
@@ -180,7 +206,7 @@ fn recovered(files: &[(String, Vec<u8>)], rows: u64) -> Result<u64, JobError> {
         std::fs::write(state_dir.path().join(name), bytes).unwrap();
     }
     let (mut journal, finished) =
-        Journal::open_or_create(state_dir.path(), &identity(), &inputs(rows), ResumeMode::Auto)?;
+        Journal::open_or_create(state_dir.path(), &job_identity(), &inputs(rows), ResumeMode::Auto)?;
     let read = journal.reader()?.answers(0..rows)?;
     for (row, read) in (0..rows).zip(read) {
         assert_eq!(read.is_some(), finished.contains(row));
@@ -197,8 +223,8 @@ fn recovered(files: &[(String, Vec<u8>)], rows: u64) -> Result<u64, JobError> {
 
 #[test]
 fn whole_files_are_recovered_whole() {
-    for log in [false, true] {
-        assert_eq!(recovered(&journal_files(300, log), 300).unwrap(), 300);
+    for (format, log) in FORMATS_AND_LOGS {
+        assert_eq!(recovered(&journal_files(format, 300, log), 300).unwrap(), 300);
     }
 }
 
@@ -215,8 +241,8 @@ fn damage_is_repaired_or_refused_and_never_believed() {
     const ROWS: u64 = 300;
     let seen = Seen::default();
     let count = |cell: &Cell<u32>| cell.set(cell.get() + 1);
-    for log in [false, true] {
-        let sound = journal_files(ROWS, log);
+    for (format, log) in FORMATS_AND_LOGS {
+        let sound = journal_files(format, ROWS, log);
         let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
             cases: 100,
             failure_persistence: None,
@@ -236,7 +262,11 @@ fn damage_is_repaired_or_refused_and_never_believed() {
             match recovered(&files, ROWS) {
                 Ok(ROWS) => count(&seen.whole),
                 Ok(_) => count(&seen.part),
-                Err(JobError::JournalDamaged { .. } | JobError::OtherIdentity { .. }) => count(&seen.refused),
+                Err(
+                    JobError::JournalDamaged { .. }
+                    | JobError::OtherIdentity { .. }
+                    | JobError::JournalFormat { .. },
+                ) => count(&seen.refused),
                 Err(other) => return Err(TestCaseError::fail(other.to_string())),
             }
             Ok(())
@@ -321,7 +351,7 @@ fn a_full_disk_stops_the_job_and_loses_nothing() {
     let state_dir = place.path().join("job");
     let failed = (|| {
         let (mut journal, _) =
-            Journal::open_or_create(&state_dir, &identity(), &inputs(9999), ResumeMode::Auto)?;
+            Journal::open_or_create(&state_dir, &job_identity(), &inputs(9999), ResumeMode::Auto)?;
         for row in 0..9999 {
             journal.append(answer(row))?;
             if row % 100 == 0 {
@@ -332,7 +362,7 @@ fn a_full_disk_stops_the_job_and_loses_nothing() {
     })();
     let told = failed.map_err(|error| error.to_string());
     let more = mount("64m", "remount,").unwrap();
-    let finished = Journal::open_or_create(&state_dir, &identity(), &inputs(9999), ResumeMode::Auto).map(
+    let finished = Journal::open_or_create(&state_dir, &job_identity(), &inputs(9999), ResumeMode::Auto).map(
         |(journal, f)| {
             let read = journal.reader().unwrap().answers(0..9999).unwrap();
             assert!((0..).zip(read).all(|(row, read)| read.is_none_or(|read| read == answer(row))));

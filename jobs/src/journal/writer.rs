@@ -2,10 +2,9 @@
 
 use crate::error::JobError;
 use crate::journal::answer::Answer;
-use crate::journal::record;
+use crate::journal::database::Database;
 use crate::journal::schema;
-use rusqlite::{Connection, params_from_iter};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -39,12 +38,13 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts the thread, and a line in the table `starts`.
-    pub(crate) fn spawn(connection: Connection, path: &Path) -> Result<Self, JobError> {
-        let batch = Batch::begin(connection, path)?;
+    pub(crate) fn spawn(database: Database) -> Result<Self, JobError> {
+        let path = database.path.clone();
+        let batch = Batch::begin(database)?;
         let (sender, receiver) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || batch.run(&receiver));
-        let thread = thread.map_err(JobError::io("start the writer of", path))?;
-        Ok(Writer { sender: Some(sender), thread: Some(thread), path: path.to_path_buf() })
+        let thread = thread.map_err(JobError::io("start the writer of", &path))?;
+        Ok(Writer { sender: Some(sender), thread: Some(thread), path })
     }
 
     pub(crate) fn append(&mut self, answer: Answer, shared: bool) -> Result<(), JobError> {
@@ -98,10 +98,10 @@ impl Drop for Writer {
     }
 }
 
-/// The thread's side: a connection, and the answers of the open transaction.
+/// The thread's side: the journal, and the answers of the open transaction.
 struct Batch {
-    connection: Connection,
-    path: PathBuf,
+    database: Database,
+    insert: String,
     start: i64,
     begun: Instant,
     /// When the first uncommitted answer came, if there is one.
@@ -117,15 +117,15 @@ struct Batch {
 }
 
 impl Batch {
-    fn begin(connection: Connection, path: &Path) -> Result<Self, JobError> {
+    fn begin(database: Database) -> Result<Self, JobError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let line = "INSERT INTO starts VALUES (NULL, ?, ?, ?, NULL, 0, 0, 0, 0, 0, 0)";
         let values = (env!("CARGO_PKG_VERSION"), std::process::id(), now as i64);
-        connection.execute(line, values).map_err(schema::journal_error(path))?;
+        database.connection.execute(line, values).map_err(schema::journal_error(&database.path))?;
         Ok(Batch {
-            start: connection.last_insert_rowid(),
-            connection,
-            path: path.to_path_buf(),
+            start: database.connection.last_insert_rowid(),
+            insert: database.format.insert("answers"),
+            database,
             begun: Instant::now(),
             open: None,
             age: Duration::ZERO,
@@ -163,27 +163,31 @@ impl Batch {
 
     fn note_rows(&mut self, rows: u64) -> Result<(), JobError> {
         let line = "UPDATE starts SET job_rows = ? WHERE start = ?";
-        let updated = self.connection.execute(line, [rows as i64, self.start]);
-        updated.map(drop).map_err(schema::journal_error(&self.path))
+        let updated = self.database.connection.execute(line, [rows as i64, self.start]);
+        updated.map(drop).map_err(schema::journal_error(&self.database.path))
     }
 
     fn insert(&mut self, answer: &Answer, shared: bool) -> Result<(), JobError> {
         if self.open.is_none() {
-            self.connection.execute_batch("BEGIN IMMEDIATE").map_err(schema::journal_error(&self.path))?;
+            self.database
+                .connection
+                .execute_batch("BEGIN IMMEDIATE")
+                .map_err(schema::journal_error(&self.database.path))?;
             self.open = Some(Instant::now());
         }
-        let values = record::encode(answer);
+        let values = self.database.answer_record(answer);
         let inserted = self
+            .database
             .connection
-            .prepare_cached(schema::INSERT_ANSWER)
-            .and_then(|mut insert| insert.execute(params_from_iter(values)));
+            .prepare_cached(&self.insert)
+            .and_then(|mut insert| insert.execute(values));
         match inserted {
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
                 // The rows before it are good.
                 self.commit()?;
                 return Err(JobError::DoubleAnswer { row: answer.row });
             }
-            other => other.map_err(schema::journal_error(&self.path))?,
+            other => other.map_err(schema::journal_error(&self.database.path))?,
         };
         self.pending += 1;
         self.rows += 1;
@@ -206,9 +210,10 @@ impl Batch {
         let tallies = [self.rows, self.shared, self.errors, self.input_tokens, self.generated_tokens];
         let [rows, shared, errors, input, generated] = tallies.map(|n| n as i64);
         let values = [elapsed, rows, shared, errors, input, generated, self.start];
-        let updated = self.connection.prepare_cached(line).and_then(|mut update| update.execute(values));
+        let updated =
+            self.database.connection.prepare_cached(line).and_then(|mut update| update.execute(values));
         updated
-            .and_then(|_| self.connection.execute_batch("COMMIT"))
-            .map_err(schema::journal_error(&self.path))
+            .and_then(|_| self.database.connection.execute_batch("COMMIT"))
+            .map_err(schema::journal_error(&self.database.path))
     }
 }

@@ -33,7 +33,7 @@ pub struct SamplingOptions {
     /// Seed of every row's random numbers.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// End a row at this string; may be repeated.
+    /// End a row at this string, or this special token; may be repeated.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub stop: Vec<String>,
     /// End a row at these tokens.

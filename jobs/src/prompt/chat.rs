@@ -3,6 +3,9 @@
 use crate::error::JobError;
 use crate::options::prompt::PromptOptions;
 use crate::prompt::columns::Source;
+use crate::prompt::markers::Markers;
+use crate::prompt::markers::literals::{Literal, literals};
+use crate::prompt::messages::{message, with_text};
 use crate::prompt::rendering::{MARK, Marking};
 use crate::prompt::template::Template;
 use crate::prompt::tokenizer::Tokenizer;
@@ -13,6 +16,8 @@ use std::collections::BTreeMap;
 pub struct Chat {
     pub template: Template,
     pub names: BTreeMap<String, Value>,
+    /// The template reads lists of parts, so that a content need not be put together.
+    pub takes_parts: bool,
 }
 
 impl Chat {
@@ -53,17 +58,38 @@ impl Chat {
             }
             return Ok(None);
         };
+        Chat::new(options, text, tokenizer, date).map(Some)
+    }
+
+    /// The chat template of this text.
+    fn new(options: &PromptOptions, text: &str, tokenizer: &Tokenizer, date: i64) -> Result<Chat, JobError> {
         let what =
             if options.chat_template.is_some() { "--chat-template" } else { "the model's chat template" };
         let template = Template::new(what, text, date)?;
         let mut names: BTreeMap<String, Value> =
             ["tools", "documents"].map(|name| (name.to_string(), Value::from(()))).into();
         names.extend(
-            tokenizer.special_token_names().into_iter().map(|(name, text)| (name, Value::from(text))),
+            tokenizer
+                .special_token_names()
+                .iter()
+                .map(|(name, text)| (name.clone(), Value::from(text.as_str()))),
         );
         let given = options.chat_template_kwargs.iter().flatten();
         names.extend(given.map(|(name, value)| (name.clone(), value.clone())));
-        Ok(Some(Chat { template, names }))
+        let mut chat = Chat { template, names, takes_parts: true };
+        chat.takes_parts = chat.reads_parts();
+        Ok(chat)
+    }
+
+    /// Whether the template writes the texts of a list of parts, and nothing else of it.
+    fn reads_parts(&self) -> bool {
+        let part = |text| Value::from_pairs([("type", Value::from("text")), ("text", Value::from(text))]);
+        let content = Value::from(vec![part("first part"), part("second part")]);
+        let rendered =
+            self.render(vec![message("user", content)], true, &Marking::plain(&Markers::default()));
+        let text = rendered.unwrap_or_default();
+        let holds = |part: &str| text.contains(part);
+        holds("first part") && holds("second part") && !holds("'text'") && !holds("\"text\"")
     }
 
     /// Renders a conversation; with `generation` up to where the answer begins.
@@ -76,14 +102,47 @@ impl Chat {
         generation: bool,
         marking: &Marking,
     ) -> Result<String, String> {
+        let messages = if self.takes_parts {
+            Value::from(messages)
+        } else {
+            messages.into_iter().map(with_text).collect()
+        };
         let own = [
-            ("messages", Value::from(messages)),
+            ("messages", messages),
             ("add_generation_prompt", Value::from(generation)),
             (MARK, marking.mark()),
         ];
         let names = self.names.iter().map(|(name, value)| (name.as_str(), value.clone()));
         self.template.render(Value::from_pairs(own.into_iter().chain(names)), marking.bytes())
     }
+}
+
+/// The texts of the templates that make prompts: what they hold, and what a chat template writes of a few
+/// conversations, where it puts tokens together. `template` is the model's chat template.
+///
+/// # Errors
+/// [`JobError::Template`]; [`JobError::Io`] for a file that cannot be read.
+pub fn template_texts(
+    options: &PromptOptions,
+    template: Option<&str>,
+    tokenizer: &Tokenizer,
+    date: i64,
+) -> Result<Vec<Literal>, JobError> {
+    let mut texts = options.prompt.as_deref().map(literals).unwrap_or_default();
+    let given = options.chat_template.as_deref().map(template_or_file).transpose()?;
+    let used = !options.raw && options.prompt_tokens_column.is_none();
+    if let Some(source) = given.as_deref().or(template).filter(|_| used) {
+        texts.extend(literals(source));
+        let chat = Chat::new(options, source, tokenizer, date)?;
+        let none = Markers::default();
+        for roles in [&["user"][..], &["system", "user"], &["user", "assistant", "user"], &["user", "tool"]] {
+            let messages = roles.iter().map(|role| message(role, Value::from("x"))).collect();
+            // What a template refuses, it does not write.
+            let rendered = chat.render(messages, true, &Marking::plain(&none));
+            texts.extend(rendered.ok().map(|text| Literal { text, looked_for: false }));
+        }
+    }
+    Ok(texts)
 }
 
 /// A template given as text, or as the name of a file.

@@ -4,6 +4,8 @@ use crate::error::JobError;
 use crate::input::Input;
 use crate::input::row::value;
 use crate::options::prompt::PromptOptions;
+use crate::prompt::columns::names::{constant, in_single_braces, read_columns, with_hint};
+use crate::prompt::messages::{COLUMN_OF_MESSAGES, is_conversation, may_hold_messages};
 use crate::prompt::template::Template;
 use crate::row_error::{RowError, RowErrorKind};
 use arrow::array::Array;
@@ -12,11 +14,14 @@ use minijinja::Value;
 
 /// What a prompt is made of. All but a template take the first column of a batch.
 pub enum Source {
-    Template(Box<Template>),
+    /// A template, and whether it reads the columns as `row` too.
+    Template(Box<Template>, bool),
     Column,
     Messages,
     Tokens,
 }
+
+mod names;
 
 /// What a prompt is made of, and where that stands in the input.
 pub struct PromptColumns {
@@ -39,6 +44,10 @@ impl PromptColumns {
         ];
         let mut given = given.into_iter().filter_map(|(flag, value)| Some((flag, value.as_deref()?)));
         let has = |name| input.schema.column_with_name(name).is_some();
+        let holds_messages = |name: &str| {
+            let field = input.schema.column_with_name(name);
+            field.is_some_and(|(_, field)| is_conversation(field.data_type()))
+        };
         let (flag, value) = match (given.next(), given.next()) {
             (Some((a, _)), Some((b, _))) => {
                 return Err(JobError::Usage(format!(
@@ -46,34 +55,51 @@ impl PromptColumns {
                 )));
             }
             (Some(one), None) => one,
+            (None, _) if has("prompt") && holds_messages("prompt") => ("--messages-column", "prompt"),
             (None, _) if has("prompt") => ("--prompt-column", "prompt"),
             (None, _) if has("messages") => ("--messages-column", "messages"),
             (None, _) => {
+                let mut fields = input.schema.fields().iter().map(|field| field.name());
+                let hint = fields.find(|name| holds_messages(name)).map_or(String::new(), |name| {
+                    format!("; column {name} holds conversations: --messages-column {name}")
+                });
                 return Err(JobError::Usage(format!(
                     "say what the prompt is: --prompt '{{{{ column }}}}', --prompt-column, --messages-column or \
-                     --prompt-tokens-column; the input has {}",
+                     --prompt-tokens-column; the input has {}{hint}",
                     input.column_list()
                 )));
             }
         };
         if flag == "--prompt" {
-            let template = Template::new("--prompt", value, date)?;
-            let names: Vec<String> = template.variables().into_iter().collect();
-            let columns = input.columns(&names, "--prompt")?;
-            return Ok(PromptColumns { source: Source::Template(Box::new(template)), positions: columns });
+            let template =
+                Template::prompt(flag, value, date).map_err(|error| with_hint(error, value, input))?;
+            let columns = read_columns(&template, input)?;
+            if columns.positions.is_empty() && !options.allow_constant_prompt {
+                return Err(constant(value, input));
+            }
+            if let Some(name) = in_single_braces(value, input) {
+                eprintln!(
+                    "warning: --prompt: {{{name}}} is plain text; the column is written {{{{ {name} }}}}"
+                );
+            }
+            let source = Source::Template(Box::new(template), columns.whole_row);
+            return Ok(PromptColumns { source, positions: columns.positions });
         }
         let columns = input.columns(&[value.to_string()], flag)?;
         let kind = input.schema.field(columns[0]).data_type();
         let (source, fits, wanted) = match flag {
-            "--messages-column" => {
-                (Source::Messages, is_list(kind), "a list of structs with role and content")
-            }
+            "--messages-column" => (Source::Messages, may_hold_messages(kind), COLUMN_OF_MESSAGES),
             "--prompt-tokens-column" => (Source::Tokens, is_list(kind), "a list of token ids"),
             _ => (Source::Column, !kind.is_nested() || is_dictionary(kind), "a string"),
         };
         if !fits {
             return Err(JobError::Usage(format!(
-                "{flag} {value}: the column is {kind}; it must be {wanted}"
+                "{flag} {value}: the column is {kind}; it must be {wanted}{}",
+                if flag == "--prompt-column" && is_conversation(kind) {
+                    format!("; for conversations give --messages-column {value}")
+                } else {
+                    String::new()
+                }
             )));
         }
         Ok(PromptColumns { source, positions: columns })

@@ -1,10 +1,21 @@
-//! Markers: special tokens that a tokenizer recognises by their written form, such as `<|im_start|>`.
+//! Markers: tokens that a template may write and a row may not, known by their written form, such as `<|im_start|>`.
+
+pub mod literals;
+
+/// A piece of a text: text of a row or the template, or the template's `n`th marker of [`Markers::list`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Piece {
+    Text(String),
+    Marker(usize),
+}
 
 /// All markers of a tokenizer, by their written form.
 #[derive(Clone, Debug, Default)]
 pub struct Markers {
     /// The longest first.
     list: Vec<String>,
+    /// Those that are not flagged as special and that the template looks for in a row's text.
+    looked_for: Vec<String>,
     pub(super) first: Vec<char>,
     pub(super) last: Vec<char>,
 }
@@ -21,7 +32,13 @@ impl Markers {
             chars
         };
         let (first, last) = (ends(|text| text.chars().next()), ends(|text| text.chars().next_back()));
-        Markers { list, first, last }
+        Markers { list, looked_for: Vec::new(), first, last }
+    }
+
+    /// Names the markers that may stay tokens in a row's text where the template acts upon them.
+    pub fn looking_for(mut self, looked_for: Vec<String>) -> Markers {
+        self.looked_for = looked_for;
+        self
     }
 
     /// The markers, the longest first.
@@ -32,6 +49,16 @@ impl Markers {
     /// The longest marker with which the text begins.
     fn at(&self, text: &str) -> Option<usize> {
         self.list.iter().position(|marker| text.starts_with(marker.as_str()))
+    }
+
+    /// The length of the marker that the template looks for and with which the text begins.
+    pub(super) fn looked_for_at(&self, text: &str) -> Option<usize> {
+        self.looked_for.iter().filter(|marker| text.starts_with(marker.as_str())).map(String::len).max()
+    }
+
+    /// Whether there are markers that the template looks for.
+    pub(super) fn looks_for_any(&self) -> bool {
+        !self.looked_for.is_empty()
     }
 
     /// Whether the text begins with a marker in any case.
@@ -63,10 +90,13 @@ impl Markers {
         text(&rendering[start..]);
     }
 
-    /// How many markers a rendering holds.
+    /// How many markers a rendering holds, without those that the template looks for.
     pub(super) fn count(&self, rendering: &str) -> usize {
         let mut n = 0;
-        self.split(rendering, |_| {}, |_| n += 1);
+        self.split(rendering, |_| {}, |found| n += usize::from(!self.looked_for.contains(&self.list[found])));
         n
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,43 @@
 //! Conversations: lists of messages with role and content.
+//!
+//! A column holds them as lists of structs with `role` and `content`, or with `from` and `value` (ShareGPT), or as JSON
+//! text. All come out alike: a role that is a name, and a content that is a text or a list of parts that are texts.
 
-use crate::input::row::value;
+mod convert;
+
 use crate::prompt::rendering::Marking;
 use crate::row_error::{RowError, RowErrorKind};
 use arrow::array::Array;
+use arrow::datatypes::{DataType, Field};
+use convert::conversation;
 use minijinja::Value;
+use minijinja::value::ValueKind;
+
+/// What a column of conversations can be, for messages.
+pub const COLUMN_OF_MESSAGES: &str =
+    "a list of structs with role and content (or from and value), or JSON text of such a list";
+
+/// Whether a column's type is that of conversations: lists of structs with `role`, or with `from` and `value`.
+pub fn is_conversation(kind: &DataType) -> bool {
+    let (DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _)) = kind else {
+        return false;
+    };
+    let DataType::Struct(fields) = item.data_type() else {
+        return matches!(item.data_type(), DataType::Map(..));
+    };
+    let has = |name: &str| fields.iter().any(|field: &std::sync::Arc<Field>| field.name() == name);
+    has("role") || (has("from") && has("value"))
+}
+
+/// Whether a column of this type can be read as conversations, if a flag or its name says so.
+pub fn may_hold_messages(kind: &DataType) -> bool {
+    use DataType::{Dictionary, LargeUtf8, Utf8, Utf8View};
+    match kind {
+        Utf8 | LargeUtf8 | Utf8View => true,
+        Dictionary(_, value) => may_hold_messages(value),
+        kind => is_conversation(kind),
+    }
+}
 
 /// The messages of a row of a column of conversations, with every text but the roles marked.
 ///
@@ -12,12 +45,15 @@ use minijinja::Value;
 /// What is wrong with the row.
 pub fn row_messages(column: &dyn Array, row: usize, marking: &Marking) -> Result<Vec<Value>, RowError> {
     let bad = |why: String| RowError::new(RowErrorKind::BadMessages, why);
-    let marked = value(column, row, &mut |text: &str| marking.value(text)).map_err(bad)?;
-    if marked.is_none() {
+    if column.is_null(row) {
         return Err(RowError::new(RowErrorKind::NullPrompt, "the messages column is null in this row"));
     }
-    // Roles are names that templates compare, so they are taken unmarked.
-    let plain = value(column, row, &mut |text: &str| Value::from(text)).map_err(bad)?;
+    let marked = conversation(column, row, &mut |text: &str| marking.value(text)).map_err(bad)?;
+    // Roles and types are names that templates compare, so they are taken unmarked.
+    let plain = conversation(column, row, &mut |text: &str| Value::from(text)).map_err(bad)?;
+    if marked.kind() != ValueKind::Seq {
+        return Err(bad(format!("it is {COLUMN_OF_MESSAGES}; this row has a {}", marked.kind())));
+    }
     let n = marked.len().unwrap_or(0);
     if n == 0 {
         return Err(bad("the list is empty".into()));
@@ -44,27 +80,103 @@ pub fn message(role: &str, content: Value) -> Value {
     Value::from_pairs([("role", Value::from(role)), ("content", content)])
 }
 
-/// A message of a row with its role unmarked.
+/// A message whose content is a text, put together of its parts if it has parts.
+pub fn with_text(message: Value) -> Value {
+    let Ok(content) = message.get_attr("content") else { return message };
+    if content.kind() != ValueKind::Seq {
+        return message;
+    }
+    let parts = content.try_iter().into_iter().flatten();
+    let text: String = parts.map(|part| part.get_attr("text").unwrap_or_default().to_string()).collect();
+    with(&message, [("content", Value::from(text))])
+}
+
+/// A message with other values for some keys.
+fn with<const N: usize>(message: &Value, other: [(&str, Value); N]) -> Value {
+    let keys = message.try_iter().into_iter().flatten();
+    let value = |key: &Value| message.get_item(key).unwrap_or_default();
+    let mut pairs: Vec<(Value, Value)> = keys.map(|key| (key.clone(), value(&key))).collect();
+    for (name, value) in other {
+        match pairs.iter_mut().find(|(key, _)| key.as_str() == Some(name)) {
+            Some((_, known)) => *known = value,
+            None => pairs.push((Value::from(name), value)),
+        }
+    }
+    Value::from_pairs(pairs)
+}
+
+/// A message of a row with its role unmarked, its content a text or a list of texts.
 fn checked_message(marked: &Value, plain: &Value) -> Result<Value, String> {
-    let role = plain.get_attr("role").map_err(|e| e.to_string())?;
-    let role = role.as_str().ok_or("it has no role")?;
+    let get = |message: &Value, key: &str| message.get_attr(key).map_err(|e| e.to_string());
+    if plain.kind() != ValueKind::Map {
+        return Err(format!("it is no message with role and content, but a {}", plain.kind()));
+    }
+    let (role, content) = match get(plain, "role")?.as_str() {
+        Some(role) => (role.to_string(), get(marked, "content")?),
+        None => share_gpt(plain, marked)?,
+    };
     let name = !role.is_empty() && role.len() <= 64;
     if !name || !role.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')) {
         return Err(format!("its role is {role:?}; a role is a name such as user"));
     }
-    let content = marked.get_attr("content").map_err(|e| e.to_string())?;
-    let calls = marked.get_attr("tool_calls").map_err(|e| e.to_string())?;
-    if (content.is_none() || content.is_undefined()) && !calls.is_true() {
-        return Err("it has no content".into());
+    let calls = get(marked, "tool_calls")?;
+    match content.kind() {
+        ValueKind::String => Ok(with(marked, [("role", Value::from(role)), ("content", content)])),
+        ValueKind::Seq => {
+            let plain_parts = get(plain, "content")?;
+            let parts = parts(&content, &plain_parts)?;
+            Ok(with(marked, [("role", Value::from(role)), ("content", parts)]))
+        }
+        ValueKind::None | ValueKind::Undefined if calls.is_true() => {
+            Ok(with(marked, [("role", Value::from(role))]))
+        }
+        ValueKind::None | ValueKind::Undefined => Err("it has no content".into()),
+        kind => Err(format!("its content is a {kind}; a content is a text, or a list of texts")),
     }
-    let keys = marked.try_iter().map_err(|e| e.to_string())?;
-    let pairs = keys.map(|key| {
-        let value = if key.as_str() == Some("role") {
-            Value::from(role)
-        } else {
-            marked.get_item(&key).unwrap_or_default()
-        };
-        (key, value)
-    });
-    Ok(Value::from_pairs(pairs.collect::<Vec<_>>()))
 }
+
+/// The role and content of a message with `from` and `value`.
+fn share_gpt(plain: &Value, marked: &Value) -> Result<(String, Value), String> {
+    let from = plain.get_attr("from").map_err(|e| e.to_string())?;
+    let role = match from.as_str().ok_or("it has no role")? {
+        "human" | "user" => "user",
+        "gpt" | "chatgpt" | "assistant" | "model" | "bot" => "assistant",
+        "system" => "system",
+        "tool" | "observation" | "function" => "tool",
+        other => {
+            return Err(format!(
+                "it is from {other:?}; known are human, gpt, system and tool, so make roles of them"
+            ));
+        }
+    };
+    Ok((role.to_string(), marked.get_attr("value").map_err(|e| e.to_string())?))
+}
+
+/// The parts of a content as the list of texts that it is.
+fn parts(marked: &Value, plain: &Value) -> Result<Value, String> {
+    let n = marked.len().unwrap_or(0);
+    let part = |i: usize| -> Result<Value, String> {
+        let item = |list: &Value| list.get_item_by_index(i).map_err(|e| e.to_string());
+        let (marked, plain) = (item(marked)?, item(plain)?);
+        if marked.kind() == ValueKind::String {
+            return Ok(Value::from_pairs([("type", Value::from("text")), ("text", marked)]));
+        }
+        let kind = plain.get_attr("type").unwrap_or_default();
+        let kind = kind.as_str().unwrap_or("text");
+        let text = marked.get_attr("text").unwrap_or_default();
+        match kind {
+            "text" | "input_text" | "output_text" if text.kind() == ValueKind::String => {
+                Ok(Value::from_pairs([("type", Value::from("text")), ("text", text)]))
+            }
+            "text" | "input_text" | "output_text" => Err(format!("part {i} of its content has no text")),
+            kind => Err(format!(
+                "part {i} of its content is of type {kind:?}; models read text only here: leave the row out, or put \
+                 a text in its place"
+            )),
+        }
+    };
+    Ok(Value::from((0..n).map(part).collect::<Result<Vec<_>, _>>()?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@ use crate::prompt::chat::Chat;
 use crate::prompt::columns::{PromptColumns, Source, row_tokens};
 use crate::prompt::messages::{message, row_messages, with_system};
 use crate::prompt::rendering::{MARK, Marking, Rendering};
+use crate::prompt::template::Template;
+use crate::prompt::template::names::ROW;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::row_error::{RowError, RowErrorKind};
 use arrow::array::RecordBatch;
@@ -54,6 +56,52 @@ impl Prompts {
         Ok(Prompts { columns, system, chat, tokenizer, max_model_len, vocab })
     }
 
+    /// Refuses templates by which none of the first rows can be rendered. Reads until it finds one that can.
+    ///
+    /// # Errors
+    /// [`JobError::Template`] with the error of the first row that has one.
+    pub fn check_rows(&self, input: &Input, rows: u64) -> Result<(), JobError> {
+        let templates = [
+            match &self.columns.source {
+                Source::Template(template, _) => Some(template.as_ref()),
+                _ => None,
+            },
+            self.chat.as_ref().map(|chat| &chat.template),
+        ];
+        if templates.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let (mut tried, mut first) = (0, None);
+        for batch in input.read(self.columns().to_vec(), 0..rows) {
+            // What cannot be read is said where the rows are answered.
+            let Ok(batch) = batch else { return Ok(()) };
+            for row in 0..batch.columns.num_rows() {
+                match self.rendering(&batch.columns, row) {
+                    Ok(_) => return Ok(()),
+                    Err(error) if error.kind == RowErrorKind::Template && first.is_none() => {
+                        first = Some((batch.first_row + row as u64, error.detail));
+                    }
+                    Err(_) => {}
+                }
+                tried += 1;
+            }
+        }
+        let Some((row, error)) = first else { return Ok(()) };
+        tracing::debug!("row {row}: {error}");
+        let of = |template: &Template| {
+            let why = template.without_row_text(&error)?;
+            Some(JobError::Template {
+                what: template.what().into(),
+                why: format!("no row can be rendered ({tried} tried); row {row}: {why}"),
+            })
+        };
+        let known = templates.into_iter().flatten().find_map(of);
+        Err(known.unwrap_or_else(|| JobError::Template {
+            what: "the templates".into(),
+            why: format!("no row can be rendered ({tried} tried); --log-level debug shows why"),
+        }))
+    }
+
     /// The columns of the input that prompts are made of.
     pub fn columns(&self) -> &[usize] {
         &self.columns.positions
@@ -66,7 +114,7 @@ impl Prompts {
 
     /// Whether a prompt may show the date.
     pub fn shows_date(&self) -> bool {
-        let own = matches!(&self.columns.source, Source::Template(template) if template.shows_date());
+        let own = matches!(&self.columns.source, Source::Template(template, _) if template.shows_date());
         own || self.chat.as_ref().is_some_and(|chat| chat.template.shows_date())
     }
 
@@ -155,9 +203,12 @@ impl Prompts {
 
     fn row_prompt(&self, batch: &RecordBatch, row: usize, marking: &Marking) -> Result<String, RowError> {
         let mut each = |text: &str| marking.value(text);
-        if let Source::Template(template) = &self.columns.source {
+        if let Source::Template(template, whole_row) = &self.columns.source {
             let mut context =
                 row_values(batch, row, &mut each).map_err(|why| RowError::new(RowErrorKind::BadRow, why))?;
+            if *whole_row {
+                context.push((ROW.to_string(), Value::from_pairs(context.clone())));
+            }
             context.push((MARK.to_string(), marking.mark()));
             return template
                 .render(Value::from_pairs(context), marking.bytes())

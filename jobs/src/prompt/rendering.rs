@@ -12,9 +12,11 @@
 //! 3. Where marks change what the template does (it counts characters, or it looks for a text such as
 //!    `</think>`), fewer marks are tried: only inside whole markers. They must leave as many markers to the
 //!    template as step 2 does.
-//! 4. If that differs too, the template acts on a marker of the row, and the row is refused.
+//! 4. The same without marks in markers that the template looks for and that are not flagged as special, such as
+//!    `</think>`: in a row they stay the tokens that they are in transformers.
+//! 5. If that differs too, the template acts on a marker of the row, and the row is refused.
 
-use crate::prompt::markers::Markers;
+use crate::prompt::markers::{Markers, Piece};
 use minijinja::Value;
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -35,6 +37,8 @@ enum Where {
 pub struct Marking<'a> {
     markers: &'a Markers,
     place: Where,
+    /// Markers that the template looks for get no mark.
+    leave_looked_for: bool,
     mark: char,
     touched: Cell<bool>,
     bytes: Cell<usize>,
@@ -43,11 +47,11 @@ pub struct Marking<'a> {
 impl<'a> Marking<'a> {
     /// Gives the text as it is.
     pub fn plain(markers: &'a Markers) -> Marking<'a> {
-        Marking::new(markers, Where::Nowhere, '\0')
+        Marking::new(markers, Where::Nowhere, false, '\0')
     }
 
-    fn new(markers: &'a Markers, place: Where, mark: char) -> Marking<'a> {
-        Marking { markers, place, mark, touched: Cell::new(false), bytes: Cell::new(0) }
+    fn new(markers: &'a Markers, place: Where, leave_looked_for: bool, mark: char) -> Marking<'a> {
+        Marking { markers, place, leave_looked_for, mark, touched: Cell::new(false), bytes: Cell::new(0) }
     }
 
     /// Bytes of text given so far.
@@ -73,7 +77,15 @@ impl<'a> Marking<'a> {
         }
         self.touched.set(true);
         let mut marked = String::with_capacity(text.len() + 16);
+        let mut left = 0;
         for (at, c) in text.char_indices() {
+            if self.leave_looked_for && at >= left {
+                left = self.markers.looked_for_at(&text[at..]).map_or(left, |length| at + length);
+            }
+            if at < left {
+                marked.push(c);
+                continue;
+            }
             let (before, after) = match self.place {
                 Where::Nowhere => return Cow::Borrowed(text),
                 Where::Ends => (self.markers.last.contains(&c), self.markers.first.contains(&c)),
@@ -104,7 +116,7 @@ impl Rendering {
         Rendering { text, mark: None }
     }
 
-    /// Renders so that the row's markers can be distinguished from the template's. `render` is called at most three
+    /// Renders so that the row's markers can be distinguished from the template's. `render` is called at most five
     /// times and must give the same for the same marking.
     ///
     /// # Errors
@@ -121,33 +133,40 @@ impl Rendering {
         let Some(mark) = ('\u{fdd0}'..='\u{fdef}').find(|&mark| !text.contains(mark)) else {
             return Err("the text holds every one of the noncharacters U+FDD0 to U+FDEF".into());
         };
-        let mut marked = |place| render(&Marking::new(markers, place, mark));
-        let safe = marked(Where::Ends);
-        if let Ok(safe) = safe.as_ref()
-            && same(safe, &text, mark)
-        {
-            return Ok(Rendering { text: safe.clone(), mark: Some(mark) });
-        }
-        if let (Ok(fewer), Ok(safe)) = (marked(Where::Whole), &safe)
-            && same(&fewer, &text, mark)
-            && markers.count(&fewer) == markers.count(safe)
-        {
-            return Ok(Rendering { text: fewer, mark: Some(mark) });
+        for leave in [false, true] {
+            if leave && !markers.looks_for_any() {
+                break;
+            }
+            let mut marked = |place| render(&Marking::new(markers, place, leave, mark));
+            let safe = marked(Where::Ends);
+            if let Ok(safe) = safe.as_ref()
+                && same(safe, &text, mark)
+            {
+                return Ok(Rendering { text: safe.clone(), mark: Some(mark) });
+            }
+            if let (Ok(fewer), Ok(safe)) = (marked(Where::Whole), &safe)
+                && same(&fewer, &text, mark)
+                && markers.count(&fewer) == markers.count(safe)
+            {
+                return Ok(Rendering { text: fewer, mark: Some(mark) });
+            }
         }
         Err("the text holds a special token, and the template cuts the text there or acts upon it; \
              remove the token from the text, or change the template"
             .into())
     }
 
-    /// The rendering without marks, with `alias(n)` in place of the template's `n`th marker of `markers`.
-    pub fn with_aliases<'a>(&self, markers: &Markers, alias: impl Fn(usize) -> &'a str) -> String {
-        let out = std::cell::RefCell::new(String::with_capacity(self.text.len()));
-        let text = |text: &str| match self.mark {
-            None => out.borrow_mut().push_str(text),
-            Some(mark) => out.borrow_mut().extend(text.split(mark)),
+    /// The rendering without marks, in pieces: its text, and the template's markers.
+    pub fn pieces(&self, markers: &Markers) -> Vec<Piece> {
+        let pieces = std::cell::RefCell::new(Vec::new());
+        let text = |text: &str| {
+            let text = self.mark.map_or_else(|| text.to_string(), |mark| text.replace(mark, ""));
+            if !text.is_empty() {
+                pieces.borrow_mut().push(Piece::Text(text));
+            }
         };
-        markers.split(&self.text, text, |found| out.borrow_mut().push_str(alias(found)));
-        out.into_inner()
+        markers.split(&self.text, text, |found| pieces.borrow_mut().push(Piece::Marker(found)));
+        pieces.into_inner()
     }
 
     /// The rendering as transformers would see it.

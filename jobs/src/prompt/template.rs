@@ -3,17 +3,26 @@
 //! A template can read nothing and include nothing. Fuel bounds its time and memory (minijinja charges a
 //! unit for each instruction and for every 64 bytes that it makes), and its parser bounds its depth.
 
+mod filters;
+pub mod names;
+mod nulls;
+mod rewrite;
+mod syntax;
 mod tojson;
 
 use crate::date::strftime;
 use crate::error::JobError;
+use minijinja::machinery::parse;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value};
+use names::{Kind, Names};
+use rewrite::rewritten;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use tojson::tojson;
 
 /// A larger source of a template is refused.
-const SOURCE_BYTES: usize = 1 << 20;
+pub const SOURCE_BYTES: usize = 1 << 20;
 
 /// Fuel of one rendering, besides what the row's own text costs.
 const FUEL: u64 = 400_000;
@@ -21,54 +30,115 @@ const FUEL: u64 = 400_000;
 /// Bytes of a rendering, besides eight times the row's own text; a larger one is refused.
 const OUTPUT_BYTES: usize = 8 << 20;
 
+/// What errors begin with that quote the template and nothing else.
+const OWN_WORDS: [&str; 10] = [
+    "column `",
+    "a null",
+    "undefined value",
+    "takes too long",
+    "makes ",
+    "unknown method",
+    "unknown function",
+    "template not found",
+    "missing argument",
+    "too many arguments",
+];
+
 /// A compiled template.
 #[derive(Debug)]
 pub struct Template {
     environment: Environment<'static>,
     what: String,
-    shows_date: bool,
+    names: Names,
+    /// Whether what is undefined or null is an error where it becomes text.
+    strict: bool,
 }
 
 impl Template {
-    /// Compiles a template. `what` names it in messages, such as `--prompt`; `now` is the time that `strftime_now` shows,
-    /// in seconds since 1970, UTC.
+    /// Compiles a chat template, by Jinja's rules: what is undefined is empty, and null is `None`. `what` names it
+    /// in messages, such as `--chat-template`; `now` is the time that `strftime_now` shows, in seconds since 1970, UTC.
     ///
     /// # Errors
     /// [`JobError::Template`] with the line and the reason.
     pub fn new(what: &str, source: &str, now: i64) -> Result<Template, JobError> {
+        Template::compile(what, source, now, false)
+    }
+
+    /// Compiles the template of a prompt: what is undefined or null is an error where it becomes text.
+    ///
+    /// # Errors
+    /// As [`Template::new`].
+    pub fn prompt(what: &str, source: &str, now: i64) -> Result<Template, JobError> {
+        Template::compile(what, source, now, true)
+    }
+
+    fn compile(what: &str, source: &str, now: i64, strict: bool) -> Result<Template, JobError> {
         let fail = |why: String| JobError::Template { what: what.into(), why };
         if source.len() > SOURCE_BYTES {
             return Err(fail(format!("is {} bytes long; at most {SOURCE_BYTES} are accepted", source.len())));
         }
-        let shows_date = source.contains("strftime_now");
-        let source = without_generation_tags(source);
-        let mut environment = environment(now).map_err(|e| fail(explain(&e)))?;
+        // As Jinja2 reads it.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        let source = without_generation_tags(&source);
         // Parsing and compiling recurse; the stack of a thread of our own holds any depth the parser allows.
         let compiled = std::thread::scope(|scope| {
-            let add = || environment.add_template_owned("template", source).map_err(|e| explain(&e));
             std::thread::Builder::new()
                 .stack_size(16 << 20)
-                .spawn_scoped(scope, add)
+                .spawn_scoped(scope, move || compile(&source, now, strict).map_err(|e| explain(&e)))
                 .map(|thread| thread.join())
         });
-        match compiled {
-            Ok(Ok(Ok(()))) => Ok(Template { environment, what: what.into(), shows_date }),
-            Ok(Ok(Err(why))) => Err(fail(why)),
-            _ => Err(fail("the template engine gave up on it; simplify it".into())),
+        let (environment, names) = match compiled {
+            Ok(Ok(Ok(compiled))) => compiled,
+            Ok(Ok(Err(why))) => return Err(fail(why)),
+            _ => return Err(fail("the template engine gave up on it; simplify it".into())),
+        };
+        let template = Template { environment, what: what.into(), names, strict };
+        template.check_filters_and_tests()?;
+        Ok(template)
+    }
+
+    /// Checks that all filters and tests exist.
+    fn check_filters_and_tests(&self) -> Result<(), JobError> {
+        let state = self.environment.empty_state();
+        let known = |name: &str, line: usize, what: &str, known: bool| {
+            let why = format!("there is no {what} `{name}` (line {line})");
+            if known { Ok(()) } else { Err(JobError::Template { what: self.what.clone(), why }) }
+        };
+        for (name, line) in &self.names.filters {
+            known(name, *line, "filter", minijinja::tests::is_filter(&state, name))?;
         }
+        for (name, line) in &self.names.tests {
+            known(name, *line, "test", minijinja::tests::is_test(&state, name))?;
+        }
+        Ok(())
     }
 
     /// Whether it may show the date.
     pub fn shows_date(&self) -> bool {
-        self.shows_date
+        let shows = |kind| kind == Kind::Call || (kind == Kind::Value && !self.strict);
+        self.names.uses.iter().any(|used| used.name == "strftime_now" && shows(used.kind))
+    }
+
+    /// What messages call it.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// The names that the template uses.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Whether a name is that of a function which every template can call.
+    pub fn is_function(&self, name: &str) -> bool {
+        self.environment.globals().any(|(function, _)| function == name)
     }
 
     /// The names that the template takes from its context, sorted.
     pub fn variables(&self) -> BTreeSet<String> {
-        let Ok(template) = self.environment.get_template("template") else { return BTreeSet::new() };
-        let known: BTreeSet<&str> = self.environment.globals().map(|(name, _)| name).collect();
-        let names = template.undeclared_variables(false).into_iter();
-        names.filter(|name| !known.contains(name.as_str())).collect()
+        let free =
+            self.names.uses.iter().filter(|used| matches!(used.kind, Kind::Value | Kind::Call | Kind::Row));
+        free.map(|used| used.name.clone()).filter(|name| !self.is_function(name)).collect()
     }
 
     /// Renders. `row_bytes` is the size of the text in the context, which pays for itself.
@@ -78,9 +148,9 @@ impl Template {
     pub fn render(&self, context: Value, row_bytes: usize) -> Result<String, String> {
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(FUEL + row_bytes as u64));
-        let fail = |error: &Error| format!("{}: {}", self.what, explain(error));
+        let fail = |error: &Error| format!("{}: {}", self.what, self.explain(error, &context));
         let template = environment.get_template("template").map_err(|e| fail(&e))?;
-        let text = template.render(context).map_err(|e| fail(&e))?;
+        let text = template.render(context.clone()).map_err(|e| fail(&e))?;
         if text.len() > OUTPUT_BYTES + 8 * row_bytes {
             return Err(format!(
                 "{}: makes {} bytes; at most {OUTPUT_BYTES} are taken",
@@ -89,6 +159,57 @@ impl Template {
             ));
         }
         Ok(text)
+    }
+
+    /// An error of [`Template::render`] as logs and the screen may show it, without text of the row; `None` if it is
+    /// of another template.
+    pub fn without_row_text(&self, error: &str) -> Option<String> {
+        let why = error.strip_prefix(&self.what)?.strip_prefix(": ")?;
+        if OWN_WORDS.iter().any(|words| why.starts_with(words)) {
+            return Some(why.into());
+        }
+        let (kind, said) = why.split_once(": ").unwrap_or((why, ""));
+        let (said, line) = said.rsplit_once(" (line ").unwrap_or((said, ""));
+        let source = self.environment.get_template("template");
+        if source.is_ok_and(|template| template.source().contains(said)) || is_of_operands(said) {
+            return Some(why.into());
+        }
+        let line: String = line.chars().take_while(char::is_ascii_digit).collect();
+        Some(format!(
+            "{kind} in line {line}; its text may quote the row, and only --log-level debug shows it"
+        ))
+    }
+
+    /// What went wrong, with the line and, in the template of a prompt, with the nulls that it is about.
+    fn explain(&self, error: &Error, context: &Value) -> String {
+        if !self.strict {
+            return explain(error);
+        }
+        let reads = error.range().map(|range| self.names.at(&range)).unwrap_or_default();
+        let columns = reads.iter().filter_map(|name| Some((name, context.get_attr(name).ok()?)));
+        let (nulls, others): (Vec<_>, Vec<_>) =
+            columns.filter(|(_, value)| !value.is_undefined()).partition(|(_, value)| value.is_none());
+        let listed = |columns: &[(&String, Value)]| {
+            let names: Vec<String> = columns.iter().map(|(name, _)| format!("`{name}`")).collect();
+            names.join(", ")
+        };
+        let is_null = error.detail() == Some(nulls::NULL);
+        if !is_null {
+            let mut text = explain(error);
+            if !nulls.is_empty() {
+                let _ = write!(text, "; column {} is null in this row", listed(&nulls));
+            }
+            return text;
+        }
+        let mut text = match (nulls.as_slice(), others.as_slice()) {
+            ([], []) => "a null would become text".to_string(),
+            ([], others) => format!("a null in column {} would become text", listed(others)),
+            (nulls, _) => format!("column {} is null in this row", listed(nulls)),
+        };
+        if let Some(line) = error.line() {
+            let _ = write!(text, " (line {line})");
+        }
+        text + "; say what to write instead, as in {{ x | default('', true) }}, or test it with `is not none`"
     }
 }
 
@@ -100,19 +221,46 @@ fn explain(error: &Error) -> String {
         (kind, None) => kind.to_string(),
     };
     if let Some(line) = error.line() {
-        text += &format!(" (line {line})");
+        let _ = write!(text, " (line {line})");
+    }
+    if error
+        .detail()
+        .is_some_and(|detail| detail.starts_with("tried to use % operator on unsupported types string"))
+    {
+        text +=
+            "; `%` formats text only where a literal stands on its left: write '...' | format(x) or x ~ y";
     }
     text
 }
 
-fn environment(now: i64) -> Result<Environment<'static>, Error> {
-    let mut environment = Environment::new();
+/// Whether a text is that of an operator which does not take the types of its operands.
+fn is_of_operands(said: &str) -> bool {
+    const WORDS: &str = "tried to use operator on unsupported types and string number none bool sequence map iterable \
+                         undefined plain + - * / // % **";
+    said.starts_with("tried to use ")
+        && said.split(' ').all(|word| WORDS.split(' ').any(|known| known == word))
+}
+
+/// The environment with the compiled template, and the template's names.
+fn compile(source: &str, now: i64, strict: bool) -> Result<(Environment<'static>, Names), Error> {
     // As transformers sets Jinja2 up.
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
-    environment.set_syntax(syntax);
+    let mut environment = environment(now);
+    environment.set_syntax(syntax.clone());
+    if strict {
+        nulls::refuse(&mut environment);
+    }
+    let source = rewritten(source, syntax.clone(), strict)?;
+    let names = Names::of(&parse(&source, "template", syntax)?, &source);
+    environment.add_template_owned("template", source)?;
+    Ok((environment, names))
+}
+
+fn environment(now: i64) -> Environment<'static> {
+    let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_debug(false);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    filters::add(&mut environment);
     environment.add_filter("tojson", tojson);
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
@@ -120,7 +268,7 @@ fn environment(now: i64) -> Result<Environment<'static>, Error> {
     environment.add_function("strftime_now", move |format: String| {
         strftime(&format, now).map_err(|why| Error::new(ErrorKind::InvalidOperation, why))
     });
-    Ok(environment)
+    environment
 }
 
 /// Removes `{% generation %}` and `{% endgeneration %}`, which mark spans for training only.

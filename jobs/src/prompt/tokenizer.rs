@@ -1,106 +1,148 @@
 //! The tokenizer: text to token ids and back.
 //!
-//! The markers of a template are tokens, and those of a row are text ([`crate::prompt::rendering`]). To that end the
-//! tokenizer takes no special token for what it is; instead each marker has an alias, an unguessable string
-//! that stands for it in the text to encode. The text is encoded as a whole, so that what lies between two
-//! markers is split as transformers splits it, and the aliases' ids become those of their markers.
+//! The markers of a template are tokens, and those of a row are text ([`crate::prompt::rendering`]). The text is encoded
+//! as a whole, so that what lies between two markers is split as transformers splits it ([`aliases`]).
 
+mod aliases;
 mod config;
+pub mod files;
+mod special;
 
 use crate::error::JobError;
 use crate::guard::guarded;
 use crate::prompt::markers::Markers;
+use crate::prompt::markers::literals::{Literal, marker_shaped};
 use crate::prompt::rendering::Rendering;
-use config::{CONFIG_BYTES, TokenizerConfig};
-use engine::models::read_capped;
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use aliases::Aliases;
+use config::TokenizerConfig;
+use files::TokenizerFiles;
+use special::SpecialTokens;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use tokenizers::AddedToken;
-
-/// A larger `tokenizer.json` is refused.
-const TOKENIZER_BYTES: u64 = 256 << 20;
 
 /// A model's tokenizer.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     markers: Markers,
-    /// One alias for each marker, in the same order.
-    aliases: Vec<String>,
-    /// From an alias's id to its marker's.
-    marker_ids: HashMap<u32, u32>,
+    aliases: Aliases,
+    /// The tokens of the markers by their written form, with their ids.
+    marked: BTreeMap<String, (u32, AddedToken)>,
+    /// Tokens that have no text where special tokens are left out.
     special: HashSet<u32>,
     /// What begins every prompt: usually the BOS token or nothing.
     prefix: Vec<u32>,
     longest_token: usize,
     config: TokenizerConfig,
+    names: BTreeMap<String, String>,
+    warnings: Vec<String>,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` and, if it exists, `tokenizer_config.json` of a folder.
+    /// Reads the files of a folder.
     ///
     /// # Errors
     /// [`JobError::Model`] with the file and what is wrong with it.
     pub fn open(folder: &Path) -> Result<Tokenizer, JobError> {
+        let files = TokenizerFiles::read(folder)?;
         let path = folder.join("tokenizer.json");
-        let fail = |why: String| JobError::Model { path: path.clone(), why };
-        if !path.is_file() {
-            let slow = ["tokenizer.model", "vocab.json"].into_iter().find(|name| folder.join(name).is_file());
-            let found = slow.map_or(String::new(), |name| format!(" ({name} is not read)"));
-            return Err(fail(format!(
-                "not found{found}; save the tokenizer with transformers' save_pretrained, or name another \
-                 folder with --tokenizer"
-            )));
-        }
-        let config = folder.join("tokenizer_config.json");
-        let config = if config.is_file() { Some(read_capped(&config, CONFIG_BYTES)?) } else { None };
-        Tokenizer::from_json(&read_capped(&path, TOKENIZER_BYTES)?, config.as_deref()).map_err(fail)
+        Tokenizer::from_files(&files).map_err(|why| JobError::Model { path, why })
     }
 
-    /// Makes a tokenizer of the text of `tokenizer.json` and, if there is one, `tokenizer_config.json`.
+    /// Makes a tokenizer of the text of its files.
     ///
     /// # Errors
-    /// What is wrong with either.
-    pub fn from_json(tokenizer: &[u8], config: Option<&[u8]>) -> Result<Tokenizer, String> {
-        let config = config.map(serde_json::from_slice).transpose();
-        let config = config.map_err(|error| format!("tokenizer_config.json beside it: {error}"))?;
-        let inner = guarded(|| tokenizers::Tokenizer::from_bytes(tokenizer))?;
+    /// What is wrong with one of them.
+    pub fn from_files(files: &TokenizerFiles) -> Result<Tokenizer, String> {
+        let config = files.config.as_deref().map(serde_json::from_slice).transpose();
+        let config = config.map_err(|error| format!("{} beside it: {error}", files::CONFIG))?;
+        let inner = guarded(|| tokenizers::Tokenizer::from_bytes(&files.tokenizer))?;
         let inner = inner.map_err(|error| format!("is not a tokenizer: {error}"))?;
-        Tokenizer::new(inner, config.unwrap_or_default())
+        Tokenizer::new(inner, config.unwrap_or_default(), files)
     }
 
-    fn new(mut inner: tokenizers::Tokenizer, config: TokenizerConfig) -> Result<Tokenizer, String> {
+    fn new(
+        mut inner: tokenizers::Tokenizer,
+        config: TokenizerConfig,
+        files: &TokenizerFiles,
+    ) -> Result<Tokenizer, String> {
         let no_limit = inner.with_truncation(None).map(|inner| inner.with_padding(None)).map(|_| ());
         no_limit.map_err(|e| e.to_string())?;
+        let own = inner.get_added_tokens_decoder().into_iter().collect();
+        let tokens = SpecialTokens::merge(&config, files, &own)?;
+        guarded(|| inner.add_tokens(tokens.add.clone()))?.map_err(|error| error.to_string())?;
+        let longest_token = inner.get_vocab(true).keys().map(String::len).max().unwrap_or(1).max(1);
+        let prefix = prefix(&inner, &config, tokens.names.get("bos_token"));
+        let is_special = |content: &str| inner.get_added_vocabulary().is_special_token(content);
         let added = inner.get_added_tokens_decoder();
-        let special: HashSet<u32> =
-            added.iter().filter(|(_, token)| token.special).map(|(&id, _)| id).collect();
-        let vocabulary = inner.get_vocab(true);
-        let longest_token = vocabulary.keys().map(String::len).max().unwrap_or(1).max(1);
-        drop(vocabulary);
-        let prefix = prefix(&inner, &config);
-        let marked: HashMap<String, (u32, AddedToken)> = added
+        let special =
+            added.iter().filter(|(_, token)| is_special(&token.content)).map(|(&id, _)| id).collect();
+        let marked: BTreeMap<String, (u32, AddedToken)> = added
             .into_iter()
-            .filter(|(_, token)| token.special)
+            .filter(|(_, token)| is_special(&token.content) || tokens.contains(&token.content))
             .map(|(id, token)| (token.content.clone(), (id, token)))
             .collect();
+        let warnings = other_ids(&inner, &tokens);
         let markers = Markers::new(marked.keys().cloned().collect());
-        let secret =
-            format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1));
-        let aliases: Vec<String> =
-            (0..markers.list().len()).map(|n| format!("\u{fdef}{secret}{n}\u{fdee}")).collect();
-        let alias_tokens = markers.list().iter().zip(&aliases).map(|(marker, alias)| {
-            let (_, token) = &marked[marker];
-            AddedToken { content: alias.clone(), special: false, normalized: false, ..token.clone() }
-        });
-        inner.add_tokens(alias_tokens.collect::<Vec<_>>()).map_err(|error| error.to_string())?;
-        inner.set_encode_special_tokens(true);
-        let mut marker_ids = HashMap::new();
-        for (marker, alias) in markers.list().iter().zip(&aliases) {
-            let id = inner.token_to_id(alias).ok_or("its special tokens cannot be replaced")?;
-            marker_ids.insert(id, marked[marker].0);
+        let mut aliases = Aliases::new();
+        guarded(|| aliases.add(&mut inner, &markers, &marked))??;
+        let names = tokens.names;
+        Ok(Tokenizer {
+            inner,
+            markers,
+            aliases,
+            marked,
+            special,
+            prefix,
+            longest_token,
+            config,
+            names,
+            warnings,
+        })
+    }
+
+    /// Makes markers of all added tokens that templates write, also of those that are not flagged as special.
+    ///
+    /// # Errors
+    /// What the tokenizer says.
+    pub fn mark_tokens_of(&mut self, texts: &[Literal]) -> Result<(), String> {
+        let mut looked_for = Vec::new();
+        for (id, token) in self.inner.get_added_tokens_decoder() {
+            let content = &token.content;
+            let written = || texts.iter().any(|literal| literal.text.contains(content));
+            if self.aliases.contains(id) || self.marked.contains_key(content) || content.trim().is_empty() {
+                continue;
+            }
+            if written() {
+                if texts.iter().any(|literal| literal.looked_for && literal.text.contains(content)) {
+                    looked_for.push(content.clone());
+                }
+                self.marked.insert(content.clone(), (id, token));
+            }
         }
-        Ok(Tokenizer { inner, markers, aliases, marker_ids, special, prefix, longest_token, config })
+        self.markers = Markers::new(self.marked.keys().cloned().collect()).looking_for(looked_for);
+        guarded(|| self.aliases.add(&mut self.inner, &self.markers, &self.marked))??;
+        self.warn_of_broken_markers(texts)
+    }
+
+    /// Notes what looks like a marker of the templates and is none.
+    fn warn_of_broken_markers(&mut self, texts: &[Literal]) -> Result<(), String> {
+        let shaped: BTreeSet<&str> = texts.iter().flat_map(|literal| marker_shaped(&literal.text)).collect();
+        let mut broken = Vec::new();
+        for text in shaped.into_iter().filter(|text| !self.marked.contains_key(*text)) {
+            let tokens = self.encode_plain(text)?.len();
+            if tokens > 1 {
+                broken.push(format!("{text} ({tokens} tokens)"));
+            }
+        }
+        if !broken.is_empty() {
+            self.warnings.push(format!(
+                "the template writes what looks like a special token and is none of this tokenizer: {}; the model \
+                 gets it as plain text, as in transformers. Check that template and tokenizer belong together",
+                broken.join(", ")
+            ));
+        }
+        Ok(())
     }
 
     /// The markers that a template may write and a row may not.
@@ -114,7 +156,7 @@ impl Tokenizer {
     /// # Errors
     /// What the tokenizer says.
     pub fn encode(&self, rendering: &Rendering) -> Result<Vec<u32>, String> {
-        let ids = self.ids(&rendering.with_aliases(&self.markers, |n| &self.aliases[n]))?;
+        let ids = self.aliases.encode(&self.inner, &self.markers, rendering.pieces(&self.markers))?;
         if self.prefix.is_empty() || ids.starts_with(&self.prefix) {
             return Ok(ids);
         }
@@ -126,12 +168,7 @@ impl Tokenizer {
     /// # Errors
     /// What the tokenizer says.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, String> {
-        self.ids(text)
-    }
-
-    fn ids(&self, text: &str) -> Result<Vec<u32>, String> {
-        let encoding = guarded(|| self.inner.encode_fast(text, false))?.map_err(|error| error.to_string())?;
-        Ok(encoding.get_ids().iter().map(|id| *self.marker_ids.get(id).unwrap_or(id)).collect())
+        self.aliases.encode_text(&self.inner, text)
     }
 
     /// The text of ids. Ids that the tokenizer does not know have no text.
@@ -147,12 +184,26 @@ impl Tokenizer {
     /// Whether a token has any text.
     pub fn has_text(&self, id: u32, skip_special_tokens: bool) -> bool {
         let skipped = skip_special_tokens && self.special.contains(&id);
-        !skipped && !self.marker_ids.contains_key(&id) && self.inner.id_to_token(id).is_some()
+        !skipped && !self.aliases.contains(id) && self.inner.id_to_token(id).is_some()
     }
 
     /// The id of a token by its written form.
     pub fn id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token).filter(|id| !self.marker_ids.contains_key(id))
+        self.inner.token_to_id(token).filter(|&id| !self.aliases.contains(id))
+    }
+
+    /// The id of a special token by its written form.
+    pub fn special_id(&self, token: &str) -> Option<u32> {
+        self.id(token).filter(|id| self.special.contains(id))
+    }
+
+    /// A special token that is a part of a text, and not all of it.
+    pub fn special_inside(&self, text: &str) -> Option<&str> {
+        if self.special_id(text).is_some() {
+            return None;
+        }
+        let special = self.marked.iter().filter(|(_, (id, _))| self.special.contains(id));
+        special.map(|(token, _)| token.as_str()).find(|token| text.contains(token))
     }
 
     /// Bytes of the longest text that can become this number of tokens.
@@ -160,9 +211,14 @@ impl Tokenizer {
         self.longest_token.saturating_mul(tokens)
     }
 
-    /// The special tokens by their names in `tokenizer_config.json`, such as `bos_token`.
-    pub fn special_token_names(&self) -> BTreeMap<String, String> {
-        self.config.special_tokens()
+    /// The special tokens by their names, such as `bos_token`.
+    pub fn special_token_names(&self) -> &BTreeMap<String, String> {
+        &self.names
+    }
+
+    /// What the user should know of the tokenizer's files.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The chat template of a model: `chat_template.jinja`, else the one of `tokenizer_config.json`.
@@ -176,8 +232,8 @@ impl Tokenizer {
 
 /// The tokens that begin every prompt: the BOS token if `add_bos_token` is true; if it is not set, what the
 /// tokenizer's own post-processor puts before a text.
-fn prefix(inner: &tokenizers::Tokenizer, config: &TokenizerConfig) -> Vec<u32> {
-    let bos = config.special_token("bos_token").and_then(|bos| inner.token_to_id(&bos));
+fn prefix(inner: &tokenizers::Tokenizer, config: &TokenizerConfig, bos: Option<&String>) -> Vec<u32> {
+    let bos = bos.and_then(|bos| inner.token_to_id(bos));
     match (config.add_bos_token, bos) {
         (Some(true), Some(bos)) => vec![bos],
         (Some(false), _) => Vec::new(),
@@ -186,6 +242,22 @@ fn prefix(inner: &tokenizers::Tokenizer, config: &TokenizerConfig) -> Vec<u32> {
             special.take_while(|&(&special, _)| special == 1).map(|(_, &id)| id).collect()
         }),
     }
+}
+
+/// What to say where a token has another id than a file gives it.
+fn other_ids(inner: &tokenizers::Tokenizer, tokens: &SpecialTokens) -> Vec<String> {
+    let other = tokens.ids.iter().filter_map(|(id, token)| {
+        let now = inner.token_to_id(token).filter(|now| now != id)?;
+        Some((token, id, now))
+    });
+    let others: Vec<_> = other.collect();
+    let Some((token, id, now)) = others.first() else { return Vec::new() };
+    let more =
+        if others.len() > 1 { format!(" (and {} more tokens)", others.len() - 1) } else { String::new() };
+    vec![format!(
+        "the tokenizer's files give {token} the id {id}, but tokenizer.json lacks tokens below it and so the id becomes \
+         {now}, as in transformers{more}; the model may know it as {id}: complete added_tokens of tokenizer.json"
+    )]
 }
 
 #[cfg(test)]

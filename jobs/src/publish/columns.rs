@@ -16,11 +16,11 @@ use std::sync::Arc;
 /// The optional columns (`--return`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Returns {
-    /// `generated_tokens`: list<int32>.
+    /// `generated_tokens`: `list<int32>`.
     pub generated_tokens: bool,
-    /// `token_logprobs`: list<float>, one for each generated token.
+    /// `token_logprobs`: `list<float>`, one for each generated token.
     pub token_logprobs: bool,
-    /// `logprobs`: list<list<struct<token: int32, logprob: float>>>, the likeliest alternatives.
+    /// `logprobs`: `list<list<struct<token: int32, logprob: float>>>`, the likeliest alternatives.
     pub logprobs: bool,
     /// `prompt_logprobs`: the same for each prompt token; each inner list begins with the token itself,
     /// and the first token has none (null).

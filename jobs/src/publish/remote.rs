@@ -7,6 +7,8 @@
 //! could overwrite one another's parts long before the second finds the manifest of the first. The claim, the
 //! manifest and the unfinished uploads are also noted in the state_dir, by which a job knows its own.
 
+mod claim;
+
 use crate::error::JobError;
 use crate::files::rename;
 use crate::files::write_durably;
@@ -15,16 +17,9 @@ use crate::store::location::ObjectUrl;
 use crate::store::object::Object;
 use crate::store::{self, bucket::Bucket, error::StoreError};
 use std::fs::OpenOptions;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// The name of the claim, here and there.
-const CLAIM: &str = "claim.json";
-
-/// The name here of a claim that may stand there already, but has not been found to be good yet.
-const NEW_CLAIM: &str = "claim.new";
 
 /// The file here of uploads that were begun: a line each, with the id and the key.
 const UPLOADS: &str = "uploads";
@@ -69,51 +64,6 @@ impl RemoteOutput {
             Err(JobError::OutputExists { .. }) => Ok(false),
             other => Ok(other?.is_some()),
         }
-    }
-
-    /// Refuses an output that is in the way, or that another job writes. Changes nothing.
-    ///
-    /// # Errors
-    /// [`JobError::OutputExists`], [`JobError::Claimed`] or [`JobError::Store`].
-    pub fn check(&self) -> Result<(), JobError> {
-        if let Some(there) = self.text(&self.claim_key())?
-            && Some(&there) != self.claim_here()?.as_ref()
-        {
-            return Err(self.claimed(&there));
-        }
-        if self.note(CLAIM)?.is_some() { self.published().map(drop) } else { self.check_free() }
-    }
-
-    /// Claims the output for this job, unless it has done so, and discards uploads that an earlier start has left.
-    /// The state_dir must be locked.
-    ///
-    /// # Errors
-    /// As [`RemoteOutput::check`]; [`JobError::Io`].
-    pub fn claim(&self) -> Result<(), JobError> {
-        let claim = match self.claim_here()? {
-            Some(claim) => claim,
-            None => {
-                let claim = self.new_claim();
-                write_durably(&self.state_dir.join(NEW_CLAIM), &claim)?;
-                claim
-            }
-        };
-        if !self.settle(&self.claim_key(), &claim)? {
-            let there = self.text(&self.claim_key())?;
-            return Err(self.claimed(&there.unwrap_or_default()));
-        }
-        if self.note(CLAIM)?.is_some() {
-            self.published()?;
-        } else {
-            // Another job may have published and withdrawn its claim since the check.
-            if let Err(error) = self.check_free() {
-                self.bucket.delete(&self.claim_key())?;
-                self.forget(NEW_CLAIM)?;
-                return Err(error);
-            }
-            rename(&self.state_dir.join(NEW_CLAIM), &self.state_dir.join(CLAIM))?;
-        }
-        self.discard_uploads()
     }
 
     /// Uploads a part, so that it is not visible yet; `None` if it exists already.
@@ -251,39 +201,8 @@ impl RemoteOutput {
         old.filter(|key| !keep.contains(key)).try_for_each(|key| self.bucket.delete(&key))
     }
 
-    /// Withdraws the claim of an output that is published.
-    fn release(&self) -> Result<(), JobError> {
-        self.forget(UPLOADS)?;
-        match self.bucket.delete(&self.claim_key()) {
-            Ok(()) => self.forget(CLAIM),
-            Err(error) => {
-                tracing::warn!("the output is published, but its claim stays: {error}");
-                Ok(())
-            }
-        }
-    }
-
-    fn new_claim(&self) -> String {
-        // The keys of a hasher are random.
-        let random = || RandomState::new().hash_one(std::process::id());
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let folder = std::path::absolute(&self.state_dir).unwrap_or_else(|_| self.state_dir.clone());
-        let (job, folder) = (format!("{:016x}{:016x}", random(), random()), folder.display().to_string());
-        serde_json::json!({ "job": job, "host": host.trim(), "state_dir": folder }).to_string()
-    }
-
-    fn claimed(&self, says: &str) -> JobError {
-        let claim = self.url.with_key(self.claim_key()).to_string();
-        let says = says.chars().filter(|c| !c.is_control()).take(300).collect();
-        JobError::Claimed { output: self.url.to_string(), claim, says }
-    }
-
     fn in_the_way(&self, key: &str) -> JobError {
         JobError::OutputExists { path: self.url.with_key(key).to_string().into() }
-    }
-
-    fn claim_key(&self) -> String {
-        beside(&self.url.key, CLAIM)
     }
 
     fn manifest_key(&self, folder: bool) -> String {
@@ -303,11 +222,6 @@ impl RemoteOutput {
     fn text(&self, key: &str) -> Result<Option<String>, JobError> {
         let bytes = self.bucket.get(key)?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
-    }
-
-    /// The claim as it is noted here, good or not yet.
-    fn claim_here(&self) -> Result<Option<String>, JobError> {
-        Ok(self.note(CLAIM)?.or(self.note(NEW_CLAIM)?))
     }
 
     fn manifest_here(&self) -> Result<Option<Manifest>, JobError> {

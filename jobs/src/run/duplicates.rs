@@ -54,7 +54,8 @@ impl Duplicates {
 
     /// Decides about a row that is about to start.
     pub fn take_up(&mut self, request: &RowRequest) -> Turn {
-        if !self.shared || !request.sampling.is_greedy() {
+        // Constraints are not compared.
+        if !self.shared || !request.sampling.is_greedy() || request.constraint.is_some() {
             return Turn::Runs;
         }
         let row = request.row;

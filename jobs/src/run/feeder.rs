@@ -101,7 +101,7 @@ impl Feeder<'_> {
     ) -> Result<RowRequest, FailedRow> {
         let sampling = self.sampling.clone();
         match prompt {
-            Ok(prompt) => Ok(RowRequest { row, prompt, sampling, alone }),
+            Ok(prompt) => Ok(RowRequest { row, prompt, sampling, constraint: None, alone }),
             Err(error) => Err(FailedRow { row, error }),
         }
     }

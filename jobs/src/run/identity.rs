@@ -4,67 +4,209 @@ use crate::date;
 use crate::digest::{digest_bytes, digest_file, digest_files};
 use crate::error::JobError;
 use crate::input::file::InputFile;
-use crate::journal::identity::{Identity, InputDigest, InputDigests};
-use crate::options::device::Gemm;
-use crate::options::model::LoadFormat;
+use crate::journal::decisions::{Decisions, FileDigests, PromptDecisions, SamplingDecisions, TypeNames};
+use crate::journal::identity::{InputDigest, InputDigests, JobIdentity, numerics_version};
+use crate::model::ModelFolders;
+use crate::options::engine::{EngineOptions, engine_config};
+use crate::options::job::JobOptions;
+use crate::options::model::{LoadFormat, ModelOptions};
+use crate::options::prompt::PromptOptions;
+use crate::options::sampling::SamplingOptions;
+use crate::prompt::PROMPTS_VERSION;
 use crate::prompt::chat::template_or_file;
+use crate::prompt::tokenizer::files::token_files;
 use crate::run::job::Job;
-use crate::run::resume::DATE;
+use engine::Types;
+use engine::device::DeviceInfo;
 use engine::format::Format;
 use std::path::{Path, PathBuf};
 
-/// Everything that decides the answers of a job on a kind of device.
+/// The identity of a job on a device: everything that decides its answers, and nothing else.
+///
+/// Options are taken apart field by field, so that a new one forces a decision; so are flags in
+/// [`crate::cli::args::RunArgs::job_options`].
 ///
 /// # Errors
-/// [`JobError::Io`] for a file that cannot be digested.
-pub fn identity(job: &Job, device: &str) -> Result<Identity, JobError> {
-    let mut identity = Identity::new();
-    let mut file = |field: &str, path: PathBuf| -> Result<(), JobError> {
-        let digest = if path.is_file() { digest_file(&path)? } else { "(none)".into() };
-        identity.push(field, digest);
-        Ok(())
+/// [`JobError::Io`] for a file that cannot be digested; [`JobError::Engine`] for a type that the device does not take.
+pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError> {
+    let JobOptions {
+        // Inputs have digests of their own.
+        input: _,
+        // Paths, and how much of the job to do and to publish.
+        output: _,
+        state_dir: _,
+        limit: _,
+        keep: _,
+        column_prefix: _,
+        rows_per_file: _,
+        // How many errors to take, and what to do about what was begun.
+        max_error_rate: _,
+        max_errors: _,
+        on_corrupt: _,
+        resume: _,
+        fresh: _,
+        // Answers are the same without.
+        share_prompts: _,
+        returns,
+        prompt,
+        sampling,
+        model,
+        engine,
+    } = &job.options;
+    let decisions = Decisions {
+        numerics_version: numerics_version(device.kind),
+        device: device.family,
+        files: file_digests(&job.folders, model)?,
+        types: type_names(job, device, engine)?,
+        gemm: engine.gemm,
+        outside_numeric_contract: device.breaks_contract.is_some(),
+        float32_matmul_precision: engine.float32_matmul_precision,
+        max_model_len: job.max_model_len,
+        prompt: prompt_decisions(job, prompt)?,
+        sampling: sampling_decisions(job, sampling),
+        returns,
     };
-    file("config", job.folders.model.join("config.json"))?;
-    file("tokenizer", job.folders.tokenizer.join("tokenizer.json"))?;
-    file("tokenizer config", job.folders.tokenizer.join("tokenizer_config.json"))?;
-    let weights = match job.options.model.load_format {
-        LoadFormat::Auto => digest_files(&weight_files(&job.folders.model)?)?,
-        LoadFormat::Dummy => "dummy".into(),
-    };
-    identity.push("weights", weights);
-    identity.push("device", device);
-    identity.push("dtype", format!("{:?}", job.options.engine.dtype));
-    identity.push("kv cache dtype", format!("{:?}", job.options.engine.kv_cache_dtype));
-    if let Some(quantization) = job.options.engine.quantization {
-        identity.push("quantization", Format::from(quantization).name());
+    Ok(decisions.job_identity())
+}
+
+fn file_digests(folders: &ModelFolders, options: &ModelOptions) -> Result<FileDigests, JobError> {
+    // A model is its files, wherever they come from.
+    let ModelOptions { model: _, revision: _, tokenizer: _, download_dir: _, load_format } = options;
+    let digest = |path: PathBuf| path.is_file().then(|| digest_file(&path)).transpose();
+    Ok(FileDigests {
+        config: digest(folders.model.join("config.json"))?,
+        tokenizer: tokenizer_digest(&folders.tokenizer)?,
+        tokenizer_config: digest(folders.tokenizer.join("tokenizer_config.json"))?,
+        weights: match load_format {
+            LoadFormat::Auto => digest_files(&weight_files(&folders.model)?)?,
+            LoadFormat::Dummy => "dummy".into(),
+        },
+    })
+}
+
+/// Of `tokenizer.json`, and of the older files beside it where a model has them.
+fn tokenizer_digest(folder: &Path) -> Result<Option<String>, JobError> {
+    match token_files(folder).as_slice() {
+        [] => Ok(None),
+        [one] => digest_file(one).map(Some),
+        several => digest_files(several).map(Some),
     }
-    identity.push("gemm", gemm_named(job.options.engine.gemm));
-    identity.push(
-        "float32 matmul precision",
-        format!("{:?}", job.options.engine.float32_matmul_precision).to_lowercase(),
-    );
-    identity.push("max model len", job.max_model_len.to_string());
-    let p = &job.options.prompt;
-    let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "(none)".into());
-    identity.push("prompt", text(&p.prompt));
-    identity.push("prompt column", text(&p.prompt_column));
-    identity.push("messages column", text(&p.messages_column));
-    identity.push("prompt tokens column", text(&p.prompt_tokens_column));
-    identity.push("system prompt", text(&p.system_prompt));
+}
+
+fn type_names(job: &Job, device: &DeviceInfo, options: &EngineOptions) -> Result<TypeNames, JobError> {
+    let EngineOptions {
+        // The device's family says what matters of it.
+        device: _,
+        // How much to do at once, and in how much memory.
+        threads: _,
+        max_num_seqs: _,
+        max_num_batched_tokens: _,
+        block_size: _,
+        gpu_memory_utilization: _,
+        kv_cache_memory_bytes: _,
+        enable_prefix_caching: _,
+        // The job has it resolved.
+        max_model_len: _,
+        gemm: _,
+        float32_matmul_precision: _,
+        dtype,
+        kv_cache_dtype,
+        quantization,
+    } = options;
+    let Types { activations, kv, weights } = Types::resolve(&job.model, device, &engine_config(options))?;
+    Ok(TypeNames {
+        activations: activations.name(),
+        kv: kv.name(),
+        weights: weights.iter().map(|format| format.name()).collect(),
+        quantization: quantization.map(|quantization| Format::from(quantization).name()),
+        dtype_flag: *dtype,
+        kv_cache_dtype_flag: *kv_cache_dtype,
+    })
+}
+
+fn prompt_decisions<'a>(job: &'a Job, options: &'a PromptOptions) -> Result<PromptDecisions<'a>, JobError> {
+    let PromptOptions {
+        prompt,
+        prompt_column,
+        messages_column,
+        prompt_tokens_column,
+        system_prompt,
+        // Shows in whether the chat template is used.
+        raw: _,
+        chat_template,
+        chat_template_kwargs,
+        // Its text is in `prompt`.
+        prompt_file: _,
+        // Refuses or not.
+        allow_constant_prompt: _,
+    } = options;
     // The text, not the name of a file that may hold another text tomorrow.
-    let given = p.chat_template.as_deref().map(template_or_file).transpose()?;
+    let given = chat_template.as_deref().map(template_or_file).transpose()?;
     let template = given.as_ref().or(job.chat_template.as_ref());
     let template = template.filter(|_| job.prompts.uses_chat_template());
-    identity.push("chat template", template.map_or("(none)".into(), |text| digest_bytes(text.as_bytes())));
-    identity.push("chat template kwargs", format!("{:?}", p.chat_template_kwargs));
-    if job.prompts.shows_date() {
-        identity.push(DATE, date::shown(job.date));
+    let mut decisions = PromptDecisions {
+        version: prompt_tokens_column.is_none().then_some(PROMPTS_VERSION),
+        prompt: prompt.as_deref(),
+        prompt_column: prompt_column.as_deref(),
+        messages_column: messages_column.as_deref(),
+        prompt_tokens_column: prompt_tokens_column.as_deref(),
+        is_default: [prompt, prompt_column, messages_column, prompt_tokens_column]
+            .iter()
+            .all(|o| o.is_none()),
+        system_prompt: system_prompt.as_deref(),
+        chat_template: template.map(|text| digest_bytes(text.as_bytes())),
+        chat_template_kwargs: chat_template_kwargs.as_ref(),
+        date: job.prompts.shows_date().then(|| date::shown(job.date)),
+    };
+    if decisions.is_default {
+        let column =
+            job.prompts.columns().first().map(|&column| job.input.schema.field(column).name().as_str());
+        match column {
+            Some("messages") => decisions.messages_column = column,
+            _ => decisions.prompt_column = column,
+        }
     }
-    for (name, value) in job.sampling.fields() {
-        identity.push(name, value);
+    Ok(decisions)
+}
+
+fn sampling_decisions<'a>(job: &'a Job, options: &'a SamplingOptions) -> SamplingDecisions<'a> {
+    let SamplingOptions {
+        // The job has these resolved.
+        n: _,
+        temperature: _,
+        top_p: _,
+        top_k: _,
+        min_p: _,
+        presence_penalty: _,
+        frequency_penalty: _,
+        repetition_penalty: _,
+        stop: _,
+        stop_token_ids: _,
+        max_tokens: _,
+        min_tokens: _,
+        logprobs: _,
+        prompt_logprobs: _,
+        skip_special_tokens: _,
+        include_stop_str_in_output: _,
+        logit_bias: _,
+        allowed_token_ids: _,
+        // Shows in the resolved values.
+        generation_config: _,
+        seed,
+        bad_words,
+        ignore_eos,
+    } = options;
+    let sampling = &job.sampling;
+    SamplingDecisions {
+        n: sampling.n,
+        seed: *seed,
+        params: &sampling.params,
+        stop: &sampling.text.stop,
+        include_stop_str_in_output: sampling.text.include_stop_str_in_output,
+        skip_special_tokens: sampling.text.skip_special_tokens,
+        bad_words,
+        ignore_eos: *ignore_eos,
     }
-    identity.push("return", format!("{:?}", job.options.returns));
-    Ok(identity)
 }
 
 /// The inputs as they are now.
@@ -79,14 +221,6 @@ pub fn input_digests(job: &Job) -> Result<InputDigests, JobError> {
     Ok(InputDigests(job.input.files.iter().map(digest).collect::<Result<_, JobError>>()?))
 }
 
-/// A field of the identity: a job is not begun with one and ended with the other.
-fn gemm_named(gemm: Gemm) -> &'static str {
-    match gemm {
-        Gemm::Builtin => "builtin",
-        Gemm::Cublaslt => "cublaslt, outside the numeric contract",
-    }
-}
-
 /// The weight files of a folder, sorted.
 fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, JobError> {
     let entries = std::fs::read_dir(folder).map_err(JobError::io("list", folder))?;
@@ -97,3 +231,6 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, JobError> {
     files.sort();
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests;

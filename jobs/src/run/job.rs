@@ -4,6 +4,7 @@ use crate::error::JobError;
 use crate::input::Input;
 use crate::model::ModelFolders;
 use crate::options::job::JobOptions;
+use crate::prompt::chat::template_texts;
 use crate::prompt::prompts::Prompts;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::publish::columns::{OutputColumns, Returns};
@@ -48,13 +49,17 @@ impl Job {
         let folders = ModelFolders::find(&options.model)?;
         let model = Model::open(&folders.model, options.model.load_format.into())?;
         let max_model_len = options.engine.max_model_len.unwrap_or(model.config.max_position_embeddings);
-        let tokenizer = Arc::new(Tokenizer::open(&folders.tokenizer)?);
+        let mut tokenizer = Tokenizer::open(&folders.tokenizer)?;
+        let chat_template = tokenizer.chat_template(&folders.tokenizer)?;
+        let date = job_date(&options);
+        let texts = template_texts(&options.prompt, chat_template.as_deref(), &tokenizer, date)?;
+        let path = folders.tokenizer.join("tokenizer.json");
+        tokenizer.mark_tokens_of(&texts).map_err(|why| JobError::Model { path, why })?;
+        let tokenizer = Arc::new(tokenizer);
         let vocab = model.config.vocab;
         let sampling =
             Arc::new(Sampling::resolve(&options.sampling, &folders.model, &tokenizer, vocab, max_model_len)?);
-        let chat_template = tokenizer.chat_template(&folders.tokenizer)?;
         let template = chat_template.clone();
-        let date = job_date(&options);
         let prompts =
             Prompts::new(&options.prompt, &input, tokenizer.clone(), template, max_model_len, vocab, date)?;
         let mut kept = match &options.keep {
@@ -105,6 +110,9 @@ impl Job {
         } else {
             "without a chat template"
         };
+        for warning in self.tokenizer.warnings() {
+            tracing::warn!("{warning}");
+        }
         eprintln!("prompts: {how}; sampling: {}", self.sampling.summary());
     }
 

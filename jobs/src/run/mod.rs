@@ -19,7 +19,7 @@ pub mod sampling;
 use crate::error::JobError;
 use crate::journal::Journal;
 use crate::journal::finished::FinishedRows;
-use crate::journal::identity::{Identity, InputDigests};
+use crate::journal::identity::{InputDigests, JobIdentity};
 use crate::options::devices;
 use crate::options::engine::{EngineOptions, engine_config, print_engine};
 use crate::options::job::JobOptions;
@@ -33,7 +33,7 @@ use crate::run::progress::Counters;
 use crate::run::resume::resume_mode;
 use crate::store::location::Location;
 use crate::supervise::faults;
-use crate::supervise::signals::{Signals, StopSignal};
+use crate::supervise::signals::Signals;
 use crate::supervise::worker::{HeartbeatThread, listen_to_signals};
 use engine::Engine;
 use engine::device::Device;
@@ -59,13 +59,14 @@ pub fn run_on(
     let heartbeats = HeartbeatThread::start();
     let job = Job::prepare(options)?;
     job.print();
+    job.prompts.check_rows(&job.input, job.rows)?;
     let target = Target::open(&job.options.output, &job.options.state_dir)?;
     target.check(&job.options.state_dir)?;
     if let Location::Object(_) = job.options.output {
         eprintln!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
     }
     let device = open(&job.options.engine)?;
-    let identity = identity(&job, &device.info().kind.to_string())?;
+    let identity = identity(&job, device.info())?;
     let inputs = input_digests(&job)?;
     let (mut journal, finished) = open_journal(&job, &identity, &inputs)?;
     let counters = Counters::resume(&finished);
@@ -84,7 +85,7 @@ pub fn run_on(
     }
     // The lock is kept until all is published.
     target.claim()?;
-    let unreadable = publish(&job, &target, &identity, &journal)?;
+    let unreadable = publish(&job, &target, &journal)?;
     if unreadable > 0 {
         eprintln!(
             "{unreadable} rows have an answer and an `error`: kept cells of theirs could not be read and are null"
@@ -99,7 +100,7 @@ pub fn run_on(
 /// Opens the journal, or begins it, and prints what is answered already.
 fn open_journal(
     job: &Job,
-    identity: &Identity,
+    identity: &JobIdentity,
     inputs: &InputDigests,
 ) -> Result<(Journal, FinishedRows), JobError> {
     let mode = resume_mode(&job.options);
@@ -139,18 +140,18 @@ fn answer(
     if let Some(asked) = signals.stop_signal()
         && Counters::get(&counters.finished) < finished.count + left
     {
-        return Err(JobError::Interrupted { terminated: asked == StopSignal::Terminate });
+        return Err(JobError::Interrupted(asked));
     }
     Ok((journal, first_error))
 }
 
 /// Makes the output of the journal and the input. Returns the rows that got an error by that.
-fn publish(job: &Job, target: &Target, identity: &Identity, journal: &Journal) -> Result<u64, JobError> {
+fn publish(job: &Job, target: &Target, journal: &Journal) -> Result<u64, JobError> {
     let reader = journal.reader()?;
     let publication = Publication {
         target,
         state_dir: &job.options.state_dir,
-        identity,
+        identity: journal.identity(),
         rows: job.rows,
         rows_per_file: job.options.rows_per_file,
         columns: &job.columns,

@@ -3,6 +3,7 @@
 use crate::error::JobError;
 use crate::row_error::RowError;
 use crate::run::sampling::Sampling;
+use engine::constraint::Constraint;
 use engine::request::Request;
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ pub struct RowRequest {
     pub prompt: Vec<u32>,
     /// Most often that of the job.
     pub sampling: Arc<Sampling>,
+    /// What the answer must match.
+    pub constraint: Option<Arc<dyn Constraint>>,
     /// Whether it must run with no other row beside it.
     pub alone: bool,
 }
@@ -37,7 +40,8 @@ impl RowRequest {
         let mut params = self.sampling.params(self.row, completion);
         // One of the completions computes the prompt for all.
         params.prompt_logprobs = params.prompt_logprobs.filter(|_| completion == 0);
-        Request::new(request_id(self.row, completion), self.prompt.clone(), params)
+        let constraint = self.constraint.clone();
+        Request { id: request_id(self.row, completion), prompt: self.prompt.clone(), params, constraint }
     }
 }
 

@@ -1,12 +1,10 @@
 //! What a job takes over from one that was begun.
 
 use crate::date;
+use crate::journal::decisions::DATE;
 use crate::journal::{JournalReader, ResumeMode};
 use crate::options::job::{JobOptions, Resume};
 use crate::supervise::worker;
-
-/// The field of the identity that holds the date, where templates show it.
-pub const DATE: &str = "date";
 
 /// What to do with a job that was begun.
 pub fn resume_mode(options: &JobOptions) -> ResumeMode {
@@ -21,7 +19,8 @@ pub fn resume_mode(options: &JobOptions) -> ResumeMode {
 
 /// The date that templates show: that of the job which is resumed, or today's.
 pub fn job_date(options: &JobOptions) -> i64 {
-    let begun = JournalReader::open(&options.state_dir).and_then(|journal| journal.identity());
-    let begun = begun.ok().filter(|_| resume_mode(options) != ResumeMode::Fresh);
-    begun.and_then(|identity| date::read(identity.get(DATE)?)).unwrap_or_else(date::today)
+    let begun = JournalReader::open(&options.state_dir).ok();
+    let begun = begun.filter(|_| resume_mode(options) != ResumeMode::Fresh);
+    let date = begun.and_then(|journal| date::read(&journal.identity().get(DATE)?.shown()));
+    date.unwrap_or_else(date::today)
 }

@@ -23,7 +23,8 @@ pub struct Sampling {
     /// How text is made of tokens.
     pub text: Arc<TextRules>,
     seed: u64,
-    /// Of all of it: rows of equal digests and prompts have equal answers where sampling is greedy.
+    /// Of all values: rows of equal digests and prompts have equal answers where sampling is greedy. Whoever changes a
+    /// value makes a new digest.
     digest: [u8; 32],
     /// Each value with its name and where it comes from, for the screen and the job's identity.
     resolved: Vec<(&'static str, String, &'static str)>,
@@ -87,7 +88,7 @@ impl Sampling {
             logit_bias: options.logit_bias.iter().flatten().map(|(&id, &bias)| (id, bias)).collect(),
             allowed_token_ids: Some(options.allowed_token_ids.clone()).filter(|ids| !ids.is_empty()),
             bad_words: bad_words(&options.bad_words, tokenizer)?,
-            stop_token_ids: stop_ids(options, &eos, vocab),
+            stop_token_ids: stop_ids(options, &eos, tokenizer, vocab),
             min_tokens: options.min_tokens,
             max_tokens: resolve_max_tokens(options.max_tokens, model.max_new_tokens, max_model_len, &mut r)?,
             logprobs: options.logprobs.unwrap_or(0),
@@ -104,10 +105,15 @@ impl Sampling {
                 "--stop {stop:?} is empty; leave it out for no stop string"
             )));
         }
+        let skip_special_tokens = options.skip_special_tokens.unwrap_or(true);
+        let doubtful = |stop: &String| doubtful_stop(stop, tokenizer, skip_special_tokens);
+        for warning in options.stop.iter().filter_map(doubtful) {
+            tracing::warn!("{warning}");
+        }
         let text = Arc::new(TextRules {
             stop: options.stop.clone(),
             include_stop_str_in_output: options.include_stop_str_in_output,
-            skip_special_tokens: options.skip_special_tokens.unwrap_or(true),
+            skip_special_tokens,
         });
         let mut sampling =
             Sampling { n, params, text, seed: options.seed, digest: [0; 32], resolved: r.resolved };
@@ -229,13 +235,36 @@ fn resolve_max_tokens(
     Ok(r.pick("max_tokens", asked, model.map(|model| model.min(limit)), 0))
 }
 
-/// The tokens that end a row, sorted. End tokens beyond the vocabulary cannot be generated and are dropped.
-fn stop_ids(options: &SamplingOptions, eos: &[u32], vocab: usize) -> Vec<u32> {
-    let eos = eos.iter().filter(|&&id| !options.ignore_eos && (id as usize) < vocab);
-    let mut ids: Vec<u32> = options.stop_token_ids.iter().chain(eos).copied().collect();
+/// The tokens that end a row, sorted: also those that stop strings write, where they have no text in which to find them.
+/// End tokens beyond the vocabulary cannot be generated and are dropped.
+fn stop_ids(options: &SamplingOptions, eos: &[u32], tokenizer: &Tokenizer, vocab: usize) -> Vec<u32> {
+    let eos = eos.iter().copied().filter(|_| !options.ignore_eos);
+    let no_text = options.skip_special_tokens.unwrap_or(true);
+    let written = options.stop.iter().filter_map(|stop| tokenizer.special_id(stop).filter(|_| no_text));
+    let known = eos.chain(written).filter(|&id| (id as usize) < vocab);
+    let mut ids: Vec<u32> = options.stop_token_ids.iter().copied().chain(known).collect();
     ids.sort_unstable();
     ids.dedup();
     ids
+}
+
+/// What the user should know of a stop string.
+fn doubtful_stop(stop: &str, tokenizer: &Tokenizer, skip_special_tokens: bool) -> Option<String> {
+    let letter = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphabetic());
+    let written = ["\\n", "\\r", "\\t"]
+        .into_iter()
+        .find(|escape| stop.match_indices(escape).any(|(at, _)| !letter(&stop[at + escape.len()..])));
+    if let Some(escape) = written {
+        return Some(format!(
+            "--stop {stop}: {escape} is taken as a backslash and a letter, as the shell hands it over; for a line break \
+             write --stop $'\\n' in bash, or stop = \"\\n\" in a job file"
+        ));
+    }
+    let inside = tokenizer.special_inside(stop).filter(|_| skip_special_tokens)?;
+    Some(format!(
+        "--stop {stop}: {inside} is a special token, which has no text, and so the whole is not found; give --stop {inside} \
+         alone, or --skip-special-tokens=false"
+    ))
 }
 
 /// The token sequences of words, as vLLM makes them: each word as it is, and after a space where that is a

@@ -25,7 +25,7 @@ pub trait Bucket: Debug + Send + Sync {
     /// Reads bytes of an object, which must still be the one that was looked up.
     ///
     /// # Errors
-    /// With [`StoreError::Changed`] if it is not; see [`Bucket::head`].
+    /// With `StoreError::Changed` if it is not; see [`Bucket::head`].
     fn read(&self, object: &ObjectVersion, range: Range<u64>) -> Result<Bytes, JobError>;
 
     /// Reads a small object; `None` if it does not exist.

@@ -2,6 +2,7 @@
 
 pub mod faults;
 pub mod signals;
+pub(crate) mod terminal;
 pub mod worker;
 
 use crate::error::JobError;
@@ -11,8 +12,8 @@ use crate::error::{
 use crate::journal::JournalReader;
 use crate::journal::attempts::{self, Death};
 use crate::journal::lock::SUPERVISOR_PID;
-use crate::supervise::signals::{StopSignal, on_signal, print_stopping};
-use crate::supervise::worker::{BEGUN, HEARTBEAT, START, STOP};
+use crate::supervise::signals::{Signal, StopSignal, on_signal, print_stopping};
+use crate::supervise::worker::{BEGUN, HEARTBEAT, START};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -24,6 +25,9 @@ const STARTS: u32 = 3;
 
 /// Time for a worker to commit and end when it is asked to stop.
 const LEAVE: Duration = Duration::from_secs(8);
+
+/// The supervisor looks at the clock so often, at least.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How to supervise.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +45,7 @@ enum Event {
     Heartbeat,
     /// The worker has closed its output: it has ended, or is about to.
     Closed,
-    Signal(StopSignal),
+    Signal(Signal),
 }
 
 /// How a start of the worker ended.
@@ -93,7 +97,7 @@ impl Supervision<'_> {
             let pause = self.pause * (1 << fruitless.min(6));
             tracing::warn!("the worker died ({how}); restarting it from the journal in {pause:?}");
             if let Some(signal) = wait_for_signal(&events, pause) {
-                return Ok(exit_code(signal));
+                return Ok(signal.exit_code());
             }
             begun = begun || self.begun_by(process);
         }
@@ -109,6 +113,7 @@ impl Supervision<'_> {
     ) -> Result<(End, u32), JobError> {
         command.env(SUPERVISOR_PID, std::process::id().to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        terminal::set_apart(&mut command);
         let mut child = command.spawn().map_err(JobError::io("start", command.get_program()))?;
         if let Some(output) = child.stdout.take() {
             let sender = sender.clone();
@@ -132,21 +137,34 @@ impl Supervision<'_> {
         let mut deadline = Instant::now() + self.hang;
         let kill = |child: &mut Child| child.kill().map_err(JobError::io("kill", "the worker"));
         loop {
-            match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            let (now, look) = (Instant::now(), deadline.saturating_duration_since(Instant::now()).min(LOOK));
+            let event = events.recv_timeout(look);
+            // Who suspends a job suspends the supervisor too, and the worker could do nothing meanwhile.
+            let suspended = now.elapsed().saturating_sub(look);
+            if suspended > LOOK {
+                deadline += suspended;
+            }
+            match event {
                 Ok(Event::Heartbeat) if asked.is_none() => deadline = Instant::now() + self.hang,
                 Ok(Event::Heartbeat) => {}
                 Ok(Event::Closed) => return Ok((asked, hung)),
-                Ok(Event::Signal(signal)) if asked.is_none() => {
+                Ok(Event::Signal(Signal::Suspend)) => {
+                    let before = Instant::now();
+                    terminal::suspend(Some(child));
+                    deadline += before.elapsed();
+                }
+                Ok(Event::Signal(Signal::Stop(signal))) if asked.is_none() => {
                     asked = Some(signal);
                     deadline = Instant::now() + LEAVE;
-                    print_stopping();
+                    print_stopping(signal);
                     if let Some(input) = &mut child.stdin {
                         // A worker that has ended already is noticed when it closes its output.
-                        let _ = writeln!(input, "{STOP}").and_then(|()| input.flush());
+                        let _ = writeln!(input, "{}", signal.order()).and_then(|()| input.flush());
                     }
                 }
                 // A second signal is impatience.
-                Ok(Event::Signal(_)) => kill(child)?,
+                Ok(Event::Signal(Signal::Stop(_))) => kill(child)?,
+                Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
                 Err(RecvTimeoutError::Timeout) => {
                     hung = asked.is_none();
                     kill(child)?;
@@ -165,7 +183,7 @@ impl Supervision<'_> {
         }
         match (status.code(), asked) {
             (Some(0), _) => End::Final(EXIT_DONE),
-            (_, Some(signal)) => End::Final(exit_code(signal)),
+            (_, Some(signal)) => End::Final(signal.exit_code()),
             (Some(code), None) if FINAL.iter().any(|&last| i32::from(last) == code) => End::Final(code as u8),
             (Some(code), None) => End::Died(Death::Own, format!("exit code {code}")),
             (None, None) => by_signal(status),
@@ -184,19 +202,11 @@ impl Supervision<'_> {
     }
 }
 
-/// The exit code of a job that was stopped and can be resumed.
-fn exit_code(asked: StopSignal) -> u8 {
-    match asked {
-        StopSignal::Interrupt => EXIT_INTERRUPTED,
-        StopSignal::Terminate => EXIT_TERMINATED,
-    }
-}
-
 #[cfg(unix)]
 fn by_signal(status: ExitStatus) -> End {
     use std::os::unix::process::ExitStatusExt;
     match status.signal() {
-        // Ctrl-C goes to the whole group; it may reach a worker that does not listen yet.
+        // Whoever stops the machine signals every process, also a worker that does not listen yet.
         Some(2) => End::Final(EXIT_INTERRUPTED),
         Some(15) => End::Final(EXIT_TERMINATED),
         Some(9) => End::Died(Death::Killed, "killed; perhaps the machine was out of memory".into()),
@@ -227,7 +237,8 @@ fn wait_for_signal(events: &Receiver<Event>, pause: Duration) -> Option<StopSign
     let until = Instant::now() + pause;
     loop {
         match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(Event::Signal(signal)) => return Some(signal),
+            Ok(Event::Signal(Signal::Stop(signal))) => return Some(signal),
+            Ok(Event::Signal(Signal::Suspend)) => terminal::suspend(None),
             Ok(_) => {}
             Err(_) => return None,
         }

@@ -1,6 +1,6 @@
-//! Ctrl-C and SIGTERM.
+//! Ctrl-C, SIGTERM and Ctrl-Z.
 
-use crate::error::JobError;
+use crate::error::{EXIT_INTERRUPTED, EXIT_TERMINATED, JobError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -12,6 +12,49 @@ pub enum StopSignal {
     Interrupt,
     /// SIGTERM, as preemption and service managers send it.
     Terminate,
+}
+
+impl StopSignal {
+    /// The exit code of a job that was stopped so and can be resumed.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            StopSignal::Interrupt => EXIT_INTERRUPTED,
+            StopSignal::Terminate => EXIT_TERMINATED,
+        }
+    }
+
+    /// How a supervisor passes it on to its worker: a line of this text.
+    pub(crate) fn order(self) -> &'static str {
+        match self {
+            StopSignal::Interrupt => "interrupt",
+            StopSignal::Terminate => "terminate",
+        }
+    }
+
+    /// What a line from the supervisor asks for.
+    pub(crate) fn of_order(line: &str) -> Option<StopSignal> {
+        [StopSignal::Interrupt, StopSignal::Terminate]
+            .into_iter()
+            .find(|signal| signal.order() == line.trim())
+    }
+}
+
+impl std::fmt::Display for StopSignal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            StopSignal::Interrupt => "Ctrl-C",
+            StopSignal::Terminate => "SIGTERM",
+        })
+    }
+}
+
+/// What the system tells a process that listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// To stop.
+    Stop(StopSignal),
+    /// Ctrl-Z: to pause until the shell continues the job.
+    Suspend,
 }
 
 /// Whether the job was asked to stop.
@@ -35,29 +78,50 @@ impl Signals {
 }
 
 /// Prints that a signal was heard.
-pub(crate) fn print_stopping() {
-    eprintln!("gristmill: stopping; keeping finished rows (press Ctrl-C again to stop at once)");
+pub(crate) fn print_stopping(signal: StopSignal) {
+    let again = match signal {
+        StopSignal::Interrupt => "press Ctrl-C again to stop at once",
+        StopSignal::Terminate => "a second signal stops it at once",
+    };
+    eprintln!("gristmill: stopping on {signal}; keeping finished rows ({again})");
 }
 
-/// Calls `each` for every signal from now on, on a thread of its own.
+/// Calls `each` for every signal to stop from now on, on a thread of its own.
 ///
 /// # Errors
 /// [`JobError::Io`] if the system refuses.
-pub fn on_signal(each: impl FnMut(StopSignal) + Send + 'static) -> Result<(), JobError> {
+pub fn on_stop(mut each: impl FnMut(StopSignal) + Send + 'static) -> Result<(), JobError> {
+    let each = move |signal| match signal {
+        Signal::Stop(signal) => each(signal),
+        Signal::Suspend => {}
+    };
+    on_thread(false, each)
+}
+
+/// Calls `each` for every signal from now on, on a thread of its own. Ctrl-Z does nothing else any more.
+///
+/// # Errors
+/// [`JobError::Io`] if the system refuses.
+pub fn on_signal(each: impl FnMut(Signal) + Send + 'static) -> Result<(), JobError> {
+    on_thread(true, each)
+}
+
+fn on_thread(suspend: bool, each: impl FnMut(Signal) + Send + 'static) -> Result<(), JobError> {
     let (installed, wait) = sync_channel(1);
-    let thread = std::thread::Builder::new().name("signals".into()).spawn(move || listen(&installed, each));
+    let listen = move || listen(suspend, &installed, each);
+    let thread = std::thread::Builder::new().name("signals".into()).spawn(listen);
     let lost = |_| Err(std::io::Error::other("the thread that waits for them has ended"));
     let result = thread.map(drop).and_then(|()| wait.recv().unwrap_or_else(lost));
     result.map_err(JobError::io("wait for", "signals"))
 }
 
-fn listen(installed: &SyncSender<std::io::Result<()>>, mut each: impl FnMut(StopSignal)) {
+fn listen(suspend: bool, installed: &SyncSender<std::io::Result<()>>, mut each: impl FnMut(Signal)) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return drop(installed.send(Err(error))),
     };
     runtime.block_on(async {
-        let mut heard = match Heard::install() {
+        let mut heard = match Heard::install(suspend) {
             Ok(heard) => heard,
             Err(error) => return drop(installed.send(Err(error))),
         };
@@ -72,19 +136,29 @@ fn listen(installed: &SyncSender<std::io::Result<()>>, mut each: impl FnMut(Stop
 struct Heard {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    suspend: Option<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
 impl Heard {
-    fn install() -> std::io::Result<Self> {
+    fn install(suspend: bool) -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Heard { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let suspend = suspend.then(|| signal(SignalKind::from_raw(libc::SIGTSTP))).transpose()?;
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Heard { interrupt, terminate, suspend })
     }
 
-    async fn next(&mut self) -> StopSignal {
+    async fn next(&mut self) -> Signal {
+        let suspended = async {
+            match &mut self.suspend {
+                Some(suspend) => suspend.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = self.interrupt.recv() => StopSignal::Interrupt,
-            _ = self.terminate.recv() => StopSignal::Terminate,
+            _ = self.interrupt.recv() => Signal::Stop(StopSignal::Interrupt),
+            _ = self.terminate.recv() => Signal::Stop(StopSignal::Terminate),
+            _ = suspended => Signal::Suspend,
         }
     }
 }
@@ -94,12 +168,12 @@ struct Heard(tokio::signal::windows::CtrlC);
 
 #[cfg(windows)]
 impl Heard {
-    fn install() -> std::io::Result<Self> {
+    fn install(_: bool) -> std::io::Result<Self> {
         tokio::signal::windows::ctrl_c().map(Heard)
     }
 
-    async fn next(&mut self) -> StopSignal {
+    async fn next(&mut self) -> Signal {
         let _ = self.0.recv().await;
-        StopSignal::Interrupt
+        Signal::Stop(StopSignal::Interrupt)
     }
 }

@@ -2,7 +2,7 @@
 use super::*;
 use crate::journal::answer::Answer;
 use crate::journal::attempts::CRASHED;
-use crate::journal::tests::{answer, identity, inputs};
+use crate::journal::tests::{answer, inputs, job_identity};
 use crate::journal::{Journal, ResumeMode};
 use crate::supervise::worker::Heartbeat;
 use crate::supervise::worker::listen_to_signals;
@@ -16,7 +16,7 @@ const WORK: &str = "GRISTMILL_TEST_WORK";
 const ROWS: u64 = 24;
 
 fn open(state_dir: &Path) -> (Journal, crate::journal::finished::FinishedRows) {
-    Journal::open_or_create(state_dir, &identity(), &inputs(ROWS), ResumeMode::Auto).unwrap()
+    Journal::open_or_create(state_dir, &job_identity(), &inputs(ROWS), ResumeMode::Auto).unwrap()
 }
 
 /// Not a test of its own: the worker of the tests below, when this executable runs itself.

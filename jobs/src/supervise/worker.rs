@@ -1,12 +1,12 @@
 //! The worker's side of supervision: it sends heartbeats while it makes progress, and stops when it is asked to.
 //!
 //! The supervisor holds the other ends of standard input and output. A line that is one SYN (0x16) is a heartbeat;
-//! any other line is the job's own output. `stop` on standard input asks for an orderly end; when it closes,
-//! the supervisor has ended, and the worker ends at once, as a killed process would.
+//! any other line is the job's own output. `interrupt` and `terminate` on standard input ask for an orderly end; when it
+//! closes, the supervisor has ended, and the worker ends at once, as a killed process would.
 
 use crate::error::{EXIT_FAILED, EXIT_INTERRUPTED, JobError};
 use crate::journal::lock::SUPERVISOR_PID;
-use crate::supervise::signals::{Signals, StopSignal, on_signal, print_stopping};
+use crate::supervise::signals::{Signals, StopSignal, on_stop, print_stopping};
 use std::io::{BufRead, Write};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -19,9 +19,6 @@ pub const BEGUN: &str = "GRISTMILL_BEGUN";
 
 /// A heartbeat on standard output.
 pub(crate) const HEARTBEAT: &str = "\u{16}";
-
-/// What the supervisor writes to standard input for a stop.
-pub(crate) const STOP: &str = "stop";
 
 /// Time between two heartbeats, at least.
 const PACE: Duration = Duration::from_millis(250);
@@ -36,21 +33,22 @@ pub fn resumes() -> bool {
     is_worker() && std::env::var_os(BEGUN).is_some()
 }
 
-/// Listens from now on, to the system and to the supervisor. The first signal asks the job to stop; a
-/// second one ends the process.
+/// Listens from now on, to the system and to the supervisor. The first signal asks the job to stop; a second one ends
+/// the process if there is no supervisor. With one, whoever stops a job may signal both processes, and only the
+/// supervisor knows how often.
 ///
 /// # Errors
 /// [`JobError::Io`] if the system refuses.
 pub fn listen_to_signals() -> Result<Signals, JobError> {
     let signals = Signals::default();
     let state = signals.clone();
-    on_signal(move |asked| {
-        if state.stop_signal().is_some() {
+    on_stop(move |asked| {
+        if state.stop_signal().is_some() && !is_worker() {
             std::process::exit(i32::from(EXIT_INTERRUPTED));
         }
         state.request_stop(asked);
         if !is_worker() {
-            print_stopping();
+            print_stopping(asked);
         }
     })?;
     obey(signals.clone())?;
@@ -64,8 +62,8 @@ fn obey(signals: Signals) -> Result<(), JobError> {
     }
     let listen = move || {
         for order in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if order.trim() == STOP {
-                signals.request_stop(StopSignal::Terminate);
+            if let Some(asked) = StopSignal::of_order(&order) {
+                signals.request_stop(asked);
             }
         }
         std::process::exit(EXIT_FAILED.into());

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::journal::answer::Answer;
-use crate::journal::tests::{answer, identity, inputs};
+use crate::journal::tests::{answer, inputs, job_identity};
 use crate::journal::{Journal, ResumeMode};
 use crate::store::location::state_dir_beside;
 
@@ -16,7 +16,7 @@ fn status_counts_what_is_committed_also_while_the_job_runs() {
     assert!(matches!(status_of(&output), Err(JobError::Io { .. })));
     let state_dir = state_dir_beside(&output);
     let (mut journal, _) =
-        Journal::open_or_create(&state_dir, &identity(), &inputs(200), ResumeMode::Auto).unwrap();
+        Journal::open_or_create(&state_dir, &job_identity(), &inputs(200), ResumeMode::Auto).unwrap();
     for row in 0..100 {
         journal.append(answer(row)).unwrap();
     }
@@ -45,7 +45,7 @@ fn a_limited_job_is_as_long_as_its_limit() {
     let state_dir = state_dir_beside(&output);
     let run = |rows: u64, answers: std::ops::Range<u64>| {
         let (mut journal, _) =
-            Journal::open_or_create(&state_dir, &identity(), &inputs(200), ResumeMode::Auto).unwrap();
+            Journal::open_or_create(&state_dir, &job_identity(), &inputs(200), ResumeMode::Auto).unwrap();
         journal.note_rows(rows).unwrap();
         answers.for_each(|row| journal.append(Answer::failed(row, None, "null prompt: x")).unwrap());
         journal.close().unwrap();

@@ -68,7 +68,7 @@ fn chat_templates_render_as_in_transformers() {
         for token in ["bos_token", "eos_token"] {
             names.extend(file[token].as_str().map(|text| (token.to_string(), Value::from(text))));
         }
-        let mut chat = Chat { template, names };
+        let mut chat = Chat { template, names, takes_parts: true };
         for ((case, messages), variables) in
             file["cases"].as_array().unwrap().iter().zip(messages).zip(variables)
         {
@@ -100,8 +100,13 @@ fn conversations_have_the_token_ids_of_transformers() {
     let own = tokenizer.chat_template(folder).unwrap().unwrap();
     let spaced = file["spaced_chat_template"].as_str().unwrap().to_string();
     for (template, cases) in [(own, "conversations"), (spaced, "spaced_conversations")] {
-        let names = tokenizer.special_token_names().into_iter().map(|(name, text)| (name, Value::from(text)));
-        let chat = Chat { template: Template::new("chat", &template, 0).unwrap(), names: names.collect() };
+        let names = tokenizer.special_token_names().iter();
+        let names = names.map(|(name, text)| (name.clone(), Value::from(text.as_str())));
+        let chat = Chat {
+            template: Template::new("chat", &template, 0).unwrap(),
+            names: names.collect(),
+            takes_parts: true,
+        };
         for (case, messages) in
             file[cases].as_array().unwrap().iter().zip(part_of("chat.json", cases, "messages"))
         {
@@ -122,4 +127,24 @@ fn conversations_have_the_token_ids_of_transformers() {
         let all = case["text_with_special_tokens"].as_str().unwrap();
         assert_eq!(tokenizer.decode(&ids, false).unwrap(), all);
     }
+}
+
+#[test]
+fn parts_of_a_content_are_put_together_unless_the_template_reads_them() {
+    let tokenizer = byte_level();
+    let options = PromptOptions::default();
+    let part = |text: &str| Value::from_pairs([("type", Value::from("text")), ("text", Value::from(text))]);
+    let shown = |template: &str| {
+        let chat = Chat::new(&options, template, &tokenizer, 0).unwrap();
+        let messages = vec![message("user", Value::from(vec![part("Late "), part(" parcel")]))];
+        chat.render(messages, true, &Marking::plain(&Markers::default())).unwrap()
+    };
+    assert_eq!(shown("{% for m in messages %}{{ m['content'] }}{% endfor %}"), "Late  parcel");
+    assert_eq!(shown("{% for m in messages %}{{ '<' + m.content }}{% endfor %}"), "<Late  parcel");
+    // Qwen3 takes what is no string for nothing.
+    let string = "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% endif %}{% endfor %}";
+    assert_eq!(shown(string), "Late  parcel");
+    let parts = "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}\
+                 {% for p in m.content %}{{ p.text | trim }}|{% endfor %}{% endif %}{% endfor %}";
+    assert_eq!(shown(parts), "Late|parcel|");
 }

@@ -43,12 +43,22 @@ fn a_prompt_template_sees_the_columns_it_names() {
     ]);
     let options = PromptOptions { prompt: Some("{{ q }}/{{ n }}".into()), ..PromptOptions::default() };
     let plain = prompts(&options, &table, None).unwrap();
-    assert_eq!(plain, ["ä/1", "None/2", "<|im_end|> hello/3"]);
+    assert_eq!(plain[0], "ä/1");
+    assert!(
+        plain[1].starts_with("! template error: --prompt: column `q` is null in this row"),
+        "{}",
+        plain[1]
+    );
+    assert_eq!(plain[2], "<|im_end|> hello/3");
     let chat = prompts(&options, &table, Some(CHAT)).unwrap();
     assert_eq!(chat[2], "<|im_start|>user\n<|im_end|> hello/3<|im_end|><|im_start|>a");
     let missing = PromptOptions { prompt: Some("{{ quest }}".into()), ..PromptOptions::default() };
     let error = prompts(&missing, &table, None).unwrap_err();
-    assert_eq!(error, "--prompt: the input has no column `quest`; it has `q`, `unused`, `n`");
+    assert_eq!(
+        error,
+        "--prompt: the input has no column `quest` (line 1), and the template does not set it; it has `q`, `unused`, \
+         `n`"
+    );
 }
 
 #[test]
@@ -133,4 +143,212 @@ fn token_ids_are_checked() {
     assert!(prompts(&both, &table, None).unwrap_err().contains("both say what the prompt is"));
     let system = PromptOptions { system_prompt: Some("x".into()), ..options };
     assert!(prompts(&system, &table, None).unwrap_err().contains("does not go together"));
+}
+
+fn refused(source: &str, table: &RecordBatch) -> String {
+    let options = PromptOptions { prompt: Some(source.into()), ..PromptOptions::default() };
+    match prompts(&options, table, None) {
+        Err(why) => why,
+        Ok(shown) => panic!("{source}: {shown:?}"),
+    }
+}
+
+fn first(source: &str, table: &RecordBatch) -> String {
+    let options = PromptOptions { prompt: Some(source.into()), ..PromptOptions::default() };
+    prompts(&options, table, None).unwrap_or_else(|why| panic!("{source}: {why}"))[0].clone()
+}
+
+const ODD: [&str; 21] = [
+    "range",
+    "dict",
+    "my col",
+    "a.b",
+    "class",
+    "loop",
+    "self",
+    "in",
+    "namespace",
+    "debug",
+    "Größe",
+    "true",
+    "not",
+    "1st",
+    "none",
+    "strftime_now",
+    "super",
+    "caller",
+    "joiner",
+    "it's",
+    "q",
+];
+
+/// A table whose columns have odd names, with their names as values.
+fn odd() -> RecordBatch {
+    table(ODD.iter().map(|&name| (name, strings(&[Some(&format!("<{name}>"))]))).collect())
+}
+
+#[test]
+fn a_column_wins_over_what_the_engine_calls_so() {
+    let odd = odd();
+    for name in [
+        "range",
+        "dict",
+        "class",
+        "loop",
+        "self",
+        "in",
+        "namespace",
+        "debug",
+        "Größe",
+        "strftime_now",
+        "super",
+    ] {
+        assert_eq!(first(&format!("{{{{ {name} }}}}"), &odd), format!("<{name}>"));
+    }
+    for name in ODD {
+        let quoted = name.replace('\'', "\\'");
+        assert_eq!(first(&format!("{{{{ row['{quoted}'] }}}}"), &odd), format!("<{name}>"));
+    }
+    assert_eq!(first("{{ row.range }}{% set k = 'my ' ~ 'col' %}{{ row[k] }}", &odd), "<range><my col>");
+    assert_eq!(first("{{ row | length }}{{ row.items() | list | length }}", &odd), "2121");
+}
+
+#[test]
+fn a_name_that_may_be_mistaken_is_refused() {
+    let odd = odd();
+    for (source, why) in [
+        (
+            "{{ true }}",
+            "`true` (line 1) is a literal and also a column of the input; read the column as row['true']",
+        ),
+        ("{{ q }}{{ none }}", "`none` (line 1) is a literal"),
+        ("{{ not }}", "The column `not` is read as row['not']"),
+        ("{{ my col }}", "The column `my col` is read as row['my col']"),
+        ("{{ 1st }}", "The column `1st` is read as row['1st']"),
+        ("{{ a.b }}", "no column `a` (line 1)"),
+        ("{{ row['my colum'] }}", "no column `my colum` (line 1)"),
+        ("{{ q }}\n{{ p is defined }}", "no column `p` (line 2)"),
+        ("{{ q }}{{ p | default('x') }}", "no column `p`"),
+        ("{{ q }}{% for i in range(3) %}{% endfor %}", "`range` is called (line 1), but it is a column"),
+        (
+            "{% for i in q %}{{ loop.index }}{% endfor %}",
+            "`loop` (line 1) is a variable of the template and also a column",
+        ),
+        (
+            "{% for q in [1] %}{{ q }}{% endfor %}",
+            "`q` (line 1) is a variable of the template and also a column",
+        ),
+        ("{% macro m(q) %}{{ q }}{% endmacro %}{{ m(1) }}", "`q` (line 1) is a variable"),
+        ("{% set q = 1 %}{{ q }}", "read the column as row['q']"),
+        ("{{ q }}{{ shout(q) }}", "there is no function `shout` (line 1)"),
+        ("{{ q }}{{ self.block() }}", "`self` is called"),
+    ] {
+        let error = refused(source, &odd);
+        assert!(error.starts_with("--prompt: ") && error.contains(why), "{source}: {error}");
+    }
+    assert!(refused("{{ a.b }}", &odd).contains("is read as row['my col']"), "odd names have a hint");
+    assert_eq!(first("{% set q = q[:2] %}{{ q }}{% with q = q | upper %}{{ q }}{% endwith %}", &odd), "<q<Q");
+    assert_eq!(first("{% for q in q %}{{ q }}{% endfor %}", &odd), "<q>");
+    assert_eq!(first("{% for q in [1] %}{{ row['q'] }}{% endfor %}", &odd), "<q>");
+    let plain = table(vec![("q", strings(&[Some("x")]))]);
+    assert!(refused("{{ q }}{{ range }}", &plain).contains("`range` (line 1) is a function and no column"));
+    assert_eq!(first("{{ q }}{% for i in range(2) %}{{ loop.index }}{% endfor %}", &plain), "x12");
+    let row = table(vec![("row", strings(&[Some("the row")])), ("q", strings(&[Some("x")]))]);
+    assert_eq!(first("{{ row }}{{ q }}", &row), "the rowx");
+    let mark = table(vec![(MARK, strings(&[Some("x")]))]);
+    assert!(refused("{{ __mark__ }}", &mark).contains("rename it"));
+}
+
+#[test]
+fn a_prompt_without_a_column_is_refused() {
+    let table =
+        table(vec![("body", strings(&[Some("x"), Some("y")])), ("n", strings(&[Some("1"), Some("2")]))]);
+    let error = refused("Summarise: {body}", &table);
+    assert!(
+        error.contains("{body} is plain text: write {{ body }}, or give --allow-constant-prompt"),
+        "{error}"
+    );
+    let error = refused("{% set x = 1 %}{{ x }}", &table);
+    assert!(
+        error.contains("uses no column") && error.contains("{{ body }} (the input has `body`, `n`)"),
+        "{error}"
+    );
+    let options = PromptOptions {
+        prompt: Some("hello".into()),
+        allow_constant_prompt: true,
+        ..PromptOptions::default()
+    };
+    assert_eq!(prompts(&options, &table, None).unwrap(), ["hello", "hello"]);
+}
+
+#[test]
+fn a_template_that_no_row_can_render_is_refused() {
+    let rows = table(vec![("q", strings(&[None, Some("abc"), Some("secret")]))]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("in.parquet");
+    write_parquet(&path, &rows, 2);
+    let input = Input::open(&[path.to_str().unwrap().into()]).unwrap();
+    let check = |prompt: &str, chat: Option<&str>, rows| {
+        let options = PromptOptions { prompt: Some(prompt.into()), ..PromptOptions::default() };
+        let tokenizer = Arc::new(byte_level());
+        let prompts = Prompts::new(&options, &input, tokenizer, chat.map(String::from), 64, 270, 0).unwrap();
+        prompts.check_rows(&input, rows).map_err(|error| error.to_string())
+    };
+    assert_eq!(check("{{ q }}", None, 3), Ok(()));
+    assert_eq!(check("{{ raise_exception('no') if q != 'secret' }}{{ q }}", None, 3), Ok(()));
+    let no = "{{ q }}{{ raise_exception('no') if q != 'secret' }}";
+    assert_eq!(
+        check(no, None, 2).unwrap_err(),
+        "--prompt: no row can be rendered (2 tried); row 0: column `q` is null in this row (line 1); say what to write \
+         instead, as in {{ x | default('', true) }}, or test it with `is not none`"
+    );
+    for (source, why) in [
+        (
+            "{{ raise_exception('always ' ~ 'no') }}{{ q }}",
+            "row 0: invalid operation in line 1; its text may quote",
+        ),
+        ("{{ raise_exception('always') }}{{ q }}", "row 0: invalid operation: always (line 1)"),
+        (
+            "{{ (q or 'x') % 1 }}",
+            "row 0: invalid operation: tried to use % operator on unsupported types string and number (line 1); `%` formats",
+        ),
+        ("{{ raise_exception(q or '') }}", "row 0: invalid operation"),
+        ("{{ q.gone.more or 1 }}", "row 0: undefined value"),
+    ] {
+        let error = check(source, None, 3).unwrap_err();
+        assert!(
+            error.contains("(3 tried)") && error.contains(why) && !error.contains("secret"),
+            "{source}: {error}"
+        );
+    }
+    let chat = check("{{ q or 'x' }}", Some("{{ raise_exception('No system role') }}"), 3).unwrap_err();
+    assert_eq!(
+        chat,
+        "the model's chat template: no row can be rendered (3 tried); row 0: invalid operation: No system role (line 1)"
+    );
+}
+
+#[test]
+fn a_null_field_of_a_message_is_an_absent_key() {
+    let utf8 = |name: &str| Field::new(name, arrow::datatypes::DataType::Utf8, true);
+    let role: ArrayRef = strings(&[Some("user"), Some("assistant")]);
+    let content: ArrayRef = strings(&[Some("hi"), Some("yo")]);
+    let name: ArrayRef = strings(&[None, Some("Ann")]);
+    let inner =
+        StructArray::from(vec![(Arc::new(utf8("a")), name.clone()), (Arc::new(utf8("b")), content.clone())]);
+    let meta = Field::new("meta", inner.data_type().clone(), true);
+    let message = StructArray::from(vec![
+        (Arc::new(utf8("role")), role),
+        (Arc::new(utf8("content")), content),
+        (Arc::new(utf8("name")), name),
+        (Arc::new(meta), Arc::new(inner) as ArrayRef),
+    ]);
+    let item = Arc::new(Field::new("item", message.data_type().clone(), true));
+    let offsets = arrow::buffer::OffsetBuffer::from_lengths([2]);
+    let list: ArrayRef = Arc::new(ListArray::new(item, offsets, Arc::new(message), None));
+    let table = table(vec![("messages", list)]);
+    let chat =
+        "{% for m in messages %}{{ 'name' in m }}{{ m.name is defined }}{{ m.meta | tojson }}{% endfor %}";
+    let shown = prompts(&PromptOptions::default(), &table, Some(chat)).unwrap();
+    assert_eq!(shown[0], r#"FalseFalse{"b": "hi"}TrueTrue{"a": "Ann", "b": "yo"}"#);
 }

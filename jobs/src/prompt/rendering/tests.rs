@@ -10,8 +10,11 @@ fn shown(render: impl Fn(&str) -> String, row: &str) -> Result<String, String> {
     let markers = markers();
     let rendering = Rendering::of_row(&markers, |marking| Ok(render(&marking.text(row))))?;
     assert_eq!(rendering.plain(), render(row));
-    let names: Vec<String> = markers.list().iter().map(|marker| format!("{{{marker}}}")).collect();
-    Ok(rendering.with_aliases(&markers, |n| &names[n]))
+    let shown = |piece: &Piece| match piece {
+        Piece::Text(text) => text.clone(),
+        Piece::Marker(n) => format!("{{{}}}", markers.list()[*n]),
+    };
+    Ok(rendering.pieces(&markers).iter().map(shown).collect())
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `tojson` as transformers defines it.
 
 use crate::prompt::rendering::MARK;
+use crate::prompt::template::nulls::is_strict;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
@@ -48,6 +49,9 @@ impl Json<'_, '_, '_> {
             return Err(Error::new(ErrorKind::InvalidOperation, "tojson: nested deeper than 64"));
         }
         match value.kind() {
+            ValueKind::Undefined if is_strict(self.state) => {
+                return Err(Error::new(ErrorKind::UndefinedError, "tojson: the value is undefined"));
+            }
             ValueKind::Undefined | ValueKind::None => self.out += "null",
             ValueKind::Bool => self.out += if value.is_true() { "true" } else { "false" },
             ValueKind::Number => self.out += &value.to_string(),

@@ -1,13 +1,12 @@
 //! `tokenizer_config.json`, as far as it matters here.
 
 use crate::error::JobError;
+use crate::prompt::tokenizer::files::{CONFIG, CONFIG_BYTES};
 use engine::models::read_capped;
-use serde::Deserialize;
-use std::collections::BTreeMap;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use std::path::Path;
-
-/// A larger text file of a tokenizer, besides `tokenizer.json`, is refused.
-pub const CONFIG_BYTES: u64 = 16 << 20;
 
 /// The part of `tokenizer_config.json` that matters here.
 #[derive(Debug, Default, Deserialize)]
@@ -16,8 +15,40 @@ pub struct TokenizerConfig {
     pub add_bos_token: Option<bool>,
     #[serde(default)]
     chat_template: Option<ChatTemplates>,
+    /// All other keys, among them the special tokens.
     #[serde(flatten)]
-    rest: BTreeMap<String, serde_json::Value>,
+    pub rest: Keys,
+}
+
+/// The keys of an object in the order of the file.
+#[derive(Debug, Default)]
+pub struct Keys(pub Vec<(String, Value)>);
+
+impl Keys {
+    /// The value of a key; of two, the last.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+}
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Keys, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Keys;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+                let mut keys = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    keys.push(entry);
+                }
+                Ok(Keys(keys))
+            }
+        }
+        from.deserialize_map(InOrder)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -35,17 +66,6 @@ struct NamedTemplate {
 }
 
 impl TokenizerConfig {
-    /// The written form of a special token by its name, such as `bos_token`.
-    pub fn special_token(&self, name: &str) -> Option<String> {
-        self.rest.get(name).and_then(written)
-    }
-
-    /// All special tokens by their names.
-    pub fn special_tokens(&self) -> BTreeMap<String, String> {
-        let names = self.rest.iter().filter(|(key, _)| key.ends_with("_token"));
-        names.filter_map(|(key, value)| Some((key.clone(), written(value)?))).collect()
-    }
-
     /// The chat template of a model: `chat_template.jinja`, else the one of `tokenizer_config.json`.
     ///
     /// # Errors
@@ -56,7 +76,7 @@ impl TokenizerConfig {
             let text = String::from_utf8(read_capped(&path, CONFIG_BYTES)?);
             return text.map(Some).map_err(|_| JobError::Model { path, why: "is not UTF-8".into() });
         }
-        let fail = |why: String| JobError::Model { path: folder.join("tokenizer_config.json"), why };
+        let fail = |why: String| JobError::Model { path: folder.join(CONFIG), why };
         match &self.chat_template {
             None => Ok(None),
             Some(ChatTemplates::One(template)) => Ok(Some(template.clone())),
@@ -73,9 +93,4 @@ impl TokenizerConfig {
             Some(ChatTemplates::Other(_)) => Err(fail("chat_template is neither a string nor a list".into())),
         }
     }
-}
-
-/// The written form of a token in a config: a string, or an object with its `content`.
-fn written(value: &serde_json::Value) -> Option<String> {
-    value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_string)
 }

@@ -62,6 +62,34 @@ pub fn metaspace() -> Tokenizer {
     load(tokenizer, r#"{ "bos_token": { "content": "<s>" } }"#)
 }
 
+/// A tokenizer of the 256 bytes, with added tokens.
+pub fn bytes(added: serde_json::Value, normalizer: serde_json::Value) -> serde_json::Value {
+    let vocab: BTreeMap<String, usize> = byte_letters().into_iter().zip(0..).collect();
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": normalizer,
+        "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
+        "post_processor": null,
+        "decoder": { "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true },
+        "model": { "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                   "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+                   "vocab": vocab, "merges": [] }
+    })
+}
+
+/// Added tokens with ids from 256 on; all special but for what `flags` say, one `name=value` after another.
+pub fn added(tokens: &[(&str, &str)]) -> serde_json::Value {
+    let token = |(id, (content, flags)): (usize, &(&str, &str))| {
+        let mut token = json!({ "id": id + 256, "content": content, "single_word": false, "lstrip": false,
+                                "rstrip": false, "normalized": false, "special": true });
+        for flag in flags.split_whitespace() {
+            let (name, value) = flag.split_once('=').unwrap();
+            token[name] = json!(value == "true");
+        }
+        token
+    };
+    tokens.iter().enumerate().map(token).collect()
+}
+
 fn load(tokenizer: serde_json::Value, config: &str) -> Tokenizer {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();

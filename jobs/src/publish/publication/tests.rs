@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::journal::answer::Answer;
-use crate::journal::tests::{identity, inputs};
+use crate::journal::tests::{identity, inputs, job_identity};
 use crate::journal::{Journal, ResumeMode};
 use crate::publish::columns::Returns;
 use arrow::array::RecordBatch;
@@ -65,7 +65,7 @@ fn schedule(rows: u64) -> impl Strategy<Value = Schedule> {
 }
 
 fn open(state_dir: &Path, rows: u64) -> Journal {
-    Journal::open_or_create(state_dir, &identity(), &inputs(rows), ResumeMode::Auto).unwrap().0
+    Journal::open_or_create(state_dir, &job_identity(), &inputs(rows), ResumeMode::Auto).unwrap().0
 }
 
 /// Runs a job by a schedule and publishes it. Returns the name and the bytes of each file.

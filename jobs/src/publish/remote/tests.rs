@@ -26,7 +26,7 @@ impl Job {
             let blake3 = blake3::hash(bytes.as_bytes()).to_hex().to_string();
             Part { name: name.into(), first_row: 0, rows: 1, bytes: bytes.len() as u64, blake3 }
         };
-        let identity = Identity::new();
+        let identity = Identity::default();
         let identity_blake3 = identity.digest();
         let parts = names.into_iter().map(part).collect();
         Manifest {

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::input::batches::Batch;
-use crate::journal::tests::{answer, identity, inputs};
+use crate::journal::tests::{answer, identity, inputs, job_identity};
 use crate::journal::{Journal, ResumeMode};
 use crate::publish::columns::{OutputColumns, Returns};
 use crate::publish::publication::{Publication, Unanswered};
@@ -17,7 +17,7 @@ fn published(folder: &Path, rows_per_file: Option<u64>) -> PathBuf {
     let output = folder.join("out");
     let state_dir = state_dir_beside(&output);
     let (mut journal, _) =
-        Journal::open_or_create(&state_dir, &identity(), &inputs(ROWS), ResumeMode::Auto).unwrap();
+        Journal::open_or_create(&state_dir, &job_identity(), &inputs(ROWS), ResumeMode::Auto).unwrap();
     (0..ROWS).for_each(|row| journal.append(answer(row)).unwrap());
     journal.commit().unwrap();
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..ROWS as i64));

@@ -74,3 +74,34 @@ fn keys_differ_by_seed_row_and_completion() {
     assert_eq!(distinct.len(), keys.len());
     assert_eq!(key(3, 4, 5), key(3, 4, 5));
 }
+
+#[test]
+fn a_stop_string_that_is_a_special_token_ends_rows_at_its_id() {
+    let tokenizer = byte_level();
+    let id = |token| tokenizer.id(token).unwrap();
+    let options = SamplingOptions {
+        stop: vec!["<|im_end|>".into(), "<think>".into(), "x".into()],
+        stop_token_ids: vec![9],
+        ignore_eos: true,
+        ..asked()
+    };
+    let s = resolve(&options, "{}").unwrap();
+    assert_eq!(s.params.stop_token_ids, [9, id("<|im_end|>")], "<think> has text");
+    assert_eq!(s.text.stop, options.stop);
+    let shown = SamplingOptions { skip_special_tokens: Some(false), ..options };
+    assert_eq!(resolve(&shown, "{}").unwrap().params.stop_token_ids, [9], "it is found in the text");
+}
+
+#[test]
+fn stop_strings_that_are_hardly_meant_are_told() {
+    let tokenizer = byte_level();
+    let told = |stop: &str| doubtful_stop(stop, &tokenizer, true).unwrap_or_default();
+    for stop in ["\\n", "\\n\\n", ".\\n", "\\r\\n", "a\\t"] {
+        assert!(told(stop).contains("--stop $'\\n' in bash"), "{stop}: {}", told(stop));
+    }
+    for stop in ["\n", "\\nabla", "n", "<|im_end|>", "<think>"] {
+        assert_eq!(told(stop), "", "{stop}");
+    }
+    assert!(told("<|im_end|>\n").contains("give --stop <|im_end|> alone"), "{}", told("<|im_end|>\n"));
+    assert_eq!(doubtful_stop("<|im_end|>\n", &tokenizer, false), None);
+}

@@ -1,0 +1,179 @@
+//! An open journal: which job and which format it is, and what its records hold.
+
+use crate::error::JobError;
+use crate::journal::answer::Answer;
+use crate::journal::checksum::Checksum;
+use crate::journal::format::{Format, checked, with_checksum};
+use crate::journal::identity::{Identity, InputDigest, InputDigests};
+use crate::journal::record;
+use crate::journal::schema::{APPLICATION_ID, damaged, journal_error};
+use rusqlite::types::{FromSqlResult, Value, ValueRef};
+use rusqlite::{Connection, OpenFlags, ParamsFromIter, Row};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// An open journal.
+pub(crate) struct Database {
+    pub(crate) connection: Connection,
+    pub(crate) path: PathBuf,
+    pub(crate) format: Format,
+    /// Of answers and attempts.
+    pub(crate) checksum: Checksum,
+    pub(crate) identity: Identity,
+    pub(crate) inputs: InputDigests,
+}
+
+impl Database {
+    /// Opens a journal to write, and makes sure that it is one.
+    ///
+    /// Write-ahead log with a sync at each commit: a killed process loses what was not yet committed (a second
+    /// or so), and so does a power cut. A commit a second makes the sync's price nothing.
+    pub(crate) fn open(path: &Path) -> Result<Self, JobError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(journal_error(path))?;
+        let format = prepare(&connection, path)?;
+        if connection.is_readonly("main").map_err(journal_error(path))? {
+            return Err(damaged(path, "it says that only a later version of SQLite can write to it"));
+        }
+        let set =
+            |name, value: &str| connection.pragma_update(None, name, value).map_err(journal_error(path));
+        set("journal_mode", "WAL")?;
+        set("synchronous", "FULL")?;
+        Database::read(connection, path, format)
+    }
+
+    /// Opens a journal to read, also while another process writes to it.
+    pub(crate) fn open_read_only(path: &Path) -> Result<Self, JobError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(journal_error(path))?;
+        let format = prepare(&connection, path)?;
+        Database::read(connection, path, format)
+    }
+
+    /// Reads what says which job it is.
+    fn read(connection: Connection, path: &Path, format: Format) -> Result<Self, JobError> {
+        let mut database = Database {
+            connection,
+            path: path.to_path_buf(),
+            format,
+            checksum: Checksum::Plain,
+            identity: Identity::default(),
+            inputs: InputDigests::default(),
+        };
+        database.identity = database.read_identity()?;
+        database.inputs = database.read_inputs()?;
+        if format == Format::Two {
+            database.checksum = Checksum::of_job(&database.identity, &database.inputs);
+        }
+        Ok(database)
+    }
+
+    fn read_identity(&self) -> Result<Identity, JobError> {
+        let mut identity = Identity::default();
+        self.each("identity", "ordinal", Checksum::Plain, |values| {
+            if values[0].as_i64()? == identity.fields().len() as i64 {
+                self.format.push_field(&mut identity, values[1].as_str()?, values[2].as_str()?);
+            }
+            Ok(())
+        })?;
+        Ok(identity)
+    }
+
+    fn read_inputs(&self) -> Result<InputDigests, JobError> {
+        let mut inputs = InputDigests::default();
+        self.each("inputs", "ordinal", Checksum::Plain, |values| {
+            inputs.0.push(InputDigest {
+                path: values[1].as_str()?.into(),
+                size: values[2].as_i64()? as u64,
+                rows: values[3].as_i64()? as u64,
+                digest: values[4].as_str()?.into(),
+            });
+            Ok(())
+        })?;
+        Ok(inputs)
+    }
+
+    /// Asks SQLite whether the file's structure is sound.
+    pub(crate) fn check_structure(&self) -> Result<(), JobError> {
+        let answer = self.connection.pragma_query_value(None, "quick_check", |row| row.get::<_, String>(0));
+        match answer.map_err(journal_error(&self.path))?.as_str() {
+            "ok" => Ok(()),
+            what => Err(self.damaged(what)),
+        }
+    }
+
+    /// Gives each record of a small table to `take`, if its checksum matches.
+    pub(crate) fn each(
+        &self,
+        table: &str,
+        order: &str,
+        checksum: Checksum,
+        mut take: impl FnMut(&[ValueRef<'_>]) -> FromSqlResult<()>,
+    ) -> Result<(), JobError> {
+        let wrong = journal_error(&self.path);
+        let query = format!("SELECT * FROM {table} ORDER BY {order}");
+        let mut statement = self.connection.prepare(&query).map_err(&wrong)?;
+        let mut rows = statement.query([]).map_err(&wrong)?;
+        while let Some(row) = rows.next().map_err(&wrong)? {
+            let values = checked(checksum, row, self.format.columns(table)).map_err(&wrong)?;
+            let values =
+                values.ok_or_else(|| self.damaged(&format!("a checksum of its {table} does not match")))?;
+            take(&values).map_err(|error| self.damaged(&error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// The columns of [`record::encode`] from a record of `answers`.
+    ///
+    /// # Errors
+    /// [`JobError::JournalDamaged`] if they are not what was written; [`JobError::Journal`].
+    pub(crate) fn answer_columns<'a>(&self, row: &'a Row<'_>) -> Result<Vec<ValueRef<'a>>, JobError> {
+        let number = row.get_ref(0).ok().and_then(|row| row.as_i64().ok()).unwrap_or(-1);
+        let values =
+            checked(self.checksum, row, self.format.columns("answers")).map_err(journal_error(&self.path))?;
+        let wrong = |what| self.damaged(&format!("the answer to row {number}: {what}"));
+        let values = values.ok_or_else(|| wrong("its checksum does not match"))?;
+        self.format.to_columns(values).ok_or_else(|| wrong(record::UNKNOWN))
+    }
+
+    /// The values of a record of `answers`.
+    pub(crate) fn answer_record(&self, answer: &Answer) -> ParamsFromIter<Vec<Value>> {
+        with_checksum(self.checksum, self.format.to_record(record::encode(answer)))
+    }
+
+    pub(crate) fn damaged(&self, what: &str) -> JobError {
+        damaged(&self.path, what)
+    }
+
+    /// How many answers there are.
+    pub(crate) fn count(&self) -> Result<u64, JobError> {
+        let query = format!("SELECT count(*) FROM answers WHERE {}", self.format.is_answer());
+        let count = self.connection.query_row(&query, [], |row| row.get::<_, i64>(0));
+        Ok(count.map_err(journal_error(&self.path))? as u64)
+    }
+}
+
+/// Makes sure that a file is a journal of a known format.
+fn prepare(connection: &Connection, path: &Path) -> Result<Format, JobError> {
+    let set = |name, value: &str| connection.pragma_update(None, name, value).map_err(journal_error(path));
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    connection.busy_timeout(Duration::from_secs(10)).map_err(journal_error(path))?;
+    set("trusted_schema", "OFF")?;
+    set("cell_size_check", "ON")?;
+    if number("application_id").map_err(journal_error(path))? != APPLICATION_ID {
+        return Err(damaged(path, "it is not a journal of gristmill"));
+    }
+    let version = number("user_version").map_err(journal_error(path))?;
+    let Some(format) = Format::of_number(version) else {
+        return Err(JobError::JournalFormat { path: path.into(), format: version });
+    };
+    if tables(connection).map_err(journal_error(path))? != format.tables() {
+        return Err(damaged(path, "its tables are not those of its format"));
+    }
+    Ok(format)
+}
+
+fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare("SELECT sql FROM sqlite_schema ORDER BY rowid")?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}

@@ -1,0 +1,153 @@
+//! The formats of the journal's file.
+//!
+//! The number is SQLite's `user_version`; none means 1. A job is resumed in the format in which it was begun.
+//!
+//! The key of a record in format 2 is (row, part). Part 0 is the row's answer; a row may have further parts.
+//! `typed_values` is for answers that are not text, `settings` for what a record was made with where that differs from
+//! the identity. Both are JSON, and null so far.
+
+use crate::journal::checksum::Checksum;
+use crate::journal::format1;
+use crate::journal::identity::{Field, Identity};
+use crate::journal::record;
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Row, params_from_iter};
+
+/// The format of a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Values as [`format1`] spells them, one record for each row, checksums that any job could have made.
+    One,
+    /// JSON values, several records for each row, checksums keyed with the job.
+    Two,
+}
+
+/// The format of new journals.
+pub(crate) const CURRENT: Format = Format::Two;
+
+/// The tables of format 2, word for word as the file must hold them.
+///
+/// `starts` has one row for each start of a worker and only serves `gristmill status`; what
+/// decides an answer has a checksum.
+const TABLES: [&str; 6] = [
+    format1::TABLES[0],
+    format1::TABLES[1],
+    "CREATE TABLE answers (row INTEGER NOT NULL, part INTEGER NOT NULL, error TEXT, text TEXT, finish_reason TEXT, \
+     num_input_tokens INTEGER, num_generated_tokens INTEGER, tokens BLOB, token_logprobs BLOB, logprobs BLOB, \
+     prompt_logprobs BLOB, typed_values TEXT, settings TEXT, checksum INTEGER, PRIMARY KEY (row, part)) WITHOUT ROWID",
+    format1::TABLES[3],
+    format1::TABLES[4],
+    format1::TABLES[5],
+];
+
+impl Format {
+    /// The format of a `user_version`, if it is known.
+    pub(crate) fn of_number(number: i64) -> Option<Format> {
+        match number {
+            0 | 1 => Some(Format::One),
+            2 => Some(Format::Two),
+            _ => None,
+        }
+    }
+
+    /// The `user_version` that is written.
+    pub(crate) fn number(self) -> i64 {
+        match self {
+            Format::One => 0,
+            Format::Two => 2,
+        }
+    }
+
+    /// The tables.
+    pub(crate) fn tables(self) -> &'static [&'static str; 6] {
+        match self {
+            Format::One => &format1::TABLES,
+            Format::Two => &TABLES,
+        }
+    }
+
+    /// The columns of a table before its checksum.
+    pub(crate) fn columns(self, table: &str) -> usize {
+        match (table, self) {
+            ("answers", Format::One) => record::COLUMNS,
+            ("answers", Format::Two) => record::COLUMNS + 3,
+            ("inputs", _) => 5,
+            _ => 3,
+        }
+    }
+
+    /// The text of a field's value in the table `identity`.
+    pub(crate) fn identity_text(self, field: &Field) -> String {
+        match self {
+            Format::One => field.shown().into_owned(),
+            Format::Two => field.value.clone(),
+        }
+    }
+
+    /// Reads [`Format::identity_text`] back.
+    pub(crate) fn push_field(self, identity: &mut Identity, field: &str, text: &str) {
+        match self {
+            Format::One => identity.push(field, text),
+            Format::Two => identity.push_json(field, text),
+        }
+    }
+
+    /// The condition on which a record of `answers` is the answer to its row.
+    pub(crate) fn is_answer(self) -> &'static str {
+        match self {
+            Format::One => "TRUE",
+            Format::Two => "part = 0",
+        }
+    }
+
+    /// Inserts a record into a table.
+    pub(crate) fn insert(self, table: &str) -> String {
+        format!("INSERT INTO {table} VALUES ({}?)", "?, ".repeat(self.columns(table)))
+    }
+
+    /// The values of a record of `answers` without its checksum, from the columns of [`record::encode`].
+    pub(crate) fn to_record(self, mut columns: Vec<Value>) -> Vec<Value> {
+        if self == Format::Two {
+            columns.insert(1, Value::Integer(0));
+            columns.extend([Value::Null, Value::Null]);
+        }
+        columns
+    }
+
+    /// The columns of [`record::encode`] from a record of `answers` without its checksum; `None` if it holds what
+    /// this version does not know.
+    pub(crate) fn to_columns(self, mut values: Vec<ValueRef<'_>>) -> Option<Vec<ValueRef<'_>>> {
+        if self == Format::Two {
+            let unknown = values.split_off(record::COLUMNS + 1);
+            let part = values.remove(1);
+            if part != ValueRef::Integer(0) || unknown.iter().any(|value| *value != ValueRef::Null) {
+                return None;
+            }
+        }
+        Some(values)
+    }
+}
+
+/// Parameters followed by their checksum.
+pub(crate) fn with_checksum(
+    checksum: Checksum,
+    values: impl IntoIterator<Item = Value>,
+) -> rusqlite::ParamsFromIter<Vec<Value>> {
+    let mut values: Vec<Value> = values.into_iter().collect();
+    values.push(Value::Integer(checksum.of(values.iter().map(ValueRef::from))));
+    params_from_iter(values)
+}
+
+/// The columns of a row whose last is the checksum of the others; `None` if it does not match.
+pub(crate) fn checked<'a>(
+    checksum: Checksum,
+    row: &'a Row<'_>,
+    columns: usize,
+) -> rusqlite::Result<Option<Vec<ValueRef<'a>>>> {
+    let mut values = Vec::with_capacity(columns);
+    for column in 0..columns {
+        values.push(row.get_ref(column)?);
+    }
+    let sum = row.get_ref(columns)?;
+    Ok((sum == ValueRef::Integer(checksum.of(values.iter().copied()))).then_some(values))
+}

@@ -1,0 +1,91 @@
+//! Reads a journal, also while a job writes to it.
+
+use crate::error::JobError;
+use crate::journal::answer::Answer;
+use crate::journal::attempts::CRASHED;
+use crate::journal::database::Database;
+use crate::journal::identity::{Identity, InputDigests};
+use crate::journal::{record, schema};
+use rusqlite::Row;
+use std::ops::Range;
+use std::path::Path;
+
+/// A journal to read from, also while a job writes to it.
+pub struct JournalReader {
+    pub(crate) database: Database,
+}
+
+impl JournalReader {
+    /// Opens the journal of a state_dir.
+    ///
+    /// # Errors
+    /// [`JobError::JournalDamaged`] if it is not one; [`JobError::JournalFormat`]; [`JobError::Journal`].
+    pub fn open(state_dir: &Path) -> Result<Self, JobError> {
+        Self::open_file(&schema::path(state_dir))
+    }
+
+    pub(super) fn open_file(path: &Path) -> Result<Self, JobError> {
+        Ok(JournalReader { database: Database::open_read_only(path)? })
+    }
+
+    /// The identity with which the job was begun, in the spelling of its format.
+    pub fn identity(&self) -> &Identity {
+        &self.database.identity
+    }
+
+    /// The inputs of the job.
+    pub fn inputs(&self) -> &InputDigests {
+        &self.database.inputs
+    }
+
+    /// The process that has opened the journal last to write to it.
+    ///
+    /// # Errors
+    /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
+    pub fn last_process(&self) -> Result<Option<u32>, JobError> {
+        let query = "SELECT max(start), pid FROM starts";
+        let process = self.database.connection.query_row(query, [], |row| row.get(1));
+        process.map_err(schema::journal_error(&self.database.path))
+    }
+
+    /// Finished rows, without those that were given up for crashing the device.
+    ///
+    /// # Errors
+    /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
+    pub fn answered(&self) -> Result<u64, JobError> {
+        let is_answer = self.database.format.is_answer();
+        let query = format!(
+            "SELECT (SELECT count(*) FROM answers WHERE {is_answer}) - \
+             (SELECT count(*) FROM answers WHERE error = ? AND {is_answer})"
+        );
+        let count = self.database.connection.query_row(&query, [CRASHED], |row| row.get::<_, i64>(0));
+        Ok(count.map_err(schema::journal_error(&self.database.path))? as u64)
+    }
+
+    /// The answers of a range of rows, one entry for each row; `None` for a row that is not finished.
+    ///
+    /// # Errors
+    /// [`JobError::JournalDamaged`] if any of them is not what was written; [`JobError::Journal`].
+    pub fn answers(&self, rows: Range<u64>) -> Result<Vec<Option<Answer>>, JobError> {
+        let wrong = schema::journal_error(&self.database.path);
+        let is_answer = self.database.format.is_answer();
+        let query = format!("SELECT * FROM answers WHERE row >= ? AND row < ? AND {is_answer} ORDER BY row");
+        let mut statement = self.database.connection.prepare_cached(&query).map_err(&wrong)?;
+        let mut records = statement.query([rows.start as i64, rows.end as i64]).map_err(&wrong)?;
+        let mut answers = vec![None; (rows.end - rows.start) as usize];
+        while let Some(record) = records.next().map_err(&wrong)? {
+            let answer = self.decode(record)?;
+            let place = answer.row.checked_sub(rows.start).and_then(|at| answers.get_mut(at as usize));
+            let place = place.ok_or_else(|| self.database.damaged("rows are out of order"))?;
+            *place = Some(answer);
+        }
+        Ok(answers)
+    }
+
+    fn decode(&self, record: &Row<'_>) -> Result<Answer, JobError> {
+        let columns = self.database.answer_columns(record)?;
+        let row = columns[0].as_i64().unwrap_or(-1);
+        let answer = record::decode(&columns);
+        answer.ok_or_else(|| self.database.damaged(&format!("the answer to row {row}: {}", record::UNKNOWN)))
+    }
+}

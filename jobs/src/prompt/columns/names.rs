@@ -1,0 +1,168 @@
+//! Which columns the names of a prompt's template stand for.
+
+use crate::error::JobError;
+use crate::input::Input;
+use crate::prompt::rendering::MARK;
+use crate::prompt::template::Template;
+use crate::prompt::template::names::{Kind, ROW, Use};
+use std::collections::BTreeSet;
+
+/// The columns that a template reads.
+pub struct ReadColumns {
+    /// Positions in the input, sorted.
+    pub positions: Vec<usize>,
+    /// Whether it reads any of them as a key of `row`.
+    pub whole_row: bool,
+}
+
+/// Finds the columns that a template reads.
+///
+/// # Errors
+/// [`JobError::Usage`] for a name that is no column and set nowhere, and for one that may be taken for another
+/// thing than the column.
+pub fn read_columns(template: &Template, input: &Input) -> Result<ReadColumns, JobError> {
+    let mut reading = Reading { template, input, positions: BTreeSet::new(), whole_row: false };
+    template.names().uses.iter().try_for_each(|used| reading.take(used))?;
+    Ok(ReadColumns { positions: reading.positions.into_iter().collect(), whole_row: reading.whole_row })
+}
+
+struct Reading<'a> {
+    template: &'a Template,
+    input: &'a Input,
+    positions: BTreeSet<usize>,
+    whole_row: bool,
+}
+
+impl Reading<'_> {
+    fn take(&mut self, used: &Use) -> Result<(), JobError> {
+        let Use { name, kind, line, reads } = used;
+        let column = self.position(name);
+        // A column of that name is all that `row` means then.
+        let row_column = self.position(ROW);
+        let refuse = |why: String| Err(JobError::Usage(format!("--prompt: {why}")));
+        let instead = if row_column.is_some() {
+            "rename the column".into()
+        } else {
+            format!("read the column as {}", by_key(name))
+        };
+        match kind {
+            Kind::Row | Kind::RowKey if row_column.is_some() => self.positions.extend(row_column),
+            Kind::Row => {
+                self.positions.extend(0..self.input.schema.fields().len());
+                self.whole_row = true;
+            }
+            Kind::RowKey => {
+                self.positions.insert(column.ok_or_else(|| self.unknown(used))?);
+                self.whole_row = true;
+            }
+            Kind::Variable if column.is_some() && !reads.contains(name) => {
+                return refuse(format!(
+                    "`{name}` (line {line}) is a variable of the template and also a column of the input; rename \
+                     the variable, or {instead}"
+                ));
+            }
+            Kind::Literal if column.is_some() => {
+                return refuse(format!(
+                    "`{name}` (line {line}) is a literal and also a column of the input; {instead}"
+                ));
+            }
+            Kind::Variable | Kind::Literal => {}
+            Kind::Value if name == MARK && column.is_some() => {
+                return refuse(format!("the column `{name}` cannot be read by a template; rename it"));
+            }
+            Kind::Value if column.is_some() => self.positions.extend(column),
+            Kind::Call if column.is_some() => {
+                return refuse(format!(
+                    "`{name}` is called (line {line}), but it is a column of the input, and a column cannot be called; \
+                     rename the column to use the function"
+                ));
+            }
+            Kind::Value if self.template.is_function(name) => {
+                return refuse(format!(
+                    "`{name}` (line {line}) is a function and no column; call it as {name}(...), or name a column: the \
+                     input has {}",
+                    self.input.column_list()
+                ));
+            }
+            Kind::Call if self.template.is_function(name) => {}
+            // Out of its scope here, which rendering says if it comes to that.
+            Kind::Value | Kind::Call if self.template.names().set.contains(name) => {}
+            Kind::Value => return Err(self.unknown(used)),
+            Kind::Call => {
+                return refuse(format!(
+                    "there is no function `{name}` (line {line}), and the template has no macro of that name"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.input.schema.index_of(name).ok()
+    }
+
+    fn unknown(&self, used: &Use) -> JobError {
+        let Use { name, line, .. } = used;
+        let odd = odd_columns(self.input).next();
+        let odd = odd.map_or(String::new(), |odd| {
+            format!(". A column whose name is not one word is read as {}", by_key(odd))
+        });
+        JobError::Usage(format!(
+            "--prompt: the input has no column `{name}` (line {line}), and the template does not set it; it has {}{odd}",
+            self.input.column_list()
+        ))
+    }
+}
+
+/// How a template reads a column of any name.
+fn by_key(name: &str) -> String {
+    let quoted = name.replace('\\', "\\\\").replace('\'', "\\'");
+    format!("{ROW}['{quoted}']")
+}
+
+/// Columns whose names a template cannot write as they are.
+fn odd_columns(input: &Input) -> impl Iterator<Item = &str> {
+    let plain = |name: &str| {
+        let mut chars = name.chars();
+        let first = chars.next().is_some_and(|c| c == '_' || c.is_alphabetic());
+        let keyword = matches!(name, "not" | "true" | "false" | "none" | "True" | "False" | "None");
+        first && chars.all(|c| c == '_' || c.is_alphanumeric()) && !keyword
+    };
+    input.schema.fields().iter().map(|field| field.name().as_str()).filter(move |name| !plain(name))
+}
+
+/// The error of a template that does not parse; if it holds the name of a column that cannot be written there, with
+/// how it can.
+pub fn with_hint(error: JobError, source: &str, input: &Input) -> JobError {
+    match (error, odd_columns(input).find(|name| source.contains(name))) {
+        (JobError::Template { what, why }, Some(name)) => {
+            let why = format!("{why}. The column `{name}` is read as {}", by_key(name));
+            JobError::Template { what, why }
+        }
+        (error, _) => error,
+    }
+}
+
+/// A column that stands in one pair of braces, which is plain text.
+pub fn in_single_braces<'a>(source: &str, input: &'a Input) -> Option<&'a str> {
+    let names = input.schema.fields().iter().map(|field| field.name().as_str());
+    names.into_iter().find(|name| {
+        let braced = format!("{{{name}}}");
+        source.match_indices(&braced).any(|(at, _)| {
+            !source[..at].ends_with(['{', '$']) && !source[at + braced.len()..].starts_with('}')
+        })
+    })
+}
+
+/// The refusal of a template that gives every row the same prompt.
+pub fn constant(source: &str, input: &Input) -> JobError {
+    let first = input.schema.fields().first().map_or("question", |field| field.name().as_str());
+    let hint = match in_single_braces(source, input) {
+        Some(name) => format!("{{{name}}} is plain text: write {{{{ {name} }}}}"),
+        None => format!("name one as in {{{{ {first} }}}} (the input has {})", input.column_list()),
+    };
+    JobError::Usage(format!(
+        "--prompt uses no column, so that every row would have the same prompt; {hint}, or give \
+         --allow-constant-prompt if that is meant"
+    ))
+}

@@ -1,0 +1,156 @@
+//! How a job ends: by a key, by a signal, by an error, and what it says then.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use support::job::{Bench, strings};
+
+/// Writes `in.parquet` with prompts that differ.
+fn prompts(bench: &Bench, rows: usize) {
+    let prompts: Vec<String> = (0..rows).map(|row| format!("the mill grinds for the {row}. time")).collect();
+    let prompts: Vec<Option<&str>> = prompts.iter().map(|prompt| Some(&**prompt)).collect();
+    bench.table("in.parquet", vec![("q", strings(&prompts))]);
+}
+
+/// A job over `in.parquet`.
+fn job<'a>(model: &'a str, output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut all =
+        vec!["run", "--device", "cpu", "--threads", "1", "--model", model, "-i", "in.parquet", "-o", output];
+    all.extend(["--temperature", "0", "--prompt-column", "q"]);
+    if !more.contains(&"--max-tokens") {
+        all.extend(["--max-tokens", "8"]);
+    }
+    all.extend(more);
+    all
+}
+
+fn model() -> String {
+    support::golden("qwen3").to_str().unwrap().to_string()
+}
+
+#[cfg(target_os = "linux")]
+mod keys {
+    use super::*;
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+    use support::pty::Terminal;
+
+    const ROWS: usize = 1000;
+
+    fn worker_of(bench: &Bench, output: &str) -> String {
+        let lock = std::fs::read_to_string(bench.path(&format!("{output}.gristmill/lock"))).unwrap();
+        lock.split_whitespace().next().unwrap().to_string()
+    }
+
+    /// A field of /proc/PID/stat, counted from the state, which is 0.
+    fn stat(process: &str, field: usize) -> String {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+        let after_name = stat.rsplit_once(") ").unwrap().1;
+        after_name.split(' ').nth(field).unwrap().to_string()
+    }
+
+    /// Takes seconds.
+    const LONG: [&str; 5] = ["--max-tokens", "100", "--ignore-eos", "--max-num-seqs", "4"];
+
+    /// Waits until a job has finished rows.
+    fn wait_for_rows(terminal: &Terminal) {
+        let rows =
+            |before: &str| before.rsplit(' ').next().is_some_and(|n| n.parse().is_ok_and(|n: u32| n > 0));
+        let bar = format!("/{ROWS} rows");
+        terminal.wait_until(|shown| shown.match_indices(&bar).any(|(at, _)| rows(&shown[..at])));
+    }
+
+    /// The rows that a job says it has finished in its run.
+    fn finished(shown: &str) -> u64 {
+        let line =
+            shown.lines().find(|line| line.contains(" tokens/s") && line.contains(" rows in ")).unwrap();
+        let before = line.split(" rows in ").next().unwrap();
+        before.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+    }
+
+    fn rows_of_status(bench: &Bench, output: &str) -> u64 {
+        let status = bench.run(&["status", output]).stdout;
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("rows       ")?.split(' ').next()?.parse().ok())
+            .unwrap()
+    }
+
+    /// `GRISTMILL_CTRL_C` sets the number of presses, each on a job of its own; a full run has 50.
+    #[test]
+    fn one_press_of_ctrl_c_keeps_what_is_finished() {
+        let presses: u64 = std::env::var("GRISTMILL_CTRL_C").map_or(3, |presses| presses.parse().unwrap());
+        let bench = Bench::new();
+        prompts(&bench, ROWS);
+        let ran = bench.run(&job(&model(), "calm.parquet", &LONG));
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let expected = std::fs::read(bench.path("calm.parquet")).unwrap();
+        for press in 0..presses {
+            let output = format!("out{press}.parquet");
+            let mut terminal = Terminal::start(bench.command(&job(&model(), &output, &LONG)));
+            wait_for_rows(&terminal);
+            // The terminal's signals go to one group.
+            let (supervisor, worker) = (terminal.id().to_string(), worker_of(&bench, &output));
+            assert_eq!((stat(&supervisor, 2), stat(&worker, 2)), (supervisor, worker));
+            std::thread::sleep(Duration::from_millis(7 * (press % 20)));
+            terminal.press_ctrl('c');
+            let (code, shown) = terminal.end();
+            assert_eq!(code, Some(130), "{shown}");
+            assert!(shown.contains("stopping on Ctrl-C; keeping finished rows"), "{shown}");
+            assert!(shown.contains("stopped by Ctrl-C; finished rows are kept"), "{shown}");
+            assert!(!shown.contains("SIGTERM"), "{shown}");
+            assert_eq!(rows_of_status(&bench, &output), finished(&shown), "{shown}");
+            let ran = bench.run(&job(&model(), &output, &[&LONG[..], &["--resume", "require"]].concat()));
+            assert_eq!(ran.code, 0, "{}", ran.stderr);
+            assert!(std::fs::read(bench.path(&output)).unwrap() == expected, "{output} differs");
+        }
+        println!("{presses} presses of Ctrl-C, each kept what was finished");
+    }
+
+    /// As service managers and batch schedulers do it, which signal every process of a job.
+    #[test]
+    fn a_worker_that_is_signalled_too_keeps_what_is_finished() {
+        let bench = Bench::new();
+        prompts(&bench, ROWS);
+        let terminal = Terminal::start(bench.command(&job(&model(), "out.parquet", &LONG)));
+        wait_for_rows(&terminal);
+        let worker = worker_of(&bench, "out.parquet");
+        for signal in ["-INT", "-TERM"] {
+            Command::new("kill").args([signal, &worker]).status().unwrap();
+        }
+        Command::new("kill").args(["-TERM", &terminal.id().to_string()]).status().unwrap();
+        let (code, shown) = terminal.end();
+        assert!(matches!(code, Some(130 | 143)), "{code:?}: {shown}");
+        assert!(shown.contains("finished rows are kept"), "{shown}");
+        assert_eq!(rows_of_status(&bench, "out.parquet"), finished(&shown), "{shown}");
+    }
+
+    /// Ctrl-Z suspends both processes for longer than a worker may hang, and `fg` continues both. The terminal suspends
+    /// who writes to it from the background, which the worker always does.
+    #[test]
+    fn ctrl_z_suspends_a_job_and_fg_continues_it() {
+        let bench = Bench::new();
+        prompts(&bench, ROWS);
+        let model = model();
+        let flags = [&LONG[..], &["--hang-timeout", "2"]].concat();
+        let script = "set -m; stty tostop; \"$0\" \"$@\"; echo SUSPENDED; sleep 4; fg; echo ENDED $?";
+        let gristmill = bench.command(&job(&model, "out.parquet", &flags));
+        let mut shell = Command::new("bash");
+        shell.args(["-c", script]).arg(gristmill.get_program()).args(gristmill.get_args());
+        shell.current_dir(bench.path("."));
+        let mut terminal = Terminal::start(shell);
+        wait_for_rows(&terminal);
+        let worker = worker_of(&bench, "out.parquet");
+        terminal.press_ctrl('z');
+        terminal.wait_until(|shown| shown.contains("SUSPENDED"));
+        let begun = Instant::now();
+        assert_eq!(stat(&worker, 0), "T");
+        let before = terminal.shown();
+        std::thread::sleep(Duration::from_millis(500));
+        assert_eq!(terminal.shown(), before, "after {:?}", begun.elapsed());
+        let (_, shown) = terminal.end();
+        assert!(shown.contains("ENDED 0") && !shown.contains("the worker died"), "{shown}");
+        assert_eq!(rows_of_status(&bench, "out.parquet"), ROWS as u64);
+    }
+}
