@@ -313,3 +313,57 @@ fn dates_names_and_metadata_are_kept() {
     assert_eq!(ran.code, 2, "{}", ran.stderr);
     assert!(ran.stderr.contains("more than one column is named `q`"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_column_of_an_unknown_type_is_refused_or_kept_out() {
+    let bench = Bench::new();
+    let wide = arrow::array::FixedSizeBinaryArray::try_from_iter([[0u8; 16], [1; 16]].into_iter()).unwrap();
+    let texts: ArrayRef = Arc::new(arrow::array::LargeStringArray::from(vec!["grain"; 2]));
+    let columns: [(&str, ArrayRef); 2] = [("q", texts), ("wide", Arc::new(wide))];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    // The schema that Polars writes for such a column: an integer of 64 bits, made one of 128.
+    let described =
+        vec![Field::new("q", DataType::LargeUtf8, false), Field::new("wide", DataType::Int64, false)];
+    let mut message = base64_decoded(&parquet::arrow::encode_arrow_schema(&Schema::new(described)));
+    let at = message.windows(4).rposition(|at| at == 64i32.to_le_bytes()).unwrap();
+    message[at] = 128;
+    let entry = parquet::file::metadata::KeyValue::new("ARROW:schema".into(), base64_encoded(&message));
+    let properties = WriterProperties::builder().set_key_value_metadata(Some(vec![entry])).build();
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let file = File::create(bench.path("in.parquet")).unwrap();
+    let mut writer = ArrowWriter::try_new_with_options(file, batch.schema(), options).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let input = bench.name("in.parquet");
+    let flags = ["--prompt-column", "q", "--max-tokens", "1"];
+    let ran = bench.job("qwen3", &input, &bench.name("out.parquet"), &flags);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("column wide: it is an integer of 128 bits"), "{}", ran.stderr);
+    let out = bench.answers("qwen3", &input, &["--prompt-column", "q", "--max-tokens", "1", "--keep", "q"]);
+    // The other columns are as their Arrow schema says.
+    assert_eq!(out.column_by_name("q").unwrap().data_type(), &DataType::LargeUtf8);
+}
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+fn base64_decoded(text: &str) -> Vec<u8> {
+    let (mut bytes, mut bits, mut held) = (Vec::new(), 0u32, 0);
+    for digit in text.bytes().filter_map(|c| BASE64.iter().position(|&digit| digit == c)) {
+        bits = (bits << 6 | digit as u32) & 0xfff_ffff;
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+        }
+    }
+    bytes
+}
+
+fn base64_encoded(bytes: &[u8]) -> String {
+    let digits = |chunk: &[u8]| {
+        let bits = (0..3).fold(0usize, |bits, i| bits << 8 | usize::from(*chunk.get(i).unwrap_or(&0)));
+        let digit = |i: usize| if i <= chunk.len() { BASE64[bits >> (18 - 6 * i) & 63] as char } else { '=' };
+        [digit(0), digit(1), digit(2), digit(3)]
+    };
+    bytes.chunks(3).flat_map(digits).collect()
+}

@@ -98,7 +98,10 @@ pub fn parquet(bytes: &[u8]) -> String {
         let columns = (0..input.schema.fields().len()).collect();
         // A footer may claim any number of rows; a hostile one costs no more than its errors.
         let batches = input.read(columns, 0..input.rows).take(100);
-        let errors: Vec<String> = batches.filter_map(Result::err).map(|error| error.to_string()).collect();
+        let errors: Vec<String> = batches
+            .filter_map(|batch| batch.and_then(jobs::input::batches::Batch::refuse_lost).err())
+            .map(|e| e.to_string())
+            .collect();
         if errors.is_empty() { "sound".into() } else { errors.join("; ") }
     })
 }

@@ -5,6 +5,7 @@ use crate::input::file::{broken, guarded};
 use crate::input::pages;
 use crate::input::ranges::OpenSource;
 use crate::input::types::with_microseconds;
+use crate::input::unknown::without_unknown_types;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
@@ -37,7 +38,11 @@ pub fn footer(source: &OpenSource, path: &Path) -> Result<ArrowReaderMetadata, J
     let bytes = source.get_bytes(length - 8 - footer, footer as usize + 8).map_err(failed)?;
     pages::check_footer(&bytes).map_err(|why| broken(path, ", footer", &format!("is damaged: {why}")))?;
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
-    let why = match guarded(|| ArrowReaderMetadata::load(&bytes, options)) {
+    let loaded = match guarded(|| ArrowReaderMetadata::load(&bytes, options.clone())) {
+        Ok(Ok(metadata)) => Ok(Ok(metadata)),
+        failed => without_unknown_types(&bytes, options).map_or(failed, |metadata| Ok(Ok(metadata))),
+    };
+    let why = match loaded {
         Ok(Ok(metadata)) => {
             return with_microseconds(metadata).map_err(|error| broken(path, ", footer", &error.to_string()));
         }

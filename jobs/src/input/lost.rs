@@ -37,8 +37,8 @@ impl LostCells {
             n => format!("{n} rows from row {first} on"),
         };
         let why = format!(
-            "{which}: {}; with --on-corrupt row-errors they get an `error`, and null in this column; or write the \
-             file anew, or leave the column out with --keep",
+            "{which}: {}; with --on-corrupt row-errors such rows get an `error`, and null in this column; or write \
+             the file anew",
             self.why
         );
         broken(&self.path, &place, &why)

@@ -19,6 +19,7 @@ mod schema;
 mod sizes;
 pub mod source;
 mod types;
+mod unknown;
 
 use crate::error::JobError;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -32,6 +33,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use types::has_days;
+use unknown::refuse_unknown;
 
 /// All input files as one table.
 #[derive(Clone, Debug)]
@@ -109,6 +111,15 @@ impl Input {
                 })
             })
             .collect()
+    }
+
+    /// Refuses columns of a type that cannot be read.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`] names the first.
+    pub fn refuse_unknown(&self, columns: &[usize]) -> Result<(), JobError> {
+        let path = self.files.first().map(|file| file.path.clone()).unwrap_or_default();
+        columns.iter().try_for_each(|&at| refuse_unknown(self.schema.field(at), &path))
     }
 
     /// The names of the columns, for messages.

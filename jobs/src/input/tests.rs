@@ -219,3 +219,53 @@ fn a_text_that_is_not_utf8_is_one_cell() {
         }
     }
 }
+
+#[test]
+fn a_file_that_changes_is_not_corrupt() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    write_parquet(&path, &table(0, 3000), 1000);
+    let bytes = std::fs::read(&path).unwrap();
+    let input = Input::open(&[name(&path)]).unwrap();
+    // It is cut and written again while it is read, as `cp` does it.
+    let mut batches = input.read(vec![0, 1], 0..3000);
+    assert_eq!(batches.next().unwrap().unwrap().columns.num_rows(), 1000);
+    std::fs::write(&path, "").unwrap();
+    let error = batches.next().unwrap().unwrap_err();
+    assert!(matches!(error, JobError::Io { .. }) && error.to_string().contains("has changed"), "{error}");
+    assert!(batches.next().is_none());
+    std::fs::write(&path, &bytes).unwrap();
+    let error = input.read(vec![0], 0..3000).next().unwrap().unwrap_err();
+    assert!(matches!(error, JobError::Io { .. }) && error.to_string().contains("has changed"), "{error}");
+    // Another file in its place, with rows that would do.
+    let input = Input::open(&[name(&path)]).unwrap();
+    write_parquet(&folder.path().join("b.parquet"), &table(5000, 8000), 1000);
+    std::fs::rename(folder.path().join("b.parquet"), &path).unwrap();
+    let error = input.read(vec![0], 0..3000).next().unwrap().unwrap_err();
+    assert!(error.to_string().contains("has changed"), "{error}");
+}
+
+/// A read that fails is the system's error and is found again where the Parquet library has kept its text only.
+#[cfg(unix)]
+#[test]
+fn a_read_that_fails_is_not_corrupt() {
+    let folder = tempfile::tempdir().unwrap();
+    // A folder opens, and does not read.
+    let file = local::LocalFile::open(folder.path()).unwrap();
+    assert!(file.read_at(0, &mut [0; 8]).is_err());
+    assert!(matches!(file.failure(), Some(JobError::Io { doing: "read", .. })));
+    let source = OpenSource::Local(Arc::new(file));
+    let error = footer(&source, folder.path()).unwrap_err();
+    assert!(matches!(error, JobError::Io { .. }), "{error}");
+}
+
+#[test]
+fn nulls_are_counted_by_the_footers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let texts: ArrayRef = Arc::new(StringArray::from_iter((0..30).map(|i| (i % 3 == 0).then_some("x"))));
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..30));
+    write_parquet(&path, &RecordBatch::try_from_iter([("id", ids), ("text", texts)]).unwrap(), 7);
+    let input = Input::open(&[name(&path), name(&path)]).unwrap();
+    assert_eq!(input.nulls, [Some(0), Some(40)]);
+}

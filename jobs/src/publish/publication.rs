@@ -82,13 +82,12 @@ impl Publication<'_> {
         clear(&aside)?;
         std::fs::create_dir_all(&aside).map_err(JobError::io("create", &aside))?;
         let mut rows = InputRows::new(inputs, self.columns);
-        let (mut unanswered, mut unreadable) = (Missing::default(), 0);
+        let mut unanswered = Missing::default();
         let mut parts = Vec::new();
         let mut staged = Vec::new();
         for (name, range) in self.parts() {
             let path = aside.join(&name);
-            let part =
-                self.write_part(&path, name, range, journal, &mut rows, &mut unanswered, &mut unreadable)?;
+            let part = self.write_part(&path, name, range, journal, &mut rows, &mut unanswered)?;
             if let Target::Remote(remote) = self.target {
                 staged.extend(remote.stage(&path, &part, self.rows_per_file.is_some())?);
                 std::fs::remove_file(&path).map_err(JobError::io("remove", &path))?;
@@ -100,7 +99,7 @@ impl Publication<'_> {
             if let Target::Remote(remote) = self.target {
                 remote.discard_uploads()?;
             }
-            let Missing { count, first } = unanswered;
+            let Missing { count, first, .. } = unanswered;
             return Err(JobError::Incomplete { missing: count, rows: self.rows, first });
         }
         let manifest = Manifest {
@@ -109,7 +108,7 @@ impl Publication<'_> {
             identity_blake3: self.identity.digest(),
             rows: self.rows,
             aborted: unanswered.count,
-            unreadable,
+            unreadable: unanswered.unreadable,
             nulls: self.nulls(rows.nulls()),
             parts,
         };
@@ -153,7 +152,6 @@ impl Publication<'_> {
         journal: &JournalReader,
         rows: &mut InputRows<'_, impl Iterator<Item = Result<Batch, JobError>>>,
         missing: &mut Missing,
-        unreadable: &mut u64,
     ) -> Result<Part, JobError> {
         let wrong = |source| encode_error(path, source);
         let file = File::create(path).map_err(JobError::io("create", path))?;
@@ -171,7 +169,7 @@ impl Publication<'_> {
                 let kept = rows.take((end - at) as usize)?;
                 let (now, later) = answers.split_at_mut(kept.num_rows());
                 for (row, answer) in (at..).zip(&mut *now) {
-                    *unreadable += u64::from(note_error(answer, rows.error(row)));
+                    missing.unreadable += u64::from(note_error(answer, rows.error(row)));
                 }
                 writer.write(&self.columns.join(&kept, now)?).map_err(wrong)?;
                 at += now.len() as u64;
@@ -238,11 +236,12 @@ fn encode_error(path: &Path, error: ParquetError) -> JobError {
     JobError::Encode { path: path.to_path_buf(), source }
 }
 
-/// Rows without an answer.
+/// Rows without an answer, and those that lack a kept cell beside it.
 #[derive(Default)]
 struct Missing {
     count: u64,
     first: u64,
+    unreadable: u64,
 }
 
 impl Missing {

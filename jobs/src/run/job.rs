@@ -68,6 +68,7 @@ impl Job {
         };
         kept.sort_unstable();
         kept.dedup();
+        input.refuse_unknown(&[kept.as_slice(), prompts.columns()].concat())?;
         let schema = projected(&input.schema, &kept);
         let columns = OutputColumns::new(
             &schema,

@@ -1,0 +1,71 @@
+//! Columns of a type that Arrow does not know here, as integers of 128 bits: they are refused by name, and the others
+//! are read.
+
+use crate::error::JobError;
+use crate::guard::guarded;
+use arrow::datatypes::{Field, Schema};
+use arrow::ipc::root_as_message;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use parquet::arrow::ARROW_SCHEMA_META_KEY;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use std::path::Path;
+use std::sync::Arc;
+
+/// The key in a field's metadata that holds what its type is.
+const UNKNOWN: &str = "gristmill.unknown_type";
+
+/// Reads a footer whose Arrow schema has types that are not known; none if something else is wrong with it.
+pub fn without_unknown_types(footer: &Bytes, options: ArrowReaderOptions) -> Option<ArrowReaderMetadata> {
+    let plain = options.with_skip_arrow_metadata(true);
+    let plain = guarded(|| ArrowReaderMetadata::load(footer, plain)).ok()?.ok()?;
+    let entries = plain.metadata().file_metadata().key_value_metadata()?;
+    let encoded = entries.iter().find(|entry| entry.key == ARROW_SCHEMA_META_KEY)?.value.as_ref()?;
+    let decoded = BASE64_STANDARD.decode(encoded).ok()?;
+    // A marker and a length may come before the message.
+    let message = if decoded.starts_with(&[255; 4]) { decoded.get(8..)? } else { &decoded };
+    let described = root_as_message(message).ok()?.header_as_schema()?.fields()?;
+    if described.len() != plain.schema().fields().len() {
+        return None;
+    }
+    let mut unknown = false;
+    let fields = plain.schema().fields().iter().zip(described.iter()).map(|(field, described)| {
+        if described.name() != Some(field.name()) {
+            return None;
+        }
+        if let Ok(known) = guarded(|| Field::from(described)) {
+            return Some(Arc::new(known));
+        }
+        unknown = true;
+        let kind = match described.type_as_int() {
+            Some(int) => format!("an integer of {} bits", int.bitWidth()),
+            None => format!("{:?}", described.type_type()),
+        };
+        let metadata = [(UNKNOWN.to_string(), kind)].into_iter().collect::<std::collections::HashMap<_, _>>();
+        Some(Arc::new(field.as_ref().clone().with_metadata(metadata)))
+    });
+    let fields = fields.collect::<Option<Vec<_>>>()?;
+    if !unknown {
+        return None;
+    }
+    let schema = Schema::new(fields).with_metadata(plain.schema().metadata().clone());
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+    ArrowReaderMetadata::try_new(plain.metadata().clone(), options).ok()
+}
+
+/// Refuses a column of an unknown type.
+///
+/// # Errors
+/// [`JobError::Usage`].
+pub fn refuse_unknown(field: &Field, path: &Path) -> Result<(), JobError> {
+    match field.metadata().get(UNKNOWN) {
+        None => Ok(()),
+        Some(kind) => Err(JobError::Usage(format!(
+            "{}, column {}: it is {kind}, which cannot be read; cast it to another type, or keep it out of prompt and \
+             output (--keep names the columns that stay)",
+            path.display(),
+            field.name()
+        ))),
+    }
+}
