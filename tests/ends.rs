@@ -153,4 +153,20 @@ mod keys {
         assert!(shown.contains("ENDED 0") && !shown.contains("the worker died"), "{shown}");
         assert_eq!(rows_of_status(&bench, "out.parquet"), ROWS as u64);
     }
+
+    /// As batch schedulers do it; the worker could do nothing meanwhile, and does not hang.
+    #[test]
+    fn a_job_that_was_suspended_from_outside_goes_on() {
+        let bench = Bench::new();
+        prompts(&bench, ROWS);
+        let flags = [&LONG[..], &["--hang-timeout", "2"]].concat();
+        let terminal = Terminal::start(bench.command(&job(&model(), "out.parquet", &flags)));
+        wait_for_rows(&terminal);
+        let both = [terminal.id().to_string(), worker_of(&bench, "out.parquet")];
+        Command::new("kill").arg("-STOP").args(&both).status().unwrap();
+        std::thread::sleep(Duration::from_secs(4));
+        Command::new("kill").arg("-CONT").args(&both).status().unwrap();
+        let (code, shown) = terminal.end();
+        assert!(code == Some(0) && !shown.contains("the worker died"), "{shown}");
+    }
 }
