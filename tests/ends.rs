@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::job::{Bench, strings};
+use support::job::{Bench, read, strings, texts};
 
 /// Writes `in.parquet` with prompts that differ.
 fn prompts(bench: &Bench, rows: usize) {
@@ -27,6 +27,76 @@ fn job<'a>(model: &'a str, output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 
 fn model() -> String {
     support::golden("qwen3").to_str().unwrap().to_string()
+}
+
+#[test]
+fn too_many_errors_say_where_to_read_them() {
+    let bench = Bench::new();
+    prompts(&bench, 300);
+    let model = model();
+    let thrown = &job(&model, "out.parquet", &[])[..];
+    let thrown =
+        [&thrown[..thrown.len() - 4], &["--max-tokens", "8", "--prompt", "{{ raise_exception('oh ' ~ q) }}"]];
+    let run = |more: &[&str]| bench.run(&[&thrown.concat(), more].concat());
+    let ran = run(&[]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    let last = ran.stderr.lines().last().unwrap();
+    assert!(last.contains("The first: row 0, template error (its text may quote the row"), "{last}");
+    assert!(last.contains("--log-level debug") && !ran.stderr.contains("oh the mill"), "{last}");
+    assert!(last.contains("No output was written.") && last.contains("with --max-error-rate 1:"), "{last}");
+    assert!(!bench.path("out.parquet").exists());
+    // As it says.
+    let ran = run(&["--max-error-rate", "1"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let errors = texts(&read(&bench.path("out.parquet")), "error");
+    assert!(errors.len() == 300 && errors.iter().all(|error| error.contains("oh the mill")), "{}", errors[0]);
+    let ran = run(&["--fresh", "--log-level", "debug"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    let last = ran.stderr.lines().last().unwrap();
+    assert!(last.contains("The first: row 0, template error: ") && last.contains("oh the mill"), "{last}");
+    // Published, it says which column.
+    let ran = run(&["--fresh", "--limit", "50", "--column-prefix", "my_"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(ran.stderr.contains("the column my_error of out.parquet says of each why"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_last_line_counts_errors_and_cut_answers() {
+    let bench = Bench::new();
+    let long = "mill ".repeat(400);
+    let mut rows: Vec<Option<&str>> = vec![Some("the mill"); 200];
+    (rows[3], rows[7], rows[9]) = (None, Some(&*long), None);
+    bench.table("in.parquet", vec![("q", strings(&rows))]);
+    let model = model();
+    let flags = ["--max-tokens", "4", "--ignore-eos"];
+    let counts = "3 errors (2 null prompt, 1 prompt too long), 197 cut off at length";
+    let ran = bench.run(&job(&model, "out.parquet", &flags));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let line =
+        |output: &str| format!("200 rows in {output}: {counts}; the column error of {output} says why");
+    assert_eq!(ran.stderr.lines().last(), Some(&*line("out.parquet")));
+    // A job that is done already says the same, and so does one of several completions.
+    let again = bench.run(&job(&model, "out.parquet", &flags));
+    assert_eq!(again.stderr.lines().last(), ran.stderr.lines().last());
+    let ran = bench.run(&job(&model, "two.parquet", &[&flags[..], &["--n", "2", "--seed", "1"]].concat()));
+    assert_eq!(ran.stderr.lines().last(), Some(&*line("two.parquet")));
+    assert!(bench.run(&["status", "out.parquet"]).stdout.contains("\ncut off    197 "));
+    // Less than one in a hundred, and none.
+    let few = &[&flags[..], &["--limit", "7"]].concat();
+    let ran = bench.run(&job(&model, "few.parquet", few));
+    assert!(
+        ran.stderr.contains("1 error (1 null prompt), 6 cut off at length; the column"),
+        "{}",
+        ran.stderr
+    );
+    let rows: Vec<Option<&str>> = (0..301).map(|row| Some("the mill").filter(|_| row % 150 != 149)).collect();
+    bench.table("in.parquet", vec![("q", strings(&rows))]);
+    let ran = bench.run(&job(&model, "more.parquet", &flags));
+    let line = "301 rows in more.parquet: 2 errors (2 null prompt), 299 cut off at length";
+    assert_eq!(ran.stderr.lines().last(), Some(line));
+    let ran = bench.run(&job(&model, "one.parquet", &["--limit", "1", "--stop", "e,a,i,o,u,t,s,n"]));
+    let last = ran.stderr.lines().last().unwrap();
+    assert!(last.starts_with("1 rows in one.parquet") && !last.contains("error"), "{last}");
 }
 
 #[cfg(target_os = "linux")]

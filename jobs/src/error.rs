@@ -60,7 +60,7 @@ pub enum JobError {
         why: String,
     },
     /// More error rows than `--max-error-rate` or `--max-errors` allow.
-    #[error("{errors} of {rows} rows have errors, more than {limit} allows; the first: {first}")]
+    #[error("{errors} of {rows} rows have errors, more than {limit} allows. The first: {first}. {remedy}")]
     TooManyErrors {
         /// Rows with errors.
         errors: u64,
@@ -70,6 +70,8 @@ pub enum JobError {
         limit: String,
         /// The first error seen.
         first: String,
+        /// Where to read the others.
+        remedy: String,
     },
     /// Ctrl-C or SIGTERM.
     #[error("stopped by {0}; finished rows are kept, and the same command goes on with the others")]

@@ -18,6 +18,7 @@ pub mod sampling;
 
 use crate::error::JobError;
 use crate::journal::Journal;
+use crate::journal::endings::Endings;
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{InputDigests, JobIdentity};
 use crate::options::devices;
@@ -85,9 +86,28 @@ pub fn run_on(
     // The lock is kept until all is published.
     target.claim()?;
     publish(&job, &target, &journal)?;
+    let endings = Endings::of(&journal.reader()?, job.rows)?;
     journal.close()?;
-    eprintln!("{} rows in {}", job.rows, job.options.output);
-    job.error_limits().check(Counters::get(&counters.errors), job.rows, first_error)
+    let column = format!("the column {}error of {}", job.options.column_prefix, job.options.output);
+    eprintln!("{}", last_line(&job, &endings, &column));
+    job.error_limits().check(endings.error_rows(), job.rows, first_error, Some(&column))
+}
+
+/// How many rows there are and how they ended; from this share of errors on, where to look.
+fn last_line(job: &Job, endings: &Endings, column: &str) -> String {
+    const LOOK: f64 = 0.01;
+    let (rows, output) = (job.rows, &job.options.output);
+    let all = format!("{rows} rows in {output}");
+    if *endings == Endings::default() {
+        return all;
+    }
+    let errors = endings.error_rows();
+    let see = if errors > 0 && errors as f64 >= LOOK * rows as f64 {
+        format!("; {column} says why")
+    } else {
+        String::new()
+    };
+    format!("{all}: {endings}{see}")
 }
 
 /// Opens the journal, or begins it, and prints what is answered already.
