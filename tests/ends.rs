@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::job::{Bench, read, strings, texts};
+use support::job::{Bench, Ran, read, strings, texts};
 
 /// Writes `in.parquet` with prompts that differ.
 fn prompts(bench: &Bench, rows: usize) {
@@ -97,6 +97,80 @@ fn the_last_line_counts_errors_and_cut_answers() {
     let ran = bench.run(&job(&model, "one.parquet", &["--limit", "1", "--stop", "e,a,i,o,u,t,s,n"]));
     let last = ran.stderr.lines().last().unwrap();
     assert!(last.starts_with("1 rows in one.parquet") && !last.contains("error"), "{last}");
+}
+
+/// A line of the README's table for each.
+#[test]
+fn exit_codes_are_by_cause() {
+    let bench = Bench::new();
+    prompts(&bench, 20);
+    std::fs::write(bench.path("text.parquet"), "not a table at all").unwrap();
+    std::fs::write(bench.path("mine.parquet"), "mine").unwrap();
+    let model = model();
+    let plain = job(&model, "out.parquet", &[]);
+    assert_eq!(bench.run(&plain).code, 0);
+    let columnless = &plain[..plain.len() - 4];
+    for (what, arguments) in [
+        ("a wrong flag", job(&model, "a.parquet", &["--temprature", "1"])),
+        ("a value out of range", job(&model, "a.parquet", &["--max-error-rate", "7"])),
+        ("an option of the engine", job(&model, "a.parquet", &["--block-size", "0"])),
+        ("a missing file", job(&model, "a.parquet", &["-i", "none.parquet"])),
+        ("a format that is not read", job(&model, "a.parquet", &["-i", "text.parquet"])),
+        ("a missing model", job("no/such/model/here", "a.parquet", &[])),
+        ("a bad template", [columnless, &["-o", "a.parquet", "--prompt", "{{ q"]].concat()),
+        ("another job in the same place", job(&model, "out.parquet", &["--seed", "7", "--top-k", "3"])),
+        ("a job that is not to be resumed", job(&model, "out.parquet", &["--resume", "never"])),
+        ("a job that is not there", job(&model, "new.parquet", &["--resume", "require"])),
+        ("an output of somebody else", job(&model, "mine.parquet", &[])),
+        ("the status of nothing", vec!["status", "none.parquet"]),
+    ] {
+        let ran = bench.run(&arguments);
+        assert_eq!(ran.code, 2, "{what}: {}", ran.stderr);
+    }
+    std::fs::write(bench.path("out.parquet"), "changed").unwrap();
+    assert_eq!(bench.run(&["verify", "out.parquet"]).code, 2);
+    let null = bench.table("in.parquet", vec![("q", strings(&[None]))]);
+    assert_eq!(bench.run(&job(&model, "b.parquet", &["-i", &null])).code, 3);
+}
+
+/// What may pass: the same command does it later.
+#[cfg(unix)]
+#[test]
+fn what_may_pass_has_an_exit_code_of_its_own() {
+    let bench = Bench::new();
+    prompts(&bench, 20);
+    let model = model();
+    let arguments = job(&model, "out.parquet", &[]);
+    let limited = |limit: &str| {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("trap '' XFSZ; ulimit {limit}; exec \"$@\""), "sh"]);
+        shell.arg(env!("CARGO_BIN_EXE_gristmill")).args(&arguments).current_dir(bench.path("."));
+        Ran::of(shell.output().unwrap())
+    };
+    for limit in ["-n 13", "-f 1"] {
+        let ran = limited(limit);
+        assert_eq!(ran.code, 1, "ulimit {limit}: {}", ran.stderr);
+    }
+    // A device that fails ends a job that has no supervisor; 70 is between a worker and its supervisor only.
+    for (faults, more) in [("*:lost@1", &["--in-process"][..]), ("*:lost@1", &[])] {
+        let mut command = bench.command(&[&arguments, more].concat());
+        let ran = Ran::of(command.env("GRISTMILL_FAULTS", faults).output().unwrap());
+        assert_eq!(ran.code, 1, "{more:?}: {}", ran.stderr);
+    }
+    // Another process works on the job.
+    let mut other = bench.command(&arguments);
+    let mut other =
+        other.env("GRISTMILL_FAULTS", "*:hang@1").stderr(std::process::Stdio::null()).spawn().unwrap();
+    let locked = (0..600).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        bench.run(&["status", "out.parquet"]).stdout.contains(", start")
+    });
+    let ran = bench.run(&arguments);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(locked && ran.code == 1 && ran.stderr.contains("is working on"), "{}: {}", ran.code, ran.stderr);
+    let ran = bench.run(&arguments);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
 }
 
 #[cfg(target_os = "linux")]

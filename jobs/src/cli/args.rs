@@ -25,9 +25,9 @@ pub struct Cli {
 pub enum Command {
     /// Answer every row of a table.
     ///
-    /// Exit codes: 0 done; 1 failed, the same command resumes the job; 2 wrong usage; 3 more error rows than
-    /// --max-error-rate or --max-errors allow; 70 the device failed (only with --in-process); 130 stopped by Ctrl-C and
-    /// 143 by SIGTERM, the same command resumes the job.
+    /// Exit codes: 0 done; 1 failed by something that may pass, the same command resumes the job; 2 refused, change
+    /// what the message names; 3 more error rows than --max-error-rate or --max-errors allow; 130 stopped by Ctrl-C
+    /// and 143 by SIGTERM, the same command resumes the job.
     Run(Box<RunArgs>),
     /// Measure speed.
     #[command(subcommand)]

@@ -8,7 +8,7 @@ mod run;
 pub mod status;
 mod verify;
 
-use crate::error::{EXIT_DONE, EXIT_USAGE, JobError};
+use crate::error::{EXIT_DEVICE_LOST, EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, JobError};
 use crate::log;
 use crate::supervise::terminal::write_from_background;
 use crate::supervise::worker::is_worker;
@@ -27,7 +27,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(ParseError::CommandLine(error)) => {
             // Help and version are no errors, and go to standard output.
             let _ = error.print();
-            return if error.use_stderr() { EXIT_USAGE } else { EXIT_DONE };
+            return if error.use_stderr() { EXIT_REFUSED } else { EXIT_DONE };
         }
         Err(ParseError::File(error)) => return report(&error),
     };
@@ -39,7 +39,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 fn report(error: &JobError) -> u8 {
     eprintln!("error: {error}");
-    error.exit_code()
+    match error.exit_code() {
+        // Only a supervisor can start the job again at once.
+        EXIT_DEVICE_LOST if !is_worker() => EXIT_FAILED,
+        code => code,
+    }
 }
 
 fn execute(cli: Cli) -> Result<u8, JobError> {
