@@ -173,6 +173,57 @@ fn what_may_pass_has_an_exit_code_of_its_own() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
 }
 
+/// A program that reads a job's messages and goes away ends neither a job nor a command, and nothing panics.
+#[cfg(unix)]
+#[test]
+fn a_broken_pipe_ends_quietly() {
+    use std::process::Stdio;
+    let bench = Bench::new();
+    prompts(&bench, 20);
+    let model = model();
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        Stdio::from(writer)
+    };
+    let mut command = bench.command(&job(&model, "out.parquet", &["--log-level", "debug"]));
+    let status = command.stdout(closed()).stderr(closed()).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    for arguments in
+        [&["status", "out.parquet"][..], &["verify", "out.parquet"], &["devices"], &["run", "--help"]]
+    {
+        let ran = Ran::of(bench.command(arguments).stdout(closed()).output().unwrap());
+        assert!(ran.code == 0 && ran.stderr.is_empty(), "{arguments:?}: {}: {}", ran.code, ran.stderr);
+    }
+    let status = bench.command(&["status", "none.parquet"]).stderr(closed()).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+    // Results that were not written are an error.
+    if let Ok(full) = std::fs::File::options().write(true).open("/dev/full") {
+        let ran = Ran::of(bench.command(&["verify", "out.parquet"]).stdout(full).output().unwrap());
+        assert!(ran.code == 1 && ran.stderr.contains("cannot write to standard output"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn pipes_have_no_colors_unless_asked_for() {
+    let bench = Bench::new();
+    prompts(&bench, 20);
+    let model = model();
+    let colored = |arguments: &[&str]| {
+        let mut command = bench.command(arguments);
+        // It warns of faults that it is to make.
+        let ran = Ran::of(command.env("GRISTMILL_FAULTS", "9:lost@1").output().unwrap());
+        assert!(!ran.stderr.is_empty());
+        (ran.stderr + &ran.stdout).contains('\u{1b}')
+    };
+    let flags = ["--fresh", "--color", "always"];
+    assert!(!colored(&job(&model, "out.parquet", &flags[..1])));
+    assert!(colored(&job(&model, "out.parquet", &flags)));
+    assert!(!colored(&["run", "--nonsense"]));
+    assert!(colored(&["--color=always", "run", "--nonsense"]));
+    assert!(!colored(&["run", "--nonsense", "--color", "sometimes"]));
+}
+
 #[cfg(target_os = "linux")]
 mod keys {
     use super::*;
@@ -250,6 +301,24 @@ mod keys {
             assert!(std::fs::read(bench.path(&output)).unwrap() == expected, "{output} differs");
         }
         println!("{presses} presses of Ctrl-C, each kept what was finished");
+    }
+
+    #[test]
+    fn a_terminal_has_colors_unless_refused() {
+        let bench = Bench::new();
+        prompts(&bench, 20);
+        let shown = |more: &[&str], no_color: &str| {
+            let mut command = bench.command(&job(&model(), "out.parquet", &[&["--fresh"], more].concat()));
+            command.env("GRISTMILL_FAULTS", "9:lost@1").env("NO_COLOR", no_color).env("TERM", "xterm");
+            let (code, shown) = Terminal::start(command).end();
+            assert!(code == Some(0) && shown.contains("on purpose"), "{shown}");
+            shown
+        };
+        const YELLOW: &str = "\u{1b}[33m";
+        assert!(shown(&[], "").contains(YELLOW));
+        assert!(!shown(&[], "1").contains(YELLOW));
+        assert!(!shown(&["--color", "never"], "").contains(YELLOW));
+        assert!(shown(&["--color", "always"], "1").contains(YELLOW));
     }
 
     /// As service managers and batch schedulers do it, which signal every process of a job.

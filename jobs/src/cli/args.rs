@@ -7,7 +7,7 @@ use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::options::size::{parse_size, parse_usize};
 use crate::store::location::Location;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, ColorChoice, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Offline batch inference: a table of prompts goes in, a table of answers comes out.
@@ -19,6 +19,9 @@ pub struct Cli {
     /// Log level on standard error: error, warn, info, debug or trace, or a filter as in RUST_LOG.
     #[arg(long, global = true, env = "RUST_LOG", default_value = "warn", value_name = "LEVEL")]
     pub log_level: String,
+    /// Whether to color messages [default: in a terminal, unless NO_COLOR is set].
+    #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto, hide_default_value = true)]
+    pub color: ColorChoice,
 }
 
 #[derive(Subcommand, Clone, Debug, PartialEq)]

@@ -2,6 +2,7 @@
 
 use crate::error::JobError;
 use crate::input::Input;
+use crate::log::note;
 use crate::model::ModelFolders;
 use crate::options::job::JobOptions;
 use crate::prompt::prompts::Prompts;
@@ -89,7 +90,7 @@ impl Job {
 
     /// Prints what was resolved.
     pub fn print(&self) {
-        eprintln!(
+        note!(
             "model: {} ({}, {} tokens of context); input: {} of {} rows in {} files",
             self.folders.name,
             self.model.config.architecture,
@@ -103,7 +104,7 @@ impl Job {
         } else {
             "without a chat template"
         };
-        eprintln!("prompts: {how}; sampling: {}", self.sampling.summary());
+        note!("prompts: {how}; sampling: {}", self.sampling.summary());
     }
 
     /// How many error rows the job tolerates.

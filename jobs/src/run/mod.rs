@@ -21,6 +21,7 @@ use crate::journal::Journal;
 use crate::journal::endings::Endings;
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{InputDigests, JobIdentity};
+use crate::log::note;
 use crate::options::devices;
 use crate::options::engine::{EngineOptions, engine_config, print_engine};
 use crate::options::job::{JobOptions, OnCorrupt};
@@ -63,7 +64,7 @@ pub fn run_on(
     let target = Target::open(&job.options.output, &job.options.state_dir)?;
     target.check(&job.options.state_dir)?;
     if let Location::Object(_) = job.options.output {
-        eprintln!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
+        note!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
     }
     let device = open(&job.options.engine)?;
     let identity = identity(&job, device.info())?;
@@ -89,7 +90,7 @@ pub fn run_on(
     let endings = Endings::of(&journal.reader()?, job.rows)?;
     journal.close()?;
     let column = format!("the column {}error of {}", job.options.column_prefix, job.options.output);
-    eprintln!("{}", last_line(&job, &endings, &column));
+    note!("{}", last_line(&job, &endings, &column));
     job.error_limits().check(endings.error_rows(), job.rows, first_error, Some(&column))
 }
 
@@ -120,11 +121,11 @@ fn open_journal(
     let (mut journal, finished) = Journal::open_or_create(&job.options.state_dir, identity, inputs, mode)?;
     journal.note_rows(job.rows)?;
     if let Some(rows) = journal.discarded() {
-        eprintln!("discarded a job with {rows} finished rows (--fresh)");
+        note!("discarded a job with {rows} finished rows (--fresh)");
     }
     if finished.count > 0 {
         let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
-        eprintln!("resuming: {} of {} rows already answered", job.rows - left, job.rows);
+        note!("resuming: {} of {} rows already answered", job.rows - left, job.rows);
     } else if job.options.on_corrupt == OnCorrupt::Refuse {
         check_input(&job.input, [job.kept.as_slice(), job.prompts.columns()].concat(), job.rows)?;
     }
