@@ -321,15 +321,15 @@ fn another_job_in_the_same_place_is_refused_by_what_differs() {
         (["--float32-matmul-precision", "medium"], "float32_matmul_precision"),
     ] {
         let ran = go(&more);
-        assert_eq!(ran.code, 1, "{}", ran.stderr);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
         let lines: Vec<&str> = ran.stderr.lines().filter(|line| line.contains(": begun with ")).collect();
         assert!(lines.len() == 1 && lines[0].contains(field), "{}", ran.stderr);
     }
     let refused = go(&["--resume", "never"]);
-    assert!(refused.code == 1 && refused.stderr.contains("with 7 finished rows"), "{}", refused.stderr);
+    assert!(refused.code == 2 && refused.stderr.contains("with 7 finished rows"), "{}", refused.stderr);
     prompts(&bench, 21);
     let refused = go(&[]);
-    assert!(refused.code == 1 && refused.stderr.contains("input 1: in.parquet"), "{}", refused.stderr);
+    assert!(refused.code == 2 && refused.stderr.contains("input 1: in.parquet"), "{}", refused.stderr);
     let fresh = go(&["--fresh"]);
     assert!(
         fresh.code == 0 && fresh.stderr.contains("discarded a job with 7 finished rows"),
@@ -393,7 +393,7 @@ fn a_changed_output_is_found() {
     bytes[100] ^= 1;
     std::fs::write(&part, bytes).unwrap();
     let verified = bench.run(&["verify", "parts"]);
-    assert!(verified.code == 1 && verified.stderr.contains("part-00002.parquet"), "{}", verified.stderr);
+    assert!(verified.code == 2 && verified.stderr.contains("part-00002.parquet"), "{}", verified.stderr);
 }
 
 /// A job on a full file system stops with a clear error, and resumes when there is space.

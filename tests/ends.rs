@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::job::{Bench, strings};
+use support::job::{Bench, Ran, read, strings, texts};
 
 /// Writes `in.parquet` with prompts that differ.
 fn prompts(bench: &Bench, rows: usize) {
@@ -27,6 +27,201 @@ fn job<'a>(model: &'a str, output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 
 fn model() -> String {
     support::golden("qwen3").to_str().unwrap().to_string()
+}
+
+#[test]
+fn too_many_errors_say_where_to_read_them() {
+    let bench = Bench::new();
+    prompts(&bench, 300);
+    let model = model();
+    let thrown = &job(&model, "out.parquet", &[])[..];
+    let thrown =
+        [&thrown[..thrown.len() - 4], &["--max-tokens", "8", "--prompt", "{{ raise_exception('oh ' ~ q) }}"]];
+    let run = |more: &[&str]| bench.run(&[&thrown.concat(), more].concat());
+    let ran = run(&[]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    let last = ran.stderr.lines().last().unwrap();
+    assert!(last.contains("The first: row 0, template error (its text may quote the row"), "{last}");
+    assert!(last.contains("--log-level debug") && !ran.stderr.contains("oh the mill"), "{last}");
+    assert!(last.contains("No output was written.") && last.contains("with --max-error-rate 1:"), "{last}");
+    assert!(!bench.path("out.parquet").exists());
+    // As it says.
+    let ran = run(&["--max-error-rate", "1"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let errors = texts(&read(&bench.path("out.parquet")), "error");
+    assert!(errors.len() == 300 && errors.iter().all(|error| error.contains("oh the mill")), "{}", errors[0]);
+    let ran = run(&["--fresh", "--log-level", "debug"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    let last = ran.stderr.lines().last().unwrap();
+    assert!(last.contains("The first: row 0, template error: ") && last.contains("oh the mill"), "{last}");
+    // Published, it says which column.
+    let ran = run(&["--fresh", "--limit", "50", "--column-prefix", "my_"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(ran.stderr.contains("the column my_error of out.parquet says of each why"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_last_line_counts_errors_and_cut_answers() {
+    let bench = Bench::new();
+    let long = "mill ".repeat(400);
+    let mut rows: Vec<Option<&str>> = vec![Some("the mill"); 200];
+    (rows[3], rows[7], rows[9]) = (None, Some(&*long), None);
+    bench.table("in.parquet", vec![("q", strings(&rows))]);
+    let model = model();
+    let flags = ["--max-tokens", "4", "--ignore-eos"];
+    let counts = "3 errors (2 null prompt, 1 prompt too long), 197 cut off at length";
+    let ran = bench.run(&job(&model, "out.parquet", &flags));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let line =
+        |output: &str| format!("200 rows in {output}: {counts}; the column error of {output} says why");
+    assert_eq!(ran.stderr.lines().last(), Some(&*line("out.parquet")));
+    // A job that is done already says the same, and so does one of several completions.
+    let again = bench.run(&job(&model, "out.parquet", &flags));
+    assert_eq!(again.stderr.lines().last(), ran.stderr.lines().last());
+    let ran = bench.run(&job(&model, "two.parquet", &[&flags[..], &["--n", "2", "--seed", "1"]].concat()));
+    assert_eq!(ran.stderr.lines().last(), Some(&*line("two.parquet")));
+    assert!(bench.run(&["status", "out.parquet"]).stdout.contains("\ncut off    197 "));
+    // Less than one in a hundred, and none.
+    let few = &[&flags[..], &["--limit", "7"]].concat();
+    let ran = bench.run(&job(&model, "few.parquet", few));
+    assert!(
+        ran.stderr.contains("1 error (1 null prompt), 6 cut off at length; the column"),
+        "{}",
+        ran.stderr
+    );
+    let rows: Vec<Option<&str>> = (0..301).map(|row| Some("the mill").filter(|_| row % 150 != 149)).collect();
+    bench.table("in.parquet", vec![("q", strings(&rows))]);
+    let ran = bench.run(&job(&model, "more.parquet", &flags));
+    let line = "301 rows in more.parquet: 2 errors (2 null prompt), 299 cut off at length";
+    assert_eq!(ran.stderr.lines().last(), Some(line));
+    let ran = bench.run(&job(&model, "one.parquet", &["--limit", "1", "--stop", "e,a,i,o,u,t,s,n"]));
+    let last = ran.stderr.lines().last().unwrap();
+    assert!(last.starts_with("1 rows in one.parquet") && !last.contains("error"), "{last}");
+}
+
+/// A line of the README's table for each.
+#[test]
+fn exit_codes_are_by_cause() {
+    let bench = Bench::new();
+    prompts(&bench, 20);
+    std::fs::write(bench.path("text.parquet"), "not a table at all").unwrap();
+    std::fs::write(bench.path("mine.parquet"), "mine").unwrap();
+    let model = model();
+    let plain = job(&model, "out.parquet", &[]);
+    assert_eq!(bench.run(&plain).code, 0);
+    let columnless = &plain[..plain.len() - 4];
+    for (what, arguments) in [
+        ("a wrong flag", job(&model, "a.parquet", &["--temprature", "1"])),
+        ("a value out of range", job(&model, "a.parquet", &["--max-error-rate", "7"])),
+        ("an option of the engine", job(&model, "a.parquet", &["--block-size", "0"])),
+        ("a missing file", job(&model, "a.parquet", &["-i", "none.parquet"])),
+        ("a format that is not read", job(&model, "a.parquet", &["-i", "text.parquet"])),
+        ("a missing model", job("no/such/model/here", "a.parquet", &[])),
+        ("a bad template", [columnless, &["-o", "a.parquet", "--prompt", "{{ q"]].concat()),
+        ("another job in the same place", job(&model, "out.parquet", &["--seed", "7", "--top-k", "3"])),
+        ("a job that is not to be resumed", job(&model, "out.parquet", &["--resume", "never"])),
+        ("a job that is not there", job(&model, "new.parquet", &["--resume", "require"])),
+        ("an output of somebody else", job(&model, "mine.parquet", &[])),
+        ("the status of nothing", vec!["status", "none.parquet"]),
+    ] {
+        let ran = bench.run(&arguments);
+        assert_eq!(ran.code, 2, "{what}: {}", ran.stderr);
+    }
+    std::fs::write(bench.path("out.parquet"), "changed").unwrap();
+    assert_eq!(bench.run(&["verify", "out.parquet"]).code, 2);
+    let null = bench.table("in.parquet", vec![("q", strings(&[None]))]);
+    assert_eq!(bench.run(&job(&model, "b.parquet", &["-i", &null])).code, 3);
+}
+
+/// What may pass: the same command does it later.
+#[cfg(unix)]
+#[test]
+fn what_may_pass_has_an_exit_code_of_its_own() {
+    let bench = Bench::new();
+    prompts(&bench, 20);
+    let model = model();
+    let arguments = job(&model, "out.parquet", &[]);
+    let limited = |limit: &str| {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("trap '' XFSZ; ulimit {limit}; exec \"$@\""), "sh"]);
+        shell.arg(env!("CARGO_BIN_EXE_gristmill")).args(&arguments).current_dir(bench.path("."));
+        Ran::of(shell.output().unwrap())
+    };
+    for limit in ["-n 13", "-f 1"] {
+        let ran = limited(limit);
+        assert_eq!(ran.code, 1, "ulimit {limit}: {}", ran.stderr);
+    }
+    // A device that fails ends a job that has no supervisor; 70 is between a worker and its supervisor only.
+    for (faults, more) in [("*:lost@1", &["--in-process"][..]), ("*:lost@1", &[])] {
+        let mut command = bench.command(&[&arguments, more].concat());
+        let ran = Ran::of(command.env("GRISTMILL_FAULTS", faults).output().unwrap());
+        assert_eq!(ran.code, 1, "{more:?}: {}", ran.stderr);
+    }
+    // Another process works on the job.
+    let mut other = bench.command(&arguments);
+    let mut other =
+        other.env("GRISTMILL_FAULTS", "*:hang@1").stderr(std::process::Stdio::null()).spawn().unwrap();
+    let locked = (0..600).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        bench.run(&["status", "out.parquet"]).stdout.contains(", start")
+    });
+    let ran = bench.run(&arguments);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(locked && ran.code == 1 && ran.stderr.contains("is working on"), "{}: {}", ran.code, ran.stderr);
+    let ran = bench.run(&arguments);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
+/// A program that reads a job's messages and goes away ends neither a job nor a command, and nothing panics.
+#[cfg(unix)]
+#[test]
+fn a_broken_pipe_ends_quietly() {
+    use std::process::Stdio;
+    let bench = Bench::new();
+    prompts(&bench, 20);
+    let model = model();
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        Stdio::from(writer)
+    };
+    let mut command = bench.command(&job(&model, "out.parquet", &["--log-level", "debug"]));
+    let status = command.stdout(closed()).stderr(closed()).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    for arguments in
+        [&["status", "out.parquet"][..], &["verify", "out.parquet"], &["devices"], &["run", "--help"]]
+    {
+        let ran = Ran::of(bench.command(arguments).stdout(closed()).output().unwrap());
+        assert!(ran.code == 0 && ran.stderr.is_empty(), "{arguments:?}: {}: {}", ran.code, ran.stderr);
+    }
+    let status = bench.command(&["status", "none.parquet"]).stderr(closed()).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+    // Results that were not written are an error.
+    if let Ok(full) = std::fs::File::options().write(true).open("/dev/full") {
+        let ran = Ran::of(bench.command(&["verify", "out.parquet"]).stdout(full).output().unwrap());
+        assert!(ran.code == 1 && ran.stderr.contains("cannot write to standard output"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn pipes_have_no_colors_unless_asked_for() {
+    let bench = Bench::new();
+    prompts(&bench, 20);
+    let model = model();
+    let colored = |arguments: &[&str]| {
+        let mut command = bench.command(arguments);
+        // It warns of faults that it is to make.
+        let ran = Ran::of(command.env("GRISTMILL_FAULTS", "9:lost@1").output().unwrap());
+        assert!(!ran.stderr.is_empty());
+        (ran.stderr + &ran.stdout).contains('\u{1b}')
+    };
+    let flags = ["--fresh", "--color", "always"];
+    assert!(!colored(&job(&model, "out.parquet", &flags[..1])));
+    assert!(colored(&job(&model, "out.parquet", &flags)));
+    assert!(!colored(&["run", "--nonsense"]));
+    assert!(colored(&["--color=always", "run", "--nonsense"]));
+    assert!(!colored(&["run", "--nonsense", "--color", "sometimes"]));
 }
 
 #[cfg(target_os = "linux")]
@@ -108,6 +303,24 @@ mod keys {
         println!("{presses} presses of Ctrl-C, each kept what was finished");
     }
 
+    #[test]
+    fn a_terminal_has_colors_unless_refused() {
+        let bench = Bench::new();
+        prompts(&bench, 20);
+        let shown = |more: &[&str], no_color: &str| {
+            let mut command = bench.command(&job(&model(), "out.parquet", &[&["--fresh"], more].concat()));
+            command.env("GRISTMILL_FAULTS", "9:lost@1").env("NO_COLOR", no_color).env("TERM", "xterm");
+            let (code, shown) = Terminal::start(command).end();
+            assert!(code == Some(0) && shown.contains("on purpose"), "{shown}");
+            shown
+        };
+        const YELLOW: &str = "\u{1b}[33m";
+        assert!(shown(&[], "").contains(YELLOW));
+        assert!(!shown(&[], "1").contains(YELLOW));
+        assert!(!shown(&["--color", "never"], "").contains(YELLOW));
+        assert!(shown(&["--color", "always"], "1").contains(YELLOW));
+    }
+
     /// As service managers and batch schedulers do it, which signal every process of a job.
     #[test]
     fn a_worker_that_is_signalled_too_keeps_what_is_finished() {
@@ -152,5 +365,21 @@ mod keys {
         let (_, shown) = terminal.end();
         assert!(shown.contains("ENDED 0") && !shown.contains("the worker died"), "{shown}");
         assert_eq!(rows_of_status(&bench, "out.parquet"), ROWS as u64);
+    }
+
+    /// As batch schedulers do it; the worker could do nothing meanwhile, and does not hang.
+    #[test]
+    fn a_job_that_was_suspended_from_outside_goes_on() {
+        let bench = Bench::new();
+        prompts(&bench, ROWS);
+        let flags = [&LONG[..], &["--hang-timeout", "2"]].concat();
+        let terminal = Terminal::start(bench.command(&job(&model(), "out.parquet", &flags)));
+        wait_for_rows(&terminal);
+        let both = [terminal.id().to_string(), worker_of(&bench, "out.parquet")];
+        Command::new("kill").arg("-STOP").args(&both).status().unwrap();
+        std::thread::sleep(Duration::from_secs(4));
+        Command::new("kill").arg("-CONT").args(&both).status().unwrap();
+        let (code, shown) = terminal.end();
+        assert!(code == Some(0) && !shown.contains("the worker died"), "{shown}");
     }
 }

@@ -211,7 +211,7 @@ fn a_job_of_format_1_with_other_options_is_refused_by_field() {
         let job = Old::with_present_prompts(name);
         let before = job.records();
         let ran = job.run(further);
-        assert_eq!(ran.code, 1, "{further:?}: {}", ran.stderr);
+        assert_eq!(ran.code, 2, "{further:?}: {}", ran.stderr);
         assert!(ran.stderr.contains(line), "{further:?}: {}", ran.stderr);
         assert_eq!(ran.stderr.matches(": begun with").count(), 1, "{further:?}: {}", ran.stderr);
         assert_eq!(job.records(), before);

@@ -224,7 +224,7 @@ fn quantised_matrices_are_of_another_job() {
     assert!(texts(&read(output.as_ref()), "generated_text").iter().any(|text| !text.is_empty()));
     let ran = bench.job("qwen3", &input, &output, &["--prompt-column", "q"]);
     assert!(
-        ran.code == 1 && ran.stderr.contains("quantization: begun with q8_0, now (none)"),
+        ran.code == 2 && ran.stderr.contains("quantization: begun with q8_0, now (none)"),
         "{}",
         ran.stderr
     );
@@ -240,7 +240,7 @@ fn an_option_of_the_engine_is_refused_by_its_flag() {
         &bench.name("out.parquet"),
         &["--prompt-column", "q", "--block-size", "0"],
     );
-    assert!(ran.code == 1 && ran.stderr.contains("--block-size: 0 lets nothing run"), "{}", ran.stderr);
+    assert!(ran.code == 2 && ran.stderr.contains("--block-size: 0 lets nothing run"), "{}", ran.stderr);
 }
 
 #[test]

@@ -290,7 +290,7 @@ fn refusals_of_a_store_are_reported() {
     mill.refused(output("s3://mill/taken"), &["s3://mill/taken/by exists and was not made by this job"]);
     mill.refused(mill.job(&["a.parquet"], "out", &["--state-dir", "x"]), &["--state-dir is for outputs in"]);
     mill.refused(mill.command(&["verify", "s3://mill/none"]), &["there is no such object"]);
-    assert_eq!(mill.run(&["status", "s3://mill/none"]).code, 1);
+    assert_eq!(mill.run(&["status", "s3://mill/none"]).code, 2);
     let mut without = input("s3://mill/in/a.parquet");
     without.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
     // Where a machine in the cloud would find its own credentials.

@@ -1,27 +1,17 @@
 //! What ends a job, and its exit code. A bad row never ends a job: it is data, with its error.
 
+mod exit_code;
 mod remedy;
 
 use crate::store::error::StoreError;
 use crate::supervise::signals::StopSignal;
-use engine::device::DeviceError;
 use engine::error::EngineError;
 use std::path::PathBuf;
 
-/// Every row was answered, or the errors stayed within `--max-error-rate`.
-pub const EXIT_DONE: u8 = 0;
-/// The job failed; finished rows are kept.
-pub const EXIT_FAILED: u8 = 1;
-/// The command line or the job file is wrong; nothing was started.
-pub const EXIT_USAGE: u8 = 2;
-/// The job ended with more error rows than allowed, or was stopped for them.
-pub const EXIT_TOO_MANY_ERRORS: u8 = 3;
-/// The device failed; a supervisor starts the job again.
-pub const EXIT_DEVICE_LOST: u8 = 70;
-/// Stopped by Ctrl-C; the same command resumes the job.
-pub const EXIT_INTERRUPTED: u8 = 130;
-/// Stopped by SIGTERM; the same command resumes the job.
-pub const EXIT_TERMINATED: u8 = 143;
+pub use exit_code::{
+    EXIT_DEVICE_LOST, EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_TERMINATED,
+    EXIT_TOO_MANY_ERRORS,
+};
 
 /// What ends a job, or keeps it from starting.
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +48,11 @@ pub enum JobError {
         model: String,
         /// What is wrong and what to do.
         why: String,
+        /// Whether the hub did not answer as it should, which may pass.
+        unreachable: bool,
     },
     /// More error rows than `--max-error-rate` or `--max-errors` allow.
-    #[error("{errors} of {rows} rows have errors, more than {limit} allows; the first: {first}")]
+    #[error("{errors} of {rows} rows have errors, more than {limit} allows. The first: {first}. {remedy}")]
     TooManyErrors {
         /// Rows with errors.
         errors: u64,
@@ -70,6 +62,8 @@ pub enum JobError {
         limit: String,
         /// The first error seen.
         first: String,
+        /// Where to read the others.
+        remedy: String,
     },
     /// Ctrl-C or SIGTERM.
     #[error("stopped by {0}; finished rows are kept, and the same command goes on with the others")]
@@ -212,17 +206,6 @@ impl JobError {
     /// Whether it is about what was read, which will be no better the next time, and not about the reading.
     pub fn is_corruption(&self) -> bool {
         matches!(self, JobError::Input { .. })
-    }
-
-    /// The exit code of this error.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            JobError::Usage(_) | JobError::Template { .. } => EXIT_USAGE,
-            JobError::TooManyErrors { .. } => EXIT_TOO_MANY_ERRORS,
-            JobError::Interrupted(signal) => signal.exit_code(),
-            JobError::Engine(EngineError::Device(DeviceError::Lost { .. })) => EXIT_DEVICE_LOST,
-            _ => EXIT_FAILED,
-        }
     }
 }
 

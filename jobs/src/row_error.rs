@@ -112,9 +112,16 @@ impl RowError {
         RowError { num_input_tokens: Some(tokens), ..self }
     }
 
-    /// The error as logs and the screen may show it: without text of the row.
-    pub fn without_row_text(&self) -> String {
-        if self.kind.may_quote_row() { format!("{} (see its `error`)", self.kind) } else { self.to_string() }
+    /// The error as logs and the screen may show it: without text of the row, unless logs may hold that.
+    pub fn shown(&self) -> String {
+        if self.kind.may_quote_row() && !tracing::enabled!(tracing::Level::DEBUG) {
+            format!(
+                "{} (its text may quote the row, which the screen shows only with --log-level debug)",
+                self.kind
+            )
+        } else {
+            self.to_string()
+        }
     }
 }
 

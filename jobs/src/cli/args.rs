@@ -7,7 +7,7 @@ use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::options::size::{parse_size, parse_usize};
 use crate::store::location::Location;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, ColorChoice, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Offline batch inference: a table of prompts goes in, a table of answers comes out.
@@ -19,15 +19,18 @@ pub struct Cli {
     /// Log level on standard error: error, warn, info, debug or trace, or a filter as in RUST_LOG.
     #[arg(long, global = true, env = "RUST_LOG", default_value = "warn", value_name = "LEVEL")]
     pub log_level: String,
+    /// Whether to color messages [default: in a terminal, unless NO_COLOR is set].
+    #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto, hide_default_value = true)]
+    pub color: ColorChoice,
 }
 
 #[derive(Subcommand, Clone, Debug, PartialEq)]
 pub enum Command {
     /// Answer every row of a table.
     ///
-    /// Exit codes: 0 done; 1 failed, the same command resumes the job; 2 wrong usage; 3 more error rows than
-    /// --max-error-rate or --max-errors allow; 70 the device failed (only with --in-process); 130 stopped by Ctrl-C and
-    /// 143 by SIGTERM, the same command resumes the job.
+    /// Exit codes: 0 done; 1 failed by something that may pass, the same command resumes the job; 2 refused, change
+    /// what the message names; 3 more error rows than --max-error-rate or --max-errors allow; 130 stopped by Ctrl-C
+    /// and 143 by SIGTERM, the same command resumes the job.
     Run(Box<RunArgs>),
     /// Measure speed.
     #[command(subcommand)]

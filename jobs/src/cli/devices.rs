@@ -1,10 +1,12 @@
 //! `gristmill devices`.
 
+use crate::error::JobError;
+use crate::log::print;
 use crate::options::devices::{Finding, find};
 
 /// Lists the devices of this machine, one line each.
-pub fn devices() {
-    print!("{}", listing(&find(None)));
+pub fn devices() -> Result<(), JobError> {
+    print(&listing(&find(None)))
 }
 
 fn listing(findings: &[Finding]) -> String {

@@ -8,8 +8,8 @@ mod run;
 pub mod status;
 mod verify;
 
-use crate::error::{EXIT_DONE, EXIT_USAGE, JobError};
-use crate::log;
+use crate::error::{EXIT_DEVICE_LOST, EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, JobError};
+use crate::log::{self, note};
 use crate::supervise::terminal::write_from_background;
 use crate::supervise::worker::is_worker;
 use args::{Bench, Cli, Command};
@@ -27,28 +27,33 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(ParseError::CommandLine(error)) => {
             // Help and version are no errors, and go to standard output.
             let _ = error.print();
-            return if error.use_stderr() { EXIT_USAGE } else { EXIT_DONE };
+            return if error.use_stderr() { EXIT_REFUSED } else { EXIT_DONE };
         }
         Err(ParseError::File(error)) => return report(&error),
     };
-    match log::start(&cli.log_level).and_then(|()| execute(cli)) {
+    match log::start(&cli.log_level, cli.color).and_then(|()| execute(cli)) {
         Ok(code) => code,
         Err(error) => report(&error),
     }
 }
 
 fn report(error: &JobError) -> u8 {
-    eprintln!("error: {error}");
-    error.exit_code()
+    note!("error: {error}");
+    match error.exit_code() {
+        // Only a supervisor can start the job again at once.
+        EXIT_DEVICE_LOST if !is_worker() => EXIT_FAILED,
+        code => code,
+    }
 }
 
 fn execute(cli: Cli) -> Result<u8, JobError> {
     match cli.command {
         Command::Run(args) => return run::run(*args),
         Command::Bench(Bench::Throughput(args)) => bench::throughput(&args)?,
-        Command::Devices => devices::devices(),
+        Command::Devices => devices::devices()?,
         Command::Status { output, state_dir } => {
-            println!("{}", Status::of(&output, &output.state_dir(state_dir.as_deref())?)?);
+            let status = Status::of(&output, &output.state_dir(state_dir.as_deref())?)?;
+            log::print(&format!("{status}\n"))?;
         }
         Command::Verify { output } => verify::verify(&output)?,
     }

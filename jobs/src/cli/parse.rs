@@ -7,7 +7,7 @@ use crate::cli::args::{Cli, Command};
 use crate::error::JobError;
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
 use engine::models::read_capped;
 use std::ffi::OsString;
 use std::path::Path;
@@ -18,15 +18,16 @@ use std::path::Path;
 /// The parser's own error, which knows how to show itself and its exit code, or what is wrong with the file.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, ParseError> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let matches = Cli::command().try_get_matches_from(&arguments)?;
+    let matches = Cli::command().color(color(&arguments)).try_get_matches_from(&arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
     let Command::Run(run) = &cli.command else { return Ok(cli) };
     let (Some(path), Some(("run", given))) = (&run.job, matches.subcommand()) else { return Ok(cli) };
     let given = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
     let mut all: Vec<OsString> = vec!["gristmill".into(), "run".into()];
     all.extend(file_flags(path, given)?.into_iter().map(OsString::from));
-    // Before `run` there can be --log-level only; behind it, the command line as it stands.
+    // Before `run` there can be --log-level and --color only; behind it, the command line as it stands.
     all.push(format!("--log-level={}", cli.log_level).into());
+    all.push(format!("--color={}", cli.color).into());
     let run_at = arguments.iter().position(|a| a == "run").map_or(arguments.len(), |at| at + 1);
     all.extend_from_slice(&arguments[run_at..]);
     let in_file = |error: clap::Error| {
@@ -36,6 +37,21 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Parse
         ParseError::File(JobError::Usage(format!("{}: {text}", path.display())))
     };
     Cli::try_parse_from(all).map_err(in_file)
+}
+
+/// What `--color` says, which the parser needs before it has parsed.
+fn color(arguments: &[OsString]) -> ColorChoice {
+    let mut choice = ColorChoice::Auto;
+    let texts: Vec<&str> = arguments.iter().map_while(|argument| argument.to_str()).collect();
+    for (i, text) in texts.iter().enumerate() {
+        let value = match text.strip_prefix("--color") {
+            Some("") => texts.get(i + 1).copied(),
+            Some(value) => value.strip_prefix('='),
+            None => None,
+        };
+        choice = value.and_then(|value| value.parse().ok()).unwrap_or(choice);
+    }
+    choice
 }
 
 /// What is wrong with the command line or the job file.
@@ -65,7 +81,8 @@ fn file_flags(path: &Path, given: impl Fn(&str) -> bool) -> Result<Vec<String>, 
             let aliases = arg.get_all_aliases().unwrap_or_default();
             arg.get_long() == Some(name.as_str()) || aliases.contains(&name.as_str())
         });
-        let Some(arg) = known.filter(|arg| !matches!(arg.get_id().as_str(), "help" | "log_level")) else {
+        let Some(arg) = known.filter(|arg| !matches!(arg.get_id().as_str(), "help" | "log_level" | "color"))
+        else {
             let near = nearest(&name).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
             return Err(wrong(format!("unknown key `{key}`{near}")));
         };

@@ -2,11 +2,11 @@
 
 use crate::error::JobError;
 use crate::journal::JournalReader;
+use crate::journal::endings::Endings;
 use crate::journal::lock::JobLock;
 use crate::journal::schema;
 use crate::publish::manifest;
 use crate::publish::remote::RemoteOutput;
-use crate::row_error::RowErrorKind;
 use crate::store::location::Location;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -25,6 +25,8 @@ pub struct Status {
     pub shared: u64,
     /// Finished rows that have an error, by the text of their kind.
     pub errors: BTreeMap<String, u64>,
+    /// Finished rows of which an answer was cut off at `--max-tokens` or the end of the context.
+    pub cut: u64,
     /// Tokens of finished prompts.
     pub input_tokens: u64,
     /// Tokens generated.
@@ -72,6 +74,7 @@ impl Status {
         let tallied = |row: &rusqlite::Row<'_>| Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?]);
         let [finished, input_tokens, generated_tokens] =
             moment.query_row(&tallies, [rows as i64], tallied).map_err(&wrong)?;
+        let endings = Endings::of(&journal, rows)?;
         let per_second = |count: i64| if elapsed > 0 { count as f64 * 1e3 / elapsed as f64 } else { 0.0 };
         let left = rows.saturating_sub(finished as u64);
         let rate = per_second(last_rows);
@@ -79,7 +82,8 @@ impl Status {
             rows,
             finished: finished as u64,
             shared: shared as u64,
-            errors: errors(&moment, is_answer, rows).map_err(&wrong)?,
+            errors: endings.errors,
+            cut: endings.cut,
             input_tokens: input_tokens as u64,
             generated_tokens: generated_tokens as u64,
             starts: starts as u64,
@@ -114,26 +118,6 @@ fn published(output: &Location, state_dir: &Path) -> Option<bool> {
 const LAST_START: &str =
     "SELECT count(*), max(start), job_rows, elapsed_ms, rows, generated_tokens, sum(shared) FROM starts";
 
-/// Errors of the first `rows` rows, by kind.
-fn errors(
-    connection: &rusqlite::Connection,
-    is_answer: &str,
-    rows: u64,
-) -> rusqlite::Result<BTreeMap<String, u64>> {
-    let query = format!(
-        "SELECT error, count(*) FROM answers WHERE error IS NOT NULL AND row < ? AND {is_answer} GROUP BY error"
-    );
-    let mut statement = connection.prepare(&query)?;
-    let mut rows = statement.query([rows as i64])?;
-    let mut errors = BTreeMap::new();
-    while let Some(row) = rows.next()? {
-        let error: String = row.get(0)?;
-        let kind = RowErrorKind::of(&error).map_or("other", RowErrorKind::text);
-        *errors.entry(kind.to_string()).or_default() += row.get::<_, i64>(1)? as u64;
-    }
-    Ok(errors)
-}
-
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let share = if self.rows > 0 { 100.0 * self.finished as f64 / self.rows as f64 } else { 100.0 };
@@ -144,6 +128,9 @@ impl fmt::Display for Status {
         writeln!(f, "errors     {}", self.errors.values().sum::<u64>())?;
         for (kind, count) in &self.errors {
             writeln!(f, "           {count} {kind}")?;
+        }
+        if self.cut > 0 {
+            writeln!(f, "cut off    {} at --max-tokens or the end of the context", self.cut)?;
         }
         writeln!(f, "tokens     {} of prompts, {} generated", self.input_tokens, self.generated_tokens)?;
         let (rows, tokens) = (self.rows_per_second, self.tokens_per_second);

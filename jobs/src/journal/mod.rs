@@ -9,6 +9,7 @@ pub mod attempts;
 pub(crate) mod checksum;
 pub(crate) mod database;
 pub mod decisions;
+pub mod endings;
 pub mod finished;
 pub(crate) mod format;
 pub mod format1;

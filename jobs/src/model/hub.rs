@@ -66,7 +66,8 @@ impl Hub {
     /// # Errors
     /// [`JobError::Hub`] with what is missing and what to do.
     pub fn folder(&self, name: &str, revision: &str, need: Need) -> Result<PathBuf, JobError> {
-        let fail = |why: String| JobError::Hub { model: format!("{name}@{revision}"), why };
+        let model = || format!("{name}@{revision}");
+        let fail = |why: String| JobError::Hub { model: model(), why, unreachable: false };
         if !is_name(name) || !is_revision(revision) {
             return Err(fail(
                 "is neither a folder nor a name on the hub, which is org/name or org/name@revision".into(),
@@ -75,7 +76,11 @@ impl Hub {
         if self.offline {
             return self.cached(name, revision, need).map_err(fail);
         }
-        self.fetch(name, revision, need).map_err(fail)
+        self.fetch(name, revision, need).map_err(|Refusal { why, unreachable }| JobError::Hub {
+            model: model(),
+            why,
+            unreachable,
+        })
     }
 
     fn cached(&self, name: &str, revision: &str, need: Need) -> Result<PathBuf, String> {
@@ -97,7 +102,7 @@ impl Hub {
         Ok(folder)
     }
 
-    fn fetch(&self, name: &str, revision: &str, need: Need) -> Result<PathBuf, String> {
+    fn fetch(&self, name: &str, revision: &str, need: Need) -> Result<PathBuf, Refusal> {
         let api = ApiBuilder::from_cache(Cache::new(self.cache.clone()))
             .with_endpoint(self.endpoint.trim_end_matches('/').to_string())
             .with_token(self.token.clone())
@@ -108,14 +113,16 @@ impl Hub {
         let explain = |error: ApiError| self.explain(&error);
         let info = api.repo(repo(name, revision)).info().map_err(explain)?;
         if !is_revision(&info.sha) {
-            return Err(format!("{} answers with a revision that is not one: {:?}", self.endpoint, info.sha));
+            return Err(
+                format!("{} answers with a revision that is not one: {:?}", self.endpoint, info.sha).into()
+            );
         }
         // All files of one commit, whatever is pushed meanwhile.
         let commit = api.repo(repo(name, &info.sha));
         let there: BTreeSet<&str> = info.siblings.iter().map(|file| file.rfilename.as_str()).collect();
         let get = |commit: &ApiRepo, file: &str| commit.get(file).map_err(explain);
         if !there.contains("config.json") {
-            return Err("has no config.json, so it is not a transformers model".into());
+            return Err("has no config.json, so it is not a transformers model".to_string().into());
         }
         let mut folder = PathBuf::new();
         for file in FILES.into_iter().filter(|file| there.contains(file)) {
@@ -133,16 +140,29 @@ impl Hub {
         Ok(folder)
     }
 
-    fn explain(&self, error: &ApiError) -> String {
+    fn explain(&self, error: &ApiError) -> Refusal {
         let text = error.to_string();
-        let remedy = if text.contains("401") || text.contains("403") {
-            "sign in with HF_TOKEN, and ask for access on the model's page if it is gated"
+        let (remedy, unreachable) = if text.contains("401") || text.contains("403") {
+            ("sign in with HF_TOKEN, and ask for access on the model's page if it is gated", false)
         } else if text.contains("404") {
-            "check the name and the revision"
+            ("check the name and the revision", false)
         } else {
-            "check the network, or set HF_HUB_OFFLINE=1 to use only the cache"
+            ("check the network, or set HF_HUB_OFFLINE=1 to use only the cache", true)
         };
-        format!("{} says: {text}; {remedy}", self.endpoint)
+        Refusal { why: format!("{} says: {text}; {remedy}", self.endpoint), unreachable }
+    }
+}
+
+/// Why a model was not fetched.
+struct Refusal {
+    why: String,
+    /// Whether that may pass.
+    unreachable: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Refusal {
+        Refusal { why, unreachable: false }
     }
 }
 
@@ -151,14 +171,14 @@ fn repo(name: &str, revision: &str) -> Repo {
 }
 
 /// The weight files to fetch.
-fn weights(
+fn weights<E: From<String>>(
     there: &BTreeSet<&str>,
-    get: impl Fn(&str) -> Result<PathBuf, String>,
-) -> Result<BTreeSet<String>, String> {
+    get: impl Fn(&str) -> Result<PathBuf, E>,
+) -> Result<BTreeSet<String>, E> {
     if there.contains(INDEX) {
         let files = shards(&get(INDEX)?)?;
         return match files.iter().find(|file| !there.contains(file.as_str())) {
-            Some(file) => Err(format!("{INDEX} names {file}, which does not exist")),
+            Some(file) => Err(format!("{INDEX} names {file}, which does not exist").into()),
             None => Ok(files),
         };
     }
@@ -166,10 +186,11 @@ fn weights(
         return Ok(["model.safetensors".to_string()].into());
     }
     let refused = there.iter().find_map(|file| refused_format(Path::new(file)).map(|why| (file, why)));
-    Err(match refused {
+    let why = match refused {
         Some((file, why)) => format!("has no model.safetensors, and {file} {why}"),
         None => "has no model.safetensors".into(),
-    })
+    };
+    Err(why.into())
 }
 
 /// The files that an index names: plain names only.

@@ -1,5 +1,6 @@
 //! How the model runs: the flags, and the engine's configuration made of them.
 
+use crate::log::note;
 use crate::options::device::{DeviceChoice, Gemm, Precision};
 use crate::options::size::parse_usize;
 use clap::{Args, ValueEnum};
@@ -117,7 +118,7 @@ pub fn print_engine(engine: &Engine) {
     let limits = engine.limits();
     let types = engine.types();
     let weights: Vec<&str> = types.weights.iter().map(|format| format.name()).collect();
-    eprintln!(
+    note!(
         "engine: {}, weights {}, activations {}, KV {}, {} KV pages of {} tokens, up to {} rows and {} tokens a step",
         engine.device().info().name,
         weights.join(" and "),
@@ -129,7 +130,7 @@ pub fn print_engine(engine: &Engine) {
         limits.tokens
     );
     if let Some(why) = &engine.device().info().breaks_contract {
-        eprintln!(
+        note!(
             "outside the numeric contract: {why}, so an answer may depend on the rows that share its steps"
         );
     }

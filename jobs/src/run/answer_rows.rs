@@ -3,6 +3,7 @@
 use crate::error::JobError;
 use crate::journal::Journal;
 use crate::journal::finished::FinishedRows;
+use crate::log::note;
 use crate::options::job::ReturnColumn;
 use crate::run::engine_loop::EngineLoop;
 use crate::run::feeder::Feeder;
@@ -78,6 +79,6 @@ pub fn answer_rows(
         finished.and(ended)
     });
     progress.end();
-    eprintln!("{}", progress.summary(counters));
+    note!("{}", progress.summary(counters));
     result.map(|()| finisher.first_error)
 }

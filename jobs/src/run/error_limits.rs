@@ -20,18 +20,31 @@ impl ErrorLimits {
         (errors as f64 > self.rate * rows as f64).then(|| format!("--max-error-rate {}", self.rate))
     }
 
-    /// Refuses too many errors.
+    /// Refuses too many errors. `column` is where all of them can be read, once they are published.
     ///
     /// # Errors
     /// [`JobError::TooManyErrors`].
-    pub fn check(&self, errors: u64, rows: u64, first: Option<String>) -> Result<(), JobError> {
-        match self.exceeded(errors, rows) {
-            None => Ok(()),
-            Some(limit) => {
-                let first = first.unwrap_or_else(|| "of an earlier run".into());
-                Err(JobError::TooManyErrors { errors, rows, limit, first })
-            }
-        }
+    pub fn check(
+        &self,
+        errors: u64,
+        rows: u64,
+        first: Option<String>,
+        column: Option<&str>,
+    ) -> Result<(), JobError> {
+        let Some(limit) = self.exceeded(errors, rows) else { return Ok(()) };
+        let first = first.unwrap_or_else(|| "of an earlier run".into());
+        let more = match self.count {
+            Some(_) => " and a larger --max-errors",
+            None => "",
+        };
+        let remedy = match column {
+            Some(column) => format!("{column} says of each why it has no answer"),
+            None => format!(
+                "No output was written. Fix the cause and begin again with --fresh; or, to read all errors, run the \
+                 same command with --max-error-rate 1{more}: it goes on and publishes every row, with its `error`"
+            ),
+        };
+        Err(JobError::TooManyErrors { errors, rows, limit, first, remedy })
     }
 }
 

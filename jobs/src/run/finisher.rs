@@ -27,7 +27,7 @@ pub struct Finisher<'a> {
     pub counters: &'a Counters,
     /// How many errors are tolerated.
     pub limits: ErrorLimits,
-    /// The first error seen, without the text of its row.
+    /// The first error seen, as the screen may show it.
     pub first_error: Option<String>,
 }
 
@@ -76,12 +76,12 @@ impl Finisher<'_> {
         let c = self.counters;
         Counters::add(&c.errors, 1);
         tracing::debug!(%error, "a row has no answer");
-        self.first_error.get_or_insert_with(|| format!("row {row}, {}", error.without_row_text()));
+        self.first_error.get_or_insert_with(|| format!("row {row}, {}", error.shown()));
         let (errors, seen) = (Counters::get(&c.errors), Counters::get(&c.seen));
         let counted = self.limits.count.is_some_and(|limit| errors > limit);
         // A share of all rows that have started: errors are known sooner than answers.
         if counted || (errors % SHARE_OF == 0 && seen >= SHARE_OF) {
-            self.limits.check(errors, seen, self.first_error.clone())?;
+            self.limits.check(errors, seen, self.first_error.clone(), None)?;
         }
         Ok(())
     }

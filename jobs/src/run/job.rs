@@ -2,6 +2,7 @@
 
 use crate::error::JobError;
 use crate::input::Input;
+use crate::log::note;
 use crate::model::ModelFolders;
 use crate::options::job::JobOptions;
 use crate::prompt::chat::template_texts;
@@ -96,7 +97,7 @@ impl Job {
 
     /// Prints what was resolved.
     pub fn print(&self) {
-        eprintln!(
+        note!(
             "model: {} ({}, {} tokens of context); input: {} of {} rows in {} files",
             self.folders.name,
             self.model.config.architecture,
@@ -113,7 +114,7 @@ impl Job {
         for warning in self.tokenizer.warnings() {
             tracing::warn!("{warning}");
         }
-        eprintln!("prompts: {how}; sampling: {}", self.sampling.summary());
+        note!("prompts: {how}; sampling: {}", self.sampling.summary());
     }
 
     /// The nulls of the input's columns by its footers, if the job takes all rows.

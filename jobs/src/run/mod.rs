@@ -18,8 +18,10 @@ pub mod sampling;
 
 use crate::error::JobError;
 use crate::journal::Journal;
+use crate::journal::endings::Endings;
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{InputDigests, JobIdentity};
+use crate::log::note;
 use crate::options::devices;
 use crate::options::engine::{EngineOptions, engine_config, print_engine};
 use crate::options::job::JobOptions;
@@ -63,7 +65,7 @@ pub fn run_on(
     let target = Target::open(&job.options.output, &job.options.state_dir)?;
     target.check(&job.options.state_dir)?;
     if let Location::Object(_) = job.options.output {
-        eprintln!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
+        note!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
     }
     let device = open(&job.options.engine)?;
     let identity = identity(&job, device.info())?;
@@ -87,14 +89,33 @@ pub fn run_on(
     target.claim()?;
     let unreadable = publish(&job, &target, &journal)?;
     if unreadable > 0 {
-        eprintln!(
+        note!(
             "{unreadable} rows have an answer and an `error`: kept cells of theirs could not be read and are null"
         );
         first_error.get_or_insert_with(|| "kept cells cannot be read".into());
     }
+    let endings = Endings::of(&journal.reader()?, job.rows)?;
     journal.close()?;
-    eprintln!("{} rows in {}", job.rows, job.options.output);
-    job.error_limits().check(Counters::get(&counters.errors) + unreadable, job.rows, first_error)
+    let column = format!("the column {}error of {}", job.options.column_prefix, job.options.output);
+    note!("{}", last_line(&job, &endings, &column));
+    job.error_limits().check(endings.error_rows() + unreadable, job.rows, first_error, Some(&column))
+}
+
+/// How many rows there are and how they ended; from this share of errors on, where to look.
+fn last_line(job: &Job, endings: &Endings, column: &str) -> String {
+    const LOOK: f64 = 0.01;
+    let (rows, output) = (job.rows, &job.options.output);
+    let all = format!("{rows} rows in {output}");
+    if *endings == Endings::default() {
+        return all;
+    }
+    let errors = endings.error_rows();
+    let see = if errors > 0 && errors as f64 >= LOOK * rows as f64 {
+        format!("; {column} says why")
+    } else {
+        String::new()
+    };
+    format!("{all}: {endings}{see}")
 }
 
 /// Opens the journal, or begins it, and prints what is answered already.
@@ -107,11 +128,11 @@ fn open_journal(
     let (mut journal, finished) = Journal::open_or_create(&job.options.state_dir, identity, inputs, mode)?;
     journal.note_rows(job.rows)?;
     if let Some(rows) = journal.discarded() {
-        eprintln!("discarded a job with {rows} finished rows (--fresh)");
+        note!("discarded a job with {rows} finished rows (--fresh)");
     }
     if finished.count > 0 {
         let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
-        eprintln!("resuming: {} of {} rows already answered", job.rows - left, job.rows);
+        note!("resuming: {} of {} rows already answered", job.rows - left, job.rows);
     } else {
         let columns = [job.kept.as_slice(), job.prompts.columns()].concat();
         check_input(&job.input, columns, job.rows, job.options.on_corrupt)?;

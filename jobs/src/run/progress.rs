@@ -1,6 +1,7 @@
 //! The progress of a job, shown on standard error: a bar on a terminal, a line now and then elsewhere.
 
 use crate::journal::finished::FinishedRows;
+use crate::log::note;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -91,12 +92,9 @@ impl Progress {
                 bar.set_position(Counters::get(&counters.finished));
                 bar.set_message(self.message(counters));
             }
-            None => eprintln!(
-                "{}/{} rows, {}",
-                Counters::get(&counters.finished),
-                self.rows,
-                self.message(counters)
-            ),
+            None => {
+                note!("{}/{} rows, {}", Counters::get(&counters.finished), self.rows, self.message(counters))
+            }
         }
     }
 

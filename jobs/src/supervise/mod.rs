@@ -7,7 +7,7 @@ pub mod worker;
 
 use crate::error::JobError;
 use crate::error::{
-    EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_TOO_MANY_ERRORS, EXIT_USAGE,
+    EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_TERMINATED, EXIT_TOO_MANY_ERRORS,
 };
 use crate::journal::JournalReader;
 use crate::journal::attempts::{self, Death};
@@ -177,7 +177,7 @@ impl Supervision<'_> {
 
     fn judge(&self, status: ExitStatus, asked: Option<StopSignal>, hung: bool) -> End {
         const FINAL: [u8; 6] =
-            [EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_TOO_MANY_ERRORS, EXIT_INTERRUPTED, EXIT_TERMINATED];
+            [EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, EXIT_TOO_MANY_ERRORS, EXIT_INTERRUPTED, EXIT_TERMINATED];
         if hung {
             return End::Died(Death::Own, format!("it did nothing for {:?}", self.hang));
         }

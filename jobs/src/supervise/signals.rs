@@ -1,6 +1,7 @@
 //! Ctrl-C, SIGTERM and Ctrl-Z.
 
 use crate::error::{EXIT_INTERRUPTED, EXIT_TERMINATED, JobError};
+use crate::log::note;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -83,7 +84,7 @@ pub(crate) fn print_stopping(signal: StopSignal) {
         StopSignal::Interrupt => "press Ctrl-C again to stop at once",
         StopSignal::Terminate => "a second signal stops it at once",
     };
-    eprintln!("gristmill: stopping on {signal}; keeping finished rows ({again})");
+    note!("gristmill: stopping on {signal}; keeping finished rows ({again})");
 }
 
 /// Calls `each` for every signal to stop from now on, on a thread of its own.

@@ -122,7 +122,7 @@ fn a_worker_that_hangs_is_killed() {
 #[test]
 fn an_exit_code_that_a_restart_would_not_change_is_passed_on() {
     let state_dir = tempfile::tempdir().unwrap();
-    for code in [EXIT_FAILED, EXIT_USAGE, EXIT_TOO_MANY_ERRORS, EXIT_INTERRUPTED] {
+    for code in [EXIT_FAILED, EXIT_REFUSED, EXIT_TOO_MANY_ERRORS, EXIT_INTERRUPTED] {
         assert_eq!(supervise(state_dir.path(), LONG, &format!("exit {code}")).unwrap(), code);
     }
 }

@@ -86,13 +86,13 @@ impl Figures {
         }
     }
 
-    /// Prints the figures on standard output.
-    pub fn print(&self) {
-        println!(
+    /// The figures, in two lines.
+    pub fn lines(&self) -> String {
+        let requests = format!(
             "Throughput: {:.2} requests/s, {:.2} total tokens/s, {:.2} output tokens/s",
             self.requests_per_second, self.total_tokens_per_second, self.output_tokens_per_second
         );
-        println!(
+        let parts = format!(
             "Prefill: {:.2} tokens/s in {:.2} s; decode: {:.2} tokens/s in {:.2} s; KV pages: {:.1} % at most; host: {:.3} \
              ms a step",
             self.prefill_tokens_per_second,
@@ -102,5 +102,6 @@ impl Figures {
             100.0 * self.kv_peak_occupancy,
             1000.0 * self.host_seconds_per_step
         );
+        format!("{requests}\n{parts}\n")
     }
 }

@@ -7,6 +7,7 @@ mod requests;
 
 use crate::cli::args::ThroughputArgs;
 use crate::error::JobError;
+use crate::log::print;
 use crate::model::ModelFolders;
 use crate::options::devices;
 use crate::options::engine::{engine_config, print_engine};
@@ -39,7 +40,7 @@ pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
     print_engine(&engine);
     let run = run(&mut engine, requests)?;
     let figures = Figures::new(&engine, &run, load, folders.name, &args.engine);
-    figures.print();
+    print(&figures.lines())?;
     if let Some(path) = &args.output_json {
         let text = serde_json::to_string_pretty(&figures).map_err(|e| JobError::Internal(e.to_string()))?;
         std::fs::write(path, text + "\n").map_err(JobError::io("write", path))?;

@@ -1,0 +1,70 @@
+//! How the finished rows of a job have ended.
+
+use crate::error::JobError;
+use crate::journal::JournalReader;
+use crate::journal::schema;
+use crate::row_error::RowErrorKind;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// How the finished rows of a job have ended, as far as it is not as it should.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endings {
+    /// Rows that have an error, by the text of their kind.
+    pub errors: BTreeMap<String, u64>,
+    /// Rows of which an answer was cut off at `--max-tokens` or the end of the context.
+    pub cut: u64,
+}
+
+impl Endings {
+    /// Those of the first `rows` rows.
+    ///
+    /// # Errors
+    /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
+    pub fn of(journal: &JournalReader, rows: u64) -> Result<Endings, JobError> {
+        let database = &journal.database;
+        Endings::read(&database.connection, database.format.is_answer(), rows)
+            .map_err(schema::journal_error(&database.path))
+    }
+
+    fn read(connection: &rusqlite::Connection, is_answer: &str, rows: u64) -> rusqlite::Result<Endings> {
+        let first = |what: &str| format!("FROM answers WHERE {what} AND row < ? AND {is_answer}");
+        let errors = format!("SELECT error, count(*) {} GROUP BY error", first("error IS NOT NULL"));
+        let mut statement = connection.prepare(&errors)?;
+        let mut records = statement.query([rows as i64])?;
+        let mut errors = BTreeMap::new();
+        while let Some(record) = records.next()? {
+            let error: String = record.get(0)?;
+            let kind = RowErrorKind::of(&error).map_or("other", RowErrorKind::text);
+            *errors.entry(kind.to_string()).or_default() += record.get::<_, i64>(1)? as u64;
+        }
+        // Several completions of a row are a list of JSON.
+        let cut = first("(finish_reason = 'length' OR finish_reason LIKE '%\"length\"%')");
+        let cut: i64 =
+            connection.query_row(&format!("SELECT count(*) {cut}"), [rows as i64], |record| record.get(0))?;
+        Ok(Endings { errors, cut: cut as u64 })
+    }
+
+    /// Rows that have an error.
+    pub fn error_rows(&self) -> u64 {
+        self.errors.values().sum()
+    }
+}
+
+impl fmt::Display for Endings {
+    /// `3 errors (2 null prompt, 1 prompt too long), 17 cut off at length`, or nothing.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        if !self.errors.is_empty() {
+            let kinds: Vec<String> =
+                self.errors.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            let errors = self.error_rows();
+            let word = if errors == 1 { "error" } else { "errors" };
+            parts.push(format!("{errors} {word} ({})", kinds.join(", ")));
+        }
+        if self.cut > 0 {
+            parts.push(format!("{} cut off at length", self.cut));
+        }
+        f.write_str(&parts.join(", "))
+    }
+}
