@@ -187,6 +187,8 @@ fn a_broken_pipe_ends_quietly() {
         Stdio::from(writer)
     };
     let mut command = bench.command(&job(&model, "out.parquet", &["--log-level", "debug"]));
+    // It warns of faults that it is to make.
+    command.env("GRISTMILL_FAULTS", "9:lost@1");
     let status = command.stdout(closed()).stderr(closed()).status().unwrap();
     assert_eq!(status.code(), Some(0));
     for arguments in

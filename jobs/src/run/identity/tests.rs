@@ -83,6 +83,7 @@ const DO_NOT: &[(&str, &[&str])] = &[
     ("kv-cache-memory-bytes", &["--kv-cache-memory-bytes", "1M"]),
     ("enable-prefix-caching", &["--enable-prefix-caching=false"]),
     ("log-level", &["--log-level", "info"]),
+    ("color", &["--color", "never"]),
 ];
 
 /// Flags that say where something is. What decides is its content, which other tests look at: the device's family, and
