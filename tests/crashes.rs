@@ -365,7 +365,7 @@ fn a_damaged_journal_is_mended_or_refused() {
                 mended += 1;
                 assert!(std::fs::read(bench.path("calm.parquet")).unwrap() == expected, "case {case}");
             }
-            1 => {
+            2 => {
                 refused += 1;
                 assert!(
                     ran.stderr.contains("is damaged") && ran.stderr.contains("--fresh"),
