@@ -83,7 +83,7 @@ fn a_bad_cell_takes_no_sound_one_with_it() {
     let mut flags = vec!["--prompt-column", "q"];
     flags.extend(QUICK);
     let refused = bench.job("qwen3", &input, &output, &flags);
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
     for part in ["in.parquet, row group 0, column q", "row 7", "not UTF-8", "--on-corrupt row-errors"] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
@@ -186,7 +186,7 @@ fn far_dates_stay_what_they_are_or_are_errors() {
     let input = write("odd.parquet", odd.to_vec());
     let output = bench.name("odd-out.parquet");
     let refused = bench.job("qwen3", &input, &output, &flags);
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
     assert!(
         refused.stderr.contains("column valid_to: row 1: the INT96 date has digits below"),
         "{}",
@@ -258,7 +258,7 @@ fn what_is_not_corruption_is_refused_as_what_it_is() {
     for how in ["refuse", "row-errors"] {
         let flags = ["--prompt-column", "q", "--max-tokens", "1", "--on-corrupt", how];
         let ran = bench.job("qwen3", &input, &output, &flags);
-        assert_eq!(ran.code, 1, "{}", ran.stderr);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
         assert!(
             ran.stderr.contains("is compressed with BROTLI") && ran.stderr.contains("--keep"),
             "{}",

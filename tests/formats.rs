@@ -147,7 +147,7 @@ fn jobs_whose_prompts_were_made_otherwise_are_refused() {
         let job = Old::copy(name);
         let before = job.records();
         let ran = job.run(&[]);
-        assert_eq!(ran.code, 1, "{name}: {}", ran.stderr);
+        assert_eq!(ran.code, 2, "{name}: {}", ran.stderr);
         assert!(ran.stderr.contains("  prompts version: begun with 1, now 2\n"), "{name}: {}", ran.stderr);
         assert_eq!(ran.stderr.matches(": begun with").count(), 1, "{name}: {}", ran.stderr);
         assert_eq!(job.records(), before);

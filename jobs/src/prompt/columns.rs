@@ -3,6 +3,7 @@
 use crate::error::JobError;
 use crate::input::Input;
 use crate::input::row::value;
+use crate::log::note;
 use crate::options::prompt::PromptOptions;
 use crate::prompt::columns::names::{constant, in_single_braces, read_columns, with_hint};
 use crate::prompt::messages::{COLUMN_OF_MESSAGES, is_conversation, may_hold_messages};
@@ -78,9 +79,7 @@ impl PromptColumns {
                 return Err(constant(value, input));
             }
             if let Some(name) = in_single_braces(value, input) {
-                eprintln!(
-                    "warning: --prompt: {{{name}}} is plain text; the column is written {{{{ {name} }}}}"
-                );
+                note!("warning: --prompt: {{{name}}} is plain text; the column is written {{{{ {name} }}}}");
             }
             let source = Source::Template(Box::new(template), columns.whole_row);
             return Ok(PromptColumns { source, positions: columns.positions });
