@@ -182,7 +182,7 @@ fn cublaslt_is_marked_wherever_a_job_says_what_it_is() {
     let other = job(&bench, &drivers, "out.parquet", &[], &[]);
     let marks =
         ["gemm: begun with cublaslt, now builtin", "outside_numeric_contract: begun with true, now (none)"];
-    ends_with(&other, 1, &marks);
+    ends_with(&other, 2, &marks);
     let help = bench.run(&["run", "--help"]).stdout;
     assert!(help.contains("--gemm <GEMM>") && help.contains("outside the numeric contract"), "{help}");
 
