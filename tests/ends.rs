@@ -62,7 +62,7 @@ fn too_many_errors_say_where_to_read_them() {
     // Published, it says which column.
     let ran = run(&["--fresh", "--limit", "50", "--column-prefix", "my_"]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);
-    assert!(ran.stderr.contains("the column my_error of out.parquet says of each why"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Read why in the column my_error of out.parquet"), "{}", ran.stderr);
 }
 
 #[test]

@@ -149,6 +149,7 @@ fn jobs_whose_prompts_were_made_otherwise_are_refused() {
         let ran = job.run(&[]);
         assert_eq!(ran.code, 2, "{name}: {}", ran.stderr);
         assert!(ran.stderr.contains("  prompts version: begun with 1, now 2\n"), "{name}: {}", ran.stderr);
+        assert!(ran.stderr.contains("begun by another version of gristmill"), "{name}: {}", ran.stderr);
         assert_eq!(ran.stderr.matches(": begun with").count(), 1, "{name}: {}", ran.stderr);
         assert_eq!(job.records(), before);
     }

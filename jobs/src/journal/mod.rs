@@ -216,7 +216,11 @@ fn resume(
         Format::One => format1::differences(&database.identity, &identity.format1),
         Format::Two => identity.identity.differences(&database.identity),
     };
-    let differences = [differences, inputs.differences(&database.inputs)];
+    // The same command would not help: it makes other prompts now.
+    let version = ["prompts version:", "prompts_version:"].iter().any(|field| differences.contains(field));
+    let note = "  it was begun by another version of gristmill, which makes prompts otherwise: finish it with that version";
+    let note = if version { note.to_owned() } else { String::new() };
+    let differences = [differences, note, inputs.differences(&database.inputs)];
     let differences: Vec<String> = differences.into_iter().filter(|d| !d.is_empty()).collect();
     if !differences.is_empty() {
         return Err(JobError::OtherIdentity {

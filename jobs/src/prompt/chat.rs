@@ -148,8 +148,15 @@ pub fn template_texts(
 /// A template given as text, or as the name of a file.
 pub(crate) fn template_or_file(given: &str) -> Result<String, JobError> {
     let path = std::path::Path::new(given);
-    if given.contains(['{', '\n']) || !path.is_file() {
+    if given.contains(['{', '\n']) {
         return Ok(given.to_string());
+    }
+    if !path.exists() {
+        let why = format!(
+            "--chat-template {given}: there is no such file, and as a template it would ask every row the same; name \
+             a file, or give a template that reads `messages`"
+        );
+        return Err(JobError::Usage(why));
     }
     std::fs::read_to_string(path).map_err(JobError::io("read", path))
 }

@@ -38,7 +38,7 @@ impl ErrorLimits {
             None => "",
         };
         let remedy = match column {
-            Some(column) => format!("{column} says of each why it has no answer"),
+            Some(column) => format!("Read why in {column}"),
             None => format!(
                 "No output was written. Fix the cause and begin again with --fresh; or, to read all errors, run the \
                  same command with --max-error-rate 1{more}: it goes on and publishes every row, with its `error`"

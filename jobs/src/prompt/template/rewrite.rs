@@ -4,7 +4,7 @@
 
 use crate::prompt::template::syntax::{argument, each_child, each_part, end, start};
 use minijinja::Error;
-use minijinja::machinery::ast::{BinOp, BinOpKind, Expr, Spanned, Stmt};
+use minijinja::machinery::ast::{BinOp, BinOpKind, Expr, Filter, Spanned, Stmt};
 use minijinja::machinery::parse;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
@@ -48,6 +48,13 @@ pub fn rewritten(source: &str, syntax: SyntaxConfig, strict: bool) -> Result<Str
     let mut rewriting = Rewriting { source, strict, edits: Vec::new() };
     rewriting.statement(&tree);
     Ok(rewriting.apply())
+}
+
+/// Whether a filter is `map` with the name of one that makes text, or a number, of each item.
+fn maps_to_text(filter: &Filter) -> bool {
+    let Some(Expr::Const(name)) = filter.args.first().map(argument) else { return false };
+    let Some(name) = name.value.as_str().filter(|_| filter.name == "map") else { return false };
+    MAKE_TEXT.contains(&name) || (matches!(name, "int" | "float") && filter.args.len() == 1)
 }
 
 struct Rewriting<'s> {
@@ -94,6 +101,9 @@ impl<'s> Rewriting<'s> {
                     && filter.args.is_empty()
                     && filter.expr.is_some() =>
             {
+                self.insert(filter.span().start_offset as usize, &format!("{TEXT} | "));
+            }
+            Expr::Filter(filter) if self.strict && filter.expr.is_some() && maps_to_text(filter) => {
                 self.insert(filter.span().start_offset as usize, &format!("{TEXT} | "));
             }
             _ => {}

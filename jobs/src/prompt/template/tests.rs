@@ -217,9 +217,14 @@ fn a_null_never_becomes_text() {
         let named = error.contains("column `x` is null in this row") || source.contains("macro");
         assert!(named, "{source}: {error}");
     }
-    for source in
-        ["{{ list }}", "{% for i in list %}{{ i }}{% endfor %}", "{{ list[1] }}", "{{ list | join }}"]
-    {
+    for source in [
+        "{{ list }}",
+        "{% for i in list %}{{ i }}{% endfor %}",
+        "{{ list[1] }}",
+        "{{ list | join }}",
+        "{{ list | map('upper') | join }}",
+        "{{ list | map('int') | join }}",
+    ] {
         let error = prompt(source).unwrap_err();
         assert!(
             error.contains("null") && (error.contains("column `list`") || source.contains("for")),
