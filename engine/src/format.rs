@@ -23,6 +23,21 @@ pub enum Format {
 }
 
 impl Format {
+    /// The formats of blocks, to which a checkpoint's matrices can be converted. Every device takes all of them, or says
+    /// which it lacks.
+    pub const BLOCKS: &'static [Format] = &[Format::Q8_0];
+
+    /// Whether a value is within the range of the format. What is no number passes through plain formats, as it would in
+    /// the model's own.
+    pub fn holds(self, value: f32) -> bool {
+        let max = f32::from(f16::MAX);
+        match self {
+            Format::Plain(DType::F16) => !value.is_finite() || value.abs() <= max,
+            Format::Plain(_) => true,
+            Format::Q8_0 => value.abs() <= 127.0 * max,
+        }
+    }
+
     /// Elements of a block; a row of a weight is whole blocks.
     pub const fn block(self) -> usize {
         match self {

@@ -126,7 +126,8 @@ impl CudaDevice {
 
 /// Activations and KV pages are of one type; weights are of that type too, or quantised.
 fn compute_types(dtype: DType) -> ComputeTypes {
-    ComputeTypes { activations: dtype, kv: vec![dtype], weights: vec![Format::Plain(dtype), Format::Q8_0] }
+    let weights = [&[Format::Plain(dtype)], Format::BLOCKS].concat();
+    ComputeTypes { activations: dtype, kv: vec![dtype], weights }
 }
 
 /// The first card that can be used.

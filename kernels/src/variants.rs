@@ -28,7 +28,7 @@ fn plain(dtype: DType, all: &mut Vec<Kernel>) {
     let (x, f32) = (Format::Plain(dtype), Format::Plain(DType::F32));
     for vec in [1, 8] {
         all.push(embed::kernel(x, x, vec));
-        all.push(embed::kernel(Format::Q8_0, x, vec));
+        all.extend(Format::BLOCKS.iter().map(|&blocks| embed::kernel(blocks, x, vec)));
         all.push(gather_rows::kernel(x, x, vec));
         all.push(add::kernel([x; 3], vec));
         all.push(soft_cap::kernel(x, vec));
@@ -40,7 +40,7 @@ fn plain(dtype: DType, all: &mut Vec<Kernel>) {
             all.push(rms_norm::kernel([x, x, f32, x], false, vec, threads));
         }
     }
-    for weight in [x, Format::Q8_0] {
+    for weight in [&[x], Format::BLOCKS].concat() {
         all.push(linear::plain_kernel(x, weight, Some(f32), x, false));
         all.push(linear::plain_kernel(x, weight, None, x, true));
     }

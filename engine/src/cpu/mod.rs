@@ -187,7 +187,7 @@ fn info(threads: usize, precision: MatmulPrecision) -> DeviceInfo {
     let (products, weights) = match precision {
         MatmulPrecision::Highest => {
             let plain = [DType::F32, DType::BF16, DType::F16].map(Format::Plain);
-            ("", plain.into_iter().chain([Format::Q8_0]).collect())
+            ("", plain.into_iter().chain(Format::BLOCKS.iter().copied()).collect())
         }
         MatmulPrecision::Medium => (", products of bf16", vec![Format::Plain(DType::BF16)]),
     };

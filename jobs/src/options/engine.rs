@@ -42,9 +42,9 @@ pub struct EngineOptions {
     /// Hold KV pages in this type [auto: the device's].
     #[arg(long, value_enum, default_value_t)]
     pub kv_cache_dtype: Dtype,
-    /// Convert a checkpoint's matrices to 8 bits as it loads.
-    #[arg(long, value_enum)]
-    pub quantization: Option<Quantization>,
+    /// Convert a checkpoint's matrices to FORMAT as it loads: q8_0 (8.5 bits a weight, as in GGUF).
+    #[arg(long, value_name = "FORMAT", value_parser = parse_blocks)]
+    pub quantization: Option<Format>,
     /// Multiply matrices on a CUDA card with this. `cublaslt` is outside the numeric contract: an answer may depend on the
     /// rows that share its steps.
     #[arg(long, value_enum, default_value_t)]
@@ -73,21 +73,11 @@ pub enum Dtype {
     Float16,
 }
 
-/// A format to which matrices are converted.
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-#[value(rename_all = "snake_case")]
-pub enum Quantization {
-    /// 8 bits: blocks of 32 values with one scale each, as in GGUF.
-    #[value(name = "q8_0")]
-    Q8_0,
-}
-
-impl From<Quantization> for Format {
-    fn from(quantization: Quantization) -> Format {
-        match quantization {
-            Quantization::Q8_0 => Format::Q8_0,
-        }
-    }
+/// A format to which matrices are converted, by its name.
+fn parse_blocks(name: &str) -> Result<Format, String> {
+    let known = || Format::BLOCKS.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
+    let format = Format::BLOCKS.iter().find(|format| format.name() == name);
+    format.copied().ok_or_else(|| format!("known are {}", known()))
 }
 
 /// The engine's configuration.
@@ -108,7 +98,7 @@ pub fn engine_config(args: &EngineOptions) -> EngineConfig {
         enable_prefix_caching: args.enable_prefix_caching.unwrap_or(true),
         dtype: dtype(args.dtype),
         kv_cache_dtype: dtype(args.kv_cache_dtype),
-        quantization: args.quantization.map(Format::from),
+        quantization: args.quantization,
         late_masks: true,
     }
 }

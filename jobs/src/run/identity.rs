@@ -118,7 +118,7 @@ fn type_names(job: &Job, device: &DeviceInfo, options: &EngineOptions) -> Result
         activations: activations.name(),
         kv: kv.name(),
         weights: weights.iter().map(|format| format.name()).collect(),
-        quantization: quantization.map(|quantization| Format::from(quantization).name()),
+        quantization: quantization.map(Format::name),
         dtype_flag: *dtype,
         kv_cache_dtype_flag: *kv_cache_dtype,
     })

@@ -14,23 +14,12 @@ pub fn convert(bytes: Vec<u8>, from: DType, to: Format, transform: Transform) ->
     }
     let mut values = from.decode(&bytes);
     transform.apply(&mut values);
-    match values.iter().find(|v| !holds(to, **v)) {
-        Some(v) if to == Format::Q8_0 => {
-            Err(format!("holds {v}, which q8_0 with its f16 scales cannot; load it without quantization"))
+    match values.iter().find(|v| !to.holds(**v)) {
+        Some(v) if Format::BLOCKS.contains(&to) => {
+            Err(format!("holds {v}, which {to} with its scales cannot; load it without quantization"))
         }
         Some(v) => Err(format!("holds {v}, which {to} cannot; hold the weights in float32")),
         None => Ok(to.encode(&values)),
-    }
-}
-
-/// Whether a value is within the range of a format. What is no number passes through plain formats, as it would in
-/// the model's own.
-fn holds(format: Format, value: f32) -> bool {
-    let max = f32::from(half::f16::MAX);
-    match format {
-        Format::Plain(DType::F16) => !value.is_finite() || value.abs() <= max,
-        Format::Plain(_) => true,
-        Format::Q8_0 => value.abs() <= 127.0 * max,
     }
 }
 
