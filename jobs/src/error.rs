@@ -3,8 +3,8 @@
 mod exit_code;
 mod remedy;
 
+use crate::stop_signal::StopSignal;
 use crate::store::error::StoreError;
-use crate::supervise::signals::StopSignal;
 use engine::error::EngineError;
 use std::path::PathBuf;
 

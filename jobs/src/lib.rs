@@ -22,5 +22,6 @@ pub mod prompt;
 pub mod publish;
 pub mod row_error;
 pub mod run;
+pub mod stop_signal;
 pub mod store;
 pub mod supervise;

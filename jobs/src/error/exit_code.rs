@@ -16,10 +16,7 @@ pub const EXIT_REFUSED: u8 = 2;
 pub const EXIT_TOO_MANY_ERRORS: u8 = 3;
 /// The device failed; only a worker ends so, and its supervisor starts it again.
 pub const EXIT_DEVICE_LOST: u8 = 70;
-/// Stopped by Ctrl-C; the same command resumes the job.
-pub const EXIT_INTERRUPTED: u8 = 130;
-/// Stopped by SIGTERM; the same command resumes the job.
-pub const EXIT_TERMINATED: u8 = 143;
+pub use crate::stop_signal::{EXIT_INTERRUPTED, EXIT_TERMINATED};
 
 impl JobError {
     /// The exit code of this error, by its cause.

@@ -12,7 +12,8 @@ use crate::error::{
 use crate::journal::JournalReader;
 use crate::journal::attempts::{self, Death};
 use crate::journal::lock::SUPERVISOR_PID;
-use crate::supervise::signals::{Signal, StopSignal, on_signal, print_stopping};
+use crate::stop_signal::StopSignal;
+use crate::supervise::signals::{Signal, on_signal, print_stopping};
 use crate::supervise::worker::{BEGUN, HEARTBEAT, START};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

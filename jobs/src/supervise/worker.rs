@@ -6,7 +6,8 @@
 
 use crate::error::{EXIT_FAILED, EXIT_INTERRUPTED, JobError};
 use crate::journal::lock::SUPERVISOR_PID;
-use crate::supervise::signals::{Signals, StopSignal, on_stop, print_stopping};
+use crate::stop_signal::StopSignal;
+use crate::supervise::signals::{Signals, on_stop, print_stopping};
 use std::io::{BufRead, Write};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};

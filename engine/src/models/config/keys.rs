@@ -1,7 +1,30 @@
 //! The keys of `config.json`, as the file has them.
 
-use super::rope::RopeKeys;
 use serde::{Deserialize, Deserializer};
+
+/// `rope_parameters` of transformers 5, `rope_scaling` of transformers 4.
+#[derive(Default, Deserialize)]
+pub struct RopeKeys {
+    pub rope_type: Option<String>,
+    /// The old name of `rope_type`.
+    #[serde(rename = "type")]
+    pub old_type: Option<String>,
+    pub rope_theta: Option<f64>,
+    pub factor: Option<f64>,
+    pub low_freq_factor: Option<f64>,
+    pub high_freq_factor: Option<f64>,
+    pub original_max_position_embeddings: Option<f64>,
+    pub beta_fast: Option<f64>,
+    pub beta_slow: Option<f64>,
+    pub attention_factor: Option<f64>,
+    pub mscale: Option<f64>,
+    pub mscale_all_dim: Option<f64>,
+    pub truncate: Option<bool>,
+    pub partial_rotary_factor: Option<f64>,
+    /// Parameters for each kind of layer, in place of all the others.
+    pub full_attention: Option<serde::de::IgnoredAny>,
+    pub sliding_attention: Option<serde::de::IgnoredAny>,
+}
 
 /// The file as it is: every key may be absent.
 #[derive(Deserialize)]
