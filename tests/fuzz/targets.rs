@@ -99,7 +99,7 @@ pub fn parquet(bytes: &[u8]) -> String {
         // A footer may claim any number of rows; a hostile one costs no more than its errors.
         let batches = input.read(columns, 0..input.rows).take(100);
         let errors: Vec<String> = batches
-            .filter_map(|batch| batch.and_then(jobs::input::batches::Batch::refuse_lost).err())
+            .filter_map(|batch| batch.and_then(jobs::input::batch::Batch::refuse_lost).err())
             .map(|e| e.to_string())
             .collect();
         if errors.is_empty() { "sound".into() } else { errors.join("; ") }

@@ -2,56 +2,15 @@
 
 use crate::error::JobError;
 use crate::input::Input;
+use crate::input::batch::Batch;
 use crate::input::file::broken;
 use crate::input::footer::{footer, row_counts};
-use crate::input::group::{Group, GroupFile};
-use crate::input::lost::LostCells;
+use crate::input::group::Group;
+use crate::input::group_file::GroupFile;
 use crate::input::schema::agree;
-use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Rows that follow one another in the input.
-#[derive(Clone, Debug)]
-pub struct Batch {
-    /// The number of the first.
-    pub first_row: u64,
-    pub columns: RecordBatch,
-    /// The cells that cannot be read.
-    pub lost: Vec<LostCells>,
-}
-
-impl Batch {
-    /// Rows that can all be read.
-    pub fn whole(first_row: u64, columns: RecordBatch) -> Batch {
-        Batch { first_row, columns, lost: Vec::new() }
-    }
-
-    /// The rows that have cells that cannot be read, and what is wrong with them.
-    pub fn lost_rows(&self) -> BTreeMap<u64, String> {
-        let mut rows: BTreeMap<u64, String> = BTreeMap::new();
-        for lost in &self.lost {
-            for row in lost.rows.iter().map(|&row| self.first_row + row as u64) {
-                let error = lost.error_of(row);
-                rows.entry(row).and_modify(|text| *text = format!("{text}; {error}")).or_insert(error);
-            }
-        }
-        rows
-    }
-
-    /// Refuses cells that cannot be read.
-    ///
-    /// # Errors
-    /// [`JobError::Input`] about the first.
-    pub fn refuse_lost(self) -> Result<Batch, JobError> {
-        match self.lost.first() {
-            Some(lost) => Err(lost.refusal(self.first_row)),
-            None => Ok(self),
-        }
-    }
-}
 
 /// Reads files in order, a row group at a time. After an error there are no more batches.
 pub struct Batches<'a> {

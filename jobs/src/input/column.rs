@@ -1,8 +1,7 @@
 //! One column of a row group, read by itself so that what is wrong with it harms no other.
 
 use crate::input::dates::Dates;
-use crate::input::file::guarded;
-use crate::input::group::{GroupFile, ReadError};
+use crate::input::group_file::{GroupFile, ReadError, next_array};
 use crate::input::types::has_int96;
 use arrow::array::{Array, ArrayRef, UInt64Array};
 use arrow::compute::{CastOptions, cast_with_options, concat, take};
@@ -113,20 +112,6 @@ fn joined(arrays: &[ArrayRef], kind: &DataType, nulls: usize) -> Result<ArrayRef
     let nulls = arrow::array::new_null_array(kind, nulls);
     let all: Vec<&dyn Array> = arrays.iter().chain([&nulls]).map(|array| array.as_ref()).collect();
     concat(&all).map_err(|error| ReadError::of(error.to_string()))
-}
-
-/// Reads the one column of a reader.
-pub fn next_array(
-    file: &GroupFile,
-    reader: &mut ParquetRecordBatchReader,
-    rows: usize,
-) -> Result<ArrayRef, ReadError> {
-    match guarded(|| reader.next()) {
-        Ok(Some(Ok(batch))) if batch.num_rows() == rows => Ok(batch.column(0).clone()),
-        Ok(Some(Ok(_)) | None) => Err(file.failed("it holds other rows than the footer says".into())),
-        Ok(Some(Err(error))) => Err(file.failed(error.to_string())),
-        Err(panic) => Err(file.failed(panic)),
-    }
 }
 
 /// Makes texts of bytes. Returns the rows that are no text, and has null for them.

@@ -1,7 +1,6 @@
 //! INT96 dates: whether 64 bits hold them. The Parquet library wraps round where they do not.
 
-use crate::input::column::next_array;
-use crate::input::group::{GroupFile, ReadError};
+use crate::input::group_file::{GroupFile, ReadError, next_array};
 use crate::input::types::with_unit;
 use arrow::array::{Array, ArrayData, ArrayRef, UInt64Array};
 use arrow::compute::take;

@@ -3,12 +3,14 @@
 //! Files are named one by one, by glob or by folder, here or in an object store; their schemas must agree. Rows are numbered from 0
 //! through all files in order, and that number is what a row is called everywhere else.
 
+pub mod batch;
 pub mod batches;
 mod column;
 mod dates;
 pub mod file;
 pub mod footer;
 mod group;
+mod group_file;
 pub mod local;
 pub mod lost;
 pub mod names;

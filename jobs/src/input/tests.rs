@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::input::batches::Batch;
+use crate::input::batch::Batch;
 use crate::input::source::Source;
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use crate::error::JobError;
 use crate::guard::guarded;
-use crate::input::batches::Batch;
+use crate::input::batch::Batch;
 use crate::publish::columns::OutputColumns;
 use crate::publish::manifest::ColumnNulls;
 use crate::publish::sizes::rows_that_fit;

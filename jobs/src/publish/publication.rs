@@ -5,7 +5,7 @@
 //! written aside, synced, and appear by one rename; those of an object store go there one by one.
 
 use crate::error::JobError;
-use crate::input::batches::Batch;
+use crate::input::batch::Batch;
 use crate::journal::JournalReader;
 use crate::journal::answer::Answer;
 use crate::journal::identity::Identity;

@@ -1,7 +1,7 @@
 //! Reads the input and makes prompts, ahead of the engine and bounded.
 
 use crate::input::Input;
-use crate::input::batches::Batch;
+use crate::input::batch::Batch;
 use crate::journal::finished::FinishedRows;
 use crate::options::job::OnCorrupt;
 use crate::prompt::prompts::Prompts;

@@ -2,7 +2,7 @@
 
 use crate::error::JobError;
 use crate::input::Input;
-use crate::input::batches::Batch;
+use crate::input::batch::Batch;
 use crate::options::job::OnCorrupt;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::input::batches::Batch;
+use crate::input::batch::Batch;
 use crate::journal::tests::{answer, identity, inputs, job_identity};
 use crate::journal::{Journal, ResumeMode};
 use crate::publish::columns::{OutputColumns, Returns};
