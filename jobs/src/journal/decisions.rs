@@ -3,8 +3,7 @@
 //! What is part of the identity is destructured field by field here and in [`crate::journal::format1`], so that a new
 //! field forces a decision in both.
 
-use crate::journal::format1;
-use crate::journal::identity::{Identity, JobIdentity};
+use crate::journal::identity::Identity;
 use crate::options::device::{Gemm, Precision};
 use crate::options::engine::Dtype;
 use crate::options::job::ReturnColumn;
@@ -90,12 +89,8 @@ pub struct SamplingDecisions<'a> {
 }
 
 impl Decisions<'_> {
-    /// The identity in every format.
-    pub fn job_identity(&self) -> JobIdentity {
-        JobIdentity { identity: self.identity(), format1: format1::spell(self) }
-    }
-
-    fn identity(&self) -> Identity {
+    /// The identity as new journals have it.
+    pub(crate) fn identity(&self) -> Identity {
         let Decisions {
             numerics_version,
             device,

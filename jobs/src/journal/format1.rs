@@ -5,7 +5,7 @@
 //! table of these spellings.
 
 use crate::journal::decisions::{Decisions, FileDigests, PromptDecisions, SamplingDecisions, TypeNames};
-use crate::journal::identity::{Identity, difference};
+use crate::journal::identity::{Identity, JobIdentity, OldField, difference};
 use crate::options::device::{Gemm, Precision};
 use crate::options::engine::Dtype;
 use crate::options::job::ReturnColumn;
@@ -26,19 +26,15 @@ pub(crate) const TABLES: [&str; 6] = [
     "CREATE INDEX errors ON answers (error) WHERE error IS NOT NULL",
 ];
 
-/// A field of the identity in format 1.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OldField {
-    /// Its name there.
-    pub name: &'static str,
-    /// How the present options are spelt there; `None` where nothing is written.
-    pub value: Option<String>,
-    /// What a journal says that does not have the field; `None` if every journal has it.
-    pub absent: Option<&'static str>,
-}
-
 /// The spelling of what there was not.
 const NONE: &str = "(none)";
+
+impl Decisions<'_> {
+    /// The identity in every format.
+    pub fn job_identity(&self) -> JobIdentity {
+        JobIdentity { identity: self.identity(), format1: spell(self) }
+    }
+}
 
 /// How format 1 spells what decides the answers, in its order.
 pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {

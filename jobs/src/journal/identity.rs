@@ -2,7 +2,6 @@
 //!
 //! Batch size, token budgets, threads and paths are no part of it: they never change an answer.
 
-use crate::journal::format1::OldField;
 use engine::device::DeviceKind;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -122,6 +121,17 @@ impl Identity {
 pub(crate) fn difference(lines: &mut String, field: &str, then: Option<&str>, now: Option<&str>) {
     let [then, now] = [then, now].map(|value| value.unwrap_or("(none)"));
     let _ = writeln!(lines, "  {field}: begun with {then}, now {now}");
+}
+
+/// A field of the identity in format 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OldField {
+    /// Its name there.
+    pub name: &'static str,
+    /// How the present options are spelt there; `None` where nothing is written.
+    pub value: Option<String>,
+    /// What a journal says that does not have the field; `None` if every journal has it.
+    pub absent: Option<&'static str>,
 }
 
 /// The identity of a job as the formats of the journal write it.
