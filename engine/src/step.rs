@@ -215,12 +215,9 @@ impl Step {
         Ok(())
     }
 
-    /// Checks the masks that come late.
-    ///
-    /// # Errors
-    /// If they are not as many words as the step has left out.
-    pub fn check_late(&self, masks: &[u32]) -> Result<(), String> {
-        same("words of late masks", masks.len(), self.late_masks * self.mask_words)
+    /// The masks that come late, if there are any.
+    pub fn late(&self) -> Option<LateMasks> {
+        (self.late_masks > 0).then_some(LateMasks { words: self.late_masks * self.mask_words })
     }
 
     /// The sequences of the step.
@@ -251,6 +248,22 @@ impl Step {
             Input::Adjustments => bytemuck::cast_slice(&self.adjustments),
             Input::Masks => bytemuck::cast_slice(&self.masks),
         }
+    }
+}
+
+/// The masks that a step has left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LateMasks {
+    words: usize,
+}
+
+impl LateMasks {
+    /// Checks the masks that come.
+    ///
+    /// # Errors
+    /// If they are not as many words as the step has left out.
+    pub fn check(self, masks: &[u32]) -> Result<(), String> {
+        same("words of late masks", masks.len(), self.words)
     }
 }
 

@@ -317,6 +317,11 @@ fn late_masks_come_in_turn() {
     ] {
         assert!(error.to_string().contains("waits for its masks"), "{error}");
     }
+    // What is refused leaves the step waiting.
+    let fewer = device.provide(&ticket, &masks[1..]).unwrap_err().to_string();
+    assert!(fewer.contains("19 words of late masks, not 20"), "{fewer}");
+    let other = device.provide(&Ticket(ticket.0 + 1), &masks).unwrap_err().to_string();
+    assert!(other.contains("waits for no masks"), "{other}");
     device.provide(&ticket, &masks).unwrap();
     let again = device.provide(&ticket, &masks).unwrap_err().to_string();
     assert!(again.contains("waits for no masks"), "{again}");

@@ -202,11 +202,6 @@ impl JobError {
         let path = path.into();
         move |source| JobError::Io { doing, path, source }
     }
-
-    /// Whether it is about what was read, which will be no better the next time, and not about the reading.
-    pub fn is_corruption(&self) -> bool {
-        matches!(self, JobError::Input { .. })
-    }
 }
 
 /// What to do about an I/O error, if that is known.

@@ -6,7 +6,7 @@ use crate::stage::StepGrid;
 use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaContext, CudaEvent};
 use engine::device::DeviceError;
-use engine::step::Sampled;
+use engine::step::{LateMasks, Sampled};
 use std::sync::Arc;
 
 /// What goes to the card, what comes back, and when. Used again by later steps.
@@ -40,14 +40,13 @@ pub(crate) struct InFlight {
     pub(crate) host: HostBuffers,
     /// Sampled rows.
     pub(crate) outputs: usize,
-    pub(crate) late: Option<LateMasks>,
+    pub(crate) late: Option<AwaitedMasks>,
 }
 
 /// What is left to do when the masks of a step come.
-pub(crate) struct LateMasks {
+pub(crate) struct AwaitedMasks {
     pub(crate) grid: StepGrid,
-    /// Words of the masks.
-    pub(crate) words: usize,
+    pub(crate) masks: LateMasks,
     /// Where there is room for them in the pinned inputs, in bytes.
     pub(crate) offset: usize,
 }
@@ -58,14 +57,15 @@ impl InFlight {
         self.late.is_some()
     }
 
-    /// What the masks are for, if they are as many words as the step has left out.
+    /// What is left to do with these masks.
     ///
     /// # Errors
-    /// [`DeviceError::BadStep`]; the step goes on waiting.
-    pub(crate) fn take_late(&mut self, masks: &[u32]) -> Result<LateMasks, DeviceError> {
-        let words = self.late.as_ref().map_or(0, |late| late.words);
-        let late = self.late.take_if(|_| words == masks.len());
-        late.ok_or_else(|| DeviceError::BadStep(format!("{} words of late masks, not {words}", masks.len())))
+    /// [`DeviceError::BadStep`] if they are not those that the step has left out; it goes on waiting.
+    pub(crate) fn take_late(&mut self, masks: &[u32]) -> Result<AwaitedMasks, DeviceError> {
+        if let Some(late) = &self.late {
+            late.masks.check(masks).map_err(DeviceError::BadStep)?;
+        }
+        self.late.take().ok_or_else(|| DeviceError::BadStep("the step waits for no masks".into()))
     }
 
     /// Waits for the step and returns its results.

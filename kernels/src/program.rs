@@ -10,7 +10,7 @@ use crate::driver::functions::Functions;
 use crate::driver::launch::launch;
 use crate::driver::memory::DeviceMemory;
 use crate::grid::GridDims;
-use crate::in_flight::{HostBuffers, InFlight, LateMasks};
+use crate::in_flight::{AwaitedMasks, HostBuffers, InFlight};
 use crate::inputs::{self, Inputs};
 use crate::kernel::Kernel;
 use crate::launch::{Call, Launch};
@@ -156,9 +156,8 @@ impl Program {
         self.model.run(stream, &grid)?;
         let outputs = if self.output().is_some() { step.output_rows.len() } else { 0 };
         let mut in_flight = InFlight { host, outputs, late: None };
-        if step.late_masks > 0 {
-            let words = step.late_masks * step.mask_words;
-            in_flight.late = Some(LateMasks { grid, words, offset: packed.bytes });
+        if let Some(masks) = step.late() {
+            in_flight.late = Some(AwaitedMasks { grid, masks, offset: packed.bytes });
         } else {
             self.finish(card, &mut in_flight, &grid)?;
         }

@@ -12,7 +12,7 @@ use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, 
 use engine::dtype::DType;
 use engine::op::Op;
 use engine::plan::{BufferId, Dims, Input, Plan};
-use engine::step::{Step, StepOutput};
+use engine::step::{LateMasks, Step, StepOutput};
 use std::ops::Range;
 
 /// An adapter of wgpu as a device.
@@ -25,10 +25,12 @@ pub struct WgpuDevice {
     late: Option<Late>,
 }
 
-/// A step that waits for its masks: its plan, itself, and its ticket.
+/// A step that waits for its masks.
+#[derive(Clone, Copy)]
 struct Late {
     plan: PlanId,
-    step: Step,
+    dims: Dims,
+    masks: LateMasks,
     ticket: u64,
 }
 
@@ -155,10 +157,10 @@ impl Device for WgpuDevice {
         let dims = step.dims();
         let [before_masks, after_masks] = compiled.parts();
         let ticket = self.flight.ticket();
-        if step.late_masks > 0 {
+        if let Some(masks) = step.late() {
             self.plans[plan.0].submit(&self.gpu, before_masks, &dims, None);
             self.gpu.check()?;
-            self.late = Some(Late { plan, step: step.clone(), ticket });
+            self.late = Some(Late { plan, dims, masks, ticket });
         } else {
             self.finish(plan, 0..after_masks.end, &dims, ticket)?;
         }
@@ -167,17 +169,15 @@ impl Device for WgpuDevice {
 
     fn provide(&mut self, ticket: &Ticket, masks: &[u32]) -> Result<(), DeviceError> {
         self.gpu.check()?;
-        let Some(late) = self.late.take_if(|late| late.ticket == ticket.0) else {
+        let Some(late) = self.late.filter(|late| late.ticket == ticket.0) else {
             return Err(DeviceError::BadStep(format!("step {} waits for no masks", ticket.0)));
         };
-        if let Err(why) = late.step.check_late(masks) {
-            self.late = Some(late);
-            return Err(DeviceError::BadStep(why));
-        }
+        late.masks.check(masks).map_err(DeviceError::BadStep)?;
+        self.late = None;
         let compiled = &self.plans[late.plan.0];
         compiled.write_input(&self.gpu, Input::Masks, bytemuck::cast_slice(masks));
         let [_, after_masks] = compiled.parts();
-        self.finish(late.plan, after_masks, &late.step.dims(), late.ticket)
+        self.finish(late.plan, after_masks, &late.dims, late.ticket)
     }
 
     fn wait(&mut self, ticket: Ticket) -> Result<StepOutput, DeviceError> {

@@ -19,7 +19,7 @@ use crate::dtype::DType;
 use crate::format::Format;
 use crate::op::Op;
 use crate::plan::{BufferId, BufferKind, Dims, Plan, View};
-use crate::step::{Step, StepOutput};
+use crate::step::{LateMasks, Step, StepOutput};
 use memory::Memory;
 pub use panels::MatmulPrecision;
 use std::ops::Range;
@@ -108,7 +108,7 @@ pub struct CpuDevice {
     submitted: u64,
     waited: u64,
     /// The step that waits for its masks.
-    late: Option<Step>,
+    late: Option<LateMasks>,
 }
 
 impl CpuDevice {
@@ -260,16 +260,17 @@ impl Device for CpuDevice {
         self.check_provided()?;
         step.check(&self.max_dims[plan.0]).map_err(DeviceError::BadStep)?;
         self.send(Work::Step(plan, Box::new(step.clone())))?;
-        self.late = (step.late_masks > 0).then(|| step.clone());
+        self.late = step.late();
         self.submitted += 1;
         Ok(Ticket(self.submitted))
     }
 
     fn provide(&mut self, ticket: &Ticket, masks: &[u32]) -> Result<(), DeviceError> {
-        let late = self.late.take().filter(|_| ticket.0 == self.submitted);
-        let step =
+        let late = self.late.filter(|_| ticket.0 == self.submitted);
+        let late =
             late.ok_or_else(|| DeviceError::BadStep(format!("step {} waits for no masks", ticket.0)))?;
-        step.check_late(masks).map_err(DeviceError::BadStep)?;
+        late.check(masks).map_err(DeviceError::BadStep)?;
+        self.late = None;
         self.send(Work::Masks(masks.to_vec()))
     }
 

@@ -111,7 +111,8 @@ pub struct Rendering {
 }
 
 impl Rendering {
-    /// A text without any text of a row: all its markers are meant.
+    /// A text without any text of a row, for tests: all its markers are meant.
+    #[cfg(test)]
     pub fn trusted(text: String) -> Rendering {
         Rendering { text, mark: None }
     }
