@@ -3,11 +3,11 @@
 use crate::error::JobError;
 use crate::input::Input;
 use crate::input::batch::Batch;
+use crate::input::conform::{Conform, projected};
 use crate::input::file::broken;
 use crate::input::footer::{footer, row_counts};
 use crate::input::group::Group;
 use crate::input::group_file::GroupFile;
-use crate::input::schema::agree;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +19,14 @@ pub struct Batches<'a> {
     schema: SchemaRef,
     next: u64,
     end: u64,
-    open: Option<(usize, Group)>,
+    open: Option<OpenGroup>,
+}
+
+/// A row group that is being read, and the file that it is of.
+struct OpenGroup {
+    at: usize,
+    group: Group,
+    conform: Conform,
 }
 
 impl Iterator for Batches<'_> {
@@ -49,17 +56,18 @@ impl<'a> Batches<'a> {
     }
 
     fn next_batch(&mut self) -> Result<Batch, JobError> {
-        let (at, mut group) = match self.open.take() {
-            Some((at, group)) if self.next < group.end => (at, group),
+        let mut open = match self.open.take() {
+            Some(open) if self.next < open.group.end => open,
             before => self.open_group(before)?,
         };
-        let batch = group.read(self.next)?;
-        self.open = Some((at, group));
+        let batch = open.group.read(self.next)?;
+        let batch = open.conform.apply(&self.input.files[open.at], batch)?;
+        self.open = Some(open);
         Ok(batch)
     }
 
     /// Opens the row group of the next row, in the file that is open if it is there.
-    fn open_group(&self, before: Option<(usize, Group)>) -> Result<(usize, Group), JobError> {
+    fn open_group(&self, before: Option<OpenGroup>) -> Result<OpenGroup, JobError> {
         let at = self.input.files.iter().rposition(|f| f.first_row <= self.next && f.rows() > 0);
         let at = at.ok_or_else(|| JobError::Internal("a row before the first file".into()))?;
         let file = &self.input.files[at];
@@ -70,11 +78,13 @@ impl<'a> Batches<'a> {
         }
         let end = self.end.min(start + file.row_groups[group]);
         let opened = match before {
-            Some((same, before)) if same == at => before.file().of_group(group, (end - start) as usize),
+            Some(before) if before.at == at => before.group.file().of_group(group, (end - start) as usize),
             _ => self.open_file(at, group, (end - start) as usize)?,
         };
-        let group = Group::open(opened, self.columns.clone(), self.schema.clone(), (start, end), self.next)?;
-        Ok((at, group))
+        let conform = Conform::new(file, &self.columns, self.schema.clone());
+        let schema = projected(file, &conform.columns);
+        let group = Group::open(opened, conform.columns.clone(), schema, (start, end), self.next)?;
+        Ok(OpenGroup { at, group, conform })
     }
 
     fn open_file(&self, at: usize, group: usize, wanted: usize) -> Result<GroupFile, JobError> {
@@ -82,11 +92,10 @@ impl<'a> Batches<'a> {
         let source = file.source.open()?;
         file.check(&source)?;
         let metadata = footer(&source, &file.path)?;
-        if row_counts(&file.path, &metadata)? != file.row_groups {
+        if row_counts(&file.path, &metadata)? != file.row_groups || **metadata.schema() != *file.schema {
             let why = "changed while the job ran; start again with the file at rest";
             return Err(broken(&file.path, "", why));
         }
-        agree(&self.input.schema, &self.input.files[0].path, metadata.schema(), &file.path)?;
         Ok(GroupFile::new(file.clone(), source, metadata, group, wanted))
     }
 }

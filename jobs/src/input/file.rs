@@ -2,14 +2,26 @@
 
 use crate::error::JobError;
 use crate::guard;
+use crate::input::found::Partition;
 use crate::input::local::{Stamp, changed};
+use crate::input::place::Place;
 use crate::input::ranges::OpenSource;
 use crate::input::source::Source;
+use arrow::datatypes::SchemaRef;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One input file.
 #[derive(Clone, Debug)]
 pub struct InputFile {
+    /// How it is read.
+    pub layout: Layout,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// Where the columns of the input are.
+    pub places: Arc<[Place]>,
+    /// What its folders say of its rows.
+    pub partition: Partition,
     /// Where it is.
     pub source: Source,
     /// Its name in messages.
@@ -41,6 +53,32 @@ impl InputFile {
             OpenSource::Local(file) if Some(file.stamp()?) != self.stamp => Err(changed(&self.path)),
             _ => Ok(()),
         }
+    }
+}
+
+/// How a file is read.
+#[derive(Clone, Debug)]
+pub enum Layout {
+    Parquet,
+}
+
+/// Why a column is not read.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    path: PathBuf,
+    place: String,
+    why: String,
+}
+
+impl Refusal {
+    /// Of a column of a file.
+    pub fn of_column(path: &Path, column: &str, why: String) -> Refusal {
+        Refusal { path: path.into(), place: format!(", column {column}"), why }
+    }
+
+    /// The error of a job that needs it.
+    pub fn error(&self) -> JobError {
+        broken(&self.path, &self.place, &self.why)
     }
 }
 

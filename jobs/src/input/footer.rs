@@ -7,9 +7,11 @@ use crate::input::ranges::OpenSource;
 use crate::input::types::with_microseconds;
 use crate::input::unknown::without_unknown_types;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::{ChunkReader, Length};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A footer of more bytes is refused before it is read.
@@ -94,4 +96,19 @@ pub fn null_counts(metadata: &ArrowReaderMetadata) -> Vec<Option<u64>> {
         }
     }
     counts
+}
+
+/// The columns of a codec that this build does not read, and what to do.
+pub fn unread_codecs(metadata: &ArrowReaderMetadata) -> BTreeMap<String, String> {
+    let (schema, mut columns) = (metadata.parquet_schema(), BTreeMap::new());
+    for group in metadata.metadata().row_groups() {
+        for (leaf, column) in group.columns().iter().enumerate() {
+            if column.compression() == Compression::LZO {
+                let why = "is compressed with LZO, which is not supported; write it with zstd, or leave the column out with \
+                           --keep";
+                columns.insert(schema.get_column_root(leaf).name().to_string(), why.to_string());
+            }
+        }
+    }
+    columns
 }

@@ -12,7 +12,6 @@ use crate::input::types::has_int96;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
-use parquet::basic::Compression;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -228,13 +227,6 @@ fn check_columns(file: &GroupFile, columns: &[usize]) -> Result<(BTreeMap<usize,
     for (leaf, at) in leaves {
         let column = group.column(leaf);
         let path = column.column_path().to_string();
-        if let codec @ (Compression::BROTLI(_) | Compression::LZO) = column.compression() {
-            let why = format!(
-                "is compressed with {codec:?}, which is not supported; write it with zstd, or leave the column out \
-                 with --keep"
-            );
-            return Err(file.broken(&path, &why));
-        }
         let checked = pages::check(&file.source, column);
         if checked.is_err() {
             file.file.check(&file.source)?;

@@ -2,6 +2,7 @@
 
 pub mod columns;
 mod digest_writer;
+pub mod format;
 mod input_rows;
 mod local;
 pub mod manifest;

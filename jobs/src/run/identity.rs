@@ -4,6 +4,7 @@ use crate::date;
 use crate::digest::{digest_bytes, digest_file, digest_files};
 use crate::error::JobError;
 use crate::input::file::InputFile;
+use crate::input::partitions::shown;
 use crate::journal::decisions::{Decisions, FileDigests, PromptDecisions, SamplingDecisions, TypeNames};
 use crate::journal::identity::{InputDigest, InputDigests, JobIdentity, numerics_version};
 use crate::model::ModelFolders;
@@ -32,6 +33,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
     let JobOptions {
         // Inputs have digests of their own.
         input: _,
+        input_format: _,
         // Paths, and how much of the job to do and to publish.
         output: _,
         state_dir: _,
@@ -215,7 +217,8 @@ fn sampling_decisions<'a>(job: &'a Job, options: &'a SamplingOptions) -> Samplin
 /// [`JobError::Io`] or [`JobError::Store`].
 pub fn input_digests(job: &Job) -> Result<InputDigests, JobError> {
     let digest = |file: &InputFile| {
-        let (size, digest) = file.source.identify()?;
+        let (size, mut digest) = file.source.identify()?;
+        digest += &shown(&file.partition);
         Ok(InputDigest { path: file.path.clone(), size, rows: file.rows(), digest })
     };
     Ok(InputDigests(job.input.files.iter().map(digest).collect::<Result<_, JobError>>()?))

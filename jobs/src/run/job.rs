@@ -2,6 +2,8 @@
 
 use crate::error::JobError;
 use crate::input::Input;
+use crate::input::names::Search;
+use crate::input::own::OwnOutput;
 use crate::log::note;
 use crate::model::ModelFolders;
 use crate::options::job::JobOptions;
@@ -45,7 +47,8 @@ impl Job {
     /// # Errors
     /// [`JobError::Usage`], and what is wrong with a file.
     pub fn prepare(options: JobOptions) -> Result<Job, JobError> {
-        let input = Input::open(&options.input)?;
+        let search = Search { format: options.input_format, own: OwnOutput::of(&options.output) };
+        let input = Input::search(&options.input, &search)?;
         let rows = input.rows.min(options.limit.unwrap_or(u64::MAX));
         let folders = ModelFolders::find(&options.model)?;
         let model = Model::open(&folders.model, options.model.load_format.into())?;
@@ -69,7 +72,7 @@ impl Job {
         };
         kept.sort_unstable();
         kept.dedup();
-        input.refuse_unknown(&[kept.as_slice(), prompts.columns()].concat())?;
+        input.refuse_unreadable(&[kept.as_slice(), prompts.columns()].concat())?;
         let schema = projected(&input.schema, &kept);
         let columns = OutputColumns::new(
             &schema,
