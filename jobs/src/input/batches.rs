@@ -2,12 +2,15 @@
 
 use crate::error::JobError;
 use crate::input::Input;
+use crate::input::arrow_file::ArrowGroup;
 use crate::input::batch::Batch;
 use crate::input::conform::{Conform, projected};
-use crate::input::file::broken;
+use crate::input::file::{InputFile, Layout, broken};
 use crate::input::footer::{footer, row_counts};
 use crate::input::group::Group;
 use crate::input::group_file::GroupFile;
+use crate::input::ranges::OpenSource;
+use crate::input::text::TextGroup;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,8 +28,41 @@ pub struct Batches<'a> {
 /// A row group that is being read, and the file that it is of.
 struct OpenGroup {
     at: usize,
-    group: Group,
+    group: RowGroup,
     conform: Conform,
+}
+
+/// By the format.
+enum RowGroup {
+    Parquet(Box<Group>),
+    Text(Box<TextGroup>),
+    Arrow(ArrowGroup),
+}
+
+impl RowGroup {
+    fn end(&self) -> u64 {
+        match self {
+            RowGroup::Parquet(group) => group.end,
+            RowGroup::Text(group) => group.end,
+            RowGroup::Arrow(group) => group.end,
+        }
+    }
+
+    fn source(&self) -> &OpenSource {
+        match self {
+            RowGroup::Parquet(group) => &group.file().source,
+            RowGroup::Text(group) => group.source(),
+            RowGroup::Arrow(group) => group.source(),
+        }
+    }
+
+    fn read(&mut self, file: &InputFile, next: u64) -> Result<Batch, JobError> {
+        match self {
+            RowGroup::Parquet(group) => group.read(next),
+            RowGroup::Text(group) => group.read(file, next),
+            RowGroup::Arrow(group) => Ok(group.read(next)),
+        }
+    }
 }
 
 impl Iterator for Batches<'_> {
@@ -57,11 +93,11 @@ impl<'a> Batches<'a> {
 
     fn next_batch(&mut self) -> Result<Batch, JobError> {
         let mut open = match self.open.take() {
-            Some(open) if self.next < open.group.end => open,
+            Some(open) if self.next < open.group.end() => open,
             before => self.open_group(before)?,
         };
-        let batch = open.group.read(self.next)?;
-        let batch = open.conform.apply(&self.input.files[open.at], batch)?;
+        let file = &self.input.files[open.at];
+        let batch = open.conform.apply(file, open.group.read(file, self.next)?)?;
         self.open = Some(open);
         Ok(batch)
     }
@@ -77,25 +113,49 @@ impl<'a> Batches<'a> {
             group += 1;
         }
         let end = self.end.min(start + file.row_groups[group]);
-        let opened = match before {
-            Some(before) if before.at == at => before.group.file().of_group(group, (end - start) as usize),
-            _ => self.open_file(at, group, (end - start) as usize)?,
-        };
+        let before = before.filter(|before| before.at == at).map(|before| before.group);
         let conform = Conform::new(file, &self.columns, self.schema.clone());
-        let schema = projected(file, &conform.columns);
-        let group = Group::open(opened, conform.columns.clone(), schema, (start, end), self.next)?;
+        let (columns, schema) = (conform.columns.clone(), projected(file, &conform.columns));
+        let source = |before: Option<RowGroup>| match before {
+            Some(before) => Ok(before.source().clone()),
+            None => open_source(file),
+        };
+        let group = match &file.layout {
+            Layout::Parquet => {
+                let wanted = (end - start) as usize;
+                let opened = match before {
+                    Some(RowGroup::Parquet(before)) => before.file().of_group(group, wanted),
+                    _ => open_parquet(file, group, wanted)?,
+                };
+                RowGroup::Parquet(Box::new(Group::open(opened, columns, schema, (start, end), self.next)?))
+            }
+            Layout::Text(layout) => {
+                let (file, layout) = ((file, source(before)?), (layout.clone(), group));
+                let group = TextGroup::open(file, layout, columns, schema, (start, end), self.next)?;
+                RowGroup::Text(Box::new(group))
+            }
+            Layout::Arrow(layout) => {
+                let file = (file, source(before)?);
+                RowGroup::Arrow(ArrowGroup::open(file, (layout, group), &columns, schema, (start, end))?)
+            }
+        };
         Ok(OpenGroup { at, group, conform })
     }
+}
 
-    fn open_file(&self, at: usize, group: usize, wanted: usize) -> Result<GroupFile, JobError> {
-        let file = &self.input.files[at];
-        let source = file.source.open()?;
-        file.check(&source)?;
-        let metadata = footer(&source, &file.path)?;
-        if row_counts(&file.path, &metadata)? != file.row_groups || **metadata.schema() != *file.schema {
-            let why = "changed while the job ran; start again with the file at rest";
-            return Err(broken(&file.path, "", why));
-        }
-        Ok(GroupFile::new(file.clone(), source, metadata, group, wanted))
+/// Opens a file again, which must be as it was.
+fn open_source(file: &InputFile) -> Result<OpenSource, JobError> {
+    let source = file.source.open()?;
+    file.check(&source)?;
+    Ok(source)
+}
+
+fn open_parquet(file: &InputFile, group: usize, wanted: usize) -> Result<GroupFile, JobError> {
+    let source = open_source(file)?;
+    let metadata = footer(&source, &file.path)?;
+    if row_counts(&file.path, &metadata)? != file.row_groups || **metadata.schema() != *file.schema {
+        let why = "changed while the job ran; start again with the file at rest";
+        return Err(broken(&file.path, "", why));
     }
+    Ok(GroupFile::new(file.clone(), source, metadata, group, wanted))
 }

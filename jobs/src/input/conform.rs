@@ -83,7 +83,7 @@ fn cells(file: &InputFile, column: usize, name: &str, wrong: Vec<(usize, String)
         name: name.to_string(),
         rows: vec![row],
         path: file.path.clone(),
-        group: 0,
+        place: String::new(),
         why,
     };
     wrong.into_iter().map(cell).collect()

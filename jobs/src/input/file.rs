@@ -2,11 +2,13 @@
 
 use crate::error::JobError;
 use crate::guard;
+use crate::input::arrow_layout::ArrowLayout;
 use crate::input::found::Partition;
 use crate::input::local::{Stamp, changed};
 use crate::input::place::Place;
 use crate::input::ranges::OpenSource;
 use crate::input::source::Source;
+use crate::input::text_layout::TextLayout;
 use arrow::datatypes::SchemaRef;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,6 +62,8 @@ impl InputFile {
 #[derive(Clone, Debug)]
 pub enum Layout {
     Parquet,
+    Text(Arc<TextLayout>),
+    Arrow(Arc<ArrowLayout>),
 }
 
 /// Why a column is not read.

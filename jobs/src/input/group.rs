@@ -209,7 +209,7 @@ fn note(lost: &mut Vec<LostCells>, file: &GroupFile, column: (usize, &str), row:
             name: column.1.to_string(),
             rows: vec![row],
             path: file.file.path.clone(),
-            group: file.group,
+            place: format!("row group {}", file.group),
             why,
         }),
     }

@@ -3,10 +3,13 @@
 //! Files are named one by one, by glob or by folder, here or in an object store; their columns are joined by name. Rows are
 //! numbered from 0 through all files in order, and that number is what a row is called everywhere else.
 
+mod arrow_file;
+pub mod arrow_layout;
 pub mod batch;
 pub mod batches;
 mod column;
 mod conform;
+mod csv;
 mod dates;
 pub mod file;
 pub mod footer;
@@ -14,6 +17,9 @@ pub mod format;
 pub mod found;
 mod group;
 mod group_file;
+mod json;
+mod json_types;
+mod lines;
 pub mod local;
 pub mod lost;
 pub mod names;
@@ -22,10 +28,13 @@ mod pages;
 pub mod partitions;
 pub mod place;
 pub mod ranges;
+mod records;
 pub mod row;
 mod schema;
 mod sizes;
 pub mod source;
+mod text;
+pub mod text_layout;
 mod types;
 mod union;
 mod unknown;
@@ -33,10 +42,12 @@ mod widen;
 
 use crate::error::JobError;
 use crate::publish::manifest::IDENTITY_KEY;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use batches::Batches;
+use csv::CsvTypes;
 use file::{InputFile, Layout, Refusal, broken};
 use footer::{footer, null_counts, row_counts, unread_codecs};
+use format::InputFormat;
 use found::Found;
 use names::Search;
 use own::has_state_dir;
@@ -46,6 +57,8 @@ use source::Source;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
+use text::TextTypes;
+use text_layout::Dialect;
 use types::has_days;
 use union::{FileColumns, Union, unite};
 
@@ -76,6 +89,25 @@ struct Opened {
     output: bool,
     /// Codecs of columns that this build does not read.
     codecs: BTreeMap<String, String>,
+    /// The names of a CSV file's columns.
+    names: Vec<String>,
+    /// Rows in which a column of a file of lines is not null.
+    values: HashMap<String, u64>,
+}
+
+impl Opened {
+    /// Sets the schema of a file of lines, which is that of all of them.
+    fn finish(&mut self, json: &SchemaRef, csv: &CsvTypes) {
+        let Layout::Text(layout) = &self.file.layout else { return };
+        self.file.schema = match layout.dialect {
+            Dialect::Json => json.clone(),
+            Dialect::Csv(_) => Arc::new(csv.schema(&self.names)),
+        };
+        let rows = self.file.rows();
+        let values = |name: &String| self.values.get(name).copied().unwrap_or(0);
+        let fields = self.file.schema.fields().iter();
+        self.nulls = fields.map(|field| Some(rows.saturating_sub(values(field.name())))).collect();
+    }
 }
 
 impl Input {
@@ -95,15 +127,21 @@ impl Input {
     pub fn search(names: &[String], search: &Search) -> Result<Input, JobError> {
         let found = search.find(names)?;
         let mut opened: Vec<Opened> = Vec::with_capacity(found.len());
+        let mut types = TextTypes::default();
         for found in &found {
-            let mut one = open_parquet(found)?;
+            opened.push(open(found, search.format, &mut types)?);
+        }
+        let json = Arc::new(types.json.schema());
+        for at in 0..opened.len() {
+            let (before, one) = opened.split_at_mut(at);
+            let one = &mut one[0];
+            one.finish(&json, &types.csv);
             refuse_duplicates(&one.file.schema, &one.file.path)?;
-            if let Some(before) = opened.last()
+            if let Some(before) = before.last()
                 && before.file.schema == one.file.schema
             {
                 one.file.schema = before.file.schema.clone();
             }
-            opened.push(one);
         }
         refuse_mixed_outputs(names, &found, &opened)?;
         Input::of_files(opened)
@@ -178,6 +216,20 @@ impl Input {
         columns.iter().try_for_each(|at| self.unreadable.get(at).map_or(Ok(()), |why| Err(why.error())))
     }
 
+    /// The columns and their types, if any of these are inferred: of lines, or of the names of folders.
+    pub fn inferred(&self) -> Option<String> {
+        let inferred =
+            |file: &InputFile| matches!(file.layout, Layout::Text(_)) || !file.partition.is_empty();
+        if !self.files.iter().any(inferred) {
+            return None;
+        }
+        let column = |(at, field): (usize, &Arc<Field>)| match self.unreadable.get(&at) {
+            Some(_) => format!("{} (not read)", field.name()),
+            None => format!("{} {}", field.name(), field.data_type()),
+        };
+        Some(self.schema.fields().iter().enumerate().map(column).collect::<Vec<_>>().join(", "))
+    }
+
     /// The names of the columns, for messages.
     pub fn column_list(&self) -> String {
         let names: Vec<_> = self.schema.fields().iter().take(20).map(|f| format!("`{}`", f.name())).collect();
@@ -195,23 +247,70 @@ impl Input {
 }
 
 /// Opens a file that was found.
-fn open_parquet(found: &Found) -> Result<Opened, JobError> {
+fn open(found: &Found, format: Option<InputFormat>, types: &mut TextTypes) -> Result<Opened, JobError> {
     let Found { source, partition, searched: _ } = found.clone();
     let path = source.name();
+    let format = InputFormat::of_file(&path.to_string_lossy(), format)?;
     let open = source.open()?;
     let stamp = match &open {
         OpenSource::Local(file) => Some(file.stamp()?),
         OpenSource::Object(_) => None,
     };
-    let metadata = footer(&open, &path)?;
-    let row_groups = row_counts(&path, &metadata)?;
-    let entries = metadata.metadata().file_metadata().key_value_metadata();
-    let output = entries.is_some_and(|entries| entries.iter().any(|entry| entry.key == IDENTITY_KEY));
-    let (nulls, days, codecs) = (null_counts(&metadata), has_days(&metadata), unread_codecs(&metadata));
-    let (schema, places) = (metadata.schema().clone(), Arc::from([]));
-    let layout = Layout::Parquet;
-    let file = InputFile { layout, schema, places, partition, source, path, first_row: 0, row_groups, stamp };
-    Ok(Opened { file, nulls, days, output, codecs })
+    let mut opened = Opened {
+        file: InputFile {
+            layout: Layout::Parquet,
+            schema: Arc::new(Schema::empty()),
+            places: Arc::from([]),
+            partition,
+            source,
+            path: path.clone(),
+            first_row: 0,
+            row_groups: Vec::new(),
+            stamp,
+        },
+        nulls: Vec::new(),
+        days: true,
+        output: false,
+        codecs: BTreeMap::new(),
+        names: Vec::new(),
+        values: HashMap::new(),
+    };
+    let dialect = match format {
+        InputFormat::Parquet => {
+            opened.read_footer(&open)?;
+            return Ok(opened);
+        }
+        InputFormat::Arrow => {
+            let (layout, rows) = arrow_file::scan(&open, &path)?;
+            opened.file.schema = layout.schema.clone();
+            opened.nulls = vec![None; layout.schema.fields().len()];
+            opened.days = false;
+            (opened.file.layout, opened.file.row_groups) = (Layout::Arrow(Arc::new(layout)), rows);
+            opened.file.check(&open)?;
+            return Ok(opened);
+        }
+        InputFormat::Jsonl => Dialect::Json,
+        InputFormat::Csv => Dialect::Csv(b','),
+        InputFormat::Tsv => Dialect::Csv(b'\t'),
+    };
+    let scanned = text::scan(&open, &path, dialect, types)?;
+    (opened.file.layout, opened.file.row_groups) = (Layout::Text(Arc::new(scanned.layout)), scanned.rows);
+    (opened.names, opened.values) = (scanned.names, scanned.values);
+    opened.file.check(&open)?;
+    Ok(opened)
+}
+
+impl Opened {
+    fn read_footer(&mut self, open: &OpenSource) -> Result<(), JobError> {
+        let metadata = footer(open, &self.file.path)?;
+        self.file.row_groups = row_counts(&self.file.path, &metadata)?;
+        self.file.schema = metadata.schema().clone();
+        let entries = metadata.metadata().file_metadata().key_value_metadata();
+        self.output = entries.is_some_and(|entries| entries.iter().any(|entry| entry.key == IDENTITY_KEY));
+        (self.nulls, self.days) = (null_counts(&metadata), has_days(&metadata));
+        self.codecs = unread_codecs(&metadata);
+        Ok(())
+    }
 }
 
 /// Refuses outputs of jobs that were found among files which are none: their rows would be answered twice.

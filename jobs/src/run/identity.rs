@@ -64,6 +64,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         outside_numeric_contract: device.breaks_contract.is_some(),
         float32_matmul_precision: engine.float32_matmul_precision,
         max_model_len: job.max_model_len,
+        input_schema: job.input.inferred().map(|schema| digest_bytes(schema.as_bytes())),
         prompt: prompt_decisions(job, prompt)?,
         sampling: sampling_decisions(job, sampling),
         returns,

@@ -109,6 +109,9 @@ impl Job {
             self.input.rows,
             self.input.files.len()
         );
+        if let Some(columns) = self.input.inferred() {
+            note!("columns of the input, as they were inferred: {columns}");
+        }
         let how = if self.prompts.uses_chat_template() {
             "through the chat template"
         } else {
