@@ -29,7 +29,6 @@ use batches::Batches;
 use file::{InputFile, broken};
 use footer::{footer, null_counts, row_counts};
 use names::resolve;
-use ranges::OpenSource;
 use schema::{agree, refuse_duplicates};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -66,10 +65,6 @@ impl Input {
         for source in resolve(names)? {
             let path = source.name();
             let open = source.open()?;
-            let stamp = match &open {
-                OpenSource::Local(file) => Some(file.stamp()?),
-                OpenSource::Object(_) => None,
-            };
             let metadata = footer(&open, &path)?;
             refuse_duplicates(metadata.schema(), &path)?;
             match &schema {
@@ -82,7 +77,7 @@ impl Input {
                 *all = all.zip(more).map(|(all, more)| all.saturating_add(more));
             }
             let row_groups = row_counts(&path, &metadata)?;
-            let file = InputFile { source, path, first_row: rows, row_groups, stamp };
+            let file = InputFile { source, path, first_row: rows, row_groups };
             rows = rows
                 .checked_add(file.rows())
                 .ok_or_else(|| broken(&file.path, "", "its row counts add up to more than 2^64 rows"))?;

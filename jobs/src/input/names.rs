@@ -21,7 +21,7 @@ pub fn resolve(names: &[String]) -> Result<Vec<Source>, JobError> {
     let mut sources = Vec::new();
     for name in names {
         match Location::from(std::ffi::OsString::from(name)) {
-            Location::Local(_) => sources.extend(local(name)?.into_iter().map(Source::Local)),
+            Location::Local(_) => sources.extend(local(name)?.into_iter().map(Source::local)),
             Location::Object(url) => {
                 if !buckets.contains_key(&url.bucket) {
                     buckets.insert(url.bucket.clone(), store::open(&url)?);

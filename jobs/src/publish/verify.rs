@@ -43,7 +43,7 @@ fn verify_local(output: &Path) -> Result<(Manifest, Vec<String>), JobError> {
         problems.push(format!("{} and {} differ", inside.display(), beside.display()));
     }
     problems.extend(check_parts(&manifest, |part| {
-        Ok(Source::Local(if output.is_dir() { output.join(&part.name) } else { output.to_path_buf() }))
+        Ok(Source::local(if output.is_dir() { output.join(&part.name) } else { output.to_path_buf() }))
     }));
     problems.extend(unpublished_files(output, &manifest)?);
     Ok((manifest, problems))
