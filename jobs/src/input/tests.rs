@@ -97,8 +97,9 @@ fn a_damaged_file_is_an_error_that_names_file_and_row_group() {
 
 /// Overwrites the pages of a column of a row group, but for the first bytes.
 fn damage(path: &Path, group: usize, column: usize, keep: u64) {
-    let metadata = footer(&Source::local(path).open().unwrap(), path).unwrap();
-    let (start, length) = metadata.metadata().row_group(group).column(column).byte_range();
+    let source = Source::local(path).open().unwrap();
+    let metadata = Footer::read(&source, path).unwrap().group(&source, group).unwrap();
+    let (start, length) = metadata.metadata().row_group(0).column(column).byte_range();
     let mut bytes = std::fs::read(path).unwrap();
     bytes[(start + keep) as usize..(start + length) as usize].fill(0xee);
     std::fs::write(path, &bytes).unwrap();
@@ -268,7 +269,7 @@ fn a_read_that_fails_is_not_corrupt() {
     write_parquet(&path, &table(0, 10), 10);
     let source = Source::local(&path).open().unwrap();
     std::fs::write(&path, "").unwrap();
-    let error = footer(&source, &path).unwrap_err();
+    let error = Footer::read(&source, &path).err().unwrap();
     assert!(matches!(error, JobError::Changed { .. }), "{error}");
 }
 
