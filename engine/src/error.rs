@@ -1,19 +1,15 @@
 //! What goes wrong in the engine.
 
 use crate::device::DeviceError;
+use crate::file::FileError;
 use std::path::PathBuf;
 
 /// The engine's errors. Each says what was wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// A file of the model cannot be read.
-    #[error("{}: {source}", .file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// A file of the model cannot be read, or has changed.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A model's configuration cannot be used.
     #[error("{}: {why}", .file.display())]
     Config {

@@ -6,7 +6,7 @@ use crate::input::arrow_file::ArrowGroup;
 use crate::input::batch::Batch;
 use crate::input::conform::{Conform, projected};
 use crate::input::file::{InputFile, Layout, broken};
-use crate::input::footer::{footer, row_counts};
+use crate::input::footer::Footer;
 use crate::input::group::Group;
 use crate::input::group_file::GroupFile;
 use crate::input::ranges::OpenSource;
@@ -124,7 +124,7 @@ impl<'a> Batches<'a> {
             Layout::Parquet => {
                 let wanted = (end - start) as usize;
                 let opened = match before {
-                    Some(RowGroup::Parquet(before)) => before.file().of_group(group, wanted),
+                    Some(RowGroup::Parquet(before)) => before.file().of_group(group, wanted)?,
                     _ => open_parquet(file, group, wanted)?,
                 };
                 RowGroup::Parquet(Box::new(Group::open(opened, columns, schema, (start, end), self.next)?))
@@ -152,10 +152,10 @@ fn open_source(file: &InputFile) -> Result<OpenSource, JobError> {
 
 fn open_parquet(file: &InputFile, group: usize, wanted: usize) -> Result<GroupFile, JobError> {
     let source = open_source(file)?;
-    let metadata = footer(&source, &file.path)?;
-    if row_counts(&file.path, &metadata)? != file.row_groups || **metadata.schema() != *file.schema {
+    let footer = Footer::read(&source, &file.path)?;
+    if footer.row_counts()? != file.row_groups || **footer.file().schema() != *file.schema {
         let why = "changed while the job ran; start again with the file at rest";
         return Err(broken(&file.path, "", why));
     }
-    Ok(GroupFile::new(file.clone(), source, metadata, group, wanted))
+    GroupFile::open(Arc::new(file.clone()), source, Arc::new(footer), group, wanted)
 }

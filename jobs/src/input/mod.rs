@@ -7,12 +7,14 @@ mod arrow_file;
 pub mod arrow_layout;
 pub mod batch;
 pub mod batches;
+mod codecs;
 mod column;
 mod conform;
 mod csv;
 mod dates;
 pub mod file;
 pub mod footer;
+mod footer_map;
 pub mod format;
 pub mod found;
 mod group;
@@ -35,6 +37,7 @@ mod sizes;
 pub mod source;
 mod text;
 pub mod text_layout;
+mod thrift;
 mod types;
 mod union;
 mod unknown;
@@ -44,9 +47,10 @@ use crate::error::JobError;
 use crate::publish::manifest::IDENTITY_KEY;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use batches::Batches;
+use codecs::unread_codecs;
 use csv::CsvTypes;
 use file::{InputFile, Layout, Refusal, broken};
-use footer::{footer, null_counts, row_counts, unread_codecs};
+use footer::Footer;
 use format::InputFormat;
 use found::Found;
 use names::Search;
@@ -252,10 +256,6 @@ fn open(found: &Found, format: Option<InputFormat>, types: &mut TextTypes) -> Re
     let path = source.name();
     let format = InputFormat::of_file(&path.to_string_lossy(), format)?;
     let open = source.open()?;
-    let stamp = match &open {
-        OpenSource::Local(file) => Some(file.stamp()?),
-        OpenSource::Object(_) => None,
-    };
     let mut opened = Opened {
         file: InputFile {
             layout: Layout::Parquet,
@@ -266,7 +266,6 @@ fn open(found: &Found, format: Option<InputFormat>, types: &mut TextTypes) -> Re
             path: path.clone(),
             first_row: 0,
             row_groups: Vec::new(),
-            stamp,
         },
         nulls: Vec::new(),
         days: true,
@@ -293,6 +292,8 @@ fn open(found: &Found, format: Option<InputFormat>, types: &mut TextTypes) -> Re
         InputFormat::Csv => Dialect::Csv(b','),
         InputFormat::Tsv => Dialect::Csv(b'\t'),
     };
+    // What is read from here on is what was digested.
+    opened.file.source.identify()?;
     let scanned = text::scan(&open, &path, dialect, types)?;
     (opened.file.layout, opened.file.row_groups) = (Layout::Text(Arc::new(scanned.layout)), scanned.rows);
     (opened.names, opened.values) = (scanned.names, scanned.values);
@@ -302,13 +303,16 @@ fn open(found: &Found, format: Option<InputFormat>, types: &mut TextTypes) -> Re
 
 impl Opened {
     fn read_footer(&mut self, open: &OpenSource) -> Result<(), JobError> {
-        let metadata = footer(open, &self.file.path)?;
-        self.file.row_groups = row_counts(&self.file.path, &metadata)?;
+        let footer = Footer::read(open, &self.file.path)?;
+        let metadata = footer.file();
+        self.file.row_groups = footer.row_counts()?;
         self.file.schema = metadata.schema().clone();
         let entries = metadata.metadata().file_metadata().key_value_metadata();
         self.output = entries.is_some_and(|entries| entries.iter().any(|entry| entry.key == IDENTITY_KEY));
-        (self.nulls, self.days) = (null_counts(&metadata), has_days(&metadata));
-        self.codecs = unread_codecs(&metadata);
+        (self.nulls, self.days) = (footer.null_counts(), has_days(metadata));
+        if !self.file.row_groups.is_empty() {
+            self.codecs = unread_codecs(&footer.group(open, 0)?);
+        }
         Ok(())
     }
 }
@@ -317,7 +321,7 @@ impl Opened {
 fn refuse_mixed_outputs(names: &[String], found: &[Found], opened: &[Opened]) -> Result<(), JobError> {
     let mut sound: HashMap<usize, bool> = HashMap::new();
     let is_output = |opened: &Opened| {
-        opened.output || matches!(&opened.file.source, Source::Local(path) if has_state_dir(path))
+        opened.output || matches!(&opened.file.source, Source::Local(file) if has_state_dir(file.path()))
     };
     for (searched, opened) in found.iter().map(|found| found.searched).zip(opened) {
         let Some(at) = searched else { continue };

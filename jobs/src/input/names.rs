@@ -160,7 +160,7 @@ impl Search {
             return found.into_iter().map(|found| searched(found, path, at)).collect();
         }
         if exists || !name.contains(WILD) {
-            let source = Source::Local(path.to_path_buf());
+            let source = Source::local(path);
             return Ok(vec![Found { source, searched: None, partition: Vec::new() }]);
         }
         let pattern = glob::glob(name).map_err(|e| JobError::Usage(format!("--input {name}: {e}")))?;
@@ -170,10 +170,15 @@ impl Search {
         let wild = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(WILD);
         let common: PathBuf = path.components().take_while(|part| !wild(part)).collect();
         found.retain(|path| {
-            path.is_file()
-                && !folders_below(path, &common).iter().any(|f| is_state_dir(f))
-                && !self.is_own(path)
+            !folders_below(path, &common).iter().any(|f| is_state_dir(f)) && !self.is_own(path)
         });
+        let mut files = Vec::with_capacity(found.len());
+        for path in found {
+            if !is_folder(&path)? {
+                files.push(path);
+            }
+        }
+        let mut found = files;
         if found.is_empty() {
             return Err(JobError::Usage(format!("--input {name}: no file matches")));
         }
@@ -211,15 +216,19 @@ impl Search {
         let entries = std::fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
         for path in entries.map_err(failed)?.into_iter().map(|entry| entry.path()) {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let is_folder = path.is_dir();
-            if is_hidden(&name, is_folder) || (is_folder && is_state_dir(&name)) {
+            let known = InputFormat::of_name(&name).is_some();
+            let folder = match is_folder(&path) {
+                Err(error) if known && !is_hidden(&name, false) => return Err(error),
+                folder => folder.unwrap_or(false),
+            };
+            if is_hidden(&name, folder) || (folder && is_state_dir(&name)) {
                 continue;
             }
-            if is_folder {
+            if folder {
                 if !self.is_own(&path) {
                     self.walk(&path, depth + 1, found)?;
                 }
-            } else if path.is_file() && InputFormat::of_name(&name).is_some() && !self.is_own(&path) {
+            } else if known && !self.is_own(&path) {
                 found.push(path);
             }
         }
@@ -250,11 +259,17 @@ impl Search {
     }
 }
 
+/// Whether it is a folder. What cannot be looked at is not left out, and what is neither file nor folder is refused when
+/// it is opened.
+fn is_folder(path: &Path) -> Result<bool, JobError> {
+    std::fs::metadata(path).map(|metadata| metadata.is_dir()).map_err(JobError::io("look at the input", path))
+}
+
 /// A file that was found below a folder.
 fn searched(path: PathBuf, common: &Path, at: usize) -> Result<Found, JobError> {
     let folders = folders_below(&path, common);
     let partition = partition_of(folders.iter().map(String::as_str))?;
-    Ok(Found { source: Source::Local(path), searched: Some(at), partition })
+    Ok(Found { source: Source::local(path), searched: Some(at), partition })
 }
 
 /// The names of the folders between a folder and a file below it.

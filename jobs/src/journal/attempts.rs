@@ -128,6 +128,14 @@ fn count(database: &mut Database, rows: &BTreeSet<i64>, death: Death) -> Result<
     Ok(given_up)
 }
 
+/// Makes sure that the table is what was written.
+///
+/// # Errors
+/// [`JobError::JournalDamaged`] or [`JobError::Journal`].
+pub(crate) fn check(database: &Database) -> Result<(), JobError> {
+    read(database).map(drop)
+}
+
 /// Row, deaths of its own and kills.
 fn read(database: &Database) -> Result<Vec<(i64, i64, i64)>, JobError> {
     let mut attempts = Vec::new();
