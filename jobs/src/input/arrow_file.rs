@@ -46,6 +46,10 @@ pub fn scan(source: &OpenSource, path: &Path) -> Result<(ArrowLayout, Vec<u64>),
         return Err(broken(path, "", "is Feather of version 1; write it with version 2, which is Arrow IPC"));
     }
     let mut at = if is_file { 8 } else { 0 };
+    // Writers may fill up to 64 bytes before the first message.
+    while is_file && at < 64 && size > at + 8 && walk.bytes(at, 8)? == [0; 8][..] {
+        at += 8;
+    }
     let (mut layout, mut rows): (Option<ArrowLayout>, Vec<u64>) = (None, Vec::new());
     while let Some((message, head)) = walk.head(at)? {
         let damaged = |why: &str| broken(path, &format!(", message at byte {at}"), why);

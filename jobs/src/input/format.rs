@@ -107,6 +107,18 @@ pub fn format_of_folder<'a>(
     }
 }
 
+/// Which names of a folder are read as a format: not those in `.json` where it has other names of lines of JSON.
+pub fn names_of_format<'a>(
+    format: InputFormat,
+    names: impl Iterator<Item = &'a str> + Clone,
+) -> impl Fn(&str) -> bool {
+    let is_json = |name: &str| ending(name).as_deref() == Some("json");
+    let lines = names
+        .filter(|name| !is_json(name))
+        .any(|name| InputFormat::of_name(name) == Some(InputFormat::Jsonl));
+    move |name| InputFormat::of_name(name) == Some(format) && !(lines && is_json(name))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -136,6 +148,10 @@ mod tests {
         assert_eq!(of(&["a.arrow", "dataset_info.json", "README.md"]), Ok(Some(InputFormat::Arrow)));
         assert_eq!(of(&["a.json", "README.md"]), Ok(Some(InputFormat::Jsonl)));
         assert_eq!(of(&["README.md"]), Ok(None));
+        let names = ["a.jsonl", "manifest.json", "b.csv"];
+        let read = names_of_format(InputFormat::Jsonl, names.into_iter());
+        assert_eq!(names.map(read), [true, false, false]);
+        assert!(names_of_format(InputFormat::Jsonl, names[1..].iter().copied())("manifest.json"));
         assert_eq!(of(&["a.csv", "b.jsonl"]), Err(vec![InputFormat::Jsonl, InputFormat::Csv]));
     }
 }

@@ -49,6 +49,9 @@ impl Lines {
             if place.at == 0 && line.starts_with(BOM) {
                 line.drain(..BOM.len());
             }
+            while let Some(b'\n' | b'\r') = line.last() {
+                line.pop();
+            }
             if !line.trim_ascii().is_empty() {
                 return Ok(Some(place));
             }

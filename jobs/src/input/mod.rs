@@ -151,6 +151,18 @@ impl Input {
         Input::of_files(opened)
     }
 
+    /// One file as an input.
+    ///
+    /// # Errors
+    /// As [`Input::open`].
+    pub fn of_source(source: &Source, format: InputFormat) -> Result<Input, JobError> {
+        let found = Found { source: source.clone(), searched: None, partition: Vec::new() };
+        let mut types = TextTypes::default();
+        let mut opened = open(&found, Some(format), &mut types)?;
+        opened.finish(&Arc::new(types.json.schema()), &types.csv);
+        Input::of_files(vec![opened])
+    }
+
     fn of_files(mut opened: Vec<Opened>) -> Result<Input, JobError> {
         if opened.is_empty() {
             return Err(JobError::Usage("no input: name a file with --input".into()));

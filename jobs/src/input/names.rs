@@ -1,7 +1,7 @@
 //! The files that the names of an input stand for.
 
 use crate::error::JobError;
-use crate::input::format::{InputFormat, format_of_folder};
+use crate::input::format::{InputFormat, format_of_folder, names_of_format};
 use crate::input::found::Found;
 use crate::input::own::{OwnOutput, is_state_dir};
 use crate::input::partitions::partition_of;
@@ -130,8 +130,10 @@ impl Search {
             !is_hidden(file, false) && !parts.any(|part| is_hidden(part, true) || is_state_dir(part))
         });
         let names = found.iter().map(|version| version.key.as_str());
-        let format = self.format_of(name, names)?;
-        found.retain(|version| format.is_some() && InputFormat::of_name(&version.key) == format);
+        let names: Vec<String> = names.map(String::from).collect();
+        let Some(format) = self.format_of(name, &names)? else { return Ok(Vec::new()) };
+        let read = names_of_format(format, names.iter().map(String::as_str));
+        found.retain(|version| read(&version.key));
         Ok(found)
     }
 
@@ -199,9 +201,10 @@ impl Search {
     fn files_in(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>, JobError> {
         let mut found = Vec::new();
         self.walk(folder, 0, &mut found)?;
-        let names = found.iter().filter_map(|path| path.to_str());
-        let format = self.format_of(name, names)?;
-        found.retain(|path| format.is_some() && InputFormat::of_name(&path.to_string_lossy()) == format);
+        let names: Vec<String> = found.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+        let Some(format) = self.format_of(name, &names)? else { return Ok(Vec::new()) };
+        let read = names_of_format(format, names.iter().map(String::as_str));
+        found.retain(|path| read(&path.to_string_lossy()));
         found.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
         Ok(found)
     }
@@ -236,22 +239,19 @@ impl Search {
     }
 
     /// The format whose files a folder stands for.
-    fn format_of<'a>(
-        &self,
-        folder: &str,
-        names: impl Iterator<Item = &'a str> + Clone,
-    ) -> Result<Option<InputFormat>, JobError> {
+    fn format_of(&self, folder: &str, names: &[String]) -> Result<Option<InputFormat>, JobError> {
         if self.format.is_some() {
             return Ok(self.format);
         }
-        let format = format_of_folder(names.clone()).map_err(|formats| {
+        let format = format_of_folder(names.iter().map(String::as_str)).map_err(|formats| {
             let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
             JobError::Usage(format!(
                 "--input {folder}: the folder has files of several formats ({}); name one with --input-format",
                 names.join(", ")
             ))
         })?;
-        let others = names.filter_map(InputFormat::of_name).filter(|&other| Some(other) != format);
+        let others = names.iter().filter_map(|name| InputFormat::of_name(name));
+        let others = others.filter(|&other| Some(other) != format && other != InputFormat::Jsonl);
         if let (Some(format), n @ 1..) = (format, others.count()) {
             note!("input: {folder}: only its {} files are read; it has {n} of other formats", format.name());
         }

@@ -53,9 +53,12 @@ pub fn is_state_dir(name: &str) -> bool {
     name.ends_with(STATE)
 }
 
-/// Whether a local file is the output of some job, by the folder beside it.
+/// Whether a local file is the output of some job or a part of one, by the folder beside it.
 pub fn has_state_dir(path: &Path) -> bool {
-    let mut beside = path.as_os_str().to_os_string();
-    beside.push(STATE);
-    Path::new(&beside).is_dir()
+    let beside = |path: &Path| {
+        let mut beside = path.as_os_str().to_os_string();
+        beside.push(STATE);
+        Path::new(&beside).is_dir()
+    };
+    beside(path) || path.parent().is_some_and(|folder| folder.file_name().is_some() && beside(folder))
 }

@@ -78,8 +78,11 @@ fn scan_json(source: &OpenSource, path: &Path, types: &mut TextTypes) -> Result<
     while let Some(place) = lines.next(&mut line).map_err(|error| failed(source, path, error))? {
         blocks.push(place.at, place.number);
         if let Some(why) = json::wrong_line(&line) {
-            let array = blocks.rows == [1] && json::is_array(&line);
-            first_wrong.get_or_insert((place.number, why, array));
+            if blocks.rows == [1] && json::is_array(&line) {
+                let why = "begins an array; write one object a line, as `jq -c '.[]'` does";
+                return Err(broken(path, &format!(", line {}", place.number), why));
+            }
+            first_wrong.get_or_insert((place.number, why));
             continue;
         }
         good = true;
@@ -89,12 +92,8 @@ fn scan_json(source: &OpenSource, path: &Path, types: &mut TextTypes) -> Result<
             None => drop(values.insert(key.to_string(), 1)),
         });
     }
-    if let Some((number, why, array)) = first_wrong.filter(|_| !good) {
-        let why = match array {
-            true => "the file is one array, or not JSON; write one object a line, as `jq -c '.[]'` does"
-                .to_string(),
-            false => format!("{why}; JSON is read as one object a line"),
-        };
+    if let Some((number, why)) = first_wrong.filter(|_| !good) {
+        let why = format!("{why}; JSON is read as one object a line");
         return Err(broken(path, &format!(", line {number}"), &why));
     }
     let layout = TextLayout { dialect: Dialect::Json, width: 0, blocks: blocks.blocks };

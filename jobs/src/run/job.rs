@@ -13,6 +13,8 @@ use crate::prompt::prompts::Prompts;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::prompt::tokenizer::files::{TOKENIZER, TokenizerDigests, TokenizerFiles};
 use crate::publish::columns::{OutputColumns, Returns};
+use crate::publish::format::OutputFormat;
+use crate::publish::text::LineEncoder;
 use crate::run::error_limits::ErrorLimits;
 use crate::run::kept::projected;
 use crate::run::resume::job_date;
@@ -90,6 +92,10 @@ impl Job {
             sampling.n as usize,
             &options.column_prefix,
         )?;
+        let format = OutputFormat::of(&options.output)?;
+        if format != OutputFormat::Parquet {
+            LineEncoder::new(format).check(columns.schema())?;
+        }
         Ok(Job {
             options,
             input,
