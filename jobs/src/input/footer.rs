@@ -55,7 +55,7 @@ impl Footer {
         let reader = source.get_read(start).map_err(failed)?;
         let reader = BufReader::with_capacity(64 << 10, reader.into_inner().take(footer));
         let map = FooterMap::of(reader).map_err(|why| {
-            source.failure().unwrap_or_else(|| broken(path, ", footer", &format!("cannot be used: it {why}")))
+            source.failure().unwrap_or_else(|| broken(path, ", footer", &format!("cannot be used: {why}")))
         })?;
         let file = load(source, path, start, &map, None)?;
         Ok(Footer { path: path.to_path_buf(), map, start, file })
