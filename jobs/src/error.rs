@@ -142,6 +142,11 @@ pub enum JobError {
         /// One line for each field that differs, with both values.
         differences: String,
     },
+    /// The state_dir is no longer where it was when the job began to run.
+    #[error(
+        "{} was moved away or replaced while the job ran; its finished rows are in the folder that was moved, and nothing \
+             was published. Move it back and run the same command again", state_dir.display())]
+    StateDirMoved { state_dir: PathBuf },
     /// Another process works on the job.
     #[error("process {pid} is working on {}; one process works on a job at a time: wait for it, or \
              stop it", state_dir.display())]

@@ -31,6 +31,7 @@ impl JobError {
             | JobError::JournalDamaged { .. }
             | JobError::JournalFormat { .. }
             | JobError::OtherIdentity { .. }
+            | JobError::StateDirMoved { .. }
             | JobError::AlreadyBegun { .. }
             | JobError::NothingToResume { .. }
             | JobError::Column { .. }
