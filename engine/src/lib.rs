@@ -12,6 +12,7 @@ pub mod device;
 pub mod dtype;
 mod engine;
 pub mod error;
+pub mod file;
 pub mod format;
 pub mod models;
 pub mod numbers;

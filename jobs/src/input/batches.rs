@@ -4,7 +4,7 @@ use crate::error::JobError;
 use crate::input::Input;
 use crate::input::batch::Batch;
 use crate::input::file::broken;
-use crate::input::footer::{footer, row_counts};
+use crate::input::footer::Footer;
 use crate::input::group::Group;
 use crate::input::group_file::GroupFile;
 use crate::input::schema::agree;
@@ -70,7 +70,7 @@ impl<'a> Batches<'a> {
         }
         let end = self.end.min(start + file.row_groups[group]);
         let opened = match before {
-            Some((same, before)) if same == at => before.file().of_group(group, (end - start) as usize),
+            Some((same, before)) if same == at => before.file().of_group(group, (end - start) as usize)?,
             _ => self.open_file(at, group, (end - start) as usize)?,
         };
         let group = Group::open(opened, self.columns.clone(), self.schema.clone(), (start, end), self.next)?;
@@ -81,12 +81,12 @@ impl<'a> Batches<'a> {
         let file = &self.input.files[at];
         let source = file.source.open()?;
         file.check(&source)?;
-        let metadata = footer(&source, &file.path)?;
-        if row_counts(&file.path, &metadata)? != file.row_groups {
+        let footer = Footer::read(&source, &file.path)?;
+        if footer.row_counts()? != file.row_groups {
             let why = "changed while the job ran; start again with the file at rest";
             return Err(broken(&file.path, "", why));
         }
-        agree(&self.input.schema, &self.input.files[0].path, metadata.schema(), &file.path)?;
-        Ok(GroupFile::new(file.clone(), source, metadata, group, wanted))
+        agree(&self.input.schema, &self.input.files[0].path, footer.file().schema(), &file.path)?;
+        GroupFile::open(Arc::new(file.clone()), source, Arc::new(footer), group, wanted)
     }
 }

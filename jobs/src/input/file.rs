@@ -2,7 +2,6 @@
 
 use crate::error::JobError;
 use crate::guard;
-use crate::input::local::{Stamp, changed};
 use crate::input::ranges::OpenSource;
 use crate::input::source::Source;
 use std::path::{Path, PathBuf};
@@ -18,8 +17,6 @@ pub struct InputFile {
     pub first_row: u64,
     /// The rows of each row group.
     pub row_groups: Vec<u64>,
-    /// What a local file looked like when the job opened it.
-    pub stamp: Option<Stamp>,
 }
 
 impl InputFile {
@@ -28,19 +25,12 @@ impl InputFile {
         self.row_groups.iter().sum()
     }
 
-    /// Checks that an open file is the one that the job opened first, and that no read of it has failed: what was read
-    /// is the file's own then, for better or worse. An object's ETag does that with each read.
+    /// Checks that no read of an open file has failed: what was read is the file's own then, for better or worse.
     ///
     /// # Errors
-    /// [`JobError::Io`] or [`JobError::Store`].
+    /// [`JobError::Io`], [`JobError::Changed`] or [`JobError::Store`].
     pub fn check(&self, open: &OpenSource) -> Result<(), JobError> {
-        if let Some(failure) = open.failure() {
-            return Err(failure);
-        }
-        match open {
-            OpenSource::Local(file) if Some(file.stamp()?) != self.stamp => Err(changed(&self.path)),
-            _ => Ok(()),
-        }
+        open.failure().map_or(Ok(()), Err)
     }
 }
 

@@ -9,6 +9,7 @@ mod column;
 mod dates;
 pub mod file;
 pub mod footer;
+mod footer_map;
 mod group;
 mod group_file;
 pub mod local;
@@ -20,6 +21,7 @@ pub mod row;
 mod schema;
 mod sizes;
 pub mod source;
+mod thrift;
 mod types;
 mod unknown;
 
@@ -27,9 +29,8 @@ use crate::error::JobError;
 use arrow::datatypes::{Schema, SchemaRef};
 use batches::Batches;
 use file::{InputFile, broken};
-use footer::{footer, null_counts, row_counts};
+use footer::Footer;
 use names::resolve;
-use ranges::OpenSource;
 use schema::{agree, refuse_duplicates};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -66,23 +67,20 @@ impl Input {
         for source in resolve(names)? {
             let path = source.name();
             let open = source.open()?;
-            let stamp = match &open {
-                OpenSource::Local(file) => Some(file.stamp()?),
-                OpenSource::Object(_) => None,
-            };
-            let metadata = footer(&open, &path)?;
+            let footer = Footer::read(&open, &path)?;
+            let metadata = footer.file();
             refuse_duplicates(metadata.schema(), &path)?;
             match &schema {
                 None => schema = Some((metadata.schema().clone(), path.clone())),
                 Some((first, first_path)) => agree(first, first_path, metadata.schema(), &path)?,
             }
-            days &= has_days(&metadata);
+            days &= has_days(metadata);
             nulls.resize(metadata.schema().fields().len(), Some(0));
-            for (all, more) in nulls.iter_mut().zip(null_counts(&metadata)) {
+            for (all, more) in nulls.iter_mut().zip(footer.null_counts()) {
                 *all = all.zip(more).map(|(all, more)| all.saturating_add(more));
             }
-            let row_groups = row_counts(&path, &metadata)?;
-            let file = InputFile { source, path, first_row: rows, row_groups, stamp };
+            let row_groups = footer.row_counts()?;
+            let file = InputFile { source, path, first_row: rows, row_groups };
             rows = rows
                 .checked_add(file.rows())
                 .ok_or_else(|| broken(&file.path, "", "its row counts add up to more than 2^64 rows"))?;

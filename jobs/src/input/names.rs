@@ -21,7 +21,7 @@ pub fn resolve(names: &[String]) -> Result<Vec<Source>, JobError> {
     let mut sources = Vec::new();
     for name in names {
         match Location::from(std::ffi::OsString::from(name)) {
-            Location::Local(_) => sources.extend(local(name)?.into_iter().map(Source::Local)),
+            Location::Local(_) => sources.extend(local(name)?.into_iter().map(Source::local)),
             Location::Object(url) => {
                 if !buckets.contains_key(&url.bucket) {
                     buckets.insert(url.bucket.clone(), store::open(&url)?);
@@ -89,12 +89,24 @@ fn local(name: &str) -> Result<Vec<PathBuf>, JobError> {
     let mut found: Vec<PathBuf> = pattern
         .collect::<Result<_, _>>()
         .map_err(|e| JobError::io("list the input", e.path().to_path_buf())(e.into()))?;
-    found.retain(|path| path.is_file());
+    let mut files = Vec::new();
+    for path in found.drain(..) {
+        if !is_folder(&path)? {
+            files.push(path);
+        }
+    }
+    found = files;
     if found.is_empty() {
         return Err(JobError::Usage(format!("--input {name}: no file matches")));
     }
     found.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
     Ok(found)
+}
+
+/// Whether it is a folder. What cannot be looked at is not left out, and what is neither file nor folder is refused when
+/// it is opened.
+fn is_folder(path: &Path) -> Result<bool, JobError> {
+    std::fs::metadata(path).map(|metadata| metadata.is_dir()).map_err(JobError::io("look at the input", path))
 }
 
 /// Whether a name in a folder is that of an input; names that begin with `.` or `_` are not.
@@ -108,7 +120,7 @@ fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>, JobError> {
     for entry in std::fs::read_dir(folder).map_err(JobError::io("list the input", folder))? {
         let path = entry.map_err(JobError::io("list the input", folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_file() && is_parquet(&name) {
+        if is_parquet(&name) && !is_folder(&path)? {
             found.push(path);
         }
     }

@@ -155,14 +155,7 @@ impl ChunkReader for OpenSource {
                 if start.checked_add(length as u64).is_none_or(|end| end > file.size()) {
                     return Err(past());
                 }
-                let (mut bytes, mut filled) = (vec![0; length], 0);
-                while filled < length {
-                    match file.read_at(start + filled as u64, &mut bytes[filled..])? {
-                        0 => return Err(past()),
-                        read => filled += read,
-                    }
-                }
-                Ok(bytes.into())
+                Ok(file.read(start..start + length as u64)?.into())
             }
             OpenSource::Object(open) => {
                 let bytes = open.read(start, length as u64, true);

@@ -63,6 +63,8 @@ pub struct Publication<'a> {
     pub days: bool,
     /// What to do with rows that have no answer.
     pub unanswered: Unanswered,
+    /// Asked when all is written, before any of it appears.
+    pub may_appear: &'a dyn Fn() -> Result<(), JobError>,
 }
 
 impl Publication<'_> {
@@ -112,6 +114,7 @@ impl Publication<'_> {
             nulls: self.nulls(rows.nulls()),
             parts,
         };
+        (self.may_appear)()?;
         match self.target {
             Target::Local(output) => {
                 reveal(self.state_dir, output, &aside, &manifest, self.rows_per_file.is_some())?;

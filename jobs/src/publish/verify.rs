@@ -1,7 +1,7 @@
 //! Checks a published output against its manifest.
 
 use crate::error::JobError;
-use crate::input::footer::{footer, null_counts};
+use crate::input::footer::Footer;
 use crate::input::source::Source;
 use crate::publish::manifest::{self, ColumnNulls, Manifest, Part};
 use crate::publish::remote::manifest_key;
@@ -43,7 +43,7 @@ fn verify_local(output: &Path) -> Result<(Manifest, Vec<String>), JobError> {
         problems.push(format!("{} and {} differ", inside.display(), beside.display()));
     }
     problems.extend(check_parts(&manifest, |part| {
-        Ok(Source::Local(if output.is_dir() { output.join(&part.name) } else { output.to_path_buf() }))
+        Ok(Source::local(if output.is_dir() { output.join(&part.name) } else { output.to_path_buf() }))
     }));
     problems.extend(unpublished_files(output, &manifest)?);
     Ok((manifest, problems))
@@ -205,13 +205,14 @@ fn count_nulls(source: &Source, manifest: &Manifest, counts: &mut [NullCount]) -
         return Ok(());
     }
     let open = source.open().map_err(|error| error.to_string())?;
-    let metadata = footer(&open, &source.name()).map_err(|error| error.to_string())?;
-    let names = metadata.schema().fields().iter().map(|field| field.name());
+    let footer = Footer::read(&open, &source.name()).map_err(|error| error.to_string())?;
+    let rows = footer.row_counts().map_err(|error| error.to_string())?;
+    let names = footer.file().schema().fields().iter().map(|field| field.name());
     let kept = counts.len();
     if !names.take(kept).eq(manifest.nulls.iter().map(|nulls| &nulls.column)) {
         return Err("its columns are not those of the manifest".into());
     }
-    let by_footer = null_counts(&metadata);
+    let by_footer = footer.null_counts();
     for (column, count) in counts.iter_mut().enumerate() {
         // Most columns have no null, or no error that could excuse one: the footer is enough.
         if let Some(null) =
@@ -222,16 +223,19 @@ fn count_nulls(source: &Source, manifest: &Manifest, counts: &mut [NullCount]) -
             continue;
         }
         let columns = [column, kept + 4];
-        let mask = ProjectionMask::roots(metadata.parquet_schema(), columns);
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(open.clone(), metadata.clone());
-        let reader = reader.with_projection(mask).build().map_err(|error| error.to_string())?;
-        for batch in reader {
-            let batch = batch.map_err(|error| error.to_string())?;
-            let Some(nulls) = batch.column(0).logical_nulls() else { continue };
-            let error = batch.column(1);
-            count.null += nulls.null_count() as u64;
-            let alone = (0..batch.num_rows()).filter(|&row| nulls.is_null(row) && error.is_null(row));
-            count.without_error += alone.count() as u64;
+        for group in 0..rows.len() {
+            let metadata = footer.group(&open, group).map_err(|error| error.to_string())?;
+            let mask = ProjectionMask::roots(metadata.parquet_schema(), columns);
+            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(open.clone(), metadata);
+            let reader = reader.with_projection(mask).build().map_err(|error| error.to_string())?;
+            for batch in reader {
+                let batch = batch.map_err(|error| error.to_string())?;
+                let Some(nulls) = batch.column(0).logical_nulls() else { continue };
+                let error = batch.column(1);
+                count.null += nulls.null_count() as u64;
+                let alone = (0..batch.num_rows()).filter(|&row| nulls.is_null(row) && error.is_null(row));
+                count.without_error += alone.count() as u64;
+            }
         }
     }
     Ok(())

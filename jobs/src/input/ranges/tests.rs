@@ -66,5 +66,7 @@ fn a_changed_object_is_not_read() {
     let failure = open.failure().unwrap();
     // Not about what was read: that would be `JobError::Input`.
     assert!(matches!(failure, JobError::Store { error: StoreError::Changed, .. }));
-    assert_ne!(source.identify().unwrap(), before);
+    let Source::Object(object) = &source else { unreachable!() };
+    let now = Object::find(&object.bucket, object.url.clone()).unwrap();
+    assert_ne!(Source::Object(now).identify().unwrap(), before);
 }
