@@ -59,7 +59,7 @@ impl Compiled {
                 Op::Add(op) => rows::add(memory, rows(op.a), op),
                 Op::GatherRows(op) => rows::gather_rows(memory, step, op),
                 Op::SoftCap(op) => rows::soft_cap(memory, rows(op.x), op),
-                Op::Sample(op) => output.sampled = sample::run(memory, step, op),
+                Op::Sample(op) => output = sample::run(memory, step, op),
             }
         }
         output
