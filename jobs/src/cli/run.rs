@@ -15,7 +15,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs a job in a child process, which is this one if it has a supervisor, and returns the exit code.
 pub fn run(args: RunArgs) -> Result<u8, JobError> {
-    let supervised = !args.in_process && !is_worker();
+    // A worker is told by a socket.
+    let supervised = cfg!(unix) && !args.in_process && !is_worker();
     let hang = Duration::from_secs(args.hang_timeout);
     let options = args.job_options()?;
     if !supervised {

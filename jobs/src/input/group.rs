@@ -22,7 +22,7 @@ const BATCH_ROWS: u64 = 1024;
 /// Pages that unpack to more bytes, of all columns together, are not held at a time.
 const PAGES_BYTES: u64 = 512 << 20;
 
-/// Bytes of the columns of one row where pages are as large as that.
+/// Bytes of the columns of one row, at most, where pages or rows are as large as that.
 const ROW_BYTES: u64 = 256 << 20;
 
 /// Bytes of a batch, roughly.
@@ -67,10 +67,10 @@ impl Group {
     ) -> Result<Group, JobError> {
         let (start, end) = rows;
         let Checked { lost, columns: bytes, pages } = check_columns(&file, &columns)?;
-        let singly = pages > PAGES_BYTES;
+        let row_bytes = bytes.iter().fold(0u64, |all, bytes| all.saturating_add(*bytes));
+        let singly = pages > PAGES_BYTES || row_bytes > ROW_BYTES;
         // To unpack a page again for each batch, batches are large.
         let more = if singly { 16 } else { 1 };
-        let row_bytes = bytes.iter().fold(0u64, |all, bytes| all.saturating_add(*bytes));
         let batch = (BATCH_BYTES / row_bytes.max(1)).clamp(1, more * BATCH_ROWS) as usize;
         let readers = if singly { Readers::Singly(bytes) } else { Readers::Apart(BTreeMap::new()) };
         let mut group = Group { file, columns, schema, start, end, batch, lost, readers };

@@ -117,7 +117,7 @@ fn a_damaged_file_is_an_error_that_names_file_and_row_group() {
 /// Overwrites the pages of a column of a row group, but for the first bytes.
 fn damage(path: &Path, group: usize, column: usize, keep: u64) {
     let source = Source::local(path).open().unwrap();
-    let metadata = Footer::read(&source, path).unwrap().group(&source, group).unwrap();
+    let metadata = Footer::read(&source, path).unwrap().group(group).unwrap();
     let (start, length) = metadata.metadata().row_group(0).column(column).byte_range();
     let mut bytes = std::fs::read(path).unwrap();
     bytes[(start + keep) as usize..(start + length) as usize].fill(0xee);

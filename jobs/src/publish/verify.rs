@@ -246,7 +246,7 @@ fn count_nulls(source: &Source, manifest: &Manifest, counts: &mut [NullCount]) -
         }
         let columns = [column, kept + 4];
         for group in 0..rows.len() {
-            let metadata = footer.group(&open, group).map_err(|error| error.to_string())?;
+            let metadata = footer.group(group).map_err(|error| error.to_string())?;
             let mask = ProjectionMask::roots(metadata.parquet_schema(), columns);
             let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(open.clone(), metadata);
             let reader = reader.with_projection(mask).build().map_err(|error| error.to_string())?;

@@ -36,7 +36,6 @@ use crate::run::kept::{check_input, kept_batches};
 use crate::run::progress::Counters;
 use crate::run::resume::resume_mode;
 use crate::store::location::Location;
-use crate::supervise::faults;
 use crate::supervise::signals::Signals;
 use crate::supervise::worker::{HeartbeatThread, listen_to_signals};
 use engine::Engine;
@@ -48,7 +47,12 @@ use std::sync::Mutex;
 /// # Errors
 /// What ended it; see [`JobError::exit_code`].
 pub fn run(options: JobOptions) -> Result<(), JobError> {
-    run_on(options, |engine| faults::wrap(devices::open(engine)?))
+    run_on(options, |engine| {
+        let device = devices::open(engine)?;
+        #[cfg(feature = "faults")]
+        let device = crate::supervise::faults::wrap(device)?;
+        Ok(device)
+    })
 }
 
 /// Runs a job on a device of the caller's.
