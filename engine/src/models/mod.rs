@@ -7,7 +7,7 @@ mod families;
 mod files;
 mod rope;
 
-pub use checkpoint::{Checkpoint, Source, Transform};
+pub use checkpoint::{Checkpoint, Fp8, Source, Transform};
 pub use config::{LayerConfig, ModelConfig};
 pub use decoder::{Decoder, Formats, decoder};
 pub use families::{Bias, Defaults, FAMILIES, Family, LayerNorms, Windows};
@@ -50,7 +50,7 @@ impl Model {
         let file = folder.join("config.json");
         let config = ModelConfig::parse(&read_capped(&file, MAX_CONFIG)?, &file)?;
         let checkpoint = match format {
-            LoadFormat::Auto => Some(Checkpoint::open(folder)?),
+            LoadFormat::Auto => Some(Checkpoint::open(folder, config.fp8)?),
             LoadFormat::Dummy => None,
         };
         Model { config, checkpoint }.checked()
