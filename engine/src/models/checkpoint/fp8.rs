@@ -69,7 +69,7 @@ impl Scales {
         let Stored::Plain(dtype) = scales.stored else {
             return Err(scales.bad(name, "holds FP8 values, which cannot be scales"));
         };
-        let bytes = scales.read(scales.bytes.start, (scales.bytes.end - scales.bytes.start) as usize)?;
+        let bytes = scales.open()?.read(scales.bytes.clone())?;
         self.values = dtype.decode(&bytes);
         Ok(self)
     }
