@@ -4,18 +4,18 @@ use crate::args::{ArgBytes, DevicePtr};
 use crate::buckets::decode_grid;
 use crate::counts::{self, Counts, MAX_GROUPS};
 use crate::driver::card::Card;
-use crate::driver::cublaslt::CublasLt;
 use crate::driver::failure::device_lost;
 use crate::driver::functions::Functions;
 use crate::driver::launch::launch;
-use crate::driver::memory::DeviceMemory;
+use crate::driver::memory::{DeviceMemory, Strided};
 use crate::grid::GridDims;
 use crate::in_flight::{AwaitedMasks, HostBuffers, InFlight, Results};
 use crate::inputs::{self, Inputs};
+use crate::interleave;
 use crate::kernel::Kernel;
 use crate::launch::{Call, Launch};
 use crate::lower::{Calls, lower};
-use crate::lowering::Lowering;
+use crate::lowering::{Linears, Lowering};
 use crate::stage::{Stage, StepGrid};
 use crate::work::{Lists, Work};
 use crate::workspace::groupings;
@@ -24,13 +24,14 @@ use engine::device::{DeviceError, MemoryUse};
 use engine::plan::{BufferDesc, BufferId, BufferKind, Dims, Input, Plan, Rows};
 use engine::step::Step;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// A compiled plan.
 pub(crate) struct Program {
     plan: Plan,
     max_dims: Dims,
     buffers: Vec<DeviceMemory>,
+    /// Weights whose rows lie as [`interleave`] says.
+    interleaved: Vec<BufferId>,
     works: Vec<Work>,
     inputs: Inputs,
     /// What is copied to the card for each step.
@@ -53,7 +54,7 @@ impl Program {
     pub(crate) fn compile(
         card: &Card,
         functions: &mut Functions,
-        blas: Option<Arc<CublasLt>>,
+        linears: Linears,
         plan: &Plan,
         max_dims: &Dims,
     ) -> Result<Program, DeviceError> {
@@ -71,10 +72,16 @@ impl Program {
             addresses: &addresses,
             counts: Counts::new(counts.at),
             work: &works,
-            blas,
+            linears,
+            interleaved: Vec::new(),
+            refused: None,
         };
         let calls = lower(&mut lowering);
+        if let Some(error) = lowering.refused {
+            return Err(device_lost(error));
+        }
         write_fixed_counts(card, &counts, &lowering.counts, works.len())?;
+        let interleaved = lowering.interleaved;
         let inputs = Inputs::new(plan, max_dims, &addresses, counts.at, &works);
         let staging = DeviceMemory::new(context, inputs.max_bytes, "step inputs", MemoryUse::Activations)?;
         let (unpack, model, sampling) = load(card, functions, calls)?;
@@ -82,6 +89,7 @@ impl Program {
             plan: plan.clone(),
             max_dims: *max_dims,
             buffers,
+            interleaved,
             works,
             inputs,
             unpack: (unpack, inputs::args(staging.at)),
@@ -220,15 +228,67 @@ impl Program {
         }
     }
 
+    /// Bytes of a row of a buffer.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadPlan`] if there is no such buffer.
+    pub(crate) fn row_bytes(&self, buffer: BufferId) -> Result<usize, DeviceError> {
+        self.rows(buffer, 0..0).map(|(_, width)| width)
+    }
+
+    /// Writes whole rows of a buffer, after all work of the stream.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadPlan`] if the rows are not in the buffer, [`DeviceError::Lost`].
+    pub(crate) fn write(
+        &self,
+        card: &Card,
+        buffer: BufferId,
+        rows: Range<usize>,
+        bytes: &[u8],
+    ) -> Result<(), DeviceError> {
+        let (memory, width) = self.rows(buffer, rows.clone())?;
+        if !self.interleaved.contains(&buffer) {
+            return memory.write(&card.stream, rows.start * width, bytes);
+        }
+        let all = self.max_dims.count(self.plan.desc(buffer).rows);
+        for run in interleave::runs(rows.clone(), all) {
+            let from = &bytes[(run.row - rows.start) * width..][..run.rows() * width];
+            let layout =
+                Strided { offset: run.place * width, row: run.height * width, step: run.step * width };
+            memory.write_strided(&card.stream, &layout, from)?;
+        }
+        card.stream.synchronize().map_err(device_lost)
+    }
+
+    /// Reads whole rows of a buffer, after all work of the stream.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadPlan`] if the rows are not in the buffer, [`DeviceError::Lost`].
+    pub(crate) fn read(
+        &self,
+        card: &Card,
+        buffer: BufferId,
+        rows: Range<usize>,
+    ) -> Result<Vec<u8>, DeviceError> {
+        let (memory, width) = self.rows(buffer, rows.clone())?;
+        let mut bytes = vec![0; rows.len() * width];
+        if !self.interleaved.contains(&buffer) {
+            memory.read(&card.stream, rows.start * width, &mut bytes)?;
+            return Ok(bytes);
+        }
+        let all = self.max_dims.count(self.plan.desc(buffer).rows);
+        for (row, to) in rows.zip(bytes.chunks_exact_mut(width)) {
+            memory.read(&card.stream, interleave::place(row, all) * width, to)?;
+        }
+        Ok(bytes)
+    }
+
     /// The memory of whole rows of a buffer: where, and how many bytes a row has.
     ///
     /// # Errors
     /// [`DeviceError::BadPlan`] if the rows are not in the buffer.
-    pub(crate) fn rows(
-        &self,
-        buffer: BufferId,
-        rows: Range<usize>,
-    ) -> Result<(&DeviceMemory, usize), DeviceError> {
+    fn rows(&self, buffer: BufferId, rows: Range<usize>) -> Result<(&DeviceMemory, usize), DeviceError> {
         let Some(desc) = self.plan.buffers.get(buffer.0) else {
             return Err(DeviceError::BadPlan(format!("no buffer {}", buffer.0)));
         };
