@@ -3,7 +3,7 @@
 pub mod columns;
 mod digest_writer;
 mod input_rows;
-mod local;
+pub(crate) mod local;
 pub mod manifest;
 pub mod publication;
 pub(crate) mod remote;
