@@ -252,7 +252,11 @@ fn kills(job: &Job, output: &str, new: &[&str], allowed: &dyn Fn(&[File], &[File
         let ran = Ran::of(command.env("INTERPOSE_KILL", n.to_string()).output().unwrap());
         assert_eq!(ran.code, -1, "{n}: {}", ran.stderr);
         let found: Vec<File> = if path.exists() { files_but_hidden(&path) } else { vec![] };
-        assert!(allowed(&found, &old, &expected), "{n}: neither the old output nor the new");
+        let names: Vec<&String> = found.iter().map(|(name, _)| name).collect();
+        assert!(
+            allowed(&found, &old, &expected),
+            "{output} {n}: neither the old output nor the new: {names:?}"
+        );
         if found == old || found == expected {
             let verified = job.bench.run(&["verify", output]);
             assert_eq!(verified.code, 0, "{n}: {}", verified.stderr);

@@ -9,6 +9,8 @@ mod own;
 
 use crate::error::JobError;
 use crate::files::{rename, rename_new, sync_folder, write_durably};
+use crate::journal::lock::JobLock;
+use crate::log::note;
 use crate::publish::manifest::{self, Manifest};
 use names::{There, name_of, parent_of, there};
 use std::io::ErrorKind;
@@ -30,8 +32,9 @@ const INSIDE: &str = ".gristmill";
 /// The output that is being replaced, where two names cannot be exchanged.
 const REPLACED: &str = "replaced";
 
-/// A file that is renamed to see whether that can be done.
+/// A file that is renamed to see whether that can be done, and the name of none.
 const PROBE: &str = ".gristmill-probe";
+const NO_FILE: &str = ".gristmill-none";
 
 /// An output on this machine.
 pub(super) struct LocalOutput<'a> {
@@ -59,8 +62,12 @@ impl<'a> LocalOutput<'a> {
         let known = [manifest::NAME, manifest::NEXT].iter().any(|name| self.state_dir.join(name).exists());
         match there(&self.path)? {
             There::Nothing => Ok(()),
-            // What is there is looked at when the state_dir is locked.
-            There::File | There::Folder if known => Ok(()),
+            There::File | There::Folder if known => match JobLock::holder(self.state_dir)? {
+                // Its bytes are looked at when the state_dir is locked.
+                None => own::refuse_other_sizes(&self.path, self.state_dir),
+                // That process may be publishing just now, and is in the way itself.
+                Some(_) => Ok(()),
+            },
             There::Folder if !self.folder => Err(names::is_a_folder(&self.path)),
             There::Folder if entries(&self.path)?.is_empty() => Ok(()),
             There::File | There::Folder => Err(JobError::OutputExists { path: self.path.clone() }),
@@ -80,7 +87,6 @@ impl<'a> LocalOutput<'a> {
     /// # Errors
     /// As [`LocalOutput::check`].
     pub fn prepare(&self) -> Result<(), JobError> {
-        self.check()?;
         own::settle(&self.path, self.state_dir, &self.state_dir.join(REPLACED))?;
         if there(&self.path)? == There::Folder {
             clear(&self.path.join(INSIDE))?;
@@ -88,6 +94,11 @@ impl<'a> LocalOutput<'a> {
         if self.folder && self.mounted()? {
             let inside = self.path.join(INSIDE);
             create_folder(&inside)?;
+            note!(
+                "{} is a mount point: its parts will appear one by one, and the journal is outside of it, in {}",
+                self.path.display(),
+                self.state_dir.display()
+            );
             return clear(&inside);
         }
         // Only a folder that is no mount point can be replaced.
@@ -107,10 +118,10 @@ impl<'a> LocalOutput<'a> {
     /// # Errors
     /// [`JobError::Io`].
     pub fn aside(&self) -> Result<PathBuf, JobError> {
-        let aside = aside(self.state_dir)?;
         if !self.folder || !self.mounted()? {
-            return Ok(aside);
+            return aside(self.state_dir);
         }
+        clear(&self.state_dir.join(ASIDE))?;
         let inside = self.path.join(INSIDE);
         clear(&inside)?;
         create_folder(&inside)?;
@@ -196,9 +207,19 @@ impl<'a> LocalOutput<'a> {
         sync_folder(&self.path)
     }
 
-    /// Whether the output is a folder to which nothing of the state_dir can be renamed: another file system.
+    /// Whether the output is a folder to which nothing of the state_dir can be renamed: another file system. That is asked
+    /// for a file that is not there, so that a kill leaves nothing in the output.
     fn mounted(&self) -> Result<bool, JobError> {
-        Ok(there(&self.path)? == There::Folder && !self.can_rename_into(&self.path)?)
+        if there(&self.path)? != There::Folder {
+            return Ok(false);
+        }
+        match std::fs::rename(self.state_dir.join(NO_FILE), self.path.join(NO_FILE)) {
+            Err(error) if is_another_mount(&error) => Ok(true),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(JobError::io("rename a file into", &self.path)(error))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Whether a file of the state_dir can be renamed into a folder.

@@ -54,6 +54,12 @@ fn by_manifest(manifest: &Manifest) -> Verified {
 }
 
 fn verify_local(output: &Path) -> Result<(Verified, Vec<String>), JobError> {
+    let named = match output.file_name() {
+        Some(_) => output.to_path_buf(),
+        // As `.`, which has no name to find the manifest by.
+        None => output.canonicalize().map_err(JobError::io("find", output))?,
+    };
+    let output = named.as_path();
     let state_dir = state_dir_beside(output);
     let is_folder = std::fs::metadata(output).map_err(JobError::io("find", output))?.is_dir();
     let (beside, inside) = (state_dir.join(manifest::NAME), output.join(manifest::NAME));

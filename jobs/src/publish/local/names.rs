@@ -86,7 +86,7 @@ pub fn entries(folder: &Path) -> Result<Vec<PathBuf>, JobError> {
     let mut paths = paths.map_err(JobError::io("list", folder))?;
     paths.retain(|path| {
         let name = name_of(path);
-        !(path.is_dir() && (name == "lost+found" || name == super::INSIDE)) && name != super::PROBE
+        !(path.is_dir() && (name == "lost+found" || name == super::INSIDE))
     });
     paths.sort();
     Ok(paths)

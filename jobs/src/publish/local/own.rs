@@ -40,7 +40,7 @@ pub(super) fn settle(output: &Path, state_dir: &Path, replaced: &Path) -> Result
 /// Removes the parts of a publication that put them into place one by one and was interrupted.
 fn withdraw(output: &Path, old: Option<&Manifest>, next: &Manifest) -> Result<(), JobError> {
     for path in entries(output)? {
-        let of = |manifest: &Manifest| Ok::<_, JobError>(part_of(&path, manifest)?.is_some());
+        let of = |manifest: &Manifest| named(&path, manifest).map_or(Ok(false), |part| is_part(&path, part));
         if of(next)? && !old.map_or(Ok(false), of)? {
             std::fs::remove_file(&path).map_err(JobError::io("remove", &path))?;
         }
@@ -48,11 +48,28 @@ fn withdraw(output: &Path, old: Option<&Manifest>, next: &Manifest) -> Result<()
     sync_folder(output)
 }
 
+/// Refuses an output of which the name or size of anything is not in one of the manifests of the state_dir: a first look.
+///
+/// # Errors
+/// [`JobError::OutputExists`] or [`JobError::Io`].
+pub(super) fn refuse_other_sizes(output: &Path, state_dir: &Path) -> Result<(), JobError> {
+    let [old, next] = [manifest::NAME, manifest::NEXT].map(|name| Manifest::find(state_dir, name));
+    refuse(output, &[old.as_ref(), next.as_ref()], |path, part| Ok(has_size(path, part)))
+}
+
 /// Refuses an output of which anything is not in one of the manifests.
 ///
 /// # Errors
 /// [`JobError::OutputExists`] or [`JobError::Io`].
 pub(super) fn refuse_others(output: &Path, manifests: &[Option<&Manifest>]) -> Result<(), JobError> {
+    refuse(output, manifests, is_part)
+}
+
+fn refuse(
+    output: &Path,
+    manifests: &[Option<&Manifest>],
+    is_part: fn(&Path, &Part) -> Result<bool, JobError>,
+) -> Result<(), JobError> {
     let manifests = manifests.iter().filter_map(|manifest| *manifest);
     let others = |path: &Path| JobError::OutputExists { path: path.into() };
     match there(output)? {
@@ -70,7 +87,7 @@ pub(super) fn refuse_others(output: &Path, manifests: &[Option<&Manifest>]) -> R
         There::Folder => {
             let manifests: Vec<&Manifest> = manifests.collect();
             for path in entries(output)? {
-                if !is_listed(&path, &manifests)? {
+                if !is_listed(&path, &manifests, is_part)? {
                     return Err(others(&path));
                 }
             }
@@ -81,22 +98,27 @@ pub(super) fn refuse_others(output: &Path, manifests: &[Option<&Manifest>]) -> R
 }
 
 /// Whether a file of a folder is a part of a manifest, or the manifest itself, which earlier versions put there.
-fn is_listed(path: &Path, manifests: &[&Manifest]) -> Result<bool, JobError> {
+fn is_listed(
+    path: &Path,
+    manifests: &[&Manifest],
+    is_part: fn(&Path, &Part) -> Result<bool, JobError>,
+) -> Result<bool, JobError> {
     if name_of(path) == manifest::NAME {
         return Ok(Manifest::read(path).is_ok_and(|inside| manifests.contains(&&inside)));
     }
     for manifest in manifests {
-        if part_of(path, manifest)?.is_some() {
+        if let Some(part) = named(path, manifest)
+            && is_part(path, part)?
+        {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// The part that a file is.
-fn part_of<'m>(path: &Path, manifest: &'m Manifest) -> Result<Option<&'m Part>, JobError> {
-    let Some(part) = manifest.parts.iter().find(|part| part.name == name_of(path)) else { return Ok(None) };
-    Ok(is_part(path, part)?.then_some(part))
+/// The part of a file's name.
+fn named<'m>(path: &Path, manifest: &'m Manifest) -> Option<&'m Part> {
+    manifest.parts.iter().find(|part| part.name == name_of(path))
 }
 
 fn is_part(path: &Path, part: &Part) -> Result<bool, JobError> {
