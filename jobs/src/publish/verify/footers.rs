@@ -44,7 +44,7 @@ pub(super) fn check(files: impl Iterator<Item = Source>, manifest: &str) -> (Ver
         problems
             .extend(others.map(|part| format!("{}: it is of another job than {}", part.name, first.name)));
     } else if problems.is_empty() {
-        problems.push("there is no file".into());
+        problems.push("it is empty, and there is no manifest of it".into());
     }
     (Verified { rows: next, files: parts.len(), without_manifest: Some(manifest.into()) }, problems)
 }
