@@ -2,6 +2,7 @@
 
 use super::{Verified, value};
 use crate::input::source::Source;
+use crate::publish::format::OutputFormat;
 use crate::publish::manifest;
 use parquet::file::metadata::ParquetMetaDataReader;
 use std::collections::BTreeMap;
@@ -51,6 +52,11 @@ pub(super) fn check(files: impl Iterator<Item = Source>, manifest: &str) -> (Ver
 
 /// The first row of a part, and what else its footer says.
 fn read(file: &Source, name: String) -> Result<(u64, Footer), String> {
+    if OutputFormat::of_name(&name).is_ok_and(|format| format != OutputFormat::Parquet) {
+        return Err(
+            "without the manifest, nothing tells what was published in a file that is not Parquet".into()
+        );
+    }
     let open = file.open().map_err(|error| error.to_string())?;
     let footer = ParquetMetaDataReader::new().parse_and_finish(&open).map_err(|error| error.to_string())?;
     let footer = footer.file_metadata();
