@@ -72,7 +72,8 @@ impl Mill {
             .collect();
         names.sort();
         let keys: Vec<String> = names.iter().map(|name| format!("{out}/{name}")).collect();
-        assert_eq!(self.s3.keys(out), keys, "and no claim");
+        let manifest = format!("{out}.gristmill/manifest.json");
+        assert_eq!(self.s3.keys(out), [&[manifest], &*keys].concat(), "and no claim");
         for (name, key) in names.iter().zip(&keys) {
             let local = std::fs::read(self.bench.path(&format!("parts/{name}"))).unwrap();
             assert!(self.s3.get(key).unwrap() == local, "{key} differs");
@@ -130,6 +131,11 @@ fn a_job_in_a_store_has_the_bytes_of_a_local_one() {
     mill.s3.put("glob/stranger", b"");
     let words = ["glob/part-00001.parquet: its BLAKE3 is", "s3://mill/glob/stranger: not published"];
     mill.refused(mill.command(&["verify", "s3://mill/glob"]), &words);
+    // Without its manifest, as somebody has copied it.
+    assert_eq!(mill.s3.ask("DELETE", "/mill/mixed.gristmill/manifest.json", b"").0, 204);
+    let verified = mill.run(&["verify", "s3://mill/mixed"]);
+    let words = "by the footers of its files alone: 100 rows in 3 files";
+    assert!(verified.code == 0 && verified.stdout.contains(words), "{verified:?}");
 }
 
 /// Folders of folders, which name columns, and lines; the job's own output lies among them.
@@ -255,7 +261,7 @@ fn one_of_two_jobs_publishes() {
     mill.refused(job("two"), &["another job writes to s3://mill/out"]);
     assert_eq!(Ran::of(job("one").output().unwrap()).code, 0);
     mill.is_as_local("out");
-    mill.refused(job("two"), &["s3://mill/out/manifest.json exists and was not made by this job"]);
+    mill.refused(job("two"), &["s3://mill/out.gristmill/manifest.json exists and was not made by this job"]);
     // A job whose claim was removed finds another job's manifest when it resumes.
     let held = Way::to(&mill.s3, |_, line| {
         if line.starts_with("PUT") && line.contains("partNumber=") { Act::Hold } else { Act::Pass }
@@ -284,8 +290,10 @@ fn lost_answers_are_read_back() {
     mill.answer(&INPUTS, "parts", &PARTS);
     // Lose the answer once to each kind of request whose retry would collide with its own work.
     let way = Way::to(&mill.s3, |lost, line| {
-        let wanted: [fn(&str) -> bool; 3] = [
+        let wanted: [fn(&str) -> bool; 4] = [
             |line| line.starts_with("PUT") && line.contains("/claim.json"),
+            // Begun again, and the first one has no name.
+            |line| line.starts_with("POST") && line.contains("uploads"),
             |line| line.starts_with("POST") && line.contains("uploadId="),
             |line| line.starts_with("PUT") && line.contains("/manifest.json"),
         ];
@@ -296,7 +304,7 @@ fn lost_answers_are_read_back() {
     let ran = Ran::of(job.output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let lost: Vec<String> = way.caught.try_iter().collect();
-    assert!(lost.len() == 3 && lost[2].contains("/mill/out/manifest.json"), "{lost:?}");
+    assert!(lost.len() == 4 && lost[3].contains("/mill/out.gristmill/manifest.json"), "{lost:?}");
     mill.is_as_local("out");
 }
 

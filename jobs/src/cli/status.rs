@@ -5,12 +5,14 @@ use crate::journal::JournalReader;
 use crate::journal::endings::Endings;
 use crate::journal::lock::JobLock;
 use crate::journal::schema;
-use crate::publish::manifest;
+use crate::publish::local::is_published;
+use crate::publish::manifest::{self, Manifest};
 use crate::publish::remote::RemoteOutput;
 use crate::store::location::Location;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -41,7 +43,7 @@ pub struct Status {
     pub tokens_per_second: f64,
     /// Seconds left at that rate, if it works.
     pub seconds_left: Option<f64>,
-    /// Whether an output was published; `None` if its store cannot be asked.
+    /// Whether the output of these rows was published and stands there; `None` if its store cannot be asked.
     pub published: Option<bool>,
 }
 
@@ -52,7 +54,12 @@ impl Status {
     /// [`JobError::Io`] if there is no job; [`JobError::JournalDamaged`] or [`JobError::Journal`].
     pub fn of(output: &Location, state_dir: &Path) -> Result<Self, JobError> {
         let path = schema::path(state_dir);
-        std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
+        let found = std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
+        if !found.is_file() {
+            // SQLite would wait on a FIFO. It is not opened here, as closing it would end SQLite's locks.
+            let why = std::io::Error::new(ErrorKind::InvalidInput, "it is no regular file");
+            return Err(JobError::io("read", &path)(why));
+        }
         let process = JobLock::holder(state_dir)?;
         let journal = JournalReader::open(state_dir)?;
         let wrong = schema::journal_error(&path);
@@ -91,16 +98,19 @@ impl Status {
             tokens_per_second: per_second(last_tokens),
             seconds_left: (process.is_some() && rate > 0.0).then(|| left as f64 / rate),
             process,
-            published: published(output, state_dir),
+            published: published(output, state_dir, &journal.identity().digest(), rows),
         })
     }
 }
 
-fn published(output: &Location, state_dir: &Path) -> Option<bool> {
-    let here = state_dir.join(manifest::NAME).exists();
+fn published(output: &Location, state_dir: &Path, identity: &str, rows: u64) -> Option<bool> {
+    let of_this_job = || {
+        let manifest = Manifest::find(state_dir, manifest::NAME);
+        manifest.is_some_and(|manifest| manifest.identity_blake3 == identity && manifest.rows == rows)
+    };
     match output {
-        Location::Local(path) => Some(here && path.exists()),
-        Location::Object(_) if !here => Some(false),
+        Location::Local(path) => Some(is_published(path, state_dir, identity, rows)),
+        Location::Object(_) if !of_this_job() => Some(false),
         Location::Object(url) => {
             match RemoteOutput::open(url, state_dir).and_then(|remote| remote.is_published()) {
                 Ok(published) => Some(published),

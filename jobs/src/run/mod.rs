@@ -65,11 +65,12 @@ pub fn run_on(
 ) -> Result<(), JobError> {
     let signals = listen_to_signals()?;
     let heartbeats = HeartbeatThread::start();
+    let target = Target::open(&options.output, &options.state_dir)?;
+    let folder = options.rows_per_file.is_some();
+    target.check(&options.state_dir, folder)?;
     let job = Job::prepare(options)?;
     job.print();
     job.prompts.check_rows(&job.input, job.rows)?;
-    let target = Target::open(&job.options.output, &job.options.state_dir)?;
-    target.check(&job.options.state_dir)?;
     if let Location::Object(_) = job.options.output {
         note!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
     }
@@ -77,6 +78,7 @@ pub fn run_on(
     let identity = identity(&job, device.info())?;
     let inputs = input_digests(&job)?;
     let (mut journal, finished) = open_journal(&job, &identity, &inputs)?;
+    target.prepare(&job.options.state_dir, folder)?;
     let counters = Counters::resume(&finished);
     let mut first_error = None;
     if finished.missing(job.rows).is_some() {
