@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::log::log_filter;
+use crate::input::format::InputFormat;
 use crate::options::engine::EngineOptions;
 use crate::options::job::{OnCorrupt, Resume, ReturnColumn};
 use crate::options::model::ModelOptions;
@@ -70,9 +71,12 @@ pub enum Bench {
 pub struct RunArgs {
     /// A TOML file with the flags' names as keys; flags override it. Its paths are relative to the file.
     pub job: Option<PathBuf>,
-    /// Read these Parquet files, folders or globs: paths, or s3://, gs:// or az:// URLs; may be repeated.
+    /// Read these files, folders or globs: paths, or s3://, gs:// or az:// URLs; may be repeated.
     #[arg(short, long, value_name = "PATH|URL")]
     pub input: Vec<String>,
+    /// The format of the input files [default: by their names, else Parquet].
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub input_format: Option<InputFormat>,
     /// Write the answers here: a path, or an s3://, gs:// or az:// URL.
     #[arg(short, long, value_name = "PATH|URL")]
     pub output: Option<Location>,

@@ -4,6 +4,7 @@ use crate::cli::args::RunArgs;
 use crate::error::{EXIT_DONE, JobError};
 use crate::options::job::{JobOptions, ReturnColumn};
 use crate::options::sampling::SamplingOptions;
+use crate::publish::format::OutputFormat;
 use crate::run;
 use crate::supervise::Supervision;
 use crate::supervise::worker::is_worker;
@@ -38,6 +39,7 @@ impl RunArgs {
         let RunArgs {
             job: _,
             input,
+            input_format,
             output,
             state_dir,
             limit,
@@ -59,6 +61,7 @@ impl RunArgs {
             engine,
         } = self;
         let output = output.ok_or_else(|| JobError::Usage("name the output with --output".into()))?;
+        OutputFormat::of(&output)?;
         let state_dir = output.state_dir(state_dir.as_deref())?;
         request_logprobs(&returns, &mut sampling)?;
         if !(0.0..=1.0).contains(&max_error_rate) {
@@ -67,6 +70,7 @@ impl RunArgs {
         }
         Ok(JobOptions {
             input,
+            input_format,
             output,
             state_dir,
             limit,

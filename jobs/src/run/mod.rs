@@ -25,8 +25,10 @@ use crate::log::note;
 use crate::options::devices;
 use crate::options::engine::{EngineOptions, engine_config, print_engine};
 use crate::options::job::JobOptions;
+use crate::publish::format::OutputFormat;
 use crate::publish::publication::{Publication, Unanswered};
 use crate::publish::target::Target;
+use crate::publish::text::LineEncoder;
 use crate::run::answer_rows::answer_rows;
 use crate::run::identity::{identity, input_digests};
 use crate::run::job::Job;
@@ -136,8 +138,22 @@ fn open_journal(
     } else {
         let columns = [job.kept.as_slice(), job.prompts.columns()].concat();
         check_input(&job.input, columns, job.rows, job.options.on_corrupt)?;
+        check_output(job)?;
     }
     Ok((journal, finished))
+}
+
+/// Refuses values of kept columns that the format of the output cannot hold.
+fn check_output(job: &Job) -> Result<(), JobError> {
+    let format = OutputFormat::of(&job.options.output)?;
+    if format == OutputFormat::Parquet {
+        return Ok(());
+    }
+    let encoder = LineEncoder::new(format);
+    kept_batches(&job.input, &job.kept, job.rows, job.options.on_corrupt).try_for_each(|batch| {
+        let batch = batch?;
+        encoder.encode(&batch.columns, batch.first_row, &mut Vec::new())
+    })
 }
 
 /// Answers the rows that are left. Returns the journal, and the first row error.
