@@ -323,7 +323,7 @@ impl Opened {
         self.output = entries.is_some_and(|entries| entries.iter().any(|entry| entry.key == IDENTITY_KEY));
         (self.nulls, self.days) = (footer.null_counts(), has_days(metadata));
         if !self.file.row_groups.is_empty() {
-            self.codecs = unread_codecs(&footer.group(open, 0)?);
+            self.codecs = unread_codecs(&footer.group(0)?);
         }
         Ok(())
     }

@@ -85,7 +85,7 @@ fn run(engine: &mut Engine, requests: Vec<Request>) -> Result<Run, JobError> {
                     Counters::add(&counters.generated_tokens, 1);
                 }
                 Event::Finished { .. } => Counters::add(&counters.finished, 1),
-                Event::Prompt { .. } => {}
+                _ => {}
             }
         }
         progress.show(&counters);
