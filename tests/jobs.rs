@@ -238,9 +238,9 @@ fn an_option_of_the_engine_is_refused_by_its_flag() {
         "qwen3",
         &input,
         &bench.name("out.parquet"),
-        &["--prompt-column", "q", "--block-size", "0"],
+        &["--prompt-column", "q", "--kv-cache-dtype", "bfloat16"],
     );
-    assert!(ran.code == 2 && ran.stderr.contains("--block-size: 0 lets nothing run"), "{}", ran.stderr);
+    assert!(ran.code == 2 && ran.stderr.contains("--kv-cache-dtype: the cpu device takes"), "{}", ran.stderr);
 }
 
 #[test]

@@ -86,25 +86,34 @@ fn in_flight(state_dir: &Path) -> PathBuf {
     state_dir.join("in-flight")
 }
 
+/// What a death says about rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Blame {
+    /// The number of rows that are given up for it.
+    pub given_up: u64,
+    /// The row without an answer that was in flight, if there was just one.
+    pub alone: Option<u64>,
+}
+
 /// Counts a death against the rows that were in flight, and forgets them. Call it after the worker
-/// has ended and before the next one starts. Returns how many rows are given up for it.
+/// has ended and before the next one starts.
 ///
 /// # Errors
 /// [`JobError::JournalDamaged`], [`JobError::Journal`] or [`JobError::Io`].
-pub fn record_death(state_dir: &Path, death: Death) -> Result<u64, JobError> {
+pub fn record_death(state_dir: &Path, death: Death) -> Result<Blame, JobError> {
     let file = in_flight(state_dir);
     let bytes = match std::fs::read(&file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Blame::default()),
         other => other.map_err(JobError::io("read", &file))?,
     };
     let mut database = Database::open(&schema::path(state_dir))?;
     let rows: BTreeSet<i64> = bytes.as_chunks().0.iter().map(|row| i64::from_le_bytes(*row)).collect();
-    let given_up = count(&mut database, &rows, death)?;
+    let blame = count(&mut database, &rows, death)?;
     File::create(&file).map_err(JobError::io("empty", &file))?;
-    Ok(given_up)
+    Ok(blame)
 }
 
-fn count(database: &mut Database, rows: &BTreeSet<i64>, death: Death) -> Result<u64, JobError> {
+fn count(database: &mut Database, rows: &BTreeSet<i64>, death: Death) -> Result<Blame, JobError> {
     let mut given_up = 0;
     let before = read(database)?;
     let wrong = schema::journal_error(&database.path);
@@ -117,9 +126,10 @@ fn count(database: &mut Database, rows: &BTreeSet<i64>, death: Death) -> Result<
             unanswered.push(row);
         }
     }
+    let alone = Some(&unanswered[..]).filter(|rows| rows.len() == 1).map(|rows| rows[0] as u64);
     let counts = match death {
         Death::Crash => true,
-        Death::DeviceLost => unanswered.len() == 1,
+        Death::DeviceLost => alone.is_some(),
         Death::Outside => false,
     };
     for row in unanswered {
@@ -135,7 +145,7 @@ fn count(database: &mut Database, rows: &BTreeSet<i64>, death: Death) -> Result<
         replaced.map_err(&wrong)?;
     }
     transaction.commit().map_err(&wrong)?;
-    Ok(given_up)
+    Ok(Blame { given_up, alone })
 }
 
 /// Makes sure that the table is what was written.

@@ -19,6 +19,9 @@ use figures::{Figures, Run};
 use requests::requests;
 use std::time::{Duration, Instant};
 
+/// Prompts are made before the clock starts, and stay in memory.
+const MAX_TOKENS: usize = 1 << 30;
+
 /// Runs the benchmark and prints its figures.
 ///
 /// # Errors
@@ -26,6 +29,14 @@ use std::time::{Duration, Instant};
 pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
     if !(0.0..1.0).contains(&args.random_range_ratio) {
         return Err(JobError::Usage("--random-range-ratio must be at least 0 and less than 1".into()));
+    }
+    let tokens = args.input_len.saturating_add(args.prefix_len).saturating_mul(args.num_prompts);
+    if args.dataset_path.is_none() && tokens > MAX_TOKENS {
+        return Err(JobError::Usage(format!(
+            "--num-prompts {}: that is {tokens} tokens of prompts with --input-len and --prefix-len; at most {MAX_TOKENS} \
+             are made up",
+            args.num_prompts
+        )));
     }
     let folders = ModelFolders::find(&args.model)?;
     let model = Model::open(&folders.model, args.model.load_format.into())?;
