@@ -25,5 +25,5 @@ pub mod scheduler;
 pub mod sequence;
 pub mod step;
 
-pub use engine::{Engine, EngineConfig, Stats, Types};
+pub use engine::{Engine, EngineConfig, OpsTime, Stats, StepShape, StepTimes, Types};
 pub use error::EngineError;

@@ -50,6 +50,7 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
     match cli.command {
         Command::Run(args) => return run::run(*args),
         Command::Bench(Bench::Throughput(args)) => bench::throughput(&args)?,
+        Command::Bench(Bench::Step(args)) => bench::step(&args)?,
         Command::Devices => devices::devices()?,
         Command::Status { output, state_dir } => {
             let status = Status::of(&output, &output.state_dir(state_dir.as_deref())?)?;
