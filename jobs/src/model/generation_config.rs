@@ -1,7 +1,7 @@
 //! What a model's `generation_config.json` says of sampling, and which tokens end its answers.
 
 use crate::error::JobError;
-use engine::models::read_capped;
+use engine::models::read_model_file;
 use serde::Deserialize;
 use std::path::Path;
 
@@ -42,33 +42,32 @@ impl EosIds {
 }
 
 impl GenerationConfig {
-    /// Reads the file of a model's folder; without one, nothing is set.
+    /// Reads the file of a model's folder; without one, nothing is set. Tokens that end an answer are its own, else those
+    /// of the model's `config.json`.
     ///
     /// # Errors
     /// [`JobError::Model`] or [`JobError::Io`].
-    pub fn read(folder: &Path) -> Result<GenerationConfig, JobError> {
-        let path = folder.join("generation_config.json");
-        if !path.is_file() {
-            return Ok(GenerationConfig::default());
+    pub fn read(folder: &Path, config_json: &[u8]) -> Result<GenerationConfig, JobError> {
+        let name = "generation_config.json";
+        let mut config = match read_model_file(folder, name, CONFIG_BYTES)? {
+            None => GenerationConfig::default(),
+            Some(json) => serde_json::from_slice(&json)
+                .map_err(|error| JobError::Model { path: folder.join(name), why: error.to_string() })?,
+        };
+        if config.eos_token_id.ids().is_empty() {
+            config.eos_token_id = eos_of_config(config_json).unwrap_or_default();
         }
-        serde_json::from_slice(&read_capped(&path, CONFIG_BYTES)?)
-            .map_err(|error| JobError::Model { path, why: error.to_string() })
+        Ok(config)
     }
 
-    /// The tokens that end an answer: its own, else those of the folder's `config.json`.
-    pub fn eos_token_ids(&self, folder: &Path) -> Vec<u32> {
-        match self.eos_token_id.ids() {
-            [] => eos_of_config(folder).unwrap_or_default(),
-            ids => ids.to_vec(),
-        }
+    /// The tokens that end an answer.
+    pub fn eos_token_ids(&self) -> &[u32] {
+        self.eos_token_id.ids()
     }
 }
 
 /// `config.json` may hold sampling values too, but transformers no longer reads those.
-fn eos_of_config(folder: &Path) -> Option<Vec<u32>> {
-    let path = folder.join("config.json");
-    let bytes = if path.is_file() { read_capped(&path, CONFIG_BYTES).ok()? } else { return None };
-    let mut config: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-    let ids: EosIds = serde_json::from_value(config.get_mut("eos_token_id")?.take()).ok()?;
-    Some(ids.ids().to_vec())
+fn eos_of_config(json: &[u8]) -> Option<EosIds> {
+    let mut config: serde_json::Value = serde_json::from_slice(json).ok()?;
+    serde_json::from_value(config.get_mut("eos_token_id")?.take()).ok()
 }

@@ -7,7 +7,6 @@ use crate::prompt::tokenizer::Tokenizer;
 use crate::run::detokenize::TextRules;
 use engine::request::SamplingParams;
 use std::fmt::Display;
-use std::path::Path;
 use std::sync::Arc;
 
 /// A larger `--n` is refused. Numbers of completions fit into a byte.
@@ -48,21 +47,19 @@ impl Resolver {
 }
 
 impl Sampling {
-    /// Resolves the options for a model: its folder, its tokenizer, the size of its vocabulary and of its
-    /// context.
+    /// Resolves the options for a model: what it says of sampling, its tokenizer, the size of its vocabulary and of
+    /// its context.
     ///
     /// # Errors
-    /// [`JobError::Usage`] names the flag that is missing or out of range; [`JobError::Model`] a file of the
-    /// model that cannot be read.
+    /// [`JobError::Usage`] names the flag that is missing or out of range.
     pub fn resolve(
         options: &SamplingOptions,
-        folder: &Path,
+        model: GenerationConfig,
         tokenizer: &Tokenizer,
         vocab: usize,
         max_model_len: usize,
     ) -> Result<Sampling, JobError> {
-        let model = GenerationConfig::read(folder)?;
-        let mut eos = model.eos_token_ids(folder);
+        let mut eos = model.eos_token_ids().to_vec();
         eos.extend(tokenizer.special_token_names().get("eos_token").and_then(|eos| tokenizer.id(eos)));
         let model = match options.generation_config {
             UseGenerationConfig::Auto => model,

@@ -148,10 +148,3 @@ fn parts_of_a_content_are_put_together_unless_the_template_reads_them() {
                  {% for p in m.content %}{{ p.text | trim }}|{% endfor %}{% endif %}{% endfor %}";
     assert_eq!(shown(parts), "Late|parcel|");
 }
-
-#[test]
-fn a_template_file_that_is_missing_is_no_template() {
-    let error = template_or_file("nofile.jinja").unwrap_err().to_string();
-    assert!(error.contains("--chat-template nofile.jinja: there is no such file"), "{error}");
-    assert_eq!(template_or_file("{{ messages }}").unwrap(), "{{ messages }}");
-}
