@@ -65,6 +65,9 @@ pub enum Command {
 pub enum Bench {
     /// Measure requests and tokens per second, with all requests given at once.
     Throughput(Box<ThroughputArgs>),
+    /// Measure where the time of one step goes: each kind of op beside the least time that the device's memory and
+    /// arithmetic allow.
+    Step(Box<StepArgs>),
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]
@@ -180,4 +183,27 @@ pub struct ThroughputArgs {
     /// Seed of the made-up prompts.
     #[arg(long, value_parser = whole::<u64>, default_value_t = 0)]
     pub seed: u64,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct StepArgs {
+    #[command(flatten)]
+    pub model: ModelOptions,
+    #[command(flatten)]
+    pub engine: EngineOptions,
+    /// Sequences in the step.
+    #[arg(long, value_parser = parse_usize, default_value = "1")]
+    pub seqs: usize,
+    /// Tokens in the step, shared out evenly over its sequences [default: one for each, a decode step].
+    #[arg(long, value_parser = parse_usize)]
+    pub tokens: Option<usize>,
+    /// The length of each sequence after the step [default: 512, or its tokens in the step].
+    #[arg(long, value_name = "TOKENS", value_parser = parse_usize)]
+    pub context: Option<usize>,
+    /// Take the median of RUNS runs.
+    #[arg(long, default_value_t = 5)]
+    pub runs: usize,
+    /// Write the figures here, as JSON.
+    #[arg(long, value_name = "PATH")]
+    pub output_json: Option<PathBuf>,
 }
