@@ -139,8 +139,8 @@ fn write(database: &Database, attempt: [i64; 3]) -> Result<(), JobError> {
 /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
 pub(crate) fn run_once_more(database: &Database, rows: &RowSet) -> Result<(), JobError> {
     let given_up = |a: &(i64, i64, i64)| a.1 >= GIVEN_UP && rows.contains(a.0 as u64);
-    let given_up = read(database)?.into_iter().filter(given_up);
-    given_up.map(|(row, _, kills)| write(database, [row, ALONE, kills])).collect()
+    let mut given_up = read(database)?.into_iter().filter(given_up);
+    given_up.try_for_each(|(row, _, kills)| write(database, [row, ALONE, kills]))
 }
 
 /// Makes sure that the table is what was written.
