@@ -13,6 +13,7 @@ use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 /// Bytes of a block of a small file; a power of two.
 const SMALL_BLOCK: u64 = 64 << 10;
@@ -136,7 +137,12 @@ impl VerifiedFile {
             return Ok(known.hash);
         }
         let open = self.open()?;
+        let before = open.times()?;
         let known = Arc::new(open.digest()?);
+        // Half of one content and half of another would be a file that never was.
+        if open.times()? != before {
+            return Err(self.changed());
+        }
         let mut state = self.lock();
         if let Some(known) = &state.known {
             return Ok(known.hash);
@@ -269,6 +275,12 @@ impl OpenFile {
             }
         }
         Ok(())
+    }
+
+    /// When it was written to last, and its size.
+    fn times(&self) -> Result<(u64, Option<SystemTime>), FileError> {
+        let metadata = self.file.metadata().map_err(|source| self.of.failed("read", source))?;
+        Ok((metadata.len(), metadata.modified().ok()))
     }
 
     /// Reads it through.

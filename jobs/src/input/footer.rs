@@ -12,7 +12,9 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetStatisticsPolicy};
 use parquet::file::reader::{ChunkReader, Length};
 use std::io::{BufReader, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// A footer of more bytes is refused before it is read.
 const FOOTER_BYTES: u64 = 256 << 20;
@@ -20,12 +22,14 @@ const FOOTER_BYTES: u64 = 256 << 20;
 /// Rows of a file, at most.
 const ROWS: u64 = 1 << 40;
 
+/// Bytes of the footer that are read at a time.
+const WINDOW: u64 = 1 << 20;
+
 /// A footer that was walked. What it says of a row group is read when it is asked for.
 pub struct Footer {
     path: PathBuf,
+    bytes: FooterBytes,
     map: FooterMap,
-    /// Where it begins in the file.
-    start: u64,
     /// All but the row groups.
     file: ArrowReaderMetadata,
 }
@@ -51,14 +55,15 @@ impl Footer {
             let why = format!("its footer claims {footer} bytes in a file of {length}; the file is damaged");
             return Err(broken(path, "", &why));
         }
-        let start = length - 8 - footer;
-        let reader = source.get_read(start).map_err(failed)?;
-        let reader = BufReader::with_capacity(64 << 10, reader.into_inner().take(footer));
-        let map = FooterMap::of(reader).map_err(|why| {
-            source.failure().unwrap_or_else(|| broken(path, ", footer", &format!("cannot be used: it {why}")))
+        let place = length - 8 - footer..length - 8;
+        let reader = source.get_read(place.start).map_err(failed)?.into_inner().take(footer);
+        let map = FooterMap::of(BufReader::with_capacity(WINDOW.min(footer) as usize, reader));
+        let map = map.map_err(|why| {
+            source.failure().unwrap_or_else(|| broken(path, ", footer", &format!("cannot be used: {why}")))
         })?;
-        let file = load(source, path, start, &map, None)?;
-        Ok(Footer { path: path.to_path_buf(), map, start, file })
+        let bytes = FooterBytes { source: source.clone(), place, window: Mutex::default() };
+        let file = load(&bytes, path, &map, None)?;
+        Ok(Footer { path: path.to_path_buf(), bytes, map, file })
     }
 
     /// Schema and key-value metadata, without row groups.
@@ -70,8 +75,8 @@ impl Footer {
     ///
     /// # Errors
     /// As [`Footer::read`].
-    pub fn group(&self, source: &OpenSource, group: usize) -> Result<ArrowReaderMetadata, JobError> {
-        load(source, &self.path, self.start, &self.map, Some(group))
+    pub fn group(&self, group: usize) -> Result<ArrowReaderMetadata, JobError> {
+        load(&self.bytes, &self.path, &self.map, Some(group))
     }
 
     /// The rows of each row group.
@@ -110,20 +115,38 @@ impl Footer {
     }
 }
 
+/// The bytes of a footer, of which those around the last read are kept.
+struct FooterBytes {
+    source: OpenSource,
+    /// Where it lies in the file.
+    place: Range<u64>,
+    /// Where the bytes that are kept begin in the file, and they.
+    window: Mutex<(u64, Bytes)>,
+}
+
+impl FooterBytes {
+    fn get(&self, part: Range<u64>) -> Result<Bytes, ParquetError> {
+        let (start, len) = (self.place.start + part.start, part.end - part.start);
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        if start < window.0 || start + len > window.0 + window.1.len() as u64 {
+            let end = (start + len.max(WINDOW)).min(self.place.end);
+            *window = (start, self.source.get_bytes(start, (end - start) as usize)?);
+        }
+        let from = (start - window.0) as usize;
+        Ok(window.1.slice(from..from + len as usize))
+    }
+}
+
 /// Reads all but the row groups, and one of those if it is named.
 fn load(
-    source: &OpenSource,
+    footer: &FooterBytes,
     path: &Path,
-    start: u64,
     map: &FooterMap,
     group: Option<usize>,
 ) -> Result<ArrowReaderMetadata, JobError> {
     let place = group.map_or(", footer".into(), |group| format!(", footer, row group {group}"));
-    let failed = |why: &str| source.failure().unwrap_or_else(|| broken(path, &place, why));
-    let part = |place: std::ops::Range<u64>| {
-        source.get_bytes(start + place.start, (place.end - place.start) as usize)
-    };
-    let parts = map.parts(group).map(part).collect::<Result<Vec<Bytes>, _>>();
+    let failed = |why: &str| footer.source.failure().unwrap_or_else(|| broken(path, &place, why));
+    let parts = map.parts(group).map(|part| footer.get(part)).collect::<Result<Vec<Bytes>, _>>();
     let mut bytes = map.assemble(&parts.map_err(|error| failed(&error.to_string()))?, group);
     bytes.extend((bytes.len() as u32).to_le_bytes());
     bytes.extend(b"PAR1");

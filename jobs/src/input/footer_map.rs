@@ -13,6 +13,8 @@ const SCHEMA_DEPTH: usize = 64;
 const ELEMENTS: u64 = 30_000;
 /// Bytes of all but the row groups, at most.
 const HEAD_BYTES: u64 = 16 << 20;
+/// Entries of the key-value metadata, at most.
+const ENTRIES: u64 = 100_000;
 /// Bytes of what is said of one row group, at most.
 const GROUP_BYTES: u64 = 64 << 20;
 /// Rows of one row group, at most.
@@ -24,6 +26,7 @@ const GROUPS: u64 = 1 << 20;
 const SCHEMA: i64 = 2;
 const ROWS: i64 = 3;
 const ROW_GROUPS: i64 = 4;
+const KEY_VALUES: i64 = 5;
 
 /// What a footer holds, and where.
 #[derive(Clone, Debug, Default)]
@@ -47,27 +50,42 @@ impl FooterMap {
         let mut map = FooterMap::default();
         let mut walker = Walker::new(footer);
         walker.fields(0, |walker, field, kind| {
-            let start = walker.at();
             match (field, kind) {
                 (ROWS, I64) => map.rows = walker.number()?,
                 (ROW_GROUPS, LIST) => map.walk_groups(walker)?,
-                _ if (kind == 1) || (kind == 2) => return Ok(true),
-                (SCHEMA, LIST) => map.nulls = vec![Some(0); walk_schema(walker)?],
-                _ => walker.skip(kind, 1)?,
-            }
-            if !matches!(field, ROWS | ROW_GROUPS) {
-                map.fields.push((field, kind, start..walker.at()));
-                let bytes: u64 = map.fields.iter().map(|(_, _, place)| place.end - place.start).sum();
-                if bytes > HEAD_BYTES {
-                    return Err(format!(
-                        "takes more than {} MiB for schema and key-value metadata; write it with less",
-                        HEAD_BYTES >> 20
-                    ));
+                // Of all other fields, none is a boolean.
+                (_, 1 | 2) => {}
+                _ => {
+                    let start = walker.at();
+                    walker.limit(
+                        HEAD_BYTES
+                            - map.fields.iter().map(|(_, _, place)| place.end - place.start).sum::<u64>(),
+                    );
+                    map.walk_field(walker, field, kind)
+                        .map_err(|why| format!("schema or metadata: {why}"))?;
+                    map.fields.push((field, kind, start..walker.at()));
+                    walker.limit(u64::MAX);
                 }
             }
             Ok(true)
         })?;
         Ok(map)
+    }
+
+    /// Walks a field beside rows and row groups.
+    fn walk_field(&mut self, walker: &mut Walker<impl Read>, field: i64, kind: u8) -> Result<(), String> {
+        match (field, kind) {
+            (SCHEMA, LIST) => self.nulls = vec![Some(0); walk_schema(walker)?],
+            (KEY_VALUES, LIST) => {
+                let n = structs(walker)?;
+                if n > ENTRIES {
+                    return Err(format!("claims {n} key-values; at most {ENTRIES} are read"));
+                }
+                (0..n).try_for_each(|_| walker.skip(STRUCT, 2))?;
+            }
+            _ => walker.skip(kind, 1)?,
+        }
+        Ok(())
     }
 
     fn walk_groups(&mut self, walker: &mut Walker<impl Read>) -> Result<(), String> {
@@ -85,20 +103,18 @@ impl FooterMap {
 
     /// Walks a row group; returns its rows.
     fn walk_group(&mut self, walker: &mut Walker<impl Read>) -> Result<u64, String> {
-        let (start, leaves, mut rows) = (walker.at(), self.nulls.len() as u64, 0);
+        let (leaves, mut rows) = (self.nulls.len() as u64, 0);
+        walker.limit(GROUP_BYTES);
         let nulls = &mut self.nulls;
         walker.fields(2, |walker, field, kind| match (field, kind) {
             (1, LIST) => {
                 let n = structs(walker)?;
                 if n != leaves {
-                    return Err(format!("has {n} columns, and the schema {leaves}"));
+                    return Err(format!("it has {n} columns, and the schema {leaves}"));
                 }
                 for all in nulls.iter_mut() {
                     let more = null_count(walker)?;
                     *all = all.zip(more).and_then(|(all, more)| all.checked_add(more));
-                }
-                if walker.at() - start > GROUP_BYTES {
-                    return Err("takes more than 64 MiB of the footer".into());
                 }
                 Ok(true)
             }
@@ -109,8 +125,9 @@ impl FooterMap {
             _ => Ok(false),
         })?;
         if !(0..=GROUP_ROWS).contains(&rows) {
-            return Err(format!("claims {rows} rows"));
+            return Err(format!("it claims {rows} rows"));
         }
+        walker.limit(u64::MAX);
         Ok(rows as u64)
     }
 
@@ -157,7 +174,7 @@ fn structs(walker: &mut Walker<impl Read>) -> Result<u64, String> {
 fn walk_schema(walker: &mut Walker<impl Read>) -> Result<usize, String> {
     let n = structs(walker)?;
     if n > ELEMENTS {
-        return Err(format!("has a schema of {n} columns and groups; at most {ELEMENTS} are read"));
+        return Err(format!("{n} columns and groups; at most {ELEMENTS} are read"));
     }
     // What is still missing below each open element.
     let (mut open, mut leaves): (Vec<i64>, usize) = (Vec::new(), 0);
@@ -173,7 +190,7 @@ fn walk_schema(walker: &mut Walker<impl Read>) -> Result<usize, String> {
         })?;
         if element > 0 {
             match open.last_mut() {
-                None => return Err("has columns outside its schema".into()),
+                None => return Err("columns outside of the tree".into()),
                 Some(missing) => *missing -= 1,
             }
         }
@@ -183,13 +200,13 @@ fn walk_schema(walker: &mut Walker<impl Read>) -> Result<usize, String> {
             leaves += usize::from(element > 0 && typed);
         }
         if open.len() > SCHEMA_DEPTH {
-            return Err(format!("has a schema of more than {SCHEMA_DEPTH} groups within one another"));
+            return Err(format!("more than {SCHEMA_DEPTH} groups within one another"));
         }
         while open.last() == Some(&0) {
             open.pop();
         }
     }
-    if open.is_empty() { Ok(leaves) } else { Err("has a schema that ends too early".into()) }
+    if open.is_empty() { Ok(leaves) } else { Err("the tree ends too early".into()) }
 }
 
 /// Walks a `ColumnChunk`. Returns its nulls, where its statistics say so.

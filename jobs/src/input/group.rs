@@ -2,6 +2,7 @@
 
 use crate::error::JobError;
 use crate::input::batch::Batch;
+use crate::input::codecs::unread_codec;
 use crate::input::column::Column;
 use crate::input::file::{broken, guarded};
 use crate::input::group_file::{GroupFile, ReadError};
@@ -12,7 +13,6 @@ use crate::input::types::has_int96;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
-use parquet::basic::Compression;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ const BATCH_ROWS: u64 = 1024;
 /// Pages that unpack to more bytes, of all columns together, are not held at a time.
 const PAGES_BYTES: u64 = 512 << 20;
 
-/// Bytes of the columns of one row where pages are as large as that.
+/// Bytes of the columns of one row, at most, where pages or rows are as large as that.
 const ROW_BYTES: u64 = 256 << 20;
 
 /// Bytes of a batch, roughly.
@@ -67,10 +67,10 @@ impl Group {
     ) -> Result<Group, JobError> {
         let (start, end) = rows;
         let Checked { lost, columns: bytes, pages } = check_columns(&file, &columns)?;
-        let singly = pages > PAGES_BYTES;
+        let row_bytes = bytes.iter().fold(0u64, |all, bytes| all.saturating_add(*bytes));
+        let singly = pages > PAGES_BYTES || row_bytes > ROW_BYTES;
         // To unpack a page again for each batch, batches are large.
         let more = if singly { 16 } else { 1 };
-        let row_bytes = bytes.iter().fold(0u64, |all, bytes| all.saturating_add(*bytes));
         let batch = (BATCH_BYTES / row_bytes.max(1)).clamp(1, more * BATCH_ROWS) as usize;
         let readers = if singly { Readers::Singly(bytes) } else { Readers::Apart(BTreeMap::new()) };
         let mut group = Group { file, columns, schema, start, end, batch, lost, readers };
@@ -261,7 +261,7 @@ fn note(lost: &mut Vec<LostCells>, file: &GroupFile, column: (usize, &str), row:
             name: column.1.to_string(),
             rows: vec![row],
             path: file.file.path.clone(),
-            group: file.group,
+            place: format!("row group {}", file.group),
             why,
         }),
     }
@@ -289,11 +289,7 @@ fn check_columns(file: &GroupFile, columns: &[usize]) -> Result<Checked, JobErro
     for (leaf, at) in leaves {
         let column = group.column(leaf);
         let path = column.column_path().to_string();
-        if let codec @ (Compression::BROTLI(_) | Compression::LZO) = column.compression() {
-            let why = format!(
-                "is compressed with {codec:?}, which is not supported; write it with zstd, or leave the column out \
-                 with --keep"
-            );
+        if let Some(why) = unread_codec(column) {
             return Err(file.broken(&path, &why));
         }
         let checked = pages::check(&file.source, column);

@@ -67,7 +67,7 @@ impl GroupFile {
         group: usize,
         wanted: usize,
     ) -> Result<GroupFile, JobError> {
-        let metadata = footer.group(&source, group)?;
+        let metadata = footer.group(group)?;
         Ok(GroupFile { file, source, footer, metadata, group, wanted, bytes: OnceLock::new() })
     }
 

@@ -56,14 +56,33 @@ fn files_of_a_folder_are_one_table_in_natural_order() {
 }
 
 #[test]
-fn schemas_must_agree() {
+fn columns_that_differ_are_refused_where_they_are_read() {
     let folder = tempfile::tempdir().unwrap();
-    let (a, b) = (folder.path().join("a.parquet"), folder.path().join("b.parquet"));
+    let [a, b, c] = ["a.parquet", "b.parquet", "c.parquet"].map(|name| folder.path().join(name));
     write_parquet(&a, &table(0, 3), 10);
     let texts: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
-    write_parquet(&b, &RecordBatch::try_from_iter([("id", texts.clone()), ("text", texts)]).unwrap(), 10);
-    let error = Input::open(&[name(&a), name(&b)]).unwrap_err().to_string();
-    assert!(error.contains("b.parquet, column id: is Utf8, but it is Int64 in"), "{error}");
+    let columns = [("more", texts.clone()), ("text", texts.clone()), ("id", texts)];
+    write_parquet(&b, &RecordBatch::try_from_iter(columns).unwrap(), 10);
+    write_parquet(&c, &table(3, 5), 10);
+    let input = Input::open(&[name(&a), name(&b), name(&c)]).unwrap();
+    let names: Vec<_> = input.schema.fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names, ["id", "text", "more"]);
+    input.refuse_unreadable(&[1]).unwrap();
+    let (cells, lost) = read_all(&input, &[1]);
+    assert_eq!(
+        (cells, lost),
+        (
+            vec![["text 0", "text 1", "text 2", "x", "text 3", "text 4"].map(String::from).to_vec()],
+            vec![vec![]]
+        )
+    );
+    for (column, words) in [
+        (0, ["b.parquet, column id: is Utf8, but it is Int64 in", "cast it to Utf8 in"]),
+        (2, ["a.parquet, column more: is missing, but it is in", "--keep"]),
+    ] {
+        let error = input.refuse_unreadable(&[column]).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
 }
 
 #[test]
@@ -98,7 +117,7 @@ fn a_damaged_file_is_an_error_that_names_file_and_row_group() {
 /// Overwrites the pages of a column of a row group, but for the first bytes.
 fn damage(path: &Path, group: usize, column: usize, keep: u64) {
     let source = Source::local(path).open().unwrap();
-    let metadata = Footer::read(&source, path).unwrap().group(&source, group).unwrap();
+    let metadata = Footer::read(&source, path).unwrap().group(group).unwrap();
     let (start, length) = metadata.metadata().row_group(0).column(column).byte_range();
     let mut bytes = std::fs::read(path).unwrap();
     bytes[(start + keep) as usize..(start + length) as usize].fill(0xee);

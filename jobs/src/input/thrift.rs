@@ -20,12 +20,13 @@ pub const STRUCT: u8 = 12;
 pub struct Walker<R> {
     source: R,
     at: u64,
+    end: u64,
 }
 
 impl<R: Read> Walker<R> {
     /// Begins.
     pub fn new(source: R) -> Walker<R> {
-        Walker { source, at: 0 }
+        Walker { source, at: 0, end: u64::MAX }
     }
 
     /// The bytes that it has walked over.
@@ -33,8 +34,14 @@ impl<R: Read> Walker<R> {
         self.at
     }
 
+    /// Lets it walk over so many more bytes only.
+    pub fn limit(&mut self, bytes: u64) {
+        self.end = self.at.saturating_add(bytes);
+    }
+
     fn byte(&mut self) -> Result<u8, String> {
         let mut byte = [0];
+        self.room_for(1)?;
         self.source.read_exact(&mut byte).map_err(|_| "cut short".to_string())?;
         self.at += 1;
         Ok(byte[0])
@@ -58,7 +65,12 @@ impl<R: Read> Walker<R> {
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
+    fn room_for(&self, n: u64) -> Result<(), String> {
+        if n <= self.end - self.at { Ok(()) } else { Err("it is longer than can be read".into()) }
+    }
+
     fn skip_bytes(&mut self, n: u64) -> Result<(), String> {
+        self.room_for(n)?;
         let skipped = std::io::copy(&mut self.source.by_ref().take(n), &mut std::io::sink());
         self.at += skipped.as_ref().copied().unwrap_or(0);
         if skipped.is_ok_and(|skipped| skipped == n) { Ok(()) } else { Err("cut short".into()) }

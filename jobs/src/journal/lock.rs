@@ -1,6 +1,7 @@
 //! One process works on a job at a time.
 
 use crate::error::JobError;
+use crate::supervisor_link::supervisor_link;
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -8,9 +9,6 @@ use std::time::{Duration, Instant};
 
 /// The name of the lock file in the state_dir. The file stays; only the lock on it counts.
 const NAME: &str = "lock";
-
-/// Set for a worker by its supervisor to the supervisor's process id.
-pub const SUPERVISOR_PID: &str = "GRISTMILL_SUPERVISOR_PID";
 
 /// `gristmill status` holds the lock for an instant to see whether it is free.
 const BRIEFLY: Duration = Duration::from_millis(300);
@@ -50,7 +48,7 @@ impl JobLock {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let supervisor = std::env::var(SUPERVISOR_PID).unwrap_or_default();
+        let supervisor = supervisor_link().map(|link| link.supervisor.to_string()).unwrap_or_default();
         write_holder(&mut file, &supervisor).map_err(JobError::io("write", &path))?;
         Ok(JobLock { file, path })
     }

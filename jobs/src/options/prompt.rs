@@ -91,7 +91,11 @@ fn text_or_file(given: &str) -> Result<String, JobError> {
                 .into(),
         ));
     }
-    template_text(path, wrong)
+    let text = template_text(path, wrong)?;
+    if text.trim().is_empty() {
+        return Err(wrong("is empty; a template reads `messages`".into()));
+    }
+    Ok(text)
 }
 
 /// The text of a file.

@@ -25,8 +25,10 @@ use crate::log::note;
 use crate::options::devices;
 use crate::options::engine::{EngineOptions, engine_config, print_engine};
 use crate::options::job::JobOptions;
+use crate::publish::format::OutputFormat;
 use crate::publish::publication::{Publication, Unanswered};
 use crate::publish::target::Target;
+use crate::publish::text::LineEncoder;
 use crate::row_error::shown;
 use crate::run::answer_rows::answer_rows;
 use crate::run::identity::{identity, input_digests};
@@ -35,7 +37,6 @@ use crate::run::kept::{check_input, kept_batches};
 use crate::run::progress::Counters;
 use crate::run::resume::resume_mode;
 use crate::store::location::Location;
-use crate::supervise::faults;
 use crate::supervise::signals::Signals;
 use crate::supervise::worker::{HeartbeatThread, listen_to_signals};
 use engine::Engine;
@@ -47,7 +48,12 @@ use std::sync::Mutex;
 /// # Errors
 /// What ended it; see [`JobError::exit_code`].
 pub fn run(options: JobOptions) -> Result<(), JobError> {
-    run_on(options, |engine| faults::wrap(devices::open(engine)?))
+    run_on(options, |engine| {
+        let device = devices::open(engine)?;
+        #[cfg(feature = "faults")]
+        let device = crate::supervise::faults::wrap(device)?;
+        Ok(device)
+    })
 }
 
 /// Runs a job on a device of the caller's.
@@ -139,8 +145,22 @@ fn open_journal(
     } else if again == 0 {
         let columns = [job.kept.as_slice(), job.prompts.columns()].concat();
         check_input(&job.input, columns, job.rows, job.options.on_corrupt)?;
+        check_output(job)?;
     }
     Ok((journal, finished))
+}
+
+/// Refuses values of kept columns that the format of the output cannot hold.
+fn check_output(job: &Job) -> Result<(), JobError> {
+    let format = OutputFormat::of(&job.options.output)?;
+    if format == OutputFormat::Parquet {
+        return Ok(());
+    }
+    let encoder = LineEncoder::new(format);
+    kept_batches(&job.input, &job.kept, job.rows, job.options.on_corrupt).try_for_each(|batch| {
+        let batch = batch?;
+        encoder.encode(&batch.columns, batch.first_row, &mut Vec::new())
+    })
 }
 
 /// Answers the rows that are left. Returns the journal.

@@ -78,7 +78,7 @@ fn a_journal_of_an_unknown_format_is_refused_by_its_number_and_left_alone() {
         open(ResumeMode::Auto),
         open(ResumeMode::Require),
         JournalReader::open(state_dir.path()).err().unwrap(),
-        record_death(state_dir.path(), Death::Own).unwrap_err(),
+        record_death(state_dir.path(), Death::Crash).unwrap_err(),
     ] {
         assert!(matches!(error, JobError::JournalFormat { format: 7, .. }), "{error}");
         let message = error.to_string();

@@ -216,7 +216,7 @@ fn a_row_that_was_given_up_runs_alone() {
             let (mut journal, _) = begin(state_dir, limits, chosen(mode)).unwrap();
             journal.admit(&[row]).unwrap();
             journal.close().unwrap();
-            record_death(state_dir, Death::Own).unwrap();
+            record_death(state_dir, Death::Crash).unwrap();
         }
     };
     crash(0, FIRST, ResumeMode::Auto, 3);
