@@ -236,6 +236,35 @@ fn a_killed_job_leaves_nothing_that_shows_and_goes_on() {
     mill.is_as_local("out");
 }
 
+/// The old output goes with its manifest before any part changes, and the new one has the bytes of a local job.
+#[test]
+fn rows_that_run_again_are_published_over_the_old_output() {
+    let Some(mill) = Mill::new() else { return };
+    let retry = ["--rows-per-file", "40", "--max-tokens", "9", "--retry", "length"];
+    mill.answer(&INPUTS, "parts", &PARTS);
+    mill.answer(&["s3://mill/in"], "s3://mill/out", &PARTS);
+    mill.is_as_local("out");
+    let ran = mill.answer(&INPUTS, "parts", &retry);
+    assert!(
+        ran.stderr.contains(" rows again (--retry)") && !ran.stderr.contains("running 0 rows"),
+        "{}",
+        ran.stderr
+    );
+    let way = Way::to(&mill.s3, |_, line| {
+        if line.starts_with("POST") && line.contains("uploadId=") { Act::Hold } else { Act::Pass }
+    });
+    let mut killed = mill.job(&["s3://mill/in"], "s3://mill/out", &retry);
+    mill.s3.aim(&mut killed, &way.address);
+    let killed = spawn(killed);
+    way.caught.recv().unwrap();
+    kill(killed, mill.bench.path("s3-mill-out.gristmill/lock"));
+    mill.refused(mill.command(&["verify", "s3://mill/out"]), &["there is no such object"]);
+    let ran = mill.answer(&["s3://mill/in"], "s3://mill/out", &retry);
+    assert!(ran.stderr.contains("running 0 rows again"), "{}", ran.stderr);
+    mill.is_as_local("out");
+    assert_eq!(mill.run(&["verify", "s3://mill/out"]).code, 0);
+}
+
 /// Waits for an object that a job puts.
 fn wait_for(mill: &Mill, job: &mut Child, key: &str) {
     while mill.s3.get(key).is_none() {
