@@ -29,7 +29,7 @@ use crate::error::JobError;
 use arrow::datatypes::{Schema, SchemaRef};
 use batches::Batches;
 use file::{InputFile, broken};
-use footer::Footer;
+use footer::{Footer, MAX_ROWS};
 use names::resolve;
 use schema::{agree, refuse_duplicates};
 use std::ops::Range;
@@ -83,7 +83,8 @@ impl Input {
             let file = InputFile { source, path, first_row: rows, row_groups };
             rows = rows
                 .checked_add(file.rows())
-                .ok_or_else(|| broken(&file.path, "", "its row counts add up to more than 2^64 rows"))?;
+                .filter(|rows| *rows <= MAX_ROWS)
+                .ok_or_else(|| broken(&file.path, "", "the files up to this one have more than 2^32 rows"))?;
             files.push(file);
         }
         let (schema, _) =
