@@ -40,8 +40,16 @@ impl FinishedRows {
 
     /// Rows among the first `rows` that are not finished: how many, and the first.
     pub fn missing(&self, rows: u64) -> Option<(u64, u64)> {
-        let first = (0..rows).find(|&row| !self.contains(row))?;
-        Some(((first..rows).filter(|&row| !self.contains(row)).count() as u64, first))
+        let (mut count, mut first) = (0, None);
+        for (start, word) in (0..rows).step_by(64).zip(self.words.iter().chain(std::iter::repeat(&0))) {
+            let in_range = u64::MAX >> (64 - (rows - start).min(64));
+            let missing = !word & in_range;
+            if missing != 0 {
+                first = first.or(Some(start + u64::from(missing.trailing_zeros())));
+                count += u64::from(missing.count_ones());
+            }
+        }
+        first.map(|first| (count, first))
     }
 }
 
@@ -58,6 +66,9 @@ mod tests {
         assert!(!finished.insert(130) && !finished.contains(130) && !finished.contains(u64::MAX));
         assert_eq!((finished.count, finished.missing(130)), (4, Some((126, 1))));
         assert_eq!(finished.missing(1), None);
+        assert_eq!((finished.missing(0), finished.missing(2)), (None, Some((1, 1))));
+        assert_eq!((finished.missing(63), finished.missing(64)), (Some((62, 1)), Some((62, 1))));
+        assert_eq!(finished.missing(300), Some((296, 1)));
         (0..130).for_each(|row| _ = finished.insert(row));
         assert_eq!((finished.count, finished.missing(130)), (130, None));
     }
