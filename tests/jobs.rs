@@ -240,7 +240,7 @@ fn an_option_of_the_engine_is_refused_by_its_flag() {
         &bench.name("out.parquet"),
         &["--prompt-column", "q", "--block-size", "0"],
     );
-    assert!(ran.code == 2 && ran.stderr.contains("--block-size: 0 lets nothing run"), "{}", ran.stderr);
+    assert!(ran.code == 2 && ran.stderr.contains("--block-size: must be at least 1"), "{}", ran.stderr);
 }
 
 #[test]

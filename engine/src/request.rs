@@ -74,7 +74,13 @@ impl SamplingParams {
             if value.is_finite() && (low..=high).contains(&value) {
                 Ok(())
             } else {
-                Err(format!("{name} is {value}; it must be from {low} to {high}"))
+                let bounds = match (low == f32::MIN_POSITIVE, high == f32::MAX) {
+                    (true, true) => "above 0".into(),
+                    (true, false) => format!("above 0 and at most {high}"),
+                    (false, true) => format!("at least {low}"),
+                    (false, false) => format!("from {low} to {high}"),
+                };
+                Err(format!("{name} is {value}; it must be {bounds}"))
             }
         };
         range("temperature", self.temperature, 0.0, f32::MAX)?;

@@ -44,7 +44,10 @@ pub(super) fn refused_start(start: [u8; 8]) -> Option<&'static str> {
 }
 
 /// Refuses links that lead out of the folder, but for those of a hub cache (`snapshots/* -> blobs/`).
-pub(super) fn inside(folder: &Path, file: &Path) -> Result<(), EngineError> {
+///
+/// # Errors
+/// The link, and where it leads.
+pub fn inside(folder: &Path, file: &Path) -> Result<(), EngineError> {
     let io = |source| EngineError::File { file: file.to_owned(), source };
     let (target, home) = (file.canonicalize().map_err(io)?, folder.canonicalize().map_err(io)?);
     let snapshots = home.parent().filter(|p| p.ends_with("snapshots"));
@@ -60,6 +63,7 @@ pub(super) fn inside(folder: &Path, file: &Path) -> Result<(), EngineError> {
 pub(super) fn missing(folder: &Path, file: PathBuf) -> EngineError {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let other = entries.map(|e| e.path()).find_map(|path| refused_format(&path).map(|why| (path, why)));
-    let (file, why) = other.unwrap_or((file, "is missing; the load format dummy runs made-up weights"));
+    let (file, why) = other
+        .unwrap_or((file, "is missing; to run without weights, use the load format dummy (random weights)"));
     EngineError::Weights { file, why: why.into() }
 }

@@ -1,15 +1,20 @@
 //! What a model's `generation_config.json` says of sampling, and which tokens end its answers.
+//!
+//! A key that changes answers is followed or refused by its name, never passed over.
 
 use crate::error::JobError;
+use crate::model::generation_keys::{Keys, NEUTRAL, NO_EFFECT};
 use engine::models::read_capped;
-use serde::Deserialize;
 use std::path::Path;
 
 /// A larger file is refused.
-const CONFIG_BYTES: u64 = 4 << 20;
+const CONFIG_BYTES: u64 = 1 << 20;
 
-/// The part of `generation_config.json` that matters here.
-#[derive(Debug, Default, Deserialize)]
+/// How a key of the file is overruled.
+const OVERRULE: &str = "to sample without what the file says, give --generation-config none";
+
+/// What `generation_config.json` says.
+#[derive(Debug, Default)]
 pub struct GenerationConfig {
     pub do_sample: Option<bool>,
     pub temperature: Option<f32>,
@@ -18,57 +23,131 @@ pub struct GenerationConfig {
     pub min_p: Option<f32>,
     pub repetition_penalty: Option<f32>,
     pub max_new_tokens: Option<u32>,
-    #[serde(default)]
-    eos_token_id: EosIds,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(untagged)]
-enum EosIds {
-    One(u32),
-    Many(Vec<u32>),
-    #[default]
-    None,
-}
-
-impl EosIds {
-    fn ids(&self) -> &[u32] {
-        match self {
-            EosIds::One(id) => std::slice::from_ref(id),
-            EosIds::Many(ids) => ids,
-            EosIds::None => &[],
-        }
-    }
+    pub min_new_tokens: Option<u32>,
+    /// `suppress_tokens` and `bad_words_ids`: token sequences that are never generated.
+    pub banned: Vec<Vec<u32>>,
+    /// `stop_strings`.
+    pub stop: Vec<String>,
+    /// What the user should know of the file.
+    pub warnings: Vec<String>,
+    eos: Vec<u32>,
 }
 
 impl GenerationConfig {
-    /// Reads the file of a model's folder; without one, nothing is set.
+    /// Reads the file of a model's folder; without one, nothing is set. The end tokens are its own, else those of the
+    /// folder's `config.json`.
     ///
     /// # Errors
-    /// [`JobError::Model`] or [`JobError::Io`].
+    /// [`JobError::Model`] names the file and the key; [`JobError::Io`].
     pub fn read(folder: &Path) -> Result<GenerationConfig, JobError> {
-        let path = folder.join("generation_config.json");
-        if !path.is_file() {
-            return Ok(GenerationConfig::default());
+        let keys = read(folder, "generation_config.json")?;
+        let mut config = match &keys {
+            Some(keys) => Self::of(keys)?,
+            None => Self::default(),
+        };
+        if config.eos.is_empty() {
+            config.eos = end_tokens(folder, None)?;
         }
-        serde_json::from_slice(&read_capped(&path, CONFIG_BYTES)?)
-            .map_err(|error| JobError::Model { path, why: error.to_string() })
+        Ok(config)
     }
 
-    /// The tokens that end an answer: its own, else those of the folder's `config.json`.
-    pub fn eos_token_ids(&self, folder: &Path) -> Vec<u32> {
-        match self.eos_token_id.ids() {
-            [] => eos_of_config(folder).unwrap_or_default(),
-            ids => ids.to_vec(),
+    /// Only the end tokens of a model's folder.
+    ///
+    /// # Errors
+    /// As [`GenerationConfig::read`].
+    pub fn read_end_tokens(folder: &Path) -> Result<GenerationConfig, JobError> {
+        let keys = read(folder, "generation_config.json")?;
+        Ok(GenerationConfig { eos: end_tokens(folder, keys.as_ref())?, ..GenerationConfig::default() })
+    }
+
+    /// The tokens that end an answer.
+    pub fn eos_token_ids(&self) -> &[u32] {
+        &self.eos
+    }
+
+    fn of(keys: &Keys) -> Result<GenerationConfig, JobError> {
+        let banned: Vec<Vec<u32>> = keys.ids("suppress_tokens")?.into_iter().map(|id| vec![id]).collect();
+        let eos = keys.ids("eos_token_id")?;
+        // As in transformers, words that are an end token are not banned.
+        let words = keys.sequences("bad_words_ids")?.into_iter();
+        let words = words.filter(|word| !matches!(word[..], [one] if eos.contains(&one)));
+        let do_sample = keys.boolean("do_sample")?;
+        let temperature = keys.number("temperature")?;
+        let max_new_tokens = keys.count("max_new_tokens")?;
+        let mut config = GenerationConfig {
+            do_sample,
+            temperature,
+            top_p: keys.number("top_p")?,
+            top_k: keys.integer("top_k")?,
+            min_p: keys.number("min_p")?,
+            repetition_penalty: keys.number("repetition_penalty")?,
+            max_new_tokens,
+            min_new_tokens: keys.count("min_new_tokens")?,
+            banned: banned.into_iter().chain(words).collect(),
+            stop: keys.texts("stop_strings")?,
+            warnings: Vec::new(),
+            eos,
+        };
+        let greedy = do_sample == Some(false) || temperature == Some(0.0);
+        for neutral in NEUTRAL.iter().filter(|key| !(greedy && key.only_sampling)) {
+            // A minimum of new tokens goes over one that counts the prompt too.
+            if neutral.key == "min_length" && config.min_new_tokens.is_some() {
+                continue;
+            }
+            keys.refuse_unless_neutral(neutral, OVERRULE)?;
         }
+        let unknown: Vec<&str> = keys.names().filter(|name| !is_known(name)).collect();
+        if !unknown.is_empty() {
+            config.warnings.push(format!(
+                "generation_config.json: {} not known to transformers and has no effect",
+                match &unknown[..] {
+                    [one] => format!("{one} is"),
+                    many => format!("{} are", many.join(", ")),
+                }
+            ));
+        }
+        Ok(config)
     }
 }
 
+/// Whether a key is one of transformers'. Those that begin with an underscore are its notes.
+fn is_known(name: &str) -> bool {
+    const READ: [&str; 13] = [
+        "do_sample",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "max_new_tokens",
+        "min_new_tokens",
+        "suppress_tokens",
+        "bad_words_ids",
+        "stop_strings",
+        "eos_token_id",
+        "max_length",
+    ];
+    name.starts_with('_')
+        || READ.contains(&name)
+        || NO_EFFECT.contains(&name)
+        || NEUTRAL.iter().any(|neutral| neutral.key == name)
+}
+
 /// `config.json` may hold sampling values too, but transformers no longer reads those.
-fn eos_of_config(folder: &Path) -> Option<Vec<u32>> {
-    let path = folder.join("config.json");
-    let bytes = if path.is_file() { read_capped(&path, CONFIG_BYTES).ok()? } else { return None };
-    let mut config: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-    let ids: EosIds = serde_json::from_value(config.get_mut("eos_token_id")?.take()).ok()?;
-    Some(ids.ids().to_vec())
+fn end_tokens(folder: &Path, generation: Option<&Keys>) -> Result<Vec<u32>, JobError> {
+    let own = generation.map(|keys| keys.ids("eos_token_id")).transpose()?.unwrap_or_default();
+    if !own.is_empty() {
+        return Ok(own);
+    }
+    let config = read(folder, "config.json")?;
+    Ok(config.map(|keys| keys.ids("eos_token_id")).transpose()?.unwrap_or_default())
+}
+
+fn read(folder: &Path, name: &str) -> Result<Option<Keys>, JobError> {
+    let path = folder.join(name);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = read_capped(&path, CONFIG_BYTES)?;
+    Keys::parse(&path, &bytes).map(Some)
 }

@@ -111,7 +111,8 @@ impl Job {
         } else {
             "without a chat template"
         };
-        for warning in self.tokenizer.warnings() {
+        let raw = if self.prompts.is_raw() { self.tokenizer.raw_warnings() } else { Vec::new() };
+        for warning in self.model.warnings.iter().chain(self.tokenizer.warnings()).chain(&raw) {
             tracing::warn!("{warning}");
         }
         note!("prompts: {how}; sampling: {}", self.sampling.summary());

@@ -93,6 +93,27 @@ impl Checkpoint {
         }
     }
 
+    /// Whether there are tensors of both names, and they do not hold the same.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn holds_both(&self, one: &str, other: &str) -> Result<bool, EngineError> {
+        let (Some(one), Some(other)) = (self.tensors.get(one), self.tensors.get(other)) else {
+            return Ok(false);
+        };
+        if (one.dtype, &one.shape) != (other.dtype, &other.shape) {
+            return Ok(true);
+        }
+        let length = one.bytes.end - one.bytes.start;
+        for at in (0..length).step_by(CHUNK) {
+            let n = (CHUNK as u64).min(length - at) as usize;
+            if one.read(one.bytes.start + at, n)? != other.read(other.bytes.start + at, n)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The type of a tensor.
     pub fn dtype(&self, name: &str) -> Option<DType> {
         self.tensors.get(name).map(|t| t.dtype)

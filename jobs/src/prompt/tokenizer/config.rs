@@ -1,8 +1,7 @@
 //! `tokenizer_config.json`, as far as it matters here.
 
 use crate::error::JobError;
-use crate::prompt::tokenizer::files::{CONFIG, CONFIG_BYTES};
-use engine::models::read_capped;
+use crate::prompt::tokenizer::files::{CONFIG, CONFIG_BYTES, read_within};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -73,7 +72,7 @@ impl TokenizerConfig {
     pub fn chat_template(&self, folder: &Path) -> Result<Option<String>, JobError> {
         let path = folder.join("chat_template.jinja");
         if path.is_file() {
-            let text = String::from_utf8(read_capped(&path, CONFIG_BYTES)?);
+            let text = String::from_utf8(read_within(folder, &path, CONFIG_BYTES)?);
             return text.map(Some).map_err(|_| JobError::Model { path, why: "is not UTF-8".into() });
         }
         let fail = |why: String| JobError::Model { path: folder.join(CONFIG), why };

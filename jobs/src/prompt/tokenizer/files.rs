@@ -1,14 +1,14 @@
 //! The files of a tokenizer.
 
 use crate::error::JobError;
-use engine::models::read_capped;
+use engine::models::{inside, read_capped};
 use std::path::{Path, PathBuf};
 
 /// A larger `tokenizer.json` is refused.
-const TOKENIZER_BYTES: u64 = 256 << 20;
+const TOKENIZER_BYTES: u64 = 64 << 20;
 
 /// A larger text file of a tokenizer, besides `tokenizer.json`, is refused.
-pub const CONFIG_BYTES: u64 = 16 << 20;
+pub const CONFIG_BYTES: u64 = 4 << 20;
 
 /// The files that are read besides `tokenizer.json`, where they exist.
 pub const CONFIG: &str = "tokenizer_config.json";
@@ -21,6 +21,15 @@ pub const ADDED_TOKENS: &str = "added_tokens.json";
 pub fn token_files(folder: &Path) -> Vec<PathBuf> {
     let files = ["tokenizer.json", SPECIAL_TOKENS_MAP, ADDED_TOKENS].map(|name| folder.join(name));
     files.into_iter().filter(|path| path.is_file()).collect()
+}
+
+/// Reads a file of a model's folder that is no link out of it.
+///
+/// # Errors
+/// [`JobError::Engine`] for a file that cannot be read, is longer than `max` bytes or lies elsewhere.
+pub fn read_within(folder: &Path, path: &Path, max: u64) -> Result<Vec<u8>, JobError> {
+    inside(folder, path)?;
+    Ok(read_capped(path, max)?)
 }
 
 /// The text of each file; of `tokenizer.json` there is always one.
@@ -54,13 +63,13 @@ impl TokenizerFiles {
         }
         let read = |name: &str| -> Result<Option<Vec<u8>>, JobError> {
             let path = folder.join(name);
-            Ok(if path.is_file() { Some(read_capped(&path, CONFIG_BYTES)?) } else { None })
+            Ok(if path.is_file() { Some(read_within(folder, &path, CONFIG_BYTES)?) } else { None })
         };
         Ok(TokenizerFiles {
             config: read(CONFIG)?,
             special_tokens_map: read(SPECIAL_TOKENS_MAP)?,
             added_tokens: read(ADDED_TOKENS)?,
-            tokenizer: read_capped(&path, TOKENIZER_BYTES)?,
+            tokenizer: read_within(folder, &path, TOKENIZER_BYTES)?,
         })
     }
 }
