@@ -338,6 +338,32 @@ fn another_job_in_the_same_place_is_refused_by_what_differs() {
     );
 }
 
+/// A backup or a tidy-up moves the working folder away, and another job runs at the same output meanwhile.
+#[test]
+fn a_job_whose_folder_was_moved_publishes_nothing_and_goes_on_when_it_is_back() {
+    let bench = Bench::new();
+    prompts(&bench, 300);
+    let expected = undisturbed(&bench, &[]);
+    let folder = bench.path("out.parquet.gristmill");
+    let mut child = spawn(bench.command(&job(&model(), "out.parquet", &["--max-num-seqs", "1"])));
+    let rest = wait_for(&mut child, "engine: ");
+    std::fs::rename(&folder, bench.path("moved")).unwrap();
+    let other = bench.run(&job(&model(), "out.parquet", &["--seed", "7"]));
+    assert_eq!(other.code, 0, "{}", other.stderr);
+    let published = std::fs::read(bench.path("out.parquet")).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(2));
+    drop(rest);
+    assert!(std::fs::read(bench.path("out.parquet")).unwrap() == published, "the other job's output is gone");
+    assert_eq!(bench.run(&["verify", "out.parquet"]).code, 0);
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::remove_file(bench.path("out.parquet")).unwrap();
+    std::fs::rename(bench.path("moved"), &folder).unwrap();
+    let ran = bench.run(&job(&model(), "out.parquet", &["--resume", "require"]));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("resuming: 300 of 300 rows already answered"), "{}", ran.stderr);
+    assert!(std::fs::read(bench.path("out.parquet")).unwrap() == expected);
+}
+
 #[test]
 fn a_damaged_journal_is_mended_or_refused() {
     let bench = Bench::new();

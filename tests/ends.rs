@@ -211,6 +211,91 @@ fn a_broken_pipe_ends_quietly() {
     }
 }
 
+/// Standard error may be full, gone or closed from the start, or at a limit of file sizes: the answers are the same.
+#[cfg(target_os = "linux")]
+#[test]
+fn standard_error_never_matters() {
+    let bench = Bench::new();
+    prompts(&bench, 60);
+    let model = model();
+    let ran = bench.run(&job(&model, "calm.parquet", &[]));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let expected = std::fs::read(bench.path("calm.parquet")).unwrap();
+    std::fs::write(bench.path("long.log"), vec![b'x'; 4 << 20]).unwrap();
+    let (full, closed) = ("exec \"$@\" 2>/dev/full", "exec \"$@\" <&- >&- 2>&-");
+    let limited = "ulimit -f 2048; exec \"$@\" 2>>long.log";
+    for (i, how) in [full, closed, limited, "trap '' PIPE; { \"$@\"; echo $? >&3; } 2>&1 3>code | true"]
+        .into_iter()
+        .enumerate()
+    {
+        for (j, faults) in ["", "1:lost@3,2:abort@5"].into_iter().enumerate() {
+            let output = format!("out{i}{j}.parquet");
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", how, "sh", env!("CARGO_BIN_EXE_gristmill")]);
+            // Debug logs are many.
+            shell.args(job(&model, &output, &["--log-level", "debug"])).current_dir(bench.path("."));
+            let status = shell.env("GRISTMILL_FAULTS", faults).stdout(std::process::Stdio::null()).status();
+            assert_eq!(status.unwrap().code(), Some(0), "{how}, {faults}");
+            assert!(std::fs::read(bench.path(&output)).unwrap() == expected, "{how}, {faults}");
+            let refused = shell.arg("--nonsense").status().unwrap().code();
+            assert!(refused == Some(2) || how.ends_with("| true"), "{how}: {refused:?}");
+        }
+    }
+    assert_eq!(std::fs::read_to_string(bench.path("code")).unwrap(), "2\n");
+}
+
+/// Who suspends, hangs up or kills a worker says nothing about its rows, nor does a device that works for none of them.
+/// A crash does, and a hang in which it computed.
+#[cfg(target_os = "linux")]
+#[test]
+fn only_crashes_and_computing_hangs_are_held_against_rows() {
+    let bench = Bench::new();
+    prompts(&bench, 20);
+    let model = model();
+    let ran = bench.run(&job(&model, "calm.parquet", &[]));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let expected = read(&bench.path("calm.parquet"));
+    let errors_after = |output: &str, hang: &str, faults: &str, signals: &[&str]| {
+        let mut command = bench.command(&job(&model, output, &["--hang-timeout", hang]));
+        command.env("GRISTMILL_FAULTS", faults).stderr(std::process::Stdio::piped());
+        let child = command.spawn().unwrap();
+        let mut before = String::new();
+        for signal in signals {
+            let state = bench.path(&format!("{output}.gristmill"));
+            let worker = (0..1200).find_map(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                let lock = std::fs::read_to_string(state.join("lock")).ok()?;
+                let process = lock.split_whitespace().next()?.to_string();
+                let running = std::fs::metadata(state.join("in-flight")).is_ok_and(|file| file.len() > 0);
+                Some(process).filter(|process| running && *process != before)
+            });
+            before = worker.unwrap();
+            std::process::Command::new("kill").args([*signal, &before]).status().unwrap();
+        }
+        let ran = Ran::of(child.wait_with_output().unwrap());
+        assert_eq!(ran.code, 1, "{faults} {signals:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("the worker died 3 times without"), "{faults}: {}", ran.stderr);
+        let ran = bench.run(&job(&model, output, &["--resume", "require", "--max-error-rate", "1"]));
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let out = read(&bench.path(output));
+        let errors: Vec<&str> =
+            out.column_by_name("error").unwrap().as_string::<i32>().iter().flatten().collect();
+        assert!(errors.iter().all(|error| *error == "crashed the device"), "{errors:?}");
+        assert!(!errors.is_empty() || out == expected, "{faults} {signals:?}");
+        errors.len()
+    };
+    // What they wait in does not end by itself.
+    assert_eq!(errors_after("signals.parquet", "600", "*:hang@3", &["-HUP", "-XCPU", "-KILL"]), 0);
+    assert_eq!(errors_after("stopped.parquet", "5", "*:hang@3", &["-STOP", "-STOP", "-STOP"]), 0);
+    assert_eq!(errors_after("lost.parquet", "600", "*:lost@3", &[]), 0);
+    assert_eq!(
+        errors_after("crash.parquet", "600", "*:hang@3", &["-FPE", "-ILL", "-ABRT", "-FPE", "-ILL"]),
+        3
+    );
+    assert_eq!(errors_after("hang.parquet", "2", "*:hang@3", &[]), 0);
+    assert_eq!(errors_after("spin.parquet", "2", "*:spin@3", &[]), 3);
+}
+
 #[test]
 fn pipes_have_no_colors_unless_asked_for() {
     let bench = Bench::new();
@@ -326,6 +411,50 @@ mod keys {
         assert!(!shown(&[], "1").contains(YELLOW));
         assert!(!shown(&["--color", "never"], "").contains(YELLOW));
         assert!(shown(&["--color", "always"], "1").contains(YELLOW));
+    }
+
+    /// The lines that a terminal has shown, without what moves its cursor.
+    fn lines(shown: &str) -> Vec<String> {
+        let mut text = String::new();
+        let mut rest = shown;
+        while let Some((before, escape)) = rest.split_once("\u{1b}[") {
+            text += before;
+            let end = escape.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+            // A line that is cleared ends there.
+            text += if escape[end..].starts_with('K') { "\n" } else { "" };
+            rest = &escape[end + 1..];
+        }
+        (text + rest).split(['\n', '\r']).map(String::from).collect()
+    }
+
+    #[test]
+    fn eighty_columns_are_enough() {
+        let bench = Bench::new();
+        prompts(&bench, ROWS);
+        let model = model();
+        let narrow = |arguments: &[&str], code: i32| {
+            let (ended, shown) = Terminal::start(bench.command(arguments)).end();
+            assert_eq!(ended, Some(code), "{shown}");
+            let lines = lines(&shown);
+            // A name is never broken.
+            let too_long = lines.iter().find(|line| line.chars().count() > 80 && line.trim().contains(' '));
+            assert_eq!(too_long, None, "{arguments:?}: {shown}");
+            lines.join("\n")
+        };
+        let run = narrow(&job(&model, "out.parquet", &LONG), 0);
+        assert!(run.contains("/1000 rows, ") && run.contains(" left") && run.contains("█"), "{run}");
+        assert!(run.contains("\n1000 rows in out.parquet: "), "{run}");
+        narrow(&["run", "--help"], 0);
+        narrow(&["show", "--help"], 0);
+        let throughput = ["bench", "throughput", "--help"];
+        narrow(&throughput, 0);
+        let sizes = ["--num-prompts", "60", "--input-len", "16", "--output-len", "60", "--max-num-seqs", "4"];
+        let sizes = [&sizes[..], &["--device", "cpu", "--threads", "1", "--model", &model]].concat();
+        let figures = narrow(&[&throughput[..2], &sizes].concat(), 0);
+        assert!(figures.contains("/60 requests, ") && figures.contains("Throughput: "), "{figures}");
+        // Elsewhere lines are whole.
+        let ran = bench.run(&job(&model, "out.parquet", &LONG));
+        assert!(ran.stderr.lines().any(|line| line.starts_with("prompts: ") && line.len() > 120));
     }
 
     /// As service managers and batch schedulers do it, which signal every process of a job.

@@ -7,7 +7,7 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
-use support::interpose::{library, measured, preload};
+use support::interpose::{Points, library, measured, preload};
 use support::job::{Bench, Ran, strings};
 
 const EIO: u64 = 5;
@@ -128,4 +128,202 @@ fn a_clock_that_jumps_changes_nothing() {
     }
     let later = go("later.parquet", "31536000", &[]);
     assert!(later != expected, "the date is in no prompt");
+}
+
+const EMFILE: u64 = 24;
+const ENOMEM: u64 = 12;
+const ESTALE: u64 = 116;
+
+/// A job in a folder of its own, with something to put in the place of each file.
+struct Watched {
+    bench: Bench,
+    folder: std::path::PathBuf,
+}
+
+impl Watched {
+    fn new() -> Watched {
+        let bench = Bench::new();
+        let folder = bench.path("watched");
+        std::fs::create_dir(&folder).unwrap();
+        // Several blocks of 64 KiB and several row groups.
+        let table = |name: &str, word: &str| {
+            let pads: Vec<String> = (0..240).map(|i| format!("{word}{i} ").repeat(90)).collect();
+            let prompts: Vec<String> =
+                (0..240).map(|i| format!("the {word} and the river {}", i % 40)).collect();
+            let column =
+                |texts: &[String]| strings(&texts.iter().map(|text| Some(text.as_str())).collect::<Vec<_>>());
+            let columns = [("q", column(&prompts), true), ("pad", column(&pads), true)];
+            let batch = arrow::array::RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+            let properties = parquet::file::properties::WriterProperties::builder()
+                .set_max_row_group_row_count(Some(60))
+                .set_dictionary_enabled(false);
+            let file = std::fs::File::create(folder.join(name)).unwrap();
+            let mut writer =
+                parquet::arrow::ArrowWriter::try_new(file, batch.schema(), Some(properties.build())).unwrap();
+            writer.write(&batch).unwrap();
+            writer.close().unwrap();
+        };
+        table("in.parquet", "mill");
+        table("other-in.parquet", "reel");
+        let model = folder.join("model");
+        copy(&support::golden("qwen3"), &model);
+        std::fs::remove_file(model.join("expected.safetensors")).unwrap();
+        let weights = std::fs::read(model.join("model.safetensors")).unwrap();
+        let mut other = weights.clone();
+        let header = 8 + u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+        // The low bytes of bf16: another model of the same shape.
+        other[header..].iter_mut().step_by(2).for_each(|byte| *byte ^= 0x40);
+        std::fs::write(folder.join("other-model.safetensors"), other).unwrap();
+        let tokenizer = std::fs::read_to_string(model.join("tokenizer_config.json")).unwrap();
+        std::fs::write(folder.join("template.jinja"), "{{ messages[0].content }}:").unwrap();
+        std::fs::write(folder.join("other-template.jinja"), "{{ messages[0].content }}?").unwrap();
+        std::fs::write(folder.join("other-tokenizer_config.json"), tokenizer.replacen('{', "{\"x\": 1,", 1))
+            .unwrap();
+        for (file, kept) in FILES {
+            std::fs::copy(folder.join(file), folder.join(format!("good-{kept}"))).unwrap();
+        }
+        std::fs::write(folder.join("empty"), "").unwrap();
+        Watched { bench, folder }
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.folder.join(name).to_str().unwrap().to_string()
+    }
+
+    fn job(&self, output: &str) -> Command {
+        let template = self.at("template.jinja");
+        let flags =
+            ["--prompt-column", "q", "--threads", "1", "--max-tokens", "4", "--on-corrupt", "row-errors"];
+        let flags = [&flags[..], &["--max-num-seqs", "8", "--chat-template", &template]].concat();
+        self.bench.job_command(&self.at("model"), &self.at("in.parquet"), &self.bench.name(output), &flags)
+    }
+
+    fn output(&self, output: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.bench.path(output)).ok()
+    }
+
+    /// Puts all files back, or all but one.
+    fn restore(&self, but: Option<usize>) {
+        for (i, (file, name)) in FILES.iter().enumerate() {
+            let from = if but == Some(i) { format!("other-{name}") } else { format!("good-{name}") };
+            if std::fs::read(self.at(file)).unwrap() != std::fs::read(self.at(&from)).unwrap() {
+                std::fs::copy(self.at(&from), self.at(file)).unwrap();
+            }
+        }
+    }
+}
+
+/// Files that another can take the place of.
+const FILES: [(&str, &str); 4] = [
+    ("in.parquet", "in.parquet"),
+    ("model/model.safetensors", "model.safetensors"),
+    ("model/tokenizer_config.json", "tokenizer_config.json"),
+    ("template.jinja", "template.jinja"),
+];
+
+/// Reads of input and model fail, are short or slow, or find other bytes, for good or for a while: the output is that of
+/// the calm run, or the job ends with an error and is resumed to it. `GRISTMILL_CHANGING_READS` sets the number of
+/// cases, or "all" for each act at each point.
+#[test]
+fn a_read_that_fails_or_a_file_that_changes_makes_no_answer() {
+    let Some(library) = library() else { return };
+    let watched = Watched::new();
+    let calm = |output: &str| {
+        let ran = run(watched.job(output));
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        watched.output(output).unwrap()
+    };
+    let mut command = watched.job("counted.parquet");
+    let points = Points::watch(&mut command, library, &watched.folder, "0", "short");
+    assert_eq!(run(command).code, 0);
+    let points = points.count();
+    assert!(points > 50, "{points} points");
+    let expected = watched.output("counted.parquet").unwrap();
+    // What a job gives that has begun after the change.
+    let others: Vec<Vec<u8>> = (0..FILES.len())
+        .map(|file| {
+            watched.restore(Some(file));
+            let other = calm(&format!("other{file}.parquet"));
+            watched.restore(None);
+            assert!(other != expected, "{file}");
+            other
+        })
+        .collect();
+    let acts: Vec<(String, Option<usize>)> = [EIO, EMFILE, ENOMEM, ESTALE]
+        .iter()
+        .map(|error| (format!("fail{}:{error}", if error % 2 == 0 { "s" } else { "" }), None))
+        .chain([("short".into(), None), ("wait:30".into(), None)])
+        .chain((0..FILES.len()).flat_map(|file| {
+            let (path, name) = FILES[file];
+            let [at, other, good] = [watched.at(path), format!("other-{name}"), format!("good-{name}")];
+            let [other, good, empty] = [watched.at(&other), watched.at(&good), watched.at("empty")];
+            [
+                (format!("exchange:{at}:{other}"), Some(file)),
+                (format!("overwrite:{at}:{other}:{good}"), Some(file)),
+                (format!("overwrite:{at}:{empty}:{good}"), Some(file)),
+            ]
+        }))
+        .collect();
+    let all = points * acts.len() as u64 * 2;
+    let cases = match std::env::var("GRISTMILL_CHANGING_READS").as_deref() {
+        Ok("all") => all,
+        Ok(cases) => cases.parse().unwrap(),
+        Err(_) => 36,
+    };
+    let (mut ended, mut begun_otherwise) = (0, 0);
+    for case in 0..cases {
+        // Each act at points that are spread over the job, for good and for a while.
+        let number = if cases == all { case } else { case * (all / cases) + case % 7 };
+        let (act, file) = &acts[(number % acts.len() as u64) as usize];
+        let point = 1 + number / acts.len() as u64 % points;
+        let point = match number / acts.len() as u64 / points {
+            0 => point.to_string(),
+            _ => format!("{point}:{}", point + 1 + number % 40),
+        };
+        let output = format!("out{case}.parquet");
+        let what = format!("case {case}, {act} at {point} of {points}");
+        let mut command = watched.job(&output);
+        Points::watch(&mut command, library, &watched.folder, &point, act);
+        let ran = run(command);
+        let is_other = |bytes: &Vec<u8>| file.is_some_and(|file| *bytes == others[file]);
+        let published = watched.output(&output);
+        assert!(
+            published.as_ref().is_none_or(|bytes| *bytes == expected || is_other(bytes)),
+            "{what}: an output of two minds"
+        );
+        assert!(
+            matches!(ran.code, 0..=2) && !ran.stderr.contains("panicked"),
+            "{what}: {} {}",
+            ran.code,
+            ran.stderr
+        );
+        assert_eq!(ran.code == 0, published.is_some(), "{what}: {}", ran.stderr);
+        // What is cut to nothing may be refused for that.
+        assert!(ran.code != 2 || act.contains("empty"), "{what}: {}", ran.stderr);
+        watched.restore(None);
+        if published.is_some() {
+            continue;
+        }
+        ended += 1;
+        let mut ran = run(watched.job(&output));
+        if ran.code == 2 && ran.stderr.contains("holds another job") && file.is_some() {
+            // It has begun after the change.
+            begun_otherwise += 1;
+            watched.restore(*file);
+            ran = run(watched.job(&output));
+            watched.restore(None);
+            assert_eq!(ran.code, 0, "{what}, with the other file: {}", ran.stderr);
+            assert!(
+                watched.output(&output).is_some_and(|bytes| is_other(&bytes)),
+                "{what}: the output differs"
+            );
+            continue;
+        }
+        assert_eq!(ran.code, 0, "after {what}: {}", ran.stderr);
+        assert!(watched.output(&output).unwrap() == expected, "after {what}: the output differs");
+    }
+    println!(
+        "{ended} of {cases} changed, failing or slow reads ended a job ({begun_otherwise} of another file); {points} points"
+    );
+    assert!(ended > cases / 4, "{ended} of {cases} were noticed");
 }

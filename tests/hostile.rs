@@ -412,3 +412,193 @@ fn a_parquet_bomb_is_refused_before_it_is_unpacked() {
     let (model, input) = (support::golden("qwen3"), bench.name("bomb.parquet"));
     refused_on(&bench, &model, &input, &["--prompt-column", "q"], &messages);
 }
+
+/// Footers that would take much memory, much time or the stack of whoever believes them.
+#[test]
+fn footers_that_claim_too_much_are_refused() {
+    use support::thrift::Thrift::{Bytes, List, Repeated, Struct};
+    use support::thrift::{chunk, file, group, row_group, text};
+    let bench = Bench::new();
+    let (model, input) = (support::golden("qwen3"), bench.name("in.parquet"));
+    let plain = || List(vec![group(1), text("q")]);
+    let none = || List(Vec::new());
+    let deep = |depth: usize| {
+        let all = [vec![group(2), text("q")], vec![group(1); depth], vec![text("x")]];
+        List(all.concat())
+    };
+    let pair = |value: usize| Struct(vec![(1, Bytes(b"k".to_vec())), (2, Bytes(vec![b'v'; value]))]);
+    let times = |item, n| Repeated(Box::new(item), n);
+    let groups = |rows| List(vec![row_group(vec![chunk(rows)], rows)]);
+    for (what, bytes, message) in [
+        ("10,000 groups in one another", file(deep(10_000), 0, none(), vec![]), "groups within one another"),
+        (
+            "a million columns",
+            file(List([vec![group(1_000_000)], vec![text("q"); 1_000_000]].concat()), 0, none(), vec![]),
+            "1000001 columns",
+        ),
+        (
+            "columns that are not there",
+            file(List(vec![group(i64::from(i32::MAX)), text("q")]), 0, none(), vec![]),
+            "ends too early",
+        ),
+        ("fewer than none", file(List(vec![group(-1), text("q")]), 0, none(), vec![]), "outside of the tree"),
+        ("2^62 rows", file(plain(), 1 << 62, groups(1 << 62), vec![]), "claims 4611686018427387904 rows"),
+        (
+            "2^41 rows",
+            file(plain(), 1 << 41, times(row_group(vec![chunk(1 << 31)], 1 << 31), 1 << 10), vec![]),
+            "claims 2199023255552 rows",
+        ),
+        ("rows below zero", file(plain(), -1, groups(-1), vec![]), "claims -1 rows"),
+        (
+            "200 MB of key-values",
+            file(plain(), 0, none(), vec![(5, List(vec![pair(200 << 20)]))]),
+            "longer than can be read",
+        ),
+        (
+            "ten million key-values",
+            file(plain(), 0, none(), vec![(5, times(pair(0), 10_000_000))]),
+            "key-values",
+        ),
+        (
+            "a writer's name of 200 MB",
+            file(plain(), 0, none(), vec![(6, Bytes(vec![b'x'; 200 << 20]))]),
+            "longer than can be read",
+        ),
+        (
+            "five million row groups",
+            file(plain(), 0, times(row_group(vec![], 0), 5_000_000), vec![]),
+            "5000000 row groups",
+        ),
+        (
+            "a row group without columns",
+            file(plain(), 5, List(vec![row_group(vec![], 5)]), vec![]),
+            "it has 0 columns",
+        ),
+        (
+            "pages that are not there",
+            file(plain(), 1 << 31, groups(1 << 31), vec![]),
+            "row group 0, column q",
+        ),
+    ] {
+        println!("{what}");
+        std::fs::write(&input, bytes).unwrap();
+        refused_on(&bench, &model, &input, &["--prompt-column", "q"], &["in.parquet", message]);
+    }
+}
+
+/// The memory for a row does not grow with the number of its columns.
+#[cfg(target_os = "linux")]
+#[test]
+fn columns_that_unpack_to_gigabytes_are_refused_together() {
+    use arrow::array::{ArrayRef, RecordBatch, StringArray};
+    use support::interpose::{library, measured};
+    let Some(library) = library() else { return };
+    let bench = Bench::new();
+    let large: ArrayRef = std::sync::Arc::new(StringArray::from_iter_values(["a".repeat(140 << 20)]));
+    let peak = |columns: usize| {
+        let name = format!("{columns}.parquet");
+        let names: Vec<String> = (0..columns).map(|i| format!("c{i}")).collect();
+        let columns = names.iter().map(|name| (name.as_str(), large.clone()));
+        let prompt: ArrayRef = strings(&[Some("grain")]);
+        let batch = RecordBatch::try_from_iter([("q", prompt)].into_iter().chain(columns)).unwrap();
+        let properties = parquet::file::properties::WriterProperties::builder()
+            .set_compression(parquet::basic::Compression::ZSTD(Default::default()))
+            .set_dictionary_enabled(false)
+            .set_statistics_enabled(parquet::file::properties::EnabledStatistics::None);
+        let file = std::fs::File::create(bench.path(&name)).unwrap();
+        let mut writer =
+            parquet::arrow::ArrowWriter::try_new(file, batch.schema(), Some(properties.build())).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let (output, flags) = (bench.name("out.parquet"), ["--prompt-column", "q"]);
+        let command = bench.job_command("qwen3", &bench.name(&name), &output, &flags);
+        let (ran, usage) = measured(command, library, |mut command| Ran::of(command.output().unwrap()));
+        is_refusal(&ran, &["column c1: row 0: the row unpacks to more than 256 MiB"]);
+        usage.peak_kib
+    };
+    let (two, six) = (peak(2), peak(6));
+    assert!(six <= two + EXTRA_KIB, "{six} KiB for six columns, {two} for two");
+    // One by one they are read, and what does not fit is an error of the row.
+    let flags = ["--prompt-column", "q", "--on-corrupt", "row-errors", "--keep", "c0,c1"];
+    let ran = bench.job("qwen3", &bench.name("2.parquet"), &bench.name("out.parquet"), &flags);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let out = support::job::read(&bench.path("out.parquet"));
+    assert_eq!(text(&out, "c0")[0].as_ref().map(String::len), Some(140 << 20));
+    assert!(text(&out, "c1")[0].is_none() && text(&out, "generated_text")[0].is_some());
+    assert!(text(&out, "error")[0].as_ref().unwrap().contains("column c1, row 0: the row unpacks"));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+    let fifo = |path: &Path| {
+        let _ = std::fs::remove_file(path);
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    for name in [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "chat_template.jinja",
+    ] {
+        let bench = Bench::new();
+        let model = bench.model("qwen3");
+        fifo(&model.join(name));
+        println!("{name}");
+        refused(&bench, &model, &[], &[name, "no regular file"]);
+    }
+    let bench = Bench::new();
+    let model = support::golden("qwen3");
+    for path in ["job.toml", "prompt.txt", "in/a.parquet"] {
+        std::fs::create_dir_all(bench.path("in")).unwrap();
+        fifo(&bench.path(path));
+    }
+    let (prompt, template) = (bench.name("prompt.txt"), format!("@{}", bench.name("prompt.txt")));
+    for flags in [["--prompt-file", &prompt], ["--prompt", &template], ["--chat-template", &prompt]] {
+        refused(&bench, &model, &flags, &["prompt.txt", "no regular file"]);
+    }
+    for input in ["in/a.parquet", "in", "in/*.parquet", "/dev/zero"] {
+        let input = if input.starts_with('/') { input.into() } else { bench.name(input) };
+        refused_on(&bench, &model, &input, &["--prompt-column", "q"], &["no regular file"]);
+    }
+    is_refusal(&bench.run(&["run", "job.toml"]), &["job.toml", "no regular file"]);
+}
+
+/// A folder that was fetched from somewhere reads no file elsewhere, whatever its links say; a hub's cache, whose
+/// snapshots are links to its blobs, is read.
+#[cfg(unix)]
+#[test]
+fn every_link_out_of_a_model_folder_is_refused() {
+    use std::os::unix::fs::symlink;
+    for name in [
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    ] {
+        let bench = Bench::new();
+        let model = bench.model("qwen3");
+        let (file, elsewhere) = (model.join(name), bench.path("elsewhere"));
+        if std::fs::rename(&file, &elsewhere).is_err() {
+            std::fs::write(&elsewhere, "{{ messages[0].content }}").unwrap();
+        }
+        symlink("../elsewhere", &file).unwrap();
+        refused(&bench, &model, &[], &[name, "outside its folder"]);
+    }
+    let bench = Bench::new();
+    let model = bench.model("qwen3");
+    let (blobs, snapshot) = (bench.path("hub/blobs"), bench.path("hub/snapshots/abc"));
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::rename(&model, &blobs).unwrap();
+    for entry in blobs.read_dir().unwrap() {
+        let name = entry.unwrap().file_name();
+        symlink(Path::new("../../blobs").join(&name), snapshot.join(&name)).unwrap();
+    }
+    let input = bench.table("in.parquet", vec![("q", strings(&[Some("grain")]))]);
+    bench.answers(snapshot.to_str().unwrap(), &input, &["--prompt-column", "q"]);
+}

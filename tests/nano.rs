@@ -14,7 +14,7 @@ fn answers(bench: &Bench, job: &str, rows: usize) -> RecordBatch {
     let (limit, output) = (rows.to_string(), bench.name("out.parquet"));
     let job = format!("examples/{job}.toml");
     let mut command = bench.command(&["run", &job, "--limit", &limit, "-o", &output, "--device", "cpu"]);
-    // The job's paths are relative to the repository, like the README's commands.
+    // Like the README's commands.
     command.current_dir(env!("CARGO_MANIFEST_DIR")).env("GRISTMILL_CACHE", bench.path("cache"));
     let run = command.output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));

@@ -1,19 +1,15 @@
 //! What goes wrong in the engine.
 
 use crate::device::DeviceError;
+use crate::file::FileError;
 use std::path::PathBuf;
 
 /// The engine's errors. Each says what was wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// A file of the model cannot be read.
-    #[error("{}: {source}", .file.display())]
-    File {
-        /// The file.
-        file: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// A file of the model cannot be read, or has changed.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A model's configuration cannot be used.
     #[error("{}: {why}", .file.display())]
     Config {
@@ -50,9 +46,9 @@ pub enum EngineError {
     },
     /// Memory has no room for the KV cache of one sequence.
     #[error(
-        "a sequence of {tokens} tokens needs {} MiB of KV cache ({bytes_per_token} bytes a token); weights and \
-         activations take {} MiB, which leaves {} MiB on {device}",
-        mib(*needed), mib(*rest), mib(*left)
+        "a sequence of {tokens} tokens needs {} MiB of KV cache ({bytes_per_token} bytes a token); weights take {} MiB and \
+         activations {} MiB, which leaves {} MiB on {device}",
+        mib(*needed), mib(*weights), mib(rest - weights), mib(*left)
     )]
     NoRoomForKv {
         /// Tokens of the longest sequence.
@@ -61,8 +57,12 @@ pub enum EngineError {
         needed: usize,
         /// Bytes of keys and values of one token.
         bytes_per_token: usize,
-        /// Bytes of all else.
+        /// Bytes of weights.
+        weights: usize,
+        /// Bytes of all else, weights among them.
         rest: usize,
+        /// Bytes that all may take together; `None` if the bytes of KV pages were given.
+        usable: Option<usize>,
         /// Bytes that are left for KV pages.
         left: usize,
         /// The device's name.

@@ -12,6 +12,7 @@ pub mod device;
 pub mod dtype;
 mod engine;
 pub mod error;
+pub mod file;
 pub mod format;
 pub mod models;
 pub mod numbers;
@@ -24,6 +25,7 @@ mod sampling;
 pub mod scheduler;
 pub mod sequence;
 pub mod step;
+pub mod walk;
 
 pub use engine::{Engine, EngineConfig, Stats, Types};
 pub use error::EngineError;

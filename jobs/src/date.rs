@@ -3,9 +3,18 @@
 //! It belongs to the job, as the template does: rows that are answered tomorrow, or after a clock has jumped, get
 //! the prompts that they would have got today.
 
+use chrono::format::{Item, StrftimeItems};
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY: i64 = 86_400;
+
+/// How a day is written.
+const DATE: &str = "%Y-%m-%d";
+
+/// What `strftime` has in Python, too, and writes alike; `-` may stand before the letters of numbers.
+const LETTERS: &str = "YyCmdejUWuwGgVbBhaAHIpMSDFTRcxXZznt%";
+const NUMBERS: &str = "ymdejUWuwGgVHIMS";
 
 /// The beginning of this day in seconds since 1970, UTC.
 pub fn today() -> i64 {
@@ -15,110 +24,40 @@ pub fn today() -> i64 {
 
 /// A day as `2026-03-07`.
 pub fn shown(seconds: i64) -> String {
-    let (year, month, date, _) = civil(seconds.div_euclid(DAY));
-    format!("{year:04}-{month:02}-{date:02}")
+    time(seconds).format(DATE).to_string()
 }
 
 /// The beginning of a day that was made by [`shown`].
 pub fn read(text: &str) -> Option<i64> {
-    let mut parts = text.splitn(3, '-').map(|part| part.parse::<i64>().ok());
-    let (year, month, date) = (parts.next()??, parts.next()??, parts.next()??);
-    if !(1970..10_000).contains(&year) {
-        return None;
-    }
-    // No year has more than 366 days; the first of January is at most so far from the day.
-    let near = (year - 1970) * 365 + (year - 1969) / 4 - 20;
-    let day = (near..near + 420).find(|&day| {
-        let (y, m, d, _) = civil(day);
-        (y, m, d) == (year, month, date)
-    });
-    day.map(|day| day * DAY)
+    let day = NaiveDate::parse_from_str(text, DATE).ok()?;
+    let known = (1970..10_000).contains(&day.year());
+    known.then(|| day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp())
 }
 
-/// The subset of `strftime` that chat templates use, of a time in seconds since 1970, in UTC.
+/// Python's `strftime` of a time in seconds since 1970, in UTC.
 ///
 /// # Errors
-/// The first letter that is not known.
+/// The first letter that is not known, or means something else in Python.
 pub fn strftime(format: &str, seconds: i64) -> Result<String, String> {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-    let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (year, month, date, day_of_year) = civil(day);
-    let month_name = MONTHS[month as usize - 1];
-    let day_name = DAYS[(day + 3).rem_euclid(7) as usize];
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    let mut out = String::new();
-    let mut chars = format.chars();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        out += &match chars.next() {
-            Some('Y') => year.to_string(),
-            Some('y') => format!("{:02}", year % 100),
-            Some('m') => format!("{month:02}"),
-            Some('d') => format!("{date:02}"),
-            Some('e') => format!("{date:2}"),
-            Some('j') => format!("{day_of_year:03}"),
-            Some('b' | 'h') => month_name[..3].to_string(),
-            Some('B') => month_name.to_string(),
-            Some('a') => day_name[..3].to_string(),
-            Some('A') => day_name.to_string(),
-            Some('H') => format!("{hour:02}"),
-            Some('I') => format!("{:02}", (hour + 11) % 12 + 1),
-            Some('p') => if hour < 12 { "AM" } else { "PM" }.to_string(),
-            Some('M') => format!("{minute:02}"),
-            Some('S') => format!("{:02}", second % 60),
-            Some('F') => format!("{year}-{month:02}-{date:02}"),
-            Some('T') => format!("{hour:02}:{minute:02}:{:02}", second % 60),
-            Some('Z') => "UTC".to_string(),
-            Some('z') => "+0000".to_string(),
-            Some('-') => match chars.next() {
-                Some('d') => date.to_string(),
-                Some('m') => month.to_string(),
-                Some('H') => hour.to_string(),
-                other => return Err(unknown(other)),
-            },
-            Some('%') => "%".to_string(),
-            other => return Err(unknown(other)),
+    let mut rest = format;
+    while let Some((_, letters)) = rest.split_once('%') {
+        let (known, letter) = match letters.strip_prefix('-') {
+            Some(letters) => (NUMBERS, letters),
+            None => (LETTERS, letters),
         };
+        let length = letter.chars().next().filter(|&c| known.contains(c)).map(char::len_utf8);
+        let Some(length) = length else {
+            let unknown: String = letters.chars().take(1 + letters.len() - letter.len()).collect();
+            return Err(format!("strftime_now: %{unknown} is not known"));
+        };
+        rest = &letter[length..];
     }
-    Ok(out)
+    let items: Vec<Item> = StrftimeItems::new(format).collect();
+    Ok(time(seconds).format_with_items(items.into_iter()).to_string())
 }
 
-fn unknown(letter: Option<char>) -> String {
-    format!("strftime_now: %{} is not known", letter.map(String::from).unwrap_or_default())
-}
-
-/// Year, month, day and day of the year of a day counted from 1970-01-01, in the Gregorian calendar.
-/// Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-fn civil(day: i64) -> (i64, i64, i64, i64) {
-    let z = day + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let date = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334][month as usize - 1];
-    (year, month, date, before + date + i64::from(leap && month > 2))
+fn time(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(seconds, 0).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -132,6 +71,15 @@ mod tests {
         assert_eq!(date(0), "1970-01-01 Thursday 001 00:00:00 01 Jan 70");
         assert_eq!(date(951_827_696), "2000-02-29 Tuesday 060 12:34:56 29 Feb 00");
         assert_eq!(date(1_735_689_599), "2024-12-31 Tuesday 366 23:59:59 31 Dec 24");
+        // As Python 3.13 writes it.
+        let all = "%C|%e|%h|%I|%p|%u|%w|%U|%W|%G|%g|%V|%D|%F|%T|%R|%c|%x|%X|%Z|%z|%%|%-d|%-m|%-I|%-j";
+        let written = "20|29|Feb|12|PM|2|2|09|09|2000|00|09|02/29/00|2000-02-29|12:34:56|12:34|Tue Feb 29 12:34:56 \
+                       2000|02/29/00|12:34:56|UTC|+0000|%|29|2|12|60";
+        assert_eq!(strftime(all, 951_827_696).as_deref(), Ok(written));
+        assert_eq!(strftime("a\n100", 0).as_deref(), Ok("a\n100"));
+        for unknown in ["%", "%f", "%-", "%-B", "%q", "%ä", "x%:z", "%+", "%.3f", "%%%"] {
+            assert!(strftime(unknown, 0).unwrap_err().contains("is not known"), "{unknown}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod remedy;
 use crate::stop_signal::StopSignal;
 use crate::store::error::StoreError;
 use engine::error::EngineError;
+use engine::file::FileError;
 use std::path::PathBuf;
 
 pub use exit_code::{
@@ -73,7 +74,7 @@ pub enum JobError {
     Internal(String),
     /// The engine cannot serve the model, or its device failed.
     #[error("{}", remedy::message(.0))]
-    Engine(#[from] EngineError),
+    Engine(EngineError),
     /// A file or folder could not be used.
     #[error("cannot {doing} {}: {source}{}", path.display(), remedy(source))]
     Io {
@@ -82,6 +83,14 @@ pub enum JobError {
         path: PathBuf,
         source: std::io::Error,
     },
+    /// A file is not the one that the job began with.
+    #[error(
+        "{} has changed since the job began: other bytes stand in it now. No answer and no value was made of them, and \
+             finished rows are kept. Put the file back as it was and run the same command again when nothing writes \
+             to it; for the new content, choose another --output, or discard this job with --fresh",
+        path.display()
+    )]
+    Changed { path: PathBuf },
     /// An object store could not be used.
     #[error("cannot {doing} {url}: {error}")]
     Store {
@@ -133,6 +142,11 @@ pub enum JobError {
         /// One line for each field that differs, with both values.
         differences: String,
     },
+    /// The state_dir is no longer where it was when the job began to run.
+    #[error(
+        "{} was moved away or replaced while the job ran; its finished rows are in the folder that was moved, and nothing \
+             was published. Move it back and run the same command again", state_dir.display())]
+    StateDirMoved { state_dir: PathBuf },
     /// Another process works on the job.
     #[error("process {pid} is working on {}; one process works on a job at a time: wait for it, or \
              stop it", state_dir.display())]
@@ -201,6 +215,24 @@ impl JobError {
     pub fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| JobError::Io { doing, path, source }
+    }
+}
+
+impl From<EngineError> for JobError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::File(error) => error.into(),
+            error => JobError::Engine(error),
+        }
+    }
+}
+
+impl From<FileError> for JobError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::System { doing, path, source } => JobError::Io { doing, path, source },
+            FileError::Changed { path } => JobError::Changed { path },
+        }
     }
 }
 

@@ -25,3 +25,4 @@ pub mod run;
 pub mod stop_signal;
 pub mod store;
 pub mod supervise;
+pub mod supervisor_link;

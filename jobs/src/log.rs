@@ -4,15 +4,31 @@ use crate::error::JobError;
 use clap::ColorChoice;
 use std::io::{ErrorKind, IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
-/// Starts logging. `filter` is a level or a filter as in `RUST_LOG`. Row text is logged at `debug` and `trace` only.
+/// The environment variable of many programs that says what to log.
+const RUST_LOG: &str = "RUST_LOG";
+
+/// What is logged unless somebody says otherwise.
+const USUAL: &str = "warn";
+
+/// Starts logging. `filter` is a level or a filter as in `RUST_LOG`, which counts where there is none. Row text is logged
+/// at `debug` and `trace` only.
 ///
 /// # Errors
 /// [`JobError::Usage`] for a malformed filter.
-pub fn start(filter: &str, color: ColorChoice) -> Result<(), JobError> {
-    let filter = EnvFilter::builder()
-        .parse(filter)
-        .map_err(|error| JobError::Usage(format!("--log-level {filter}: {error}")))?;
+pub fn start(filter: Option<&str>, color: ColorChoice) -> Result<(), JobError> {
+    let parse = |filter: &str| EnvFilter::builder().parse(filter);
+    let filter = match (filter, std::env::var(RUST_LOG)) {
+        (Some(filter), _) => {
+            parse(filter).map_err(|error| JobError::Usage(format!("--log-level {filter}: {error}")))?
+        }
+        (None, Ok(filter)) if !filter.is_empty() => parse(&filter).unwrap_or_else(|error| {
+            note!("warning: {RUST_LOG}={filter}: {error}; logging at {USUAL}");
+            EnvFilter::new(USUAL)
+        }),
+        (None, _) => EnvFilter::new(USUAL),
+    };
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // It would print errors of printing, and fail at that.
     let subscriber = subscriber.with_target(false).with_ansi(colored(color)).log_internal_errors(false);
@@ -20,6 +36,29 @@ pub fn start(filter: &str, color: ColorChoice) -> Result<(), JobError> {
     let _ = subscriber.try_init();
     Ok(())
 }
+
+/// Reads the filter of `--log-level`. A bare word is a level there: as the name of a part it would log all of it, and
+/// nothing else.
+pub(crate) fn log_filter(text: &str) -> Result<String, String> {
+    let level = |part: &str| {
+        part.contains(['=', '[']) || !part.trim().is_empty() && part.trim().parse::<LevelFilter>().is_ok()
+    };
+    match text.split(',').find(|part| !level(part)) {
+        Some(part) => Err(format!("{part:?} is not off, error, warn, info, debug or trace")),
+        None => EnvFilter::builder().parse(text).map(|_| text.to_string()).map_err(|error| error.to_string()),
+    }
+}
+
+/// Makes writes beyond a limit of file sizes fail, as they do on a full disk. They would end the process, which for
+/// standard error is no reason to.
+#[cfg(unix)]
+pub(crate) fn survive_file_limits() {
+    // SAFETY: it installs no handler, and nothing here depends on what SIGXFSZ does.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+#[cfg(not(unix))]
+pub(crate) fn survive_file_limits() {}
 
 /// Whether standard error gets colours: if asked for, else on a terminal unless the environment says otherwise.
 fn colored(color: ColorChoice) -> bool {
@@ -37,11 +76,29 @@ fn colored(color: ColorChoice) -> bool {
 
 /// Prints a line to standard error. If nobody can read it any more, that is no reason to end a job.
 macro_rules! note {
-    ($($line:tt)*) => {{
-        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($line)*)));
-    }};
+    ($($line:tt)*) => { $crate::log::print_note(&format!($($line)*)) };
 }
 pub(crate) use note;
+
+/// Prints a line to standard error, in a terminal broken between words.
+pub(crate) fn print_note(line: &str) {
+    let mut error = std::io::stderr();
+    let line = match terminal_size::terminal_size_of(&error) {
+        Some((width, _)) => fill(line, usize::from(width.0)),
+        None => line.to_string(),
+    };
+    let _ = error.write_all((line + "\n").as_bytes());
+}
+
+fn fill(line: &str, width: usize) -> String {
+    let options = textwrap::Options::new(width)
+        .subsequent_indent("  ")
+        .break_words(false)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    let lines: Vec<String> = line.split('\n').map(|line| textwrap::fill(line, &options)).collect();
+    lines.join("\n")
+}
 
 /// Prints a result to standard output. A reader that has seen enough (`| head`) is no error.
 ///
@@ -54,5 +111,26 @@ pub(crate) fn print(text: &str) -> Result<(), JobError> {
             Err(JobError::io("write to", "standard output")(error))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_level_is_a_level_or_a_filter() {
+        for good in ["warn", "DEBUG", "off", "jobs=debug,warn", "info,engine=trace"] {
+            assert_eq!(log_filter(good), Ok(good.to_string()));
+        }
+        for wrong in ["nonsense", "", "warn,loud", "jobs=loud"] {
+            assert!(log_filter(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn lines_break_between_words() {
+        let line = "engine: two threads of a /path/that/is/long.parquet\nsecond line";
+        assert_eq!(fill(line, 20), "engine: two threads\n  of a\n  /path/that/is/long.parquet\nsecond line");
     }
 }

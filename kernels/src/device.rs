@@ -216,9 +216,9 @@ impl Device for CudaDevice {
             return Err(DeviceError::BadStep(format!("step {} {why}", ticket.0)));
         };
         self.card.bind()?;
-        let sampled = step.wait()?;
+        let output = step.wait()?;
         self.programs[program].recycle(step);
-        Ok(StepOutput { sampled })
+        Ok(output)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::driver::functions::Functions;
 use crate::driver::launch::launch;
 use crate::driver::memory::DeviceMemory;
 use crate::grid::GridDims;
-use crate::in_flight::{AwaitedMasks, HostBuffers, InFlight};
+use crate::in_flight::{AwaitedMasks, HostBuffers, InFlight, Results};
 use crate::inputs::{self, Inputs};
 use crate::kernel::Kernel;
 use crate::launch::{Call, Launch};
@@ -21,8 +21,8 @@ use crate::work::{Lists, Work};
 use crate::workspace::groupings;
 use cudarc::driver::{CudaFunction, result};
 use engine::device::{DeviceError, MemoryUse};
-use engine::plan::{BufferDesc, BufferId, BufferKind, Dims, Input, Plan};
-use engine::step::{Sampled, Step};
+use engine::plan::{BufferDesc, BufferId, BufferKind, Dims, Input, Plan, Rows};
+use engine::step::Step;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -100,14 +100,20 @@ impl Program {
     }
 
     fn new_host_buffers(&self, card: &Card) -> Result<HostBuffers, DeviceError> {
-        let outputs = if self.output().is_some() { self.max_dims.outputs } else { 0 };
-        HostBuffers::new(&card.context, self.inputs.max_bytes, outputs)
+        let (_, bytes) = self.results(&self.max_dims).bytes();
+        HostBuffers::new(&card.context, self.inputs.max_bytes, bytes)
     }
 
-    /// The address of sampled tokens.
-    fn output(&self) -> Option<DevicePtr> {
-        let (id, _) = self.plan.iter().find(|(_, d)| d.kind == BufferKind::StepOutput)?;
+    /// The address of the results with these rows: sampled rows, or log-probabilities of targets.
+    fn output(&self, rows: Rows) -> Option<DevicePtr> {
+        let (id, _) = self.plan.iter().find(|(_, d)| d.kind == BufferKind::StepOutput && d.rows == rows)?;
         Some(self.buffers[id.0].at)
+    }
+
+    /// How many results a step of these dimensions has.
+    fn results(&self, dims: &Dims) -> Results {
+        let count = |rows| self.output(rows).map_or(0, |_| dims.count(rows));
+        Results { sampled: count(Rows::Outputs), targets: count(Rows::Targets) }
     }
 
     /// Takes back the host memory of a step that is done.
@@ -154,8 +160,7 @@ impl Program {
         launch(stream, unpack, 0, &packed.config, args).map_err(device_lost)?;
         let grid = self.grid(step, &lists, enforce_eager);
         self.model.run(stream, &grid)?;
-        let outputs = if self.output().is_some() { step.output_rows.len() } else { 0 };
-        let mut in_flight = InFlight { host, outputs, late: None };
+        let mut in_flight = InFlight { host, results: self.results(&step.dims()), late: None };
         if let Some(masks) = step.late() {
             in_flight.late = Some(AwaitedMasks { grid, masks, offset: packed.bytes });
         } else {
@@ -192,8 +197,10 @@ impl Program {
     fn finish(&mut self, card: &Card, step: &mut InFlight, grid: &StepGrid) -> Result<(), DeviceError> {
         let stream = &card.stream;
         self.sampling.run(stream, grid)?;
-        if let Some(from) = self.output().filter(|_| step.outputs > 0) {
-            let bytes = &mut step.host.output.bytes_mut()[..step.outputs * size_of::<Sampled>()];
+        let (sampled, all) = step.results.bytes();
+        for (rows, range) in [(Rows::Outputs, 0..sampled), (Rows::Targets, sampled..all)] {
+            let Some(from) = self.output(rows).filter(|_| !range.is_empty()) else { continue };
+            let bytes = &mut step.host.output.bytes_mut()[range];
             // SAFETY: the buffer has as many rows; nobody reads the pinned memory before its event has been waited for.
             unsafe { result::memcpy_dtoh_async(bytes, from, stream.cu_stream()) }.map_err(device_lost)?;
         }

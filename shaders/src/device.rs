@@ -113,7 +113,7 @@ impl WgpuDevice {
     ) -> Result<(), DeviceError> {
         let compiled = &self.plans[plan.0];
         let results = match compiled.has_results(dims) {
-            true => Some(self.flight.results(&self.gpu, dims.outputs, compiled.max_dims.outputs)?),
+            true => Some(self.flight.results(&self.gpu, dims, &compiled.max_dims)?),
             false => None,
         };
         let submission = compiled.submit(&self.gpu, ops, dims, results.as_ref());

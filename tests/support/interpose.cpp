@@ -1,8 +1,14 @@
-// Stands between a program and the C library (LD_PRELOAD): makes a write fail, shifts the wall clock, and
-// reports at the end what the process used. Without the variables below it changes nothing.
+// Stands between a program and the C library (LD_PRELOAD): makes a write fail, changes, fails or delays a read,
+// shifts the wall clock, and reports at the end what the process used. Without the variables below it changes nothing.
 //
 //   INTERPOSE_FOLDER   writes and syncs of files whose path starts with this are counted
 //   INTERPOSE_FAIL     N:ERRNO[:on]: the N-th of them fails with that number; with "on" all later ones too
+//   INTERPOSE_READS    looks at, opens and reads of files whose path starts with this are points, counted from 1
+//   INTERPOSE_COUNTER  a file of 8 zero bytes: the points of all processes, which go on counting where another ended
+//   INTERPOSE_POINT    N[:M]: just before the N-th point, something happens, and just before the M-th it is undone
+//   INTERPOSE_ACT      what happens: fail:ERRNO, or fails:ERRNO for all points from N on; short (a read of one byte);
+//                      wait:MS; exchange:A:B (two files change their names); overwrite:A:B:C (A gets the bytes of B,
+//                      and later those of C)
 //   INTERPOSE_CLOCK    seconds added to the wall clock; with "~" before them, added and subtracted in turn
 //   INTERPOSE_REPORT   a file that gets one line from each process: its peak of resident memory in KiB, its
 //                      CPU time in ms, and how many writes were counted
@@ -11,12 +17,16 @@
 #endif
 #include <atomic>
 #include <cerrno>
+#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -29,9 +39,9 @@ std::atomic<long> readings{0};
 
 template <class F> F next(const char *name) { return reinterpret_cast<F>(dlsym(RTLD_NEXT, name)); }
 
-// Whether the file is watched.
-bool watched(int fd) {
-    const char *folder = getenv("INTERPOSE_FOLDER");
+// Whether the file is below the folder that the variable names.
+bool watched(int fd, const char *variable = "INTERPOSE_FOLDER") {
+    const char *folder = getenv(variable);
     if (folder == nullptr)
         return false;
     char link[40], path[4096];
@@ -57,6 +67,76 @@ bool fails(int fd) {
         return false;
     errno = number;
     return true;
+}
+
+bool watched(const char *path) {
+    const char *folder = getenv("INTERPOSE_READS");
+    return folder != nullptr && path != nullptr && strncmp(path, folder, strlen(folder)) == 0;
+}
+
+std::atomic<long> *counter() {
+    static std::atomic<long> *shared = [] {
+        const char *path = getenv("INTERPOSE_COUNTER");
+        static std::atomic<long> own{0};
+        int fd = path == nullptr ? -1 : static_cast<int>(syscall(SYS_open, path, O_RDWR | O_CLOEXEC));
+        if (fd < 0)
+            return &own;
+        void *map = mmap(nullptr, sizeof(long), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        close(fd);
+        return map == MAP_FAILED ? &own : static_cast<std::atomic<long> *>(map);
+    }();
+    return shared;
+}
+
+// Gives a file the bytes of another, in place.
+void overwrite(const char *to, const char *from) {
+    int in = static_cast<int>(syscall(SYS_open, from, O_RDONLY | O_CLOEXEC));
+    int out = static_cast<int>(syscall(SYS_open, to, O_WRONLY | O_TRUNC | O_CLOEXEC));
+    static char bytes[1 << 16];
+    for (long n; (n = syscall(SYS_read, in, bytes, sizeof bytes)) > 0;)
+        syscall(SYS_write, out, bytes, n);
+    syscall(SYS_close, in);
+    syscall(SYS_close, out);
+}
+
+enum Act { PASS, FAIL, SHORT };
+
+// Counts a point, and does what is to be done there. FAIL: errno is set.
+Act point() {
+    int before = errno;
+    long n = counter()->fetch_add(1) + 1, at = 0, back = 0;
+    const char *when = getenv("INTERPOSE_POINT"), *what = getenv("INTERPOSE_ACT");
+    errno = before;
+    if (when == nullptr || what == nullptr || sscanf(when, "%ld:%ld", &at, &back) < 1)
+        return PASS;
+    int number = 0;
+    char a[1024], b[1024], c[1024];
+    if (sscanf(what, "fail:%d", &number) == 1 || sscanf(what, "fails:%d", &number) == 1) {
+        if (n != at && !(n > at && what[4] == 's'))
+            return PASS;
+        errno = number;
+        return FAIL;
+    }
+    if (n != at && n != back)
+        return PASS;
+    if (strcmp(what, "short") == 0)
+        return n == at ? SHORT : PASS;
+    if (sscanf(what, "wait:%d", &number) == 1)
+        usleep(number * 1000);
+    else if (sscanf(what, "exchange:%1023[^:]:%1023[^:]", a, b) == 2)
+        syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE);
+    else if (sscanf(what, "overwrite:%1023[^:]:%1023[^:]:%1023[^:]", a, b, c) == 3)
+        overwrite(a, n == at ? b : c);
+    errno = before;
+    return PASS;
+}
+
+// A read of a watched file.
+Act reads(int fd) {
+    int before = errno;
+    bool counted = watched(fd, "INTERPOSE_READS");
+    errno = before;
+    return counted ? point() : PASS;
 }
 
 long shift() {
@@ -92,6 +172,50 @@ __attribute__((destructor)) void report() {
 } // namespace
 
 extern "C" {
+
+ssize_t read(int fd, void *bytes, size_t count) {
+    static auto real = next<ssize_t (*)(int, void *, size_t)>("read");
+    Act act = reads(fd);
+    return act == FAIL ? -1 : real(fd, bytes, act == SHORT && count > 0 ? 1 : count);
+}
+
+ssize_t pread(int fd, void *bytes, size_t count, off_t at) {
+    static auto real = next<ssize_t (*)(int, void *, size_t, off_t)>("pread");
+    Act act = reads(fd);
+    return act == FAIL ? -1 : real(fd, bytes, act == SHORT && count > 0 ? 1 : count, at);
+}
+
+ssize_t pread64(int fd, void *bytes, size_t count, off64_t at) {
+    static auto real = next<ssize_t (*)(int, void *, size_t, off64_t)>("pread64");
+    Act act = reads(fd);
+    return act == FAIL ? -1 : real(fd, bytes, act == SHORT && count > 0 ? 1 : count, at);
+}
+
+int open(const char *path, int flags, ...) {
+    static auto real = next<int (*)(const char *, int, mode_t)>("open");
+    va_list more;
+    va_start(more, flags);
+    mode_t mode = va_arg(more, mode_t);
+    va_end(more);
+    return watched(path) && point() == FAIL ? -1 : real(path, flags, mode);
+}
+
+int open64(const char *path, int flags, ...) {
+    static auto real = next<int (*)(const char *, int, mode_t)>("open64");
+    va_list more;
+    va_start(more, flags);
+    mode_t mode = va_arg(more, mode_t);
+    va_end(more);
+    return watched(path) && point() == FAIL ? -1 : real(path, flags, mode);
+}
+
+int statx(int folder, const char *__restrict path, int flags, unsigned mask, struct statx *__restrict found) noexcept {
+    static auto real = next<int (*)(int, const char *, int, unsigned, struct statx *)>("statx");
+    // Null in a call that only asks whether there is such a call, which the compiler is told cannot be.
+    const char *volatile given = path;
+    bool counted = given == nullptr ? false : *given != 0 ? watched(path) : watched(folder, "INTERPOSE_READS");
+    return counted && point() == FAIL ? -1 : real(folder, path, flags, mask, found);
+}
 
 ssize_t write(int fd, const void *bytes, size_t count) {
     static auto real = next<ssize_t (*)(int, const void *, size_t)>("write");

@@ -65,3 +65,26 @@ pub fn measured<T>(mut command: Command, library: &Path, run: impl FnOnce(Comman
     assert!(usage.peak_kib > 0, "no process reported what it used");
     (result, usage)
 }
+
+/// Points of a job at which a file below a folder is looked at, opened or read, by all its processes.
+pub struct Points {
+    counter: tempfile::NamedTempFile,
+}
+
+impl Points {
+    /// Watches the files below a folder, and has `act` happen at a point ("N", or "N:M" to undo it at another).
+    pub fn watch(command: &mut Command, library: &Path, folder: &Path, point: &str, act: &str) -> Points {
+        let counter = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(counter.path(), [0; 8]).unwrap();
+        preload(command, library);
+        command.env("INTERPOSE_READS", folder).env("INTERPOSE_COUNTER", counter.path());
+        command.env("INTERPOSE_POINT", point).env("INTERPOSE_ACT", act);
+        Points { counter }
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        let bytes = std::fs::read(self.counter.path()).unwrap();
+        u64::from_ne_bytes(bytes.try_into().unwrap())
+    }
+}

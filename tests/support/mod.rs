@@ -9,6 +9,7 @@ pub mod job;
 #[cfg(target_os = "linux")]
 pub mod pty;
 pub mod store;
+pub mod thrift;
 
 use engine::cpu::{CpuDevice, MatmulPrecision};
 use engine::device::{Device, DeviceError};

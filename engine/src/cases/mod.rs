@@ -132,6 +132,7 @@ pub fn cases(f: Formats) -> Vec<Case> {
             all.push(sample(vocab, drawn));
             all.push(sample(vocab, drawn).with_late_masks());
         }
+        all.push(sample_not_finite(vocab));
     }
     all
 }
@@ -211,6 +212,7 @@ pub(crate) fn dims(tokens: usize) -> Dims {
         outputs: tokens.max(8),
         adjustments: 64,
         masks: 8,
+        targets: 1024,
         pages: 64,
         page_size: 16,
         pages_per_seq: 32,

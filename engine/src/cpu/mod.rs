@@ -59,7 +59,7 @@ impl Compiled {
                 Op::Add(op) => rows::add(memory, rows(op.a), op),
                 Op::GatherRows(op) => rows::gather_rows(memory, step, op),
                 Op::SoftCap(op) => rows::soft_cap(memory, rows(op.x), op),
-                Op::Sample(op) => output.sampled = sample::run(memory, step, op),
+                Op::Sample(op) => output = sample::run(memory, step, op),
             }
         }
         output
@@ -115,7 +115,7 @@ impl CpuDevice {
     /// A device with `threads` threads; `None` uses all threads of the machine.
     ///
     /// # Errors
-    /// [`DeviceError::Absent`] if the threads cannot be started.
+    /// [`DeviceError::Lost`] if the threads cannot be started, which the system may allow later.
     pub fn new(threads: Option<usize>) -> Result<CpuDevice, DeviceError> {
         CpuDevice::with_precision(threads, MatmulPrecision::Highest)
     }
@@ -128,19 +128,22 @@ impl CpuDevice {
         threads: Option<usize>,
         precision: MatmulPrecision,
     ) -> Result<CpuDevice, DeviceError> {
-        let absent = |e: &dyn std::fmt::Display| DeviceError::Absent(format!("cannot start threads: {e}"));
+        let failed = |e: &dyn std::fmt::Display| {
+            let why = format!("cannot start threads: {e}");
+            DeviceError::Lost { device: DeviceKind::Cpu, why }
+        };
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.unwrap_or(0))
             .thread_name(|i| format!("cpu-{i}"))
             .build()
-            .map_err(|e| absent(&e))?;
+            .map_err(|e| failed(&e))?;
         let info = info(pool.current_num_threads(), precision);
         let plans = Plans::default();
         let (sender, queue) = channel();
         let (results, outputs) = channel();
         let shared = plans.clone();
         let work = move || pool.install(move || work(&shared, &queue, &results));
-        std::thread::Builder::new().name("cpu-device".into()).spawn(work).map_err(|e| absent(&e))?;
+        std::thread::Builder::new().name("cpu-device".into()).spawn(work).map_err(|e| failed(&e))?;
         let (max_dims, late) = (Vec::new(), None);
         Ok(CpuDevice {
             info,

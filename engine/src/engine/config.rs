@@ -121,6 +121,7 @@ pub(super) fn limits(
         tokens,
         outputs: seqs.min(tokens).max(256),
         adjustments: vocab.max(65_536) + 4096,
+        targets: vocab.max(65_536),
         page_size,
         max_len,
         prefix_caching: config.enable_prefix_caching,
@@ -164,14 +165,12 @@ pub(super) fn kv_pages(
     let page = plan.kv_bytes_per_token() * max_dims.page_size;
     let rest = plan.bytes(max_dims, |kind| kind != BufferKind::KvPage) + workspace;
     let share = (info.memory_total as f64 * config.gpu_memory_utilization) as usize;
-    let budget = config.kv_cache_bytes.unwrap_or_else(|| {
-        let usable = match info.kind {
-            // Main memory is shared with all else: half of what is free now.
-            DeviceKind::Cpu => (info.memory_free / 2).min(share),
-            _ => share.saturating_sub(info.memory_total - info.memory_free),
-        };
-        usable.saturating_sub(rest)
-    });
+    let usable = match info.kind {
+        // Main memory is shared with all else: half of what is free now.
+        DeviceKind::Cpu => (info.memory_free / 2).min(share),
+        _ => share.saturating_sub(info.memory_total - info.memory_free),
+    };
+    let budget = config.kv_cache_bytes.unwrap_or(usable.saturating_sub(rest));
     // One buffer holds the pages of one layer.
     let largest = plan.buffers.iter().filter(|b| b.kind == BufferKind::KvPage);
     let largest = largest.map(|b| b.row_bytes() * max_dims.page_size).max().unwrap_or(1);
@@ -182,7 +181,9 @@ pub(super) fn kv_pages(
             tokens: max_dims.pages_per_seq * max_dims.page_size,
             needed: page * max_dims.pages_per_seq,
             bytes_per_token: plan.kv_bytes_per_token(),
+            weights: plan.bytes(max_dims, |kind| kind == BufferKind::Weight),
             rest,
+            usable: config.kv_cache_bytes.is_none().then_some(usable),
             left: budget,
             device: info.name.clone(),
         });

@@ -1,8 +1,8 @@
 //! Files of a model's folder that nobody has vouched for: read up to a limit, inside the folder only, never pickles.
 
 use crate::error::EngineError;
-use std::fs::File;
-use std::io::Read;
+use crate::file::{FileError, open_regular};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// How the names of pickles end.
@@ -18,13 +18,40 @@ const IS_GGUF: &str = "is of the GGUF format, and only safetensors are read; tak
 /// A file that cannot be read, or is longer.
 pub fn read_capped(file: &Path, max: u64) -> Result<Vec<u8>, EngineError> {
     let mut bytes = Vec::new();
-    let read = File::open(file).and_then(|handle| handle.take(max + 1).read_to_end(&mut bytes));
-    read.map_err(|source| EngineError::File { file: file.to_owned(), source })?;
+    let read = open_regular(file).and_then(|handle| handle.take(max + 1).read_to_end(&mut bytes));
+    read.map_err(|source| failed("read", file, source))?;
     if bytes.len() as u64 > max {
         let why = format!("is longer than {max} bytes, which no sound one is");
         return Err(EngineError::Config { file: file.to_owned(), why });
     }
     Ok(bytes)
+}
+
+/// Reads a file of a model's folder up to a limit; none if there is none of that name.
+///
+/// # Errors
+/// As [`read_capped`]; also a link that leads out of the folder. Only a system that says that there is no such file
+/// means that there is none.
+pub fn read_model_file(folder: &Path, name: &str, max: u64) -> Result<Option<Vec<u8>>, EngineError> {
+    let file = folder.join(name);
+    if !exists(&file)? {
+        return Ok(None);
+    }
+    inside(folder, &file)?;
+    read_capped(&file, max).map(Some)
+}
+
+/// Whether there is anything of that name, be it a link to nothing.
+pub(super) fn exists(file: &Path) -> Result<bool, EngineError> {
+    match file.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed("look at", file, error)),
+    }
+}
+
+pub(super) fn failed(doing: &'static str, file: &Path, source: std::io::Error) -> EngineError {
+    EngineError::File(FileError::System { doing, path: file.to_owned(), source })
 }
 
 /// Why a file of this name is not read as weights, if its ending says so.
@@ -44,11 +71,8 @@ pub(super) fn refused_start(start: [u8; 8]) -> Option<&'static str> {
 }
 
 /// Refuses links that lead out of the folder, but for those of a hub cache (`snapshots/* -> blobs/`).
-///
-/// # Errors
-/// The link, and where it leads.
-pub fn inside(folder: &Path, file: &Path) -> Result<(), EngineError> {
-    let io = |source| EngineError::File { file: file.to_owned(), source };
+pub(super) fn inside(folder: &Path, file: &Path) -> Result<(), EngineError> {
+    let io = |source| failed("find", file, source);
     let (target, home) = (file.canonicalize().map_err(io)?, folder.canonicalize().map_err(io)?);
     let snapshots = home.parent().filter(|p| p.ends_with("snapshots"));
     let blobs = snapshots.and_then(Path::parent).map(|p| p.join("blobs"));

@@ -11,7 +11,7 @@ pub use checkpoint::{Checkpoint, Source, Transform};
 pub use config::{LayerConfig, ModelConfig};
 pub use decoder::{Decoder, Formats, decoder};
 pub use families::{Bias, Defaults, FAMILIES, Family, LayerNorms, Windows};
-pub use files::{inside, read_capped, refused_format};
+pub use files::{read_capped, read_model_file, refused_format};
 pub use rope::{RopeParameters, RopeScaling};
 
 use crate::device::{Device, PlanId};
@@ -40,6 +40,8 @@ pub enum LoadFormat {
 pub struct Model {
     /// What `config.json` says.
     pub config: ModelConfig,
+    /// Its text.
+    pub config_json: Vec<u8>,
     /// The weight files, or `None` for dummy weights.
     pub checkpoint: Option<Checkpoint>,
     /// What the user should know of the files.
@@ -53,12 +55,16 @@ impl Model {
     /// What is missing, unknown or malformed, with the file.
     pub fn open(folder: &Path, format: LoadFormat) -> Result<Model, EngineError> {
         let file = folder.join("config.json");
-        let config = ModelConfig::parse(&read_capped(&file, MAX_CONFIG)?, &file)?;
+        let config_json = match read_model_file(folder, "config.json", MAX_CONFIG)? {
+            Some(json) => json,
+            None => read_capped(&file, MAX_CONFIG)?,
+        };
+        let config = ModelConfig::parse(&config_json, &file)?;
         let checkpoint = match format {
             LoadFormat::Auto => Some(Checkpoint::open(folder)?),
             LoadFormat::Dummy => None,
         };
-        Model { config, checkpoint, warnings: Vec::new() }.checked()
+        Model { config, config_json, checkpoint, warnings: Vec::new() }.checked()
     }
 
     /// Fills the weight buffers of a compiled plan.

@@ -1,8 +1,11 @@
 //! The command line.
 
+use crate::input::format::InputFormat;
+use crate::log::log_filter;
 use crate::options::engine::EngineOptions;
 use crate::options::job::{OnCorrupt, Resume, ReturnColumn};
 use crate::options::model::ModelOptions;
+use crate::options::number::{count, real, whole};
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::options::size::{parse_size, parse_usize};
@@ -16,9 +19,10 @@ use std::path::PathBuf;
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
-    /// Log level on standard error: error, warn, info, debug or trace, or a filter as in RUST_LOG.
-    #[arg(long, global = true, env = "RUST_LOG", default_value = "warn", value_name = "LEVEL")]
-    pub log_level: String,
+    /// Log level on standard error: error, warn, info, debug or trace, or a filter such as jobs=debug,warn [default:
+    /// RUST_LOG, or else warn].
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = log_filter)]
+    pub log_level: Option<String>,
     /// Whether to color messages [default: in a terminal, unless NO_COLOR is set].
     #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto, hide_default_value = true)]
     pub color: ColorChoice,
@@ -32,6 +36,8 @@ pub enum Command {
     /// what the message names; 3 more error rows than --max-error-rate or --max-errors allow; 130 stopped by Ctrl-C
     /// and 143 by SIGTERM, the same command resumes the job.
     Run(Box<RunArgs>),
+    /// Print a row's prompt as the model gets it, without loading weights. Takes the flags of `run`.
+    Show(Box<ShowArgs>),
     /// Measure speed.
     #[command(subcommand)]
     Bench(Bench),
@@ -44,6 +50,9 @@ pub enum Command {
         /// The job's --state-dir.
         #[arg(long, value_name = "FOLDER")]
         state_dir: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Check a published output against what the job wrote.
     Verify {
@@ -60,11 +69,14 @@ pub enum Bench {
 
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct RunArgs {
-    /// A TOML file with the flags' names as keys; flags override it.
+    /// A TOML file with the flags' names as keys; flags override it. Its paths are relative to the file.
     pub job: Option<PathBuf>,
-    /// Read these Parquet files, folders or globs: paths, or s3://, gs:// or az:// URLs; may be repeated.
+    /// Read these files, folders or globs: paths, or s3://, gs:// or az:// URLs; may be repeated.
     #[arg(short, long, value_name = "PATH|URL")]
     pub input: Vec<String>,
+    /// The format of the input files [default: by their names, else Parquet].
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub input_format: Option<InputFormat>,
     /// Write the answers here: a path, or an s3://, gs:// or az:// URL.
     #[arg(short, long, value_name = "PATH|URL")]
     pub output: Option<Location>,
@@ -84,16 +96,16 @@ pub struct RunArgs {
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub column_prefix: String,
     /// Stop the job when more than this share of rows are errors.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
+    #[arg(long, value_name = "SHARE", value_parser = real::<f64>, default_value_t = 0.9)]
     pub max_error_rate: f64,
     /// Stop the job when more than this number of rows are errors.
-    #[arg(long, value_name = "ROWS")]
+    #[arg(long, value_name = "ROWS", value_parser = whole::<u64>)]
     pub max_errors: Option<u64>,
     /// What to do with a row group that cannot be read.
     #[arg(long, value_enum, default_value_t)]
     pub on_corrupt: OnCorrupt,
     /// Write a folder of files with ROWS rows each [default: one file].
-    #[arg(long, value_name = "ROWS", value_parser = parse_size)]
+    #[arg(long, value_name = "ROWS", value_parser = count::<u64>(1, u64::MAX))]
     pub rows_per_file: Option<u64>,
     /// Whether to resume a job that was begun.
     #[arg(long, value_enum, default_value_t)]
@@ -105,7 +117,7 @@ pub struct RunArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub enable_prompt_sharing: Option<bool>,
     /// Restart a worker that has done no step for SECONDS seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", value_parser = count::<u64>(1, 31_536_000), default_value = "600")]
     pub hang_timeout: u64,
     /// Run without a supervisor: a device that fails ends the job.
     #[arg(long)]
@@ -121,22 +133,37 @@ pub struct RunArgs {
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]
+pub struct ShowArgs {
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// The row, counted from 0 over all input files.
+    #[arg(long, value_parser = whole::<u64>)]
+    pub row: u64,
+    /// Print what the job has answered, too.
+    #[arg(long)]
+    pub answer: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
 pub struct ThroughputArgs {
     #[command(flatten)]
     pub model: ModelOptions,
     #[command(flatten)]
     pub engine: EngineOptions,
     /// Tokens per prompt.
-    #[arg(long, value_name = "TOKENS", value_parser = parse_usize, default_value = "256")]
+    #[arg(long, value_name = "TOKENS", value_parser = count::<usize>(1, 1 << 31), default_value = "256")]
     pub input_len: usize,
     /// Tokens per answer.
-    #[arg(long, value_name = "TOKENS", value_parser = parse_usize, default_value = "64")]
+    #[arg(long, value_name = "TOKENS", value_parser = count::<usize>(1, 1 << 31), default_value = "64")]
     pub output_len: usize,
     /// Number of prompts.
-    #[arg(long, value_parser = parse_usize, default_value = "1000")]
+    #[arg(long, value_parser = count::<usize>(1, u64::MAX), default_value = "1000")]
     pub num_prompts: usize,
     /// Vary lengths by this share around those given; at least 0, less than 1.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", value_parser = real::<f64>, default_value_t = 0.0)]
     pub random_range_ratio: f64,
     /// Begin all prompts with the same TOKENS tokens, besides --input-len.
     #[arg(long, value_name = "TOKENS", value_parser = parse_usize, default_value = "0")]
@@ -151,6 +178,6 @@ pub struct ThroughputArgs {
     #[arg(long, value_name = "PATH")]
     pub output_json: Option<PathBuf>,
     /// Seed of the made-up prompts.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_parser = whole::<u64>, default_value_t = 0)]
     pub seed: u64,
 }

@@ -3,8 +3,10 @@
 pub mod args;
 mod bench;
 mod devices;
+mod job_file;
 pub mod parse;
 mod run;
+mod show;
 pub mod status;
 mod verify;
 
@@ -19,6 +21,7 @@ use std::ffi::OsString;
 
 /// Runs the command line and gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    log::survive_file_limits();
     if is_worker() {
         write_from_background();
     }
@@ -31,7 +34,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         }
         Err(ParseError::File(error)) => return report(&error),
     };
-    match log::start(&cli.log_level, cli.color).and_then(|()| execute(cli)) {
+    match log::start(cli.log_level.as_deref(), cli.color).and_then(|()| execute(cli)) {
         Ok(code) => code,
         Err(error) => report(&error),
     }
@@ -51,9 +54,16 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
         Command::Run(args) => return run::run(*args),
         Command::Bench(Bench::Throughput(args)) => bench::throughput(&args)?,
         Command::Devices => devices::devices()?,
-        Command::Status { output, state_dir } => {
+        Command::Show(args) => show::show(*args)?,
+        Command::Status { output, state_dir, json } => {
             let status = Status::of(&output, &output.state_dir(state_dir.as_deref())?)?;
-            log::print(&format!("{status}\n"))?;
+            let text = match json {
+                true => {
+                    serde_json::to_string_pretty(&status).map_err(|e| JobError::Internal(e.to_string()))?
+                }
+                false => status.to_string(),
+            };
+            log::print(&format!("{text}\n"))?;
         }
         Command::Verify { output } => verify::verify(&output)?,
     }

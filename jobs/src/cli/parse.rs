@@ -4,13 +4,11 @@
 //! the command line and parsed by the same parser, so that one rule holds for both.
 
 use crate::cli::args::{Cli, Command};
+use crate::cli::job_file;
 use crate::error::JobError;
-use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
-use engine::models::read_capped;
 use std::ffi::OsString;
-use std::path::Path;
 
 /// Parses the command line and the job file that it names.
 ///
@@ -20,16 +18,22 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Parse
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let matches = Cli::command().color(color(&arguments)).try_get_matches_from(&arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
-    let Command::Run(run) = &cli.command else { return Ok(cli) };
-    let (Some(path), Some(("run", given))) = (&run.job, matches.subcommand()) else { return Ok(cli) };
-    let given = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
-    let mut all: Vec<OsString> = vec!["gristmill".into(), "run".into()];
-    all.extend(file_flags(path, given)?.into_iter().map(OsString::from));
-    // Before `run` there can be --log-level and --color only; behind it, the command line as it stands.
-    all.push(format!("--log-level={}", cli.log_level).into());
+    let job = match &cli.command {
+        Command::Run(run) => &run.job,
+        Command::Show(show) => &show.run.job,
+        _ => return Ok(cli),
+    };
+    let (Some(path), Some((name, given))) = (job, matches.subcommand()) else { return Ok(cli) };
+    let given = |id: &str| {
+        given.try_contains_id(id).is_ok() && given.value_source(id) == Some(ValueSource::CommandLine)
+    };
+    let mut all: Vec<OsString> = vec!["gristmill".into(), name.into()];
+    all.extend(job_file::flags(path, given)?);
+    // Before the command there can be --log-level and --color only; behind it, the command line as it stands.
+    all.extend(cli.log_level.as_ref().map(|level| format!("--log-level={level}").into()));
     all.push(format!("--color={}", cli.color).into());
-    let run_at = arguments.iter().position(|a| a == "run").map_or(arguments.len(), |at| at + 1);
-    all.extend_from_slice(&arguments[run_at..]);
+    let command_at = arguments.iter().position(|a| a == name).map_or(arguments.len(), |at| at + 1);
+    all.extend_from_slice(&arguments[command_at..]);
     let in_file = |error: clap::Error| {
         let text = error.to_string();
         let text =
@@ -63,69 +67,6 @@ pub enum ParseError {
     /// The job file.
     #[error(transparent)]
     File(#[from] JobError),
-}
-
-/// The keys of a job file as flags, but for those that the command line gives.
-fn file_flags(path: &Path, given: impl Fn(&str) -> bool) -> Result<Vec<String>, JobError> {
-    let wrong = |why: String| JobError::Usage(format!("{}: {why}", path.display()));
-    let bytes = read_capped(path, 1 << 20)?;
-    let text = String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8".into()))?;
-    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| wrong(e.to_string()))?;
-    let mut command = Cli::command();
-    command.build();
-    let run = command.find_subcommand("run").ok_or_else(|| wrong("there is no `run`".into()))?;
-    let mut flags = Vec::new();
-    for (key, value) in table {
-        let name = key.replace('_', "-");
-        let known = run.get_arguments().find(|arg| {
-            let aliases = arg.get_all_aliases().unwrap_or_default();
-            arg.get_long() == Some(name.as_str()) || aliases.contains(&name.as_str())
-        });
-        let Some(arg) = known.filter(|arg| !matches!(arg.get_id().as_str(), "help" | "log_level" | "color"))
-        else {
-            let near = nearest(&name).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-            return Err(wrong(format!("unknown key `{key}`{near}")));
-        };
-        if !given(arg.get_id().as_str()) {
-            let takes_value = arg.get_action().takes_values();
-            add_flag(&mut flags, &name, &value, takes_value)
-                .map_err(|why| wrong(format!("`{key}` {why}")))?;
-        }
-    }
-    Ok(flags)
-}
-
-fn add_flag(
-    flags: &mut Vec<String>,
-    name: &str,
-    value: &toml::Value,
-    takes_value: bool,
-) -> Result<(), String> {
-    use toml::Value::{Array, Boolean, Table};
-    match value {
-        Boolean(on) if !takes_value => {
-            if *on {
-                flags.push(format!("--{name}"));
-            }
-        }
-        _ if !takes_value => return Err("is either true or false".into()),
-        Array(items) => items.iter().try_for_each(|item| add_flag(flags, name, item, true))?,
-        Table(_) => {
-            flags.push(format!("--{name}={}", serde_json::to_string(value).map_err(|e| e.to_string())?))
-        }
-        toml::Value::String(text) => flags.push(format!("--{name}={text}")),
-        other => flags.push(format!("--{name}={other}")),
-    }
-    Ok(())
-}
-
-/// The flag whose name is nearest to an unknown one, by the parser's own measure.
-fn nearest(name: &str) -> Option<String> {
-    let error = Cli::try_parse_from(["gristmill", "run", &format!("--{name}")]).err()?;
-    match error.get(ContextKind::SuggestedArg)? {
-        ContextValue::String(flag) => Some(flag.trim_start_matches('-').to_string()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

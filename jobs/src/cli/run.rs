@@ -4,6 +4,7 @@ use crate::cli::args::RunArgs;
 use crate::error::{EXIT_DONE, JobError};
 use crate::options::job::{JobOptions, ReturnColumn};
 use crate::options::sampling::SamplingOptions;
+use crate::publish::format::OutputFormat;
 use crate::run;
 use crate::supervise::Supervision;
 use crate::supervise::worker::is_worker;
@@ -14,7 +15,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs a job in a child process, which is this one if it has a supervisor, and returns the exit code.
 pub fn run(args: RunArgs) -> Result<u8, JobError> {
-    let supervised = !args.in_process && !is_worker();
+    // A worker is told by a socket.
+    let supervised = cfg!(unix) && !args.in_process && !is_worker();
     let hang = Duration::from_secs(args.hang_timeout);
     let options = args.job_options()?;
     if !supervised {
@@ -37,6 +39,7 @@ impl RunArgs {
         let RunArgs {
             job: _,
             input,
+            input_format,
             output,
             state_dir,
             limit,
@@ -58,6 +61,7 @@ impl RunArgs {
             engine,
         } = self;
         let output = output.ok_or_else(|| JobError::Usage("name the output with --output".into()))?;
+        OutputFormat::of(&output)?;
         let state_dir = output.state_dir(state_dir.as_deref())?;
         request_logprobs(&returns, &mut sampling)?;
         if !(0.0..=1.0).contains(&max_error_rate) {
@@ -66,6 +70,7 @@ impl RunArgs {
         }
         Ok(JobOptions {
             input,
+            input_format,
             output,
             state_dir,
             limit,

@@ -136,7 +136,8 @@ impl fmt::Display for Status {
         let (rows, tokens) = (self.rows_per_second, self.tokens_per_second);
         writeln!(f, "rate       {rows:.2} rows/s, {tokens:.1} generated tokens/s since the last start")?;
         if let Some(seconds) = self.seconds_left {
-            writeln!(f, "time left  {:?}", Duration::from_secs(seconds as u64))?;
+            let left = humantime::format_duration(Duration::from_secs(seconds as u64));
+            writeln!(f, "time left  {left}")?;
         }
         match &self.process {
             Some(process) => writeln!(f, "process    {process}, start {}", self.starts)?,

@@ -4,6 +4,7 @@ use crate::error::JobError;
 use crate::store::error::StoreError;
 use engine::device::DeviceError;
 use engine::error::EngineError;
+use engine::file::FileError;
 use std::io::ErrorKind;
 
 /// All rows are done, and the errors among them stayed within `--max-error-rate` and `--max-errors`.
@@ -30,6 +31,7 @@ impl JobError {
             | JobError::JournalDamaged { .. }
             | JobError::JournalFormat { .. }
             | JobError::OtherIdentity { .. }
+            | JobError::StateDirMoved { .. }
             | JobError::AlreadyBegun { .. }
             | JobError::NothingToResume { .. }
             | JobError::Column { .. }
@@ -37,6 +39,7 @@ impl JobError {
             | JobError::NotAsPublished { .. } => EXIT_REFUSED,
             JobError::Hub { unreachable: true, .. }
             | JobError::Internal(_)
+            | JobError::Changed { .. }
             | JobError::Claimed { .. }
             | JobError::Journal { .. }
             | JobError::Locked { .. }
@@ -82,12 +85,13 @@ fn of_store(error: &StoreError) -> u8 {
 
 fn of_engine(error: &EngineError) -> u8 {
     match error {
-        EngineError::File { source, .. } => of_io(source),
+        EngineError::File(FileError::System { source, .. }) => of_io(source),
         EngineError::Config { .. }
         | EngineError::Architecture { .. }
         | EngineError::Weights { .. }
         | EngineError::Option { .. }
         | EngineError::Device(DeviceError::Unsupported { .. } | DeviceError::Absent(_)) => EXIT_REFUSED,
+        EngineError::File(FileError::Changed { .. }) => EXIT_FAILED,
         // Another process may leave more memory later.
         EngineError::NoRoomForKv { .. }
         | EngineError::Device(DeviceError::OutOfMemory { .. })

@@ -7,13 +7,28 @@ use engine::error::EngineError;
 pub fn message(error: &EngineError) -> String {
     match error {
         EngineError::Option { field, why } => format!("{}: {why}", flag(field)),
-        EngineError::NoRoomForKv { left: 0, .. } => {
-            format!(
-                "{error}; choose a smaller model, give --quantization q8_0, or lower --max-num-batched-tokens"
-            )
-        }
-        EngineError::NoRoomForKv { .. } => {
-            format!("{error}; lower --max-model-len or --max-num-batched-tokens")
+        EngineError::NoRoomForKv { weights, rest, usable, left, bytes_per_token, .. } => {
+            let remedy = match usable {
+                Some(usable) if weights >= usable => {
+                    "the weights alone do not fit, and a shorter context would not help: choose a smaller model, give \
+                     --quantization q8_0, or free memory"
+                        .into()
+                }
+                Some(usable) if rest >= usable => {
+                    "activations leave no room: lower --max-num-batched-tokens or --max-num-seqs, or free memory".into()
+                }
+                _ => {
+                    let more = match usable {
+                        Some(_) => "--gpu-memory-utilization, if it is below 1",
+                        None => "--kv-cache-memory-bytes",
+                    };
+                    format!(
+                        "the context does not fit: lower --max-model-len (there is room for about {} tokens), or raise {more}",
+                        left / (*bytes_per_token).max(1)
+                    )
+                }
+            };
+            format!("{error}; {remedy}")
         }
         EngineError::Device(DeviceError::OutOfMemory { memory_use, .. }) => {
             format!("{error}; {}", remedy(*memory_use))
@@ -50,6 +65,32 @@ mod tests {
         let error = |field| EngineError::Option { field, why: "is 0".into() };
         assert_eq!(message(&error("max_num_seqs")), "--max-num-seqs: is 0");
         assert_eq!(message(&error("kv_cache_bytes")), "--kv-cache-memory-bytes: is 0");
+    }
+
+    #[test]
+    fn a_context_without_room_is_told_why() {
+        let error = |weights, rest, usable: Option<usize>, left| {
+            let (tokens, needed, bytes_per_token, device) = (100, 1000, 10, "x".to_string());
+            message(&EngineError::NoRoomForKv {
+                tokens,
+                needed,
+                bytes_per_token,
+                weights,
+                rest,
+                usable,
+                left,
+                device,
+            })
+        };
+        let weights = error(900, 950, Some(800), 0);
+        assert!(weights.contains("the weights alone do not fit") && !weights.contains("--max-model-len"));
+        let activations = error(700, 950, Some(800), 0);
+        assert!(
+            activations.contains("lower --max-num-batched-tokens") && !activations.contains("--quantization")
+        );
+        let context = error(100, 200, Some(800), 600);
+        assert!(context.contains("room for about 60 tokens") && context.contains("--gpu-memory-utilization"));
+        assert!(error(900, 950, None, 600).contains("raise --kv-cache-memory-bytes"));
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Column {
     pub fn open(file: &GroupFile, root: usize, from: usize, batch: usize) -> Result<Column, ReadError> {
         let kind = file.metadata.schema().field(root).data_type().clone();
         let reader = file.reader(file.bytes()?, &[root], from, batch)?;
-        let dates = has_int96(file.metadata.metadata(), root);
+        let dates = has_int96(file.metadata.metadata(), &[root]);
         let dates = dates.then(|| Dates::open(file, root, from, batch)).transpose()?;
         Ok(Column { root, kind, reader, dates })
     }

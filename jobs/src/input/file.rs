@@ -2,14 +2,27 @@
 
 use crate::error::JobError;
 use crate::guard;
-use crate::input::local::{Stamp, changed};
+use crate::input::arrow_layout::ArrowLayout;
+use crate::input::found::Partition;
+use crate::input::place::Place;
 use crate::input::ranges::OpenSource;
 use crate::input::source::Source;
+use crate::input::text_layout::TextLayout;
+use arrow::datatypes::SchemaRef;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// One input file.
 #[derive(Clone, Debug)]
 pub struct InputFile {
+    /// How it is read.
+    pub layout: Layout,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// Where the columns of the input are.
+    pub places: Arc<[Place]>,
+    /// What its folders say of its rows.
+    pub partition: Partition,
     /// Where it is.
     pub source: Source,
     /// Its name in messages.
@@ -18,8 +31,6 @@ pub struct InputFile {
     pub first_row: u64,
     /// The rows of each row group.
     pub row_groups: Vec<u64>,
-    /// What a local file looked like when the job opened it.
-    pub stamp: Option<Stamp>,
 }
 
 impl InputFile {
@@ -28,19 +39,40 @@ impl InputFile {
         self.row_groups.iter().sum()
     }
 
-    /// Checks that an open file is the one that the job opened first, and that no read of it has failed: what was read
-    /// is the file's own then, for better or worse. An object's ETag does that with each read.
+    /// Checks that no read of an open file has failed: what was read is the file's own then, for better or worse.
     ///
     /// # Errors
-    /// [`JobError::Io`] or [`JobError::Store`].
+    /// [`JobError::Io`], [`JobError::Changed`] or [`JobError::Store`].
     pub fn check(&self, open: &OpenSource) -> Result<(), JobError> {
-        if let Some(failure) = open.failure() {
-            return Err(failure);
-        }
-        match open {
-            OpenSource::Local(file) if Some(file.stamp()?) != self.stamp => Err(changed(&self.path)),
-            _ => Ok(()),
-        }
+        open.failure().map_or(Ok(()), Err)
+    }
+}
+
+/// How a file is read.
+#[derive(Clone, Debug)]
+pub enum Layout {
+    Parquet,
+    Text(Arc<TextLayout>),
+    Arrow(Arc<ArrowLayout>),
+}
+
+/// Why a column is not read.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    path: PathBuf,
+    place: String,
+    why: String,
+}
+
+impl Refusal {
+    /// Of a column of a file.
+    pub fn of_column(path: &Path, column: &str, why: String) -> Refusal {
+        Refusal { path: path.into(), place: format!(", column {column}"), why }
+    }
+
+    /// The error of a job that needs it.
+    pub fn error(&self) -> JobError {
+        broken(&self.path, &self.place, &self.why)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::JobError;
 use crate::input::batch::Batch;
+use crate::input::codecs::unread_codec;
 use crate::input::column::Column;
 use crate::input::file::{broken, guarded};
 use crate::input::group_file::{GroupFile, ReadError};
@@ -12,12 +13,17 @@ use crate::input::types::has_int96;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
-use parquet::basic::Compression;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Rows of a batch, unless they are too large.
 const BATCH_ROWS: u64 = 1024;
+
+/// Pages that unpack to more bytes, of all columns together, are not held at a time.
+const PAGES_BYTES: u64 = 512 << 20;
+
+/// Bytes of the columns of one row, at most, where pages or rows are as large as that.
+const ROW_BYTES: u64 = 256 << 20;
 
 /// Bytes of a batch, roughly.
 const BATCH_BYTES: u64 = 16 << 20;
@@ -43,6 +49,8 @@ enum Readers {
     Together(ParquetRecordBatchReader),
     /// By the column's position in the batch.
     Apart(BTreeMap<usize, Column>),
+    /// Pages that take too much memory together: each column is opened for each batch. The bytes of a row of each.
+    Singly(Vec<u64>),
 }
 
 impl Group {
@@ -58,12 +66,18 @@ impl Group {
         next: u64,
     ) -> Result<Group, JobError> {
         let (start, end) = rows;
-        let (lost, row_bytes) = check_columns(&file, &columns)?;
-        let batch = (BATCH_BYTES / row_bytes.max(1)).clamp(1, BATCH_ROWS) as usize;
-        let readers = Readers::Apart(BTreeMap::new());
+        let Checked { lost, columns: bytes, pages } = check_columns(&file, &columns)?;
+        let row_bytes = bytes.iter().fold(0u64, |all, bytes| all.saturating_add(*bytes));
+        let singly = pages > PAGES_BYTES || row_bytes > ROW_BYTES;
+        // To unpack a page again for each batch, batches are large.
+        let more = if singly { 16 } else { 1 };
+        let batch = (BATCH_BYTES / row_bytes.max(1)).clamp(1, more * BATCH_ROWS) as usize;
+        let readers = if singly { Readers::Singly(bytes) } else { Readers::Apart(BTreeMap::new()) };
         let mut group = Group { file, columns, schema, start, end, batch, lost, readers };
-        let dates = group.columns.iter().any(|&root| has_int96(group.file.metadata.metadata(), root));
-        if dates {
+        if singly {
+            return Ok(group);
+        }
+        if has_int96(group.file.metadata.metadata(), &group.columns) {
             group.read_apart(next)?
         } else {
             group.read_together(next)?
@@ -105,7 +119,11 @@ impl Group {
                     match self.readers {
                         Readers::Together(_) => self.read_together(next)?,
                         Readers::Apart(_) => self.read_apart(next)?,
+                        Readers::Singly(_) => {}
                     }
+                }
+                Err(ReadError::Damaged(why)) if matches!(self.readers, Readers::Singly(_)) => {
+                    return Err(JobError::Internal(why));
                 }
                 Err(ReadError::Damaged(_)) => self.read_apart(next)?,
             }
@@ -141,6 +159,39 @@ impl Group {
                         columns.remove(&at);
                         self.lost.insert(at, why);
                     }
+                    arrays.insert(at, read.values);
+                }
+                Ok((arrays, lost))
+            }
+            Readers::Singly(bytes) => {
+                let (mut arrays, mut lost, mut left) = (BTreeMap::new(), Vec::new(), ROW_BYTES);
+                for at in readable {
+                    let field = self.schema.field(at);
+                    if rows == 1 && bytes[at] > left {
+                        let why = format!(
+                            "the row unpacks to more than {} MiB; leave columns out with --keep",
+                            ROW_BYTES >> 20
+                        );
+                        note(&mut lost, &self.file, (at, field.name()), 0, why);
+                        arrays.insert(at, new_null_array(field.data_type(), 1));
+                        continue;
+                    }
+                    let read = Column::open(&self.file, self.columns[at], from, rows)
+                        .and_then(|mut column| column.next(&self.file, from, rows));
+                    let read = match read {
+                        Err(ReadError::Damaged(why)) => {
+                            self.lost.insert(at, why);
+                            continue;
+                        }
+                        read => read?,
+                    };
+                    for (row, why) in read.lost {
+                        note(&mut lost, &self.file, (at, field.name()), row, why);
+                    }
+                    if let Some(why) = read.ended {
+                        self.lost.insert(at, why);
+                    }
+                    left = left.saturating_sub(read.values.get_buffer_memory_size() as u64);
                     arrays.insert(at, read.values);
                 }
                 Ok((arrays, lost))
@@ -210,29 +261,35 @@ fn note(lost: &mut Vec<LostCells>, file: &GroupFile, column: (usize, &str), row:
             name: column.1.to_string(),
             rows: vec![row],
             path: file.file.path.clone(),
-            group: file.group,
+            place: format!("row group {}", file.group),
             why,
         }),
     }
 }
 
-/// Walks the pages of columns. Returns those that are damaged, by their position, and the bytes of a row.
-fn check_columns(file: &GroupFile, columns: &[usize]) -> Result<(BTreeMap<usize, String>, u64), JobError> {
+/// What the page headers of columns say.
+struct Checked {
+    /// The columns that are damaged, by their position.
+    lost: BTreeMap<usize, String>,
+    /// The bytes of a row of each column.
+    columns: Vec<u64>,
+    /// The bytes of a page of each column, together.
+    pages: u64,
+}
+
+/// Walks the pages of columns.
+fn check_columns(file: &GroupFile, columns: &[usize]) -> Result<Checked, JobError> {
     let metadata = file.metadata.metadata();
-    let (schema, group) = (metadata.file_metadata().schema_descr(), metadata.row_group(file.group));
+    let (schema, group) = (metadata.file_metadata().schema_descr(), metadata.row_group(0));
     let leaves: Vec<(usize, usize)> = (0..group.num_columns())
         .filter_map(|leaf| Some((leaf, columns.binary_search(&schema.get_column_root_idx(leaf)).ok()?)))
         .collect();
     file.source.will_read(leaves.iter().filter_map(|&(leaf, _)| pages::place(group.column(leaf))));
-    let (mut lost, mut bytes) = (BTreeMap::new(), 0u64);
+    let mut all = Checked { lost: BTreeMap::new(), columns: vec![0; columns.len()], pages: 0 };
     for (leaf, at) in leaves {
         let column = group.column(leaf);
         let path = column.column_path().to_string();
-        if let codec @ (Compression::BROTLI(_) | Compression::LZO) = column.compression() {
-            let why = format!(
-                "is compressed with {codec:?}, which is not supported; write it with zstd, or leave the column out \
-                 with --keep"
-            );
+        if let Some(why) = unread_codec(column) {
             return Err(file.broken(&path, &why));
         }
         let checked = pages::check(&file.source, column);
@@ -240,12 +297,14 @@ fn check_columns(file: &GroupFile, columns: &[usize]) -> Result<(BTreeMap<usize,
             file.file.check(&file.source)?;
         }
         match checked {
-            Ok(dictionary) => {
-                bytes = bytes.saturating_add(row_bytes(&file.source, column, group.num_rows(), dictionary));
+            Ok(pages) => {
+                let bytes = row_bytes(&file.source, column, group.num_rows(), pages.dictionary);
+                all.columns[at] = all.columns[at].saturating_add(bytes);
+                all.pages = all.pages.saturating_add(pages.dictionary).saturating_add(pages.largest);
             }
-            Err(PageError::Damaged(why)) => drop(lost.insert(at, why)),
+            Err(PageError::Damaged(why)) => drop(all.lost.insert(at, why)),
             Err(PageError::TooLarge(why)) => return Err(file.broken(&path, &why)),
         }
     }
-    Ok((lost, bytes))
+    Ok(all)
 }

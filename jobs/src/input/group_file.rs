@@ -2,6 +2,7 @@
 
 use crate::error::JobError;
 use crate::input::file::{InputFile, broken, guarded};
+use crate::input::footer::Footer;
 use crate::input::ranges::OpenSource;
 use crate::input::types::with_bytes;
 use arrow::array::ArrayRef;
@@ -9,7 +10,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Why rows are not read.
 #[derive(Debug)]
@@ -33,8 +34,10 @@ impl ReadError {
 
 /// An open file, and which of its row groups is read.
 pub struct GroupFile {
-    pub file: InputFile,
+    pub file: Arc<InputFile>,
     pub source: OpenSource,
+    footer: Arc<Footer>,
+    /// The file's, with this row group only.
     pub metadata: ArrowReaderMetadata,
     /// The row group.
     pub group: usize,
@@ -46,20 +49,26 @@ pub struct GroupFile {
 
 impl GroupFile {
     /// Another row group of the file.
-    pub fn of_group(&self, group: usize, wanted: usize) -> GroupFile {
-        let GroupFile { file, source, metadata, .. } = self;
-        GroupFile::new(file.clone(), source.clone(), metadata.clone(), group, wanted)
+    ///
+    /// # Errors
+    /// As [`Footer::group`].
+    pub fn of_group(&self, group: usize, wanted: usize) -> Result<GroupFile, JobError> {
+        GroupFile::open(self.file.clone(), self.source.clone(), self.footer.clone(), group, wanted)
     }
 
     /// A row group of an open file.
-    pub fn new(
-        file: InputFile,
+    ///
+    /// # Errors
+    /// As [`Footer::group`].
+    pub fn open(
+        file: Arc<InputFile>,
         source: OpenSource,
-        metadata: ArrowReaderMetadata,
+        footer: Arc<Footer>,
         group: usize,
         wanted: usize,
-    ) -> GroupFile {
-        GroupFile { file, source, metadata, group, wanted, bytes: OnceLock::new() }
+    ) -> Result<GroupFile, JobError> {
+        let metadata = footer.group(group)?;
+        Ok(GroupFile { file, source, footer, metadata, group, wanted, bytes: OnceLock::new() })
     }
 
     /// The metadata that has texts as bytes.
@@ -82,7 +91,7 @@ impl GroupFile {
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.iter().copied());
         let built = guarded(|| {
             ParquetRecordBatchReaderBuilder::new_with_metadata(self.source.clone(), metadata.clone())
-                .with_row_groups(vec![self.group])
+                .with_row_groups(vec![0])
                 .with_projection(mask)
                 .with_batch_size(batch)
                 .with_offset(from)

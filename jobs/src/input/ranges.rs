@@ -69,6 +69,14 @@ impl OpenSource {
         }
     }
 
+    /// Reads on from a place.
+    pub fn reader(&self, start: u64) -> SourceReader {
+        match self {
+            OpenSource::Local(file) => SourceReader::Local(file.clone(), start),
+            OpenSource::Object(open) => SourceReader::Object(open.clone(), start),
+        }
+    }
+
     /// The failure of the system or the store, if a read has failed by one and not by what was read.
     pub fn failure(&self) -> Option<JobError> {
         match self {
@@ -140,12 +148,8 @@ impl ChunkReader for OpenSource {
     type T = BufReader<SourceReader>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        let reader = match self {
-            OpenSource::Local(file) => SourceReader::Local(file.clone(), start),
-            OpenSource::Object(open) => SourceReader::Object(open.clone(), start),
-        };
         // For the header of a page.
-        Ok(BufReader::with_capacity(256, reader))
+        Ok(BufReader::with_capacity(256, self.reader(start)))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
@@ -155,14 +159,7 @@ impl ChunkReader for OpenSource {
                 if start.checked_add(length as u64).is_none_or(|end| end > file.size()) {
                     return Err(past());
                 }
-                let (mut bytes, mut filled) = (vec![0; length], 0);
-                while filled < length {
-                    match file.read_at(start + filled as u64, &mut bytes[filled..])? {
-                        0 => return Err(past()),
-                        read => filled += read,
-                    }
-                }
-                Ok(bytes.into())
+                Ok(file.read(start..start + length as u64)?.into())
             }
             OpenSource::Object(open) => {
                 let bytes = open.read(start, length as u64, true);

@@ -56,14 +56,33 @@ fn files_of_a_folder_are_one_table_in_natural_order() {
 }
 
 #[test]
-fn schemas_must_agree() {
+fn columns_that_differ_are_refused_where_they_are_read() {
     let folder = tempfile::tempdir().unwrap();
-    let (a, b) = (folder.path().join("a.parquet"), folder.path().join("b.parquet"));
+    let [a, b, c] = ["a.parquet", "b.parquet", "c.parquet"].map(|name| folder.path().join(name));
     write_parquet(&a, &table(0, 3), 10);
     let texts: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
-    write_parquet(&b, &RecordBatch::try_from_iter([("id", texts.clone()), ("text", texts)]).unwrap(), 10);
-    let error = Input::open(&[name(&a), name(&b)]).unwrap_err().to_string();
-    assert!(error.contains("b.parquet, column id: is Utf8, but it is Int64 in"), "{error}");
+    let columns = [("more", texts.clone()), ("text", texts.clone()), ("id", texts)];
+    write_parquet(&b, &RecordBatch::try_from_iter(columns).unwrap(), 10);
+    write_parquet(&c, &table(3, 5), 10);
+    let input = Input::open(&[name(&a), name(&b), name(&c)]).unwrap();
+    let names: Vec<_> = input.schema.fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names, ["id", "text", "more"]);
+    input.refuse_unreadable(&[1]).unwrap();
+    let (cells, lost) = read_all(&input, &[1]);
+    assert_eq!(
+        (cells, lost),
+        (
+            vec![["text 0", "text 1", "text 2", "x", "text 3", "text 4"].map(String::from).to_vec()],
+            vec![vec![]]
+        )
+    );
+    for (column, words) in [
+        (0, ["b.parquet, column id: is Utf8, but it is Int64 in", "cast it to Utf8 in"]),
+        (2, ["a.parquet, column more: is missing, but it is in", "--keep"]),
+    ] {
+        let error = input.refuse_unreadable(&[column]).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
 }
 
 #[test]
@@ -97,8 +116,9 @@ fn a_damaged_file_is_an_error_that_names_file_and_row_group() {
 
 /// Overwrites the pages of a column of a row group, but for the first bytes.
 fn damage(path: &Path, group: usize, column: usize, keep: u64) {
-    let metadata = footer(&Source::Local(path.to_path_buf()).open().unwrap(), path).unwrap();
-    let (start, length) = metadata.metadata().row_group(group).column(column).byte_range();
+    let source = Source::local(path).open().unwrap();
+    let metadata = Footer::read(&source, path).unwrap().group(group).unwrap();
+    let (start, length) = metadata.metadata().row_group(0).column(column).byte_range();
     let mut bytes = std::fs::read(path).unwrap();
     bytes[(start + keep) as usize..(start + length) as usize].fill(0xee);
     std::fs::write(path, &bytes).unwrap();
@@ -224,39 +244,52 @@ fn a_text_that_is_not_utf8_is_one_cell() {
 fn a_file_that_changes_is_not_corrupt() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.parquet");
-    write_parquet(&path, &table(0, 3000), 1000);
+    write_parquet(&path, &table(0, 30_000), 1000);
     let bytes = std::fs::read(&path).unwrap();
-    let input = Input::open(&[name(&path)]).unwrap();
+    let open = || {
+        let input = Input::open(&[name(&path)]).unwrap();
+        input.files[0].source.identify().unwrap();
+        input
+    };
+    let changed =
+        |error: &JobError| matches!(error, JobError::Changed { path } if path.ends_with("a.parquet"));
+    let first = |input: &Input| input.read(vec![0], 0..30_000).next().unwrap();
     // It is cut and written again while it is read, as `cp` does it.
-    let mut batches = input.read(vec![0, 1], 0..3000);
+    let input = open();
+    let mut batches = input.read(vec![0, 1], 0..30_000);
     assert_eq!(batches.next().unwrap().unwrap().columns.num_rows(), 1000);
     std::fs::write(&path, "").unwrap();
-    let error = batches.next().unwrap().unwrap_err();
-    assert!(matches!(error, JobError::Io { .. }) && error.to_string().contains("has changed"), "{error}");
+    // What was read already is what it was.
+    let error = batches.find_map(Result::err).unwrap();
+    assert!(changed(&error), "{error}");
     assert!(batches.next().is_none());
     std::fs::write(&path, &bytes).unwrap();
-    let error = input.read(vec![0], 0..3000).next().unwrap().unwrap_err();
-    assert!(matches!(error, JobError::Io { .. }) && error.to_string().contains("has changed"), "{error}");
+    assert_eq!(first(&input).unwrap().columns.num_rows(), 1000);
     // Another file in its place, with rows that would do.
-    let input = Input::open(&[name(&path)]).unwrap();
-    write_parquet(&folder.path().join("b.parquet"), &table(5000, 8000), 1000);
+    write_parquet(&folder.path().join("b.parquet"), &table(5000, 35_000), 1000);
     std::fs::rename(folder.path().join("b.parquet"), &path).unwrap();
-    let error = input.read(vec![0], 0..3000).next().unwrap().unwrap_err();
-    assert!(error.to_string().contains("has changed"), "{error}");
+    let error = first(&input).unwrap_err();
+    assert!(changed(&error), "{error}");
+    // Other bytes of the same length, behind a footer that was read before.
+    std::fs::write(&path, &bytes).unwrap();
+    let input = open();
+    let mut other = bytes.clone();
+    other[2000] ^= 1;
+    std::fs::write(&path, &other).unwrap();
+    let error = input.read(vec![0, 1], 0..30_000).find_map(Result::err).unwrap();
+    assert!(changed(&error), "{error}");
 }
 
-/// A read that fails is the system's error and is found again where the Parquet library has kept its text only.
-#[cfg(unix)]
+/// The failure is found again where the Parquet library has kept its text only.
 #[test]
 fn a_read_that_fails_is_not_corrupt() {
     let folder = tempfile::tempdir().unwrap();
-    // A folder opens, and does not read.
-    let file = local::LocalFile::open(folder.path()).unwrap();
-    assert!(file.read_at(0, &mut [0; 8]).is_err());
-    assert!(matches!(file.failure(), Some(JobError::Io { doing: "read", .. })));
-    let source = OpenSource::Local(Arc::new(file));
-    let error = footer(&source, folder.path()).unwrap_err();
-    assert!(matches!(error, JobError::Io { .. }), "{error}");
+    let path = folder.path().join("a.parquet");
+    write_parquet(&path, &table(0, 10), 10);
+    let source = Source::local(&path).open().unwrap();
+    std::fs::write(&path, "").unwrap();
+    let error = Footer::read(&source, &path).err().unwrap();
+    assert!(matches!(error, JobError::Changed { .. }), "{error}");
 }
 
 #[test]

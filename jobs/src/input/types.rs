@@ -8,11 +8,12 @@ use parquet::file::metadata::{FileMetaData, ParquetMetaData};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use std::sync::Arc;
 
-/// Whether a leaf below this root column is an INT96 date.
-pub fn has_int96(metadata: &ParquetMetaData, root: usize) -> bool {
+/// Whether a leaf below these root columns, which ascend, is an INT96 date.
+pub fn has_int96(metadata: &ParquetMetaData, roots: &[usize]) -> bool {
     let schema = metadata.file_metadata().schema_descr();
     (0..schema.num_columns()).any(|leaf| {
-        schema.get_column_root_idx(leaf) == root && schema.column(leaf).physical_type() == Physical::INT96
+        schema.column(leaf).physical_type() == Physical::INT96
+            && roots.binary_search(&schema.get_column_root_idx(leaf)).is_ok()
     })
 }
 

@@ -2,8 +2,9 @@
 //!
 //! The worker notes the rows that it starts in the file `in-flight`; the supervisor reads it after a death
 //! and counts one against each row that has no answer. A row of two deaths runs alone, so that a third
-//! death is certainly its own: it then becomes an error row. Deaths by a kill from outside make a row run alone
-//! too, but never an error, so that an answer does not depend on who killed what when.
+//! death is certainly its own: it then becomes an error row. Deaths from outside make a row run alone too, but never an
+//! error, so that an answer does not depend on who killed or suspended what when. A device that is lost may be lost to
+//! all rows alike: that counts only against a row that ran alone.
 
 use crate::error::JobError;
 use crate::journal::answer::Answer;
@@ -30,10 +31,12 @@ pub const CRASHED: &str = RowErrorKind::CrashedDevice.text();
 /// How a worker died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
-    /// Of its own cause: a fault, a panic, a lost device, or a hang.
-    Own,
-    /// By a kill from outside.
-    Killed,
+    /// By a fault of the program, or by a hang in which it computed.
+    Crash,
+    /// By its own report: of a device that is lost, or of a bug.
+    DeviceLost,
+    /// By a signal from outside, or by a hang in which it did not compute.
+    Outside,
 }
 
 /// A file of more rows is rewritten without those that are done.
@@ -107,18 +110,25 @@ fn count(database: &mut Database, rows: &BTreeSet<i64>, death: Death) -> Result<
     let wrong = schema::journal_error(&database.path);
     let is_answered = format!("SELECT 1 FROM answers WHERE row = ? AND {}", database.format.is_answer());
     let transaction = database.connection.transaction().map_err(&wrong)?;
+    let mut unanswered = Vec::new();
     for &row in rows {
         let answered = transaction.prepare_cached(&is_answered);
-        if answered.and_then(|mut found| found.exists([row])).map_err(&wrong)? {
-            continue;
+        if !answered.and_then(|mut found| found.exists([row])).map_err(&wrong)? {
+            unanswered.push(row);
         }
+    }
+    let counts = match death {
+        Death::Crash => true,
+        Death::DeviceLost => unanswered.len() == 1,
+        Death::Outside => false,
+    };
+    for row in unanswered {
         let (mut deaths, mut kills) = before.iter().find(|a| a.0 == row).map_or((0, 0), |a| (a.1, a.2));
-        match death {
-            Death::Own => {
-                deaths += 1;
-                given_up += u64::from(deaths == GIVEN_UP);
-            }
-            Death::Killed => kills += 1,
+        if counts {
+            deaths += 1;
+            given_up += u64::from(deaths == GIVEN_UP);
+        } else {
+            kills += 1;
         }
         let values = with_checksum(database.checksum, [row, deaths, kills].map(Value::Integer));
         let replaced = transaction.execute("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?)", values);
@@ -126,6 +136,14 @@ fn count(database: &mut Database, rows: &BTreeSet<i64>, death: Death) -> Result<
     }
     transaction.commit().map_err(&wrong)?;
     Ok(given_up)
+}
+
+/// Makes sure that the table is what was written.
+///
+/// # Errors
+/// [`JobError::JournalDamaged`] or [`JobError::Journal`].
+pub(crate) fn check(database: &Database) -> Result<(), JobError> {
+    read(database).map(drop)
 }
 
 /// Row, deaths of its own and kills.

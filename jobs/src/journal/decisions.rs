@@ -25,6 +25,8 @@ pub struct Decisions<'a> {
     pub outside_numeric_contract: bool,
     pub float32_matmul_precision: Precision,
     pub max_model_len: usize,
+    /// The digest of the columns and their types, where these are inferred.
+    pub input_schema: Option<String>,
     pub prompt: PromptDecisions<'a>,
     pub sampling: SamplingDecisions<'a>,
     pub returns: &'a [ReturnColumn],
@@ -100,6 +102,7 @@ impl Decisions<'_> {
             outside_numeric_contract,
             float32_matmul_precision,
             max_model_len,
+            input_schema,
             prompt,
             sampling,
             returns,
@@ -127,6 +130,7 @@ impl Decisions<'_> {
         identity.push("outside_numeric_contract", outside_numeric_contract.then_some(true));
         identity.push("float32_matmul_precision", name(float32_matmul_precision));
         identity.push("max_model_len", max_model_len);
+        identity.push("input_schema", input_schema);
         prompt.add_to(&mut identity);
         sampling.add_to(&mut identity);
         identity.push("return", return_names(returns));

@@ -1,16 +1,14 @@
 //! One process works on a job at a time.
 
 use crate::error::JobError;
-use std::fs::{File, OpenOptions, TryLockError};
+use crate::supervisor_link::supervisor_link;
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The name of the lock file in the state_dir. The file stays; only the lock on it counts.
 const NAME: &str = "lock";
-
-/// Set for a worker by its supervisor to the supervisor's process id.
-pub const SUPERVISOR_PID: &str = "GRISTMILL_SUPERVISOR_PID";
 
 /// `gristmill status` holds the lock for an instant to see whether it is free.
 const BRIEFLY: Duration = Duration::from_millis(300);
@@ -21,7 +19,8 @@ const ORPHAN: Duration = Duration::from_secs(12);
 /// The lock on a state_dir; the system gives it back however the process ends.
 #[derive(Debug)]
 pub struct JobLock {
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
 /// Who holds a lock: the process, and its supervisor where it has one.
@@ -49,9 +48,32 @@ impl JobLock {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let supervisor = std::env::var(SUPERVISOR_PID).unwrap_or_default();
-        write_holder(&mut file, &supervisor).map_err(JobError::io("write", path))?;
-        Ok(JobLock { _file: file })
+        let supervisor = supervisor_link().map(|link| link.supervisor.to_string()).unwrap_or_default();
+        write_holder(&mut file, &supervisor).map_err(JobError::io("write", &path))?;
+        Ok(JobLock { file, path })
+    }
+
+    /// Makes sure that the state_dir is still where it was: who moves it away, or puts another in its place, takes the lock
+    /// along.
+    ///
+    /// # Errors
+    /// [`JobError::StateDirMoved`] or [`JobError::Io`].
+    pub fn check_in_place(&self) -> Result<(), JobError> {
+        let here = match std::fs::metadata(&self.path) {
+            Ok(here) => Some(here),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(source) => return Err(JobError::io("look at", &self.path)(source)),
+        };
+        let held = self.file.metadata().map_err(JobError::io("look at", &self.path))?;
+        if here.is_some_and(|here| same_file(&here, &held)) {
+            return Ok(());
+        }
+        Err(JobError::StateDirMoved { state_dir: self.state_dir().to_path_buf() })
+    }
+
+    /// The state_dir.
+    pub(crate) fn state_dir(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
     }
 
     /// The process that works on the job now, if any.
@@ -90,6 +112,18 @@ impl Holder {
     }
 }
 
+#[cfg(unix)]
+fn same_file(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Open files cannot be moved here.
+#[cfg(not(unix))]
+fn same_file(_: &Metadata, _: &Metadata) -> bool {
+    true
+}
+
 fn open(path: &Path) -> Result<File, JobError> {
     let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     options.map_err(JobError::io("open", path))
@@ -120,5 +154,23 @@ mod tests {
         drop(first);
         assert_eq!(JobLock::holder(state_dir.path()).unwrap(), None);
         JobLock::acquire(state_dir.path()).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_was_moved_or_replaced_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [state_dir, elsewhere] = ["job", "elsewhere"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&state_dir).unwrap();
+        let lock = JobLock::acquire(&state_dir).unwrap();
+        lock.check_in_place().unwrap();
+        std::fs::rename(&state_dir, &elsewhere).unwrap();
+        assert!(matches!(lock.check_in_place(), Err(JobError::StateDirMoved { .. })));
+        std::fs::create_dir(&state_dir).unwrap();
+        let _other = JobLock::acquire(&state_dir).unwrap();
+        assert!(matches!(lock.check_in_place(), Err(JobError::StateDirMoved { .. })));
+        std::fs::remove_dir_all(&state_dir).unwrap();
+        std::fs::rename(&elsewhere, &state_dir).unwrap();
+        lock.check_in_place().unwrap();
     }
 }

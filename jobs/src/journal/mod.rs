@@ -24,7 +24,6 @@ mod writer;
 use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::attempts::InFlight;
-use crate::journal::checksum::Checksum;
 use crate::journal::database::Database;
 use crate::journal::finished::FinishedRows;
 use crate::journal::format::Format;
@@ -34,7 +33,7 @@ use crate::journal::writer::Writer;
 pub use reader::JournalReader;
 use rusqlite::types::ValueRef;
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What to do with a job that was begun before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,16 +50,14 @@ pub enum ResumeMode {
 
 /// The journal of a job that this process works on.
 pub struct Journal {
-    path: PathBuf,
     identity: Identity,
-    checksum: Checksum,
     writer: Writer,
     in_flight: InFlight,
     running: HashSet<u64>,
     alone: Vec<u64>,
     discarded: Option<u64>,
     // Last, so that the lock goes when all else is closed.
-    _lock: JobLock,
+    lock: JobLock,
 }
 
 impl Journal {
@@ -110,11 +107,10 @@ impl Journal {
         };
         let alone = attempts::resolve(&database, &mut finished)?;
         let in_flight = InFlight::begin(state_dir)?;
-        let (identity, checksum) = (database.identity.clone(), database.checksum);
+        let identity = database.identity.clone();
         let writer = Writer::spawn(database)?;
         let running = HashSet::new();
-        let journal =
-            Journal { path, identity, checksum, writer, in_flight, running, alone, discarded, _lock: lock };
+        let journal = Journal { identity, writer, in_flight, running, alone, discarded, lock };
         Ok((journal, finished))
     }
 
@@ -184,15 +180,20 @@ impl Journal {
         self.writer.commit()
     }
 
-    /// Opens the journal for reading all that is committed.
+    /// Reads what is committed, while more may be added.
+    #[cfg(test)]
+    pub(crate) fn reader(&self) -> Result<JournalReader, JobError> {
+        JournalReader::open(self.lock.state_dir())
+    }
+
+    /// Commits all rows, to read them. Nothing can be added from now on.
     ///
     /// # Errors
-    /// [`JobError::Journal`].
-    pub fn reader(&self) -> Result<JournalReader, JobError> {
-        let mut reader = JournalReader::open_file(&self.path)?;
-        // Records of a file that has taken the journal's place do not match.
-        reader.database.checksum = self.checksum;
-        Ok(reader)
+    /// As [`Journal::append`].
+    pub fn end(mut self) -> Result<EndedJournal, JobError> {
+        let database = self.writer.end()?;
+        let database = database.ok_or_else(|| JobError::Internal("the journal ended before".into()))?;
+        Ok(EndedJournal { reader: JournalReader { database }, lock: self.lock })
     }
 
     /// Commits all rows and closes the journal. Dropping it does the same, but cannot report errors.
@@ -200,7 +201,24 @@ impl Journal {
     /// # Errors
     /// As [`Journal::append`].
     pub fn close(mut self) -> Result<(), JobError> {
-        self.writer.close()
+        self.writer.end().map(drop)
+    }
+}
+
+/// The journal of a job that this process has worked on. It is read by the connection that wrote it, whatever lies at its
+/// path by now, and the job stays locked.
+pub struct EndedJournal {
+    pub reader: JournalReader,
+    lock: JobLock,
+}
+
+impl EndedJournal {
+    /// Makes sure that nobody has moved the state_dir away or put another in its place.
+    ///
+    /// # Errors
+    /// [`JobError::StateDirMoved`] or [`JobError::Io`].
+    pub fn check_in_place(&self) -> Result<(), JobError> {
+        self.lock.check_in_place()
     }
 }
 
@@ -230,6 +248,7 @@ fn resume(
     }
     database.check_structure()?;
     let finished = scan(&database, inputs.rows())?;
+    attempts::check(&database)?;
     Ok((database, finished))
 }
 

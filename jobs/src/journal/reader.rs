@@ -21,11 +21,7 @@ impl JournalReader {
     /// # Errors
     /// [`JobError::JournalDamaged`] if it is not one; [`JobError::JournalFormat`]; [`JobError::Journal`].
     pub fn open(state_dir: &Path) -> Result<Self, JobError> {
-        Self::open_file(&schema::path(state_dir))
-    }
-
-    pub(super) fn open_file(path: &Path) -> Result<Self, JobError> {
-        Ok(JournalReader { database: Database::open_read_only(path)? })
+        Ok(JournalReader { database: Database::open_read_only(&schema::path(state_dir))? })
     }
 
     /// The identity with which the job was begun, in the spelling of its format.

@@ -135,7 +135,7 @@ fn another_identity_or_input_is_refused_with_what_differs() {
 #[test]
 fn a_row_of_two_deaths_runs_alone_and_of_three_is_an_error() {
     let state_dir = tempfile::tempdir().unwrap();
-    for (death, alone) in [(Death::Own, &[][..]), (Death::Killed, &[2, 3]), (Death::Own, &[2, 3])] {
+    for (death, alone) in [(Death::Crash, &[][..]), (Death::Outside, &[2, 3]), (Death::Crash, &[2, 3])] {
         let (mut journal, _) = open(state_dir.path(), 5);
         journal.admit(&[1, 2]).unwrap();
         journal.admit(&[3]).unwrap();
@@ -151,13 +151,13 @@ fn a_row_of_two_deaths_runs_alone_and_of_three_is_an_error() {
     journal.admit(&[3]).unwrap();
     journal.close().unwrap();
     drop(open(state_dir.path(), 5));
-    record_death(state_dir.path(), Death::Own).unwrap();
+    record_death(state_dir.path(), Death::Crash).unwrap();
     assert_eq!(open(state_dir.path(), 5).0.alone(), &[2, 3]);
     // The third death by itself.
     let (mut journal, _) = open(state_dir.path(), 5);
     journal.admit(&[2]).unwrap();
     journal.close().unwrap();
-    record_death(state_dir.path(), Death::Own).unwrap();
+    record_death(state_dir.path(), Death::Crash).unwrap();
     let (journal, finished) = open(state_dir.path(), 5);
     assert_eq!((journal.alone(), finished.contains(2), finished.errors), (&[3][..], true, 1));
     let answers = journal.reader().unwrap().answers(2..3).unwrap();

@@ -32,7 +32,7 @@ enum Message {
 /// The caller's side of the thread.
 pub(crate) struct Writer {
     sender: Option<SyncSender<Message>>,
-    thread: Option<JoinHandle<Result<(), JobError>>>,
+    thread: Option<JoinHandle<Result<Database, JobError>>>,
     path: PathBuf,
 }
 
@@ -62,11 +62,12 @@ impl Writer {
         wait.recv().map_err(|_| self.failure())
     }
 
-    pub(crate) fn close(&mut self) -> Result<(), JobError> {
+    /// Commits all answers and ends the thread. Gives the journal that it wrote to, if that has not been done before.
+    pub(crate) fn end(&mut self) -> Result<Option<Database>, JobError> {
         drop(self.sender.take());
         match self.thread.take().map(JoinHandle::join) {
-            None => Ok(()),
-            Some(Ok(result)) => result,
+            None => Ok(None),
+            Some(Ok(result)) => result.map(Some),
             Some(Err(_)) => Err(self.lost()),
         }
     }
@@ -78,9 +79,9 @@ impl Writer {
 
     /// Why the thread has ended.
     fn failure(&mut self) -> JobError {
-        match self.close() {
+        match self.end() {
             Err(error) => error,
-            Ok(()) => self.lost(),
+            Ok(_) => self.lost(),
         }
     }
 
@@ -92,7 +93,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if let Err(error) = self.close() {
+        if let Err(error) = self.end() {
             tracing::error!("{error}");
         }
     }
@@ -138,7 +139,7 @@ impl Batch {
         })
     }
 
-    fn run(mut self, messages: &Receiver<Message>) -> Result<(), JobError> {
+    fn run(mut self, messages: &Receiver<Message>) -> Result<Database, JobError> {
         loop {
             let due = self.open.map(|open| self.age.saturating_sub(open.elapsed()));
             let message = match due {
@@ -153,7 +154,10 @@ impl Batch {
                     let _ = done.send(());
                 }
                 Err(RecvTimeoutError::Timeout) => self.commit()?,
-                Err(RecvTimeoutError::Disconnected) => return self.commit(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.commit()?;
+                    return Ok(self.database);
+                }
             }
             if self.pending >= BATCH || self.open.is_some_and(|open| open.elapsed() >= self.age) {
                 self.commit()?;

@@ -4,11 +4,15 @@
 
 use crate::error::JobError;
 use crate::model::generation_keys::{Keys, NEUTRAL, NO_EFFECT};
-use engine::models::read_capped;
-use std::path::Path;
+use crate::options::sampling::UseGenerationConfig;
+use engine::models::read_model_file;
+use std::path::{Path, PathBuf};
 
 /// A larger file is refused.
 const CONFIG_BYTES: u64 = 1 << 20;
+
+const NAME: &str = "generation_config.json";
+const EOS: &str = "eos_token_id";
 
 /// How a key of the file is overruled.
 const OVERRULE: &str = "to sample without what the file says, give --generation-config none";
@@ -16,6 +20,8 @@ const OVERRULE: &str = "to sample without what the file says, give --generation-
 /// What `generation_config.json` says.
 #[derive(Debug, Default)]
 pub struct GenerationConfig {
+    /// The file.
+    pub path: PathBuf,
     pub do_sample: Option<bool>,
     pub temperature: Option<f32>,
     pub top_p: Option<f32>,
@@ -34,30 +40,31 @@ pub struct GenerationConfig {
 }
 
 impl GenerationConfig {
-    /// Reads the file of a model's folder; without one, nothing is set. The end tokens are its own, else those of the
-    /// folder's `config.json`.
+    /// Reads the file of a model's folder; without one, nothing is set. Tokens that end an answer are its own, else those
+    /// of the model's `config.json`; with `none` they are all that is read.
     ///
     /// # Errors
     /// [`JobError::Model`] names the file and the key; [`JobError::Io`].
-    pub fn read(folder: &Path) -> Result<GenerationConfig, JobError> {
-        let keys = read(folder, "generation_config.json")?;
-        let mut config = match &keys {
-            Some(keys) => Self::of(keys)?,
-            None => Self::default(),
+    pub fn read(
+        folder: &Path,
+        config_json: &[u8],
+        used: UseGenerationConfig,
+    ) -> Result<GenerationConfig, JobError> {
+        let path = folder.join(NAME);
+        let keys = read_model_file(folder, NAME, CONFIG_BYTES)?;
+        let keys = keys.map(|json| Keys::parse(&path, &json)).transpose()?;
+        let mut config = match (&keys, used) {
+            (Some(keys), UseGenerationConfig::Auto) => Self::of(keys)?,
+            (Some(keys), UseGenerationConfig::None) => {
+                GenerationConfig { eos: keys.ids(EOS)?, ..GenerationConfig::default() }
+            }
+            (None, _) => Self::default(),
         };
+        config.path = path;
         if config.eos.is_empty() {
-            config.eos = end_tokens(folder, None)?;
+            config.eos = Keys::parse(&folder.join("config.json"), config_json)?.ids(EOS)?;
         }
         Ok(config)
-    }
-
-    /// Only the end tokens of a model's folder.
-    ///
-    /// # Errors
-    /// As [`GenerationConfig::read`].
-    pub fn read_end_tokens(folder: &Path) -> Result<GenerationConfig, JobError> {
-        let keys = read(folder, "generation_config.json")?;
-        Ok(GenerationConfig { eos: end_tokens(folder, keys.as_ref())?, ..GenerationConfig::default() })
     }
 
     /// The tokens that end an answer.
@@ -75,6 +82,7 @@ impl GenerationConfig {
         let temperature = keys.number("temperature")?;
         let max_new_tokens = keys.count("max_new_tokens")?;
         let mut config = GenerationConfig {
+            path: PathBuf::new(),
             do_sample,
             temperature,
             top_p: keys.number("top_p")?,
@@ -131,23 +139,4 @@ fn is_known(name: &str) -> bool {
         || READ.contains(&name)
         || NO_EFFECT.contains(&name)
         || NEUTRAL.iter().any(|neutral| neutral.key == name)
-}
-
-/// `config.json` may hold sampling values too, but transformers no longer reads those.
-fn end_tokens(folder: &Path, generation: Option<&Keys>) -> Result<Vec<u32>, JobError> {
-    let own = generation.map(|keys| keys.ids("eos_token_id")).transpose()?.unwrap_or_default();
-    if !own.is_empty() {
-        return Ok(own);
-    }
-    let config = read(folder, "config.json")?;
-    Ok(config.map(|keys| keys.ids("eos_token_id")).transpose()?.unwrap_or_default())
-}
-
-fn read(folder: &Path, name: &str) -> Result<Option<Keys>, JobError> {
-    let path = folder.join(name);
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let bytes = read_capped(&path, CONFIG_BYTES)?;
-    Keys::parse(&path, &bytes).map(Some)
 }

@@ -9,6 +9,8 @@ pub mod hub;
 use crate::error::JobError;
 use crate::options::model::{LoadFormat, ModelOptions};
 use engine::models::read_capped;
+use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The folders of a model.
@@ -70,14 +72,19 @@ fn folder(name: &str, args: &ModelOptions, weights: bool) -> Result<PathBuf, Job
         };
     }
     let path = Path::new(name);
-    if path.is_dir() {
+    let found = match std::fs::metadata(path) {
+        Ok(metadata) => Some(metadata),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
+        Err(error) => return Err(JobError::io("look at the model", path)(error)),
+    };
+    if found.as_ref().is_some_and(Metadata::is_dir) {
         if args.revision.is_some() {
             return Err(JobError::Usage(format!("--revision is for names on the hub; {name} is a folder")));
         }
         return Ok(path.to_path_buf());
     }
     let fail = |why: &str| Err(JobError::Model { path: path.to_path_buf(), why: why.into() });
-    if path.is_file() {
+    if found.is_some() {
         return fail("is a file; --model takes the folder that holds config.json and the weights");
     }
     if path.is_absolute() || name.starts_with('.') || name.ends_with('/') {

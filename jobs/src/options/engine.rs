@@ -2,6 +2,7 @@
 
 use crate::log::note;
 use crate::options::device::{DeviceChoice, Gemm, Precision};
+use crate::options::number::{count, share};
 use crate::options::size::parse_usize;
 use clap::{Args, ValueEnum};
 use engine::dtype::DType;
@@ -15,23 +16,23 @@ pub struct EngineOptions {
     #[arg(long, default_value = "auto")]
     pub device: DeviceChoice,
     /// Threads of the processor [default: one per core].
-    #[arg(long)]
+    #[arg(long, value_parser = count::<usize>(1, 1024))]
     pub threads: Option<usize>,
     /// Limit a prompt and its answer to TOKENS tokens together [default: the model's context]. 32k is 32,000 and 32K is
     /// 32,768.
-    #[arg(long, value_name = "TOKENS", value_parser = parse_usize)]
+    #[arg(long, value_name = "TOKENS", value_parser = count::<usize>(2, 1 << 31))]
     pub max_model_len: Option<usize>,
     /// Run at most ROWS rows in a step.
-    #[arg(long, value_name = "ROWS", value_parser = parse_usize, default_value = "256")]
+    #[arg(long, value_name = "ROWS", value_parser = count::<usize>(1, 1 << 20), default_value = "256")]
     pub max_num_seqs: usize,
     /// Run at most TOKENS tokens in a step [default: the device's].
-    #[arg(long, value_name = "TOKENS", value_parser = parse_usize)]
+    #[arg(long, value_name = "TOKENS", value_parser = count::<usize>(1, 1 << 24))]
     pub max_num_batched_tokens: Option<usize>,
     /// Tokens per KV page.
-    #[arg(long, value_name = "TOKENS", default_value_t = 16)]
+    #[arg(long, value_name = "TOKENS", value_parser = count::<usize>(1, 1 << 16), default_value = "16")]
     pub block_size: usize,
-    /// Use this share of the device's memory.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
+    /// Use this share of the device's memory, more than 0 and at most 1.
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0.9")]
     pub gpu_memory_utilization: f64,
     /// Use BYTES bytes for KV pages, instead of what that share leaves.
     #[arg(long, value_name = "BYTES", value_parser = parse_usize)]

@@ -1,5 +1,6 @@
 //! What a job does with its rows, resolved from flags and job file.
 
+use crate::input::format::InputFormat;
 use crate::options::engine::EngineOptions;
 use crate::options::model::ModelOptions;
 use crate::options::prompt::PromptOptions;
@@ -13,6 +14,8 @@ use std::path::PathBuf;
 pub struct JobOptions {
     /// Files, folders, globs or URLs.
     pub input: Vec<String>,
+    /// The format of all input files; by their names if there is none.
+    pub input_format: Option<InputFormat>,
     pub output: Location,
     /// The folder of the journal and of all other state of the job.
     pub state_dir: PathBuf,

@@ -5,6 +5,7 @@ pub mod devices;
 pub mod engine;
 pub mod job;
 pub mod model;
+pub mod number;
 pub mod prompt;
 pub mod sampling;
 pub mod size;

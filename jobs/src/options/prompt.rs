@@ -2,9 +2,11 @@
 
 use crate::error::JobError;
 use crate::prompt::template::SOURCE_BYTES;
+use engine::file::open_regular;
 use minijinja::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
 
 /// At most one of the first five is given; without any, the column `prompt` or `messages` is used.
 #[derive(clap::Args, Clone, Debug, Default, PartialEq)]
@@ -45,11 +47,16 @@ pub struct PromptOptions {
 }
 
 impl PromptOptions {
-    /// The options with the text of the template in place of the name of its file.
+    /// The options with the texts of the templates in place of the names of their files: what is read once cannot change.
     ///
     /// # Errors
-    /// [`JobError::Usage`] for a file that cannot be read, is too large or is not UTF-8.
+    /// [`JobError::Usage`] for a file that is missing, too large or not UTF-8; [`JobError::Io`].
     pub fn with_template_text(mut self) -> Result<PromptOptions, JobError> {
+        self.chat_template = self.chat_template.as_deref().map(text_or_file).transpose()?;
+        self.with_prompt_text()
+    }
+
+    fn with_prompt_text(mut self) -> Result<PromptOptions, JobError> {
         let named = self.prompt.as_deref().and_then(|prompt| prompt.strip_prefix('@')).map(PathBuf::from);
         let (path, flag, hint) = match (named, self.prompt_file.take()) {
             (Some(path), _) => {
@@ -64,17 +71,58 @@ impl PromptOptions {
             (None, None) => return Ok(self),
         };
         let wrong = |why: String| JobError::Usage(format!("{flag}: {why}{hint}"));
-        let bytes = std::fs::metadata(&path).map_err(|error| wrong(error.to_string()))?.len();
-        if bytes > SOURCE_BYTES as u64 {
-            return Err(wrong(format!("is {bytes} bytes long; at most {SOURCE_BYTES} are accepted")));
-        }
-        let text = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
-        let text = String::from_utf8(text).map_err(|_| wrong("is not UTF-8; save it as UTF-8".into()))?;
+        let text = template_text(&path, wrong)?;
         self.prompt = Some(text.strip_prefix('\u{feff}').map(String::from).unwrap_or(text));
         Ok(self)
     }
 }
 
+/// The text of a chat template, given as it is or as the name of a file.
+fn text_or_file(given: &str) -> Result<String, JobError> {
+    let path = Path::new(given);
+    if given.contains(['{', '\n']) {
+        return Ok(given.to_string());
+    }
+    let wrong = |why: String| JobError::Usage(format!("--chat-template {given}: {why}"));
+    if !path.try_exists().map_err(JobError::io("read", path))? {
+        return Err(wrong(
+            "there is no such file, and as a template it would ask every row the same; name a file, or give a template \
+             that reads `messages`"
+                .into(),
+        ));
+    }
+    let text = template_text(path, wrong)?;
+    if text.trim().is_empty() {
+        return Err(wrong("is empty; a template reads `messages`".into()));
+    }
+    Ok(text)
+}
+
+/// The text of a file.
+fn template_text(path: &Path, wrong: impl Fn(String) -> JobError) -> Result<String, JobError> {
+    let mut text = Vec::new();
+    let read = open_regular(path).and_then(|file| file.take(SOURCE_BYTES as u64 + 1).read_to_end(&mut text));
+    match read {
+        Ok(bytes) if bytes > SOURCE_BYTES => Err(wrong(format!("is longer than {SOURCE_BYTES} bytes"))),
+        Ok(_) => String::from_utf8(text).map_err(|_| wrong("is not UTF-8; save it as UTF-8".into())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(wrong(error.to_string())),
+        Err(error) => Err(JobError::io("read", path)(error)),
+    }
+}
+
 fn parse_object(text: &str) -> Result<BTreeMap<String, Value>, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_template_file_that_is_missing_is_no_template() {
+        let error = text_or_file("nofile.jinja").unwrap_err().to_string();
+        assert!(error.contains("--chat-template nofile.jinja: there is no such file"), "{error}");
+        assert_eq!(text_or_file("{{ messages }}").unwrap(), "{{ messages }}");
+    }
 }

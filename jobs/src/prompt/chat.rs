@@ -54,8 +54,7 @@ impl Chat {
                 _ => Ok(None),
             };
         }
-        let given = options.chat_template.as_deref().map(template_or_file).transpose()?;
-        let Some(text) = given.as_ref().or(template.as_ref()) else {
+        let Some(text) = options.chat_template.as_ref().or(template.as_ref()) else {
             let needs = if messages { "--messages-column" } else { "--system-prompt" };
             if messages || options.system_prompt.is_some() {
                 let why = format!(
@@ -128,7 +127,7 @@ impl Chat {
 /// conversations, where it puts tokens together. `template` is the model's chat template.
 ///
 /// # Errors
-/// [`JobError::Template`]; [`JobError::Io`] for a file that cannot be read.
+/// [`JobError::Template`].
 pub fn template_texts(
     options: &PromptOptions,
     template: Option<&str>,
@@ -136,9 +135,8 @@ pub fn template_texts(
     date: i64,
 ) -> Result<Vec<Literal>, JobError> {
     let mut texts = options.prompt.as_deref().map(literals).unwrap_or_default();
-    let given = options.chat_template.as_deref().map(template_or_file).transpose()?;
     let used = !options.raw && options.prompt_tokens_column.is_none();
-    if let Some(source) = given.as_deref().or(template).filter(|_| used) {
+    if let Some(source) = options.chat_template.as_deref().or(template).filter(|_| used) {
         texts.extend(literals(source));
         let chat = Chat::new(options, source, tokenizer, date)?;
         let none = Markers::default();
@@ -150,22 +148,6 @@ pub fn template_texts(
         }
     }
     Ok(texts)
-}
-
-/// A template given as text, or as the name of a file.
-pub(crate) fn template_or_file(given: &str) -> Result<String, JobError> {
-    let path = std::path::Path::new(given);
-    if given.contains(['{', '\n']) {
-        return Ok(given.to_string());
-    }
-    if !path.exists() {
-        let why = format!(
-            "--chat-template {given}: there is no such file, and as a template it would ask every row the same; name \
-             a file, or give a template that reads `messages`"
-        );
-        return Err(JobError::Usage(why));
-    }
-    std::fs::read_to_string(path).map_err(JobError::io("read", path))
 }
 
 #[cfg(test)]

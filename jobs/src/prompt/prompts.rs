@@ -172,6 +172,14 @@ impl Prompts {
         Ok(ids)
     }
 
+    /// The text of a row's prompt, if it is made of text and can be made.
+    pub fn text_of_row(&self, batch: &RecordBatch, row: usize) -> Option<String> {
+        match &self.columns.source {
+            Source::Tokens => None,
+            _ => self.rendering(batch, row).ok().map(|rendering| rendering.plain()),
+        }
+    }
+
     fn encode(&self, rendering: &Rendering) -> Result<Vec<u32>, RowError> {
         let limit = self.tokenizer.max_bytes(self.max_model_len);
         if rendering.len() > limit {

@@ -196,6 +196,11 @@ impl Tokenizer {
         guarded(|| self.inner.decode(&ids, false))?.map_err(|error| error.to_string())
     }
 
+    /// A token as the vocabulary writes it.
+    pub fn written_form(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// Whether a token has any text.
     pub fn has_text(&self, id: u32, skip_special_tokens: bool) -> bool {
         let skipped = skip_special_tokens && self.special.contains(&id);

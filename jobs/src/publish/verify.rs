@@ -1,8 +1,10 @@
 //! Checks a published output against its manifest.
 
 use crate::error::JobError;
-use crate::input::footer::{footer, null_counts};
+use crate::input::Input;
+use crate::input::footer::Footer;
 use crate::input::source::Source;
+use crate::publish::format::OutputFormat;
 use crate::publish::manifest::{self, ColumnNulls, Manifest, Part};
 use crate::publish::remote::manifest_key;
 use crate::store::location::state_dir_beside;
@@ -43,7 +45,7 @@ fn verify_local(output: &Path) -> Result<(Manifest, Vec<String>), JobError> {
         problems.push(format!("{} and {} differ", inside.display(), beside.display()));
     }
     problems.extend(check_parts(&manifest, |part| {
-        Ok(Source::Local(if output.is_dir() { output.join(&part.name) } else { output.to_path_buf() }))
+        Ok(Source::local(if output.is_dir() { output.join(&part.name) } else { output.to_path_buf() }))
     }));
     problems.extend(unpublished_files(output, &manifest)?);
     Ok((manifest, problems))
@@ -85,7 +87,10 @@ fn check_parts(manifest: &Manifest, find: impl Fn(&Part) -> Result<Source, JobEr
         next = part.first_row + part.rows;
         let checked = find(part).map_err(|error| error.to_string()).and_then(|source| {
             check_part(&source, part, manifest)
-                .and_then(|()| count_nulls(&source, manifest, &mut nulls))
+                .and_then(|()| match format_of(part) {
+                    OutputFormat::Parquet => count_nulls(&source, manifest, &mut nulls),
+                    _ => count_nulls_of_lines(&lines_of(&source, part)?, manifest, &mut nulls),
+                })
                 .map_err(|problem| format!("{}: {problem}", source.name().display()))
         });
         problems.extend(checked.err());
@@ -111,6 +116,14 @@ fn check_part(source: &Source, part: &Part, manifest: &Manifest) -> Result<(), S
     if digest != part.blake3 {
         return Err(format!("its BLAKE3 is {digest}, but {} was published", part.blake3));
     }
+    if format_of(part) != OutputFormat::Parquet {
+        let rows = lines_of(source, part)?.rows;
+        return if rows == part.rows {
+            Ok(())
+        } else {
+            Err(format!("it has {rows} rows, but {} were published", part.rows))
+        };
+    }
     let footer = ParquetMetaDataReader::new().parse_and_finish(&open).map_err(|error| error.to_string())?;
     let footer = footer.file_metadata();
     if footer.num_rows() != part.rows as i64 {
@@ -127,6 +140,15 @@ fn check_part(source: &Source, part: &Part, manifest: &Manifest) -> Result<(), S
         }
     }
     Ok(())
+}
+
+fn format_of(part: &Part) -> OutputFormat {
+    OutputFormat::of_name(&part.name).unwrap_or(OutputFormat::Parquet)
+}
+
+/// A part that is JSON lines or CSV, as an input.
+fn lines_of(source: &Source, part: &Part) -> Result<Input, String> {
+    Input::of_source(source, format_of(part).as_input()).map_err(|error| error.to_string())
 }
 
 fn value<'a>(footer: &'a FileMetaData, key: &str) -> Option<&'a String> {
@@ -205,13 +227,14 @@ fn count_nulls(source: &Source, manifest: &Manifest, counts: &mut [NullCount]) -
         return Ok(());
     }
     let open = source.open().map_err(|error| error.to_string())?;
-    let metadata = footer(&open, &source.name()).map_err(|error| error.to_string())?;
-    let names = metadata.schema().fields().iter().map(|field| field.name());
+    let footer = Footer::read(&open, &source.name()).map_err(|error| error.to_string())?;
+    let rows = footer.row_counts().map_err(|error| error.to_string())?;
+    let names = footer.file().schema().fields().iter().map(|field| field.name());
     let kept = counts.len();
     if !names.take(kept).eq(manifest.nulls.iter().map(|nulls| &nulls.column)) {
         return Err("its columns are not those of the manifest".into());
     }
-    let by_footer = null_counts(&metadata);
+    let by_footer = footer.null_counts();
     for (column, count) in counts.iter_mut().enumerate() {
         // Most columns have no null, or no error that could excuse one: the footer is enough.
         if let Some(null) =
@@ -222,15 +245,46 @@ fn count_nulls(source: &Source, manifest: &Manifest, counts: &mut [NullCount]) -
             continue;
         }
         let columns = [column, kept + 4];
-        let mask = ProjectionMask::roots(metadata.parquet_schema(), columns);
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(open.clone(), metadata.clone());
-        let reader = reader.with_projection(mask).build().map_err(|error| error.to_string())?;
-        for batch in reader {
-            let batch = batch.map_err(|error| error.to_string())?;
-            let Some(nulls) = batch.column(0).logical_nulls() else { continue };
-            let error = batch.column(1);
-            count.null += nulls.null_count() as u64;
-            let alone = (0..batch.num_rows()).filter(|&row| nulls.is_null(row) && error.is_null(row));
+        for group in 0..rows.len() {
+            let metadata = footer.group(group).map_err(|error| error.to_string())?;
+            let mask = ProjectionMask::roots(metadata.parquet_schema(), columns);
+            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(open.clone(), metadata);
+            let reader = reader.with_projection(mask).build().map_err(|error| error.to_string())?;
+            for batch in reader {
+                let batch = batch.map_err(|error| error.to_string())?;
+                let Some(nulls) = batch.column(0).logical_nulls() else { continue };
+                let error = batch.column(1);
+                count.null += nulls.null_count() as u64;
+                let alone = (0..batch.num_rows()).filter(|&row| nulls.is_null(row) && error.is_null(row));
+                count.without_error += alone.count() as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same of JSON lines or CSV.
+fn count_nulls_of_lines(part: &Input, manifest: &Manifest, counts: &mut [NullCount]) -> Result<(), String> {
+    let kept = counts.len();
+    let names = part.schema.fields().iter().take(kept).map(|field| field.name());
+    if part.rows > 0 && !names.eq(manifest.nulls.iter().map(|nulls| &nulls.column)) {
+        return Err("its columns are not those of the manifest".into());
+    }
+    let error = part.schema.fields().get(kept + 4).map(|_| kept + 4);
+    for (column, count) in counts.iter_mut().enumerate() {
+        let null = part.nulls.get(column).copied().flatten().unwrap_or(0);
+        count.null += null;
+        if null == 0 || manifest.nulls[column].unreadable == 0 {
+            count.without_error += null;
+            continue;
+        }
+        for batch in part.read([column].into_iter().chain(error).collect(), 0..part.rows) {
+            let batch = batch.map_err(|error| error.to_string())?.columns;
+            let is_null = |column: usize, row| {
+                batch.column(column).logical_nulls().is_some_and(|nulls| nulls.is_null(row))
+            };
+            let alone =
+                (0..batch.num_rows()).filter(|&row| is_null(0, row) && (error.is_none() || is_null(1, row)));
             count.without_error += alone.count() as u64;
         }
     }

@@ -58,7 +58,7 @@ pub fn answer_rows(
         limits: job.error_limits(),
         first_error: None,
     };
-    let mut progress = Progress::begin(job.rows, counters);
+    let mut progress = Progress::begin("rows", job.rows, counters);
     let given_up = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         scope.spawn(move || feeder.feed(&prepared));

@@ -1,25 +1,25 @@
 //! What makes two runs of this job the same: its identity and its inputs.
 
 use crate::date;
-use crate::digest::{digest_bytes, digest_file, digest_files};
+use crate::digest::{digest_bytes, digest_files};
 use crate::error::JobError;
 use crate::input::file::InputFile;
+use crate::input::partitions::shown;
 use crate::journal::decisions::{Decisions, FileDigests, PromptDecisions, SamplingDecisions, TypeNames};
 use crate::journal::identity::{InputDigest, InputDigests, JobIdentity, numerics_version};
-use crate::model::ModelFolders;
 use crate::options::engine::{EngineOptions, engine_config};
 use crate::options::job::JobOptions;
 use crate::options::model::{LoadFormat, ModelOptions};
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::prompt::PROMPTS_VERSION;
-use crate::prompt::chat::template_or_file;
-use crate::prompt::tokenizer::files::token_files;
 use crate::run::job::Job;
 use engine::Types;
 use engine::device::DeviceInfo;
+use engine::file::VerifiedFile;
 use engine::format::Format;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 /// The identity of a job on a device: everything that decides its answers, and nothing else.
 ///
@@ -32,6 +32,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
     let JobOptions {
         // Inputs have digests of their own.
         input: _,
+        input_format: _,
         // Paths, and how much of the job to do and to publish.
         output: _,
         state_dir: _,
@@ -56,41 +57,34 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
     let decisions = Decisions {
         numerics_version: numerics_version(device.kind),
         device: device.family,
-        files: file_digests(&job.folders, model)?,
+        files: file_digests(job, model)?,
         types: type_names(job, device, engine)?,
         gemm: engine.gemm,
         outside_numeric_contract: device.breaks_contract.is_some(),
         float32_matmul_precision: engine.float32_matmul_precision,
         max_model_len: job.max_model_len,
-        prompt: prompt_decisions(job, prompt)?,
+        input_schema: job.input.inferred().map(|schema| digest_bytes(schema.as_bytes())),
+        prompt: prompt_decisions(job, prompt),
         sampling: sampling_decisions(job, sampling),
         returns,
     };
     Ok(decisions.job_identity())
 }
 
-fn file_digests(folders: &ModelFolders, options: &ModelOptions) -> Result<FileDigests, JobError> {
+/// Of what was loaded: texts that were read once, and weights whose every read is held against their digest.
+fn file_digests(job: &Job, options: &ModelOptions) -> Result<FileDigests, JobError> {
     // A model is its files, wherever they come from.
     let ModelOptions { model: _, revision: _, tokenizer: _, download_dir: _, load_format } = options;
-    let digest = |path: PathBuf| path.is_file().then(|| digest_file(&path)).transpose();
+    let loaded = job.model.checkpoint.as_ref().map_or(&[][..], |checkpoint| checkpoint.files());
     Ok(FileDigests {
-        config: digest(folders.model.join("config.json"))?,
-        tokenizer: tokenizer_digest(&folders.tokenizer)?,
-        tokenizer_config: digest(folders.tokenizer.join("tokenizer_config.json"))?,
+        config: Some(digest_bytes(&job.model.config_json)),
+        tokenizer: Some(job.tokenizer_digests.tokens.clone()),
+        tokenizer_config: job.tokenizer_digests.config.clone(),
         weights: match load_format {
-            LoadFormat::Auto => digest_files(&weight_files(&folders.model)?)?,
+            LoadFormat::Auto => digest_files(&weight_files(&job.folders.model, loaded)?)?,
             LoadFormat::Dummy => "dummy".into(),
         },
     })
-}
-
-/// Of `tokenizer.json`, and of the older files beside it where a model has them.
-fn tokenizer_digest(folder: &Path) -> Result<Option<String>, JobError> {
-    match token_files(folder).as_slice() {
-        [] => Ok(None),
-        [one] => digest_file(one).map(Some),
-        several => digest_files(several).map(Some),
-    }
 }
 
 fn type_names(job: &Job, device: &DeviceInfo, options: &EngineOptions) -> Result<TypeNames, JobError> {
@@ -124,7 +118,7 @@ fn type_names(job: &Job, device: &DeviceInfo, options: &EngineOptions) -> Result
     })
 }
 
-fn prompt_decisions<'a>(job: &'a Job, options: &'a PromptOptions) -> Result<PromptDecisions<'a>, JobError> {
+fn prompt_decisions<'a>(job: &'a Job, options: &'a PromptOptions) -> PromptDecisions<'a> {
     let PromptOptions {
         prompt,
         prompt_column,
@@ -140,9 +134,7 @@ fn prompt_decisions<'a>(job: &'a Job, options: &'a PromptOptions) -> Result<Prom
         // Refuses or not.
         allow_constant_prompt: _,
     } = options;
-    // The text, not the name of a file that may hold another text tomorrow.
-    let given = chat_template.as_deref().map(template_or_file).transpose()?;
-    let template = given.as_ref().or(job.chat_template.as_ref());
+    let template = chat_template.as_ref().or(job.chat_template.as_ref());
     let template = template.filter(|_| job.prompts.uses_chat_template());
     let mut decisions = PromptDecisions {
         version: prompt_tokens_column.is_none().then_some(PROMPTS_VERSION),
@@ -166,7 +158,7 @@ fn prompt_decisions<'a>(job: &'a Job, options: &'a PromptOptions) -> Result<Prom
             _ => decisions.prompt_column = column,
         }
     }
-    Ok(decisions)
+    decisions
 }
 
 fn sampling_decisions<'a>(job: &'a Job, options: &'a SamplingOptions) -> SamplingDecisions<'a> {
@@ -209,26 +201,29 @@ fn sampling_decisions<'a>(job: &'a Job, options: &'a SamplingOptions) -> Samplin
     }
 }
 
-/// The inputs as they are now.
+/// What the inputs are, to which every later read is held.
 ///
 /// # Errors
-/// [`JobError::Io`] or [`JobError::Store`].
+/// [`JobError::Io`], [`JobError::Changed`] or [`JobError::Store`].
 pub fn input_digests(job: &Job) -> Result<InputDigests, JobError> {
     let digest = |file: &InputFile| {
-        let (size, digest) = file.source.identify()?;
+        let (size, mut digest) = file.source.identify()?;
+        digest += &shown(&file.partition);
         Ok(InputDigest { path: file.path.clone(), size, rows: file.rows(), digest })
     };
     Ok(InputDigests(job.input.files.iter().map(digest).collect::<Result<_, JobError>>()?))
 }
 
-/// The weight files of a folder, sorted.
-fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, JobError> {
-    let entries = std::fs::read_dir(folder).map_err(JobError::io("list", folder))?;
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.map(|entry| entry.path()).map_err(JobError::io("list", folder)))
-        .collect::<Result<_, _>>()?;
-    files.retain(|path| path.extension().is_some_and(|end| end == "safetensors"));
-    files.sort();
+/// The weight files of a folder: those that are loaded, and all others.
+fn weight_files(folder: &Path, loaded: &[Arc<VerifiedFile>]) -> Result<Vec<Arc<VerifiedFile>>, JobError> {
+    let mut files = loaded.to_vec();
+    for entry in std::fs::read_dir(folder).map_err(JobError::io("list", folder))? {
+        let path = entry.map_err(JobError::io("list", folder))?.path();
+        let weights = path.extension().is_some_and(|end| end == "safetensors");
+        if weights && loaded.iter().all(|file| file.path() != path) {
+            files.push(Arc::new(VerifiedFile::new(path)));
+        }
+    }
     Ok(files)
 }
 

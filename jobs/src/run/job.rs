@@ -2,13 +2,19 @@
 
 use crate::error::JobError;
 use crate::input::Input;
+use crate::input::names::Search;
+use crate::input::own::OwnOutput;
 use crate::log::note;
 use crate::model::ModelFolders;
+use crate::model::generation_config::GenerationConfig;
 use crate::options::job::JobOptions;
 use crate::prompt::chat::template_texts;
 use crate::prompt::prompts::Prompts;
 use crate::prompt::tokenizer::Tokenizer;
+use crate::prompt::tokenizer::files::{TOKENIZER, TokenizerDigests, TokenizerFiles};
 use crate::publish::columns::{OutputColumns, Returns};
+use crate::publish::format::OutputFormat;
+use crate::publish::text::LineEncoder;
 use crate::run::error_limits::ErrorLimits;
 use crate::run::kept::projected;
 use crate::run::resume::job_date;
@@ -30,6 +36,8 @@ pub struct Job {
     pub folders: ModelFolders,
     pub model: Model,
     pub tokenizer: Arc<Tokenizer>,
+    /// Of the files that it was made of.
+    pub tokenizer_digests: TokenizerDigests,
     pub prompts: Prompts,
     pub sampling: Arc<Sampling>,
     /// The model's own.
@@ -45,21 +53,28 @@ impl Job {
     /// # Errors
     /// [`JobError::Usage`], and what is wrong with a file.
     pub fn prepare(options: JobOptions) -> Result<Job, JobError> {
-        let input = Input::open(&options.input)?;
+        let search = Search { format: options.input_format, own: OwnOutput::of(&options.output) };
+        let input = Input::search(&options.input, &search)?;
         let rows = input.rows.min(options.limit.unwrap_or(u64::MAX));
         let folders = ModelFolders::find(&options.model)?;
         let model = Model::open(&folders.model, options.model.load_format.into())?;
         let max_model_len = options.engine.max_model_len.unwrap_or(model.config.max_position_embeddings);
-        let mut tokenizer = Tokenizer::open(&folders.tokenizer)?;
+        let tokenizer_files = TokenizerFiles::read(&folders.tokenizer)?;
+        let tokenizer_digests = tokenizer_files.digests();
+        let path = folders.tokenizer.join(TOKENIZER);
+        let tokenizer = Tokenizer::from_files(&tokenizer_files);
+        drop(tokenizer_files);
+        let mut tokenizer = tokenizer.map_err(|why| JobError::Model { path: path.clone(), why })?;
         let chat_template = tokenizer.chat_template(&folders.tokenizer)?;
         let date = job_date(&options);
         let texts = template_texts(&options.prompt, chat_template.as_deref(), &tokenizer, date)?;
-        let path = folders.tokenizer.join("tokenizer.json");
         tokenizer.mark_tokens_of(&texts).map_err(|why| JobError::Model { path, why })?;
         let tokenizer = Arc::new(tokenizer);
         let vocab = model.config.vocab;
-        let sampling =
-            Arc::new(Sampling::resolve(&options.sampling, &folders.model, &tokenizer, vocab, max_model_len)?);
+        let generation =
+            GenerationConfig::read(&folders.model, &model.config_json, options.sampling.generation_config)?;
+        let sampling = Sampling::resolve(&options.sampling, generation, &tokenizer, vocab, max_model_len)?;
+        let sampling = Arc::new(sampling);
         let template = chat_template.clone();
         let prompts =
             Prompts::new(&options.prompt, &input, tokenizer.clone(), template, max_model_len, vocab, date)?;
@@ -69,7 +84,7 @@ impl Job {
         };
         kept.sort_unstable();
         kept.dedup();
-        input.refuse_unknown(&[kept.as_slice(), prompts.columns()].concat())?;
+        input.refuse_unreadable(&[kept.as_slice(), prompts.columns()].concat())?;
         let schema = projected(&input.schema, &kept);
         let columns = OutputColumns::new(
             &schema,
@@ -78,6 +93,10 @@ impl Job {
             sampling.n as usize,
             &options.column_prefix,
         )?;
+        let format = OutputFormat::of(&options.output)?;
+        if format != OutputFormat::Parquet {
+            LineEncoder::new(format).check(columns.schema())?;
+        }
         Ok(Job {
             options,
             input,
@@ -87,6 +106,7 @@ impl Job {
             folders,
             model,
             tokenizer,
+            tokenizer_digests,
             prompts,
             sampling,
             chat_template,
@@ -106,6 +126,9 @@ impl Job {
             self.input.rows,
             self.input.files.len()
         );
+        if let Some(columns) = self.input.inferred() {
+            note!("columns of the input, as they were inferred: {columns}");
+        }
         let how = if self.prompts.uses_chat_template() {
             "through the chat template"
         } else {

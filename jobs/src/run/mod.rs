@@ -17,16 +17,18 @@ pub mod row;
 pub mod sampling;
 
 use crate::error::JobError;
-use crate::journal::Journal;
 use crate::journal::endings::Endings;
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{InputDigests, JobIdentity};
+use crate::journal::{EndedJournal, Journal};
 use crate::log::note;
 use crate::options::devices;
 use crate::options::engine::{EngineOptions, engine_config, print_engine};
 use crate::options::job::JobOptions;
+use crate::publish::format::OutputFormat;
 use crate::publish::publication::{Publication, Unanswered};
 use crate::publish::target::Target;
+use crate::publish::text::LineEncoder;
 use crate::run::answer_rows::answer_rows;
 use crate::run::identity::{identity, input_digests};
 use crate::run::job::Job;
@@ -34,7 +36,6 @@ use crate::run::kept::{check_input, kept_batches};
 use crate::run::progress::Counters;
 use crate::run::resume::resume_mode;
 use crate::store::location::Location;
-use crate::supervise::faults;
 use crate::supervise::signals::Signals;
 use crate::supervise::worker::{HeartbeatThread, listen_to_signals};
 use engine::Engine;
@@ -46,7 +47,12 @@ use std::sync::Mutex;
 /// # Errors
 /// What ended it; see [`JobError::exit_code`].
 pub fn run(options: JobOptions) -> Result<(), JobError> {
-    run_on(options, |engine| faults::wrap(devices::open(engine)?))
+    run_on(options, |engine| {
+        let device = devices::open(engine)?;
+        #[cfg(feature = "faults")]
+        let device = crate::supervise::faults::wrap(device)?;
+        Ok(device)
+    })
 }
 
 /// Runs a job on a device of the caller's.
@@ -79,14 +85,10 @@ pub fn run_on(
         target.claim()?;
         drop(heartbeats);
         (journal, first_error) = answer(&job, &mut engine, journal, &finished, &counters, &signals)?;
-        // A job may run for days, and its rows are read once more now.
-        let differences = input_digests(&job)?.differences(&inputs);
-        if !differences.is_empty() {
-            return Err(JobError::OtherIdentity { state_dir: job.options.state_dir, differences });
-        }
     }
-    // The lock is kept until all is published.
     target.claim()?;
+    // The lock is kept until all is published.
+    let journal = journal.end()?;
     let unreadable = publish(&job, &target, &journal)?;
     if unreadable > 0 {
         note!(
@@ -94,8 +96,8 @@ pub fn run_on(
         );
         first_error.get_or_insert_with(|| "kept cells cannot be read".into());
     }
-    let endings = Endings::of(&journal.reader()?, job.rows)?;
-    journal.close()?;
+    let endings = Endings::of(&journal.reader, job.rows)?;
+    drop(journal);
     let column = format!("the column {}error of {}", job.options.column_prefix, job.options.output);
     note!("{}", last_line(&job, &endings, &column));
     job.error_limits().check(endings.error_rows() + unreadable, job.rows, first_error, Some(&column))
@@ -136,8 +138,22 @@ fn open_journal(
     } else {
         let columns = [job.kept.as_slice(), job.prompts.columns()].concat();
         check_input(&job.input, columns, job.rows, job.options.on_corrupt)?;
+        check_output(job)?;
     }
     Ok((journal, finished))
+}
+
+/// Refuses values of kept columns that the format of the output cannot hold.
+fn check_output(job: &Job) -> Result<(), JobError> {
+    let format = OutputFormat::of(&job.options.output)?;
+    if format == OutputFormat::Parquet {
+        return Ok(());
+    }
+    let encoder = LineEncoder::new(format);
+    kept_batches(&job.input, &job.kept, job.rows, job.options.on_corrupt).try_for_each(|batch| {
+        let batch = batch?;
+        encoder.encode(&batch.columns, batch.first_row, &mut Vec::new())
+    })
 }
 
 /// Answers the rows that are left. Returns the journal, and the first row error.
@@ -167,20 +183,21 @@ fn answer(
 }
 
 /// Makes the output of the journal and the input. Returns the rows that got an error by that.
-fn publish(job: &Job, target: &Target, journal: &Journal) -> Result<u64, JobError> {
-    let reader = journal.reader()?;
+fn publish(job: &Job, target: &Target, journal: &EndedJournal) -> Result<u64, JobError> {
+    journal.check_in_place()?;
     let publication = Publication {
         target,
         state_dir: &job.options.state_dir,
-        identity: journal.identity(),
+        identity: journal.reader.identity(),
         rows: job.rows,
         rows_per_file: job.options.rows_per_file,
         columns: &job.columns,
         input_nulls: job.input_nulls(),
         days: job.input.days && job.columns.has_date64(),
         unanswered: Unanswered::Refuse,
+        may_appear: &|| journal.check_in_place(),
     };
     let _heartbeats = HeartbeatThread::start();
     let kept = kept_batches(&job.input, &job.kept, job.rows, job.options.on_corrupt);
-    publication.publish(&reader, kept).map(|manifest| manifest.unreadable)
+    publication.publish(&journal.reader, kept).map(|manifest| manifest.unreadable)
 }

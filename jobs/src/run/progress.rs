@@ -1,4 +1,4 @@
-//! The progress of a job, shown on standard error: a bar on a terminal, a line now and then elsewhere.
+//! The progress of a job or a benchmark, shown on standard error: a bar on a terminal, a line now and then elsewhere.
 
 use crate::journal::finished::FinishedRows;
 use crate::log::note;
@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 /// How often a plain line is printed.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// What rows are that took another's answer.
+const SHARED: &str = "rows answered by another of the same prompt";
 
 /// How often the bar is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
@@ -57,6 +60,8 @@ impl Counters {
 /// Shows progress.
 pub struct Progress {
     bar: Option<ProgressBar>,
+    /// What is counted, as in "rows".
+    what: &'static str,
     rows: u64,
     /// Rows and tokens that were there at the start.
     before: (u64, u64),
@@ -65,19 +70,19 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins to show the progress of a job.
-    pub fn begin(rows: u64, counters: &Counters) -> Progress {
+    /// Begins to show the progress of so many rows, or of what else is counted.
+    pub fn begin(what: &'static str, rows: u64, counters: &Counters) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr());
-            let style = "{bar:30} {pos}/{len} rows, {msg}";
-            bar.set_style(
-                ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
-            );
+            // The bar takes what the texts leave of the line.
+            let style =
+                ProgressStyle::with_template(&format!("{{wide_bar}} {{pos}}/{{len}} {what}, {{msg}}"));
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
         let now = Instant::now();
         let before = (Counters::get(&counters.finished), Counters::get(&counters.generated_tokens));
-        Progress { bar, rows, before, begun: now, shown: now }
+        Progress { bar, what, rows, before, begun: now, shown: now }
     }
 
     /// Shows the progress, if it is time.
@@ -90,10 +95,11 @@ impl Progress {
         match &self.bar {
             Some(bar) => {
                 bar.set_position(Counters::get(&counters.finished));
-                bar.set_message(self.message(counters));
+                bar.set_message(self.message(counters, "shared"));
             }
             None => {
-                note!("{}/{} rows, {}", Counters::get(&counters.finished), self.rows, self.message(counters))
+                let (done, message) = (Counters::get(&counters.finished), self.message(counters, SHARED));
+                note!("{done}/{} {}, {message}", self.rows, self.what)
             }
         }
     }
@@ -108,10 +114,12 @@ impl Progress {
     /// What this run did, in one line.
     pub fn summary(&self, counters: &Counters) -> String {
         let rows = Counters::get(&counters.finished) - self.before.0;
-        format!("{rows} rows in {}, {}", duration(self.begun.elapsed()), self.message(counters))
+        let (time, message) = (rounded(self.begun.elapsed()), self.message(counters, SHARED));
+        format!("{rows} {} in {time}, {message}", self.what)
     }
 
-    fn message(&self, counters: &Counters) -> String {
+    /// Speed, errors and the time left; `shared_by` says what rows are that took another's answer.
+    fn message(&self, counters: &Counters, shared_by: &str) -> String {
         let elapsed = self.begun.elapsed();
         let seconds = elapsed.as_secs_f64().max(1e-3);
         let finished = Counters::get(&counters.finished);
@@ -123,27 +131,27 @@ impl Progress {
         };
         let shared = match Counters::get(&counters.shared) {
             0 => String::new(),
-            shared => format!(", {shared} rows answered by another of the same prompt"),
+            shared => format!(", {shared} {shared_by}"),
         };
         let left = match self.rows.saturating_sub(finished) {
             0 => String::new(),
             _ if done == 0 => ", time left unknown".into(),
             left => {
-                format!(", {} left", duration(Duration::from_secs_f64(seconds * left as f64 / done as f64)))
+                let seconds = (seconds * left as f64 / done as f64).min(1e9);
+                format!(", {} left", rounded(Duration::from_secs_f64(seconds)))
             }
         };
         format!("{:.1} tokens/s{errors}{shared}{left}", tokens as f64 / seconds)
     }
 }
 
-/// A duration as people write it.
-fn duration(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..60 => format!("{:.1} s", time.as_secs_f64()),
-        60..3600 => format!("{}:{:02} min", seconds / 60, seconds % 60),
-        _ => format!("{}:{:02} h", seconds / 3600, seconds / 60 % 60),
-    }
+/// A duration to the second, and below ten seconds to the tenth.
+fn rounded(time: Duration) -> humantime::FormattedDuration {
+    let millis = match time.as_secs() {
+        0..10 => time.as_millis() as u64 / 100 * 100,
+        seconds => seconds * 1000,
+    };
+    humantime::format_duration(Duration::from_millis(millis))
 }
 
 #[cfg(test)]
@@ -155,13 +163,13 @@ mod tests {
         let counters = Counters::default();
         Counters::add(&counters.finished, 90);
         Counters::add(&counters.generated_tokens, 900);
-        let mut progress = Progress::begin(200, &counters);
+        let mut progress = Progress::begin("rows", 200, &counters);
         progress.begun -= Duration::from_secs(10);
         Counters::add(&counters.finished, 10);
         Counters::add(&counters.generated_tokens, 50);
         Counters::add(&counters.errors, 3);
-        let message = progress.message(&counters);
-        assert!(message.ends_with("tokens/s, 3 errors, 1:40 min left"), "{message}");
+        let message = progress.message(&counters, SHARED);
+        assert!(message.ends_with("tokens/s, 3 errors, 1m 40s left"), "{message}");
         assert!(message.starts_with("5.0") || message.starts_with("4.9"), "{message}");
         assert!(progress.summary(&counters).starts_with("10 rows in 10"));
     }

@@ -2,12 +2,11 @@
 
 use crate::error::JobError;
 use crate::model::generation_config::GenerationConfig;
-use crate::options::sampling::{SamplingOptions, UseGenerationConfig};
+use crate::options::sampling::SamplingOptions;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::run::detokenize::TextRules;
 use engine::request::SamplingParams;
 use std::fmt::Display;
-use std::path::Path;
 use std::sync::Arc;
 
 /// A larger `--n` is refused. Numbers of completions fit into a byte.
@@ -51,23 +50,18 @@ impl Resolver {
 }
 
 impl Sampling {
-    /// Resolves the options for a model: its folder, its tokenizer, the size of its vocabulary and of its
-    /// context.
+    /// Resolves the options for a model: what it says of sampling, its tokenizer, the size of its vocabulary and of
+    /// its context.
     ///
     /// # Errors
-    /// [`JobError::Usage`] names the flag that is missing or out of range; [`JobError::Model`] a file of the
-    /// model that cannot be read.
+    /// [`JobError::Usage`] names the flag that is missing or out of range.
     pub fn resolve(
         options: &SamplingOptions,
-        folder: &Path,
+        model: GenerationConfig,
         tokenizer: &Tokenizer,
         vocab: usize,
         max_model_len: usize,
     ) -> Result<Sampling, JobError> {
-        let model = match options.generation_config {
-            UseGenerationConfig::Auto => GenerationConfig::read(folder)?,
-            UseGenerationConfig::None => GenerationConfig::read_end_tokens(folder)?,
-        };
         for warning in &model.warnings {
             tracing::warn!("{warning}");
         }
@@ -95,7 +89,7 @@ impl Sampling {
             top_p: r.pick("top_p", options.top_p, model.top_p, 1.0),
             top_k: resolve_top_k(top_k).map_err(|why| match options.top_k {
                 Some(_) => JobError::Usage(format!("--top-k {why}")),
-                None => JobError::Model { path: folder.join(MODEL), why: format!("top_k {why}") },
+                None => JobError::Model { path: model.path.clone(), why: format!("top_k {why}") },
             })?,
             min_p: r.pick("min_p", options.min_p, model.min_p, 0.0),
             presence_penalty: r.pick("presence_penalty", options.presence_penalty, None, 0.0),
@@ -120,7 +114,7 @@ impl Sampling {
             let of = |name: &str| r.resolved.iter().any(|(known, _, from)| *known == name && *from == MODEL);
             let name = why.split(' ').next().unwrap_or_default();
             if of(name) || (name == "bad_words" && options.bad_words.is_empty()) {
-                return JobError::Model { path: folder.join(MODEL), why };
+                return JobError::Model { path: model.path.clone(), why };
             }
             JobError::Usage(flagged(&why))
         })?;

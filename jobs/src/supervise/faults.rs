@@ -1,11 +1,11 @@
-//! A device that fails on purpose, for tests of what happens then.
+//! A device that fails on purpose, for tests of what happens then; only in builds with the feature `faults`.
 //!
 //! `GRISTMILL_FAULTS` is a list with commas of `START:KIND@N`: in the worker's start `START` (from 1; `*` for
-//! every one), `lost@N` reports a lost device at the N-th step of the process, `hang@N` never returns from
-//! it, `abort@N` ends the process in it, and `token@N` ends the process at each step that holds token N.
+//! every one), `lost@N` reports a lost device at the N-th step of the process, `hang@N` waits in it for ever,
+//! `spin@N` computes in it for ever, `abort@N` ends the process in it, and `token@N` ends the process at each step that holds token N.
 
 use crate::error::JobError;
-use crate::supervise::worker::START;
+use crate::supervisor_link::supervisor_link;
 use engine::device::{Device, DeviceError, DeviceInfo, PlanId, Ticket};
 use engine::op::Op;
 use engine::plan::{BufferId, Dims, Plan};
@@ -21,6 +21,7 @@ pub const FAULTS: &str = "GRISTMILL_FAULTS";
 enum Fault {
     Lost(u64),
     Hang(u64),
+    Spin(u64),
     Abort(u64),
     Token(u32),
 }
@@ -31,7 +32,7 @@ enum Fault {
 /// [`JobError::Usage`] if they cannot be understood.
 pub fn wrap(device: Box<dyn Device>) -> Result<Box<dyn Device>, JobError> {
     let Ok(text) = std::env::var(FAULTS) else { return Ok(device) };
-    let start = std::env::var(START).unwrap_or_else(|_| "1".into());
+    let start = supervisor_link().map_or(1, |link| link.start).to_string();
     let faults =
         parse(&text, &start).ok_or_else(|| JobError::Usage(format!("{FAULTS}={text} is not understood")))?;
     tracing::warn!("the device fails on purpose: {faults:?}");
@@ -47,6 +48,7 @@ fn parse(text: &str, start: &str) -> Option<Vec<Fault>> {
         let fault = match kind {
             "lost" => Fault::Lost(n.parse().ok()?),
             "hang" => Fault::Hang(n.parse().ok()?),
+            "spin" => Fault::Spin(n.parse().ok()?),
             "abort" => Fault::Abort(n.parse().ok()?),
             "token" => Fault::Token(n.parse().ok()?),
             _ => return None,
@@ -99,6 +101,9 @@ impl Device for FaultyDevice {
                 }
                 Fault::Hang(n) if n == self.steps => loop {
                     std::thread::sleep(Duration::from_secs(60));
+                },
+                Fault::Spin(n) if n == self.steps => loop {
+                    std::hint::spin_loop();
                 },
                 Fault::Abort(n) if n == self.steps => std::process::abort(),
                 Fault::Token(token) if step.tokens.contains(&token) => std::process::abort(),

@@ -1,6 +1,8 @@
 //! Runs a job in a child process, and starts it again from the journal when it dies.
 
+#[cfg(any(test, feature = "faults"))]
 pub mod faults;
+mod hang_clock;
 pub mod signals;
 pub(crate) mod terminal;
 pub mod worker;
@@ -11,10 +13,11 @@ use crate::error::{
 };
 use crate::journal::JournalReader;
 use crate::journal::attempts::{self, Death};
-use crate::journal::lock::SUPERVISOR_PID;
 use crate::stop_signal::StopSignal;
+use crate::supervise::hang_clock::HangClock;
 use crate::supervise::signals::{Signal, on_signal, print_stopping};
-use crate::supervise::worker::{BEGUN, HEARTBEAT, START};
+use crate::supervise::worker::HEARTBEAT;
+use crate::supervisor_link::SupervisorLink;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -26,9 +29,6 @@ const STARTS: u32 = 3;
 
 /// Time for a worker to commit and end when it is asked to stop.
 const LEAVE: Duration = Duration::from_secs(8);
-
-/// The supervisor looks at the clock so often, at least.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// How to supervise.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,15 @@ enum Event {
     /// The worker has closed its output: it has ended, or is about to.
     Closed,
     Signal(Signal),
+}
+
+/// What a worker did while it gave no heartbeat.
+#[derive(Clone, Copy)]
+enum Hang {
+    /// It computed, and its rows may be why it did not come to an end.
+    Computing,
+    /// It waited, or nobody let it run.
+    Waiting,
 }
 
 /// How a start of the worker ended.
@@ -69,23 +78,22 @@ impl Supervision<'_> {
         on_signal(move |signal| drop(signals.send(Event::Signal(signal))))?;
         let (mut fruitless, mut given_up) = (0, 0);
         let mut answered = self.answered();
-        let mut begun = false;
+        let (mut begun, mut works) = (false, false);
         for number in 1.. {
-            let mut command = worker();
-            command.env(START, number.to_string());
-            if begun {
-                command.env(BEGUN, "1");
-            }
-            let (end, process) = self.start(command, &sender, &events)?;
+            let link = SupervisorLink { supervisor: std::process::id(), start: number, begun };
+            let (end, process) = self.start(worker(), &link, &sender, &events)?;
             let (death, how) = match end {
                 End::Final(code) => return Ok(code),
                 End::Died(death, how) => (death, how),
             };
+            let before = std::mem::replace(&mut answered, self.answered());
+            // A device that has answered no row may be unable to answer any.
+            works = works || answered > before;
+            let death = if death == Death::DeviceLost && !works { Death::Outside } else { death };
             let lost = attempts::record_death(self.state_dir, death).unwrap_or_else(|error| {
                 tracing::warn!("{error}");
                 0
             });
-            let before = std::mem::replace(&mut answered, self.answered());
             if answered > before {
                 (fruitless, given_up) = (0, 0);
             } else {
@@ -96,7 +104,10 @@ impl Supervision<'_> {
                 return Err(JobError::NoProgress { starts: STARTS, how });
             }
             let pause = self.pause * (1 << fruitless.min(6));
-            tracing::warn!("the worker died ({how}); restarting it from the journal in {pause:?}");
+            tracing::warn!(
+                "the worker died ({how}); restarting it from the journal in {}",
+                humantime::format_duration(pause)
+            );
             if let Some(signal) = wait_for_signal(&events, pause) {
                 return Ok(signal.exit_code());
             }
@@ -109,84 +120,83 @@ impl Supervision<'_> {
     fn start(
         &self,
         mut command: Command,
+        link: &SupervisorLink,
         sender: &Sender<Event>,
         events: &Receiver<Event>,
     ) -> Result<(End, u32), JobError> {
-        command.env(SUPERVISOR_PID, std::process::id().to_string());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let (input, mut orders) = link.open().map_err(JobError::io("talk to", "the worker"))?;
+        command.stdin(input).stdout(Stdio::piped());
         terminal::set_apart(&mut command);
         let mut child = command.spawn().map_err(JobError::io("start", command.get_program()))?;
+        // Its end of the socket is the worker's alone.
+        drop(command);
         if let Some(output) = child.stdout.take() {
             let sender = sender.clone();
             let relay =
                 std::thread::Builder::new().name("relay".into()).spawn(move || relay(output, &sender));
             relay.map_err(JobError::io("listen to", "the worker"))?;
         }
-        let (asked, hung) = self.watch(&mut child, events)?;
+        let (asked, hung) = self.watch(&mut child, &mut orders, events)?;
         let status = child.wait().map_err(JobError::io("wait for", "the worker"))?;
         Ok((self.judge(status, asked, hung), child.id()))
     }
 
-    /// Waits until the worker has ended. Returns how it was asked to stop, and whether it hung.
+    /// Waits until the worker has ended. Returns how it was asked to stop, and how it hung.
     fn watch(
         &self,
         child: &mut Child,
+        orders: &mut impl Write,
         events: &Receiver<Event>,
-    ) -> Result<(Option<StopSignal>, bool), JobError> {
+    ) -> Result<(Option<StopSignal>, Option<Hang>), JobError> {
         let mut asked = None;
-        let mut hung = false;
-        let mut deadline = Instant::now() + self.hang;
+        let mut hung = None;
+        let mut clock = HangClock::start(child.id(), self.hang);
         let kill = |child: &mut Child| child.kill().map_err(JobError::io("kill", "the worker"));
         loop {
-            let (now, look) = (Instant::now(), deadline.saturating_duration_since(Instant::now()).min(LOOK));
-            let event = events.recv_timeout(look);
-            // Who suspends a job suspends the supervisor too, and the worker could do nothing meanwhile.
-            let suspended = now.elapsed().saturating_sub(look);
-            if suspended > LOOK {
-                deadline += suspended;
-            }
+            let event = events.recv_timeout(clock.pause());
+            clock.look();
             match event {
-                Ok(Event::Heartbeat) if asked.is_none() => deadline = Instant::now() + self.hang,
+                Ok(Event::Heartbeat) if asked.is_none() && hung.is_none() => clock.restart(self.hang),
                 Ok(Event::Heartbeat) => {}
                 Ok(Event::Closed) => return Ok((asked, hung)),
-                Ok(Event::Signal(Signal::Suspend)) => {
-                    let before = Instant::now();
-                    terminal::suspend(Some(child));
-                    deadline += before.elapsed();
-                }
+                Ok(Event::Signal(Signal::Suspend)) => terminal::suspend(Some(child)),
                 Ok(Event::Signal(Signal::Stop(signal))) if asked.is_none() => {
                     asked = Some(signal);
-                    deadline = Instant::now() + LEAVE;
+                    clock.restart(LEAVE);
                     print_stopping(signal);
-                    if let Some(input) = &mut child.stdin {
-                        // A worker that has ended already is noticed when it closes its output.
-                        let _ = writeln!(input, "{}", signal.order()).and_then(|()| input.flush());
-                    }
+                    // A worker that has ended already is noticed when it closes its output.
+                    let _ = writeln!(orders, "{}", signal.order()).and_then(|()| orders.flush());
                 }
                 // A second signal is impatience.
                 Ok(Event::Signal(Signal::Stop(_))) => kill(child)?,
-                Err(RecvTimeoutError::Timeout) if Instant::now() < deadline => {}
+                Err(RecvTimeoutError::Timeout) if !clock.is_over() => {}
                 Err(RecvTimeoutError::Timeout) => {
-                    hung = asked.is_none();
+                    let kind = if clock.has_computed() { Hang::Computing } else { Hang::Waiting };
+                    hung = hung.or((asked.is_none()).then_some(kind));
                     kill(child)?;
-                    deadline = Instant::now() + LEAVE;
+                    clock.restart(LEAVE);
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok((asked, hung)),
             }
         }
     }
 
-    fn judge(&self, status: ExitStatus, asked: Option<StopSignal>, hung: bool) -> End {
+    fn judge(&self, status: ExitStatus, asked: Option<StopSignal>, hung: Option<Hang>) -> End {
         const FINAL: [u8; 6] =
             [EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, EXIT_TOO_MANY_ERRORS, EXIT_INTERRUPTED, EXIT_TERMINATED];
-        if hung {
-            return End::Died(Death::Own, format!("it did nothing for {:?}", self.hang));
+        let nothing = format!("it did nothing for {}", humantime::format_duration(self.hang));
+        match hung {
+            Some(Hang::Computing) => return End::Died(Death::Crash, nothing),
+            Some(Hang::Waiting) => {
+                return End::Died(Death::Outside, nothing + ", and had no processor time");
+            }
+            None => {}
         }
         match (status.code(), asked) {
             (Some(0), _) => End::Final(EXIT_DONE),
             (_, Some(signal)) => End::Final(signal.exit_code()),
             (Some(code), None) if FINAL.iter().any(|&last| i32::from(last) == code) => End::Final(code as u8),
-            (Some(code), None) => End::Died(Death::Own, format!("exit code {code}")),
+            (Some(code), None) => End::Died(Death::DeviceLost, format!("exit code {code}")),
             (None, None) => by_signal(status),
         }
     }
@@ -203,21 +213,27 @@ impl Supervision<'_> {
     }
 }
 
+/// The signals of a program's own faults. All others come from outside: from whoever stops processes or suspends them,
+/// a system without memory, a limit of time.
 #[cfg(unix)]
 fn by_signal(status: ExitStatus) -> End {
     use std::os::unix::process::ExitStatusExt;
-    match status.signal() {
+    let signal = status.signal().unwrap_or(0);
+    match signal {
         // Whoever stops the machine signals every process, also a worker that does not listen yet.
-        Some(2) => End::Final(EXIT_INTERRUPTED),
-        Some(15) => End::Final(EXIT_TERMINATED),
-        Some(9) => End::Died(Death::Killed, "killed; perhaps the machine was out of memory".into()),
-        signal => End::Died(Death::Own, format!("signal {}", signal.unwrap_or(0))),
+        libc::SIGINT => End::Final(EXIT_INTERRUPTED),
+        libc::SIGTERM => End::Final(EXIT_TERMINATED),
+        libc::SIGKILL => End::Died(Death::Outside, "killed; perhaps the machine was out of memory".into()),
+        libc::SIGSEGV | libc::SIGABRT | libc::SIGBUS | libc::SIGILL | libc::SIGFPE => {
+            End::Died(Death::Crash, format!("it crashed by signal {signal}"))
+        }
+        _ => End::Died(Death::Outside, format!("ended from outside by signal {signal}")),
     }
 }
 
 #[cfg(not(unix))]
 fn by_signal(status: ExitStatus) -> End {
-    End::Died(Death::Own, status.to_string())
+    End::Died(Death::Crash, status.to_string())
 }
 
 /// Passes the worker's lines on: heartbeats to the supervisor, all else to standard output.

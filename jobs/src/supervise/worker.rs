@@ -1,22 +1,17 @@
 //! The worker's side of supervision: it sends heartbeats while it makes progress, and stops when it is asked to.
 //!
 //! The supervisor holds the other ends of standard input and output. A line that is one SYN (0x16) is a heartbeat;
-//! any other line is the job's own output. `interrupt` and `terminate` on standard input ask for an orderly end; when it
-//! closes, the supervisor has ended, and the worker ends at once, as a killed process would.
+//! any other line is the job's own output. Standard input begins with the supervisor's greeting. `interrupt` and
+//! `terminate` behind it ask for an orderly end; when it closes, the supervisor has ended, and the worker ends at once,
+//! as a killed process would.
 
 use crate::error::{EXIT_FAILED, EXIT_INTERRUPTED, JobError};
-use crate::journal::lock::SUPERVISOR_PID;
 use crate::stop_signal::StopSignal;
 use crate::supervise::signals::{Signals, on_stop, print_stopping};
+use crate::supervisor_link::supervisor_link;
 use std::io::{BufRead, Write};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
-
-/// Set for a worker to the number of its start, from 1.
-pub const START: &str = "GRISTMILL_START";
-
-/// Set for a worker if one before it has opened the journal: `--fresh` and `--resume never` are done with.
-pub const BEGUN: &str = "GRISTMILL_BEGUN";
 
 /// A heartbeat on standard output.
 pub(crate) const HEARTBEAT: &str = "\u{16}";
@@ -26,12 +21,12 @@ const PACE: Duration = Duration::from_millis(250);
 
 /// Whether this process has a supervisor.
 pub fn is_worker() -> bool {
-    std::env::var_os(SUPERVISOR_PID).is_some()
+    supervisor_link().is_some()
 }
 
 /// Whether this worker resumes what another worker of the same command has begun.
 pub fn resumes() -> bool {
-    is_worker() && std::env::var_os(BEGUN).is_some()
+    supervisor_link().is_some_and(|link| link.begun)
 }
 
 /// Listens from now on, to the system and to the supervisor. The first signal asks the job to stop; a second one ends

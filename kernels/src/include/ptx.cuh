@@ -113,6 +113,8 @@ PTX_FN unsigned short float_to_f16(float x) {
 }
 PTX_FN unsigned floats_to_f16x2(float lo, float hi) { return (unsigned)float_to_f16(hi) << 16 | float_to_f16(lo); }
 
+PTX_FN unsigned shared_address(const void* p) { return standin_shared_address(p); }
+
 PTX_FN void cp_async_16(void* shared, const void* global, int line = __builtin_LINE()) { standin_cp_async(shared, global, 16, 16, line); }
 PTX_FN void cp_async_16_or_zero(void* shared, const void* global, bool valid, int line = __builtin_LINE()) {
     standin_cp_async(shared, global, 16, valid ? 16 : 0, line);

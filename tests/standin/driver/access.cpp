@@ -5,8 +5,13 @@
 #include <algorithm>
 #include <cstring>
 
+static unsigned warps_of(const Worker& w) { return (w.threads + WARP - 1) / WARP; }
+
 void begin_shared_checks(Worker& w) {
-    if (settings().full && w.cells.size() < w.shared_size) w.cells.resize(w.shared_size);
+    if (!settings().full) return;
+    if (w.cells.size() < w.shared_size) w.cells.resize(w.shared_size);
+    if (w.reads.size() < w.shared_size * warps_of(w)) w.reads.resize(w.shared_size * warps_of(w));
+    if (w.wgmma_reads.size() < (w.shared_size / 16 + 1) * warps_of(w)) w.wgmma_reads.resize((w.shared_size / 16 + 1) * warps_of(w));
 }
 
 // The last write and the last read of two bytes of device memory. `launch` makes older ones meaningless.
@@ -69,46 +74,110 @@ static void check_device(Worker& w, uintptr_t address, unsigned bytes, bool writ
     if (write) std::memset(shadow, INITIALISED, bytes);
 }
 
-static bool ordered(const Worker& w, unsigned me, unsigned other, uint32_t other_epoch, uint32_t other_warp_epoch) {
-    if (other == me || other_epoch != w.epoch) return true;
-    return other / WARP == me / WARP && other_warp_epoch != w.warp_epoch[me / WARP];
+static bool known(const Fiber& f, unsigned agent, uint32_t clock) { return agent == f.id || f.know.seen[agent] >= clock; }
+
+static std::string place(const Worker& w, uintptr_t address) {
+    bool dynamic = address >= w.dynamic_lo && address < w.dynamic_end;
+    return "byte " + std::to_string(address - (dynamic ? w.dynamic_lo : w.shared_lo)) + (dynamic ? " of the dynamic part" : "");
 }
 
-[[noreturn]] static void race(Worker& w, uintptr_t address, const char* now, const char* before, unsigned other) {
-    fault(CUDA_ERROR_LAUNCH_FAILED, "race in shared memory at byte %zu%s: this %s and the %s of %s have no barrier between them",
-          size_t(address - (address >= w.dynamic_lo && address < w.dynamic_end ? w.dynamic_lo : w.shared_lo)),
-          address >= w.dynamic_lo && address < w.dynamic_end ? " of the dynamic part" : "", now, before, name_thread(w, other).c_str());
+[[noreturn]] static void race(Worker& w, uintptr_t address, const char* now, const char* before, unsigned agent) {
+    fault(CUDA_ERROR_LAUNCH_FAILED, "race in shared memory at %s: this %s and the %s of %s have no barrier between them", place(w, address).c_str(), now,
+          before, name_agent(w, agent).c_str());
+}
+
+// That all reads came before a write of the current thread: its own, and those of `know`.
+static void check_readers(Worker& w, uintptr_t at, const char* now) {
+    const Fiber& f = *w.current;
+    size_t cell = at - w.shared_lo, warps = warps_of(w);
+    for (unsigned u = 0; u < warps; ++u) {
+        const Reads& r = w.reads[cell * warps + u];
+        if (r.clock >= w.first_clock) {
+            unsigned first = r.many ? 0 : r.lane, last = r.many ? std::min(WARP, w.threads - u * WARP) - 1 : r.lane;
+            for (unsigned l = first; l <= last; ++l)
+                if (!known(f, u * WARP + l, r.clock)) race(w, at, now, "read", u * WARP + l);
+        }
+        uint32_t group = w.wgmma_reads[cell / 16 * warps + u];
+        if (group >= w.first_clock && f.know.seen[wgmma_agent(w, u)] < group) race(w, at, now, "read", wgmma_agent(w, u));
+    }
+}
+
+static void note_read(Worker& w, uintptr_t at) {
+    const Fiber& f = *w.current;
+    Reads& r = w.reads[(at - w.shared_lo) * warps_of(w) + f.id / WARP];
+    uint16_t lane = uint16_t(f.id % WARP);
+    bool fresh = r.clock < w.first_clock;
+    if (!fresh && r.many && r.clock < f.clock) {
+        fresh = true;
+        for (unsigned l = 0; l < std::min(WARP, w.threads - f.id / WARP * WARP); ++l) fresh = fresh && known(f, f.id / WARP * WARP + l, r.clock);
+    } else if (!fresh && !r.many) {
+        fresh = known(f, f.id / WARP * WARP + r.lane, r.clock);
+    }
+    if (fresh) r = Reads{f.clock, lane, false};
+    else r.many = true, r.clock = std::max(r.clock, f.clock);
+}
+
+static void check_cell(Worker& w, uintptr_t at, const char* now, bool write) {
+    if (w.dynamic_lo && at >= w.dynamic_hi && at < w.dynamic_end)
+        fault(CUDA_ERROR_ILLEGAL_ADDRESS, "%s at byte %zu of dynamic shared memory, the launch gave %zu bytes", now, size_t(at - w.dynamic_lo),
+              size_t(w.dynamic_hi - w.dynamic_lo));
+    const Cell& c = w.cells[at - w.shared_lo];
+    bool ours = c.write_clock >= w.first_clock;
+    if (c.mbarrier && ours) fault(CUDA_ERROR_LAUNCH_FAILED, "%s of an mbarrier, at %s of shared memory", now, place(w, at).c_str());
+    if (c.pending == Pending::CP_ASYNC && ours)
+        fault(CUDA_ERROR_LAUNCH_FAILED, "%s of shared memory at byte %zu that a cp.async of %s still has to fill: a wait is missing", now,
+              size_t(at - w.shared_lo), name_thread(w, c.copier).c_str());
+    if (c.pending == Pending::BULK && ours)
+        fault(CUDA_ERROR_LAUNCH_FAILED, "%s of shared memory at %s that a bulk copy of %s still has to fill: a wait for its mbarrier is missing or has the wrong parity",
+              now, place(w, at).c_str(), name_thread(w, c.copier).c_str());
+    if (!write && !ours)
+        fault(CUDA_ERROR_LAUNCH_FAILED, "uninitialised %s of shared memory at byte %zu (or a barrier is missing before it)", now, size_t(at - w.shared_lo));
 }
 
 static void check_shared(Worker& w, uintptr_t address, unsigned bytes, bool write, bool atomic) {
-    unsigned me = w.current->id;
+    const Fiber& f = *w.current;
+    const char* now = write ? "write" : "read";
     for (unsigned i = 0; i < bytes; ++i) {
         uintptr_t at = address + i;
-        if (w.dynamic_lo && at >= w.dynamic_hi && at < w.dynamic_end)
-            fault(CUDA_ERROR_ILLEGAL_ADDRESS, "%s at byte %zu of dynamic shared memory, the launch gave %zu bytes", write ? "write" : "read",
-                  size_t(at - w.dynamic_lo), size_t(w.dynamic_hi - w.dynamic_lo));
+        check_cell(w, at, now, write);
         Cell& c = w.cells[at - w.shared_lo];
-        if (c.pending && c.written >= w.first_epoch)
-            fault(CUDA_ERROR_LAUNCH_FAILED, "%s of shared memory at byte %zu that a cp.async of %s still has to fill: a wait is missing",
-                  write ? "write" : "read", size_t(at - w.shared_lo), name_thread(w, c.writer).c_str());
-        if (!write && c.written < w.first_epoch)
-            fault(CUDA_ERROR_LAUNCH_FAILED, "uninitialised read of shared memory at byte %zu (or a barrier is missing before it)",
-                  size_t(at - w.shared_lo));
-        if (c.written >= w.first_epoch && !(atomic && c.atomic_write) && !ordered(w, me, c.writer, c.written, c.write_warp_epoch))
-            race(w, at, write ? "write" : "read", "write", c.writer);
-        if (write && !atomic && c.read == w.epoch) {
-            if (!ordered(w, me, c.reader, c.read, c.read_warp_epoch)) race(w, at, "write", "read", c.reader);
-            if (c.many_warps || (c.many_readers && c.read_warp_epoch == w.warp_epoch[me / WARP])) race(w, at, "write", "read", c.reader);
+        if (c.write_clock >= w.first_clock && !(atomic && c.atomic_write) && !known(f, c.writer, c.write_clock)) race(w, at, now, "write", c.writer);
+        if (write && !atomic) check_readers(w, at, now);
+        if (write) c.write_clock = f.clock, c.writer = uint16_t(f.id), c.atomic_write = atomic, c.mbarrier = false;
+        else note_read(w, at);
+    }
+}
+
+[[noreturn]] static void unfenced(Worker& w, uintptr_t at, const char* now, unsigned writer) {
+    fault(CUDA_ERROR_LAUNCH_FAILED, "%s of shared memory at %s, which %s wrote without the asynchronous proxy: a fence.proxy.async between the two is missing",
+          now, place(w, at).c_str(), name_agent(w, writer).c_str());
+}
+
+void check_bulk_write(Worker& w, uintptr_t address, unsigned bytes, int line) {
+    const Fiber& f = *w.current;
+    const std::string now = "bulk copy of line " + std::to_string(line);
+    for (unsigned i = 0; i < bytes; ++i) {
+        uintptr_t at = address + i;
+        check_cell(w, at, now.c_str(), true);
+        Cell& c = w.cells[at - w.shared_lo];
+        if (c.write_clock >= w.first_clock) {
+            if (!known(f, c.writer, c.write_clock)) race(w, at, now.c_str(), "write", c.writer);
+            if (c.writer < w.threads && f.know.fenced[c.writer] < c.write_clock) unfenced(w, at, now.c_str(), c.writer);
         }
-        if (write) {
-            c.written = w.epoch, c.write_warp_epoch = w.warp_epoch[me / WARP], c.writer = uint16_t(me);
-            c.pending = false, c.atomic_write = atomic;
-        } else {
-            bool same = c.read == w.epoch;
-            c.many_warps = same && (c.many_warps || c.reader / WARP != me / WARP);
-            c.many_readers = same && (c.reader != me || c.many_readers) && c.read_warp_epoch == w.warp_epoch[me / WARP];
-            c.read = w.epoch, c.read_warp_epoch = w.warp_epoch[me / WARP], c.reader = uint16_t(me);
-        }
+        check_readers(w, at, now.c_str());
+        c.write_clock = std::max(c.write_clock, w.first_clock), c.copier = uint16_t(f.id), c.pending = Pending::BULK;
+    }
+}
+
+void check_wgmma_read(Worker& w, uintptr_t address, unsigned bytes, const Knowledge& know, unsigned warp, uint32_t clock, int line) {
+    const std::string now = "wgmma read of line " + std::to_string(line);
+    for (unsigned i = 0; i < bytes; ++i) {
+        uintptr_t at = address + i;
+        check_cell(w, at, now.c_str(), false);
+        const Cell& c = w.cells[at - w.shared_lo];
+        if (know.seen[c.writer] < c.write_clock) race(w, at, now.c_str(), "write", c.writer);
+        if (c.writer < w.threads && know.fenced[c.writer] < c.write_clock) unfenced(w, at, now.c_str(), c.writer);
+        w.wgmma_reads[(at - w.shared_lo) / 16 * warps_of(w) + warp] = clock;
     }
 }
 
@@ -162,6 +231,15 @@ EXPORT bool standin_cas64(unsigned long long* p, unsigned long long* expected, u
     return __atomic_compare_exchange_n(p, expected, desired, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
+// What a copy reads of device memory; it may be uninitialised.
+void check_device_copy(Worker& w, uintptr_t address, unsigned bytes, const char* what, int line) {
+    if (address - g_arena_lo >= g_arena_size) fault(CUDA_ERROR_ILLEGAL_ADDRESS, "%s at line %d reads %s", what, line, describe_address(address).c_str());
+    for (unsigned i = 0; i < bytes; ++i)
+        if (g_shadow[address + i - g_arena_lo] == UNALLOCATED)
+            fault(CUDA_ERROR_ILLEGAL_ADDRESS, "%s at line %d reads out of bounds: %s", what, line, describe_address(address + i).c_str());
+    check_conflicts(w, address, bytes, false, false);
+}
+
 // ---- cp.async: the copy happens at the wait; until then its target holds poison ----
 EXPORT void standin_cp_async(void* to, const void* from, unsigned bytes, unsigned read, int line) {
     Worker& w = *t_worker;
@@ -171,15 +249,11 @@ EXPORT void standin_cp_async(void* to, const void* from, unsigned bytes, unsigne
     if (t - w.shared_lo >= w.shared_size) fault(CUDA_ERROR_ILLEGAL_ADDRESS, "cp.async at line %d: the target is not shared memory", line);
     if (settings().full) {
         check_shared(w, t, bytes, true, false);
-        for (unsigned i = 0; i < bytes; ++i) w.cells[t + i - w.shared_lo].pending = true;
-        if (read && f - g_arena_lo < g_arena_size) {
-            for (unsigned i = 0; i < read; ++i)
-                if (g_shadow[f + i - g_arena_lo] == UNALLOCATED)
-                    fault(CUDA_ERROR_ILLEGAL_ADDRESS, "cp.async at line %d reads out of bounds: %s", line, describe_address(f + i).c_str());
-            check_conflicts(w, f, read, false, false);
-        } else if (read) {
-            fault(CUDA_ERROR_ILLEGAL_ADDRESS, "cp.async at line %d reads %s", line, describe_address(f).c_str());
+        for (unsigned i = 0; i < bytes; ++i) {
+            Cell& c = w.cells[t + i - w.shared_lo];
+            c.pending = Pending::CP_ASYNC, c.copier = uint16_t(w.current->id);
         }
+        if (read) check_device_copy(w, f, read, "cp.async", line);
     }
     poison(to, bytes);
     w.current->open_group.copies.push_back({t, f, bytes, read});
@@ -199,10 +273,9 @@ static void land(Worker& w, const CopyGroup& group) {
         for (unsigned i = 0; i < c.bytes; ++i) {
             Cell& cell = w.cells[c.to + i - w.shared_lo];
             bool defined = i >= c.read || g_shadow[c.from + i - g_arena_lo] == INITIALISED;
-            cell.pending = false;
-            cell.written = defined ? w.epoch : 0;
+            cell.pending = Pending::NO;
+            cell.write_clock = defined ? w.current->clock : 0;
             cell.writer = uint16_t(w.current->id);
-            cell.write_warp_epoch = w.warp_epoch[w.current->id / WARP];
             cell.atomic_write = false;
         }
     }

@@ -41,7 +41,7 @@ static bool run_warp(Worker& w, unsigned first, unsigned lanes) {
         if (f.state != State::AT_WARP) continue;
         for (unsigned o = 0; o < lanes; ++o) {
             Fiber& other = w.fibers[first + o];
-            if (!(f.mask >> o & 1) || together_at(other, f)) continue;
+            if (!(f.mask >> o & 1) || together_at(other, f) || other.state == State::AT_PHASE || other.state == State::AT_NAMED) continue;
             char mask[48];
             std::snprintf(mask, sizeof mask, " with mask 0x%08x", f.mask);
             return block_fault(w, "divergent warp collective: " + describe_waiting(w, f) + mask + ", but " + describe_waiting(w, other)), false;
@@ -62,9 +62,23 @@ static bool release_barrier(Worker& w) {
         return false;
     }
     w.reduced = 0;
-    for (unsigned i = 0; i < w.threads; ++i) w.reduced += w.fibers[i].predicate != 0, w.fibers[i].state = State::READY;
+    std::vector<Fiber*> all;
+    for (unsigned i = 0; i < w.threads; ++i) {
+        w.reduced += w.fibers[i].predicate != 0, w.fibers[i].state = State::READY;
+        all.push_back(&w.fibers[i]);
+    }
+    meet(w, all);
     ++w.epoch;
     return true;
+}
+
+// Nothing can go on: all threads are done, or some wait for what nobody will do.
+static void check_end(Worker& w) {
+    for (unsigned i = 0; i < w.threads; ++i)
+        if (w.fibers[i].state != State::DONE)
+            return block_fault(w, "deadlock: " + describe_waiting(w, w.fibers[i]) + ", and no other thread and no copy can go on");
+    end_async(w);
+    if (!w.faulted) end_products(w);
 }
 
 void run_block(Worker& w, Dim index, std::mt19937_64* order) {
@@ -82,11 +96,18 @@ void run_block(Worker& w, Dim index, std::mt19937_64* order) {
         f.open_group.copies.clear();
         start_context(f.context, f.stack_lo, STACK, fiber_main);
     }
+    begin_order(w);
+    begin_async(w);
+    begin_products(w);
     std::vector<unsigned> warps;
     for (unsigned first = 0; first < w.threads; first += WARP) warps.push_back(first);
-    do {
+    for (bool going = true; going;) {
         if (order) std::shuffle(warps.begin(), warps.end(), *order);
         for (unsigned first : warps)
             if (!run_warp(w, first, std::min(WARP, w.threads - first))) return;
-    } while (release_barrier(w));
+        // Copies land late, so that a wait that is missing is seen; with an order drawn from a seed at any time.
+        bool early = order && ((*order)() & 1) && land_one(w, order);
+        going = wake(w) || early || (!w.faulted && land_one(w, order)) || (!w.faulted && release_barrier(w));
+    }
+    if (!w.faulted) check_end(w);
 }

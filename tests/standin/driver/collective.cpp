@@ -53,7 +53,11 @@ EXPORT const void* standin_collective(const char* kind, unsigned mask, const voi
             warp[l].state = State::READY;
         }
     if (together) together(ring);
-    if (!std::strcmp(kind, "__syncwarp")) ++w.warp_epoch[f.id / WARP];
+    if (!std::strcmp(kind, "__syncwarp")) {
+        std::vector<Fiber*> all;
+        for (unsigned l = 0; l < lanes; ++l) if (mask >> l & 1) all.push_back(&warp[l]);
+        meet(w, all);
+    }
     return ring;
 }
 

@@ -50,6 +50,22 @@ template <class F> static CUresult later(void* handle, size_t bytes, F queue) {
     return bytes ? queue(stream) : CUDA_SUCCESS;
 }
 
+struct Copy2D {                          // CUDA_MEMCPY2D; memory types: 1 host, 2 device
+    size_t from_x, from_y; int from_type; const void* from_host; CUdeviceptr from_device; void* from_array; size_t from_pitch;
+    size_t to_x, to_y; int to_type; void* to_host; CUdeviceptr to_device; void* to_array; size_t to_pitch;
+    size_t width, height;
+};
+// Rows from the host to places apart; other ways are not modelled.
+EXPORT CUresult cuMemcpy2DAsync_v2(const Copy2D* c, void* h) {
+    if (c->from_type != 1 || c->to_type != 2 || c->from_x || c->from_y || c->to_x || c->to_y) return CUDA_ERROR_NOT_SUPPORTED;
+    if (c->width > c->from_pitch || c->width > c->to_pitch) return CUDA_ERROR_INVALID_VALUE;
+    return later(h, c->width * c->height, [=](Stream* s) -> CUresult {
+        for (size_t row = 0; row < c->height; ++row)
+            if (CUresult e = host_to_device(s, c->to_device + row * c->to_pitch, (const char*)c->from_host + row * c->from_pitch, c->width)) return e;
+        return CUDA_SUCCESS;
+    });
+}
+
 EXPORT CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t n) { return now("cuMemcpyHtoD", [=](Stream* s) { return host_to_device(s, to, from, n); }); }
 EXPORT CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t n) { return now("cuMemcpyDtoH", [=](Stream* s) { return device_to_host(s, to, from, n); }); }
 EXPORT CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t n) { return now("cuMemcpyDtoD", [=](Stream* s) { return device_to_device(s, to, from, n); }); }

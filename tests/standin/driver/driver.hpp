@@ -108,7 +108,8 @@ struct Launch {
     Function* function;
     Dim grid, block;
     unsigned dynamic_shared;
-    std::vector<std::vector<unsigned char>> args;
+    struct alignas(64) Line { unsigned char bytes[64]; };
+    std::vector<std::vector<Line>> args;     // each as aligned as a parameter may want to be
 };
 bool in_module_image(uintptr_t address, size_t bytes);   // __device__ and __constant__ variables
 CUresult run_launch(Launch& launch);     // runs every block; the error it met (block.cpp)

@@ -11,4 +11,8 @@
 #include "collective.cpp"
 #include "block.cpp"
 #include "worker.cpp"
+#include "tensor_map.cpp"
+#include "order.cpp"
 #include "access.cpp"
+#include "async.cpp"
+#include "wgmma.cpp"

@@ -204,8 +204,8 @@ static CUresult launch(Function* f, Dim grid, Dim block, unsigned shared, void* 
     auto l = std::make_shared<Launch>();
     l->function = f, l->grid = grid, l->block = block, l->dynamic_shared = shared;
     for (unsigned i = 0; i < f->entry->count; ++i) {
-        auto* bytes = static_cast<unsigned char*>(params[i]);
-        l->args.emplace_back(bytes, bytes + f->entry->sizes[i]);
+        l->args.emplace_back((f->entry->sizes[i] + 63) / 64);
+        std::memcpy(l->args.back().data(), params[i], f->entry->sizes[i]);
     }
     return submit(stream, f->entry->name, [l] { if (CUresult e = run_launch(*l)) g_sticky = e; });
 }

@@ -1,9 +1,14 @@
-//! `ptx.cuh` through the real NVRTC for every card, and that the gate refuses what it must.
+//! `ptx.cuh` and `ptx_sm90.cuh` through the real NVRTC for every card, and that the gate refuses what it must.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use gristmill_standin::gate::{Budget, Nvrtc, Unit};
 
-const HEADERS: &[(&str, &str)] = &[("ptx.cuh", include_str!("../../../kernels/src/include/ptx.cuh"))];
+const HEADERS: &[(&str, &str)] = &[
+    ("ptx.cuh", include_str!("../../../kernels/src/include/ptx.cuh")),
+    ("ptx_sm90.cuh", include_str!("../../../kernels/src/include/ptx_sm90.cuh")),
+];
+
+const WGMMA: &str = include_str!("wgmma_product.cu");
 
 #[test]
 fn inline_ptx_compiles_for_every_card() {
@@ -47,4 +52,30 @@ fn the_gate_refuses_spills_and_budgets_and_errors() {
     };
     let wrong = nvrtc.check(&broken).unwrap_err();
     assert!(wrong.contains("Not a name of any known instruction"), "{wrong}");
+}
+
+#[test]
+fn inline_ptx_of_sm_90a_compiles() {
+    let Some(nvrtc) = Nvrtc::find_or_skip() else { return };
+    let budget = Budget { registers: 232, shared: 1024 };
+    let widths = ["8", "16", "32", "64", "128", "192", "256"];
+    for (width, element) in widths.map(|width| (width, "bf16")).into_iter().chain([("64", "f16")]) {
+        let (width, element) = (format!("-DWIDTH={width}"), format!("-DELEMENT={element}"));
+        let options: &[&str] = &[&width, &element, "-DSTAGES=2"];
+        let unit = Unit { name: "wgmma_product.cu", source: WGMMA, headers: HEADERS, options, budget };
+        let used = nvrtc.compile(&unit, "sm_90a").unwrap();
+        assert!(used.iter().all(|k| k.registers <= 232 && k.local == [0; 3]), "{width} columns: {used:?}");
+    }
+}
+
+/// Accumulators that are touched between products: the assembler waits for each of them.
+#[test]
+fn the_gate_refuses_serialized_wgmma() {
+    let Some(nvrtc) = Nvrtc::find_or_skip() else { return };
+    let touched = WGMMA.replace("wgmma_commit();", "d[0] += 1.0f; wgmma_commit();");
+    let options = &["-DWIDTH=64", "-DELEMENT=bf16", "-DSTAGES=2"];
+    let budget = Budget { registers: 232, shared: 1024 };
+    let unit = Unit { name: "wgmma_product.cu", source: &touched, headers: HEADERS, options, budget };
+    let wrong = nvrtc.compile(&unit, "sm_90a").unwrap_err();
+    assert!(wrong.contains("wgmma was serialized"), "{wrong}");
 }

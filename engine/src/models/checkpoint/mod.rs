@@ -14,11 +14,10 @@ pub use source::{Source, Transform};
 use super::files;
 use crate::dtype::DType;
 use crate::error::EngineError;
+use crate::file::{OpenFile, VerifiedFile};
 use crate::plan::{BufferDesc, Rows};
 use convert::convert;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +27,7 @@ const CHUNK: usize = 16 << 20;
 
 /// A tensor's place: its elements lie row by row in a range of a file.
 pub struct Tensor {
-    file: Arc<Path>,
+    file: Arc<VerifiedFile>,
     dtype: DType,
     shape: Vec<usize>,
     bytes: Range<u64>,
@@ -38,6 +37,7 @@ pub struct Tensor {
 pub struct Checkpoint {
     /// The file that names all the others, for messages.
     main: PathBuf,
+    files: Vec<Arc<VerifiedFile>>,
     tensors: HashMap<String, Tensor>,
 }
 
@@ -48,22 +48,30 @@ impl Checkpoint {
     /// Files that are missing, outside the folder, malformed or of another format.
     pub fn open(folder: &Path) -> Result<Checkpoint, EngineError> {
         let index = folder.join("model.safetensors.index.json");
-        let (main, names) = if index.exists() {
+        let (main, names) = if files::exists(&index)? {
+            files::inside(folder, &index)?;
             let names = index::indexed(&index)?;
             (index, names)
         } else {
             (folder.join("model.safetensors"), ["model.safetensors".to_owned()].into())
         };
-        let mut checkpoint = Checkpoint { main, tensors: HashMap::new() };
+        let mut checkpoint = Checkpoint { main, files: Vec::new(), tensors: HashMap::new() };
         for name in names {
             let file = folder.join(&name);
-            if !file.exists() {
+            if !files::exists(&file)? {
                 return Err(files::missing(folder, file));
             }
             files::inside(folder, &file)?;
-            checkpoint.add(&file, safetensors::tensors(&file)?)?;
+            let file = Arc::new(VerifiedFile::new(file));
+            checkpoint.add(file.path(), safetensors::tensors(&file)?)?;
+            checkpoint.files.push(file);
         }
         Ok(checkpoint)
+    }
+
+    /// Its files. Once they are digested, only tensors of these bytes are loaded.
+    pub fn files(&self) -> &[Arc<VerifiedFile>] {
+        &self.files
     }
 
     fn add(&mut self, file: &Path, tensors: Vec<(String, Tensor)>) -> Result<(), EngineError> {
@@ -105,9 +113,11 @@ impl Checkpoint {
             return Ok(true);
         }
         let length = one.bytes.end - one.bytes.start;
+        let (one_file, other_file) = (one.open()?, other.open()?);
         for at in (0..length).step_by(CHUNK) {
-            let n = (CHUNK as u64).min(length - at) as usize;
-            if one.read(one.bytes.start + at, n)? != other.read(other.bytes.start + at, n)? {
+            let n = (CHUNK as u64).min(length - at);
+            let range = |tensor: &Tensor| tensor.bytes.start + at..tensor.bytes.start + at + n;
+            if one_file.read(range(one))? != other_file.read(range(other))? {
                 return Ok(true);
             }
         }
@@ -169,9 +179,10 @@ impl Checkpoint {
             let width = if vector { 1 } else { desc.cols } * tensor.dtype.size();
             let step = (CHUNK / width).max(1) * width;
             let mut at = tensor.bytes.start;
+            let open = tensor.open()?;
             while at < tensor.bytes.end {
                 let n = (step as u64).min(tensor.bytes.end - at) as usize;
-                let bytes = tensor.read(at, n)?;
+                let bytes = open.read(at..at + n as u64).map_err(EngineError::from)?;
                 at += n as u64;
                 let converted = convert(bytes, tensor.dtype, desc.format, transform)
                     .map_err(|why| tensor.bad(name, &why))?;
@@ -189,17 +200,10 @@ impl Checkpoint {
 
 impl Tensor {
     fn bad(&self, name: &str, why: &str) -> EngineError {
-        EngineError::Weights { file: self.file.to_path_buf(), why: format!("tensor {name} {why}") }
+        EngineError::Weights { file: self.file.path().to_path_buf(), why: format!("tensor {name} {why}") }
     }
 
-    /// `n` bytes from `at` on.
-    fn read(&self, at: u64, n: usize) -> Result<Vec<u8>, EngineError> {
-        let read = || {
-            let mut handle = File::open(&self.file)?;
-            handle.seek(SeekFrom::Start(at))?;
-            let mut bytes = vec![0; n];
-            handle.read_exact(&mut bytes).map(|()| bytes)
-        };
-        read().map_err(|source| EngineError::File { file: self.file.to_path_buf(), source })
+    fn open(&self) -> Result<OpenFile, EngineError> {
+        Ok(self.file.open()?)
     }
 }

@@ -3,14 +3,12 @@
 use super::Tensor;
 use crate::dtype::DType;
 use crate::error::EngineError;
+use crate::file::VerifiedFile;
 use crate::models::files;
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
 /// The maximum number of tensors in a file: real ones hold some thousands.
@@ -25,13 +23,15 @@ const MAX_HEADER: u64 = 8 << 20;
 ///
 /// # Errors
 /// A file that cannot be read, is malformed or of another format.
-pub fn tensors(file: &Path) -> Result<Vec<(String, Tensor)>, EngineError> {
-    let bad = |why: String| EngineError::Weights { file: file.to_owned(), why };
-    let io = |source| EngineError::File { file: file.to_owned(), source };
-    let mut handle = File::open(file).map_err(io)?;
-    let length = handle.metadata().map_err(io)?.len();
+pub fn tensors(file: &Arc<VerifiedFile>) -> Result<Vec<(String, Tensor)>, EngineError> {
+    let bad = |why: String| EngineError::Weights { file: file.path().to_owned(), why };
+    let open = file.open()?;
+    let length = open.size();
+    if length < 8 {
+        return Err(bad("is too short to be a safetensors file".into()));
+    }
     let mut start = [0; 8];
-    handle.read_exact(&mut start).map_err(|_| bad("is too short to be a safetensors file".into()))?;
+    start.copy_from_slice(&open.read(0..8)?);
     if let Some(why) = files::refused_start(start) {
         return Err(bad(why.into()));
     }
@@ -42,14 +42,12 @@ pub fn tensors(file: &Path) -> Result<Vec<(String, Tensor)>, EngineError> {
     if size > MAX_HEADER {
         return Err(bad(format!("its header has {size} bytes; at most {MAX_HEADER} are read")));
     }
-    let mut text = vec![0; size as usize];
-    handle.read_exact(&mut text).map_err(io)?;
+    let text = open.read(8..8 + size)?;
     let metadata = header(&text).map_err(|why| bad(format!("header: {why}")))?;
     let (data, rest) = (metadata.data_len() as u64, length - 8 - size);
     if data != rest {
         return Err(bad(format!("holds {rest} bytes of data, its header says {data}")));
     }
-    let shared: Arc<Path> = file.into();
     let place = |(name, info): (String, &TensorInfo)| {
         let dtype = match info.dtype {
             Dtype::F32 => DType::F32,
@@ -59,7 +57,7 @@ pub fn tensors(file: &Path) -> Result<Vec<(String, Tensor)>, EngineError> {
         };
         let (from, to) = info.data_offsets;
         let bytes = 8 + size + from as u64..8 + size + to as u64;
-        Some((name, Tensor { file: shared.clone(), dtype, shape: info.shape.clone(), bytes }))
+        Some((name, Tensor { file: file.clone(), dtype, shape: info.shape.clone(), bytes }))
     };
     Ok(metadata.tensors().into_iter().filter_map(place).collect())
 }

@@ -86,15 +86,15 @@ impl Figures {
         }
     }
 
-    /// The figures, in two lines.
+    /// The figures, in three lines.
     pub fn lines(&self) -> String {
         let requests = format!(
             "Throughput: {:.2} requests/s, {:.2} total tokens/s, {:.2} output tokens/s",
             self.requests_per_second, self.total_tokens_per_second, self.output_tokens_per_second
         );
         let parts = format!(
-            "Prefill: {:.2} tokens/s in {:.2} s; decode: {:.2} tokens/s in {:.2} s; KV pages: {:.1} % at most; host: {:.3} \
-             ms a step",
+            "Prefill: {:.2} tokens/s in {:.2} s; decode: {:.2} tokens/s in {:.2} s\n\
+             KV pages: {:.1} % at most; host: {:.3} ms a step",
             self.prefill_tokens_per_second,
             self.prefill_time,
             self.decode_tokens_per_second,

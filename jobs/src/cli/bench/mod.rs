@@ -11,6 +11,7 @@ use crate::log::print;
 use crate::model::ModelFolders;
 use crate::options::devices;
 use crate::options::engine::{engine_config, print_engine};
+use crate::run::progress::{Counters, Progress};
 use engine::Engine;
 use engine::models::Model;
 use engine::request::{Event, Request};
@@ -56,20 +57,29 @@ fn run(engine: &mut Engine, requests: Vec<Request>) -> Result<Run, JobError> {
         prompt_tokens: requests.iter().map(|r| r.prompt.len() as u64).sum(),
         output_tokens: 0,
     };
+    let counters = Counters::default();
+    let mut progress = Progress::begin("requests", run.requests as u64, &counters);
     let begun = Instant::now();
     for request in requests {
         engine.add(request)?;
     }
     while !engine.is_idle() {
         for event in engine.step()? {
-            if matches!(event, Event::Token { .. }) {
-                if run.output_tokens == 0 {
-                    run.first_token = begun.elapsed();
+            match event {
+                Event::Token { .. } => {
+                    if run.output_tokens == 0 {
+                        run.first_token = begun.elapsed();
+                    }
+                    run.output_tokens += 1;
+                    Counters::add(&counters.generated_tokens, 1);
                 }
-                run.output_tokens += 1;
+                Event::Finished { .. } => Counters::add(&counters.finished, 1),
+                Event::Prompt { .. } | Event::Scores { .. } => {}
             }
         }
+        progress.show(&counters);
     }
     run.elapsed = begun.elapsed();
+    progress.end();
     Ok(run)
 }

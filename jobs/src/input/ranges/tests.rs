@@ -1,10 +1,15 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::input::Input;
+use crate::input::file::{InputFile, Layout};
+use crate::input::footer::Footer;
+use crate::input::place::Place;
 use crate::input::source::Source;
 use crate::store::bucket::Bucket;
 use crate::store::error::StoreError;
 use crate::store::fake::FakeBucket;
 use crate::store::location::ObjectUrl;
+use std::collections::BTreeMap;
 
 const SIZE: u64 = 20 << 20;
 
@@ -66,5 +71,56 @@ fn a_changed_object_is_not_read() {
     let failure = open.failure().unwrap();
     // Not about what was read: that would be `JobError::Input`.
     assert!(matches!(failure, JobError::Store { error: StoreError::Changed, .. }));
-    assert_ne!(source.identify().unwrap(), before);
+    let Source::Object(object) = &source else { unreachable!() };
+    let now = Object::find(&object.bucket, object.url.clone()).unwrap();
+    assert_ne!(Source::Object(now).identify().unwrap(), before);
+}
+
+/// As streaming writers leave them: a row group takes a few bytes of the footer, and no more is read for it.
+#[test]
+fn many_row_groups_are_read_in_proportion() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let rows = 3000;
+    let ids: arrow::array::ArrayRef = Arc::new(arrow::array::Int64Array::from_iter_values(0..rows));
+    let batch = arrow::array::RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    crate::input::tests::write_parquet(&path, &batch, 1);
+    let bytes = std::fs::read(&path).unwrap();
+    let fake = Arc::new(FakeBucket::default());
+    fake.put("a", bytes.clone());
+    let bucket: Arc<dyn Bucket> = fake.clone();
+    let object = Object::find(&bucket, ObjectUrl::parse("s3://b/a").unwrap()).unwrap();
+    let source = Source::Object(object);
+    let path = source.name();
+    let footer = Footer::read(&source.open().unwrap(), &path).unwrap();
+    let schema = footer.file().schema().clone();
+    let file = InputFile {
+        layout: Layout::Parquet,
+        schema: schema.clone(),
+        places: Arc::from([Place::Column(0)]),
+        partition: Vec::new(),
+        source,
+        path,
+        first_row: 0,
+        row_groups: footer.row_counts().unwrap(),
+    };
+    let input = Input {
+        files: vec![file],
+        schema,
+        unreadable: BTreeMap::new(),
+        rows: rows as u64,
+        nulls: vec![None],
+        days: false,
+    };
+    let (before, calls) = (fake.fetched(), fake.calls());
+    let read: usize =
+        input.read(vec![0], 0..rows as u64).map(|batch| batch.unwrap().columns.num_rows()).sum();
+    assert_eq!(read, rows as usize);
+    let (fetched, calls) = (fake.fetched() - before, fake.calls() - calls);
+    // The footer twice, and each page.
+    assert!(
+        fetched < 3 * bytes.len() as u64 && calls < rows as u64 + 20,
+        "{fetched} of {}, {calls}",
+        bytes.len()
+    );
 }

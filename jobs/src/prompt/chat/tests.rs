@@ -151,13 +151,6 @@ fn parts_of_a_content_are_put_together_unless_the_template_reads_them() {
 }
 
 #[test]
-fn a_template_file_that_is_missing_is_no_template() {
-    let error = template_or_file("nofile.jinja").unwrap_err().to_string();
-    assert!(error.contains("--chat-template nofile.jinja: there is no such file"), "{error}");
-    assert_eq!(template_or_file("{{ messages }}").unwrap(), "{{ messages }}");
-}
-
-#[test]
 fn tokenizers_of_every_style_give_the_ids_of_transformers() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/tokenizers");
     let mut styles = 0;

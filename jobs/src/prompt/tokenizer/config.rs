@@ -1,7 +1,8 @@
 //! `tokenizer_config.json`, as far as it matters here.
 
 use crate::error::JobError;
-use crate::prompt::tokenizer::files::{CONFIG, CONFIG_BYTES, read_within};
+use crate::prompt::tokenizer::files::{CONFIG, CONFIG_BYTES};
+use engine::models::read_model_file;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -71,8 +72,8 @@ impl TokenizerConfig {
     /// [`JobError::Model`] if the file cannot be read or the config's templates have none called `default`.
     pub fn chat_template(&self, folder: &Path) -> Result<Option<String>, JobError> {
         let path = folder.join("chat_template.jinja");
-        if path.is_file() {
-            let text = String::from_utf8(read_within(folder, &path, CONFIG_BYTES)?);
+        if let Some(text) = read_model_file(folder, "chat_template.jinja", CONFIG_BYTES)? {
+            let text = String::from_utf8(text);
             return text.map(Some).map_err(|_| JobError::Model { path, why: "is not UTF-8".into() });
         }
         let fail = |why: String| JobError::Model { path: folder.join(CONFIG), why };

@@ -1,8 +1,9 @@
 //! The files of a tokenizer.
 
+use crate::digest::{digest_bytes, digest_named};
 use crate::error::JobError;
-use engine::models::{inside, read_capped};
-use std::path::{Path, PathBuf};
+use engine::models::read_model_file;
+use std::path::Path;
 
 /// A larger `tokenizer.json` is refused.
 const TOKENIZER_BYTES: u64 = 64 << 20;
@@ -10,6 +11,8 @@ const TOKENIZER_BYTES: u64 = 64 << 20;
 /// A larger text file of a tokenizer, besides `tokenizer.json`, is refused.
 pub const CONFIG_BYTES: u64 = 4 << 20;
 
+/// The file that every tokenizer has.
+pub const TOKENIZER: &str = "tokenizer.json";
 /// The files that are read besides `tokenizer.json`, where they exist.
 pub const CONFIG: &str = "tokenizer_config.json";
 /// What older versions of transformers wrote special tokens to.
@@ -17,19 +20,13 @@ pub const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
 /// What older versions of transformers wrote added tokens to.
 pub const ADDED_TOKENS: &str = "added_tokens.json";
 
-/// The files of a folder that say which tokens there are, besides its `tokenizer_config.json`.
-pub fn token_files(folder: &Path) -> Vec<PathBuf> {
-    let files = ["tokenizer.json", SPECIAL_TOKENS_MAP, ADDED_TOKENS].map(|name| folder.join(name));
-    files.into_iter().filter(|path| path.is_file()).collect()
-}
-
-/// Reads a file of a model's folder that is no link out of it.
-///
-/// # Errors
-/// [`JobError::Engine`] for a file that cannot be read, is longer than `max` bytes or lies elsewhere.
-pub fn read_within(folder: &Path, path: &Path, max: u64) -> Result<Vec<u8>, JobError> {
-    inside(folder, path)?;
-    Ok(read_capped(path, max)?)
+/// What a tokenizer is known by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenizerDigests {
+    /// Of `tokenizer.json`, and of the older files beside it where a model has them.
+    pub tokens: String,
+    /// Of `tokenizer_config.json`.
+    pub config: Option<String>,
 }
 
 /// The text of each file; of `tokenizer.json` there is always one.
@@ -51,8 +48,8 @@ impl TokenizerFiles {
     /// # Errors
     /// [`JobError::Model`] without a `tokenizer.json`, or for a file that cannot be read.
     pub fn read(folder: &Path) -> Result<TokenizerFiles, JobError> {
-        let path = folder.join("tokenizer.json");
-        if !path.is_file() {
+        let Some(tokenizer) = read_model_file(folder, TOKENIZER, TOKENIZER_BYTES)? else {
+            let path = folder.join(TOKENIZER);
             let slow = ["tokenizer.model", "vocab.json"].into_iter().find(|name| folder.join(name).is_file());
             let found = slow.map_or(String::new(), |name| format!(" ({name} is not read)"));
             let why = format!(
@@ -60,16 +57,27 @@ impl TokenizerFiles {
                  folder with --tokenizer"
             );
             return Err(JobError::Model { path, why });
-        }
-        let read = |name: &str| -> Result<Option<Vec<u8>>, JobError> {
-            let path = folder.join(name);
-            Ok(if path.is_file() { Some(read_within(folder, &path, CONFIG_BYTES)?) } else { None })
         };
+        let read = |name: &str| read_model_file(folder, name, CONFIG_BYTES);
         Ok(TokenizerFiles {
             config: read(CONFIG)?,
             special_tokens_map: read(SPECIAL_TOKENS_MAP)?,
             added_tokens: read(ADDED_TOKENS)?,
-            tokenizer: read_within(folder, &path, TOKENIZER_BYTES)?,
+            tokenizer,
         })
+    }
+
+    /// The digests of what was read.
+    pub fn digests(&self) -> TokenizerDigests {
+        let older = [(SPECIAL_TOKENS_MAP, &self.special_tokens_map), (ADDED_TOKENS, &self.added_tokens)];
+        let mut files = vec![(TOKENIZER.into(), blake3::hash(&self.tokenizer))];
+        files.extend(
+            older.iter().filter_map(|(name, text)| Some((name.into(), blake3::hash(text.as_ref()?)))),
+        );
+        let tokens = match files.as_slice() {
+            [(_, one)] => one.to_hex().to_string(),
+            _ => digest_named(files),
+        };
+        TokenizerDigests { tokens, config: self.config.as_deref().map(digest_bytes) }
     }
 }

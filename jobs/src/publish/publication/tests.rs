@@ -101,6 +101,7 @@ fn publish(
         input_nulls: BTreeMap::new(),
         days: false,
         unanswered: Unanswered::Refuse,
+        may_appear: &|| Ok(()),
     };
     let manifest = publication.publish(&journal.reader().unwrap(), batches(rows, schedule.batch)).unwrap();
     assert_eq!(manifest, Manifest::read(&state_dir.join(manifest::NAME)).unwrap());
@@ -247,6 +248,7 @@ fn an_unfinished_job_is_not_published_and_an_aborted_one_says_so() {
             input_nulls: BTreeMap::new(),
             days: false,
             unanswered,
+            may_appear: &|| Ok(()),
         };
         publication.publish(&journal.reader().unwrap(), batches(10, 4))
     };
@@ -293,6 +295,7 @@ fn a_folder_that_is_replaced_is_never_missing() {
             input_nulls: BTreeMap::new(),
             days: false,
             unanswered: Unanswered::Refuse,
+            may_appear: &|| Ok(()),
         };
         publication.publish(&reader, batches(3, 3)).unwrap();
         let parts = output.read_dir().unwrap().count() as u64 - 1;

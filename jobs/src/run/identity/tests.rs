@@ -88,8 +88,17 @@ const DO_NOT: &[(&str, &[&str])] = &[
 
 /// Flags that say where something is. What decides is its content, which other tests look at: the device's family, and
 /// digests of inputs and of the model's files.
-const SAY_WHERE: &[&str] =
-    &["device", "input", "output", "state-dir", "model", "tokenizer", "revision", "prompt-file"];
+const SAY_WHERE: &[&str] = &[
+    "device",
+    "input",
+    "input-format",
+    "output",
+    "state-dir",
+    "model",
+    "tokenizer",
+    "revision",
+    "prompt-file",
+];
 
 /// Flags that say, once more, what the base job resolves to.
 const SAY_AGAIN: &[&[&str]] = &[

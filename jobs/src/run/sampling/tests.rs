@@ -1,12 +1,15 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::options::sampling::UseGenerationConfig;
 use crate::prompt::tokenizer::tests::byte_level;
 
 fn resolve(options: &SamplingOptions, generation: &str) -> Result<Sampling, String> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("generation_config.json"), generation).unwrap();
-    std::fs::write(folder.path().join("config.json"), r#"{"eos_token_id": [7, 9999]}"#).unwrap();
-    Sampling::resolve(options, folder.path(), &byte_level(), 300, 128).map_err(|e| e.to_string())
+    let config = br#"{"eos_token_id": [7, 9999]}"#;
+    let used = options.generation_config;
+    let generation = GenerationConfig::read(folder.path(), config, used).map_err(|e| e.to_string())?;
+    Sampling::resolve(options, generation, &byte_level(), 300, 128).map_err(|e| e.to_string())
 }
 
 fn asked() -> SamplingOptions {

@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// The header with all inline PTX, as the CUDA device's kernels include it.
 pub const PTX: &str = include_str!("../../../../kernels/src/include/ptx.cuh");
 
+/// The header with the inline PTX of sm_90a.
+pub const PTX_SM90: &str = include_str!("../../../../kernels/src/include/ptx_sm90.cuh");
+
 /// The stand-in's device and one stream.
 pub fn device() -> (Arc<CudaContext>, Arc<CudaStream>) {
     gristmill_standin::install().unwrap();
@@ -21,13 +24,16 @@ pub fn device() -> (Arc<CudaContext>, Arc<CudaStream>) {
     (context, stream)
 }
 
-/// Compiles to a cubin with `ptx.cuh` at hand; the log where that fails.
+/// Compiles to a cubin with `ptx.cuh` and `ptx_sm90.cuh` at hand; the log where that fails.
 pub fn cubin(source: &str, options: &[&str]) -> Result<Vec<u8>, String> {
     let c = |text: &str| CString::new(text).unwrap();
-    let (source, name, header, include) = (c(source), c("test.cu"), c(PTX), c("ptx.cuh"));
+    let (source, name) = (c(source), c("test.cu"));
+    let headers = [PTX, PTX_SM90].map(c);
+    let includes = ["ptx.cuh", "ptx_sm90.cuh"].map(c);
     let options: Vec<CString> = options.iter().map(|o| c(o)).collect();
     let options: Vec<*const c_char> = options.iter().map(|o| o.as_ptr()).collect();
-    let (headers, includes) = ([header.as_ptr()], [include.as_ptr()]);
+    let headers = headers.each_ref().map(|header| header.as_ptr());
+    let includes = includes.each_ref().map(|include| include.as_ptr());
     // SAFETY: every pointer outlives the calls, and the buffers have the sizes that NVRTC asked for.
     unsafe {
         let mut program = std::ptr::null_mut();
@@ -35,7 +41,7 @@ pub fn cubin(source: &str, options: &[&str]) -> Result<Vec<u8>, String> {
             &mut program,
             source.as_ptr(),
             name.as_ptr(),
-            1,
+            headers.len() as i32,
             headers.as_ptr(),
             includes.as_ptr(),
         )
@@ -60,7 +66,19 @@ pub fn kernel(context: &Arc<CudaContext>, source: &str, name: &str) -> CudaFunct
 
 /// The same with more options.
 pub fn variant(context: &Arc<CudaContext>, source: &str, name: &str, options: &[&str]) -> CudaFunction {
-    let image = cubin(source, &[&["--gpu-architecture=sm_80", "--std=c++17"], options].concat()).unwrap();
+    variant_for(context, "sm_80", source, name, options)
+}
+
+/// The same for another architecture.
+pub fn variant_for(
+    context: &Arc<CudaContext>,
+    architecture: &str,
+    source: &str,
+    name: &str,
+    options: &[&str],
+) -> CudaFunction {
+    let architecture = format!("--gpu-architecture={architecture}");
+    let image = cubin(source, &[&[&architecture, "--std=c++17"], options].concat()).unwrap();
     context.load_module(Ptx::from_binary(image)).unwrap().load_function(name).unwrap()
 }
 

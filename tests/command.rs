@@ -1,0 +1,173 @@
+//! The command line: flags and their ranges, job files, a row shown.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::Value;
+use support::job::{Bench, ints, read, strings, texts};
+
+fn model() -> String {
+    support::golden("qwen3").to_str().unwrap().to_string()
+}
+
+/// A folder with `data/in.parquet` of ten rows, and room for job files.
+fn bench() -> Bench {
+    let bench = Bench::new();
+    std::fs::create_dir_all(bench.path("data")).unwrap();
+    let prompts: Vec<String> = (0..10).map(|row| format!("the mill grinds for the {row}. time")).collect();
+    let q: Vec<Option<&str>> = prompts.iter().map(|prompt| Some(&**prompt)).collect();
+    let mut other = q.clone();
+    other.reverse();
+    bench.table("data/in.parquet", vec![("q", strings(&q)), ("other", strings(&other))]);
+    bench
+}
+
+#[test]
+fn a_number_out_of_range_is_refused_with_its_range() {
+    let bench = bench();
+    let model = model();
+    let run = ["run", "--model", &model, "-i", "data/in.parquet", "-o", "out.parquet", "--max-tokens", "4"];
+    let run = [&run[..], &["--prompt-column", "q"]].concat();
+    let throughput = ["bench", "throughput", "--model", &model];
+    for (command, flag, value, words) in [
+        (&run[..], "--rows-per-file", "0", "must be at least 1"),
+        (&run, "--hang-timeout", "0", "must be from 1 to 31536000"),
+        (&run, "--hang-timeout", "99999999999999", "must be from 1 to 31536000"),
+        (&run, "--threads", "1000000", "must be from 1 to 1024"),
+        (&run, "--threads", "0", "must be from 1 to 1024"),
+        (&run, "--gpu-memory-utilization", "50", "more than 0 and at most 1"),
+        (&run, "--gpu-memory-utilization", "nan", "not a number such as 0.5"),
+        (&run, "--max-num-seqs", "0", "must be from 1"),
+        (&run, "--block-size", "99999999", "must be from 1 to 65536"),
+        (&run, "--top-p", "much", "\"much\" is not a number such as 0.5"),
+        (&run, "--temperature", "hot", "\"hot\" is not a number such as 0.5"),
+        (&run, "--n", "-1", "not a whole number from 0"),
+        (&run, "--max-error-rate", "half", "\"half\" is not a number"),
+        (&run, "--log-level", "nonsense", "is not off, error, warn, info, debug or trace"),
+        (&throughput, "--num-prompts", "0", "must be at least 1"),
+        (&throughput, "--output-len", "0", "must be from 1"),
+    ] {
+        let ran = bench.run(&[command, &[flag, value]].concat());
+        assert_eq!(ran.code, 2, "{flag} {value}: {}", ran.stderr);
+        assert!(ran.stderr.contains(flag) && ran.stderr.contains(words), "{flag} {value}: {}", ran.stderr);
+    }
+    // A variable for all programs ends none.
+    let mut command = bench.command(&run);
+    let ran = support::job::Ran::of(command.env("RUST_LOG", "x=y=z").output().unwrap());
+    assert!(ran.code == 0 && ran.stderr.contains("warning: RUST_LOG=x=y=z"), "{}", ran.stderr);
+}
+
+/// What a supervisor tells its worker cannot be told by a variable or by another's standard input.
+#[test]
+fn no_variable_makes_a_command_a_worker() {
+    let bench = bench();
+    let model = model();
+    let run = |more: &[&str]| {
+        let all = ["run", "--device", "cpu", "--model", &model, "-i", "data/in.parquet", "-o", "out.parquet"];
+        let mut command =
+            bench.command(&[&all[..], &["--prompt-column", "q", "--max-tokens", "4"], more].concat());
+        for (name, value) in [("SUPERVISOR_PID", "1"), ("BEGUN", "1"), ("START", "7")] {
+            command.env(format!("GRISTMILL_{name}"), value);
+        }
+        #[cfg(unix)]
+        {
+            let (mut mine, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            std::io::Write::write_all(&mut mine, b"terminate\ngristmill worker\n").unwrap();
+            command.stdin(std::process::Stdio::from(std::os::fd::OwnedFd::from(theirs)));
+        }
+        support::job::Ran::of(command.output().unwrap())
+    };
+    let first = run(&[]);
+    assert_eq!(first.code, 0, "{}", first.stderr);
+    let never = run(&["--resume", "never"]);
+    assert!(never.code == 2 && never.stderr.contains("--resume is never"), "{}", never.stderr);
+    assert!(run(&["--fresh"]).stderr.contains("discarded a job with 10 finished rows"));
+}
+
+#[test]
+fn the_paths_of_a_job_file_are_relative_to_it() {
+    let bench = bench();
+    std::fs::create_dir_all(bench.path("jobs/elsewhere")).unwrap();
+    std::fs::rename(bench.model("qwen3"), bench.path("jobs/tiny")).unwrap();
+    std::fs::write(bench.path("jobs/prompt.txt"), "{{ q }}").unwrap();
+    let job = "model = 'tiny'\ninput = '../data/*.parquet'\noutput = '../out/answers.parquet'\nprompt-file = 'prompt.txt'\n\
+               max-tokens = 4\ntemperature = 0\nraw = true\n";
+    std::fs::write(bench.path("jobs/job.toml"), job).unwrap();
+    let ran = bench.run(&["run", "jobs/job.toml"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("10 rows in out/answers.parquet"), "{}", ran.stderr);
+    let expected = std::fs::read(bench.path("out/answers.parquet")).unwrap();
+    // From another folder it is the same job.
+    let mut command = bench.command(&["run", "../job.toml", "--resume", "require"]);
+    let ran = support::job::Ran::of(command.current_dir(bench.path("jobs/elsewhere")).output().unwrap());
+    assert!(ran.code == 0 && ran.stderr.contains("10 of 10 rows already answered"), "{}", ran.stderr);
+    // Flags are from where the command stands; and what the prompt is, the command line says alone.
+    let flags = ["--prompt-column", "other", "-o", "flags.parquet", "-i", "data/in.parquet"];
+    let ran = bench.run(&[&["run", "jobs/job.toml"], &flags[..]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let flagged = read(&bench.path("flags.parquet"));
+    std::fs::write(bench.path("calm.parquet"), expected).unwrap();
+    let mut answers = texts(&read(&bench.path("calm.parquet")), "generated_text");
+    answers.reverse();
+    assert_eq!(texts(&flagged, "generated_text"), answers);
+    // Chat templates are for what is not raw.
+    let ran =
+        bench.run(&["show", "jobs/job.toml", "--chat-template", "<{{ messages[0].content }}>", "--row", "1"]);
+    assert!(ran.code == 0 && ran.stdout.contains("<the mill grinds for the 1. time>"), "{}", ran.stderr);
+    for (job, words) in [
+        ("max-tokens = 3\nmax_tokens = 4\n", "`max-tokens` and `max_tokens` are the same key"),
+        ("max-tokens = 3\nmax-new-tokens = 4\n", "are the same key; keep one"),
+        (
+            "model = 'data'\n",
+            "there is no folder jobs/data; the paths of a job file are relative to the file",
+        ),
+        ("rows-per-file = 0\n", "must be at least 1"),
+    ] {
+        std::fs::write(bench.path("jobs/wrong.toml"), job).unwrap();
+        let ran = bench.run(&["run", "jobs/wrong.toml"]);
+        assert!(ran.code == 2 && ran.stderr.contains(words), "{job}: {}", ran.stderr);
+    }
+}
+
+/// What `show` prints is what runs.
+#[test]
+fn a_row_is_shown_with_its_prompt_and_its_answer() {
+    let bench = bench();
+    let model = model();
+    let template = "{{ bos_token }}<|im_start|>{{ messages[0].content }}";
+    let flags = ["--device", "cpu", "--model", &model, "-i", "data/in.parquet", "-o", "out.parquet"];
+    let flags =
+        [&flags[..], &["--prompt", "{{ q }} again", "--max-tokens", "4", "--temperature", "0"]].concat();
+    let flags = [&flags[..], &["--chat-template", template]].concat();
+    let show = |more: &[&str]| bench.run(&[&["show"], &flags[..], more].concat());
+    let before = show(&["--row", "7"]);
+    assert_eq!(before.code, 0, "{}", before.stderr);
+    assert!(before.stdout.contains("\nprompt:\n") && before.stdout.contains("for the 7. time again\n"));
+    assert!(!bench.path("out.parquet.gristmill").exists());
+    assert!(show(&["--row", "7", "--answer"]).code == 2, "there is no journal yet");
+    let ran = bench.run(&[&["run"], &flags[..], &["--limit", "8"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let out = read(&bench.path("out.parquet"));
+    for row in 0..8 {
+        let shown = show(&["--row", &row.to_string(), "--answer", "--json"]);
+        let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+        let tokens = shown["tokens"].as_array().unwrap().len();
+        assert_eq!(Some(tokens as i32), ints(&out, "num_input_tokens")[row]);
+        assert_eq!(shown["pieces"].as_array().unwrap().len(), tokens);
+        assert_eq!(shown["answer"]["completions"][0]["text"], texts(&out, "generated_text")[row]);
+    }
+    let text = show(&["--row", "7", "--answer"]).stdout;
+    assert!(text.contains(" tokens:\n") && text.contains("\nanswer (4 tokens, length):\n"), "{text}");
+    assert!(show(&["--row", "9", "--answer"]).stdout.ends_with("\nno answer yet\n"));
+    let other = show(&["--row", "7", "--answer", "--prompt", "{{ q }}"]);
+    assert!(other.stdout.contains("it was begun otherwise"), "{}", other.stderr);
+    let refused = show(&["--row", "10"]);
+    assert!(refused.code == 2 && refused.stderr.contains("the input has 10 rows"), "{}", refused.stderr);
+    let long = show(&["--row", "0", "--max-model-len", "12"]);
+    assert!(long.code == 0 && long.stdout.contains("no prompt: prompt too long: "), "{}", long.stdout);
+    let status = bench.run(&["status", "out.parquet", "--json"]);
+    let status: Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!((&status["rows"], &status["finished"], &status["cut"]), (&8.into(), &8.into(), &8.into()));
+    assert_eq!((&status["published"], &status["process"]), (&true.into(), &Value::Null));
+}

@@ -1,0 +1,198 @@
+// wgmma: products of operands in shared memory, one warp of a warpgroup at a time. They are computed when the warp waits
+// for them; until then the accumulators hold NaN. Sums go in order of k, each rounded to f32, as the twin of mma does it.
+#include "block.hpp"
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+struct Product { uint64_t a, b; unsigned group; bool keep; };
+struct Accumulator {
+    float* lanes[WARP];
+    unsigned n;
+    int type;                               // 0 bf16, 1 f16
+    std::vector<float> sums;                // 16 x n: the warp's rows
+    std::vector<Product> products;
+};
+struct WarpProducts {
+    bool fenced = false;
+    unsigned committed = 0, issued = 0;     // groups; products
+    std::vector<Accumulator> accumulators;  // that have products under way
+};
+
+void begin_products(Worker& w) {
+    if (!w.products) w.products = std::make_unique<WarpProducts[]>(MAX_WARPS);
+    for (unsigned u = 0; u < MAX_WARPS; ++u) w.products[u] = WarpProducts();
+}
+bool products_pending(const Worker& w, unsigned warp) { return !w.products[warp].accumulators.empty(); }
+
+void end_products(Worker& w) {
+    unsigned warps = (w.threads + WARP - 1) / WARP;
+    for (unsigned u = 0; u < warps; ++u) {
+        const auto& mine = w.products[u];
+        if (!mine.accumulators.empty()) return block_fault(w, "the block ends while a wgmma of warp " + std::to_string(u) + " is under way");
+        if (mine.issued != w.products[u / 4 * 4].issued || (mine.issued && warps < u / 4 * 4 + 4))
+            return block_fault(w, "warp " + std::to_string(u) + " ran " + std::to_string(mine.issued) + " wgmma, the first warp of its warpgroup " +
+                                      std::to_string(w.products[u / 4 * 4].issued));
+    }
+}
+
+// Where element (row, byte of 32) of an operand lies: rows of 128 bytes, eight rows after each other, swizzled by 128 bytes.
+struct Matrix {
+    uintptr_t base, start, group;
+    Matrix(const Worker& w, uint64_t d, const char* which, int line) {
+        base = w.shared_lo & ~uintptr_t(1023);
+        start = (d & 0x3FFF) << 4;
+        group = (d >> 32 & 0x3FFF) << 4;
+        if (d >> 62 != 1 || (d >> 49 & 7)) fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: %s is not swizzled by 128 bytes, or has a base offset", line, which);
+        if (group != 1024) fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: groups of 8 rows of %s are %zu bytes apart, not 1024", line, which, size_t(group));
+        if (start % 1024 >= 128) fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: %s does not begin at a multiple of 1024", line, which);
+    }
+    uintptr_t at(unsigned row, unsigned byte) const {
+        uintptr_t offset = start + row / 8 * group + row % 8 * 128 + byte;
+        return base + (offset ^ (offset >> 7 & 7) << 4);
+    }
+};
+
+static inline __attribute__((always_inline)) float widen_16(uint16_t x, int type) {
+    uint32_t bits;
+    if (type == 0) {
+        bits = uint32_t(x) << 16;
+    } else {
+        int exponent = x >> 10 & 31, fraction = x & 1023;
+        if (exponent == 0) return (x >> 15 ? -1.0f : 1.0f) * float(fraction) * 0x1p-24f;
+        bits = uint32_t(x >> 15) << 31 | uint32_t(exponent == 31 ? 255 : exponent + 112) << 23 | uint32_t(fraction) << 13;
+    }
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+static inline __attribute__((always_inline)) void multiply_16(float* sums, const float (*a)[16], const float (*b)[256], unsigned n) {
+    for (unsigned r = 0; r < 16; ++r)
+        for (unsigned k = 0; k < 16; ++k)
+            for (unsigned c = 0; c < n; ++c) sums[r * n + c] = __builtin_fmaf(a[r][k], b[k][c], sums[r * n + c]);
+}
+#if defined(__x86_64__)
+__attribute__((target("avx2,fma"), optimize("O3"))) static void multiply_fast(float* sums, const float (*a)[16], const float (*b)[256], unsigned n) {
+    multiply_16(sums, a, b, n);
+}
+#endif
+static void multiply(float* sums, const float (*a)[16], const float (*b)[256], unsigned n) {
+#if defined(__x86_64__)
+    static const bool fast = __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx2");
+    if (fast) return multiply_fast(sums, a, b, n);
+#endif
+    multiply_16(sums, a, b, n);
+}
+
+static void compute(Worker& w, Accumulator& acc, const Product& p, unsigned warp) {
+    Matrix ma(w, p.a, "A", 0), mb(w, p.b, "B", 0);
+    float a[16][16], b[16][256];
+    for (unsigned r = 0; r < 16; ++r)
+        for (unsigned k = 0; k < 16; ++k) {
+            uint16_t x;
+            std::memcpy(&x, (const void*)ma.at(warp % 4 * 16 + r, 2 * k), 2);
+            a[r][k] = widen_16(x, acc.type);
+        }
+    for (unsigned c = 0; c < acc.n; ++c)
+        for (unsigned k = 0; k < 16; ++k) {
+            uint16_t x;
+            std::memcpy(&x, (const void*)mb.at(c, 2 * k), 2);
+            b[k][c] = widen_16(x, acc.type);
+        }
+    if (!p.keep) std::fill(acc.sums.begin(), acc.sums.end(), 0.0f);
+    multiply(acc.sums.data(), a, b, acc.n);
+}
+
+struct Issue { float* d; uint64_t a, b; unsigned n; int type, keep, line; };
+
+// Lane l holds of each 8 columns rows l / 4 and l / 4 + 8, columns l % 4 * 2 and the next.
+static float& element(Accumulator& acc, unsigned lane, unsigned i) {
+    return acc.sums[(lane / 4 + i / 2 % 2 * 8) * acc.n + i / 4 * 8 + lane % 4 * 2 + i % 2];
+}
+
+static void issue(void* all) {
+    Worker& w = *t_worker;
+    const Issue* lanes = (const Issue*)all;
+    const Issue& first = lanes[0];
+    unsigned warp = w.current->id / WARP;
+    WarpProducts& p = w.products[warp];
+    for (unsigned l = 1; l < WARP; ++l)
+        if (lanes[l].a != first.a || lanes[l].b != first.b || lanes[l].keep != first.keep)
+            fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: lanes 0 and %u have other operands", first.line, l);
+    if (!p.fenced) fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: a wgmma.fence before it is missing", first.line);
+    Matrix ma(w, first.a, "A", first.line), mb(w, first.b, "B", first.line);
+    unsigned group = p.committed + 1;
+    if (settings().full) {
+        Knowledge know = known_to_all(w, warp);
+        uint32_t clock = w.first_clock + group;
+        for (unsigned r = 0; r < 16; ++r)
+            for (unsigned half = 0; half < 32; half += 16) check_wgmma_read(w, ma.at(warp % 4 * 16 + r, half), 16, know, warp, clock, first.line);
+        for (unsigned c = 0; c < first.n; ++c)
+            for (unsigned half = 0; half < 32; half += 16) check_wgmma_read(w, mb.at(c, half), 16, know, warp, clock, first.line);
+    }
+    auto acc = std::find_if(p.accumulators.begin(), p.accumulators.end(), [&](const Accumulator& a) { return a.lanes[0] == first.d; });
+    if (acc == p.accumulators.end()) {
+        p.accumulators.emplace_back();
+        acc = p.accumulators.end() - 1;
+        acc->n = first.n, acc->type = first.type, acc->sums.resize(16 * first.n);
+        for (unsigned l = 0; l < WARP; ++l) {
+            acc->lanes[l] = lanes[l].d;
+            for (unsigned i = 0; i < first.n / 2; ++i) {
+                element(*acc, l, i) = lanes[l].d[i];
+                lanes[l].d[i] = std::numeric_limits<float>::quiet_NaN();
+            }
+        }
+    }
+    if (acc->n != first.n || acc->type != first.type) fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: its accumulators are in use in another shape", first.line);
+    acc->products.push_back({first.a, first.b, group, first.keep != 0});
+    ++p.issued;
+}
+
+EXPORT void standin_wgmma(float* d, unsigned n, int type, unsigned long long a, unsigned long long b, int keep, int line) {
+    if (n % 8 || n < 8 || n > 256) fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: n is %u", line, n);
+    Issue mine{d, a, b, n, type, keep, line};
+    standin_collective("wgmma", 0xFFFFFFFFu, &mine, sizeof mine, line, issue);
+}
+
+static void fence_products(void*) { t_worker->products[t_worker->current->id / WARP].fenced = true; }
+EXPORT void standin_wgmma_fence(int line) {
+    char none = 0;
+    standin_collective("wgmma.fence", 0xFFFFFFFFu, &none, 1, line, fence_products);
+}
+
+static void commit(void*) { ++t_worker->products[t_worker->current->id / WARP].committed; }
+EXPORT void standin_wgmma_commit(int line) {
+    char none = 0;
+    standin_collective("wgmma.commit_group", 0xFFFFFFFFu, &none, 1, line, commit);
+}
+
+static void wait_for(void* all) {
+    Worker& w = *t_worker;
+    unsigned left, warp = w.current->id / WARP;
+    std::memcpy(&left, all, sizeof left);
+    WarpProducts& p = w.products[warp];
+    unsigned done = p.committed - std::min(left, p.committed);
+    for (auto& acc : p.accumulators) {
+        while (!acc.products.empty() && acc.products[0].group <= done) {
+            compute(w, acc, acc.products[0], warp);
+            acc.products.erase(acc.products.begin());
+        }
+        for (unsigned l = 0; l < WARP && acc.products.empty(); ++l)
+            for (unsigned i = 0; i < acc.n / 2; ++i) acc.lanes[l][i] = element(acc, l, i);
+    }
+    auto over = std::remove_if(p.accumulators.begin(), p.accumulators.end(), [](const Accumulator& a) { return a.products.empty(); });
+    if (over != p.accumulators.end()) p.fenced = false;        // registers may be touched now
+    p.accumulators.erase(over, p.accumulators.end());
+    if (!settings().full) return;
+    uint32_t clock = w.first_clock + done;
+    w.last_clock = std::max(w.last_clock, clock);
+    for (unsigned l = 0; l < WARP; ++l) {
+        auto& know = w.fibers[warp * WARP + l].know;
+        know.seen[wgmma_agent(w, warp)] = std::max(know.seen[wgmma_agent(w, warp)], clock);
+    }
+}
+EXPORT void standin_wgmma_wait(unsigned left, int line) {
+    standin_collective("wgmma.wait_group", 0xFFFFFFFFu, &left, sizeof left, line, wait_for);
+}
