@@ -74,13 +74,12 @@ impl SamplingParams {
             if value.is_finite() && (low..=high).contains(&value) {
                 Ok(())
             } else {
-                let bounds = match (low == f32::MIN_POSITIVE, high == f32::MAX) {
-                    (true, true) => "above 0".into(),
-                    (true, false) => format!("above 0 and at most {high}"),
-                    (false, true) => format!("at least {low}"),
-                    (false, false) => format!("from {low} to {high}"),
+                let least = match low {
+                    f32::MIN_POSITIVE => "more than 0".to_string(),
+                    low => format!("at least {low}"),
                 };
-                Err(format!("{name} is {value}; it must be {bounds}"))
+                let most = if high == f32::MAX { String::new() } else { format!(" and at most {high}") };
+                Err(format!("{name} is {value}; it must be {least}{most}"))
             }
         };
         range("temperature", self.temperature, 0.0, f32::MAX)?;
