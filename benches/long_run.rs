@@ -88,7 +88,8 @@ impl Device for PretendDevice {
     fn submit(&mut self, _: PlanId, step: &Step) -> Result<Ticket, DeviceError> {
         let sampled: Vec<Sampled> = step.sampling.iter().map(made_up).collect();
         self.sampled.fetch_add(sampled.len() as u64, Ordering::Relaxed);
-        self.outputs.push_back(StepOutput { sampled });
+        let target_logprobs = vec![-1.0; step.targets.len()];
+        self.outputs.push_back(StepOutput { sampled, target_logprobs });
         self.steps += 1;
         Ok(Ticket(self.steps))
     }

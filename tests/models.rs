@@ -63,6 +63,7 @@ impl Loaded {
             outputs: MAX_LEN,
             adjustments: 1,
             masks: 1,
+            targets: 0,
             pages,
             page_size: PAGE,
             pages_per_seq: pages,

@@ -10,7 +10,7 @@ use engine::constraint::{Constraint, Matcher};
 use engine::dtype::DType;
 use engine::models::{LoadFormat, Model};
 use engine::numbers::Numbers;
-use engine::request::{Event, FinishReason, Request, SamplingParams};
+use engine::request::{Branch, Event, FinishReason, Request, SamplingParams, Score, Scores};
 use engine::{Engine, EngineConfig};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ struct Answer {
     tokens: Vec<u32>,
     logprobs: Vec<u32>,
     prompt_logprobs: Vec<u32>,
+    scores: Vec<Vec<u32>>,
     finish: Option<FinishReason>,
 }
 
@@ -56,7 +57,7 @@ impl Matcher for TwoThirdsMatcher {
 }
 
 /// Rows of many kinds: lengths from 1 to 60, shared prefixes, greedy and drawn, penalties, stops, lists of allowed
-/// tokens, constraints.
+/// tokens, constraints, and rows that are only scored.
 fn rows(count: usize, vocab: usize) -> Vec<Request> {
     let mut numbers = Numbers(1);
     let prefixes: Vec<Vec<u32>> =
@@ -83,9 +84,30 @@ fn rows(count: usize, vocab: usize) -> Vec<Request> {
             ..SamplingParams::default()
         };
         let constraint = (id % 5 == 3).then(|| two_thirds.clone());
-        Request { id: id as u64, prompt, params, constraint }
+        let scores = (id % 4 == 2).then(|| scores(&mut numbers, prompt.len(), vocab));
+        Request { id: id as u64, prompt, params, constraint, scores }
     };
     (0..count).map(row).collect()
+}
+
+/// Scores of up to all tokens of the vocabulary, at positions of the prompt and of branches that go back to some of it.
+fn scores(n: &mut Numbers, prompt: usize, vocab: usize) -> Scores {
+    let at = |n: &mut Numbers, start: usize, end: usize| {
+        let positions: Vec<usize> = (start..end).filter(|&p| p + 1 == end || n.below(3) == 0).collect();
+        let mut targets = |count| (0..count).map(|_| n.below(vocab) as u32).collect();
+        let count = |p: usize| if p % 16 == 3 { vocab } else { 1 + p % 5 };
+        positions.into_iter().map(|position| Score { position, targets: targets(count(position)) }).collect()
+    };
+    let of_prompt = at(n, 0, prompt);
+    let mut len = prompt;
+    let mut branch = |n: &mut Numbers| {
+        let (from, count) = (len - n.below(len.min(12)), 1 + n.below(6));
+        len = from + count;
+        let tokens = (0..count).map(|_| n.below(vocab) as u32).collect();
+        Branch { from, tokens, scores: at(n, from, len) }
+    };
+    let branches = (0..n.below(6)).map(|_| branch(n)).collect();
+    Scores { prompt: of_prompt, branches }
 }
 
 /// The longest sequence.
@@ -158,6 +180,10 @@ fn run(device: &str, model: &Model, rows: &[Request], schedule: &Schedule) -> Op
                     let bits = logprobs.iter().flat_map(|l| [l.logprob.to_bits(), l.top[0].1.to_bits()]);
                     answer.prompt_logprobs.extend(bits);
                 }
+                Event::Scores { id, logprobs } => {
+                    let bits = |l: Vec<f32>| l.into_iter().map(f32::to_bits).collect();
+                    answers.entry(id).or_default().scores.extend(logprobs.into_iter().map(bits));
+                }
                 Event::Token { id, token } => {
                     let answer = answers.entry(id).or_default();
                     answer.tokens.push(token.token);
@@ -165,6 +191,8 @@ fn run(device: &str, model: &Model, rows: &[Request], schedule: &Schedule) -> Op
                     answer.logprobs.extend(token.top.iter().flat_map(|t| [t.0, t.1.to_bits()]));
                 }
                 Event::Finished { id, reason, .. } => {
+                    let scored = rows[id as usize].scores.is_some();
+                    assert_eq!(scored, reason == FinishReason::Scored, "row {id}: {reason:?}");
                     let answer = answers.entry(id).or_default();
                     assert_eq!(answer.finish, None, "row {id} ended twice: {schedule:?}");
                     answer.finish = Some(reason);
@@ -216,7 +244,9 @@ fn keep_their_bits(
     }
     // The negative control: change one bit of one key, and the comparison must notice.
     let mut other = rows.clone();
-    let drawn = other.iter_mut().rfind(|r| r.params.temperature > 1.0 && r.params.max_tokens > 10).unwrap();
+    let changes =
+        |r: &&mut Request| r.scores.is_none() && r.params.temperature > 1.0 && r.params.max_tokens > 10;
+    let drawn = other.iter_mut().rfind(changes).unwrap();
     drawn.params.key ^= 1 << 40;
     let Some(got) = run(device, &model, &other, &Schedule::random(1, kv, page_sizes, &base)) else { return };
     assert!(difference(&want, &got).is_some(), "another key gave the same bits: the test sees nothing");

@@ -28,6 +28,8 @@ pub enum Rows {
     Adjustments,
     /// One row for each token mask of the step.
     Masks,
+    /// One row for each token whose log-probability is asked for.
+    Targets,
     /// One row for each KV slot: pages times page size.
     KvSlots,
     /// A count that no step changes.
@@ -47,6 +49,8 @@ pub struct Dims {
     pub adjustments: usize,
     /// Token masks in a step.
     pub masks: usize,
+    /// Tokens whose log-probabilities are asked for in a step.
+    pub targets: usize,
     /// KV pages.
     pub pages: usize,
     /// Tokens in a KV page (`--block-size`).
@@ -67,6 +71,7 @@ impl Dims {
             Rows::Outputs => self.outputs,
             Rows::Adjustments => self.adjustments,
             Rows::Masks => self.masks,
+            Rows::Targets => self.targets,
             Rows::KvSlots => self.pages * self.page_size,
             Rows::Fixed(n) => n,
         }
@@ -111,6 +116,8 @@ pub enum Input {
     Adjustments,
     /// `[Masks, ceil(vocab / 32)]` bit masks of allowed tokens.
     Masks,
+    /// `[Targets, 1]` tokens whose log-probabilities are asked for (see [`crate::step::SampleRow::target_start`]).
+    Targets,
 }
 
 impl Input {
@@ -123,6 +130,7 @@ impl Input {
             Input::OutputRows | Input::Sampling => Rows::Outputs,
             Input::Adjustments => Rows::Adjustments,
             Input::Masks => Rows::Masks,
+            Input::Targets => Rows::Targets,
         }
     }
 

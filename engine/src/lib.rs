@@ -25,6 +25,7 @@ mod sampling;
 pub mod scheduler;
 pub mod sequence;
 pub mod step;
+pub mod walk;
 
-pub use engine::{Engine, EngineConfig, Stats, Types};
+pub use engine::{Engine, EngineConfig, OpsTime, Stats, StepShape, StepTimes, Types};
 pub use error::EngineError;

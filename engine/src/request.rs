@@ -74,7 +74,12 @@ impl SamplingParams {
             if value.is_finite() && (low..=high).contains(&value) {
                 Ok(())
             } else {
-                Err(format!("{name} is {value}; it must be from {low} to {high}"))
+                let least = match low {
+                    f32::MIN_POSITIVE => "more than 0".to_string(),
+                    low => format!("at least {low}"),
+                };
+                let most = if high == f32::MAX { String::new() } else { format!(" and at most {high}") };
+                Err(format!("{name} is {value}; it must be {least}{most}"))
             }
         };
         range("temperature", self.temperature, 0.0, f32::MAX)?;
@@ -122,6 +127,83 @@ impl SamplingParams {
     }
 }
 
+/// Log-probabilities that are asked for after one position of a sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Score {
+    /// The position: its logits are those for the token after it.
+    pub position: usize,
+    /// The tokens, at least one.
+    pub targets: Vec<u32>,
+}
+
+/// Where a scored sequence goes on after it has been cut off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Branch {
+    /// How many tokens of the sequence before it are kept.
+    pub from: usize,
+    /// The tokens that follow them, at least one.
+    pub tokens: Vec<u32>,
+    /// What is asked for at their positions, in order; the last one is that of the last token.
+    pub scores: Vec<Score>,
+}
+
+/// What a request asks for that generates nothing.
+///
+/// The prompt is computed, then each branch in its place: it overwrites what lies behind the tokens that it keeps. A
+/// tree of tokens whose branches come in depth-first order is computed once, each node of it as one position.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scores {
+    /// What is asked for at the prompt's positions, in order; the last one is that of its last token.
+    pub prompt: Vec<Score>,
+    /// What comes after it.
+    pub branches: Vec<Branch>,
+}
+
+impl Scores {
+    /// Checks positions, and token ids against the vocabulary.
+    ///
+    /// # Errors
+    /// What is wrong with the first of them that is.
+    pub fn check(&self, prompt: usize, vocab: usize) -> Result<(), String> {
+        if prompt == 0 {
+            return Err("the prompt has no tokens".into());
+        }
+        let mut len = prompt;
+        check_scores(&self.prompt, 0, prompt, vocab)?;
+        for Branch { from, tokens, scores } in &self.branches {
+            if *from == 0 || *from > len {
+                return Err(format!("a branch keeps {from} of {len} tokens"));
+            }
+            if let Some(token) = tokens.iter().find(|&&t| t as usize >= vocab) {
+                return Err(format!("token {token} of a branch is beyond the vocabulary of {vocab}"));
+            }
+            len = from + tokens.len();
+            check_scores(scores, *from, len, vocab)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks what is asked for at positions `start .. end`.
+fn check_scores(scores: &[Score], start: usize, end: usize, vocab: usize) -> Result<(), String> {
+    if scores.last().is_none_or(|last| last.position + 1 != end) {
+        return Err(format!("no score is asked for at position {}, the last of its tokens", end - 1));
+    }
+    if scores[0].position < start || scores.windows(2).any(|pair| pair[0].position >= pair[1].position) {
+        return Err(format!("scores are not in the order of their positions from {start} on"));
+    }
+    for Score { position, targets } in scores {
+        match targets.iter().max() {
+            None => return Err(format!("the score at position {position} names no token")),
+            Some(&token) if token as usize >= vocab => {
+                return Err(format!("target {token} is beyond the vocabulary of {vocab}"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// One row for the engine. A row with `n > 1` is `n` requests with different keys.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -133,12 +215,19 @@ pub struct Request {
     pub params: SamplingParams,
     /// What its answer must match, beside `params`.
     pub constraint: Option<Arc<dyn Constraint>>,
+    /// Log-probabilities to report. Such a request generates nothing: `params` and `constraint` do not matter.
+    pub scores: Option<Scores>,
 }
 
 impl Request {
-    /// A request without a constraint.
+    /// A request that generates, without a constraint.
     pub fn new(id: u64, prompt: Vec<u32>, params: SamplingParams) -> Request {
-        Request { id, prompt, params, constraint: None }
+        Request { id, prompt, params, constraint: None, scores: None }
+    }
+
+    /// A request that reports log-probabilities and generates nothing.
+    pub fn score(id: u64, prompt: Vec<u32>, scores: Scores) -> Request {
+        Request { scores: Some(scores), ..Request::new(id, prompt, SamplingParams::default()) }
     }
 }
 
@@ -151,6 +240,8 @@ pub enum FinishReason {
     Length,
     /// The model's logits were not finite.
     NotFinite,
+    /// All that was asked for has been reported; nothing was to be generated.
+    Scored,
 }
 
 /// A token with its log-probability under the raw logits and the likeliest alternatives.
@@ -175,6 +266,13 @@ pub enum Event {
         start: usize,
         /// One entry for each prompt token.
         logprobs: Vec<TokenLogprobs>,
+    },
+    /// Log-probabilities that were asked for.
+    Scores {
+        /// The request.
+        id: u64,
+        /// Those of the targets of the next positions, one list for each [`Score`], in the request's order.
+        logprobs: Vec<Vec<f32>>,
     },
     /// The next generated token.
     Token {

@@ -5,6 +5,7 @@
 //! 1. The report: with `m = max l` and `z = sum exp(l - m)`, a token's log-probability is
 //!    `l - m - ln z`. It is of the raw logits, before anything below (vLLM's `raw_logprobs`). If any
 //!    logit is not finite, the reported log-probability is NaN and the token is arbitrary.
+//!    It is made for the chosen token, for the likeliest ones, and for each of the row's targets.
 //! 2. If there is a `target`, it is the token, and nothing below happens.
 //! 3. Each adjustment changes its logit; tokens outside the mask become negative infinity.
 //! 4. If `temperature` is 0, the token has the highest logit; of equal ones the lowest id.

@@ -12,6 +12,18 @@ pub fn push_score(step: &mut Step, row: u32, target: u32, logprobs: u32) {
     step.sampling.push(SampleRow { target, logprobs, ..SampleRow::greedy() });
 }
 
+/// Appends the row that reports log-probabilities of `targets` after the token at `row`, and chooses nothing.
+pub fn push_targets(step: &mut Step, row: u32, targets: &[u32]) {
+    step.output_rows.push(row);
+    step.sampling.push(SampleRow {
+        target: targets.first().copied().unwrap_or(0),
+        target_start: step.targets.len() as u32,
+        target_len: targets.len() as u32,
+        ..SampleRow::greedy()
+    });
+    step.targets.extend_from_slice(targets);
+}
+
 /// Appends the row that samples the next token of a sequence after the token at `row`.
 ///
 /// `position` is the position of the token to be sampled, `mask` the index of its mask in the step.
@@ -33,7 +45,9 @@ pub fn push_sample(step: &mut Step, row: u32, sequence: &Sequence, position: usi
         adjust_start: step.adjustments.len() as u32,
         adjust_len: adjustments.len() as u32,
         logprobs: p.logprobs,
-        reserved: [0; 3],
+        target_start: 0,
+        target_len: 0,
+        reserved: 0,
     });
     step.adjustments.extend(adjustments);
 }

@@ -7,9 +7,10 @@
 //! the same.
 
 use crate::pages::PagePool;
-use crate::request::Request;
+use crate::request::{Request, Scores};
 use crate::sequence::Sequence;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// The limits of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Limits {
     pub outputs: usize,
     /// Logit adjustments in a step; at least those of one sequence.
     pub adjustments: usize,
+    /// Tokens whose log-probabilities are asked for in a step; at least those of one position.
+    pub targets: usize,
     /// Tokens in a KV page.
     pub page_size: usize,
     /// The longest sequence.
@@ -44,7 +47,11 @@ pub struct Chunk {
     /// The number of positions.
     pub len: usize,
     /// Prompt positions whose token's log-probability is wanted; the logits are those one before.
-    pub score: std::ops::Range<usize>,
+    pub score: Range<usize>,
+    /// The scores of the request that are asked for at positions of the chunk.
+    pub asked: Range<usize>,
+    /// The targets of those, all together.
+    pub targets: usize,
     /// Whether a token is sampled after the last position.
     pub sample: bool,
 }
@@ -89,6 +96,11 @@ impl Scheduler {
         if n == 0 {
             return Err("the prompt has no tokens".into());
         }
+        if let Some(scores) = &request.scores {
+            self.check_scores(scores, n)?;
+            self.waiting.push_back(Sequence::new(request));
+            return Ok(());
+        }
         if n >= max_len {
             return Err(format!(
                 "the prompt has {n} tokens, which leaves no room for an answer in max_model_len {max_len}"
@@ -104,6 +116,32 @@ impl Scheduler {
         }
         self.waiting.push_back(Sequence::new(request));
         Ok(())
+    }
+
+    /// Checks that a scored sequence fits.
+    fn check_scores(&self, scores: &Scores, prompt: usize) -> Result<(), String> {
+        let branches = scores.branches.iter().map(|branch| branch.from + branch.tokens.len());
+        let longest = branches.fold(prompt, usize::max);
+        if longest > self.limits.max_len {
+            let max_len = self.limits.max_len;
+            return Err(format!(
+                "the prompt has {prompt} tokens, {longest} with its longest continuation; max_model_len is {max_len}"
+            ));
+        }
+        let needed = longest.div_ceil(self.limits.page_size);
+        if needed > self.pool.count() {
+            let pages = self.pool.count();
+            return Err(format!(
+                "prompt and continuation of up to {longest} tokens need {needed} KV pages; there are {pages}"
+            ));
+        }
+        let all = scores.prompt.iter().chain(scores.branches.iter().flat_map(|branch| &branch.scores));
+        match all.map(|score| score.targets.len()).max() {
+            Some(most) if most > self.limits.targets => {
+                Err(format!("{most} targets at one position; at most {} fit a step", self.limits.targets))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sequences that wait for admission.
@@ -129,9 +167,10 @@ impl Scheduler {
     /// Plans the next step. Empty if nothing can advance before a submitted step is done.
     pub fn schedule(&mut self) -> Vec<Chunk> {
         self.publish_pages();
+        self.running.iter_mut().for_each(Sequence::turn);
         let mut chunks = Vec::new();
         let mut budget = self.limits;
-        let decodes = |s: &Sequence| s.remaining() == 1;
+        let decodes = |s: &Sequence| s.remaining() == 1 && s.walk.is_none();
         let (first, then): (Vec<u64>, Vec<u64>) = (
             self.running.iter().filter(|s| decodes(s)).map(|s| s.id).collect(),
             self.running.iter().filter(|s| !decodes(s)).map(|s| s.id).collect(),
@@ -152,6 +191,9 @@ impl Scheduler {
             sequence.computed = chunk.start + chunk.len;
             sequence.pending += usize::from(chunk.sample);
             sequence.prompt_scored = sequence.prompt_scored.max(chunk.score.end);
+            if let Some(walk) = &mut sequence.walk {
+                walk.submit(&chunk.asked);
+            }
         }
         chunks
     }
@@ -167,6 +209,9 @@ impl Scheduler {
         let sequence = &self.running[index];
         if sequence.awaits_host(self.limits.late_masks) || sequence.is_full(self.limits.max_len) {
             return;
+        }
+        if sequence.walk.is_some() {
+            return self.advance_scored(index, budget, chunks);
         }
         let start = sequence.computed;
         let mut len = sequence.remaining().min(budget.tokens);
@@ -191,7 +236,27 @@ impl Scheduler {
         budget.tokens -= len;
         budget.outputs -= score.len() + usize::from(sample);
         budget.adjustments -= adjustments;
-        chunks.push(Chunk { index: 0, id, start, len, score, sample });
+        chunks.push(Chunk { index: 0, id, start, len, score, asked: 0..0, targets: 0, sample });
+    }
+
+    /// Plans a chunk of a scored sequence.
+    fn advance_scored(&mut self, index: usize, budget: &mut Limits, chunks: &mut Vec<Chunk>) {
+        let sequence = &self.running[index];
+        let Some(walk) = &sequence.walk else { return };
+        let (id, start) = (sequence.id, sequence.computed);
+        let wanted = sequence.remaining().min(budget.tokens);
+        let (len, asked, targets) = walk.fit(start, wanted, budget.outputs, budget.targets);
+        if len < wanted {
+            // What does not fit goes first among the scored sequences of the next step: none behind it takes its place.
+            budget.targets = targets;
+        }
+        if len == 0 || !self.grow(id, start + len, chunks) {
+            return;
+        }
+        budget.tokens -= len;
+        budget.outputs -= asked.len();
+        budget.targets -= targets;
+        chunks.push(Chunk { index: 0, id, start, len, score: 0..0, asked, targets, sample: false });
     }
 
     /// Gives a sequence pages for `len` positions, and preempts the newest sequences if necessary.
@@ -238,11 +303,11 @@ impl Scheduler {
         if self.running.len() >= self.limits.seqs || sequence.pending > 0 {
             return false;
         }
+        sequence.turn();
         let page_size = self.limits.page_size;
         let mut cached_pages = Vec::new();
         if self.limits.prefix_caching && sequence.params.prompt_logprobs.is_none() {
-            // Compute at least one position: its logits give the next token.
-            let full = (sequence.len() - 1) / page_size;
+            let full = sequence.skippable() / page_size;
             for &hash in sequence.hash_pages(full, page_size) {
                 match self.pool.find(hash) {
                     Some(page) => cached_pages.push(page),
@@ -272,6 +337,9 @@ impl Scheduler {
 
     /// The projected number of pages that a sequence will hold at its end.
     fn projected_pages(&self, sequence: &Sequence) -> usize {
+        if let Some(walk) = &sequence.walk {
+            return walk.longest().div_ceil(self.limits.page_size);
+        }
         let max_tokens = sequence.params.max_tokens as usize;
         let likely = self.mean_generated.map_or(max_tokens, |mean| (mean * 1.25) as usize + 1);
         let answer = likely.min(max_tokens).max(sequence.generated() + 1);
@@ -285,7 +353,7 @@ impl Scheduler {
         }
         let page_size = self.limits.page_size;
         for sequence in &mut self.running {
-            let full = sequence.computed.min(sequence.tokens.len()) / page_size;
+            let full = sequence.kept() / page_size;
             if full > sequence.published {
                 let hashes = sequence.hash_pages(full, page_size).to_vec();
                 let filled = sequence.pages.iter().zip(hashes);
@@ -328,9 +396,11 @@ impl Scheduler {
             index.and_then(|i| self.waiting.remove(i))
         };
         let Some(mut sequence) = ended else { return };
-        let generated = (sequence.tokens.len() - sequence.prompt_len) as f64;
-        let mean = self.mean_generated.unwrap_or(generated);
-        self.mean_generated = Some(mean + (generated - mean) / 32.0);
+        if sequence.walk.is_none() {
+            let generated = (sequence.tokens.len() - sequence.prompt_len) as f64;
+            let mean = self.mean_generated.unwrap_or(generated);
+            self.mean_generated = Some(mean + (generated - mean) / 32.0);
+        }
         self.release(&mut sequence);
     }
 

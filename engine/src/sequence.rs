@@ -3,6 +3,7 @@
 use crate::constraint::Matcher;
 use crate::pages::{PageId, PrefixHash};
 use crate::request::{Request, SamplingParams};
+use crate::walk::Walk;
 
 /// A request with its known tokens and its computed positions.
 #[derive(Debug)]
@@ -11,7 +12,7 @@ pub struct Sequence {
     pub id: u64,
     /// How to choose its tokens.
     pub params: SamplingParams,
-    /// The prompt, and the generated tokens that the host knows.
+    /// The prompt, and the generated tokens that the host knows; of a scored sequence the tokens under way.
     pub tokens: Vec<u32>,
     /// The number of prompt tokens.
     pub prompt_len: usize,
@@ -31,14 +32,20 @@ pub struct Sequence {
     pub prompt_scored: usize,
     /// Follows the answer through the request's constraint.
     pub matcher: Option<Box<dyn Matcher>>,
+    /// What a sequence has to do that is scored and generates nothing.
+    pub walk: Option<Walk>,
 }
 
 impl Sequence {
     /// A sequence without computed positions.
     pub fn new(request: Request) -> Sequence {
+        let walk = request.scores.map(|scores| Walk::new(request.prompt.len(), scores));
+        // A scored sequence is not sampled: no parameter of that may hold it up.
+        let params = if walk.is_some() { SamplingParams::default() } else { request.params };
+        let constraint = request.constraint.filter(|_| walk.is_none());
         Sequence {
             id: request.id,
-            params: request.params,
+            params,
             prompt_len: request.prompt.len(),
             tokens: request.prompt,
             pending: 0,
@@ -48,7 +55,8 @@ impl Sequence {
             published: 0,
             seq_slot: 0,
             prompt_scored: 1,
-            matcher: request.constraint.map(|constraint| constraint.matcher()),
+            matcher: constraint.map(|constraint| constraint.matcher()),
+            walk,
         }
     }
 
@@ -74,6 +82,9 @@ impl Sequence {
 
     /// Whether no further token will be sampled, whatever the tokens in flight are.
     pub fn is_full(&self, max_len: usize) -> bool {
+        if let Some(walk) = &self.walk {
+            return walk.is_submitted();
+        }
         self.generated() >= self.params.max_tokens as usize || self.len() >= max_len
     }
 
@@ -90,6 +101,27 @@ impl Sequence {
     /// Whether its next mask depends on a token that is being sampled.
     pub fn awaits_mask(&self) -> bool {
         self.matcher.is_some() && self.pending > 1
+    }
+
+    /// Lets a scored sequence go on with its next branch, once the tokens before it are submitted.
+    pub fn turn(&mut self) {
+        let Some((from, tokens)) = self.walk.as_mut().and_then(Walk::turn) else { return };
+        self.tokens.truncate(from);
+        self.tokens.extend(tokens);
+        self.computed = self.computed.min(from);
+    }
+
+    /// Leading positions in pages that may be shared: those that keep what they hold.
+    pub fn kept(&self) -> usize {
+        let known = self.computed.min(self.tokens.len());
+        self.walk.as_ref().map_or(known, |walk| known.min(walk.kept()))
+    }
+
+    /// Leading positions that need not be computed where their pages are cached: all but the last, whose logits give the
+    /// next token.
+    pub fn skippable(&self) -> usize {
+        let known = self.len() - 1;
+        self.walk.as_ref().map_or(known, |walk| known.min(walk.skippable()))
     }
 
     /// Adds a sampled token.

@@ -56,8 +56,12 @@ pub struct SampleRow {
     pub adjust_len: u32,
     /// How many alternatives to report, at most [`MAX_LOGPROBS`].
     pub logprobs: u32,
+    /// The first of this row's [`Step::targets`].
+    pub target_start: u32,
+    /// How many targets it has.
+    pub target_len: u32,
     /// Room to 64 bytes.
-    pub reserved: [u32; 3],
+    pub reserved: u32,
 }
 
 impl SampleRow {
@@ -77,7 +81,9 @@ impl SampleRow {
             adjust_start: 0,
             adjust_len: 0,
             logprobs: 0,
-            reserved: [0; 3],
+            target_start: 0,
+            target_len: 0,
+            reserved: 0,
         }
     }
 }
@@ -130,6 +136,8 @@ pub struct Step {
     pub late_masks: usize,
     /// Words in a mask: `ceil(vocab / 32)`.
     pub mask_words: usize,
+    /// Tokens whose log-probabilities are reported, row by row without a gap (see [`SampleRow::target_start`]).
+    pub targets: Vec<u32>,
 }
 
 impl Step {
@@ -141,6 +149,7 @@ impl Step {
             outputs: self.output_rows.len(),
             adjustments: self.adjustments.len(),
             masks: self.masks.len().checked_div(self.mask_words).unwrap_or(0) + self.late_masks,
+            targets: self.targets.len(),
             pages: 0,
             page_size: self.page_size,
             pages_per_seq: self.pages_per_seq,
@@ -162,6 +171,7 @@ impl Step {
         fits("outputs", dims.outputs, max_dims.outputs)?;
         fits("adjustments", dims.adjustments, max_dims.adjustments)?;
         fits("masks", dims.masks, max_dims.masks)?;
+        fits("targets", dims.targets, max_dims.targets)?;
         same("positions", self.positions.len(), dims.tokens)?;
         same("KV slots", self.kv_slots.len(), dims.tokens)?;
         same("sample rows", self.sampling.len(), dims.outputs)?;
@@ -200,7 +210,13 @@ impl Step {
         if self.late_masks > 0 && !self.masks.is_empty() {
             return Err("masks are here and yet to come".into());
         }
+        let mut targets = 0;
         for row in &self.sampling {
+            if row.target_len > 0 {
+                // Each is reported once, so that none of the results is left over from a step before.
+                same("targets before those of a row", row.target_start as usize, targets)?;
+                targets += row.target_len as usize;
+            }
             if row.mask != NONE && row.mask as usize >= dims.masks {
                 return Err(format!("mask {} is not below {}", row.mask, dims.masks));
             }
@@ -212,7 +228,7 @@ impl Step {
                 return Err(format!("sequence slot {} is not below {}", row.seq_slot, max_dims.seqs));
             }
         }
-        Ok(())
+        same("targets of rows", targets, dims.targets)
     }
 
     /// The masks that come late, if there are any.
@@ -247,6 +263,7 @@ impl Step {
             Input::Sampling => bytemuck::cast_slice(&self.sampling),
             Input::Adjustments => bytemuck::cast_slice(&self.adjustments),
             Input::Masks => bytemuck::cast_slice(&self.masks),
+            Input::Targets => bytemuck::cast_slice(&self.targets),
         }
     }
 }
@@ -293,9 +310,11 @@ pub struct Sampled {
     pub top_logprobs: [f32; MAX_LOGPROBS],
 }
 
-/// The result of a step: one entry for each output position, in the step's order.
+/// The result of a step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepOutput {
-    /// The chosen tokens.
+    /// The chosen tokens: one entry for each output position, in the step's order.
     pub sampled: Vec<Sampled>,
+    /// One log-probability for each of [`Step::targets`], as [`Sampled::logprob`].
+    pub target_logprobs: Vec<f32>,
 }

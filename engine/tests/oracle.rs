@@ -171,13 +171,21 @@ fn expected(case: &Case) -> Vec<Vec<f64>> {
         Op::Sample(Sample { logits, last, .. }) => {
             let tokens: Vec<u32> =
                 inputs.rows(logits).iter().enumerate().map(|(r, l)| choose(case, r, l.clone())).collect();
+            let reported = step.sampling.iter().zip(inputs.rows(logits)).flat_map(|(how, logits)| {
+                let targets = &step.targets[how.target_start as usize..][..how.target_len as usize];
+                let log_total = logits.iter().map(|l| l.exp()).sum::<f64>().ln();
+                let finite = logits.iter().all(|l| l.is_finite());
+                let logprob = move |&t: &u32| if finite { logits[t as usize] - log_total } else { f64::NAN };
+                targets.iter().map(logprob).collect::<Vec<_>>()
+            });
+            let reported = reported.collect();
             let mut last = inputs.floats(last);
             for (row, &token) in step.sampling.iter().zip(&tokens) {
                 if row.seq_slot != NONE {
                     last[row.seq_slot as usize] = f64::from(token);
                 }
             }
-            vec![tokens.iter().map(|&t| f64::from(t)).collect(), last]
+            vec![tokens.iter().map(|&t| f64::from(t)).collect(), last, reported]
         }
     }
 }
@@ -237,11 +245,16 @@ fn compare(case: &Case) {
         assert_eq!(got.len(), want.len(), "{}", case.name);
         for (i, (&got, want)) in got.iter().zip(want).enumerate() {
             let error = (f64::from(got) - want).abs();
-            assert!(error <= 2e-5 * want.abs().max(1.0), "{} [{i}]: {got}, not {want}", case.name);
+            let same = got.is_nan() && want.is_nan();
+            assert!(same || error <= 2e-5 * want.abs().max(1.0), "{} [{i}]: {got}, not {want}", case.name);
         }
     }
     if let Op::Sample(op) = case.plan.ops[0] {
         for (r, (sampled, logits)) in output.sampled.iter().zip(Inputs(case).rows(op.logits)).enumerate() {
+            if logits.iter().any(|l| !l.is_finite()) {
+                assert!(sampled.logprob.is_nan(), "{} row {r}: {}", case.name, sampled.logprob);
+                continue;
+            }
             let log_total = logits.iter().map(|l| l.exp()).sum::<f64>().ln();
             let mut order: Vec<u32> = (0..logits.len() as u32).collect();
             order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));

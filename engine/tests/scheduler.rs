@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 use engine::numbers::Numbers;
-use engine::request::{Request, SamplingParams};
+use engine::request::{Branch, Request, SamplingParams, Score, Scores};
 use engine::scheduler::{Chunk, Limits, Scheduler};
 use proptest::prelude::*;
 use std::collections::{HashMap, VecDeque};
@@ -23,18 +23,36 @@ fn digest(tokens: impl Iterator<Item = u32>) -> Content {
     tokens.fold(1, |h: u64, t| Numbers(h ^ u64::from(t)).bits())
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    prompt: usize,
+    answer: usize,
+    /// Rows of a family begin alike.
+    family: usize,
+    /// Whether penalties are on.
+    history: bool,
+    /// Whether the prompt's log-probabilities are wanted.
+    scored: bool,
+    /// Branches of a row that is scored and generates nothing.
+    branches: Option<usize>,
+}
+
 #[derive(Clone, Debug)]
 struct Scenario {
     limits: Limits,
     pages: usize,
-    /// Prompt length, answer length, prefix family, whether penalties are on, whether the prompt is scored.
-    rows: Vec<(usize, usize, usize, bool, bool)>,
+    rows: Vec<Row>,
     seed: u64,
 }
 
 fn scenarios() -> impl Strategy<Value = Scenario> {
     let limits = (1..12_usize, 1..40_usize, 1..9_usize, any::<bool>());
-    let row = (1..40_usize, 1..20_usize, 0..4_usize, any::<bool>(), prop::bool::weighted(0.2));
+    let branches = prop::option::weighted(0.4, 0..6_usize);
+    let row = (1..40_usize, 1..20_usize, 0..4_usize, any::<bool>(), prop::bool::weighted(0.2), branches);
+    let row = row.prop_map(|(prompt, answer, family, history, scored, branches)| {
+        let scored = scored && branches.is_none();
+        Row { prompt, answer, family, history, scored, branches }
+    });
     (limits, prop::collection::vec(row, 1..40), 0..30_usize, any::<u64>()).prop_map(
         |((seqs, tokens, page_size, prefix_caching), rows, extra, seed)| {
             let max_len = 64;
@@ -44,6 +62,7 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
                 tokens,
                 outputs: seqs.max(4),
                 adjustments: 200,
+                targets: MAX_TARGETS + seed as usize % 30,
                 page_size,
                 max_len,
                 prefix_caching,
@@ -54,20 +73,61 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
     )
 }
 
-fn request(id: usize, row: (usize, usize, usize, bool, bool)) -> Request {
-    let (prompt, answer, family, history, scored) = row;
-    // Rows of a family begin alike and differ in their last token.
-    let mut tokens: Vec<u32> = (0..prompt).map(|i| (family * 7 + i) as u32 % 50).collect();
-    if family > 0 {
+/// Targets at one position, at most.
+const MAX_TARGETS: usize = 12;
+
+fn request(id: usize, row: Row) -> Request {
+    let mut tokens: Vec<u32> = (0..row.prompt).map(|i| (row.family * 7 + i) as u32 % 50).collect();
+    if row.family > 0 {
         *tokens.last_mut().unwrap() = id as u32 % 50;
     }
+    if let Some(branches) = row.branches {
+        return Request::score(id as u64, tokens, scores(id, row.prompt, branches));
+    }
     let params = SamplingParams {
-        max_tokens: answer as u32,
-        repetition_penalty: if history { 1.2 } else { 1.0 },
-        prompt_logprobs: scored.then_some(0),
+        max_tokens: row.answer as u32,
+        repetition_penalty: if row.history { 1.2 } else { 1.0 },
+        prompt_logprobs: row.scored.then_some(0),
         ..SamplingParams::default()
     };
     Request::new(id as u64, tokens, params)
+}
+
+/// Scores at random positions of the prompt and of branches that begin anywhere.
+fn scores(id: usize, prompt: usize, branches: usize) -> Scores {
+    let mut n = Numbers(id as u64 * 77 + 1);
+    let mut at = |start: usize, end: usize| -> Vec<Score> {
+        let positions: Vec<usize> = (start..end).filter(|&p| p + 1 == end || n.below(4) == 0).collect();
+        let score = |position| Score { position, targets: vec![7; 1 + n.below(MAX_TARGETS)] };
+        positions.into_iter().map(score).collect()
+    };
+    let of_prompt = at(0, prompt);
+    let mut len = prompt;
+    let mut n = Numbers(id as u64 * 78 + 1);
+    let branch = |_| {
+        let (from, count) = (1 + n.below(len), 1 + n.below(9));
+        len = from + count;
+        let tokens = (0..count).map(|_| n.below(50) as u32).collect();
+        Branch { from, tokens, scores: at(from, len) }
+    };
+    let branches = (0..branches).map(branch).collect();
+    Scores { prompt: of_prompt, branches }
+}
+
+/// The content that each scored position of a request must see, and its targets.
+fn seen(id: usize, row: Row) -> Vec<(Content, usize)> {
+    let Request { prompt: mut tokens, scores: Some(scores), .. } = request(id, row) else {
+        return Vec::new();
+    };
+    let content =
+        |tokens: &[u32], s: &Score| (digest(tokens[..=s.position].iter().copied()), s.targets.len());
+    let mut all: Vec<_> = scores.prompt.iter().map(|s| content(&tokens, s)).collect();
+    for branch in &scores.branches {
+        tokens.truncate(branch.from);
+        tokens.extend(&branch.tokens);
+        all.extend(branch.scores.iter().map(|s| content(&tokens, s)));
+    }
+    all
 }
 
 /// Runs a scenario to its end and checks everything on the way.
@@ -81,6 +141,8 @@ fn run(scenario: &Scenario) -> Result<(), TestCaseError> {
     let mut in_flight: VecDeque<Vec<Chunk>> = VecDeque::new();
     let mut ended = vec![false; rows.len()];
     let mut generated = vec![0; rows.len()];
+    let asked: Vec<_> = rows.iter().enumerate().map(|(id, &row)| seen(id, row)).collect();
+    let mut reported = vec![0; rows.len()];
     let mut steps = 0;
 
     while ended.iter().any(|e| !e) {
@@ -97,6 +159,7 @@ fn run(scenario: &Scenario) -> Result<(), TestCaseError> {
         }
         let chunks = scheduler.schedule();
         check_step(&scheduler, limits, &chunks, &mut slots, rows, &mut scores)?;
+        check_asked(&scheduler, limits, &chunks, &asked, &mut reported)?;
         let stalled = chunks.is_empty();
         if !stalled {
             in_flight.push_back(chunks);
@@ -106,11 +169,18 @@ fn run(scenario: &Scenario) -> Result<(), TestCaseError> {
                 prop_assert!(scheduler.is_idle(), "nothing is on its way and nothing is scheduled");
                 continue;
             };
+            for chunk in done.iter().filter(|c| !c.asked.is_empty()) {
+                let id = chunk.id as usize;
+                if !ended[id] && (chunk.asked.end == asked[id].len() || n.below(40) == 0) {
+                    scheduler.finish(chunk.id);
+                    ended[id] = true;
+                }
+            }
             for chunk in done.iter().filter(|c| c.sample) {
                 let id = chunk.id as usize;
                 if scheduler.accept(chunk.id, sampled(chunk.id, chunk.start + chunk.len)) {
                     generated[id] += 1;
-                    let longest = rows[id].1.min(limits.max_len - rows[id].0);
+                    let longest = rows[id].answer.min(limits.max_len - rows[id].prompt);
                     prop_assert!(generated[id] <= longest, "row {id} runs on");
                     if generated[id] == longest || n.below(12) == 0 {
                         scheduler.finish(chunk.id);
@@ -121,8 +191,13 @@ fn run(scenario: &Scenario) -> Result<(), TestCaseError> {
         }
     }
     prop_assert_eq!(scheduler.pool().free(), scheduler.pool().count(), "pages leaked");
-    for (id, row) in rows.iter().enumerate().filter(|(_, r)| r.4) {
-        prop_assert_eq!(scores.get(&(id as u64)).copied().unwrap_or(0), row.0 - 1, "scores of row {}", id);
+    for (id, row) in rows.iter().enumerate().filter(|(_, r)| r.scored) {
+        prop_assert_eq!(
+            scores.get(&(id as u64)).copied().unwrap_or(0),
+            row.prompt - 1,
+            "scores of row {}",
+            id
+        );
     }
     Ok(())
 }
@@ -133,10 +208,10 @@ fn check_step(
     limits: &Limits,
     chunks: &[Chunk],
     slots: &mut HashMap<usize, Content>,
-    rows: &[(usize, usize, usize, bool, bool)],
+    rows: &[Row],
     scores: &mut HashMap<u64, usize>,
 ) -> Result<(), TestCaseError> {
-    let outputs: usize = chunks.iter().map(|c| c.score.len() + usize::from(c.sample)).sum();
+    let outputs: usize = chunks.iter().map(|c| c.score.len() + c.asked.len() + usize::from(c.sample)).sum();
     prop_assert!(chunks.len() <= limits.seqs && scheduler.running().len() <= limits.seqs);
     prop_assert!(chunks.iter().map(|c| c.len).sum::<usize>() <= limits.tokens);
     prop_assert!(outputs <= limits.outputs, "{outputs} outputs");
@@ -146,8 +221,9 @@ fn check_step(
         prop_assert_eq!(sequence.id, chunk.id);
         prop_assert!(chunk.len > 0);
         let row = rows[chunk.id as usize];
-        prop_assert!(!(row.3 && chunk.sample && sequence.pending > 1), "penalties need the last token");
-        let token = |p: usize| if p < row.0 { sequence.tokens[p] } else { sampled(chunk.id, p) };
+        prop_assert!(!(row.history && chunk.sample && sequence.pending > 1), "penalties need the last token");
+        let known = row.branches.map_or(row.prompt, |_| usize::MAX);
+        let token = |p: usize| if p < known { sequence.tokens[p] } else { sampled(chunk.id, p) };
         let slot = |p: usize| {
             sequence.pages[p / limits.page_size] as usize * limits.page_size + p % limits.page_size
         };
@@ -180,6 +256,32 @@ fn check_step(
     Ok(())
 }
 
+/// Checks that each score that was asked for is asked for once, in order, at a position that sees what it should.
+fn check_asked(
+    scheduler: &Scheduler,
+    limits: &Limits,
+    chunks: &[Chunk],
+    asked: &[Vec<(Content, usize)>],
+    reported: &mut [usize],
+) -> Result<(), TestCaseError> {
+    prop_assert!(chunks.iter().map(|c| c.targets).sum::<usize>() <= limits.targets);
+    for chunk in chunks.iter().filter(|c| !c.asked.is_empty()) {
+        let (id, sequence) = (chunk.id as usize, &scheduler.running()[chunk.index]);
+        prop_assert_eq!(chunk.asked.start, reported[id], "scores of row {} are not in order", id);
+        reported[id] = chunk.asked.end;
+        let mut targets = 0;
+        let walk = sequence.walk.as_ref().unwrap();
+        for (score, want) in walk.scores(chunk.asked.clone()).iter().zip(&asked[id][chunk.asked.clone()]) {
+            prop_assert!((chunk.start..chunk.start + chunk.len).contains(&score.position), "row {id}");
+            let sees = digest(sequence.tokens[..=score.position].iter().copied());
+            prop_assert_eq!((sees, score.targets.len()), *want, "row {}, position {}", id, score.position);
+            targets += score.targets.len();
+        }
+        prop_assert_eq!(targets, chunk.targets, "targets of row {}", id);
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -196,14 +298,30 @@ fn a_request_that_can_never_be_served_is_refused() {
         tokens: 8,
         outputs: 4,
         adjustments: 100,
+        targets: MAX_TARGETS,
         page_size: 4,
         max_len: 32,
         prefix_caching: true,
         late_masks: true,
     };
     let mut scheduler = Scheduler::new(limits, 6);
-    let refuse =
-        |s: &mut Scheduler, len, answer| s.add(request(0, (len, answer, 0, false, false))).unwrap_err();
+    let refuse = |s: &mut Scheduler, prompt, answer| {
+        let row = Row { prompt, answer, family: 0, history: false, scored: false, branches: None };
+        s.add(request(0, row)).unwrap_err()
+    };
+    let score = |position, targets| vec![Score { position, targets: vec![1; targets] }];
+    let scored = |prompt: usize, targets, tokens: usize| {
+        let branch = Branch { from: 1, tokens: vec![1; tokens], scores: score(tokens, 1) };
+        Request::score(
+            0,
+            vec![1; prompt],
+            Scores { prompt: score(prompt - 1, targets), branches: vec![branch] },
+        )
+    };
     assert!(refuse(&mut scheduler, 32, 1).contains("leaves no room"));
     assert!(refuse(&mut scheduler, 20, 12).contains("need 8 KV pages; there are 6"));
+    let mut refuse = |request| scheduler.add(request).unwrap_err();
+    assert!(refuse(scored(8, 1, 32)).contains("33 with its longest continuation; max_model_len is 32"));
+    assert!(refuse(scored(25, 1, 1)).contains("need 7 KV pages; there are 6"));
+    assert!(refuse(scored(8, MAX_TARGETS + 1, 1)).contains("13 targets at one position; at most 12 fit"));
 }

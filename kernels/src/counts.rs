@@ -6,8 +6,8 @@ use crate::grid::{WorkCount, WorkList};
 use engine::plan::{Dims, Rows};
 
 /// The row counts that a step settles, in their order in the buffer.
-const STEP_ROWS: [Rows; 6] =
-    [Rows::Tokens, Rows::Seqs, Rows::SeqBounds, Rows::Outputs, Rows::Adjustments, Rows::Masks];
+const STEP_ROWS: [Rows; 7] =
+    [Rows::Tokens, Rows::Seqs, Rows::SeqBounds, Rows::Outputs, Rows::Adjustments, Rows::Masks, Rows::Targets];
 
 /// Group sizes of attention that a plan may have.
 pub(crate) const MAX_GROUPS: usize = 16;

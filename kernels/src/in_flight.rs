@@ -3,10 +3,11 @@
 use crate::driver::failure::device_lost;
 use crate::driver::memory::Pinned;
 use crate::stage::StepGrid;
+use bytemuck::AnyBitPattern;
 use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaContext, CudaEvent};
 use engine::device::DeviceError;
-use engine::step::{LateMasks, Sampled};
+use engine::step::{LateMasks, Sampled, StepOutput};
 use std::sync::Arc;
 
 /// What goes to the card, what comes back, and when. Used again by later steps.
@@ -17,29 +18,45 @@ pub(crate) struct HostBuffers {
 }
 
 impl HostBuffers {
-    /// For inputs of so many bytes and so many sampled rows.
+    /// For inputs and outputs of so many bytes.
     ///
     /// # Errors
     /// [`DeviceError::OutOfMemory`], [`DeviceError::Lost`].
     pub(crate) fn new(
         context: &Arc<CudaContext>,
         input_bytes: usize,
-        outputs: usize,
+        output_bytes: usize,
     ) -> Result<HostBuffers, DeviceError> {
         let event = context.new_event(Some(CUevent_flags::CU_EVENT_DISABLE_TIMING));
         Ok(HostBuffers {
             inputs: Pinned::new(context, input_bytes)?,
-            output: Pinned::new(context, outputs * size_of::<Sampled>())?,
+            output: Pinned::new(context, output_bytes)?,
             done: event.map_err(device_lost)?,
         })
+    }
+}
+
+/// How many results a step has. They lie one after the other in pinned memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Results {
+    /// Sampled rows.
+    pub(crate) sampled: usize,
+    /// Log-probabilities of targets.
+    pub(crate) targets: usize,
+}
+
+impl Results {
+    /// Bytes of the sampled rows, then of all results.
+    pub(crate) fn bytes(self) -> (usize, usize) {
+        let sampled = self.sampled * size_of::<Sampled>();
+        (sampled, sampled + self.targets * size_of::<f32>())
     }
 }
 
 /// A step that is queued.
 pub(crate) struct InFlight {
     pub(crate) host: HostBuffers,
-    /// Sampled rows.
-    pub(crate) outputs: usize,
+    pub(crate) results: Results,
     pub(crate) late: Option<AwaitedMasks>,
 }
 
@@ -72,9 +89,15 @@ impl InFlight {
     ///
     /// # Errors
     /// [`DeviceError::Lost`].
-    pub(crate) fn wait(&self) -> Result<Vec<Sampled>, DeviceError> {
+    pub(crate) fn wait(&self) -> Result<StepOutput, DeviceError> {
         self.host.done.synchronize().map_err(device_lost)?;
-        let bytes = &self.host.output.bytes()[..self.outputs * size_of::<Sampled>()];
-        Ok(bytes.chunks_exact(size_of::<Sampled>()).map(bytemuck::pod_read_unaligned).collect())
+        let (sampled, all) = self.results.bytes();
+        let bytes = self.host.output.bytes();
+        Ok(StepOutput { sampled: values(&bytes[..sampled]), target_logprobs: values(&bytes[sampled..all]) })
     }
+}
+
+/// Copies of values that lie one after the other.
+fn values<T: AnyBitPattern>(bytes: &[u8]) -> Vec<T> {
+    bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect()
 }

@@ -4,33 +4,37 @@ use crate::args::{ArgBytes, DevicePtr};
 use crate::buckets::decode_grid;
 use crate::counts::{self, Counts, MAX_GROUPS};
 use crate::driver::card::Card;
-use crate::driver::cublaslt::CublasLt;
 use crate::driver::failure::device_lost;
 use crate::driver::functions::Functions;
 use crate::driver::launch::launch;
-use crate::driver::memory::DeviceMemory;
+use crate::driver::memory::{DeviceMemory, Strided};
 use crate::grid::GridDims;
-use crate::in_flight::{AwaitedMasks, HostBuffers, InFlight};
+use crate::in_flight::{AwaitedMasks, HostBuffers, InFlight, Results};
 use crate::inputs::{self, Inputs};
+use crate::interleave;
 use crate::kernel::Kernel;
 use crate::launch::{Call, Launch};
 use crate::lower::{Calls, lower};
-use crate::lowering::Lowering;
+use crate::lowering::{Linears, Lowering};
 use crate::stage::{Stage, StepGrid};
 use crate::work::{Lists, Work};
 use crate::workspace::groupings;
+use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaFunction, result};
-use engine::device::{DeviceError, MemoryUse};
-use engine::plan::{BufferDesc, BufferId, BufferKind, Dims, Input, Plan};
-use engine::step::{Sampled, Step};
+use engine::device::{DeviceError, MemoryUse, OpTime};
+use engine::plan::{BufferDesc, BufferId, BufferKind, Dims, Input, Plan, Rows};
+use engine::step::Step;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A compiled plan.
 pub(crate) struct Program {
     plan: Plan,
     max_dims: Dims,
     buffers: Vec<DeviceMemory>,
+    /// Weights whose rows lie as [`interleave`] says.
+    interleaved: Vec<BufferId>,
     works: Vec<Work>,
     inputs: Inputs,
     /// What is copied to the card for each step.
@@ -39,6 +43,8 @@ pub(crate) struct Program {
     model: Stage,
     /// Runs when the step's masks are there.
     sampling: Stage,
+    /// The ops that each call of both stages is for.
+    ops: Vec<Range<usize>>,
     /// Host memory that no step in flight uses.
     spare: Vec<HostBuffers>,
     /// The counts of the step, which kernels read.
@@ -53,7 +59,7 @@ impl Program {
     pub(crate) fn compile(
         card: &Card,
         functions: &mut Functions,
-        blas: Option<Arc<CublasLt>>,
+        linears: Linears,
         plan: &Plan,
         max_dims: &Dims,
     ) -> Result<Program, DeviceError> {
@@ -71,23 +77,32 @@ impl Program {
             addresses: &addresses,
             counts: Counts::new(counts.at),
             work: &works,
-            blas,
+            linears,
+            interleaved: Vec::new(),
+            refused: None,
         };
         let calls = lower(&mut lowering);
+        if let Some(error) = lowering.refused {
+            return Err(device_lost(error));
+        }
         write_fixed_counts(card, &counts, &lowering.counts, works.len())?;
+        let interleaved = lowering.interleaved;
         let inputs = Inputs::new(plan, max_dims, &addresses, counts.at, &works);
         let staging = DeviceMemory::new(context, inputs.max_bytes, "step inputs", MemoryUse::Activations)?;
+        let ops = calls.ops.clone();
         let (unpack, model, sampling) = load(card, functions, calls)?;
         let mut program = Program {
             plan: plan.clone(),
             max_dims: *max_dims,
             buffers,
+            interleaved,
             works,
             inputs,
             unpack: (unpack, inputs::args(staging.at)),
             staging,
             model,
             sampling,
+            ops,
             spare: Vec::new(),
             _counts: counts,
         };
@@ -100,14 +115,20 @@ impl Program {
     }
 
     fn new_host_buffers(&self, card: &Card) -> Result<HostBuffers, DeviceError> {
-        let outputs = if self.output().is_some() { self.max_dims.outputs } else { 0 };
-        HostBuffers::new(&card.context, self.inputs.max_bytes, outputs)
+        let (_, bytes) = self.results(&self.max_dims).bytes();
+        HostBuffers::new(&card.context, self.inputs.max_bytes, bytes)
     }
 
-    /// The address of sampled tokens.
-    fn output(&self) -> Option<DevicePtr> {
-        let (id, _) = self.plan.iter().find(|(_, d)| d.kind == BufferKind::StepOutput)?;
+    /// The address of the results with these rows: sampled rows, or log-probabilities of targets.
+    fn output(&self, rows: Rows) -> Option<DevicePtr> {
+        let (id, _) = self.plan.iter().find(|(_, d)| d.kind == BufferKind::StepOutput && d.rows == rows)?;
         Some(self.buffers[id.0].at)
+    }
+
+    /// How many results a step of these dimensions has.
+    fn results(&self, dims: &Dims) -> Results {
+        let count = |rows| self.output(rows).map_or(0, |_| dims.count(rows));
+        Results { sampled: count(Rows::Outputs), targets: count(Rows::Targets) }
     }
 
     /// Takes back the host memory of a step that is done.
@@ -154,8 +175,7 @@ impl Program {
         launch(stream, unpack, 0, &packed.config, args).map_err(device_lost)?;
         let grid = self.grid(step, &lists, enforce_eager);
         self.model.run(stream, &grid)?;
-        let outputs = if self.output().is_some() { step.output_rows.len() } else { 0 };
-        let mut in_flight = InFlight { host, outputs, late: None };
+        let mut in_flight = InFlight { host, results: self.results(&step.dims()), late: None };
         if let Some(masks) = step.late() {
             in_flight.late = Some(AwaitedMasks { grid, masks, offset: packed.bytes });
         } else {
@@ -192,12 +212,45 @@ impl Program {
     fn finish(&mut self, card: &Card, step: &mut InFlight, grid: &StepGrid) -> Result<(), DeviceError> {
         let stream = &card.stream;
         self.sampling.run(stream, grid)?;
-        if let Some(from) = self.output().filter(|_| step.outputs > 0) {
-            let bytes = &mut step.host.output.bytes_mut()[..step.outputs * size_of::<Sampled>()];
+        let (sampled, all) = step.results.bytes();
+        for (rows, range) in [(Rows::Outputs, 0..sampled), (Rows::Targets, sampled..all)] {
+            let Some(from) = self.output(rows).filter(|_| !range.is_empty()) else { continue };
+            let bytes = &mut step.host.output.bytes_mut()[range];
             // SAFETY: the buffer has as many rows; nobody reads the pinned memory before its event has been waited for.
             unsafe { result::memcpy_dtoh_async(bytes, from, stream.cu_stream()) }.map_err(device_lost)?;
         }
         step.host.done.record(stream).map_err(device_lost)
+    }
+
+    /// Runs a step and measures what each op takes, from the end of what ran before to its own.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadStep`], [`DeviceError::Lost`].
+    pub(crate) fn time_ops(&mut self, card: &Card, step: &Step) -> Result<Vec<OpTime>, DeviceError> {
+        let stream = &card.stream;
+        let timed = Some(CUevent_flags::CU_EVENT_DEFAULT);
+        let event = |_| card.context.new_event(timed).map_err(device_lost);
+        let events = (0..=self.ops.len()).map(event).collect::<Result<Vec<_>, _>>()?;
+        // While the card runs the step once, the measured calls are queued behind it: else it would wait for launches.
+        let lists: Vec<Lists> = self.works.iter().map(|w| Lists::new(step, w.group)).collect();
+        let in_flight = self.submit(card, step, false)?;
+        let StepGrid { grid, .. } = self.grid(step, &lists, true);
+        events[0].record(stream).map_err(device_lost)?;
+        let mut marks = events[1..].iter();
+        self.model.run_marked(stream, &grid, &mut marks)?;
+        self.sampling.run_marked(stream, &grid, &mut marks)?;
+        stream.synchronize().map_err(device_lost)?;
+        self.recycle(in_flight);
+        let mut times: Vec<OpTime> = Vec::new();
+        for (ops, pair) in self.ops.iter().zip(events.windows(2)) {
+            let time =
+                Duration::from_secs_f32(pair[0].elapsed_ms(&pair[1]).map_err(device_lost)?.max(0.0) / 1e3);
+            match times.last_mut() {
+                Some(last) if last.ops == *ops => last.time += time,
+                _ => times.push(OpTime { ops: ops.clone(), time }),
+            }
+        }
+        Ok(times)
     }
 
     /// The grids of a step: a graph's for a decode step, else its own.
@@ -213,15 +266,67 @@ impl Program {
         }
     }
 
+    /// Bytes of a row of a buffer.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadPlan`] if there is no such buffer.
+    pub(crate) fn row_bytes(&self, buffer: BufferId) -> Result<usize, DeviceError> {
+        self.rows(buffer, 0..0).map(|(_, width)| width)
+    }
+
+    /// Writes whole rows of a buffer, after all work of the stream.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadPlan`] if the rows are not in the buffer, [`DeviceError::Lost`].
+    pub(crate) fn write(
+        &self,
+        card: &Card,
+        buffer: BufferId,
+        rows: Range<usize>,
+        bytes: &[u8],
+    ) -> Result<(), DeviceError> {
+        let (memory, width) = self.rows(buffer, rows.clone())?;
+        if !self.interleaved.contains(&buffer) {
+            return memory.write(&card.stream, rows.start * width, bytes);
+        }
+        let all = self.max_dims.count(self.plan.desc(buffer).rows);
+        for run in interleave::runs(rows.clone(), all) {
+            let from = &bytes[(run.row - rows.start) * width..][..run.rows() * width];
+            let layout =
+                Strided { offset: run.place * width, row: run.height * width, step: run.step * width };
+            memory.write_strided(&card.stream, &layout, from)?;
+        }
+        card.stream.synchronize().map_err(device_lost)
+    }
+
+    /// Reads whole rows of a buffer, after all work of the stream.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadPlan`] if the rows are not in the buffer, [`DeviceError::Lost`].
+    pub(crate) fn read(
+        &self,
+        card: &Card,
+        buffer: BufferId,
+        rows: Range<usize>,
+    ) -> Result<Vec<u8>, DeviceError> {
+        let (memory, width) = self.rows(buffer, rows.clone())?;
+        let mut bytes = vec![0; rows.len() * width];
+        if !self.interleaved.contains(&buffer) {
+            memory.read(&card.stream, rows.start * width, &mut bytes)?;
+            return Ok(bytes);
+        }
+        let all = self.max_dims.count(self.plan.desc(buffer).rows);
+        for (row, to) in rows.zip(bytes.chunks_exact_mut(width)) {
+            memory.read(&card.stream, interleave::place(row, all) * width, to)?;
+        }
+        Ok(bytes)
+    }
+
     /// The memory of whole rows of a buffer: where, and how many bytes a row has.
     ///
     /// # Errors
     /// [`DeviceError::BadPlan`] if the rows are not in the buffer.
-    pub(crate) fn rows(
-        &self,
-        buffer: BufferId,
-        rows: Range<usize>,
-    ) -> Result<(&DeviceMemory, usize), DeviceError> {
+    fn rows(&self, buffer: BufferId, rows: Range<usize>) -> Result<(&DeviceMemory, usize), DeviceError> {
         let Some(desc) = self.plan.buffers.get(buffer.0) else {
             return Err(DeviceError::BadPlan(format!("no buffer {}", buffer.0)));
         };
@@ -263,7 +368,7 @@ fn write_fixed_counts(
 fn load(
     card: &Card,
     functions: &mut Functions,
-    Calls { model, sampling }: Calls<Launch>,
+    Calls { model, sampling, .. }: Calls<Launch>,
 ) -> Result<(CudaFunction, Stage, Stage), DeviceError> {
     let unpack = functions.load(card, &[inputs::kernel()])?.remove(0);
     let kernels: Vec<Kernel> = model.iter().chain(&sampling).flat_map(Call::kernels).cloned().collect();

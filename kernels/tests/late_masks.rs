@@ -21,6 +21,7 @@ const DIMS: Dims = Dims {
     outputs: 8,
     adjustments: 0,
     masks: 8,
+    targets: 0,
     pages: 1,
     page_size: 16,
     pages_per_seq: 8,
@@ -41,13 +42,15 @@ fn compile(device: &mut CudaDevice) -> (PlanId, BufferId) {
     let gathered = plan.buffer("gathered", BufferKind::Activation, DType::BF16, Rows::Outputs, HIDDEN);
     let logits = plan.buffer("logits", BufferKind::Activation, DType::F32, Rows::Outputs, VOCAB);
     let out = plan.buffer("sampled", BufferKind::StepOutput, DType::U32, Rows::Outputs, SAMPLED_WORDS);
+    let target_logprobs =
+        plan.buffer("target logprobs", BufferKind::StepOutput, DType::F32, Rows::Targets, 1);
     let [hidden, gathered, logits] = [hidden, gathered, logits].map(|id| plan.view(id));
     let mut push = |op: engine::op::Op| plan.push(op, DIMS.pages_per_seq, MASK_WORDS);
     push(Embed { last, table, out: hidden, scale: 8.0 }.into());
     push(GatherRows { x: hidden, out: gathered }.into());
     push(Linear { x: gathered, weight: head, bias: None, out: logits }.into());
     push(SoftCap { x: logits, cap: 30.0 }.into());
-    push(Sample { logits, last, out }.into());
+    push(Sample { logits, last, out, target_logprobs }.into());
     let id = device.compile(&plan, &DIMS).unwrap();
     let mut numbers = Numbers(11);
     for weight in [table, head] {

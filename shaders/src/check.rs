@@ -34,6 +34,7 @@ fn sample(op: &Sample, step: &Step, slots: usize) -> Result<(), String> {
     let (sampling, vocab) = (step.sampling.iter(), op.logits.cols);
     let named = |id: u32| (id != NONE).then_some(id);
     below("target", sampling.clone().filter_map(|s| named(s.target)), vocab)?;
+    below("target", step.targets.iter().copied(), vocab)?;
     below("sequence slot", sampling.filter_map(|s| named(s.seq_slot)), slots)?;
     below("adjusted token", step.adjustments.iter().map(|a| a.token), vocab)?;
     if step.dims().masks > 0 && step.mask_words != vocab.div_ceil(32) {

@@ -10,10 +10,12 @@ use crate::ops::compile::{compile, supports};
 use crate::ops::context::Context;
 use crate::ops::kernel::Kernel;
 use crate::options::Options;
-use engine::device::{DeviceError, DeviceInfo, DeviceKind};
-use engine::plan::{BufferId, BufferKind, Dims, Input, Plan, Rows};
-use engine::step::{SAMPLED_WORDS, Step};
+use engine::device::{DeviceError, DeviceInfo, DeviceKind, OpTime};
+use engine::op::Op;
+use engine::plan::{BufferId, BufferKind, Dims, Input, Plan};
+use engine::step::Step;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 use wgpu::SubmissionIndex;
 
 /// A plan with its buffers and kernels.
@@ -22,8 +24,8 @@ pub(crate) struct Compiled {
     plan: Plan,
     buffers: Vec<Storage>,
     kernels: Vec<Box<dyn Kernel>>,
-    /// The buffer that `Op::Sample` writes.
-    output: Option<BufferId>,
+    /// The buffers that `Op::Sample` writes: sampled tokens, and log-probabilities of targets.
+    outputs: Option<[BufferId; 2]>,
 }
 
 impl Compiled {
@@ -47,12 +49,12 @@ impl Compiled {
             .collect::<Result<Vec<_>, _>>()?;
         let mut cx = Context { gpu, options, plan, max_dims, buffers: &buffers };
         let kernels = plan.ops.iter().map(|op| compile(&mut cx, op)).collect::<Result<Vec<_>, _>>()?;
-        let output = plan.iter().find(|(_, desc)| {
-            desc.kind == BufferKind::StepOutput && desc.rows == Rows::Outputs && desc.cols == SAMPLED_WORDS
+        let outputs = plan.ops.iter().find_map(|op| match op {
+            Op::Sample(op) => Some([op.out, op.target_logprobs]),
+            _ => None,
         });
-        let output = output.map(|(id, _)| id);
         gpu.check()?;
-        Ok(Compiled { max_dims: *max_dims, plan: plan.clone(), buffers, kernels, output })
+        Ok(Compiled { max_dims: *max_dims, plan: plan.clone(), buffers, kernels, outputs })
     }
 
     /// A buffer of the plan.
@@ -86,7 +88,7 @@ impl Compiled {
 
     /// Whether a step of these row counts has results.
     pub fn has_results(&self, dims: &Dims) -> bool {
-        self.output.is_some() && dims.outputs > 0
+        self.outputs.is_some() && dims.outputs > 0
     }
 
     /// Queues some of the ops for a step of these row counts, and the copy of its results.
@@ -104,10 +106,35 @@ impl Compiled {
                 kernel.encode(&mut pass, dims);
             }
         }
-        if let Some((output, results)) = self.output.zip(results) {
-            let from = &self.buffers[output.0].shards[0];
-            encoder.copy_buffer_to_buffer(from, 0, &results.buffer, 0, results.bytes());
+        if let Some((outputs, results)) = self.outputs.zip(results) {
+            let [sampled, targets] = outputs.map(|output| &self.buffers[output.0].shards[0]);
+            let (first, then) = (results.sampled_bytes(), results.target_bytes());
+            encoder.copy_buffer_to_buffer(sampled, 0, &results.buffer, 0, first);
+            if then > 0 {
+                encoder.copy_buffer_to_buffer(targets, 0, &results.buffer, first, then);
+            }
         }
         gpu.queue.submit([encoder.finish()])
+    }
+
+    /// Measures one op of a step whose inputs are written: what nine of it take more than one, divided by eight, so that
+    /// neither the submission nor the wait counts.
+    ///
+    /// # Errors
+    /// [`DeviceError::Lost`].
+    pub fn time_op(&self, gpu: &Gpu, op: usize, dims: &Dims) -> Result<OpTime, DeviceError> {
+        const MORE: u32 = 8;
+        let run = |times: u32| {
+            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            {
+                let mut pass = Pass::new(&mut encoder, gpu);
+                (0..times).for_each(|_| self.kernels[op].encode(&mut pass, dims));
+            }
+            let start = Instant::now();
+            gpu.finish(gpu.queue.submit([encoder.finish()]))?;
+            Ok::<Duration, DeviceError>(start.elapsed())
+        };
+        let one = run(1)?;
+        Ok(OpTime { ops: op..op + 1, time: run(1 + MORE)?.saturating_sub(one) / MORE })
     }
 }

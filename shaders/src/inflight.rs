@@ -3,6 +3,7 @@
 use crate::driver::gpu::Gpu;
 use bytemuck::pod_collect_to_vec;
 use engine::device::{DeviceError, MemoryUse, Ticket};
+use engine::plan::Dims;
 use engine::step::{Sampled, StepOutput};
 use std::collections::VecDeque;
 use wgpu::{Buffer, BufferUsages, SubmissionIndex};
@@ -10,21 +11,29 @@ use wgpu::{Buffer, BufferUsages, SubmissionIndex};
 /// Steps in flight for which memory is set aside: one runs while the next is prepared.
 pub(crate) const STEPS: usize = 2;
 
-/// Bytes of the results of `rows` output positions.
-pub(crate) const fn result_bytes(rows: usize) -> usize {
-    rows * size_of::<Sampled>()
+/// Bytes of the results of a step with so many output positions and targets.
+pub(crate) const fn result_bytes(outputs: usize, targets: usize) -> usize {
+    outputs * size_of::<Sampled>() + targets * size_of::<f32>()
 }
 
 /// Where the results of a step are copied to.
 pub(crate) struct Results {
     pub buffer: Buffer,
-    rows: usize,
+    /// Output positions: their sampled tokens come first.
+    outputs: usize,
+    /// Targets: their log-probabilities follow.
+    targets: usize,
 }
 
 impl Results {
-    /// Bytes of the results.
-    pub fn bytes(&self) -> u64 {
-        result_bytes(self.rows) as u64
+    /// Bytes of the sampled tokens.
+    pub fn sampled_bytes(&self) -> u64 {
+        result_bytes(self.outputs, 0) as u64
+    }
+
+    /// Bytes of the log-probabilities of targets.
+    pub fn target_bytes(&self) -> u64 {
+        result_bytes(0, self.targets) as u64
     }
 }
 
@@ -44,9 +53,9 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// Room for the results of a step: `rows` of them, at most `max_rows` in any step of its plan.
-    pub fn results(&mut self, gpu: &Gpu, rows: usize, max_rows: usize) -> Result<Results, DeviceError> {
-        let bytes = result_bytes(max_rows);
+    /// Room for the results of a step of these row counts, in a buffer for any step of its plan.
+    pub fn results(&mut self, gpu: &Gpu, dims: &Dims, max_dims: &Dims) -> Result<Results, DeviceError> {
+        let bytes = result_bytes(max_dims.outputs, max_dims.targets);
         let buffer = match self.free.iter().position(|b| b.size() >= bytes as u64) {
             Some(i) => self.free.swap_remove(i),
             None => {
@@ -54,7 +63,7 @@ impl InFlight {
                 gpu.allocate("results", bytes, usage, MemoryUse::Activations)?
             }
         };
-        Ok(Results { buffer, rows })
+        Ok(Results { buffer, outputs: dims.outputs, targets: dims.targets })
     }
 
     /// The ticket of the next step.
@@ -79,12 +88,17 @@ impl InFlight {
         };
         gpu.finish(step.submission)?;
         let Some(results) = step.results else { return Ok(StepOutput::default()) };
-        let sampled = match results.buffer.get_mapped_range(..results.bytes()) {
-            Ok(mapped) => pod_collect_to_vec::<u8, Sampled>(&mapped),
+        let sampled_bytes = results.sampled_bytes() as usize;
+        let output = match results.buffer.get_mapped_range(..results.sampled_bytes() + results.target_bytes())
+        {
+            Ok(mapped) => StepOutput {
+                sampled: pod_collect_to_vec(&mapped[..sampled_bytes]),
+                target_logprobs: pod_collect_to_vec(&mapped[sampled_bytes..]),
+            },
             Err(e) => return Err(gpu.fail(format!("its results cannot be read: {e}"))),
         };
         results.buffer.unmap();
         self.free.push(results.buffer);
-        Ok(StepOutput { sampled })
+        Ok(output)
     }
 }

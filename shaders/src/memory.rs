@@ -11,7 +11,7 @@ use engine::plan::{BufferKind, Dims, Plan};
 /// flight stage and read back, what loading stages, and what the layouts pad.
 pub(crate) fn workspace(plan: &Plan, max_dims: &Dims, limit: usize) -> usize {
     let inputs = plan.bytes(max_dims, |kind| matches!(kind, BufferKind::StepInput(_)));
-    let steps = STEPS * (inputs + allocated(result_bytes(max_dims.outputs)));
+    let steps = STEPS * (inputs + allocated(result_bytes(max_dims.outputs, max_dims.targets)));
     sample::workspace(plan, max_dims) + steps + STAGED + padding(plan, max_dims, limit)
 }
 

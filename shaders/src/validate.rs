@@ -46,7 +46,7 @@ fn pages() -> impl Iterator<Item = f64> {
 
 #[test]
 fn shaders_without_constants() {
-    for shader in [&add::SHADER, &gather_rows::SHADER, &rope::SHADER, &sample::SHADER] {
+    for shader in [&add::SHADER, &gather_rows::SHADER, &rope::SHADER, &sample::SHADER, &sample::TARGETS] {
         validate(shader, &[Vec::new()]);
     }
 }

@@ -39,8 +39,10 @@ impl Case {
             // What the oracle keeps in f32 the device rounds once, to nearest even.
             let dtype = self.plan.desc(self.outputs[out].0.buffer).value_type();
             let want = if dtype.is_float() { dtype.decode(&dtype.encode(want)) } else { want.clone() };
-            let close =
-                |got: f32, want: f32| (got - want).abs() <= (1e-4 + 4.0 * epsilon) * want.abs().max(1.0);
+            let close = |got: f32, want: f32| {
+                (got - want).abs() <= (1e-4 + 4.0 * epsilon) * want.abs().max(1.0)
+                    || got.is_nan() && want.is_nan()
+            };
             if let Some(i) = (0..want.len()).find(|&i| !close(got[i], want[i])) {
                 return Err(format!("output {out}, element {i}: {}, the oracle says {}", got[i], want[i]));
             }
@@ -49,8 +51,15 @@ impl Case {
     }
 
     fn compare_samples(&self, got: &StepOutput, want: &StepOutput) -> Result<(), String> {
+        // The buffer has been compared already: what the host is given must be what lies there.
+        let target = |i: usize| (got.target_logprobs.get(i), want.target_logprobs.get(i));
+        let close = |got: f32, want: f32| (got - want).abs() < 1e-4 || got.is_nan() && want.is_nan();
+        for i in 0..got.target_logprobs.len().max(want.target_logprobs.len()) {
+            if !matches!(target(i), (Some(&got), Some(&want)) if close(got, want)) {
+                return Err(format!("target {i}: {:?}, the oracle says {:?}", target(i).0, target(i).1));
+            }
+        }
         for (r, (got, want)) in got.sampled.iter().zip(&want.sampled).enumerate() {
-            let close = |got: f32, want: f32| (got - want).abs() < 1e-4;
             let tops = (self.step.sampling[r].logprobs as usize).min(got.top_tokens.len());
             let same = got.token == want.token
                 && close(got.logprob, want.logprob)

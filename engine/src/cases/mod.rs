@@ -132,6 +132,7 @@ pub fn cases(f: Formats) -> Vec<Case> {
             all.push(sample(vocab, drawn));
             all.push(sample(vocab, drawn).with_late_masks());
         }
+        all.push(sample_not_finite(vocab));
     }
     all
 }
@@ -174,6 +175,14 @@ fn linear_cases(f: Formats) -> Vec<Case> {
     {
         all.extend(fits(k).then(|| linear_residual(f, rows, k, n, bias)));
     }
+    for (rows, k, cols, bias, act) in [
+        (1, 64, 96, false, Activation::Silu),
+        (19, 128, 40, true, Activation::GeluTanh),
+        (70, 192, 136, true, Activation::Silu),
+        (5, 64, 36, false, Activation::Silu),
+    ] {
+        all.extend(fits(k).then(|| linear_gated(f, rows, k, cols, bias, act)));
+    }
     all
 }
 
@@ -211,6 +220,7 @@ pub(crate) fn dims(tokens: usize) -> Dims {
         outputs: tokens.max(8),
         adjustments: 64,
         masks: 8,
+        targets: 1024,
         pages: 64,
         page_size: 16,
         pages_per_seq: 32,

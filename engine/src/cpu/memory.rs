@@ -68,6 +68,11 @@ impl Memory {
         &self.floats[id.0]
     }
 
+    /// Floats of a row-major buffer, mutable.
+    pub fn float_mut(&mut self, id: BufferId) -> &mut [f32] {
+        &mut self.floats[id.0]
+    }
+
     /// Takes out a buffer of floats, to write it while others are read; [`Memory::give`] puts it back.
     pub fn take(&mut self, id: BufferId) -> Vec<f32> {
         std::mem::take(&mut self.floats[id.0])

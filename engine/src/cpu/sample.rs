@@ -5,22 +5,23 @@ use super::memory::Memory;
 use super::vectorized;
 use crate::op::Sample;
 use crate::sample::uniform;
-use crate::step::{Adjustment, MAX_LOGPROBS, NONE, SampleRow, Sampled, Step};
+use crate::step::{Adjustment, MAX_LOGPROBS, NONE, SampleRow, Sampled, Step, StepOutput};
 use rayon::prelude::*;
 
 /// Runs the op.
-pub fn run(memory: &mut Memory, step: &Step, op: &Sample) -> Vec<Sampled> {
-    let Sample { logits, last, out } = *op;
+pub fn run(memory: &mut Memory, step: &Step, op: &Sample) -> StepOutput {
+    let Sample { logits, last, out, target_logprobs } = *op;
     let data = memory.float(logits.buffer);
     let rows = data.par_chunks(memory.cols(logits.buffer)).zip(&step.sampling);
-    let sampled: Vec<Sampled> = rows
+    let (sampled, of_targets): (Vec<Sampled>, Vec<Vec<f32>>) = rows
         .map(|(row, how)| {
             let adjustments = &step.adjustments[how.adjust_start as usize..][..how.adjust_len as usize];
             let mask = (how.mask != NONE)
                 .then(|| &step.masks[how.mask as usize * step.mask_words..][..step.mask_words]);
-            sample(&row[logits.start..][..logits.cols], how, adjustments, mask)
+            let targets = &step.targets[how.target_start as usize..][..how.target_len as usize];
+            sample(&row[logits.start..][..logits.cols], how, adjustments, mask, targets)
         })
-        .collect();
+        .unzip();
     for (sampled, how) in sampled.iter().zip(&step.sampling) {
         if how.seq_slot != NONE {
             memory.int_mut(last)[how.seq_slot as usize] = sampled.token;
@@ -28,11 +29,19 @@ pub fn run(memory: &mut Memory, step: &Step, op: &Sample) -> Vec<Sampled> {
     }
     memory.int_mut(out)[..sampled.len() * crate::step::SAMPLED_WORDS]
         .copy_from_slice(bytemuck::cast_slice(&sampled));
-    sampled
+    let of_targets = of_targets.concat();
+    memory.float_mut(target_logprobs)[..of_targets.len()].copy_from_slice(&of_targets);
+    StepOutput { sampled, target_logprobs: of_targets }
 }
 
-/// Chooses one row's token.
-fn sample(logits: &[f32], how: &SampleRow, adjustments: &[Adjustment], mask: Option<&[u32]>) -> Sampled {
+/// Chooses one row's token, and reports its targets.
+fn sample(
+    logits: &[f32],
+    how: &SampleRow,
+    adjustments: &[Adjustment],
+    mask: Option<&[u32]>,
+    targets: &[u32],
+) -> (Sampled, Vec<f32>) {
     let (greatest, total) = normalizer(logits);
     let log_total = total.ln();
     let logprob =
@@ -58,7 +67,7 @@ fn sample(logits: &[f32], how: &SampleRow, adjustments: &[Adjustment], mask: Opt
         choose(&changed, greatest, how)
     };
     sampled.logprob = logprob(sampled.token as usize);
-    sampled
+    (sampled, targets.iter().map(|&target| logprob(target as usize)).collect())
 }
 
 /// The maximum logit and the sum of exponentials relative to it; not finite if any logit is not.

@@ -121,6 +121,7 @@ pub(super) fn limits(
         tokens,
         outputs: seqs.min(tokens).max(256),
         adjustments: vocab.max(65_536) + 4096,
+        targets: vocab.max(65_536),
         page_size,
         max_len,
         prefix_caching: config.enable_prefix_caching,

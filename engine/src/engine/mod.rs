@@ -6,9 +6,11 @@
 
 mod config;
 mod stats;
+mod step_times;
 
 pub use config::{EngineConfig, Types};
 pub use stats::Stats;
+pub use step_times::{OpsTime, StepShape, StepTimes};
 
 use crate::buffer::Dims;
 use crate::device::{Device, DeviceError, PlanId, Ticket};
@@ -16,9 +18,9 @@ use crate::error::EngineError;
 use crate::models::{Formats, Model, decoder};
 use crate::plan::Plan;
 use crate::request::{Event, FinishReason, Request, TokenLogprobs};
-use crate::sampling::{masks, push_sample, push_score};
+use crate::sampling::{masks, push_sample, push_score, push_targets};
 use crate::scheduler::{Chunk, Limits, Scheduler};
-use crate::step::{Sampled, Step, from_last};
+use crate::step::{Sampled, Step, StepOutput, from_last};
 use config::{kv_pages, limits, matrix_format, max_len, resolve_types};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -33,7 +35,8 @@ struct InFlight {
 /// A loaded model on a device.
 pub struct Engine {
     device: Box<dyn Device>,
-    plan: PlanId,
+    plan: Plan,
+    compiled: PlanId,
     max_dims: Dims,
     types: Types,
     limits: Limits,
@@ -71,6 +74,7 @@ impl Engine {
             outputs: limits.outputs,
             adjustments: limits.adjustments,
             masks: limits.seqs,
+            targets: limits.targets,
             pages: 0,
             page_size: limits.page_size,
             pages_per_seq,
@@ -78,17 +82,18 @@ impl Engine {
         };
         let workspace = device.workspace(&decoder.plan, &max_dims);
         max_dims.pages = kv_pages(&decoder.plan, &max_dims, config, &info, workspace)?;
-        let plan = compile(device.as_mut(), &decoder.plan, &mut max_dims, config)?;
-        model.load(device.as_mut(), plan, &decoder)?;
+        let compiled = compile(device.as_mut(), &decoder.plan, &mut max_dims, config)?;
+        model.load(device.as_mut(), compiled, &decoder)?;
         Ok(Engine {
             device,
-            plan,
+            compiled,
             max_dims,
             types: Types {
                 activations: types.activations,
                 kv: types.kv[0],
                 weights: decoder.weight_formats(),
             },
+            plan: decoder.plan,
             limits,
             vocab: c.vocab,
             scheduler: Scheduler::new(limits, max_dims.pages),
@@ -138,6 +143,9 @@ impl Engine {
     /// [`EngineError::Request`] if it can never be served.
     pub fn add(&mut self, request: Request) -> Result<(), EngineError> {
         request.params.check(self.vocab).map_err(EngineError::Request)?;
+        if let Some(scores) = &request.scores {
+            scores.check(request.prompt.len(), self.vocab).map_err(EngineError::Request)?;
+        }
         if let Some(token) = request.prompt.iter().find(|&&t| t as usize >= self.vocab) {
             let why = format!("prompt token {token} is beyond the vocabulary of {}", self.vocab);
             return Err(EngineError::Request(why));
@@ -187,7 +195,7 @@ impl Engine {
         if advanced {
             let (step, masked) = self.build(&chunks);
             let prefill = chunks.iter().filter(|c| c.len > 1 || !c.sample).map(|c| c.len).sum();
-            let ticket = self.device.submit(self.plan, &step)?;
+            let ticket = self.device.submit(self.compiled, &step)?;
             late = (step.late_masks > 0).then_some(masked);
             if self.in_flight.is_empty() {
                 self.marked = begun;
@@ -212,7 +220,7 @@ impl Engine {
         self.stats.prefill_tokens += done.prefill as u64;
         self.stats.decode_tokens += (total - done.prefill) as u64;
         *(if done.prefill > 0 { &mut self.stats.prefill_time } else { &mut self.stats.decode_time }) += time;
-        let events = self.take_in(&done.chunks, &output.sampled);
+        let events = self.take_in(&done.chunks, &output);
         self.provide(late)?;
         self.stats.host_time += waited.elapsed();
         Ok(events)
@@ -251,6 +259,11 @@ impl Engine {
                 let logprobs = sequence.params.prompt_logprobs.unwrap_or(0);
                 push_score(&mut step, row, sequence.tokens[position], logprobs);
             }
+            if let Some(walk) = &sequence.walk {
+                for score in walk.scores(chunk.asked.clone()) {
+                    push_targets(&mut step, (first + score.position - chunk.start) as u32, &score.targets);
+                }
+            }
             if chunk.sample {
                 let last = step.tokens.len() as u32 - 1;
                 let mask = sequence.is_masked().then(|| {
@@ -270,11 +283,16 @@ impl Engine {
     }
 
     /// Takes in the outputs of a step, chunk by chunk.
-    fn take_in(&mut self, chunks: &[Chunk], sampled: &[Sampled]) -> Vec<Event> {
+    fn take_in(&mut self, chunks: &[Chunk], output: &StepOutput) -> Vec<Event> {
         let mut events = Vec::new();
-        let mut sampled = sampled.iter();
+        let mut sampled = output.sampled.iter();
+        let mut targets = output.target_logprobs.as_slice();
         for chunk in chunks {
             let scored: Vec<&Sampled> = sampled.by_ref().take(chunk.score.len()).collect();
+            // A row that only reports targets has chosen nothing.
+            sampled.by_ref().take(chunk.asked.len()).for_each(drop);
+            let reported;
+            (reported, targets) = targets.split_at(chunk.targets.min(targets.len()));
             let token = if chunk.sample { sampled.next() } else { None };
             let Some(sequence) = self.scheduler.sequence(chunk.id) else { continue };
             if !scored.is_empty() {
@@ -286,9 +304,30 @@ impl Engine {
                 self.end(chunk.id, FinishReason::NotFinite, None, &mut events);
             } else if let Some(token) = token {
                 self.take_token(chunk.id, token, &mut events);
+            } else if !chunk.asked.is_empty() {
+                self.take_scores(chunk, reported, &mut events);
             }
         }
         events
+    }
+
+    /// Takes in the log-probabilities that a chunk reports, and ends the sequence if they are its last.
+    fn take_scores(&mut self, chunk: &Chunk, mut reported: &[f32], events: &mut Vec<Event>) {
+        let Some(walk) = self.scheduler.sequence(chunk.id).and_then(|s| s.walk.as_ref()) else { return };
+        let last = walk.ends_with(&chunk.asked);
+        let mut logprobs = Vec::with_capacity(chunk.asked.len());
+        for score in walk.scores(chunk.asked.clone()) {
+            let (these, rest) = reported.split_at(score.targets.len().min(reported.len()));
+            logprobs.push(these.to_vec());
+            reported = rest;
+        }
+        if logprobs.iter().flatten().any(|logprob| logprob.is_nan()) {
+            return self.end(chunk.id, FinishReason::NotFinite, None, events);
+        }
+        events.push(Event::Scores { id: chunk.id, logprobs });
+        if last {
+            self.end(chunk.id, FinishReason::Scored, None, events);
+        }
     }
 
     /// Takes in a sampled token and ends the sequence if it is time.

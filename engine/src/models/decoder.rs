@@ -213,7 +213,8 @@ impl<'a, F: Fn(&str) -> Format> Builder<'a, F> {
         }
         let kind = BufferKind::StepOutput;
         let out = self.plan.buffer("sampled", kind, DType::U32, Rows::Outputs, SAMPLED_WORDS);
-        self.push(Sample { logits, last, out });
+        let target_logprobs = self.plan.buffer("target logprobs", kind, DType::F32, Rows::Targets, 1);
+        self.push(Sample { logits, last, out, target_logprobs });
     }
 
     fn push(&mut self, op: impl Into<Op>) {

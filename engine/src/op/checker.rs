@@ -59,6 +59,15 @@ impl<'a> Checker<'a> {
         self.cols(id, cols)
     }
 
+    /// A buffer of f32 of this shape.
+    pub(super) fn plain_f32(&self, id: BufferId, rows: Rows, cols: usize) -> Result<(), String> {
+        let d = self.buffers.desc(id);
+        if d.format != Format::Plain(DType::F32) || d.rows != rows {
+            return Err(format!("{} is {} by {:?}, not f32 by {rows:?}", d.name, d.format, d.rows));
+        }
+        self.cols(id, cols)
+    }
+
     /// A buffer of this kind.
     pub(super) fn kind(&self, id: BufferId, kind: BufferKind) -> Result<(), String> {
         let d = self.buffers.desc(id);

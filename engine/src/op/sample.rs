@@ -14,6 +14,8 @@ pub struct Sample {
     pub last: BufferId,
     /// `[O, SAMPLED_WORDS]` u32: [`crate::step::Sampled`]s.
     pub out: BufferId,
+    /// `[Targets, 1]` f32: the log-probability of each target.
+    pub target_logprobs: BufferId,
 }
 
 impl Operation for Sample {
@@ -24,11 +26,13 @@ impl Operation for Sample {
         c.masks(self.logits.cols)?;
         c.last_tokens(self.last)?;
         c.kind(self.out, BufferKind::StepOutput)?;
-        c.ints(self.out, Rows::Outputs, SAMPLED_WORDS)
+        c.ints(self.out, Rows::Outputs, SAMPLED_WORDS)?;
+        c.kind(self.target_logprobs, BufferKind::StepOutput)?;
+        c.plain_f32(self.target_logprobs, Rows::Targets, 1)
     }
 
     fn inputs(&self) -> &'static [Input] {
-        &[Input::Sampling, Input::Adjustments, Input::Masks]
+        &[Input::Sampling, Input::Adjustments, Input::Masks, Input::Targets]
     }
 
     fn reads(&self) -> Vec<View> {
@@ -59,7 +63,6 @@ pub mod cases {
         let how = if drawn { "drawn" } else { "greedy" };
         let mut b = Builder::new(format!("Sample {vocab} {how}"), dims(8));
         let id = b.buffer("logits", BufferKind::Activation, DType::F32, Rows::Outputs, vocab);
-        let logits = b.case.plan.view(id);
         let values: Vec<f32> = (0..8).flat_map(|row| ladder(&mut b.numbers, vocab, row)).collect();
         b.case.writes.push((id, DType::F32.encode(&values)));
         let last = b.buffer("last", BufferKind::State, DType::U32, Rows::Fixed(8), 1);
@@ -70,8 +73,47 @@ pub mod cases {
             (0..vocab).fold(0, |best, i| if logits[i] > logits[best] { i } else { best }) as u32
         };
         rows(&mut b, vocab, drawn, best(3), best(5));
-        let outputs = [(View { buffer: out, start: 0, cols: 1 }, 8), (b.case.plan.view(last), 8)];
-        b.finish(Sample { logits, last, out }, &outputs)
+        let reported = b.buffer("target logprobs", BufferKind::StepOutput, DType::F32, Rows::Targets, 1);
+        ask(&mut b, &[(1, 3), (2, 700.min(vocab)), (5, 1), (7, 2)], vocab);
+        let plan = &b.case.plan;
+        let sampled = (View { buffer: out, start: 0, cols: 1 }, 8);
+        let outputs = [sampled, (plan.view(last), 8), (plan.view(reported), b.case.step.targets.len())];
+        let logits = plan.view(id);
+        b.finish(Sample { logits, last, out, target_logprobs: reported }, &outputs)
+    }
+
+    /// Sample: rows that only report targets; the logits of some of them are not finite.
+    pub fn sample_not_finite(vocab: usize) -> Case {
+        let mut b = Builder::new(format!("Sample {vocab} not finite"), dims(8));
+        let id = b.buffer("logits", BufferKind::Activation, DType::F32, Rows::Outputs, vocab);
+        let mut values: Vec<f32> = (0..4).flat_map(|row| ladder(&mut b.numbers, vocab, row)).collect();
+        values[0] = f32::INFINITY;
+        values[2 * vocab + vocab / 2] = f32::NAN;
+        values[4 * vocab - 1] = f32::NEG_INFINITY;
+        b.case.writes.push((id, DType::F32.encode(&values)));
+        let last = b.buffer("last", BufferKind::State, DType::U32, Rows::Fixed(8), 1);
+        b.case.writes.push((last, vec![0; 32]));
+        let out = b.buffer("sampled", BufferKind::StepOutput, DType::U32, Rows::Outputs, SAMPLED_WORDS);
+        let reported = b.buffer("target logprobs", BufferKind::StepOutput, DType::F32, Rows::Targets, 1);
+        b.case.step.output_rows = (0..4).collect();
+        b.case.step.sampling = vec![SampleRow { target: 1, ..SampleRow::greedy() }; 4];
+        b.case.step.mask_words = vocab.div_ceil(32);
+        ask(&mut b, &[(0, 2), (1, 5), (2, 1), (3, 3)], vocab);
+        let plan = &b.case.plan;
+        let sampled = (View { buffer: out, start: 0, cols: 1 }, 4);
+        let outputs = [sampled, (plan.view(last), 8), (plan.view(reported), b.case.step.targets.len())];
+        let logits = plan.view(id);
+        b.finish(Sample { logits, last, out, target_logprobs: reported }, &outputs)
+    }
+
+    /// Gives rows of the step so many targets each; a token may be asked for twice.
+    fn ask(b: &mut Builder, rows: &[(usize, usize)], vocab: usize) {
+        let step = &mut b.case.step;
+        for &(row, count) in rows {
+            step.sampling[row].target_start = step.targets.len() as u32;
+            step.sampling[row].target_len = count as u32;
+            step.targets.extend((0..count).map(|_| b.numbers.below(vocab) as u32));
+        }
     }
 
     /// Fills the step with a row of every kind; the greatest logits of two of them are adjusted.

@@ -2,6 +2,7 @@
 
 use crate::error::JobError;
 use crate::input::batch::Batch;
+use crate::input::codecs::unread_codec;
 use crate::input::column::Column;
 use crate::input::file::{broken, guarded};
 use crate::input::group_file::{GroupFile, ReadError};
@@ -12,7 +13,6 @@ use crate::input::types::has_int96;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
-use parquet::basic::Compression;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -261,7 +261,7 @@ fn note(lost: &mut Vec<LostCells>, file: &GroupFile, column: (usize, &str), row:
             name: column.1.to_string(),
             rows: vec![row],
             path: file.file.path.clone(),
-            group: file.group,
+            place: format!("row group {}", file.group),
             why,
         }),
     }
@@ -289,11 +289,7 @@ fn check_columns(file: &GroupFile, columns: &[usize]) -> Result<Checked, JobErro
     for (leaf, at) in leaves {
         let column = group.column(leaf);
         let path = column.column_path().to_string();
-        if let codec @ (Compression::BROTLI(_) | Compression::LZO) = column.compression() {
-            let why = format!(
-                "is compressed with {codec:?}, which is not supported; write it with zstd, or leave the column out \
-                 with --keep"
-            );
+        if let Some(why) = unread_codec(column) {
             return Err(file.broken(&path, &why));
         }
         let checked = pages::check(&file.source, column);

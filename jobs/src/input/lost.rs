@@ -15,8 +15,8 @@ pub struct LostCells {
     pub rows: Vec<usize>,
     /// The file.
     pub path: PathBuf,
-    /// The row group.
-    pub group: usize,
+    /// Where in the file, as in "row group 3" or "line 17"; empty where it cannot be told.
+    pub place: String,
     /// What is wrong with them.
     pub why: String,
 }
@@ -24,13 +24,17 @@ pub struct LostCells {
 impl LostCells {
     /// What the row of this number gets for an error.
     pub fn error_of(&self, row: u64) -> String {
-        let LostCells { name, why, path, group, .. } = self;
-        format!("column {name}, row {row}: {why} ({}, row group {group})", path.display())
+        let LostCells { name, why, path, .. } = self;
+        format!("column {name}, row {row}: {why} ({}{})", path.display(), self.after_path())
+    }
+
+    fn after_path(&self) -> String {
+        if self.place.is_empty() { String::new() } else { format!(", {}", self.place) }
     }
 
     /// The error of a job that takes no such cells; `first_row` is that of the batch.
     pub fn refusal(&self, first_row: u64) -> JobError {
-        let place = format!(", row group {}, column {}", self.group, self.name);
+        let place = format!("{}, column {}", self.after_path(), self.name);
         let first = first_row + self.rows.first().map_or(0, |&row| row as u64);
         let which = match self.rows.len() {
             0 | 1 => format!("row {first}"),

@@ -69,6 +69,14 @@ impl OpenSource {
         }
     }
 
+    /// Reads on from a place.
+    pub fn reader(&self, start: u64) -> SourceReader {
+        match self {
+            OpenSource::Local(file) => SourceReader::Local(file.clone(), start),
+            OpenSource::Object(open) => SourceReader::Object(open.clone(), start),
+        }
+    }
+
     /// The failure of the system or the store, if a read has failed by one and not by what was read.
     pub fn failure(&self) -> Option<JobError> {
         match self {
@@ -140,12 +148,8 @@ impl ChunkReader for OpenSource {
     type T = BufReader<SourceReader>;
 
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        let reader = match self {
-            OpenSource::Local(file) => SourceReader::Local(file.clone(), start),
-            OpenSource::Object(open) => SourceReader::Object(open.clone(), start),
-        };
         // For the header of a page.
-        Ok(BufReader::with_capacity(256, reader))
+        Ok(BufReader::with_capacity(256, self.reader(start)))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {

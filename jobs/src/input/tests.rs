@@ -56,14 +56,33 @@ fn files_of_a_folder_are_one_table_in_natural_order() {
 }
 
 #[test]
-fn schemas_must_agree() {
+fn columns_that_differ_are_refused_where_they_are_read() {
     let folder = tempfile::tempdir().unwrap();
-    let (a, b) = (folder.path().join("a.parquet"), folder.path().join("b.parquet"));
+    let [a, b, c] = ["a.parquet", "b.parquet", "c.parquet"].map(|name| folder.path().join(name));
     write_parquet(&a, &table(0, 3), 10);
     let texts: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
-    write_parquet(&b, &RecordBatch::try_from_iter([("id", texts.clone()), ("text", texts)]).unwrap(), 10);
-    let error = Input::open(&[name(&a), name(&b)]).unwrap_err().to_string();
-    assert!(error.contains("b.parquet, column id: is Utf8, but it is Int64 in"), "{error}");
+    let columns = [("more", texts.clone()), ("text", texts.clone()), ("id", texts)];
+    write_parquet(&b, &RecordBatch::try_from_iter(columns).unwrap(), 10);
+    write_parquet(&c, &table(3, 5), 10);
+    let input = Input::open(&[name(&a), name(&b), name(&c)]).unwrap();
+    let names: Vec<_> = input.schema.fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names, ["id", "text", "more"]);
+    input.refuse_unreadable(&[1]).unwrap();
+    let (cells, lost) = read_all(&input, &[1]);
+    assert_eq!(
+        (cells, lost),
+        (
+            vec![["text 0", "text 1", "text 2", "x", "text 3", "text 4"].map(String::from).to_vec()],
+            vec![vec![]]
+        )
+    );
+    for (column, words) in [
+        (0, ["b.parquet, column id: is Utf8, but it is Int64 in", "cast it to Utf8 in"]),
+        (2, ["a.parquet, column more: is missing, but it is in", "--keep"]),
+    ] {
+        let error = input.refuse_unreadable(&[column]).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
 }
 
 #[test]
@@ -282,4 +301,27 @@ fn nulls_are_counted_by_the_footers() {
     write_parquet(&path, &RecordBatch::try_from_iter([("id", ids), ("text", texts)]).unwrap(), 7);
     let input = Input::open(&[name(&path), name(&path)]).unwrap();
     assert_eq!(input.nulls, [Some(0), Some(40)]);
+}
+
+/// Written by pyarrow with `write_page_checksum`. A byte that is another is still UTF-8.
+#[test]
+fn a_page_with_a_wrong_checksum_is_damaged() {
+    use base64::Engine;
+    const SOUND: &str = "UEFSMRUAFUQVRBXN/pmVDRwVBhUAFQYVBhwAAAAOAAAAb25lIHNvdW5kIHRleHQDAAAAdHdvBQAAAHRocmVlFQQZLDUAGA\
+                         ZzY2hlbWEVAgAVDCUAGAR0ZXh0JQBMHAAAABYGGRwZHCYAHBUMGSUGABkYBHRleHQVABYGFnYWdiYISRwVABUAFQIAPB\
+                         YsGQYZBgAAABZ2FgYmCBZ2ACggcGFycXVldC1jcHAtYXJyb3cgdmVyc2lvbiAyNi4wLjEZHBwAAACGAAAAUEFSMQ==";
+    let mut bytes = base64::prelude::BASE64_STANDARD.decode(SOUND).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    std::fs::write(&path, &bytes).unwrap();
+    let (cells, lost) = read_all(&Input::open(&[name(&path)]).unwrap(), &[0]);
+    assert_eq!((cells[0].concat(), lost), ("one sound texttwothree".into(), vec![vec![]]));
+    let at = bytes.windows(5).position(|five| five == b"sound").unwrap();
+    bytes[at..at + 5].copy_from_slice(b"wrong");
+    std::fs::write(&path, &bytes).unwrap();
+    let input = Input::open(&[name(&path)]).unwrap();
+    assert_eq!(read_all(&input, &[0]).1, [vec![0, 1, 2]]);
+    let error = input.read(vec![0], 0..3).find_map(|batch| batch.and_then(Batch::refuse_lost).err());
+    let error = error.unwrap().to_string();
+    assert!(error.contains("CRC checksum mismatch"), "{error}");
 }

@@ -1,8 +1,8 @@
 //! Columns of a type that Arrow does not know here, as integers of 128 bits: they are refused by name, and the others
 //! are read.
 
-use crate::error::JobError;
 use crate::guard::guarded;
+use crate::input::file::Refusal;
 use arrow::datatypes::{Field, Schema};
 use arrow::ipc::root_as_message;
 use base64::Engine;
@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use parquet::arrow::ARROW_SCHEMA_META_KEY;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,8 +43,7 @@ pub fn without_unknown_types(footer: &Bytes, options: ArrowReaderOptions) -> Opt
             Some(int) => format!("an integer of {} bits", int.bitWidth()),
             None => format!("{:?}", described.type_type()),
         };
-        let metadata = [(UNKNOWN.to_string(), kind)].into_iter().collect::<std::collections::HashMap<_, _>>();
-        Some(Arc::new(field.as_ref().clone().with_metadata(metadata)))
+        Some(Arc::new(with_unknown_type(field.as_ref().clone(), &kind)))
     });
     let fields = fields.collect::<Option<Vec<_>>>()?;
     if !unknown {
@@ -54,18 +54,17 @@ pub fn without_unknown_types(footer: &Bytes, options: ArrowReaderOptions) -> Opt
     ArrowReaderMetadata::try_new(plain.metadata().clone(), options).ok()
 }
 
-/// Refuses a column of an unknown type.
-///
-/// # Errors
-/// [`JobError::Usage`].
-pub fn refuse_unknown(field: &Field, path: &Path) -> Result<(), JobError> {
-    match field.metadata().get(UNKNOWN) {
-        None => Ok(()),
-        Some(kind) => Err(JobError::Usage(format!(
-            "{}, column {}: it is {kind}, which cannot be read; cast it to another type, or keep it out of prompt and \
-             output (--keep names the columns that stay)",
-            path.display(),
-            field.name()
-        ))),
-    }
+/// Why a column cannot be read, if its type is not known.
+pub fn unknown_type(field: &Field, path: &Path) -> Option<Refusal> {
+    let kind = field.metadata().get(UNKNOWN)?;
+    let why = format!(
+        "it is {kind}, which cannot be read; cast it to another type, or keep it out of prompt and output (--keep names \
+         the columns that stay)"
+    );
+    Some(Refusal::of_column(path, field.name(), why))
+}
+
+/// Marks a field as one of a type that cannot be read.
+pub fn with_unknown_type(field: Field, what: &str) -> Field {
+    field.with_metadata(HashMap::from([(UNKNOWN.to_string(), what.to_string())]))
 }

@@ -4,6 +4,7 @@
 //! field forces a decision in both.
 
 use crate::journal::identity::Identity;
+use crate::journal::length_limits::{MAX_MODEL_LEN, MAX_TOKENS};
 use crate::options::device::{Gemm, Precision};
 use crate::options::engine::Dtype;
 use crate::options::job::ReturnColumn;
@@ -25,6 +26,8 @@ pub struct Decisions<'a> {
     pub outside_numeric_contract: bool,
     pub float32_matmul_precision: Precision,
     pub max_model_len: usize,
+    /// The digest of the columns and their types, where these are inferred.
+    pub input_schema: Option<String>,
     pub prompt: PromptDecisions<'a>,
     pub sampling: SamplingDecisions<'a>,
     pub returns: &'a [ReturnColumn],
@@ -100,6 +103,7 @@ impl Decisions<'_> {
             outside_numeric_contract,
             float32_matmul_precision,
             max_model_len,
+            input_schema,
             prompt,
             sampling,
             returns,
@@ -126,7 +130,8 @@ impl Decisions<'_> {
         identity.push("gemm", name(gemm));
         identity.push("outside_numeric_contract", outside_numeric_contract.then_some(true));
         identity.push("float32_matmul_precision", name(float32_matmul_precision));
-        identity.push("max_model_len", max_model_len);
+        identity.push(MAX_MODEL_LEN, max_model_len);
+        identity.push("input_schema", input_schema);
         prompt.add_to(&mut identity);
         sampling.add_to(&mut identity);
         identity.push("return", return_names(returns));
@@ -207,7 +212,7 @@ impl SamplingDecisions<'_> {
         identity.push("seed", seed);
         identity.push("stop", stop);
         identity.push("stop_token_ids", stop_token_ids);
-        identity.push("max_tokens", max_tokens);
+        identity.push(MAX_TOKENS, max_tokens);
         identity.push("min_tokens", min_tokens);
         identity.push("logprobs", logprobs);
         identity.push("prompt_logprobs", prompt_logprobs);

@@ -49,6 +49,8 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
         outside_numeric_contract: _,
         float32_matmul_precision,
         max_model_len,
+        // No format of that time was inferred.
+        input_schema: _,
         prompt,
         sampling,
         returns,

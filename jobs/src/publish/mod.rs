@@ -2,12 +2,15 @@
 
 pub mod columns;
 mod digest_writer;
+pub mod format;
 mod input_rows;
-mod local;
+pub(crate) mod local;
 pub mod manifest;
+mod part_writer;
 pub mod publication;
 pub(crate) mod remote;
 mod schema_metadata;
 mod sizes;
 pub mod target;
+pub mod text;
 pub mod verify;

@@ -10,20 +10,17 @@ use crate::journal::JournalReader;
 use crate::journal::answer::Answer;
 use crate::journal::identity::Identity;
 use crate::publish::columns::OutputColumns;
-use crate::publish::digest_writer::DigestWriter;
+use crate::publish::format::OutputFormat;
 use crate::publish::input_rows::InputRows;
-use crate::publish::local::{clear, reveal};
-use crate::publish::manifest::{self, ColumnNulls, Manifest, Part};
+use crate::publish::local::{LocalOutput, clear};
+use crate::publish::manifest::{self, ColumnNulls, Manifest, Part, inputs_digest};
+use crate::publish::part_writer::PartWriter;
 use crate::publish::target::Target;
 use crate::row_error::{RowError, RowErrorKind};
-use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{WriterProperties, WriterVersion};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::ops::Range;
 use std::path::Path;
 
@@ -32,9 +29,6 @@ const BATCH: u64 = 256;
 
 /// Rows of a row group, unless they are too long.
 const GROUP_ROWS: u64 = 8192;
-
-/// A row group of more encoded bytes ends early, which bounds memory for long rows.
-const GROUP_BYTES: usize = 64 << 20;
 
 /// What to do with rows that have no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,18 +74,17 @@ impl Publication<'_> {
         journal: &JournalReader,
         inputs: impl Iterator<Item = Result<Batch, JobError>>,
     ) -> Result<Manifest, JobError> {
-        let aside = self.state_dir.join("publishing");
-        clear(&aside)?;
-        std::fs::create_dir_all(&aside).map_err(JobError::io("create", &aside))?;
+        let folder = self.rows_per_file.is_some();
+        let aside = self.target.aside(self.state_dir, folder)?;
         let mut rows = InputRows::new(inputs, self.columns);
         let mut unanswered = Missing::default();
         let mut parts = Vec::new();
         let mut staged = Vec::new();
         for (name, range) in self.parts() {
-            let path = aside.join(&name);
+            let path = aside.join(self.target.name_aside(&name, folder));
             let part = self.write_part(&path, name, range, journal, &mut rows, &mut unanswered)?;
             if let Target::Remote(remote) = self.target {
-                staged.extend(remote.stage(&path, &part, self.rows_per_file.is_some())?);
+                staged.extend(remote.stage(&path, &part, folder)?);
                 std::fs::remove_file(&path).map_err(JobError::io("remove", &path))?;
             }
             parts.push(part);
@@ -108,6 +101,7 @@ impl Publication<'_> {
             version: env!("CARGO_PKG_VERSION").into(),
             identity: self.identity.clone(),
             identity_blake3: self.identity.digest(),
+            inputs_blake3: Some(inputs_digest(journal.inputs())),
             rows: self.rows,
             aborted: unanswered.count,
             unreadable: unanswered.unreadable,
@@ -117,10 +111,10 @@ impl Publication<'_> {
         (self.may_appear)()?;
         match self.target {
             Target::Local(output) => {
-                reveal(self.state_dir, output, &aside, &manifest, self.rows_per_file.is_some())?;
+                LocalOutput::new(output, self.state_dir, folder).reveal(&aside, &manifest)?;
             }
             Target::Remote(remote) => {
-                remote.reveal(staged, &manifest, self.rows_per_file.is_some())?;
+                remote.reveal(staged, &manifest, folder)?;
                 clear(&aside)?;
             }
         }
@@ -135,6 +129,11 @@ impl Publication<'_> {
         nulls
     }
 
+    /// The format, which the output's name says; another name than that of a format was refused before.
+    fn format(&self) -> OutputFormat {
+        OutputFormat::of_name(&self.target.name()).unwrap_or(OutputFormat::Parquet)
+    }
+
     /// The name and the rows of each part.
     fn parts(&self) -> Vec<(String, Range<u64>)> {
         let Some(per_file) = self.rows_per_file else {
@@ -142,8 +141,9 @@ impl Publication<'_> {
         };
         let per_file = per_file.max(1);
         let count = self.rows.div_ceil(per_file).max(1);
+        let ending = self.format().ending();
         let part =
-            |i: u64| (format!("part-{i:05}.parquet"), i * per_file..((i + 1) * per_file).min(self.rows));
+            |i: u64| (format!("part-{i:05}.{ending}"), i * per_file..((i + 1) * per_file).min(self.rows));
         (0..count).map(part).collect()
     }
 
@@ -156,12 +156,8 @@ impl Publication<'_> {
         rows: &mut InputRows<'_, impl Iterator<Item = Result<Batch, JobError>>>,
         missing: &mut Missing,
     ) -> Result<Part, JobError> {
-        let wrong = |source| encode_error(path, source);
-        let file = File::create(path).map_err(JobError::io("create", path))?;
-        let sink = DigestWriter { file: BufWriter::new(file), hasher: blake3::Hasher::new(), bytes: 0 };
-        let properties = self.properties(range.start);
-        let mut writer =
-            ArrowWriter::try_new(sink, self.columns.schema().clone(), Some(properties)).map_err(wrong)?;
+        let schema = self.columns.schema();
+        let mut writer = PartWriter::create(path, self.format(), schema, self.properties(range.start))?;
         let mut at = range.start;
         while at < range.end {
             let end = (at + BATCH).min(range.end);
@@ -174,23 +170,15 @@ impl Publication<'_> {
                 for (row, answer) in (at..).zip(&mut *now) {
                     missing.unreadable += u64::from(note_error(answer, rows.error(row)));
                 }
-                writer.write(&self.columns.join(&kept, now)?).map_err(wrong)?;
+                writer.write(&self.columns.join(&kept, now)?, at)?;
                 at += now.len() as u64;
                 answers = later;
-                if writer.in_progress_size() >= GROUP_BYTES {
-                    writer.flush().map_err(wrong)?;
-                }
             }
             if (at - range.start).is_multiple_of(GROUP_ROWS) {
-                writer.flush().map_err(wrong)?;
+                writer.end_group()?;
             }
         }
-        writer.finish().map_err(wrong)?;
-        // Not by `into_inner`, which would turn an error of the system into one of the writer.
-        let sink = writer.inner_mut();
-        let (blake3, bytes) = (sink.hasher.finalize().to_hex().to_string(), sink.bytes);
-        let synced = sink.file.flush().and_then(|()| sink.file.get_ref().sync_all());
-        synced.map_err(JobError::io("write", path))?;
+        let (blake3, bytes) = writer.finish()?;
         Ok(Part { name, first_row: range.start, rows: range.end - range.start, bytes, blake3 })
     }
 
@@ -225,18 +213,6 @@ fn note_error(answer: &mut Option<Answer>, error: Option<String>) -> bool {
     }
     answer.error = Some(RowError::new(RowErrorKind::Unreadable, error).to_string());
     true
-}
-
-/// An error of the Parquet writer, or of the system below it.
-fn encode_error(path: &Path, error: ParquetError) -> JobError {
-    let source = match error {
-        ParquetError::External(cause) => match cause.downcast() {
-            Ok(io) => return JobError::io("write", path)(*io),
-            Err(cause) => ParquetError::External(cause),
-        },
-        other => other,
-    };
-    JobError::Encode { path: path.to_path_buf(), source }
 }
 
 /// Rows without an answer, and those that lack a kept cell beside it.

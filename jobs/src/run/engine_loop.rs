@@ -193,7 +193,10 @@ impl<'a> EngineLoop<'a> {
 
     /// Takes in what the engine did.
     fn take(&mut self, event: Event) -> Result<(), JobError> {
-        let (Event::Prompt { id, .. } | Event::Token { id, .. } | Event::Finished { id, .. }) = &event;
+        let (Event::Prompt { id, .. }
+        | Event::Scores { id, .. }
+        | Event::Token { id, .. }
+        | Event::Finished { id, .. }) = &event;
         let (id, (row, completion)) = (*id, row_of_request(*id));
         // Events of a row that was given up may still be under way.
         let Some(result) = self.running.get_mut(&row) else { return Ok(()) };
@@ -206,6 +209,8 @@ impl<'a> EngineLoop<'a> {
                 }
                 Ok(())
             }
+            // No row of a job asks for them.
+            Event::Scores { .. } => Ok(()),
             Event::Token { token, .. } => {
                 if self.keep.tokens {
                     generated.token_logprobs.push(token.logprob);

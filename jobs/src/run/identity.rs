@@ -4,6 +4,7 @@ use crate::date;
 use crate::digest::{digest_bytes, digest_files};
 use crate::error::JobError;
 use crate::input::file::InputFile;
+use crate::input::partitions::shown;
 use crate::journal::decisions::{Decisions, FileDigests, PromptDecisions, SamplingDecisions, TypeNames};
 use crate::journal::identity::{InputDigest, InputDigests, JobIdentity, numerics_version};
 use crate::options::engine::{EngineOptions, engine_config};
@@ -31,6 +32,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
     let JobOptions {
         // Inputs have digests of their own.
         input: _,
+        input_format: _,
         // Paths, and how much of the job to do and to publish.
         output: _,
         state_dir: _,
@@ -41,9 +43,11 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         // How many errors to take, and what to do about what was begun.
         max_error_rate: _,
         max_errors: _,
+        stop_on_errors: _,
         on_corrupt: _,
         resume: _,
         fresh: _,
+        retry: _,
         // Answers are the same without.
         share_prompts: _,
         returns,
@@ -61,6 +65,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         outside_numeric_contract: device.breaks_contract.is_some(),
         float32_matmul_precision: engine.float32_matmul_precision,
         max_model_len: job.max_model_len,
+        input_schema: job.input.inferred().map(|schema| digest_bytes(schema.as_bytes())),
         prompt: prompt_decisions(job, prompt),
         sampling: sampling_decisions(job, sampling),
         returns,
@@ -204,7 +209,8 @@ fn sampling_decisions<'a>(job: &'a Job, options: &'a SamplingOptions) -> Samplin
 /// [`JobError::Io`], [`JobError::Changed`] or [`JobError::Store`].
 pub fn input_digests(job: &Job) -> Result<InputDigests, JobError> {
     let digest = |file: &InputFile| {
-        let (size, digest) = file.source.identify()?;
+        let (size, mut digest) = file.source.identify()?;
+        digest += &shown(&file.partition);
         Ok(InputDigest { path: file.path.clone(), size, rows: file.rows(), digest })
     };
     Ok(InputDigests(job.input.files.iter().map(digest).collect::<Result<_, JobError>>()?))

@@ -2,6 +2,8 @@
 
 use crate::error::JobError;
 use crate::input::Input;
+use crate::input::names::Search;
+use crate::input::own::OwnOutput;
 use crate::log::note;
 use crate::model::ModelFolders;
 use crate::model::generation_config::GenerationConfig;
@@ -11,6 +13,8 @@ use crate::prompt::prompts::Prompts;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::prompt::tokenizer::files::{TOKENIZER, TokenizerDigests, TokenizerFiles};
 use crate::publish::columns::{OutputColumns, Returns};
+use crate::publish::format::OutputFormat;
+use crate::publish::text::LineEncoder;
 use crate::run::error_limits::ErrorLimits;
 use crate::run::kept::projected;
 use crate::run::resume::job_date;
@@ -49,7 +53,8 @@ impl Job {
     /// # Errors
     /// [`JobError::Usage`], and what is wrong with a file.
     pub fn prepare(options: JobOptions) -> Result<Job, JobError> {
-        let input = Input::open(&options.input)?;
+        let search = Search { format: options.input_format, own: OwnOutput::of(&options.output) };
+        let input = Input::search(&options.input, &search)?;
         let rows = input.rows.min(options.limit.unwrap_or(u64::MAX));
         let folders = ModelFolders::find(&options.model)?;
         let model = Model::open(&folders.model, options.model.load_format.into())?;
@@ -78,7 +83,7 @@ impl Job {
         };
         kept.sort_unstable();
         kept.dedup();
-        input.refuse_unknown(&[kept.as_slice(), prompts.columns()].concat())?;
+        input.refuse_unreadable(&[kept.as_slice(), prompts.columns()].concat())?;
         let schema = projected(&input.schema, &kept);
         let columns = OutputColumns::new(
             &schema,
@@ -87,6 +92,10 @@ impl Job {
             sampling.n as usize,
             &options.column_prefix,
         )?;
+        let format = OutputFormat::of(&options.output)?;
+        if format != OutputFormat::Parquet {
+            LineEncoder::new(format).check(columns.schema())?;
+        }
         Ok(Job {
             options,
             input,
@@ -116,6 +125,9 @@ impl Job {
             self.input.rows,
             self.input.files.len()
         );
+        if let Some(columns) = self.input.inferred() {
+            note!("columns of the input, as they were inferred: {columns}");
+        }
         let how = if self.prompts.uses_chat_template() {
             "through the chat template"
         } else {
@@ -138,6 +150,7 @@ impl Job {
 
     /// How many error rows the job tolerates.
     pub fn error_limits(&self) -> ErrorLimits {
-        ErrorLimits { rate: self.options.max_error_rate, count: self.options.max_errors }
+        let JobOptions { max_error_rate, max_errors, stop_on_errors, .. } = &self.options;
+        ErrorLimits { rate: *max_error_rate, count: *max_errors, stop: *stop_on_errors }
     }
 }

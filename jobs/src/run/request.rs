@@ -41,7 +41,8 @@ impl RowRequest {
         // One of the completions computes the prompt for all.
         params.prompt_logprobs = params.prompt_logprobs.filter(|_| completion == 0);
         let constraint = self.constraint.clone();
-        Request { id: request_id(self.row, completion), prompt: self.prompt.clone(), params, constraint }
+        let (id, prompt) = (request_id(self.row, completion), self.prompt.clone());
+        Request { constraint, ..Request::new(id, prompt, params) }
     }
 }
 

@@ -17,7 +17,7 @@
 struct SampleRow {
     float temperature, top_p, min_p;
     u32 top_k, key_lo, key_hi, position, seq_slot, target, mask, adjust_start, adjust_len, logprobs;
-    u32 reserved[3];
+    u32 target_start, target_len, reserved;
 };
 
 struct Adjustment {
@@ -32,8 +32,10 @@ struct Args {
     const SampleRow *sampling;
     Adjustment *adjustments;
     const u32 *masks;
+    const u32 *targets;
     u32 *last;
     u32 *out; // [rows, 2 + 2 * MAX_LOGPROBS]
+    float *target_logprobs;
     u32 vocab;
     u32 stride;
     u32 mask_words;
@@ -273,6 +275,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) sample(Args a) {
     for (u32 t = threadIdx.x; t < a.vocab; t += THREADS) mass += expf(logits[t] - max_logit);
     const float log_mass = logf(block_sum(s, mass));
     const float nan = __int_as_float(0x7fc00000);
+
+    for (u32 i = threadIdx.x; i < how.target_len; i += THREADS) {
+        const u32 target = how.target_start + i;
+        a.target_logprobs[target] = finite ? logits[a.targets[target]] - max_logit - log_mass : nan;
+    }
 
     Best last{INFINITY_F, 0};
     for (u32 i = 0; i < MAX_LOGPROBS; i++) {

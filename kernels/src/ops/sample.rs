@@ -20,8 +20,10 @@ c_struct! {
         sampling: DevicePtr,
         adjustments: DevicePtr,
         masks: DevicePtr,
+        targets: DevicePtr,
         last: DevicePtr,
         out: DevicePtr,
+        target_logprobs: DevicePtr,
         vocab: u32,
         stride: u32,
         mask_words: u32,
@@ -43,6 +45,8 @@ c_layout!(SampleRow {
     adjust_start,
     adjust_len,
     logprobs,
+    target_start,
+    target_len,
 });
 c_layout!(Adjustment { token, repetition, bias });
 
@@ -62,8 +66,10 @@ pub(crate) fn lower(lowering: &mut Lowering, op: &Sample) -> Launch {
         sampling: lowering.input(Input::Sampling),
         adjustments: lowering.input(Input::Adjustments),
         masks: lowering.input(Input::Masks),
+        targets: lowering.input(Input::Targets),
         last: lowering.at(op.last),
         out: lowering.at(op.out),
+        target_logprobs: lowering.at(op.target_logprobs),
         vocab: word(logits.cols),
         stride: word(logits.stride),
         mask_words: word(logits.cols.div_ceil(32)),

@@ -44,6 +44,8 @@ pub(crate) fn layouts(plan: &Plan, max_dims: &Dims, limit: usize) -> Result<Vec<
                 let blocks = Blocks::new(rows, desc.cols, desc.format, limit);
                 return blocks.map(Layout::Blocks).ok_or_else(|| too_large(desc, desc.bytes(max_dims)));
             }
+            // Results are copied as they lie.
+            BufferKind::StepOutput => RowLayout::Words { stride: desc.cols },
             _ if desc.value_type().is_float() => RowLayout::Words { stride: desc.cols.next_multiple_of(4) },
             _ => RowLayout::Words { stride: desc.cols },
         };

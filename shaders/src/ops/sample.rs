@@ -2,7 +2,7 @@
 
 use super::context::{Columns, Context, ViewParams};
 use super::kernel::Kernel;
-use super::snippets::{INVOCATION, SUM, VIEW};
+use super::snippets::{INVOCATION, SAMPLE_ROW, SUM, VIEW};
 use crate::driver::gpu::allocated;
 use crate::driver::pass::{Bound, Pass};
 use crate::driver::shader::Access::{Read, Write};
@@ -15,10 +15,26 @@ use wgpu::BufferUsages;
 
 pub(crate) static SHADER: Shader = Shader {
     name: "sample",
-    files: &[INVOCATION, VIEW, SUM, include_str!("sample.wgsl")],
+    files: &[INVOCATION, VIEW, SUM, SAMPLE_ROW, include_str!("sample.wgsl")],
     params: size_of::<Params>(),
     bindings: &[Read, Read, Read, Read, Write, Write, Write],
 };
+
+/// A shader of its own: an adapter need not offer more than eight bindings.
+pub(crate) static TARGETS: Shader = Shader {
+    name: "targets",
+    files: &[INVOCATION, VIEW, SUM, SAMPLE_ROW, include_str!("targets.wgsl")],
+    params: size_of::<TargetParams>(),
+    bindings: &[Read, Read, Read, Write],
+};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct TargetParams {
+    rows: u32,
+    vocab: u32,
+    logits: ViewParams,
+}
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -32,6 +48,7 @@ struct Params {
 
 struct Sample {
     bound: Bound,
+    targets: Bound,
     logits: Columns,
 }
 
@@ -57,7 +74,9 @@ pub(crate) fn compile(cx: &mut Context<'_>, op: &engine::op::Sample) -> Result<B
     let (masks, last, out) = (cx.input(Input::Masks)?, cx.buffer(op.last), cx.buffer(op.out));
     let buffers = [&logits.buffer, &sampling, &adjustments, &masks, &last, &out, &keys];
     let bound = Bound::new(cx.gpu, &SHADER, &[], &buffers);
-    Ok(Box::new(Sample { bound, logits }))
+    let (targets, reported) = (cx.input(Input::Targets)?, cx.buffer(op.target_logprobs));
+    let targets = Bound::new(cx.gpu, &TARGETS, &[], &[&logits.buffer, &sampling, &targets, &reported]);
+    Ok(Box::new(Sample { bound, targets, logits }))
 }
 
 impl Kernel for Sample {
@@ -71,5 +90,9 @@ impl Kernel for Sample {
             key_stride: self.logits.cols,
         };
         pass.dispatch_groups(&self.bound, &params, rows);
+        if dims.targets > 0 {
+            let params = TargetParams { rows: params.rows, vocab: params.vocab, logits: params.logits };
+            pass.dispatch_groups(&self.targets, &params, rows);
+        }
     }
 }

@@ -12,25 +12,6 @@ struct Params {
     key_stride: u32,
 }
 
-struct Row {
-    temperature: f32,
-    top_p: f32,
-    min_p: f32,
-    top_k: u32,
-    key_lo: u32,
-    key_hi: u32,
-    position: u32,
-    seq_slot: u32,
-    target_token: u32,
-    mask: u32,
-    adjust_start: u32,
-    adjust_len: u32,
-    logprobs: u32,
-    reserved_a: u32,
-    reserved_b: u32,
-    reserved_c: u32,
-}
-
 struct Adjustment {
     token: u32,
     repetition: f32,

@@ -12,5 +12,7 @@ pub(crate) const WEIGHT: &str = include_str!("snippets/weight.wgsl");
 pub(crate) const LINEAR_INTERFACE: &str = include_str!("snippets/linear_interface.wgsl");
 /// A value kept within a bound.
 pub(crate) const SOFT_CAP: &str = include_str!("snippets/soft_cap.wgsl");
+/// How the token of one output position is chosen.
+pub(crate) const SAMPLE_ROW: &str = include_str!("snippets/sample_row.wgsl");
 /// The sum of one float of each invocation of a workgroup.
 pub(crate) const SUM: &str = include_str!("snippets/sum.wgsl");

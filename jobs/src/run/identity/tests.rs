@@ -64,7 +64,9 @@ const DO_NOT: &[(&str, &[&str])] = &[
     ("limit", &["--limit", "1"]),
     ("keep", &["--keep", "other"]),
     ("column-prefix", &["--column-prefix", "x_"]),
-    ("max-error-rate", &["--max-error-rate", "0.1"]),
+    ("max-error-rate", &["--max-error-rate", "0.2"]),
+    ("stop-on-errors", &["--stop-on-errors"]),
+    ("retry", &["--retry", "errors"]),
     ("max-errors", &["--max-errors", "1"]),
     ("on-corrupt", &["--on-corrupt", "row-errors"]),
     ("rows-per-file", &["--rows-per-file", "1"]),
@@ -88,8 +90,17 @@ const DO_NOT: &[(&str, &[&str])] = &[
 
 /// Flags that say where something is. What decides is its content, which other tests look at: the device's family, and
 /// digests of inputs and of the model's files.
-const SAY_WHERE: &[&str] =
-    &["device", "input", "output", "state-dir", "model", "tokenizer", "revision", "prompt-file"];
+const SAY_WHERE: &[&str] = &[
+    "device",
+    "input",
+    "input-format",
+    "output",
+    "state-dir",
+    "model",
+    "tokenizer",
+    "revision",
+    "prompt-file",
+];
 
 /// Flags that say, once more, what the base job resolves to.
 const SAY_AGAIN: &[&[&str]] = &[

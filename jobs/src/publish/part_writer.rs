@@ -1,0 +1,107 @@
+//! One file of an output while it is written.
+
+use crate::error::JobError;
+use crate::publish::digest_writer::DigestWriter;
+use crate::publish::format::OutputFormat;
+use crate::publish::text::LineEncoder;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::ArrowWriter;
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// A row group of more encoded bytes ends early, which bounds memory for long rows.
+const GROUP_BYTES: usize = 64 << 20;
+
+/// Writes rows in the format of the output.
+pub(super) struct PartWriter {
+    path: PathBuf,
+    encoder: PartEncoder,
+}
+
+enum PartEncoder {
+    Parquet(Box<ArrowWriter<DigestWriter>>),
+    Lines(LineEncoder, DigestWriter),
+}
+
+impl PartWriter {
+    /// Begins a file; the properties are those of Parquet.
+    pub fn create(
+        path: &Path,
+        format: OutputFormat,
+        schema: &SchemaRef,
+        properties: WriterProperties,
+    ) -> Result<PartWriter, JobError> {
+        let file = File::create(path).map_err(JobError::io("create", path))?;
+        let mut sink = DigestWriter { file: BufWriter::new(file), hasher: blake3::Hasher::new(), bytes: 0 };
+        let encoder = match format {
+            OutputFormat::Parquet => {
+                let writer = ArrowWriter::try_new(sink, schema.clone(), Some(properties));
+                PartEncoder::Parquet(Box::new(writer.map_err(|error| encode_error(path, error))?))
+            }
+            OutputFormat::Jsonl | OutputFormat::Csv => {
+                let encoder = LineEncoder::new(format);
+                sink.write_all(&encoder.header(schema)).map_err(JobError::io("write", path))?;
+                PartEncoder::Lines(encoder, sink)
+            }
+        };
+        Ok(PartWriter { path: path.to_path_buf(), encoder })
+    }
+
+    /// Adds rows; `first_row` is the number of the first.
+    pub fn write(&mut self, rows: &RecordBatch, first_row: u64) -> Result<(), JobError> {
+        let wrong = |error| encode_error(&self.path, error);
+        match &mut self.encoder {
+            PartEncoder::Parquet(writer) => {
+                writer.write(rows).map_err(wrong)?;
+                if writer.in_progress_size() >= GROUP_BYTES {
+                    writer.flush().map_err(wrong)?;
+                }
+                Ok(())
+            }
+            PartEncoder::Lines(encoder, sink) => {
+                let mut lines = Vec::new();
+                encoder.encode(rows, first_row, &mut lines)?;
+                sink.write_all(&lines).map_err(JobError::io("write", &self.path))
+            }
+        }
+    }
+
+    /// Ends a row group.
+    pub fn end_group(&mut self) -> Result<(), JobError> {
+        match &mut self.encoder {
+            PartEncoder::Parquet(writer) => writer.flush().map_err(|error| encode_error(&self.path, error)),
+            PartEncoder::Lines(..) => Ok(()),
+        }
+    }
+
+    /// Ends the file, whose bytes are on the disk then. Returns its digest and its bytes.
+    pub fn finish(mut self) -> Result<(String, u64), JobError> {
+        // Not by `into_inner`, which would turn an error of the system into one of the writer.
+        let sink = match &mut self.encoder {
+            PartEncoder::Parquet(writer) => {
+                writer.finish().map_err(|error| encode_error(&self.path, error))?;
+                writer.inner_mut()
+            }
+            PartEncoder::Lines(_, sink) => sink,
+        };
+        let synced = sink.file.flush().and_then(|()| sink.file.get_ref().sync_all());
+        synced.map_err(JobError::io("write", &self.path))?;
+        Ok((sink.hasher.finalize().to_hex().to_string(), sink.bytes))
+    }
+}
+
+/// An error of the Parquet writer, or of the system below it.
+fn encode_error(path: &Path, error: ParquetError) -> JobError {
+    let source = match error {
+        ParquetError::External(cause) => match cause.downcast() {
+            Ok(io) => return JobError::io("write", path)(*io),
+            Err(cause) => ParquetError::External(cause),
+        },
+        other => other,
+    };
+    JobError::Encode { path: path.to_path_buf(), source }
+}

@@ -1,0 +1,424 @@
+//! Whole jobs over folders, files of several schemas and formats: every row once, every value as the input has it.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Int32Type, Int64Type};
+use std::path::Path;
+use std::sync::Arc;
+use support::job::{Bench, Ran, columns, read, strings, text, texts};
+
+const QUICK: [&str; 4] = ["--prompt-column", "q", "--max-tokens", "1"];
+
+fn ints(values: &[i64]) -> ArrayRef {
+    Arc::new(Int64Array::from(values.to_vec()))
+}
+
+/// A job of one token a row with more flags.
+fn job(bench: &Bench, input: &str, output: &str, flags: &[&str]) -> Ran {
+    bench.job("qwen3", input, &bench.name(output), &[&QUICK[..], flags].concat())
+}
+
+fn answered(bench: &Bench, input: &str, output: &str, flags: &[&str]) -> RecordBatch {
+    let ran = job(bench, input, output, flags);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    read(&bench.path(output))
+}
+
+fn refused(ran: &Ran, words: &[&str]) {
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    for word in words {
+        assert!(ran.stderr.contains(word), "{word}: {}", ran.stderr);
+    }
+}
+
+/// A folder `in` with a table of two rows.
+fn folder(bench: &Bench) {
+    std::fs::create_dir(bench.path("in")).unwrap();
+    bench.table("in/a.parquet", vec![("q", strings(&[Some("grain"), Some("mill")]))]);
+}
+
+#[test]
+fn an_output_is_never_an_input_of_its_job() {
+    let bench = Bench::new();
+    folder(&bench);
+    // Named from here or from the root, by the folder or by a glob, begun and resumed.
+    for (input, output) in [("in", "in/answers.parquet"), ("in/*.parquet", "in/b.parquet")] {
+        for again in [false, true] {
+            let ran = bench.run(
+                &[
+                    &["run", "--device", "cpu", "--model", support::golden("qwen3").to_str().unwrap()][..],
+                    &["-i", input, "-o", &bench.name(output), "--temperature", "0"],
+                    &QUICK,
+                ]
+                .concat(),
+            );
+            assert_eq!(ran.code, 0, "{}", ran.stderr);
+            assert_eq!(ran.stderr.contains("left out"), again, "{}", ran.stderr);
+            assert_eq!(texts(&read(&bench.path(output)), "q"), ["grain", "mill"]);
+        }
+        refused(&job(&bench, &bench.name(output), output, &[]), &["is what the job writes"]);
+        // To another job it is an output among files that are none.
+        refused(
+            &job(&bench, "in", "other.parquet", &["--keep", "q"]),
+            &["is the output", "of a job", "answered twice"],
+        );
+        std::fs::remove_file(bench.path(output)).unwrap();
+    }
+    // A folder of parts within the folder of the input.
+    for rows in [2, 1] {
+        let ran = job(&bench, "in", "in/parts", &["--rows-per-file", "1"]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert_eq!(ran.stderr.contains("left out"), rows == 1, "{}", ran.stderr);
+        assert_eq!(texts(&read(&bench.path("in/parts/part-00001.parquet")), "q"), ["mill"]);
+    }
+    refused(&job(&bench, "in/parts", "in/parts", &["--rows-per-file", "1"]), &["is what the job writes"]);
+    // Named by itself, an output is an input as any other.
+    let named = answered(&bench, &bench.name("in/parts"), "next.parquet", &["--column-prefix", "x_"]);
+    assert_eq!(texts(&named, "q"), ["grain", "mill"]);
+}
+
+#[test]
+fn an_output_is_of_the_format_that_its_name_says() {
+    let bench = Bench::new();
+    folder(&bench);
+    for name in ["out.arrow", "out.feather", "out.tsv", "out.xlsx", "out.csv.gz"] {
+        refused(&job(&bench, "in", name, &[]), &[name, "is not written"]);
+        assert!(!bench.path(name).exists() && !bench.path(&format!("{name}.gristmill")).exists());
+    }
+}
+
+#[test]
+fn folders_are_searched_and_name_columns() {
+    let bench = Bench::new();
+    let names = [
+        "year=2023/land=no",
+        "year=2024/land=s%C3%A9%2Fx",
+        "year=2024/land=__HIVE_DEFAULT_PARTITION__",
+        "_tmp/x",
+        ".x",
+    ];
+    for (i, name) in names.iter().enumerate() {
+        std::fs::create_dir_all(bench.path("in").join(name)).unwrap();
+        bench.table(
+            &format!("in/{name}/part-{i}.parquet"),
+            vec![("q", strings(&[Some(&format!("text {i}"))]))],
+        );
+    }
+    bench.table("in/year=2023/_metadata.parquet", vec![("other", ints(&[1]))]);
+    // By natural order of the paths, in which `%` and `_` come before letters.
+    let (rows, lands) = ([0, 2, 1], [Some("no"), None, Some("sé/x")]);
+    for (at, input) in
+        ["in", "in/*/*/*.parquet", "in/**/part-?.parquet", "./in/year=*/*/part-*"].iter().enumerate()
+    {
+        if at == 2 {
+            std::fs::remove_dir_all(bench.path("in/_tmp")).unwrap();
+            std::fs::remove_dir_all(bench.path("in/.x")).unwrap();
+        }
+        let input = if at == 1 { "in/year*/*/part*.parquet" } else { input };
+        let output = format!("out-{at}.parquet");
+        let out = answered(&bench, input, &output, &[]);
+        let expected: Vec<String> = rows.iter().map(|i| format!("text {i}")).collect();
+        assert_eq!(texts(&out, "q"), expected, "{input}");
+        assert_eq!(columns(&out)[..3], ["q: Utf8", "year: Int32", "land: Utf8"]);
+        let years = out.column_by_name("year").unwrap().as_primitive::<Int32Type>();
+        assert_eq!(years.values(), &[2023, 2024, 2024]);
+        assert_eq!(text(&out, "land"), lands.map(|land| land.map(String::from)));
+        assert_eq!(bench.run(&["verify", &output]).code, 0);
+    }
+    // What a folder says is read by prompts, and decides them: renamed, it is another job.
+    let flags = [
+        "--prompt",
+        "{{ q }} {{ year }} {{ land | default('', true) }}",
+        "--max-tokens",
+        "1",
+        "--keep",
+        "land",
+    ];
+    let run = || bench.job("qwen3", "in", &bench.name("prompt.parquet"), &flags);
+    assert_eq!(run().code, 0);
+    std::fs::rename(bench.path("in/year=2023"), bench.path("in/year=2022")).unwrap();
+    refused(&run(), &["holds another job", "input 1"]);
+    // A file beside the folders lacks their columns, which matters where they are read.
+    bench.table("in/part-9.parquet", vec![("q", strings(&[Some("text 9")]))]);
+    refused(&job(&bench, "in", "stray.parquet", &[]), &["part-9.parquet, column year: is missing", "--keep"]);
+    assert_eq!(answered(&bench, "in", "stray.parquet", &["--keep", "q"]).num_rows(), 4);
+}
+
+#[test]
+fn columns_differ_where_nobody_reads_them_and_widths_are_widened() {
+    let bench = Bench::new();
+    let none: ArrayRef = Arc::new(arrow::array::NullArray::new(2));
+    let words: ArrayRef = Arc::new(arrow::array::LargeStringArray::from(vec!["c", "d"]));
+    let few: ArrayRef = Arc::new(Int32Array::from(vec![1, 2]));
+    let fractions: ArrayRef = Arc::new(Float64Array::from(vec![0.5, 1.5]));
+    bench.table(
+        "a.parquet",
+        vec![("id", few), ("q", strings(&[Some("a"), None])), ("note", none), ("odd", fractions)],
+    );
+    let (many, texts_of) = (ints(&[3, i64::MAX]), strings(&[Some("x"), None]));
+    bench.table("b.parquet", vec![("odd", texts_of.clone()), ("note", texts_of), ("q", words), ("id", many)]);
+    let flags = ["-i", "b.parquet", "--on-corrupt", "row-errors", "--max-error-rate", "1"];
+    let all = [&flags[..], &["--keep", "id,q,note"]].concat();
+    let out = answered(&bench, "a.parquet", "out.parquet", &all);
+    assert_eq!(columns(&out)[..3], ["id: Int64", "q: LargeUtf8", "note: Utf8"]);
+    let id = out.column_by_name("id").unwrap().as_primitive::<Int64Type>();
+    assert_eq!(id.values(), &[1, 2, 3, i64::MAX]);
+    let q: Vec<_> = out.column_by_name("q").unwrap().as_string::<i64>().iter().collect();
+    assert_eq!(q, [Some("a"), None, Some("c"), Some("d")]);
+    assert_eq!(text(&out, "note"), [None, None, Some("x".into()), None]);
+    assert_eq!(bench.run(&["verify", "out.parquet"]).code, 0);
+    refused(
+        &job(&bench, "a.parquet", "all.parquet", &flags),
+        &[
+            "b.parquet, column odd: is Utf8, but it is Float64 in a.parquet",
+            "cast it to Utf8 in a.parquet",
+            "--keep",
+        ],
+    );
+    let prompt = ["--prompt", "{{ odd }}", "--keep", "id", "-i", "b.parquet", "--max-tokens", "1"];
+    refused(&bench.job("qwen3", "a.parquet", &bench.name("p.parquet"), &prompt), &["column odd"]);
+    assert_eq!(out.column_by_name("q").unwrap().data_type(), &DataType::LargeUtf8);
+    assert!(Path::new(&bench.name("out.parquet")).exists());
+}
+
+/// Writes a file of text.
+fn write(bench: &Bench, name: &str, text: &str) {
+    std::fs::write(bench.path(name), text).unwrap();
+}
+
+#[test]
+fn lines_are_inputs_with_the_types_that_they_have() {
+    let bench = Bench::new();
+    let json = "\u{feff}{\"id\": 9007199254740993, \"q\": \"grain\", \"o\": {\"a\": [1.5]}, \"late\": null}\n\n\
+                {\"q\": \"mill\\n\", \"id\": -1, \"o\": null, \"late\": true}\r\n";
+    write(&bench, "in.jsonl", json);
+    let csv = "\u{feff}id,q,code,day,note\r\n9007199254740993,grain,007,2024-02-29,\"\"\r\n\r\n-1,\"mill\n\",1.50,1999-12-31,\r\n";
+    write(&bench, "in.csv", csv);
+    write(&bench, "in.txt", &csv.replace("\r\n", "\n").replace(',', "\t"));
+    for (input, flags, types) in [
+        (
+            "in.jsonl",
+            &[][..],
+            &["id: Int64", "q: Utf8", "o: Struct(\"a\": List(Float64))", "late: Boolean"][..],
+        ),
+        ("in.csv", &[], &["id: Int64", "q: Utf8", "code: Utf8", "day: Date32", "note: Utf8"]),
+        (
+            "in.txt",
+            &["--input-format", "tsv"],
+            &["id: Int64", "q: Utf8", "code: Utf8", "day: Date32", "note: Utf8"],
+        ),
+    ] {
+        let output = format!("{input}.parquet");
+        let ran = job(&bench, input, &output, flags);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains(&format!(
+                "inferred: {}",
+                types.join(", ").replace(": ", " ").replace("\"a\" ", "\"a\": ")
+            )),
+            "{}",
+            ran.stderr
+        );
+        let out = read(&bench.path(&output));
+        assert_eq!(columns(&out)[..types.len()], *types);
+        let id = out.column_by_name("id").unwrap().as_primitive::<Int64Type>();
+        assert_eq!(
+            (id.values().as_ref(), texts(&out, "q")),
+            (&[9_007_199_254_740_993, -1][..], vec!["grain".into(), "mill\n".into()])
+        );
+        if input != "in.jsonl" {
+            assert_eq!(
+                (texts(&out, "code"), text(&out, "note")),
+                (vec!["007".into(), "1.50".into()], vec![Some("".into()), None])
+            );
+        }
+        assert_eq!(bench.run(&["verify", &output]).code, 0);
+        let manifest =
+            std::fs::read_to_string(bench.path(&format!("{output}.gristmill/manifest.json"))).unwrap();
+        assert!(manifest.contains("\"input_schema\""), "{manifest}");
+        // The values read again while publishing are those of the rows, wherever the reading begins.
+        let more = job(&bench, input, &output, &[flags, &["--keep", "q", "--limit", "2"]].concat());
+        assert_eq!(more.code, 0, "{}", more.stderr);
+        assert_eq!(texts(&read(&bench.path(&output)), "q"), ["grain", "mill\n"]);
+    }
+}
+
+#[test]
+fn a_bad_line_is_one_row() {
+    let bench = Bench::new();
+    let json: String = (0..3000)
+        .map(|i| match i {
+            17 => "{\"id\": 17, \"q\": \"cut\n".to_string(),
+            2000 => "{\"id\": 1}{\"id\": 2}\n".into(),
+            i => format!("{{\"id\": {i}, \"q\": \"grain {}\"}}\n", i % 3),
+        })
+        .collect();
+    write(&bench, "in.jsonl", &json);
+    let csv: String = std::iter::once("id,q\n".to_string())
+        .chain((0..3000).map(|i| match i {
+            17 => "17\n".to_string(),
+            2000 => "2000,a,b\n".into(),
+            i => format!("{i},grain {}\n", i % 3),
+        }))
+        .collect();
+    write(&bench, "in.csv", &csv);
+    for (input, line, what) in [("in.jsonl", 18, "is not JSON"), ("in.csv", 19, "the line has 1 fields")] {
+        let output = format!("{input}.parquet");
+        refused(
+            &job(&bench, input, &output, &[]),
+            &[&format!("{input}, line {line}, column"), "row 17", what, "--on-corrupt"],
+        );
+        let flags = ["--on-corrupt", "row-errors", "--limit", "2100"];
+        let out = answered(&bench, input, &output, &flags);
+        let errors = text(&out, "error");
+        for (row, id) in out.column_by_name("id").unwrap().as_primitive::<Int64Type>().iter().enumerate() {
+            let bad = [17, 2000].contains(&row);
+            assert_eq!((id, errors[row].is_some()), ((!bad).then_some(row as i64), bad), "{row}");
+        }
+        let error = errors[2000].as_ref().unwrap();
+        assert!(error.contains("row 2000") && error.contains(&format!("line {}", line + 1983)), "{error}");
+        assert_eq!(bench.run(&["verify", &output]).code, 0);
+    }
+    for (name, text, words) in [
+        ("array.json", "[\n{\"q\": 1},\n{\"q\": 2}\n]\n", &["line 1", "begins an array", "jq -c"][..]),
+        ("pretty.json", "{\n  \"q\": 1\n}\n", &["line 1", "one object a line"]),
+        ("empty.csv", "", &["is empty"]),
+        ("twice.csv", "q,q\n1,2\n", &["more than one column is named `q`"]),
+        (
+            "mixed.jsonl",
+            "{\"q\": \"x\"}\n{\"q\": [\"y\"]}\n",
+            &["column q", "a text or number in some rows and a list in others"],
+        ),
+        ("in.csv.gz", "x", &["unpack it"]),
+        (
+            "open.csv",
+            "q,id\n\"never closed,1\nx,2\n",
+            &["line 2, column q", "a quote is opened and not closed"],
+        ),
+    ] {
+        write(&bench, name, text);
+        refused(&job(&bench, name, "bad.parquet", &[]), words);
+    }
+}
+
+#[test]
+fn arrow_files_and_streams_are_inputs() {
+    use arrow::array::{DictionaryArray, StringArray};
+    use arrow::ipc::CompressionType;
+    use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
+    let bench = Bench::new();
+    let batch = |from: i64| {
+        let q: DictionaryArray<Int32Type> =
+            (from..from + 1500).map(|i| ["grain", "mill"][i as usize % 2]).collect();
+        let note =
+            StringArray::from_iter((from..from + 1500).map(|i| (i % 7 > 0).then(|| format!("note {i}"))));
+        let columns: [(&str, ArrayRef); 3] = [
+            ("id", Arc::new(Int64Array::from_iter_values(from..from + 1500))),
+            ("note", Arc::new(note)),
+            ("q", Arc::new(q)),
+        ];
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true))).unwrap()
+    };
+    let schema = batch(0).schema();
+    for packed in [None, Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD)] {
+        let options = || IpcWriteOptions::default().try_with_compression(packed).unwrap();
+        let file = std::fs::File::create(bench.path("in.feather")).unwrap();
+        let mut writer = FileWriter::try_new_with_options(file, &schema, options()).unwrap();
+        [0, 1500].into_iter().for_each(|from| writer.write(&batch(from)).unwrap());
+        writer.finish().unwrap();
+        let file = std::fs::File::create(bench.path("in.arrow")).unwrap();
+        let mut writer = StreamWriter::try_new_with_options(file, &schema, options()).unwrap();
+        [0, 1500].into_iter().for_each(|from| writer.write(&batch(from)).unwrap());
+        writer.finish().unwrap();
+        for input in ["in.feather", "in.arrow"] {
+            let out = answered(&bench, input, "out.parquet", &["--fresh"]);
+            let id = out.column_by_name("id").unwrap().as_primitive::<Int64Type>();
+            assert!(id.values().iter().copied().eq(0..3000), "{input}");
+            for (row, note) in text(&out, "note").into_iter().enumerate() {
+                assert_eq!(note, (row % 7 > 0).then(|| format!("note {row}")));
+            }
+            assert_eq!(texts(&out, "q")[1501], "mill");
+            assert_eq!(bench.run(&["verify", "out.parquet"]).code, 0);
+            let bytes = std::fs::read(bench.path(input)).unwrap();
+            for cut in [3, 100, bytes.len() / 2, bytes.len() - 9] {
+                std::fs::write(bench.path("cut.arrow"), &bytes[..cut]).unwrap();
+                let ran = job(&bench, "cut.arrow", "cut.parquet", &["--fresh"]);
+                // A stream that ends between two messages has ended.
+                assert!(
+                    ran.code == 2 || (input == "in.arrow" && cut == bytes.len() - 9),
+                    "{cut} {}",
+                    ran.stderr
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn answers_are_written_as_lines() {
+    let bench = Bench::new();
+    let list = arrow::array::ListArray::from_iter_primitive::<Int64Type, _, _>([
+        Some(vec![Some(1), None]),
+        None,
+        Some(vec![]),
+    ]);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("id", ints(&[i64::MAX, 2, 3])),
+        ("q", strings(&[Some("grain, \"fine\""), Some("mill\nstone"), Some("")])),
+        ("note", strings(&[None, Some(""), Some("x")])),
+        ("list", Arc::new(list)),
+        ("score", Arc::new(Float64Array::from(vec![0.1, 2.0, 1e-300]))),
+    ];
+    let input = bench.table("in.parquet", columns.clone());
+    let expected = answered(&bench, &input, "out.parquet", &[]);
+    for (output, parts) in [("out.jsonl", false), ("out.csv", false), ("out.json", true), ("parts.csv", true)]
+    {
+        let flags: &[&str] = if parts { &["--rows-per-file", "2"] } else { &[] };
+        let ran = job(&bench, &input, output, flags);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let verified = bench.run(&["verify", output]);
+        assert_eq!(verified.code, 0, "{}", verified.stderr);
+        // What was written is read again as it was.
+        let again = format!("again-{output}.parquet");
+        let flags = ["--column-prefix", "x_", "--keep", "id,q,note,list,score,generated_text,error"];
+        let out = answered(&bench, output, &again, &flags);
+        for column in ["id", "q", "note", "generated_text", "error"] {
+            let (read, written) =
+                (out.column_by_name(column).unwrap(), expected.column_by_name(column).unwrap());
+            let read = arrow::compute::cast(read, written.data_type()).unwrap();
+            assert_eq!(&read, written, "{output} {column}");
+        }
+        let list = out.column_by_name("list").unwrap();
+        match output.contains(".csv") {
+            true => assert_eq!(text(&out, "list"), [Some("[1,null]".into()), None, Some("[]".to_string())]),
+            false => assert_eq!(list, expected.column_by_name("list").unwrap()),
+        }
+        // A change is found, with the size the same.
+        let file = match parts {
+            true => bench
+                .path(output)
+                .join(format!("part-00001.{}", if output == "out.json" { "jsonl" } else { "csv" })),
+            false => bench.path(output),
+        };
+        let written = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, written.replacen('x', "y", 1)).unwrap();
+        assert_eq!(bench.run(&["verify", output]).code, 2);
+    }
+    let hidden = bench.table(
+        "nan.parquet",
+        vec![
+            ("q", strings(&[Some("a"), Some("b")])),
+            ("f", Arc::new(Float64Array::from(vec![1.0, f64::NAN]))),
+        ],
+    );
+    let blob: ArrayRef = Arc::new(arrow::array::BinaryArray::from(vec![&b"x"[..]]));
+    let blob = bench.table("blob.parquet", vec![("q", strings(&[Some("a")])), ("b", blob)]);
+    for output in ["no.csv", "no.jsonl"] {
+        refused(&job(&bench, &hidden, output, &[]), &["column \"f\"", "row 1: it is NaN", "--keep"]);
+        refused(&job(&bench, &blob, output, &[]), &["column \"b\"", "Binary has no text", "--keep"]);
+        assert_eq!(job(&bench, &blob, &format!("kept-{output}"), &["--keep", "q"]).code, 0);
+    }
+}
