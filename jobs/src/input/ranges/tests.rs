@@ -7,7 +7,6 @@ use crate::store::bucket::Bucket;
 use crate::store::error::StoreError;
 use crate::store::fake::FakeBucket;
 use crate::store::location::ObjectUrl;
-use std::collections::BTreeMap;
 
 const SIZE: u64 = 20 << 20;
 
