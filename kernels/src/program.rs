@@ -25,7 +25,6 @@ use engine::device::{DeviceError, MemoryUse, OpTime};
 use engine::plan::{BufferDesc, BufferId, BufferKind, Dims, Input, Plan, Rows};
 use engine::step::Step;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A compiled plan.
