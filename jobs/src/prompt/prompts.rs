@@ -74,7 +74,7 @@ impl Prompts {
         let (mut tried, mut first) = (0, None);
         for batch in input.read(self.columns().to_vec(), 0..rows) {
             // What cannot be read is said where the rows are answered.
-            let Ok(batch) = batch else { return Ok(()) };
+            let Some(batch) = batch.ok().filter(|batch| batch.lost.is_empty()) else { return Ok(()) };
             for row in 0..batch.columns.num_rows() {
                 match self.rendering(&batch.columns, row) {
                     Ok(_) => return Ok(()),
