@@ -1,7 +1,7 @@
 //! The command line.
 
-use crate::log::log_filter;
 use crate::input::format::InputFormat;
+use crate::log::log_filter;
 use crate::options::engine::EngineOptions;
 use crate::options::job::{OnCorrupt, Resume, ReturnColumn};
 use crate::options::model::ModelOptions;
