@@ -42,20 +42,27 @@ fn too_many_errors_say_where_to_read_them() {
     let prompt = "{% if q != 'sound' %}{{ raise_exception('oh ' ~ q) }}{% endif %}{{ q }}";
     let thrown = [&thrown[..thrown.len() - 4], &["--max-tokens", "8", "--prompt", prompt]];
     let run = |more: &[&str]| bench.run(&[&thrown.concat(), more].concat());
-    let ran = run(&[]);
+    let ran = run(&["--stop-on-errors"]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);
     let last = ran.stderr.lines().last().unwrap();
     assert!(last.contains("The first: row 0, template error (its text may quote the row"), "{last}");
     assert!(last.contains("--log-level debug") && !ran.stderr.contains("oh the mill"), "{last}");
-    assert!(last.contains("No output was written.") && last.contains("with --max-error-rate 1:"), "{last}");
+    assert!(last.contains("No output was written.") && last.contains("without --stop-on-errors:"), "{last}");
     assert!(!bench.path("out.parquet").exists());
     // As it says.
-    let ran = run(&["--max-error-rate", "1"]);
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let ran = run(&[]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("300 of 301 rows have errors, more than --max-error-rate 0.1"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains("Read why in the column error of out.parquet"), "{}", ran.stderr);
+    assert_eq!(run(&["--max-error-rate", "1"]).code, 0);
     let out = read(&bench.path("out.parquet"));
     let errors = out.column_by_name("error").unwrap().as_string::<i32>();
     assert_eq!(errors.iter().flatten().filter(|error| error.contains("oh the mill")).count(), 300);
-    let ran = run(&["--fresh", "--log-level", "debug"]);
+    let ran = run(&["--fresh", "--stop-on-errors", "--log-level", "debug"]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);
     let last = ran.stderr.lines().last().unwrap();
     assert!(last.contains("The first: row 0, template error: ") && last.contains("oh the mill"), "{last}");
@@ -145,7 +152,8 @@ fn what_may_pass_has_an_exit_code_of_its_own() {
     let bench = Bench::new();
     prompts(&bench, 20);
     let model = model();
-    let arguments = job(&model, "out.parquet", &[]);
+    // Rows that crash the device are errors.
+    let arguments = job(&model, "out.parquet", &["--max-error-rate", "1"]);
     let limited = |limit: &str| {
         let mut shell = std::process::Command::new("sh");
         shell.args(["-c", &format!("trap '' XFSZ; ulimit {limit}; exec \"$@\""), "sh"]);

@@ -7,7 +7,7 @@ mod families;
 mod files;
 mod rope;
 
-pub use checkpoint::{Checkpoint, Source, Transform};
+pub use checkpoint::{Checkpoint, Fp8, Source, Transform};
 pub use config::{LayerConfig, ModelConfig};
 pub use decoder::{Decoder, Formats, decoder};
 pub use families::{Bias, Defaults, FAMILIES, Family, LayerNorms, Windows};
@@ -56,7 +56,7 @@ impl Model {
         };
         let config = ModelConfig::parse(&config_json, &file)?;
         let checkpoint = match format {
-            LoadFormat::Auto => Some(Checkpoint::open(folder)?),
+            LoadFormat::Auto => Some(Checkpoint::open(folder, config.fp8)?),
             LoadFormat::Dummy => None,
         };
         Model { config, config_json, checkpoint }.checked()

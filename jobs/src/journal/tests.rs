@@ -1,9 +1,12 @@
 #![allow(clippy::unwrap_used)]
 mod formats;
+mod retries;
 
 use super::*;
 use crate::journal::answer::{Completion, FinishReason};
 use crate::journal::attempts::{CRASHED, Death, record_death};
+use crate::journal::database::Database;
+use crate::journal::format::Format;
 use crate::journal::identity::{InputDigest, OldField};
 use proptest::prelude::*;
 use std::cell::Cell;
@@ -207,7 +210,7 @@ fn journal_files(format: Format, rows: u64, log: bool) -> Vec<(String, Vec<u8>)>
 
 /// Journals of every format, closed or killed.
 const FORMATS_AND_LOGS: [(Format, bool); 4] =
-    [(Format::One, false), (Format::One, true), (Format::Two, false), (Format::Two, true)];
+    [(Format::One, false), (Format::One, true), (Format::Two, true), (Format::Three, false)];
 
 fn files(state_dir: &Path) -> Vec<(String, Vec<u8>)> {
     let name = |entry: std::fs::DirEntry| entry.file_name().into_string().unwrap();

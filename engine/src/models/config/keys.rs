@@ -1,5 +1,6 @@
 //! The keys of `config.json`, as the file has them.
 
+use super::quantization::QuantizationKeys;
 use serde::{Deserialize, Deserializer};
 
 /// `rope_parameters` of transformers 5, `rope_scaling` of transformers 4.
@@ -63,7 +64,7 @@ pub struct Keys {
     pub mlp_bias: Option<bool>,
     pub dtype: Option<String>,
     pub torch_dtype: Option<String>,
-    pub quantization_config: Option<serde::de::IgnoredAny>,
+    pub quantization_config: Option<QuantizationKeys>,
 }
 
 /// A key for which absent and null mean different things: an absent window of Mistral is 4096, null is none.

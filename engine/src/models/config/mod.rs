@@ -1,10 +1,11 @@
 //! `config.json` of transformers 4 and 5: its keys become the numbers that a plan is built from.
 
 mod keys;
+mod quantization;
 mod resolve;
 mod rope;
 
-use super::checkpoint::Transform;
+use super::checkpoint::{Fp8, Transform};
 use super::families::{Family, LayerNorms};
 use super::rope::RopeParameters;
 use crate::dtype::DType;
@@ -46,8 +47,10 @@ pub struct ModelConfig {
     pub tied: bool,
     /// Logits are bent to within this, `cap * tanh(x / cap)`.
     pub logits_softcap: Option<f32>,
-    /// The type in which the weights were published.
+    /// The type in which the weights were published; of FP8 weights the one in which they are computed with.
     pub dtype: DType,
+    /// How FP8 weights are scaled.
+    pub fp8: Fp8,
 }
 
 /// What may differ from layer to layer.
