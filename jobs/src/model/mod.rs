@@ -1,6 +1,6 @@
 //! Where a model's files are: a folder, a name on a hub, or this program itself.
 
-mod builtin;
+pub mod builtin;
 pub mod generation_config;
 mod generation_keys;
 #[cfg(feature = "hub")]
