@@ -72,7 +72,8 @@ impl Mill {
             .collect();
         names.sort();
         let keys: Vec<String> = names.iter().map(|name| format!("{out}/{name}")).collect();
-        assert_eq!(self.s3.keys(out), keys, "and no claim");
+        let manifest = format!("{out}.gristmill/manifest.json");
+        assert_eq!(self.s3.keys(out), [&[manifest], &*keys].concat(), "and no claim");
         for (name, key) in names.iter().zip(&keys) {
             let local = std::fs::read(self.bench.path(&format!("parts/{name}"))).unwrap();
             assert!(self.s3.get(key).unwrap() == local, "{key} differs");
@@ -130,6 +131,47 @@ fn a_job_in_a_store_has_the_bytes_of_a_local_one() {
     mill.s3.put("glob/stranger", b"");
     let words = ["glob/part-00001.parquet: its BLAKE3 is", "s3://mill/glob/stranger: not published"];
     mill.refused(mill.command(&["verify", "s3://mill/glob"]), &words);
+    // Without its manifest, as somebody has copied it.
+    assert_eq!(mill.s3.ask("DELETE", "/mill/mixed.gristmill/manifest.json", b"").0, 204);
+    let verified = mill.run(&["verify", "s3://mill/mixed"]);
+    let words = "by the footers of its files alone: 100 rows in 3 files";
+    assert!(verified.code == 0 && verified.stdout.contains(words), "{verified:?}");
+}
+
+/// Folders of folders, which name columns, and lines; the job's own output lies among them.
+#[test]
+fn folders_in_a_store_are_searched_as_local_ones() {
+    let Some(mill) = Mill::new() else { return };
+    let folder = |root: &str| std::fs::create_dir_all(mill.bench.path(root)).unwrap();
+    let lines = |name: &str| format!("{{\"q\": \"the wheel of {name}\"}}\n").repeat(3);
+    for (folder_name, name) in
+        [("year=2023/land=no", "a"), ("year=2024/land=se", "b"), ("_tmp", "c"), ("x.gristmill", "d")]
+    {
+        folder(&format!("lines/{folder_name}"));
+        let path = format!("lines/{folder_name}/{name}.jsonl");
+        std::fs::write(mill.bench.path(&path), lines(name)).unwrap();
+        mill.s3.put(&path, lines(name).as_bytes());
+    }
+    mill.answer(&["lines"], "local.csv", &[]);
+    let local = std::fs::read_to_string(mill.bench.path("local.csv")).unwrap();
+    assert!(
+        local.starts_with("q,year,land,generated_text,") && local.contains("the wheel of b,2024,se,"),
+        "{local}"
+    );
+    assert_eq!(local.lines().count(), 7);
+    let inputs = ["s3://mill/lines", "s3://mill/lines/*/*/*.jsonl"];
+    for (input, output) in
+        inputs.into_iter().zip(["s3://mill/lines/out.csv", "s3://mill/lines/year=2025/land=x/out.jsonl"])
+    {
+        for again in [false, true] {
+            let ran = mill.answer(&[input], output, &[]);
+            assert_eq!(ran.stderr.contains("left out"), again, "{}", ran.stderr);
+        }
+        assert_eq!(mill.run(&["verify", output]).code, 0);
+    }
+    assert_eq!(mill.s3.get("lines/out.csv").unwrap(), local.as_bytes());
+    let words = ["s3://mill/lines/out.csv is what the job writes"];
+    mill.refused(mill.job(&["s3://mill/lines/out.csv"], "s3://mill/lines/out.csv", &[]), &words);
 }
 
 /// Row groups larger than the reader's window, and an object of more than one part.
@@ -194,6 +236,35 @@ fn a_killed_job_leaves_nothing_that_shows_and_goes_on() {
     mill.is_as_local("out");
 }
 
+/// The old output goes with its manifest before any part changes, and the new one has the bytes of a local job.
+#[test]
+fn rows_that_run_again_are_published_over_the_old_output() {
+    let Some(mill) = Mill::new() else { return };
+    let retry = ["--rows-per-file", "40", "--max-tokens", "9", "--retry", "length"];
+    mill.answer(&INPUTS, "parts", &PARTS);
+    mill.answer(&["s3://mill/in"], "s3://mill/out", &PARTS);
+    mill.is_as_local("out");
+    let ran = mill.answer(&INPUTS, "parts", &retry);
+    assert!(
+        ran.stderr.contains(" rows again (--retry)") && !ran.stderr.contains("running 0 rows"),
+        "{}",
+        ran.stderr
+    );
+    let way = Way::to(&mill.s3, |_, line| {
+        if line.starts_with("POST") && line.contains("uploadId=") { Act::Hold } else { Act::Pass }
+    });
+    let mut killed = mill.job(&["s3://mill/in"], "s3://mill/out", &retry);
+    mill.s3.aim(&mut killed, &way.address);
+    let killed = spawn(killed);
+    way.caught.recv().unwrap();
+    kill(killed, mill.bench.path("s3-mill-out.gristmill/lock"));
+    mill.refused(mill.command(&["verify", "s3://mill/out"]), &["there is no such object"]);
+    let ran = mill.answer(&["s3://mill/in"], "s3://mill/out", &retry);
+    assert!(ran.stderr.contains("running 0 rows again"), "{}", ran.stderr);
+    mill.is_as_local("out");
+    assert_eq!(mill.run(&["verify", "s3://mill/out"]).code, 0);
+}
+
 /// Waits for an object that a job puts.
 fn wait_for(mill: &Mill, job: &mut Child, key: &str) {
     while mill.s3.get(key).is_none() {
@@ -219,7 +290,7 @@ fn one_of_two_jobs_publishes() {
     mill.refused(job("two"), &["another job writes to s3://mill/out"]);
     assert_eq!(Ran::of(job("one").output().unwrap()).code, 0);
     mill.is_as_local("out");
-    mill.refused(job("two"), &["s3://mill/out/manifest.json exists and was not made by this job"]);
+    mill.refused(job("two"), &["s3://mill/out.gristmill/manifest.json exists and was not made by this job"]);
     // A job whose claim was removed finds another job's manifest when it resumes.
     let held = Way::to(&mill.s3, |_, line| {
         if line.starts_with("PUT") && line.contains("partNumber=") { Act::Hold } else { Act::Pass }
@@ -248,8 +319,10 @@ fn lost_answers_are_read_back() {
     mill.answer(&INPUTS, "parts", &PARTS);
     // Lose the answer once to each kind of request whose retry would collide with its own work.
     let way = Way::to(&mill.s3, |lost, line| {
-        let wanted: [fn(&str) -> bool; 3] = [
+        let wanted: [fn(&str) -> bool; 4] = [
             |line| line.starts_with("PUT") && line.contains("/claim.json"),
+            // Begun again, and the first one has no name.
+            |line| line.starts_with("POST") && line.contains("uploads"),
             |line| line.starts_with("POST") && line.contains("uploadId="),
             |line| line.starts_with("PUT") && line.contains("/manifest.json"),
         ];
@@ -260,7 +333,7 @@ fn lost_answers_are_read_back() {
     let ran = Ran::of(job.output().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let lost: Vec<String> = way.caught.try_iter().collect();
-    assert!(lost.len() == 3 && lost[2].contains("/mill/out/manifest.json"), "{lost:?}");
+    assert!(lost.len() == 4 && lost[3].contains("/mill/out.gristmill/manifest.json"), "{lost:?}");
     mill.is_as_local("out");
 }
 

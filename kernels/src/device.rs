@@ -5,11 +5,14 @@ use crate::driver::cublaslt::CublasLt;
 use crate::driver::functions::Functions;
 use crate::in_flight::InFlight;
 use crate::lowering::Linears;
+use crate::peaks::peaks;
 use crate::program::Program;
 use crate::summary::devices;
 use crate::supports::supports;
 use crate::workspace::workspace;
-use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
+use engine::device::{
+    ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, OpTime, Peaks, PlanId, Ticket,
+};
 use engine::dtype::DType;
 use engine::format::Format;
 use engine::op::Op;
@@ -222,6 +225,20 @@ impl Device for CudaDevice {
         let output = step.wait()?;
         self.programs[program].recycle(step);
         Ok(output)
+    }
+
+    fn time_ops(&mut self, plan: PlanId, step: &Step) -> Result<Vec<OpTime>, DeviceError> {
+        if !self.queue.is_empty() || step.late_masks > 0 {
+            return Err(DeviceError::BadStep("a step is measured alone, and with its masks".into()));
+        }
+        self.program(plan)?;
+        self.card.bind()?;
+        self.programs[plan.0].time_ops(&self.card, step)
+    }
+
+    fn peaks(&mut self, activations: DType) -> Result<Peaks, DeviceError> {
+        self.card.bind()?;
+        peaks(&self.card, activations)
     }
 }
 

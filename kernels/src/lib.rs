@@ -25,6 +25,7 @@ mod launch;
 mod lower;
 mod lowering;
 mod ops;
+mod peaks;
 mod program;
 mod stage;
 mod summary;

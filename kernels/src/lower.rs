@@ -7,6 +7,7 @@ use crate::ops::{
 };
 use engine::op::{Linear, Op, RmsNorm};
 use engine::plan::{BufferId, Plan};
+use std::ops::Range;
 
 /// The calls of a plan, in order.
 pub(crate) struct Calls<L> {
@@ -14,14 +15,17 @@ pub(crate) struct Calls<L> {
     pub(crate) model: Vec<Call<L>>,
     /// Of the others: they run when the step's masks are there.
     pub(crate) sampling: Vec<Call<L>>,
+    /// The ops that each call, of both lists one after the other, is for.
+    pub(crate) ops: Vec<Range<usize>>,
 }
 
 /// The calls of the plan's ops.
 pub(crate) fn lower(lowering: &mut Lowering) -> Calls<Launch> {
     let (plan, first_sample) = (lowering.plan, lowering.plan.first_sample());
-    let mut calls = Calls { model: Vec::new(), sampling: Vec::new() };
+    let mut calls = Calls { model: Vec::new(), sampling: Vec::new(), ops: Vec::new() };
     let mut at = 0;
     while at < plan.ops.len() {
+        let first = at;
         let into = if at < first_sample { &mut calls.model } else { &mut calls.sampling };
         if let Some(launch) = rope::lower_with_kv_write(lowering, &plan.ops[at..]) {
             into.push(Call::Launch(launch));
@@ -37,6 +41,7 @@ pub(crate) fn lower(lowering: &mut Lowering) -> Calls<Launch> {
             into.extend(lower_op(lowering, &plan.ops[at]));
             at += 1;
         }
+        calls.ops.resize(calls.model.len() + calls.sampling.len(), first..at);
     }
     calls
 }

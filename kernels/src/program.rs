@@ -19,11 +19,13 @@ use crate::lowering::{Linears, Lowering};
 use crate::stage::{Stage, StepGrid};
 use crate::work::{Lists, Work};
 use crate::workspace::groupings;
+use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaFunction, result};
-use engine::device::{DeviceError, MemoryUse};
+use engine::device::{DeviceError, MemoryUse, OpTime};
 use engine::plan::{BufferDesc, BufferId, BufferKind, Dims, Input, Plan, Rows};
 use engine::step::Step;
 use std::ops::Range;
+use std::time::Duration;
 
 /// A compiled plan.
 pub(crate) struct Program {
@@ -40,6 +42,8 @@ pub(crate) struct Program {
     model: Stage,
     /// Runs when the step's masks are there.
     sampling: Stage,
+    /// The ops that each call of both stages is for.
+    ops: Vec<Range<usize>>,
     /// Host memory that no step in flight uses.
     spare: Vec<HostBuffers>,
     /// The counts of the step, which kernels read.
@@ -84,6 +88,7 @@ impl Program {
         let interleaved = lowering.interleaved;
         let inputs = Inputs::new(plan, max_dims, &addresses, counts.at, &works);
         let staging = DeviceMemory::new(context, inputs.max_bytes, "step inputs", MemoryUse::Activations)?;
+        let ops = calls.ops.clone();
         let (unpack, model, sampling) = load(card, functions, calls)?;
         let mut program = Program {
             plan: plan.clone(),
@@ -96,6 +101,7 @@ impl Program {
             staging,
             model,
             sampling,
+            ops,
             spare: Vec::new(),
             _counts: counts,
         };
@@ -215,6 +221,37 @@ impl Program {
         step.host.done.record(stream).map_err(device_lost)
     }
 
+    /// Runs a step and measures what each op takes, from the end of what ran before to its own.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadStep`], [`DeviceError::Lost`].
+    pub(crate) fn time_ops(&mut self, card: &Card, step: &Step) -> Result<Vec<OpTime>, DeviceError> {
+        let stream = &card.stream;
+        let timed = Some(CUevent_flags::CU_EVENT_DEFAULT);
+        let event = |_| card.context.new_event(timed).map_err(device_lost);
+        let events = (0..=self.ops.len()).map(event).collect::<Result<Vec<_>, _>>()?;
+        // While the card runs the step once, the measured calls are queued behind it: else it would wait for launches.
+        let lists: Vec<Lists> = self.works.iter().map(|w| Lists::new(step, w.group)).collect();
+        let in_flight = self.submit(card, step, false)?;
+        let StepGrid { grid, .. } = self.grid(step, &lists, true);
+        events[0].record(stream).map_err(device_lost)?;
+        let mut marks = events[1..].iter();
+        self.model.run_marked(stream, &grid, &mut marks)?;
+        self.sampling.run_marked(stream, &grid, &mut marks)?;
+        stream.synchronize().map_err(device_lost)?;
+        self.recycle(in_flight);
+        let mut times: Vec<OpTime> = Vec::new();
+        for (ops, pair) in self.ops.iter().zip(events.windows(2)) {
+            let time =
+                Duration::from_secs_f32(pair[0].elapsed_ms(&pair[1]).map_err(device_lost)?.max(0.0) / 1e3);
+            match times.last_mut() {
+                Some(last) if last.ops == *ops => last.time += time,
+                _ => times.push(OpTime { ops: ops.clone(), time }),
+            }
+        }
+        Ok(times)
+    }
+
     /// The grids of a step: a graph's for a decode step, else its own.
     fn grid(&self, step: &Step, lists: &[Lists], enforce_eager: bool) -> StepGrid {
         let decode = !enforce_eager && lists.iter().all(|l| l.prefill.is_empty());
@@ -330,7 +367,7 @@ fn write_fixed_counts(
 fn load(
     card: &Card,
     functions: &mut Functions,
-    Calls { model, sampling }: Calls<Launch>,
+    Calls { model, sampling, .. }: Calls<Launch>,
 ) -> Result<(CudaFunction, Stage, Stage), DeviceError> {
     let unpack = functions.load(card, &[inputs::kernel()])?.remove(0);
     let kernels: Vec<Kernel> = model.iter().chain(&sampling).flat_map(Call::kernels).cloned().collect();

@@ -1,8 +1,9 @@
 // Stands between a program and the C library (LD_PRELOAD): makes a write fail, changes, fails or delays a read,
 // shifts the wall clock, and reports at the end what the process used. Without the variables below it changes nothing.
 //
-//   INTERPOSE_FOLDER   writes and syncs of files whose path starts with this are counted
+//   INTERPOSE_FOLDER   writes, syncs, renames and removals of files whose path starts with this are counted
 //   INTERPOSE_FAIL     N:ERRNO[:on]: the N-th of them fails with that number; with "on" all later ones too
+//   INTERPOSE_KILL     N: the process is killed before the N-th of them
 //   INTERPOSE_READS    looks at, opens and reads of files whose path starts with this are points, counted from 1
 //   INTERPOSE_COUNTER  a file of 8 zero bytes: the points of all processes, which go on counting where another ended
 //   INTERPOSE_POINT    N[:M]: just before the N-th point, something happens, and just before the M-th it is undone
@@ -17,6 +18,7 @@
 #endif
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -39,25 +41,32 @@ std::atomic<long> readings{0};
 
 template <class F> F next(const char *name) { return reinterpret_cast<F>(dlsym(RTLD_NEXT, name)); }
 
+bool below(const char *path, const char *variable) {
+    const char *folder = getenv(variable);
+    return folder != nullptr && path != nullptr && strncmp(path, folder, strlen(folder)) == 0;
+}
+
 // Whether the file is below the folder that the variable names.
 bool watched(int fd, const char *variable = "INTERPOSE_FOLDER") {
-    const char *folder = getenv(variable);
-    if (folder == nullptr)
+    if (getenv(variable) == nullptr)
         return false;
     char link[40], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
-    return length > 0 && strncmp(path, folder, strlen(folder)) == 0;
+    if (length <= 0)
+        return false;
+    path[length] = 0;
+    return below(path, variable);
 }
 
-// Counts a write and returns whether it must fail; errno is then set.
-bool fails(int fd) {
-    int before = errno;
-    bool counted = watched(fd);
-    errno = before;
+// Counts a change to a watched file and returns whether it must fail; errno is then set.
+bool counted_fails(bool counted) {
     if (!counted)
         return false;
     long n = writes.fetch_add(1) + 1;
+    const char *last = getenv("INTERPOSE_KILL");
+    if (last != nullptr && n == atol(last))
+        kill(getpid(), SIGKILL);
     const char *plan = getenv("INTERPOSE_FAIL");
     long at = 0;
     int number = 0;
@@ -69,10 +78,17 @@ bool fails(int fd) {
     return true;
 }
 
-bool watched(const char *path) {
-    const char *folder = getenv("INTERPOSE_READS");
-    return folder != nullptr && path != nullptr && strncmp(path, folder, strlen(folder)) == 0;
+bool fails(int fd) {
+    int before = errno;
+    bool counted = watched(fd);
+    errno = before;
+    return counted_fails(counted);
 }
+
+// Only whole paths are compared with the folder.
+bool fails(const char *path) { return counted_fails(below(path, "INTERPOSE_FOLDER")); }
+
+bool watched(const char *path) { return below(path, "INTERPOSE_READS"); }
 
 std::atomic<long> *counter() {
     static std::atomic<long> *shared = [] {
@@ -255,6 +271,21 @@ int ftruncate(int fd, off_t length) {
 int ftruncate64(int fd, off64_t length) {
     static auto real = next<int (*)(int, off64_t)>("ftruncate64");
     return fails(fd) ? -1 : real(fd, length);
+}
+
+int rename(const char *from, const char *to) noexcept {
+    static auto real = next<int (*)(const char *, const char *)>("rename");
+    return fails(to) ? -1 : real(from, to);
+}
+
+int renameat2(int old, const char *from, int folder, const char *to, unsigned flags) noexcept {
+    static auto real = next<int (*)(int, const char *, int, const char *, unsigned)>("renameat2");
+    return fails(to) ? -1 : real(old, from, folder, to, flags);
+}
+
+int unlink(const char *path) noexcept {
+    static auto real = next<int (*)(const char *)>("unlink");
+    return fails(path) ? -1 : real(path);
 }
 
 int clock_gettime(clockid_t clock, timespec *time) {

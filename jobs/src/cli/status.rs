@@ -2,15 +2,17 @@
 
 use crate::error::JobError;
 use crate::journal::JournalReader;
-use crate::journal::endings::Endings;
+use crate::journal::endings::{Again, Endings};
 use crate::journal::lock::JobLock;
 use crate::journal::schema;
-use crate::publish::manifest;
+use crate::publish::local::is_published;
+use crate::publish::manifest::{self, Manifest};
 use crate::publish::remote::RemoteOutput;
 use crate::store::location::Location;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,6 +29,12 @@ pub struct Status {
     pub errors: BTreeMap<String, u64>,
     /// Finished rows of which an answer was cut off at `--max-tokens` or the end of the context.
     pub cut: u64,
+    /// Published rows that have an answer and an error besides, as a kept cell of theirs cannot be read.
+    pub unreadable: u64,
+    /// Rows that wait to run again (`--retry`); their answers are kept until then.
+    pub waiting: u64,
+    /// Rows that were answered with limits of their own, when they ran again.
+    pub own_limits: u64,
     /// Tokens of finished prompts.
     pub input_tokens: u64,
     /// Tokens generated.
@@ -41,7 +49,7 @@ pub struct Status {
     pub tokens_per_second: f64,
     /// Seconds left at that rate, if it works.
     pub seconds_left: Option<f64>,
-    /// Whether an output was published; `None` if its store cannot be asked.
+    /// Whether the output of these rows was published and stands there; `None` if its store cannot be asked.
     pub published: Option<bool>,
 }
 
@@ -52,7 +60,12 @@ impl Status {
     /// [`JobError::Io`] if there is no job; [`JobError::JournalDamaged`] or [`JobError::Journal`].
     pub fn of(output: &Location, state_dir: &Path) -> Result<Self, JobError> {
         let path = schema::path(state_dir);
-        std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
+        let found = std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
+        if !found.is_file() {
+            // SQLite would wait on a FIFO. It is not opened here, as closing it would end SQLite's locks.
+            let why = std::io::Error::new(ErrorKind::InvalidInput, "it is no regular file");
+            return Err(JobError::io("read", &path)(why));
+        }
         let process = JobLock::holder(state_dir)?;
         let journal = JournalReader::open(state_dir)?;
         let wrong = schema::journal_error(&path);
@@ -75,6 +88,7 @@ impl Status {
         let [finished, input_tokens, generated_tokens] =
             moment.query_row(&tallies, [rows as i64], tallied).map_err(&wrong)?;
         let endings = Endings::of(&journal, rows)?;
+        let again = Again::of(&journal, rows)?;
         let per_second = |count: i64| if elapsed > 0 { count as f64 * 1e3 / elapsed as f64 } else { 0.0 };
         let left = rows.saturating_sub(finished as u64);
         let rate = per_second(last_rows);
@@ -84,6 +98,9 @@ impl Status {
             shared: shared as u64,
             errors: endings.errors,
             cut: endings.cut,
+            unreadable: unreadable(state_dir),
+            waiting: again.waiting,
+            own_limits: again.own_limits,
             input_tokens: input_tokens as u64,
             generated_tokens: generated_tokens as u64,
             starts: starts as u64,
@@ -91,16 +108,24 @@ impl Status {
             tokens_per_second: per_second(last_tokens),
             seconds_left: (process.is_some() && rate > 0.0).then(|| left as f64 / rate),
             process,
-            published: published(output, state_dir),
+            published: published(output, state_dir, &journal.identity().digest(), rows),
         })
     }
 }
 
-fn published(output: &Location, state_dir: &Path) -> Option<bool> {
-    let here = state_dir.join(manifest::NAME).exists();
+/// Rows of what was published last that lack a kept cell.
+fn unreadable(state_dir: &Path) -> u64 {
+    Manifest::find(state_dir, manifest::NAME).map_or(0, |manifest| manifest.unreadable)
+}
+
+fn published(output: &Location, state_dir: &Path, identity: &str, rows: u64) -> Option<bool> {
+    let of_this_job = || {
+        let manifest = Manifest::find(state_dir, manifest::NAME);
+        manifest.is_some_and(|manifest| manifest.identity_blake3 == identity && manifest.rows == rows)
+    };
     match output {
-        Location::Local(path) => Some(here && path.exists()),
-        Location::Object(_) if !here => Some(false),
+        Location::Local(path) => Some(is_published(path, state_dir, identity, rows)),
+        Location::Object(_) if !of_this_job() => Some(false),
         Location::Object(url) => {
             match RemoteOutput::open(url, state_dir).and_then(|remote| remote.is_published()) {
                 Ok(published) => Some(published),
@@ -131,6 +156,19 @@ impl fmt::Display for Status {
         }
         if self.cut > 0 {
             writeln!(f, "cut off    {} at --max-tokens or the end of the context", self.cut)?;
+        }
+        if self.unreadable > 0 {
+            let rows = self.unreadable;
+            writeln!(
+                f,
+                "unreadable {rows} published rows lack kept cells, and have an error besides their answer"
+            )?;
+        }
+        if self.waiting > 0 {
+            writeln!(f, "retry      {} wait to run again; they keep their answers until then", self.waiting)?;
+        }
+        if self.own_limits > 0 {
+            writeln!(f, "           {} ran again with their own limits", self.own_limits)?;
         }
         writeln!(f, "tokens     {} of prompts, {} generated", self.input_tokens, self.generated_tokens)?;
         let (rows, tokens) = (self.rows_per_second, self.tokens_per_second);

@@ -7,6 +7,13 @@ use crate::store::location::Location;
 
 /// Checks a published output, and prints what it holds.
 pub fn verify(output: &Location) -> Result<(), JobError> {
-    let manifest = publish::verify::verify(output)?;
-    print(&format!("{output} is as published: {} rows in {} files\n", manifest.rows, manifest.parts.len()))
+    let verified = publish::verify::verify(output)?;
+    let (rows, files) = (verified.rows, verified.files);
+    print(&match verified.without_manifest {
+        None => format!("{output} is as published: {rows} rows in {files} files\n"),
+        Some(manifest) => format!(
+            "{output} is whole by the footers of its files alone: {rows} rows in {files} files of one job. There is no \
+             manifest ({manifest}), so that neither their bytes were checked nor whether files are missing at the end\n"
+        ),
+    })
 }

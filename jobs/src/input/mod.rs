@@ -50,7 +50,7 @@ use batches::Batches;
 use codecs::unread_codecs;
 use csv::CsvTypes;
 use file::{InputFile, Layout, Refusal, broken};
-use footer::Footer;
+use footer::{Footer, MAX_ROWS};
 use format::InputFormat;
 use found::Found;
 use names::Search;
@@ -180,7 +180,8 @@ impl Input {
             (file.first_row, file.places) = (rows, places);
             rows = rows
                 .checked_add(file.rows())
-                .ok_or_else(|| broken(&file.path, "", "its row counts add up to more than 2^64 rows"))?;
+                .filter(|rows| *rows <= MAX_ROWS)
+                .ok_or_else(|| broken(&file.path, "", "the files up to this one have more than 2^32 rows"))?;
             for (all, place) in nulls.iter_mut().zip(file.places.iter()) {
                 let more = match *place {
                     place::Place::Column(at) => opened.nulls.get(at).copied().flatten(),
@@ -323,7 +324,7 @@ impl Opened {
         self.output = entries.is_some_and(|entries| entries.iter().any(|entry| entry.key == IDENTITY_KEY));
         (self.nulls, self.days) = (footer.null_counts(), has_days(metadata));
         if !self.file.row_groups.is_empty() {
-            self.codecs = unread_codecs(&footer.group(open, 0)?);
+            self.codecs = unread_codecs(&footer.group(0)?);
         }
         Ok(())
     }

@@ -302,3 +302,26 @@ fn nulls_are_counted_by_the_footers() {
     let input = Input::open(&[name(&path), name(&path)]).unwrap();
     assert_eq!(input.nulls, [Some(0), Some(40)]);
 }
+
+/// Written by pyarrow with `write_page_checksum`. A byte that is another is still UTF-8.
+#[test]
+fn a_page_with_a_wrong_checksum_is_damaged() {
+    use base64::Engine;
+    const SOUND: &str = "UEFSMRUAFUQVRBXN/pmVDRwVBhUAFQYVBhwAAAAOAAAAb25lIHNvdW5kIHRleHQDAAAAdHdvBQAAAHRocmVlFQQZLDUAGA\
+                         ZzY2hlbWEVAgAVDCUAGAR0ZXh0JQBMHAAAABYGGRwZHCYAHBUMGSUGABkYBHRleHQVABYGFnYWdiYISRwVABUAFQIAPB\
+                         YsGQYZBgAAABZ2FgYmCBZ2ACggcGFycXVldC1jcHAtYXJyb3cgdmVyc2lvbiAyNi4wLjEZHBwAAACGAAAAUEFSMQ==";
+    let mut bytes = base64::prelude::BASE64_STANDARD.decode(SOUND).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    std::fs::write(&path, &bytes).unwrap();
+    let (cells, lost) = read_all(&Input::open(&[name(&path)]).unwrap(), &[0]);
+    assert_eq!((cells[0].concat(), lost), ("one sound texttwothree".into(), vec![vec![]]));
+    let at = bytes.windows(5).position(|five| five == b"sound").unwrap();
+    bytes[at..at + 5].copy_from_slice(b"wrong");
+    std::fs::write(&path, &bytes).unwrap();
+    let input = Input::open(&[name(&path)]).unwrap();
+    assert_eq!(read_all(&input, &[0]).1, [vec![0, 1, 2]]);
+    let error = input.read(vec![0], 0..3).find_map(|batch| batch.and_then(Batch::refuse_lost).err());
+    let error = error.unwrap().to_string();
+    assert!(error.contains("CRC checksum mismatch"), "{error}");
+}

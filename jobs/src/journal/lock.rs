@@ -2,6 +2,7 @@
 
 use crate::error::JobError;
 use crate::supervisor_link::supervisor_link;
+use engine::file::open_regular;
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -82,7 +83,7 @@ impl JobLock {
     /// [`JobError::Io`].
     pub fn holder(state_dir: &Path) -> Result<Option<String>, JobError> {
         let path = state_dir.join(NAME);
-        let mut file = match File::open(&path) {
+        let mut file = match open_regular(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(JobError::io("open", path)(source)),

@@ -4,7 +4,7 @@ pub mod columns;
 mod digest_writer;
 pub mod format;
 mod input_rows;
-mod local;
+pub(crate) mod local;
 pub mod manifest;
 mod part_writer;
 pub mod publication;

@@ -12,8 +12,8 @@ use crate::journal::identity::Identity;
 use crate::publish::columns::OutputColumns;
 use crate::publish::format::OutputFormat;
 use crate::publish::input_rows::InputRows;
-use crate::publish::local::{clear, reveal};
-use crate::publish::manifest::{self, ColumnNulls, Manifest, Part};
+use crate::publish::local::{LocalOutput, clear};
+use crate::publish::manifest::{self, ColumnNulls, Manifest, Part, inputs_digest};
 use crate::publish::part_writer::PartWriter;
 use crate::publish::target::Target;
 use crate::row_error::{RowError, RowErrorKind};
@@ -74,18 +74,17 @@ impl Publication<'_> {
         journal: &JournalReader,
         inputs: impl Iterator<Item = Result<Batch, JobError>>,
     ) -> Result<Manifest, JobError> {
-        let aside = self.state_dir.join("publishing");
-        clear(&aside)?;
-        std::fs::create_dir_all(&aside).map_err(JobError::io("create", &aside))?;
+        let folder = self.rows_per_file.is_some();
+        let aside = self.target.aside(self.state_dir, folder)?;
         let mut rows = InputRows::new(inputs, self.columns);
         let mut unanswered = Missing::default();
         let mut parts = Vec::new();
         let mut staged = Vec::new();
         for (name, range) in self.parts() {
-            let path = aside.join(&name);
+            let path = aside.join(self.target.name_aside(&name, folder));
             let part = self.write_part(&path, name, range, journal, &mut rows, &mut unanswered)?;
             if let Target::Remote(remote) = self.target {
-                staged.extend(remote.stage(&path, &part, self.rows_per_file.is_some())?);
+                staged.extend(remote.stage(&path, &part, folder)?);
                 std::fs::remove_file(&path).map_err(JobError::io("remove", &path))?;
             }
             parts.push(part);
@@ -102,6 +101,7 @@ impl Publication<'_> {
             version: env!("CARGO_PKG_VERSION").into(),
             identity: self.identity.clone(),
             identity_blake3: self.identity.digest(),
+            inputs_blake3: Some(inputs_digest(journal.inputs())),
             rows: self.rows,
             aborted: unanswered.count,
             unreadable: unanswered.unreadable,
@@ -111,10 +111,10 @@ impl Publication<'_> {
         (self.may_appear)()?;
         match self.target {
             Target::Local(output) => {
-                reveal(self.state_dir, output, &aside, &manifest, self.rows_per_file.is_some())?;
+                LocalOutput::new(output, self.state_dir, folder).reveal(&aside, &manifest)?;
             }
             Target::Remote(remote) => {
-                remote.reveal(staged, &manifest, self.rows_per_file.is_some())?;
+                remote.reveal(staged, &manifest, folder)?;
                 clear(&aside)?;
             }
         }

@@ -98,7 +98,7 @@ impl RemoteOutput {
         manifest: &Manifest,
         folder: bool,
     ) -> Result<(), JobError> {
-        let (key, text) = (self.manifest_key(folder), manifest.to_json());
+        let (key, text) = (manifest_key(&self.url), manifest.to_json());
         let before = self.published()?;
         if staged.is_empty() && before.as_ref().is_some_and(|before| *before == (key.clone(), text.clone())) {
             return self.release();
@@ -120,7 +120,7 @@ impl RemoteOutput {
         self.release()
     }
 
-    /// Discards uploads that were begun and not completed.
+    /// Discards uploads that were begun and not completed. The output must be claimed.
     ///
     /// # Errors
     /// [`JobError::Store`] or [`JobError::Io`].
@@ -130,7 +130,21 @@ impl RemoteOutput {
                 self.bucket.abort_upload(key, upload)?;
             }
         }
-        self.forget(UPLOADS)
+        self.forget(UPLOADS)?;
+        self.discard_unnoted_uploads()
+    }
+
+    /// Discards uploads that only the store knows of, as the answer to their beginning was lost. Those to the output of
+    /// a claim are its job's own.
+    fn discard_unnoted_uploads(&self) -> Result<(), JobError> {
+        match self.bucket.uploads(&self.url.key) {
+            Ok(begun) => begun.iter().try_for_each(|(key, upload)| self.bucket.abort_upload(key, upload)),
+            // Some stores list none, or want a right of its own for that.
+            Err(error) => {
+                tracing::info!("unfinished uploads that no answer told of may be left: {error}");
+                Ok(())
+            }
+        }
     }
 
     /// Makes a part visible. If the answer is lost, the store is asked whether it is.
@@ -172,7 +186,7 @@ impl RemoteOutput {
     /// [`JobError::OutputExists`] for the manifest of another.
     fn published(&self) -> Result<Option<(String, String)>, JobError> {
         let own = self.note(manifest::NAME)?;
-        for key in [self.manifest_key(true), self.manifest_key(false)] {
+        for key in [manifest_key(&self.url), manifest_key_inside(&self.url)] {
             match self.text(&key)? {
                 Some(there) if Some(&there) == own.as_ref() => return Ok(Some((key, there))),
                 Some(_) => return Err(self.in_the_way(&key)),
@@ -203,10 +217,6 @@ impl RemoteOutput {
 
     fn in_the_way(&self, key: &str) -> JobError {
         JobError::OutputExists { path: self.url.with_key(key).to_string().into() }
-    }
-
-    fn manifest_key(&self, folder: bool) -> String {
-        manifest_key(&self.url, folder)
     }
 
     fn part_key(&self, part: &Part, folder: bool) -> String {
@@ -248,9 +258,14 @@ impl RemoteOutput {
     }
 }
 
-/// The key of the manifest: among the parts of a folder, beside a single object.
-pub(crate) fn manifest_key(url: &ObjectUrl, folder: bool) -> String {
-    if folder { format!("{}/{}", url.key, manifest::NAME) } else { beside(&url.key, manifest::NAME) }
+/// The key of the manifest, beside the output.
+pub(crate) fn manifest_key(url: &ObjectUrl) -> String {
+    beside(&url.key, manifest::NAME)
+}
+
+/// The key where earlier versions put the manifest of a folder: among its parts.
+pub(crate) fn manifest_key_inside(url: &ObjectUrl) -> String {
+    format!("{}/{}", url.key, manifest::NAME)
 }
 
 fn beside(key: &str, name: &str) -> String {

@@ -1,15 +1,14 @@
 //! Where an output goes.
 
 use crate::error::JobError;
-use crate::publish::local::{file_name, is_empty_folder};
-use crate::publish::manifest;
+use crate::publish::local::{self, LocalOutput};
 use crate::publish::remote::RemoteOutput;
 use crate::store::location::Location;
 use std::path::{Path, PathBuf};
 
 /// Where an output goes: a file, or a folder of parts.
 pub enum Target {
-    /// On this machine, in the file system of the state_dir.
+    /// On this machine, beside the state_dir.
     Local(PathBuf),
     Remote(RemoteOutput),
 }
@@ -26,20 +25,28 @@ impl Target {
         }
     }
 
-    /// Refuses an output that is in the way and was not made by this job. To be asked before the work.
+    /// Refuses a place where no output can be, and an output that is in the way and was not made by this job. To be
+    /// asked before the work; `folder` is whether it is to be a folder of parts.
     ///
     /// # Errors
-    /// [`JobError::OutputExists`], [`JobError::Claimed`], [`JobError::Io`] or [`JobError::Store`].
-    pub fn check(&self, state_dir: &Path) -> Result<(), JobError> {
-        let output = match self {
-            Target::Local(path) => path,
-            Target::Remote(remote) => return remote.check(),
-        };
-        let exists = output.try_exists().map_err(JobError::io("look at", output))?;
-        if exists && !state_dir.join(manifest::NAME).exists() && !is_empty_folder(output) {
-            return Err(JobError::OutputExists { path: output.to_path_buf() });
+    /// [`JobError::Usage`], [`JobError::OutputExists`], [`JobError::Claimed`], [`JobError::Io`] or [`JobError::Store`].
+    pub fn check(&self, state_dir: &Path, folder: bool) -> Result<(), JobError> {
+        match self {
+            Target::Local(path) => LocalOutput::new(path, state_dir, folder).check(),
+            Target::Remote(remote) => remote.check(),
         }
-        Ok(())
+    }
+
+    /// Finishes a publication that a kill has interrupted, and makes sure that the output will be able to appear. The
+    /// state_dir must be locked.
+    ///
+    /// # Errors
+    /// As [`Target::check`].
+    pub fn prepare(&self, state_dir: &Path, folder: bool) -> Result<(), JobError> {
+        match self {
+            Target::Local(path) => LocalOutput::new(path, state_dir, folder).prepare(),
+            Target::Remote(_) => Ok(()),
+        }
     }
 
     /// Makes sure that no other job writes to the same place of a store from now on. Here the lock on the working
@@ -54,10 +61,26 @@ impl Target {
         }
     }
 
+    /// Makes an empty folder to write the output in, from which it can appear.
+    ///
+    /// # Errors
+    /// [`JobError::Io`].
+    pub(super) fn aside(&self, state_dir: &Path, folder: bool) -> Result<PathBuf, JobError> {
+        match self {
+            Target::Local(path) => LocalOutput::new(path, state_dir, folder).aside(),
+            Target::Remote(_) => local::aside(state_dir),
+        }
+    }
+
+    /// The name of a part in the folder aside.
+    pub(super) fn name_aside<'n>(&self, name: &'n str, folder: bool) -> &'n str {
+        if folder { name } else { local::FILE }
+    }
+
     /// The name of the file itself.
     pub(super) fn name(&self) -> String {
         match self {
-            Target::Local(path) => file_name(path),
+            Target::Local(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             Target::Remote(remote) => remote.name().to_string(),
         }
     }

@@ -1,12 +1,16 @@
 //! Checks a published output against its manifest.
 
+mod footers;
+
 use crate::error::JobError;
 use crate::input::Input;
 use crate::input::footer::Footer;
 use crate::input::source::Source;
+use crate::journal::{JournalReader, schema};
 use crate::publish::format::OutputFormat;
+use crate::publish::local::{entries, holds};
 use crate::publish::manifest::{self, ColumnNulls, Manifest, Part};
-use crate::publish::remote::manifest_key;
+use crate::publish::remote::{manifest_key, manifest_key_inside};
 use crate::store::location::state_dir_beside;
 use crate::store::location::{Location, ObjectUrl};
 use crate::store::object::Object;
@@ -16,60 +20,160 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::{FileMetaData, ParquetMetaDataReader};
 use parquet::file::reader::Length;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// What was found of an output that is as it was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    pub rows: u64,
+    pub files: usize,
+    /// Where its manifest would be, if there is none and only the footers of its files were read.
+    pub without_manifest: Option<String>,
+}
+
 /// Checks that an output is whole and as it was published: names, sizes, digests, rows, the identity in each footer,
-/// and the nulls of kept columns against the input's.
+/// and the nulls of kept columns against the input's; where its journal is, also that it is of that job. Without a
+/// manifest, checks what the footers tell.
 ///
 /// # Errors
-/// [`JobError::Io`] or [`JobError::Store`] if there is no manifest; [`JobError::NotAsPublished`] with all that is
+/// [`JobError::Io`] or [`JobError::Store`] if there is no output; [`JobError::NotAsPublished`] with all that is
 /// wrong.
-pub fn verify(output: &Location) -> Result<Manifest, JobError> {
-    let (manifest, problems) = match output {
+pub fn verify(output: &Location) -> Result<Verified, JobError> {
+    let (verified, problems) = match output {
         Location::Local(path) => verify_local(path)?,
         Location::Object(url) => verify_remote(url)?,
     };
     if problems.is_empty() {
-        return Ok(manifest);
+        return Ok(verified);
     }
     Err(JobError::NotAsPublished { output: output.to_string().into(), problems: problems.join("\n") })
 }
 
-fn verify_local(output: &Path) -> Result<(Manifest, Vec<String>), JobError> {
-    let beside = state_dir_beside(output).join(manifest::NAME);
-    let inside = output.join(manifest::NAME);
-    let manifest = Manifest::read(if output.is_dir() { &inside } else { &beside })?;
-    let mut problems = Vec::new();
-    if output.is_dir() && beside.exists() && Manifest::read(&beside)? != manifest {
-        problems.push(format!("{} and {} differ", inside.display(), beside.display()));
-    }
-    problems.extend(check_parts(&manifest, |part| {
-        Ok(Source::local(if output.is_dir() { output.join(&part.name) } else { output.to_path_buf() }))
-    }));
-    problems.extend(unpublished_files(output, &manifest)?);
-    Ok((manifest, problems))
+fn by_manifest(manifest: &Manifest) -> Verified {
+    Verified { rows: manifest.rows, files: manifest.parts.len(), without_manifest: None }
 }
 
-fn verify_remote(url: &ObjectUrl) -> Result<(Manifest, Vec<String>), JobError> {
+fn verify_local(output: &Path) -> Result<(Verified, Vec<String>), JobError> {
+    let named = match output.file_name() {
+        Some(_) => output.to_path_buf(),
+        // As `.`, which has no name to find the manifest by.
+        None => output.canonicalize().map_err(JobError::io("find", output))?,
+    };
+    let output = named.as_path();
+    let state_dir = state_dir_beside(output);
+    let is_folder = std::fs::metadata(output).map_err(JobError::io("find", output))?.is_dir();
+    let (beside, inside) = (state_dir.join(manifest::NAME), output.join(manifest::NAME));
+    let next = Manifest::find(&state_dir, manifest::NEXT);
+    if let Some(next) = next.filter(|next| holds(output, next).unwrap_or(false)) {
+        // It was killed before its last step.
+        let problems = check_local(output, is_folder, &next)?;
+        return Ok((by_manifest(&next), [problems, other_job(&state_dir, &next)].concat()));
+    }
+    let known = |path: &PathBuf| path.symlink_metadata().is_ok();
+    let Some(path) = [&beside, &inside].into_iter().find(|path| known(path)) else {
+        let files = if is_folder { entries(output)? } else { vec![output.to_path_buf()] };
+        return Ok(footers::check(files.into_iter().map(Source::local), &beside.display().to_string()));
+    };
+    let (manifest, mut problems) = read_manifest(&manifest::read_text(path)?, path)?;
+    if *path == beside && is_folder && known(&inside) && Manifest::read(&inside)? != manifest {
+        problems.push(format!("{} and {} differ", inside.display(), beside.display()));
+    }
+    // What was edited tells nothing of other jobs.
+    let other_job = if problems.is_empty() { other_job(&state_dir, &manifest) } else { vec![] };
+    problems.extend(check_local(output, is_folder, &manifest)?);
+    problems.extend(other_job);
+    Ok((by_manifest(&manifest), problems))
+}
+
+/// Checks an output on this machine.
+fn check_local(output: &Path, is_folder: bool, manifest: &Manifest) -> Result<Vec<String>, JobError> {
+    let find = |part: &Part| {
+        Ok(Source::local(if is_folder { output.join(&part.name) } else { output.to_path_buf() }))
+    };
+    let mut problems = check_parts(manifest, find);
+    if is_folder {
+        problems.extend(unpublished_files(output, manifest)?);
+    }
+    Ok(problems)
+}
+
+fn verify_remote(url: &ObjectUrl) -> Result<(Verified, Vec<String>), JobError> {
     let bucket = store::open(url)?;
-    let inside = url.with_key(manifest_key(url, true));
-    let beside = url.with_key(manifest_key(url, false));
-    let folder = bucket.head(&inside.key)?.is_some();
-    let at = if folder { inside } else { beside };
-    let Some(text) = bucket.get(&at.key)? else {
-        return Err(JobError::Store { doing: "find", url: at.to_string(), error: StoreError::NoObject });
+    let (beside, inside) = (manifest_key(url), manifest_key_inside(url));
+    let single = bucket.head(&url.key)?.is_some();
+    let mut found = None;
+    for key in [&beside, &inside] {
+        if found.is_none()
+            && let Some(text) = bucket.get(key)?
+        {
+            found = Some((url.with_key(key), text));
+        }
+    }
+    let Some((at, text)) = found else {
+        let beside = url.with_key(beside).to_string();
+        let object = |version| Object { bucket: bucket.clone(), url: url.clone(), version };
+        let objects = if single {
+            bucket.head(&url.key)?.into_iter().collect()
+        } else {
+            bucket.list(&url.key, true)?
+        };
+        if objects.is_empty() {
+            return Err(JobError::Store { doing: "find", url: beside, error: StoreError::NoObject });
+        }
+        let objects = objects.into_iter().map(|version| {
+            let url = url.with_key(version.key.clone());
+            Source::Object(Object { url, ..object(version) })
+        });
+        return Ok(footers::check(objects, &beside));
     };
-    let manifest = Manifest::parse(&text, Path::new(&at.to_string()))?;
+    let (manifest, mut problems) = read_manifest(&text, Path::new(&at.to_string()))?;
     let part_url = |part: &Part| {
-        if folder { url.with_key(format!("{}/{}", url.key, part.name)) } else { url.clone() }
+        if single { url.clone() } else { url.with_key(format!("{}/{}", url.key, part.name)) }
     };
-    let mut problems =
-        check_parts(&manifest, |part| Object::find(&bucket, part_url(part)).map(Source::Object));
-    if folder {
+    problems.extend(check_parts(&manifest, |part| Object::find(&bucket, part_url(part)).map(Source::Object)));
+    if !single {
         problems.extend(unpublished_objects(&bucket, url, &manifest)?);
     }
-    Ok((manifest, problems))
+    Ok((by_manifest(&manifest), problems))
+}
+
+/// A manifest, and what is wrong with its text.
+fn read_manifest(text: &[u8], path: &Path) -> Result<(Manifest, Vec<String>), JobError> {
+    let manifest = Manifest::parse(text, path)?;
+    let sealed = manifest.is_sealed(text);
+    let edited =
+        format!("{}: the manifest is not as it was written: its own digest does not match", path.display());
+    Ok((manifest, if sealed { vec![] } else { vec![edited] }))
+}
+
+/// What tells that an output is not that of the job whose journal is beside it.
+fn other_job(state_dir: &Path, manifest: &Manifest) -> Vec<String> {
+    let path = schema::path(state_dir);
+    if !path.is_file() {
+        return vec![];
+    }
+    let journal = match JournalReader::open(state_dir) {
+        Ok(journal) => journal,
+        Err(error) => {
+            tracing::info!("the output is not compared with its journal: {error}");
+            return vec![];
+        }
+    };
+    let mut differences = journal.identity().differences(&manifest.identity);
+    let inputs = manifest::inputs_digest(journal.inputs());
+    if manifest.inputs_blake3.as_ref().is_some_and(|published| *published != inputs) {
+        differences += "\n  it was made of other inputs";
+    }
+    if manifest.rows > journal.inputs().rows() {
+        differences += "\n  it has more rows than the inputs of the journal";
+    }
+    if differences.is_empty() {
+        return vec![];
+    }
+    let differences = differences.trim_start_matches('\n');
+    vec![format!("it is the output of another job than that of {}:\n{differences}", path.display())]
 }
 
 /// Checks what the manifest says of itself, and each part.
@@ -84,7 +188,11 @@ fn check_parts(manifest: &Manifest, find: impl Fn(&Part) -> Result<Source, JobEr
         if part.first_row != next {
             problems.push(format!("{}: it begins at row {}, not {next}", part.name, part.first_row));
         }
-        next = part.first_row + part.rows;
+        next = part.first_row.saturating_add(part.rows);
+        if Path::new(&part.name).file_name() != Some(OsStr::new(&part.name)) {
+            problems.push(format!("the manifest names a part {:?}, which is no name of a file", part.name));
+            continue;
+        }
         let checked = find(part).map_err(|error| error.to_string()).and_then(|source| {
             check_part(&source, part, manifest)
                 .and_then(|()| match format_of(part) {
@@ -126,7 +234,7 @@ fn check_part(source: &Source, part: &Part, manifest: &Manifest) -> Result<(), S
     }
     let footer = ParquetMetaDataReader::new().parse_and_finish(&open).map_err(|error| error.to_string())?;
     let footer = footer.file_metadata();
-    if footer.num_rows() != part.rows as i64 {
+    if u64::try_from(footer.num_rows()) != Ok(part.rows) {
         return Err(format!("it has {} rows, but {} were published", footer.num_rows(), part.rows));
     }
     let identity = serde_json::to_string(&manifest.identity).map_err(|error| error.to_string())?;
@@ -157,22 +265,12 @@ fn value<'a>(footer: &'a FileMetaData, key: &str) -> Option<&'a String> {
 
 /// Files of the output folder that were not published.
 fn unpublished_files(output: &Path, manifest: &Manifest) -> Result<Vec<String>, JobError> {
-    if !output.is_dir() {
-        return Ok(Vec::new());
-    }
-    let entries = output.read_dir().map_err(JobError::io("list", output))?;
-    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<PathBuf>, _>>();
-    let mut paths = paths.map_err(JobError::io("list", output))?;
-    paths.sort();
     let known = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default();
         name == manifest::NAME || manifest.parts.iter().any(|part| name == part.name.as_str())
     };
-    Ok(paths
-        .iter()
-        .filter(|path| !known(path))
-        .map(|path| format!("{}: not published", path.display()))
-        .collect())
+    let others = entries(output)?.into_iter().filter(|path| !known(path));
+    Ok(others.map(|path| format!("{}: not published", path.display())).collect())
 }
 
 /// Objects below the output that were not published.
@@ -240,8 +338,8 @@ fn count_nulls(source: &Source, manifest: &Manifest, counts: &mut [NullCount]) -
         if let Some(null) =
             by_footer[column].filter(|&null| null == 0 || manifest.nulls[column].unreadable == 0)
         {
-            count.null += null;
-            count.without_error += null;
+            count.null = count.null.saturating_add(null);
+            count.without_error = count.without_error.saturating_add(null);
             continue;
         }
         let columns = [column, kept + 4];

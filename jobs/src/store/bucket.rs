@@ -64,6 +64,13 @@ pub trait Bucket: Debug + Send + Sync {
     /// See [`Bucket::head`]. The object may have appeared all the same: the answer may have been lost.
     fn complete_upload(&self, key: &str, id: &str, pieces: &[String]) -> Result<(), JobError>;
 
+    /// Key and id of each upload to a key, or to keys in a folder of that name, that was begun and neither completed nor
+    /// discarded; none of a store that keeps no such list.
+    ///
+    /// # Errors
+    /// See [`Bucket::head`].
+    fn uploads(&self, key: &str) -> Result<Vec<(String, String)>, JobError>;
+
     /// Discards an upload, if it exists.
     ///
     /// # Errors

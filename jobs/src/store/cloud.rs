@@ -7,6 +7,7 @@ use crate::error::JobError;
 use crate::store::bucket::{Bucket, ObjectVersion};
 use crate::store::error::StoreError;
 use crate::store::location::ObjectUrl;
+use crate::store::uploads::begun;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -15,6 +16,7 @@ use object_store::client::HttpError;
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path as Key;
+use object_store::signer::Signer;
 use object_store::{
     Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig,
 };
@@ -44,6 +46,7 @@ pub struct CloudBucket {
     url: ObjectUrl,
     objects: Arc<dyn ObjectStore>,
     uploads: Arc<dyn Uploads>,
+    signer: Arc<dyn Signer>,
     runtime: Runtime,
 }
 
@@ -70,7 +73,7 @@ macro_rules! open {
             found.map_err(|error| store_error("use", $url, none(error)))?;
         }
         let store = Arc::new(builder.build().map_err(settings)?);
-        (store.clone() as Arc<dyn ObjectStore>, store as Arc<dyn Uploads>)
+        (store.clone() as Arc<dyn ObjectStore>, store.clone() as Arc<dyn Uploads>, store as Arc<dyn Signer>)
     }};
 }
 
@@ -84,7 +87,7 @@ impl CloudBucket {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(JobError::io("start the threads for", url.to_string()))?;
-        let (objects, uploads) = match url.scheme() {
+        let (objects, uploads, signer) = match url.scheme() {
             "s3" | "s3a" => {
                 let skip = AmazonS3ConfigKey::SkipSignature;
                 open!(AmazonS3Builder, skip, url, runtime, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
@@ -109,7 +112,7 @@ impl CloudBucket {
                 )));
             }
         };
-        Ok(CloudBucket { url: url.with_key(""), objects, uploads, runtime })
+        Ok(CloudBucket { url: url.with_key(""), objects, uploads, signer, runtime })
     }
 
     fn key(&self, key: &str) -> Result<Key, JobError> {
@@ -173,10 +176,14 @@ impl Bucket for CloudBucket {
             if_match: Some(object.etag.clone()),
             ..GetOptions::default()
         };
-        let read =
-            self.runtime.block_on(async { self.objects.get_opts(&path, options).await?.bytes().await });
+        let read = self.runtime.block_on(async {
+            let found = self.objects.get_opts(&path, options).await?;
+            // Not every store keeps to the condition.
+            let same = found.meta.e_tag.as_ref() == Some(&object.etag);
+            Ok::<_, Error>((same, found.bytes().await?))
+        });
         match read {
-            Ok(bytes) if bytes.len() as u64 == wanted => Ok(bytes),
+            Ok((true, bytes)) if bytes.len() as u64 == wanted => Ok(bytes),
             Ok(_) => Err(store_error("read", &self.url.with_key(&object.key), StoreError::Changed)),
             Err(error) => Err(self.wrong("read", &object.key, error)),
         }
@@ -252,6 +259,19 @@ impl Bucket for CloudBucket {
         let pieces = pieces.iter().map(|id| PartId { content_id: id.clone() }).collect();
         let done = self.runtime.block_on(self.uploads.complete_multipart(&path, &id.to_string(), pieces));
         done.map(drop).map_err(|error| self.wrong("write", key, error))
+    }
+
+    fn uploads(&self, key: &str) -> Result<Vec<(String, String)>, JobError> {
+        // Azure has blocks of an object without a name of their own, and drops those that are left.
+        if !matches!(self.url.scheme(), "s3" | "s3a" | "gs") {
+            return Ok(Vec::new());
+        }
+        let found = self.runtime.block_on(begun(&*self.signer, key)).map_err(|error| {
+            let why = StoreError::Other(error.to_string());
+            store_error("list unfinished uploads to", &self.url.with_key(key), why)
+        })?;
+        let in_folder = |found: &str| found.strip_prefix(key).is_some_and(|rest| rest.starts_with('/'));
+        Ok(found.into_iter().filter(|(found, _)| found == key || in_folder(found)).collect())
     }
 
     fn abort_upload(&self, key: &str, id: &str) -> Result<(), JobError> {

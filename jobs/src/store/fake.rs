@@ -164,6 +164,13 @@ impl Bucket for FakeBucket {
         })
     }
 
+    fn uploads(&self, key: &str) -> Result<Vec<(String, String)>, JobError> {
+        self.call(key, |state| {
+            let found = state.uploads.iter().map(|(id, (place, _))| (place.clone(), id.clone()));
+            found.filter(|(place, _)| place == key || place.starts_with(&format!("{key}/"))).collect()
+        })
+    }
+
     fn abort_upload(&self, key: &str, id: &str) -> Result<(), JobError> {
         self.call(key, |state| drop(state.uploads.remove(id)))
     }

@@ -8,6 +8,8 @@ pub mod error;
 pub(crate) mod fake;
 pub mod location;
 pub mod object;
+#[cfg(feature = "object-store")]
+mod uploads;
 
 use crate::error::JobError;
 use bucket::Bucket;

@@ -49,6 +49,8 @@ pub(crate) struct CardLimits {
 /// A card with its context and the one stream on which everything runs.
 pub(crate) struct Card {
     pub(crate) name: String,
+    /// Major and minor compute capability.
+    pub(crate) capability: (u32, u32),
     /// The architecture to compile for, e.g. `sm_90a`.
     pub(crate) architecture: String,
     pub(crate) limits: CardLimits,
@@ -84,6 +86,7 @@ impl Card {
         }
         Ok(Card {
             name: context.name().map_err(fails)?,
+            capability,
             architecture: architecture(capability),
             limits: CardLimits {
                 sms: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,

@@ -1,8 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::input::Input;
-use crate::input::file::InputFile;
-use crate::input::footer::Footer;
+use crate::input::format::InputFormat;
 use crate::input::source::Source;
 use crate::store::bucket::Bucket;
 use crate::store::error::StoreError;
@@ -89,11 +88,7 @@ fn many_row_groups_are_read_in_proportion() {
     let bucket: Arc<dyn Bucket> = fake.clone();
     let object = Object::find(&bucket, ObjectUrl::parse("s3://b/a").unwrap()).unwrap();
     let source = Source::Object(object);
-    let path = source.name();
-    let footer = Footer::read(&source.open().unwrap(), &path).unwrap();
-    let file = InputFile { source, path, first_row: 0, row_groups: footer.row_counts().unwrap() };
-    let schema = footer.file().schema().clone();
-    let input = Input { files: vec![file], schema, rows: rows as u64, nulls: vec![None], days: false };
+    let input = Input::of_source(&source, InputFormat::Parquet).unwrap();
     let (before, calls) = (fake.fetched(), fake.calls());
     let read: usize =
         input.read(vec![0], 0..rows as u64).map(|batch| batch.unwrap().columns.num_rows()).sum();

@@ -60,6 +60,9 @@ impl RemoteOutput {
     /// Withdraws the claim of an output that is published.
     pub(super) fn release(&self) -> Result<(), JobError> {
         self.forget(UPLOADS)?;
+        if let Err(error) = self.discard_unnoted_uploads() {
+            tracing::warn!("the output is published, but unfinished uploads may be left: {error}");
+        }
         match self.bucket.delete(&self.claim_key()) {
             Ok(()) => self.forget(CLAIM),
             Err(error) => {

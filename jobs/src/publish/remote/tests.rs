@@ -33,6 +33,7 @@ impl Job {
             version: "1".into(),
             identity,
             identity_blake3,
+            inputs_blake3: Some("i".into()),
             rows: 2,
             aborted: 0,
             unreadable: 0,
@@ -69,7 +70,7 @@ impl Job {
         for part in self.manifest().parts {
             expected.push((self.remote.part_key(&part, self.folder), self.bytes(&part.name)));
         }
-        expected.push((self.remote.manifest_key(self.folder), self.manifest().to_json()));
+        expected.push((manifest_key(&self.remote.url), self.manifest().to_json()));
         expected.sort();
         let there = bucket.objects();
         let there: Vec<(String, String)> =
@@ -96,7 +97,7 @@ fn a_call_that_fails_costs_nothing_wherever_it_is() {
             let first = job.run();
             bucket.fail(None);
             settled += u64::from(first.is_ok());
-            let manifest = bucket.objects().contains_key(&job.remote.manifest_key(folder));
+            let manifest = bucket.objects().contains_key(&manifest_key(&job.remote.url));
             let parts = bucket.objects().keys().filter(|key| !key.ends_with(".json")).count();
             assert!(
                 !manifest || parts == job.manifest().parts.len(),
@@ -109,17 +110,31 @@ fn a_call_that_fails_costs_nothing_wherever_it_is() {
             if !bucket.objects().keys().all(|key| !key.ends_with("claim.json")) {
                 job.run().unwrap();
             }
-            if bucket.uploads() > 0 {
-                // The id of an upload was lost with the answer to its beginning.
-                assert!(first.is_err() && done && bucket.uploads() == 1, "call {call}");
-                continue;
-            }
+            // Also of an upload whose id was lost with the answer to its beginning.
             job.is_all_of(&bucket);
         }
-        // The claim, each part and the manifest are found to be there although the answer was lost, and the removal
-        // of the claim ends no job.
-        assert_eq!(settled, if folder { 4 + 2 } else { 3 + 2 });
+        // The claim, each part and the manifest are found to be there although the answer was lost. What is done when
+        // all is published ends no job, nor does a store that lists no uploads, which is asked twice.
+        let parts = if folder { 2 } else { 1 };
+        assert_eq!(settled, 1 + parts + 1 + 2 * 3);
     }
+}
+
+/// Earlier versions put the manifest of a folder among its parts.
+#[test]
+fn a_manifest_among_the_parts_is_moved_beside_them() {
+    let bucket = Arc::new(FakeBucket::default());
+    let job = Job::new(&bucket, true, "one");
+    job.run().unwrap();
+    let [beside, inside] = [manifest_key(&job.remote.url), manifest_key_inside(&job.remote.url)];
+    bucket.put(&inside, bucket.objects()[&beside].clone());
+    bucket.delete(&beside).unwrap();
+    assert!(job.remote.is_published().unwrap());
+    job.run().unwrap();
+    job.is_all_of(&bucket);
+    let other = Job::new(&bucket, true, "two");
+    bucket.put(&inside, "{}");
+    assert!(matches!(other.remote.check(), Err(JobError::OutputExists { .. })));
 }
 
 #[test]
@@ -197,7 +212,7 @@ fn a_manifest_of_another_that_comes_meanwhile_stands() {
     for call in 1.. {
         let bucket = Arc::new(FakeBucket::default());
         let job = Job::new(&bucket, true, "one");
-        let key = job.remote.manifest_key(true);
+        let key = manifest_key(&job.remote.url);
         bucket.intrude(call, &key);
         let ran = job.run();
         if bucket.calls() < call {
