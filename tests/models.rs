@@ -301,6 +301,12 @@ fn cuda_f32() {
     compare_all(On::new("cuda", DType::F32), 1e-3);
 }
 
+/// The same as `cuda`, on a card with wgmma.
+#[test]
+fn cuda_sm_90a() {
+    support::on_sm90("cuda");
+}
+
 /// Weights and activations are rounded to 8 bits of mantissa; the log-probabilities lie between -1 and -10.
 #[test]
 fn cuda() {
