@@ -1,39 +1,32 @@
 //! Every op in the shapes of a small model, on any device:
 //! `cargo bench --bench ops -- --device wgpu`.
 //!
-//! A plan repeats the op, which spreads the cost of a submission. The fastest run counts. If the device can
-//! measure what plain shaders reach on it, each figure is printed with its share of that: of a copy for ops
-//! that move bytes, of multiply-adds for Linear over many rows.
+//! A plan repeats the op, which spreads the cost of a submission. The fastest run counts. Each figure is printed with its
+//! share of what the device reaches: of a copy for ops that move bytes, of multiply-adds for Linear over many rows.
 
 use engine::cases::{self, Attention, Case, Formats};
 use engine::cpu::CpuDevice;
-use engine::device::{Device, DeviceError};
+use engine::device::{Device, DeviceError, Peaks};
 use engine::op::Activation;
 use std::time::Instant;
-
-/// The device's measured peak in bytes and f32 operations per second, if it can be measured.
-struct Peaks {
-    bytes: f64,
-    flops: f64,
-}
 
 fn main() -> Result<(), DeviceError> {
     let args: Vec<String> = std::env::args().collect();
     let after = |flag: &str| args.iter().position(|a| a == flag).and_then(|i| args.get(i + 1)).cloned();
     let name = after("--device").unwrap_or_else(|| "cpu".into());
     let filter = after("--only").unwrap_or_default();
-    let (mut device, peaks) = open(&name)?;
+    let mut device = open(&name)?;
     println!("# ops on {}\n", device.info().name);
-    if let Some(p) = &peaks {
-        println!("plain copy {:.1} GB/s, plain multiply-adds {:.1} GFLOP/s\n", p.bytes / 1e9, p.flops / 1e9);
-    }
+    let peaks = device.peaks(device.info().types[0].activations)?;
+    let (bytes, flops) = (peaks.bytes_per_second / 1e9, peaks.flops_per_second / 1e9);
+    println!("plain copy {bytes:.1} GB/s, plain multiply-adds {flops:.1} GFLOP/s\n");
     let types = &device.info().types[0];
     let formats = Formats { activations: types.activations, weights: types.weights[0], kv: types.kv[0] };
     println!("weights {}, activations {}, KV {}\n", formats.weights, formats.activations, formats.kv);
     println!("| op | time | GFLOP/s | GB/s | share of the plain shader |");
     println!("|---|---:|---:|---:|---:|");
     for case in shapes(formats).into_iter().filter(|c| c.name.contains(&filter)) {
-        measure(device.as_mut(), case, peaks.as_ref())?;
+        measure(device.as_mut(), case, &peaks)?;
     }
     Ok(())
 }
@@ -63,7 +56,7 @@ fn shapes(f: Formats) -> Vec<Case> {
     all
 }
 
-fn measure(device: &mut dyn Device, mut case: Case, peaks: Option<&Peaks>) -> Result<(), DeviceError> {
+fn measure(device: &mut dyn Device, mut case: Case, peaks: &Peaks) -> Result<(), DeviceError> {
     const TIMES: usize = 8;
     let op = case.plan.ops[0];
     case.plan.ops = vec![op; TIMES];
@@ -79,26 +72,19 @@ fn measure(device: &mut dyn Device, mut case: Case, peaks: Option<&Peaks>) -> Re
     dims.pages = case.max_dims.pages;
     let cost = op.cost(&case.plan.buffers, &dims);
     let (flops, bytes) = (cost.flops as f64 / seconds, cost.bytes as f64 / seconds);
-    let share = peaks.map_or(String::new(), |p| {
-        let (of_flops, of_bytes) = (flops / p.flops, bytes / p.bytes);
-        let of = if of_flops > of_bytes { "multiply-adds" } else { "copy" };
-        format!("{:.0} % of {of}", 100.0 * of_flops.max(of_bytes))
-    });
+    let (of_flops, of_bytes) = (flops / peaks.flops_per_second, bytes / peaks.bytes_per_second);
+    let of = if of_flops > of_bytes { "multiply-adds" } else { "copy" };
+    let share = format!("{:.0} % of {of}", 100.0 * of_flops.max(of_bytes));
     let (name, time) = (&case.name, seconds * 1e6);
     println!("| {name} | {time:.0} us | {:.2} | {:.2} | {share} |", flops / 1e9, bytes / 1e9);
     Ok(())
 }
 
-fn open(name: &str) -> Result<(Box<dyn Device>, Option<Peaks>), DeviceError> {
+fn open(name: &str) -> Result<Box<dyn Device>, DeviceError> {
     match name.split_once(':').map_or((name, None), |(kind, which)| (kind, Some(which))) {
-        ("cpu", _) => Ok((Box::new(CpuDevice::new(None)?), None)),
+        ("cpu", _) => Ok(Box::new(CpuDevice::new(None)?)),
         #[cfg(feature = "wgpu")]
-        ("wgpu", which) => {
-            let mut device = shaders::WgpuDevice::open(which)?;
-            let peaks = device.peaks()?;
-            let peaks = Peaks { bytes: peaks.bytes_per_second, flops: peaks.flops_per_second };
-            Ok((Box::new(device), Some(peaks)))
-        }
+        ("wgpu", which) => Ok(Box::new(shaders::WgpuDevice::open(which)?)),
         _ => Err(DeviceError::Absent(format!("this bench has no device {name}"))),
     }
 }

@@ -42,10 +42,13 @@ fn a_number_out_of_range_is_refused_with_its_range() {
         (&run, "--block-size", "99999999", "must be from 1 to 65536"),
         (&run, "--top-p", "much", "\"much\" is not a number such as 0.5"),
         (&run, "--temperature", "hot", "\"hot\" is not a number such as 0.5"),
+        (&run, "--top-p", "3", "--top-p is 3; it must be more than 0 and at most 1"),
+        (&run, "--temperature", "-1", "--temperature is -1; it must be at least 0"),
         (&run, "--n", "-1", "not a whole number from 0"),
         (&run, "--max-error-rate", "half", "\"half\" is not a number"),
         (&run, "--log-level", "nonsense", "is not off, error, warn, info, debug or trace"),
         (&throughput, "--num-prompts", "0", "must be at least 1"),
+        (&throughput, "--num-prompts", "99999999999", "tokens of prompts"),
         (&throughput, "--output-len", "0", "must be from 1"),
     ] {
         let ran = bench.run(&[command, &[flag, value]].concat());

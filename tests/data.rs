@@ -107,6 +107,8 @@ fn a_bad_cell_takes_no_sound_one_with_it() {
     assert!(errors[120].as_ref().unwrap().starts_with("row unreadable: column note, row 120: "));
     let verified = bench.run(&["verify", &output]);
     assert_eq!(verified.code, 0, "{}", verified.stderr);
+    let status = bench.run(&["status", &output]).stdout;
+    assert!(status.contains("unreadable 1 published rows lack kept cells"), "{status}");
     // It counts as an error.
     flags.extend(["--max-errors", "1", "--fresh"]);
     assert_eq!(bench.job("qwen3", &input, &output, &flags).code, 3);

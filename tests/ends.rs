@@ -42,20 +42,27 @@ fn too_many_errors_say_where_to_read_them() {
     let prompt = "{% if q != 'sound' %}{{ raise_exception('oh ' ~ q) }}{% endif %}{{ q }}";
     let thrown = [&thrown[..thrown.len() - 4], &["--max-tokens", "8", "--prompt", prompt]];
     let run = |more: &[&str]| bench.run(&[&thrown.concat(), more].concat());
-    let ran = run(&[]);
+    let ran = run(&["--stop-on-errors"]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);
     let last = ran.stderr.lines().last().unwrap();
     assert!(last.contains("The first: row 0, template error (its text may quote the row"), "{last}");
     assert!(last.contains("--log-level debug") && !ran.stderr.contains("oh the mill"), "{last}");
-    assert!(last.contains("No output was written.") && last.contains("with --max-error-rate 1:"), "{last}");
+    assert!(last.contains("No output was written.") && last.contains("without --stop-on-errors:"), "{last}");
     assert!(!bench.path("out.parquet").exists());
     // As it says.
-    let ran = run(&["--max-error-rate", "1"]);
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let ran = run(&[]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("300 of 301 rows have errors, more than --max-error-rate 0.1"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains("Read why in the column error of out.parquet"), "{}", ran.stderr);
+    assert_eq!(run(&["--max-error-rate", "1"]).code, 0);
     let out = read(&bench.path("out.parquet"));
     let errors = out.column_by_name("error").unwrap().as_string::<i32>();
     assert_eq!(errors.iter().flatten().filter(|error| error.contains("oh the mill")).count(), 300);
-    let ran = run(&["--fresh", "--log-level", "debug"]);
+    let ran = run(&["--fresh", "--stop-on-errors", "--log-level", "debug"]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);
     let last = ran.stderr.lines().last().unwrap();
     assert!(last.contains("The first: row 0, template error: ") && last.contains("oh the mill"), "{last}");
@@ -145,7 +152,8 @@ fn what_may_pass_has_an_exit_code_of_its_own() {
     let bench = Bench::new();
     prompts(&bench, 20);
     let model = model();
-    let arguments = job(&model, "out.parquet", &[]);
+    // Rows that crash the device are errors.
+    let arguments = job(&model, "out.parquet", &["--max-error-rate", "1"]);
     let limited = |limit: &str| {
         let mut shell = std::process::Command::new("sh");
         shell.args(["-c", &format!("trap '' XFSZ; ulimit {limit}; exec \"$@\""), "sh"]);
@@ -255,7 +263,7 @@ fn only_crashes_and_computing_hangs_are_held_against_rows() {
     let ran = bench.run(&job(&model, "calm.parquet", &[]));
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let expected = read(&bench.path("calm.parquet"));
-    let errors_after = |output: &str, hang: &str, faults: &str, signals: &[&str]| {
+    let fails = |output: &str, hang: &str, faults: &str, signals: &[&str]| {
         let mut command = bench.command(&job(&model, output, &["--hang-timeout", hang]));
         command.env("GRISTMILL_FAULTS", faults).stderr(std::process::Stdio::piped());
         let child = command.spawn().unwrap();
@@ -274,26 +282,36 @@ fn only_crashes_and_computing_hangs_are_held_against_rows() {
         }
         let ran = Ran::of(child.wait_with_output().unwrap());
         assert_eq!(ran.code, 1, "{faults} {signals:?}: {}", ran.stderr);
-        assert!(ran.stderr.contains("the worker died 3 times without"), "{faults}: {}", ran.stderr);
+        let last = ran.stderr.lines().last().unwrap();
+        let alone = last.contains("the worker died 3 times without")
+            && last.contains(" ran alone. Finished rows are");
+        assert!(alone, "{faults} {signals:?}: {}", ran.stderr);
+    };
+    let errors = |output: &str| {
         let ran = bench.run(&job(&model, output, &["--resume", "require", "--max-error-rate", "1"]));
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         let out = read(&bench.path(output));
         let errors: Vec<&str> =
             out.column_by_name("error").unwrap().as_string::<i32>().iter().flatten().collect();
         assert!(errors.iter().all(|error| *error == "crashed the device"), "{errors:?}");
-        assert!(!errors.is_empty() || out == expected, "{faults} {signals:?}");
+        assert!(!errors.is_empty() || out == expected, "{output}");
         errors.len()
     };
     // What they wait in does not end by itself.
-    assert_eq!(errors_after("signals.parquet", "600", "*:hang@3", &["-HUP", "-XCPU", "-KILL"]), 0);
-    assert_eq!(errors_after("stopped.parquet", "5", "*:hang@3", &["-STOP", "-STOP", "-STOP"]), 0);
-    assert_eq!(errors_after("lost.parquet", "600", "*:lost@3", &[]), 0);
-    assert_eq!(
-        errors_after("crash.parquet", "600", "*:hang@3", &["-FPE", "-ILL", "-ABRT", "-FPE", "-ILL"]),
-        3
-    );
-    assert_eq!(errors_after("hang.parquet", "2", "*:hang@3", &[]), 0);
-    assert_eq!(errors_after("spin.parquet", "2", "*:spin@3", &[]), 3);
+    fails("hung-up.parquet", "30", "*:hang@3", &["-HUP", "-XCPU", "-HUP"]);
+    assert_eq!(errors("hung-up.parquet"), 0);
+    fails("killed.parquet", "30", "*:hang@3", &["-KILL", "-KILL", "-KILL"]);
+    assert_eq!(errors("killed.parquet"), 0);
+    fails("stopped.parquet", "4", "*:hang@3", &["-STOP", "-STOP", "-STOP"]);
+    assert_eq!(errors("stopped.parquet"), 0);
+    for _ in 0..3 {
+        fails("lost.parquet", "600", "*:lost@3", &[]);
+    }
+    assert_eq!(errors("lost.parquet"), 0);
+    fails("crash.parquet", "600", "*:hang@3", &["-FPE", "-ILL", "-ABRT", "-FPE", "-ILL"]);
+    assert_eq!(errors("crash.parquet"), 3);
+    fails("spin.parquet", "4", "*:spin@3", &[]);
+    assert_eq!(errors("spin.parquet"), 3);
 }
 
 #[test]

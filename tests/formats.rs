@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::job::{Bench, Ran, read};
 
-/// A job of format 1, copied to a folder of its own.
+/// A job of an earlier format, copied to a folder of its own.
 struct Old {
     bench: Bench,
     from: PathBuf,
@@ -23,7 +23,11 @@ struct Old {
 
 impl Old {
     fn copy(name: &str) -> Old {
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journals/format-1").join(name);
+        Old::copy_of("format-1", name)
+    }
+
+    fn copy_of(format: &str, name: &str) -> Old {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journals").join(format).join(name);
         let said: Value = serde_json::from_slice(&std::fs::read(from.join("job.json")).unwrap()).unwrap();
         assert_eq!(said["model"], "qwen3");
         let flags =
@@ -44,7 +48,7 @@ impl Old {
     /// A copy whose journal says that its prompts are made as they are now.
     fn with_present_prompts(name: &str) -> Old {
         let old = Old::copy(name);
-        let values = (old.number("SELECT max(ordinal) + 1 FROM identity") as i64, "prompts version", "2");
+        let values = (old.number("SELECT max(ordinal) + 1 FROM identity") as i64, "prompts version", "3");
         let mut bytes = Vec::new();
         for (kind, part) in
             [(1u8, &values.0.to_le_bytes()[..]), (3, values.1.as_bytes()), (3, values.2.as_bytes())]
@@ -148,7 +152,7 @@ fn jobs_whose_prompts_were_made_otherwise_are_refused() {
         let before = job.records();
         let ran = job.run(&[]);
         assert_eq!(ran.code, 2, "{name}: {}", ran.stderr);
-        assert!(ran.stderr.contains("  prompts version: begun with 1, now 2\n"), "{name}: {}", ran.stderr);
+        assert!(ran.stderr.contains("  prompts version: begun with 1, now 3\n"), "{name}: {}", ran.stderr);
         assert!(ran.stderr.contains("begun by another version of gristmill"), "{name}: {}", ran.stderr);
         assert_eq!(ran.stderr.matches(": begun with").count(), 1, "{name}: {}", ran.stderr);
         assert_eq!(job.records(), before);
@@ -173,6 +177,50 @@ fn a_job_of_format_1_on_wgpu_is_resumed() {
     // Drivers differ in the last bits, so that only the greedy tokens are compared with the earlier build's.
     let (output, expected) = resumed_and_whole("wgpu");
     assert_eq!(output.column_by_name("generated_text"), read(&expected).column_by_name("generated_text"));
+}
+
+#[test]
+fn a_job_of_format_2_is_finished_in_format_2() {
+    let job = Old::copy_of("format-2", "tokens");
+    let before = job.records();
+    assert_eq!(before.len() as u64, job.answered);
+    let ran = job.run(&["--retry", "errors"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("is of format 2, which has no place for rows that run again"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(job.records(), before);
+    let ran = job.run(&["--resume", "require"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let missing = job.rows - job.answered;
+    assert_eq!(job.number("SELECT rows FROM starts ORDER BY start DESC LIMIT 1"), missing);
+    let after = job.records();
+    assert!(before.iter().all(|record| after.contains(record)), "an answer has changed");
+    assert_eq!(job.number("PRAGMA user_version"), 2, "it stays a journal of format 2");
+    let (output, expected) = (read(&job.bench.path("out.parquet")), read(&job.from.join("expected.parquet")));
+    assert_eq!(output.schema().fields(), expected.schema().fields());
+    assert_eq!(output.columns(), expected.columns(), "not what the earlier build answers");
+    assert_eq!(job.bench.run(&["verify", "out.parquet"]).code, 0);
+}
+
+/// Its records are keyed with the job.
+#[test]
+fn records_of_another_job_are_not_believed_in_format_2() {
+    let job = Old::copy_of("format-2", "tokens");
+    let other = Old::copy_of("format-2", "tokens");
+    let ran = other.run(&["--fresh", "--seed", "8"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let from = other.bench.name("out.parquet.gristmill/journal.sqlite");
+    let take =
+        format!("ATTACH '{from}' AS other; REPLACE INTO answers SELECT * FROM other.answers WHERE row < 20");
+    job.journal().execute_batch(&take).unwrap();
+    let ran = job.run(&[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("checksum does not match"), "{}", ran.stderr);
+    let (output, expected) = (read(&job.bench.path("out.parquet")), read(&job.from.join("expected.parquet")));
+    assert_eq!(output.columns(), expected.columns());
 }
 
 #[test]

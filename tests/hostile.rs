@@ -497,6 +497,7 @@ fn columns_that_unpack_to_gigabytes_are_refused_together() {
     let large: ArrayRef = std::sync::Arc::new(StringArray::from_iter_values(["a".repeat(140 << 20)]));
     let peak = |columns: usize| {
         let name = format!("{columns}.parquet");
+        let output = bench.name(&format!("out-{name}"));
         let names: Vec<String> = (0..columns).map(|i| format!("c{i}")).collect();
         let columns = names.iter().map(|name| (name.as_str(), large.clone()));
         let prompt: ArrayRef = strings(&[Some("grain")]);
@@ -510,8 +511,7 @@ fn columns_that_unpack_to_gigabytes_are_refused_together() {
             parquet::arrow::ArrowWriter::try_new(file, batch.schema(), Some(properties.build())).unwrap();
         writer.write(&batch).unwrap();
         writer.close().unwrap();
-        let (output, flags) = (bench.name("out.parquet"), ["--prompt-column", "q"]);
-        let command = bench.job_command("qwen3", &bench.name(&name), &output, &flags);
+        let command = bench.job_command("qwen3", &bench.name(&name), &output, &["--prompt-column", "q"]);
         let (ran, usage) = measured(command, library, |mut command| Ran::of(command.output().unwrap()));
         is_refusal(&ran, &["column c1: row 0: the row unpacks to more than 256 MiB"]);
         usage.peak_kib

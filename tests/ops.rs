@@ -48,6 +48,17 @@ fn cuda_f16() {
     compare("cuda", DType::F16);
 }
 
+/// A card with wgmma: in a process of its own, whose stand-in driver is one.
+#[test]
+fn cuda_sm_90a() {
+    support::on_sm90("cuda");
+}
+
+#[test]
+fn cuda_sm_90a_f16() {
+    support::on_sm90("cuda_f16");
+}
+
 #[test]
 fn cuda_f32() {
     compare("cuda", DType::F32);

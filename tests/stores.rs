@@ -138,6 +138,42 @@ fn a_job_in_a_store_has_the_bytes_of_a_local_one() {
     assert!(verified.code == 0 && verified.stdout.contains(words), "{verified:?}");
 }
 
+/// Folders of folders, which name columns, and lines; the job's own output lies among them.
+#[test]
+fn folders_in_a_store_are_searched_as_local_ones() {
+    let Some(mill) = Mill::new() else { return };
+    let folder = |root: &str| std::fs::create_dir_all(mill.bench.path(root)).unwrap();
+    let lines = |name: &str| format!("{{\"q\": \"the wheel of {name}\"}}\n").repeat(3);
+    for (folder_name, name) in
+        [("year=2023/land=no", "a"), ("year=2024/land=se", "b"), ("_tmp", "c"), ("x.gristmill", "d")]
+    {
+        folder(&format!("lines/{folder_name}"));
+        let path = format!("lines/{folder_name}/{name}.jsonl");
+        std::fs::write(mill.bench.path(&path), lines(name)).unwrap();
+        mill.s3.put(&path, lines(name).as_bytes());
+    }
+    mill.answer(&["lines"], "local.csv", &[]);
+    let local = std::fs::read_to_string(mill.bench.path("local.csv")).unwrap();
+    assert!(
+        local.starts_with("q,year,land,generated_text,") && local.contains("the wheel of b,2024,se,"),
+        "{local}"
+    );
+    assert_eq!(local.lines().count(), 7);
+    let inputs = ["s3://mill/lines", "s3://mill/lines/*/*/*.jsonl"];
+    for (input, output) in
+        inputs.into_iter().zip(["s3://mill/lines/out.csv", "s3://mill/lines/year=2025/land=x/out.jsonl"])
+    {
+        for again in [false, true] {
+            let ran = mill.answer(&[input], output, &[]);
+            assert_eq!(ran.stderr.contains("left out"), again, "{}", ran.stderr);
+        }
+        assert_eq!(mill.run(&["verify", output]).code, 0);
+    }
+    assert_eq!(mill.s3.get("lines/out.csv").unwrap(), local.as_bytes());
+    let words = ["s3://mill/lines/out.csv is what the job writes"];
+    mill.refused(mill.job(&["s3://mill/lines/out.csv"], "s3://mill/lines/out.csv", &[]), &words);
+}
+
 /// Row groups larger than the reader's window, and an object of more than one part.
 #[test]
 fn large_objects_go_in_ranges_and_pieces() {
@@ -198,6 +234,35 @@ fn a_killed_job_leaves_nothing_that_shows_and_goes_on() {
     let third = Ran::of(job().args(["--resume", "require"]).output().unwrap());
     assert_eq!(third.code, 0, "{}", third.stderr);
     mill.is_as_local("out");
+}
+
+/// The old output goes with its manifest before any part changes, and the new one has the bytes of a local job.
+#[test]
+fn rows_that_run_again_are_published_over_the_old_output() {
+    let Some(mill) = Mill::new() else { return };
+    let retry = ["--rows-per-file", "40", "--max-tokens", "9", "--retry", "length"];
+    mill.answer(&INPUTS, "parts", &PARTS);
+    mill.answer(&["s3://mill/in"], "s3://mill/out", &PARTS);
+    mill.is_as_local("out");
+    let ran = mill.answer(&INPUTS, "parts", &retry);
+    assert!(
+        ran.stderr.contains(" rows again (--retry)") && !ran.stderr.contains("running 0 rows"),
+        "{}",
+        ran.stderr
+    );
+    let way = Way::to(&mill.s3, |_, line| {
+        if line.starts_with("POST") && line.contains("uploadId=") { Act::Hold } else { Act::Pass }
+    });
+    let mut killed = mill.job(&["s3://mill/in"], "s3://mill/out", &retry);
+    mill.s3.aim(&mut killed, &way.address);
+    let killed = spawn(killed);
+    way.caught.recv().unwrap();
+    kill(killed, mill.bench.path("s3-mill-out.gristmill/lock"));
+    mill.refused(mill.command(&["verify", "s3://mill/out"]), &["there is no such object"]);
+    let ran = mill.answer(&["s3://mill/in"], "s3://mill/out", &retry);
+    assert!(ran.stderr.contains("running 0 rows again"), "{}", ran.stderr);
+    mill.is_as_local("out");
+    assert_eq!(mill.run(&["verify", "s3://mill/out"]).code, 0);
 }
 
 /// Waits for an object that a job puts.

@@ -8,6 +8,7 @@ use crate::plan::Plan;
 use crate::step::{Step, StepOutput};
 use std::fmt;
 use std::ops::Range;
+use std::time::Duration;
 
 /// Which family of hardware a device is. Part of a job's identity, since bits differ between kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,6 +79,24 @@ pub struct PlanId(pub usize);
 /// A submitted step. Tickets are waited for in the order in which they were submitted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ticket(pub u64);
+
+/// How long some neighbouring ops of a plan took in a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpTime {
+    /// Their places in [`Plan::ops`]; more than one where the device runs them together.
+    pub ops: Range<usize>,
+    /// The time from the end of what ran before.
+    pub time: Duration,
+}
+
+/// What a device can reach, to set beside what its ops do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Peaks {
+    /// Bytes a second of a copy within its memory, read and written bytes together.
+    pub bytes_per_second: f64,
+    /// Floating-point operations a second, a multiply-add as two.
+    pub flops_per_second: f64,
+}
 
 /// What a device's memory is for: what a user can change about it depends on that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,4 +226,21 @@ pub trait Device: Send {
     /// # Errors
     /// [`DeviceError::Lost`].
     fn wait(&mut self, ticket: Ticket) -> Result<StepOutput, DeviceError>;
+
+    /// Runs a step and measures each of its ops. Nothing else may be in flight.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadStep`] also if the device does not measure; [`DeviceError::Lost`].
+    fn time_ops(&mut self, _plan: PlanId, _step: &Step) -> Result<Vec<OpTime>, DeviceError> {
+        Err(DeviceError::BadStep(format!("{} does not measure its ops", self.info().name)))
+    }
+
+    /// Measures what the device can reach when it computes with activations of a type. What it cannot measure is taken
+    /// from its clock.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadPlan`] if the device does not measure; [`DeviceError::OutOfMemory`], [`DeviceError::Lost`].
+    fn peaks(&mut self, _activations: DType) -> Result<Peaks, DeviceError> {
+        Err(DeviceError::BadPlan(format!("{} does not measure what it can reach", self.info().name)))
+    }
 }

@@ -18,7 +18,7 @@ use std::time::SystemTime;
 /// Bytes of a block of a small file; a power of two.
 const SMALL_BLOCK: u64 = 64 << 10;
 /// Bytes of a block of a large one; a power of two.
-const LARGE_BLOCK: u64 = 1 << 20;
+const LARGE_BLOCK: u64 = 256 << 10;
 /// Larger files are large ones.
 const SMALL_FILE: u64 = 64 << 20;
 /// Bytes of the blocks that an open file keeps, for reads that are shorter than a block.

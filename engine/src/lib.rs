@@ -27,5 +27,5 @@ pub mod sequence;
 pub mod step;
 pub mod walk;
 
-pub use engine::{Engine, EngineConfig, Stats, Types};
+pub use engine::{Engine, EngineConfig, OpsTime, Stats, StepShape, StepTimes, Types};
 pub use error::EngineError;

@@ -74,7 +74,12 @@ impl SamplingParams {
             if value.is_finite() && (low..=high).contains(&value) {
                 Ok(())
             } else {
-                Err(format!("{name} is {value}; it must be from {low} to {high}"))
+                let least = match low {
+                    f32::MIN_POSITIVE => "more than 0".to_string(),
+                    low => format!("at least {low}"),
+                };
+                let most = if high == f32::MAX { String::new() } else { format!(" and at most {high}") };
+                Err(format!("{name} is {value}; it must be {least}{most}"))
             }
         };
         range("temperature", self.temperature, 0.0, f32::MAX)?;

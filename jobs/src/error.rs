@@ -126,8 +126,8 @@ pub enum JobError {
         what: String,
     },
     /// The journal is of a format that this version does not know.
-    #[error("the journal {} is of format {format}, which this version of gristmill does not know; it reads formats 1 and \
-             2. Continue the job with the version that began it, or begin again with --fresh", path.display())]
+    #[error("the journal {} is of format {format}, which this version of gristmill does not know; it reads formats 1 to \
+             3. Continue the job with the version that began it, or begin again with --fresh", path.display())]
     JournalFormat {
         /// The journal.
         path: PathBuf,
@@ -162,6 +162,18 @@ pub enum JobError {
     /// `--resume require`, and there is nothing to resume.
     #[error("{} holds no job and --resume is require; use --resume auto to begin", state_dir.display())]
     NothingToResume { state_dir: PathBuf },
+    /// `--retry`, and there is no job.
+    #[error("{} holds no job, so that --retry has no rows to run again; leave it out to begin one", state_dir.display())]
+    NothingToRetry { state_dir: PathBuf },
+    /// `--retry`, and the journal's format has no place for it.
+    #[error(
+        "the journal {} is of format {format}, which has no place for rows that run again; continue the job without \
+             --retry, or begin again with --fresh", path.display())]
+    RetryFormat {
+        path: PathBuf,
+        /// The format's number.
+        format: i64,
+    },
     /// A row was answered twice: a bug.
     #[error("row {row} was answered twice; this is a bug of gristmill, and the second answer was not kept")]
     DoubleAnswer { row: u64 },

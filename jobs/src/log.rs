@@ -1,8 +1,9 @@
 //! What is printed: logs and notes to standard error, results to standard output.
 
 use crate::error::JobError;
+use anstream::AutoStream;
 use clap::ColorChoice;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -60,17 +61,12 @@ pub(crate) fn survive_file_limits() {
 #[cfg(not(unix))]
 pub(crate) fn survive_file_limits() {}
 
-/// Whether standard error gets colours: if asked for, else on a terminal unless the environment says otherwise.
+/// Whether standard error gets colours: if asked for, else as the parser of the command line does it.
 fn colored(color: ColorChoice) -> bool {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     match color {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
-        ColorChoice::Auto => {
-            std::io::stderr().is_terminal()
-                && set("NO_COLOR").is_none()
-                && set("TERM").is_none_or(|term| term != "dumb")
-        }
+        ColorChoice::Auto => AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never,
     }
 }
 

@@ -80,8 +80,8 @@ impl RowErrorKind {
 
     /// Whether the detail may quote the row, so that only the row's own `error` may show it.
     pub fn may_quote_row(self) -> bool {
-        use RowErrorKind::{EmptyPrompt, NotFinite, NullPrompt, PromptTooLong};
-        !matches!(self, EmptyPrompt | NotFinite | NullPrompt | PromptTooLong)
+        use RowErrorKind::{CrashedDevice, EmptyPrompt, NotFinite, NullPrompt, PromptTooLong};
+        !matches!(self, CrashedDevice | EmptyPrompt | NotFinite | NullPrompt | PromptTooLong)
     }
 }
 
@@ -114,14 +114,7 @@ impl RowError {
 
     /// The error as logs and the screen may show it: without text of the row, unless logs may hold that.
     pub fn shown(&self) -> String {
-        if self.kind.may_quote_row() && !tracing::enabled!(tracing::Level::DEBUG) {
-            format!(
-                "{} (its text may quote the row, which the screen shows only with --log-level debug)",
-                self.kind
-            )
-        } else {
-            self.to_string()
-        }
+        shown(&self.to_string())
     }
 }
 
@@ -129,6 +122,16 @@ impl fmt::Display for RowError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind, self.detail)
     }
+}
+
+/// An error, as `kind: detail`, as logs and the screen may show it: without text of the row, unless logs may hold that.
+pub fn shown(error: &str) -> String {
+    let kind = RowErrorKind::of(error);
+    if tracing::enabled!(tracing::Level::DEBUG) || kind.is_some_and(|kind| !kind.may_quote_row()) {
+        return error.into();
+    }
+    let kind = kind.map_or("an error", RowErrorKind::text);
+    format!("{kind} (its text may quote the row, which the screen shows only with --log-level debug)")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a card does: its ceilings, and how near the kernels come to them.
 //!
 //! Each figure stands beside its limit, measured in the same run: copies and matrix products of NVIDIA's
-//! own libraries. Usage: `card [copy|linear|prefill|decode|overhead]...`, all of them if none is named.
+//! own libraries. Usage: `card [copy|linear|tiles|prefill|decode|overhead]...`, all of them if none is named.
 //! `CARD_SCALE=n` divides sizes by n, to try the program out where there is no card.
 #![allow(clippy::unwrap_used)]
 
@@ -35,19 +35,25 @@ fn main() {
     let named: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let wants = |what: &str| named.is_empty() || named.iter().any(|n| n == what);
     let scale = std::env::var("CARD_SCALE").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
-    match CudaDevice::open(None) {
-        Ok(device) => println!("card: {}", device.info().name),
+    let wgmma = match CudaDevice::open(None) {
+        Ok(device) => {
+            println!("card: {}, {}", device.info().name, device.info().family);
+            device.info().family == "cuda sm_90a"
+        }
         Err(why) => {
             eprintln!("SKIPPED: {why}");
             std::process::exit(i32::from(std::env::var_os("REQUIRE_DEVICE").is_some()));
         }
-    }
+    };
     let context = CudaContext::new(0).unwrap();
     let stream = context.new_stream().unwrap();
     let copied = copy_rate(&stream, (1 << 30) / scale);
     println!("copy: {:.1} GB/s, read and written", copied / 1e9);
     if wants("linear") {
         linears(scale);
+    }
+    if wants("tiles") && wgmma {
+        tiles(scale);
     }
     if wants("decode") {
         decode(copied, scale);
@@ -90,13 +96,13 @@ fn copy_rate(stream: &Arc<CudaStream>, bytes: usize) -> f64 {
 /// Seconds of a case's op alone: a plan with many of them against one with few, so that what a step costs
 /// beside its kernels cancels out. Each repetition has buffers of its own kind `fresh`, as many as keep
 /// the cache from holding them.
-fn seconds_of(case: &Case, fresh: BufferKind, budget: usize, gemm: Gemm) -> f64 {
+fn seconds_of(case: &Case, fresh: BufferKind, budget: usize, options: &Options) -> f64 {
     let each: usize = case.plan.bytes(&case.max_dims, |kind| kind == fresh).max(1);
     let copies = (budget / each).clamp(1, 24);
     let time = |repeats: usize| {
         let case = repeated(case, repeats, copies, fresh);
         // A device of its own, so that its memory is free again afterwards.
-        let mut device = CudaDevice::open_with(Options { gemm, ..Options::default() }).unwrap();
+        let mut device = CudaDevice::open_with(options.clone()).unwrap();
         let (id, _) = case.run(&mut device).unwrap();
         best(|| {
             let start = Instant::now();
@@ -145,7 +151,7 @@ fn linears(scale: usize) {
     let yardstick = CudaDevice::open_with(Options { gemm: Gemm::CublasLt, ..Options::default() });
     let yardstick = yardstick.map_err(|why| eprintln!("linear has no yardstick: {why}")).is_ok();
     println!(
-        "linear: layer rows | TFLOP/s, GB/s of weights | cuBLASLt TFLOP/s | ratio (limit 0.75 from 256 rows)"
+        "linear: layer rows | TFLOP/s, GB/s of weights | cuBLASLt TFLOP/s | ratio (limit 0.95 with wgmma, else 0.75 from 256 rows)"
     );
     for (name, k, n) in LAYERS {
         let (k, n) = (k / scale / 8 * 8, n / scale / 8 * 8);
@@ -155,7 +161,10 @@ fn linears(scale: usize) {
                 continue;
             }
             let case = linear(BF16, rows, k, n, false);
-            let seconds = |gemm| seconds_of(&case, BufferKind::Weight, (256 << 20) / scale, gemm);
+            let seconds = |gemm| {
+                let options = Options { gemm, ..Options::default() };
+                seconds_of(&case, BufferKind::Weight, (256 << 20) / scale, &options)
+            };
             let rate = |seconds: f64| 2.0 * (rows * k * n) as f64 / seconds / 1e12;
             // One after the other, so that both see the card at the same temperature.
             let other = yardstick.then(|| rate(seconds(Gemm::CublasLt)));
@@ -167,13 +176,39 @@ fn linears(scale: usize) {
     }
 }
 
+/// Linear with each tile that may serve so many rows, as lines of `benches/results/2026-11-26-h200-linear.tsv`: the cost
+/// model is fitted to them.
+fn tiles(scale: usize) {
+    println!("tiles: layer, rows, features, K, warpgroups, tokens of a tile, slots, microseconds");
+    for (name, k, n) in LAYERS {
+        let (k, n) = (k / scale / 8 * 8, n / scale / 8 * 8);
+        for rows in [1, 16, 64, 128, 256, 384, 512, 1024, 2048] {
+            let rows = (rows / scale).max(1);
+            if n > 100_000 && rows > 256 {
+                continue;
+            }
+            let case = linear(BF16, rows, k, n, false);
+            for (warpgroups, tokens, slots) in kernels::linear_tiles() {
+                // Much narrower or wider ones are never chosen.
+                if tokens > rows.next_power_of_two().max(8) || tokens * 8 < rows.min(1024) {
+                    continue;
+                }
+                let options = Options { linear_tile: Some((warpgroups, tokens)), ..Options::default() };
+                let seconds = seconds_of(&case, BufferKind::Weight, (256 << 20) / scale, &options);
+                let micros = seconds * 1e6;
+                println!("{name}\t{rows}\t{n}\t{k}\t{warpgroups}\t{tokens}\t{slots}\t{micros:.1}");
+            }
+        }
+    }
+}
+
 /// Decode attention of 256 sequences with the heads of Llama-3.1-8B, in bytes of KV a second.
 fn decode(copied: f64, scale: usize) {
     println!("decode: sequences x length | GB/s | of the copy rate (limit 0.75)");
     for (seqs, len) in [(256, 512), (256, 1024), (128, 4096), (16, 16384), (1, 65536)] {
         let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
         let case = attention(BF16, HEADS, &vec![(1, len); seqs]);
-        let seconds = seconds_of(&case, BufferKind::KvPage, (512 << 20) / scale, Gemm::Builtin);
+        let seconds = seconds_of(&case, BufferKind::KvPage, (512 << 20) / scale, &Options::default());
         let rate = (seqs * len * 2 * 8 * 128 * 2) as f64 / seconds;
         println!("decode: {seqs} x {len} | {:.0} | {:.2}", rate / 1e9, rate / copied);
     }
@@ -185,7 +220,7 @@ fn prefill(scale: usize) {
     for (seqs, len) in [(16, 512), (8, 1024), (4, 2048), (1, 8192)] {
         let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
         let case = attention(BF16, HEADS, &vec![(len, len); seqs]);
-        let seconds = seconds_of(&case, BufferKind::KvPage, 1, Gemm::Builtin);
+        let seconds = seconds_of(&case, BufferKind::KvPage, 1, &Options::default());
         let flops = seqs as f64 * 4.0 * 32.0 * 128.0 * (len * (len + 1) / 2) as f64;
         println!("prefill: {seqs} x {len} | {:.1}", flops / seconds / 1e12);
     }

@@ -4,11 +4,15 @@ use crate::driver::card::Card;
 use crate::driver::cublaslt::CublasLt;
 use crate::driver::functions::Functions;
 use crate::in_flight::InFlight;
+use crate::lowering::Linears;
+use crate::peaks::peaks;
 use crate::program::Program;
 use crate::summary::devices;
 use crate::supports::supports;
 use crate::workspace::workspace;
-use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
+use engine::device::{
+    ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, OpTime, Peaks, PlanId, Ticket,
+};
 use engine::dtype::DType;
 use engine::format::Format;
 use engine::op::Op;
@@ -38,6 +42,9 @@ pub struct Options {
     pub enforce_eager: bool,
     /// What multiplies matrices.
     pub gemm: Gemm,
+    /// The tile of every Linear on a card with `wgmma`: consumer warpgroups and tokens; `None`: the one that should be
+    /// fastest. Answers do not depend on it; it is there to test that, and to measure.
+    pub linear_tile: Option<(usize, usize)>,
     /// Where compiled kernels are kept; `None`: below `GRISTMILL_CACHE` or the user's cache folder.
     pub cache: Option<PathBuf>,
 }
@@ -48,6 +55,7 @@ pub struct CudaDevice {
     enforce_eager: bool,
     programs: Vec<Program>,
     blas: Option<Arc<CublasLt>>,
+    linear_tile: Option<(usize, usize)>,
     functions: Functions,
     /// Steps that are queued and not yet waited for.
     queue: VecDeque<Queued>,
@@ -89,7 +97,7 @@ impl CudaDevice {
         };
         let info = DeviceInfo {
             kind: DeviceKind::Cuda,
-            family: "cuda mma",
+            family: card.limits.tensor_cores.family(),
             name: card.name.clone(),
             memory_total: card.memory_total,
             memory_free: card.memory_free()?,
@@ -102,6 +110,7 @@ impl CudaDevice {
             enforce_eager: options.enforce_eager,
             programs: Vec::new(),
             blas,
+            linear_tile: options.linear_tile,
             functions: Functions::new(options.cache),
             queue: VecDeque::new(),
             next_ticket: 0,
@@ -162,7 +171,8 @@ impl Device for CudaDevice {
             })?;
         }
         self.card.bind()?;
-        let program = Program::compile(&self.card, &mut self.functions, self.blas.clone(), plan, max_dims)?;
+        let linears = Linears { blas: self.blas.clone(), tile: self.linear_tile };
+        let program = Program::compile(&self.card, &mut self.functions, linears, plan, max_dims)?;
         self.programs.push(program);
         self.info.memory_free = self.card.memory_free()?;
         Ok(PlanId(self.programs.len() - 1))
@@ -172,21 +182,17 @@ impl Device for CudaDevice {
         self.check_provided()?;
         self.card.bind()?;
         let program = self.program(plan)?;
-        let (_, width) = program.rows(buffer, 0..0)?;
+        let width = program.row_bytes(buffer)?;
         if width == 0 || !bytes.len().is_multiple_of(width) {
             return Err(DeviceError::BadPlan(format!("{} bytes are not whole rows of {width}", bytes.len())));
         }
-        let (memory, _) = program.rows(buffer, row..row + bytes.len() / width)?;
-        memory.write(&self.card.stream, row * width, bytes)
+        program.write(&self.card, buffer, row..row + bytes.len() / width, bytes)
     }
 
     fn read(&mut self, plan: PlanId, buffer: BufferId, rows: Range<usize>) -> Result<Vec<u8>, DeviceError> {
         self.check_provided()?;
         self.card.bind()?;
-        let (memory, width) = self.program(plan)?.rows(buffer, rows.clone())?;
-        let mut bytes = vec![0; rows.len() * width];
-        memory.read(&self.card.stream, rows.start * width, &mut bytes)?;
-        Ok(bytes)
+        self.program(plan)?.read(&self.card, buffer, rows)
     }
 
     fn submit(&mut self, plan: PlanId, step: &Step) -> Result<Ticket, DeviceError> {
@@ -219,6 +225,20 @@ impl Device for CudaDevice {
         let output = step.wait()?;
         self.programs[program].recycle(step);
         Ok(output)
+    }
+
+    fn time_ops(&mut self, plan: PlanId, step: &Step) -> Result<Vec<OpTime>, DeviceError> {
+        if !self.queue.is_empty() || step.late_masks > 0 {
+            return Err(DeviceError::BadStep("a step is measured alone, and with its masks".into()));
+        }
+        self.program(plan)?;
+        self.card.bind()?;
+        self.programs[plan.0].time_ops(&self.card, step)
+    }
+
+    fn peaks(&mut self, activations: DType) -> Result<Peaks, DeviceError> {
+        self.card.bind()?;
+        peaks(&self.card, activations)
     }
 }
 

@@ -13,16 +13,25 @@ use std::sync::Arc;
 
 /// An op, or neighbouring ops fused, as the card runs it.
 pub(crate) struct Launch {
-    /// The variants that `choose` chooses from; all take the same arguments.
+    /// The variants that `choose` chooses from.
     pub(crate) kernels: Vec<Kernel>,
-    pub(crate) args: ArgBytes,
+    /// The arguments of each.
+    pub(crate) args: Vec<ArgBytes>,
     pub(crate) choose: ChooseGrid,
 }
 
 impl Launch {
+    /// Variants that take the same arguments.
     pub(crate) fn new<A: CStruct>(kernels: Vec<Kernel>, args: A, choose: ChooseGrid) -> Launch {
-        let args = ArgBytes::new(&args);
-        debug_assert!(kernels.iter().all(|k| k.structs.first() == Some(&args.layout())));
+        let variants = kernels.into_iter().map(|kernel| (kernel, args)).collect();
+        Launch::of_variants(variants, choose)
+    }
+
+    /// Variants with arguments of their own.
+    pub(crate) fn of_variants<A: CStruct>(variants: Vec<(Kernel, A)>, choose: ChooseGrid) -> Launch {
+        let (kernels, args): (Vec<Kernel>, Vec<ArgBytes>) =
+            variants.into_iter().map(|(kernel, args)| (kernel, ArgBytes::new(&args))).unzip();
+        debug_assert!(kernels.iter().zip(&args).all(|(k, a)| k.structs.first() == Some(&a.layout())));
         Launch { kernels, args, choose }
     }
 }
@@ -30,7 +39,7 @@ impl Launch {
 /// A [`Launch`] whose kernels are loaded, with the dynamic shared memory of each.
 pub(crate) struct Loaded {
     pub(crate) functions: Vec<(CudaFunction, u32)>,
-    pub(crate) args: ArgBytes,
+    pub(crate) args: Vec<ArgBytes>,
     pub(crate) choose: ChooseGrid,
 }
 
@@ -38,7 +47,7 @@ impl Loaded {
     fn run(&self, stream: &CudaStream, grid: &GridDims) -> Result<(), DriverError> {
         let Some(config) = (self.choose)(grid) else { return Ok(()) };
         let (function, shared) = &self.functions[config.kernel];
-        launch(stream, function, *shared, &config, &self.args)
+        launch(stream, function, *shared, &config, &self.args[config.kernel])
     }
 }
 

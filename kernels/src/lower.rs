@@ -7,6 +7,7 @@ use crate::ops::{
 };
 use engine::op::{Linear, Op, RmsNorm};
 use engine::plan::{BufferId, Plan};
+use std::ops::Range;
 
 /// The calls of a plan, in order.
 pub(crate) struct Calls<L> {
@@ -14,16 +15,22 @@ pub(crate) struct Calls<L> {
     pub(crate) model: Vec<Call<L>>,
     /// Of the others: they run when the step's masks are there.
     pub(crate) sampling: Vec<Call<L>>,
+    /// The ops that each call, of both lists one after the other, is for.
+    pub(crate) ops: Vec<Range<usize>>,
 }
 
 /// The calls of the plan's ops.
 pub(crate) fn lower(lowering: &mut Lowering) -> Calls<Launch> {
     let (plan, first_sample) = (lowering.plan, lowering.plan.first_sample());
-    let mut calls = Calls { model: Vec::new(), sampling: Vec::new() };
+    let mut calls = Calls { model: Vec::new(), sampling: Vec::new(), ops: Vec::new() };
     let mut at = 0;
     while at < plan.ops.len() {
+        let first = at;
         let into = if at < first_sample { &mut calls.model } else { &mut calls.sampling };
         if let Some(launch) = rope::lower_with_kv_write(lowering, &plan.ops[at..]) {
+            into.push(Call::Launch(launch));
+            at += 2;
+        } else if let Some(launch) = lower_gated(lowering, &plan.ops, at) {
             into.push(Call::Launch(launch));
             at += 2;
         } else if let Some((linear, norm)) = fuse_residual(plan, &plan.ops[at..]) {
@@ -34,6 +41,7 @@ pub(crate) fn lower(lowering: &mut Lowering) -> Calls<Launch> {
             into.extend(lower_op(lowering, &plan.ops[at]));
             at += 1;
         }
+        calls.ops.resize(calls.model.len() + calls.sampling.len(), first..at);
     }
     calls
 }
@@ -52,6 +60,27 @@ fn fuse_residual(plan: &Plan, ops: &[Op]) -> Option<(Linear, RmsNorm)> {
         return None;
     }
     Some((Linear { out: residual, ..*linear }, RmsNorm { add: None, ..*norm }))
+}
+
+/// For a Linear whose result only the next op, a GatedMul, reads: both as one launch, if there is a kernel for it. The
+/// gate and up columns then never cross memory, and round once less.
+fn lower_gated(lowering: &mut Lowering, ops: &[Op], at: usize) -> Option<Launch> {
+    let plan = lowering.plan;
+    let [Op::Linear(linear), Op::GatedMul(gated), rest @ ..] = &ops[at..] else { return None };
+    let shares_weight = |op: &Op| match op {
+        Op::Linear(other) => other.weight == linear.weight,
+        Op::Embed(other) => other.table == linear.weight,
+        _ => false,
+    };
+    let alone = ops.iter().filter(|op| shares_weight(op)).count() == 1;
+    if gated.x != linear.out
+        || linear.x.buffer == gated.out.buffer
+        || !alone
+        || is_read(plan, linear.out.buffer, rest)
+    {
+        return None;
+    }
+    linear::lower_gated(lowering, linear, gated)
 }
 
 /// Whether some op reads a buffer before one writes all of it.

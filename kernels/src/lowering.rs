@@ -5,9 +5,19 @@ use crate::counts::Counts;
 use crate::driver::card::CardLimits;
 use crate::driver::cublaslt::{CublasLt, Matrix};
 use crate::work::Work;
+use cudarc::driver::DriverError;
 use engine::format::Format;
 use engine::plan::{BufferId, Dims, Input, Plan, Rows, View};
 use std::sync::Arc;
+
+/// What makes the products of Linear, beside what the card decides.
+#[derive(Clone, Default)]
+pub(crate) struct Linears {
+    /// In place of our own kernels.
+    pub(crate) blas: Option<Arc<CublasLt>>,
+    /// Consumer warpgroups and tokens of the one tile to use on a card with `wgmma`.
+    pub(crate) tile: Option<(usize, usize)>,
+}
 
 /// A plan that is being lowered.
 pub(crate) struct Lowering<'a> {
@@ -19,8 +29,11 @@ pub(crate) struct Lowering<'a> {
     pub(crate) counts: Counts,
     /// Attention work lists, one for each group size.
     pub(crate) work: &'a [Work],
-    /// Makes products in place of our own kernels.
-    pub(crate) blas: Option<Arc<CublasLt>>,
+    pub(crate) linears: Linears,
+    /// Weights whose gate and up rows a kernel wants side by side: [`crate::interleave`].
+    pub(crate) interleaved: Vec<BufferId>,
+    /// What the driver refused, if it did.
+    pub(crate) refused: Option<DriverError>,
 }
 
 /// A view as a kernel sees it.

@@ -4,33 +4,36 @@ use crate::args::{ArgBytes, DevicePtr};
 use crate::buckets::decode_grid;
 use crate::counts::{self, Counts, MAX_GROUPS};
 use crate::driver::card::Card;
-use crate::driver::cublaslt::CublasLt;
 use crate::driver::failure::device_lost;
 use crate::driver::functions::Functions;
 use crate::driver::launch::launch;
-use crate::driver::memory::DeviceMemory;
+use crate::driver::memory::{DeviceMemory, Strided};
 use crate::grid::GridDims;
 use crate::in_flight::{AwaitedMasks, HostBuffers, InFlight, Results};
 use crate::inputs::{self, Inputs};
+use crate::interleave;
 use crate::kernel::Kernel;
 use crate::launch::{Call, Launch};
 use crate::lower::{Calls, lower};
-use crate::lowering::Lowering;
+use crate::lowering::{Linears, Lowering};
 use crate::stage::{Stage, StepGrid};
 use crate::work::{Lists, Work};
 use crate::workspace::groupings;
+use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaFunction, result};
-use engine::device::{DeviceError, MemoryUse};
+use engine::device::{DeviceError, MemoryUse, OpTime};
 use engine::plan::{BufferDesc, BufferId, BufferKind, Dims, Input, Plan, Rows};
 use engine::step::Step;
 use std::ops::Range;
-use std::sync::Arc;
+use std::time::Duration;
 
 /// A compiled plan.
 pub(crate) struct Program {
     plan: Plan,
     max_dims: Dims,
     buffers: Vec<DeviceMemory>,
+    /// Weights whose rows lie as [`interleave`] says.
+    interleaved: Vec<BufferId>,
     works: Vec<Work>,
     inputs: Inputs,
     /// What is copied to the card for each step.
@@ -39,6 +42,8 @@ pub(crate) struct Program {
     model: Stage,
     /// Runs when the step's masks are there.
     sampling: Stage,
+    /// The ops that each call of both stages is for.
+    ops: Vec<Range<usize>>,
     /// Host memory that no step in flight uses.
     spare: Vec<HostBuffers>,
     /// The counts of the step, which kernels read.
@@ -53,7 +58,7 @@ impl Program {
     pub(crate) fn compile(
         card: &Card,
         functions: &mut Functions,
-        blas: Option<Arc<CublasLt>>,
+        linears: Linears,
         plan: &Plan,
         max_dims: &Dims,
     ) -> Result<Program, DeviceError> {
@@ -71,23 +76,32 @@ impl Program {
             addresses: &addresses,
             counts: Counts::new(counts.at),
             work: &works,
-            blas,
+            linears,
+            interleaved: Vec::new(),
+            refused: None,
         };
         let calls = lower(&mut lowering);
+        if let Some(error) = lowering.refused {
+            return Err(device_lost(error));
+        }
         write_fixed_counts(card, &counts, &lowering.counts, works.len())?;
+        let interleaved = lowering.interleaved;
         let inputs = Inputs::new(plan, max_dims, &addresses, counts.at, &works);
         let staging = DeviceMemory::new(context, inputs.max_bytes, "step inputs", MemoryUse::Activations)?;
+        let ops = calls.ops.clone();
         let (unpack, model, sampling) = load(card, functions, calls)?;
         let mut program = Program {
             plan: plan.clone(),
             max_dims: *max_dims,
             buffers,
+            interleaved,
             works,
             inputs,
             unpack: (unpack, inputs::args(staging.at)),
             staging,
             model,
             sampling,
+            ops,
             spare: Vec::new(),
             _counts: counts,
         };
@@ -207,6 +221,37 @@ impl Program {
         step.host.done.record(stream).map_err(device_lost)
     }
 
+    /// Runs a step and measures what each op takes, from the end of what ran before to its own.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadStep`], [`DeviceError::Lost`].
+    pub(crate) fn time_ops(&mut self, card: &Card, step: &Step) -> Result<Vec<OpTime>, DeviceError> {
+        let stream = &card.stream;
+        let timed = Some(CUevent_flags::CU_EVENT_DEFAULT);
+        let event = |_| card.context.new_event(timed).map_err(device_lost);
+        let events = (0..=self.ops.len()).map(event).collect::<Result<Vec<_>, _>>()?;
+        // While the card runs the step once, the measured calls are queued behind it: else it would wait for launches.
+        let lists: Vec<Lists> = self.works.iter().map(|w| Lists::new(step, w.group)).collect();
+        let in_flight = self.submit(card, step, false)?;
+        let StepGrid { grid, .. } = self.grid(step, &lists, true);
+        events[0].record(stream).map_err(device_lost)?;
+        let mut marks = events[1..].iter();
+        self.model.run_marked(stream, &grid, &mut marks)?;
+        self.sampling.run_marked(stream, &grid, &mut marks)?;
+        stream.synchronize().map_err(device_lost)?;
+        self.recycle(in_flight);
+        let mut times: Vec<OpTime> = Vec::new();
+        for (ops, pair) in self.ops.iter().zip(events.windows(2)) {
+            let time =
+                Duration::from_secs_f32(pair[0].elapsed_ms(&pair[1]).map_err(device_lost)?.max(0.0) / 1e3);
+            match times.last_mut() {
+                Some(last) if last.ops == *ops => last.time += time,
+                _ => times.push(OpTime { ops: ops.clone(), time }),
+            }
+        }
+        Ok(times)
+    }
+
     /// The grids of a step: a graph's for a decode step, else its own.
     fn grid(&self, step: &Step, lists: &[Lists], enforce_eager: bool) -> StepGrid {
         let decode = !enforce_eager && lists.iter().all(|l| l.prefill.is_empty());
@@ -220,15 +265,67 @@ impl Program {
         }
     }
 
+    /// Bytes of a row of a buffer.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadPlan`] if there is no such buffer.
+    pub(crate) fn row_bytes(&self, buffer: BufferId) -> Result<usize, DeviceError> {
+        self.rows(buffer, 0..0).map(|(_, width)| width)
+    }
+
+    /// Writes whole rows of a buffer, after all work of the stream.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadPlan`] if the rows are not in the buffer, [`DeviceError::Lost`].
+    pub(crate) fn write(
+        &self,
+        card: &Card,
+        buffer: BufferId,
+        rows: Range<usize>,
+        bytes: &[u8],
+    ) -> Result<(), DeviceError> {
+        let (memory, width) = self.rows(buffer, rows.clone())?;
+        if !self.interleaved.contains(&buffer) {
+            return memory.write(&card.stream, rows.start * width, bytes);
+        }
+        let all = self.max_dims.count(self.plan.desc(buffer).rows);
+        for run in interleave::runs(rows.clone(), all) {
+            let from = &bytes[(run.row - rows.start) * width..][..run.rows() * width];
+            let layout =
+                Strided { offset: run.place * width, row: run.height * width, step: run.step * width };
+            memory.write_strided(&card.stream, &layout, from)?;
+        }
+        card.stream.synchronize().map_err(device_lost)
+    }
+
+    /// Reads whole rows of a buffer, after all work of the stream.
+    ///
+    /// # Errors
+    /// [`DeviceError::BadPlan`] if the rows are not in the buffer, [`DeviceError::Lost`].
+    pub(crate) fn read(
+        &self,
+        card: &Card,
+        buffer: BufferId,
+        rows: Range<usize>,
+    ) -> Result<Vec<u8>, DeviceError> {
+        let (memory, width) = self.rows(buffer, rows.clone())?;
+        let mut bytes = vec![0; rows.len() * width];
+        if !self.interleaved.contains(&buffer) {
+            memory.read(&card.stream, rows.start * width, &mut bytes)?;
+            return Ok(bytes);
+        }
+        let all = self.max_dims.count(self.plan.desc(buffer).rows);
+        for (row, to) in rows.zip(bytes.chunks_exact_mut(width)) {
+            memory.read(&card.stream, interleave::place(row, all) * width, to)?;
+        }
+        Ok(bytes)
+    }
+
     /// The memory of whole rows of a buffer: where, and how many bytes a row has.
     ///
     /// # Errors
     /// [`DeviceError::BadPlan`] if the rows are not in the buffer.
-    pub(crate) fn rows(
-        &self,
-        buffer: BufferId,
-        rows: Range<usize>,
-    ) -> Result<(&DeviceMemory, usize), DeviceError> {
+    fn rows(&self, buffer: BufferId, rows: Range<usize>) -> Result<(&DeviceMemory, usize), DeviceError> {
         let Some(desc) = self.plan.buffers.get(buffer.0) else {
             return Err(DeviceError::BadPlan(format!("no buffer {}", buffer.0)));
         };
@@ -270,7 +367,7 @@ fn write_fixed_counts(
 fn load(
     card: &Card,
     functions: &mut Functions,
-    Calls { model, sampling }: Calls<Launch>,
+    Calls { model, sampling, .. }: Calls<Launch>,
 ) -> Result<(CudaFunction, Stage, Stage), DeviceError> {
     let unpack = functions.load(card, &[inputs::kernel()])?.remove(0);
     let kernels: Vec<Kernel> = model.iter().chain(&sampling).flat_map(Call::kernels).cloned().collect();

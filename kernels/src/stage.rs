@@ -1,9 +1,10 @@
 //! The two stages of a step: the model's ops, and Sample, which may have to wait for masks.
 
+use crate::driver::failure::device_lost;
 use crate::driver::graph::Graphs;
 use crate::grid::GridDims;
 use crate::launch::{Call, Loaded, run_all};
-use cudarc::driver::CudaStream;
+use cudarc::driver::{CudaEvent, CudaStream};
 use engine::device::DeviceError;
 use std::sync::Arc;
 
@@ -36,5 +37,21 @@ impl Stage {
         let warm_up = calls.iter().any(|call| matches!(call, Call::Product { .. }));
         let key = (dims.tokens, dims.outputs);
         self.graphs.run(key, stream, warm_up, || run_all(calls, stream, &step.grid))
+    }
+
+    /// Queues the calls one by one, and after each the next of the events.
+    ///
+    /// # Errors
+    /// [`DeviceError::Lost`].
+    pub(crate) fn run_marked<'a>(
+        &self,
+        stream: &Arc<CudaStream>,
+        grid: &GridDims,
+        events: &mut impl Iterator<Item = &'a CudaEvent>,
+    ) -> Result<(), DeviceError> {
+        self.calls.iter().zip(events).try_for_each(|(call, event)| {
+            call.run(stream, grid)?;
+            event.record(stream).map_err(device_lost)
+        })
     }
 }

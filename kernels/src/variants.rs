@@ -1,23 +1,26 @@
 //! The variants of every kernel that models use: tests compile all of them.
 
-use crate::driver::card::CardLimits;
+use crate::driver::card::{CardLimits, TensorCores};
 use crate::inputs;
 use crate::kernel::Kernel;
 use crate::ops::attention::{self, AttentionVariant};
-use crate::ops::linear::{self, LinearVariant};
+use crate::ops::linear::{self, LinearVariant, Sm90Variant};
 use crate::ops::{add, embed, gated_mul, gather_rows, rms_norm, rope, sample, soft_cap};
 use crate::work::{DECODE_WARPS, PREFILL_WARPS};
 use engine::dtype::DType;
 use engine::format::Format;
 use engine::op::Activation;
 
-/// The variants for a card with `shared` bytes of shared memory for a block.
-pub fn variants(shared: u32) -> Vec<Kernel> {
+/// The variants for a card of this architecture with `shared` bytes of shared memory for a block.
+pub fn variants(architecture: &str, shared: u32) -> Vec<Kernel> {
+    let tensor_cores = if architecture == "sm_90a" { TensorCores::Wgmma } else { TensorCores::Mma };
+    let limits = CardLimits { sms: 132, shared, tensor_cores };
     let mut all = vec![inputs::kernel(), sample::kernel()];
     for dtype in [DType::BF16, DType::F16, DType::F32] {
         plain(dtype, &mut all);
         if dtype != DType::F32 {
-            tensor_cores(dtype, shared, &mut all);
+            linears(dtype, &limits, &mut all);
+            attentions(dtype, shared, &mut all);
         }
     }
     all
@@ -50,18 +53,37 @@ fn plain(dtype: DType, all: &mut Vec<Kernel>) {
     }
 }
 
-/// Kernels on tensor cores.
-fn tensor_cores(dtype: DType, shared: u32, all: &mut Vec<Kernel>) {
-    let limits = CardLimits { sms: 132, shared };
+/// Linear on tensor cores.
+fn linears(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
     let (x, f32) = (Format::Plain(dtype), Format::Plain(DType::F32));
     // f16 differs from bf16 in one instruction, so it need not go through every shape.
     let wide = dtype == DType::BF16;
     let variants =
         [(Some(f32), x, false), (Some(f32), x, true), (None, x, false), (None, x, true), (None, f32, false)];
     for (bias, out, add) in variants.into_iter().take(if wide { 5 } else { 1 }) {
-        let variant = LinearVariant { x: dtype, bias, out, pair: true, add };
-        all.extend(linear::variants_that_fit(variant, &limits).1);
+        if limits.tensor_cores == TensorCores::Mma {
+            let variant = LinearVariant { x: dtype, bias, out, pair: true, add };
+            all.extend(linear::variants_that_fit(variant, limits).1);
+        } else {
+            // Rows that cannot be moved 16 bytes at a time occur with a residual or without.
+            for vec in if bias.is_some() { &[true, false][..] } else { &[true] } {
+                let variant = Sm90Variant { x: dtype, bias, out, vec: *vec, add, gate: None };
+                all.extend(linear::sm90_variants_that_fit(variant, limits).1);
+            }
+        }
     }
+    if limits.tensor_cores == TensorCores::Wgmma {
+        for (gate, bias) in [(Activation::Silu, None), (Activation::GeluTanh, Some(f32))] {
+            let variant = Sm90Variant { x: dtype, bias, out: x, vec: true, add: false, gate: Some(gate) };
+            all.extend(linear::sm90_variants_that_fit(variant, limits).1);
+        }
+    }
+}
+
+/// Attention on tensor cores.
+fn attentions(dtype: DType, shared: u32, all: &mut Vec<Kernel>) {
+    // f16 differs from bf16 in one instruction, so it need not go through every shape.
+    let wide = dtype == DType::BF16;
     let head_dims: &[usize] = if wide { &[64, 80, 128, 256] } else { &[128] };
     for &head_dim in head_dims {
         for (warps, parts) in [(DECODE_WARPS, false), (PREFILL_WARPS, false), (PREFILL_WARPS, true)] {

@@ -10,11 +10,12 @@ use crate::ops::compile::{compile, supports};
 use crate::ops::context::Context;
 use crate::ops::kernel::Kernel;
 use crate::options::Options;
-use engine::device::{DeviceError, DeviceInfo, DeviceKind};
+use engine::device::{DeviceError, DeviceInfo, DeviceKind, OpTime};
 use engine::op::Op;
 use engine::plan::{BufferId, BufferKind, Dims, Input, Plan};
 use engine::step::Step;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 use wgpu::SubmissionIndex;
 
 /// A plan with its buffers and kernels.
@@ -114,5 +115,26 @@ impl Compiled {
             }
         }
         gpu.queue.submit([encoder.finish()])
+    }
+
+    /// Measures one op of a step whose inputs are written: what nine of it take more than one, divided by eight, so that
+    /// neither the submission nor the wait counts.
+    ///
+    /// # Errors
+    /// [`DeviceError::Lost`].
+    pub fn time_op(&self, gpu: &Gpu, op: usize, dims: &Dims) -> Result<OpTime, DeviceError> {
+        const MORE: u32 = 8;
+        let run = |times: u32| {
+            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            {
+                let mut pass = Pass::new(&mut encoder, gpu);
+                (0..times).for_each(|_| self.kernels[op].encode(&mut pass, dims));
+            }
+            let start = Instant::now();
+            gpu.finish(gpu.queue.submit([encoder.finish()]))?;
+            Ok::<Duration, DeviceError>(start.elapsed())
+        };
+        let one = run(1)?;
+        Ok(OpTime { ops: op..op + 1, time: run(1 + MORE)?.saturating_sub(one) / MORE })
     }
 }

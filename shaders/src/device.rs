@@ -8,7 +8,10 @@ use crate::inflight::InFlight;
 use crate::memory;
 use crate::ops::compile::supports;
 use crate::options::Options;
-use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
+use crate::peak;
+use engine::device::{
+    ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, OpTime, Peaks, PlanId, Ticket,
+};
 use engine::dtype::DType;
 use engine::op::Op;
 use engine::plan::{BufferId, Dims, Input, Plan};
@@ -84,6 +87,7 @@ impl WgpuDevice {
     }
 
     /// The adapter beneath.
+    #[cfg(test)]
     pub(crate) fn gpu_mut(&mut self) -> &mut Gpu {
         &mut self.gpu
     }
@@ -182,5 +186,20 @@ impl Device for WgpuDevice {
 
     fn wait(&mut self, ticket: Ticket) -> Result<StepOutput, DeviceError> {
         self.flight.wait(&self.gpu, &ticket)
+    }
+
+    fn time_ops(&mut self, plan: PlanId, step: &Step) -> Result<Vec<OpTime>, DeviceError> {
+        let compiled = self.plan(plan)?;
+        if step.late_masks > 0 {
+            return Err(DeviceError::BadStep("its masks are yet to come".into()));
+        }
+        compiled.write_inputs(&self.gpu, step)?;
+        let [_, last] = compiled.parts();
+        (0..last.end).map(|op| compiled.time_op(&self.gpu, op, &step.dims())).collect()
+    }
+
+    fn peaks(&mut self, _activations: DType) -> Result<Peaks, DeviceError> {
+        self.gpu.check()?;
+        peak::measure(&mut self.gpu)
     }
 }

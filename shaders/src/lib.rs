@@ -24,4 +24,3 @@ mod validate;
 pub use device::WgpuDevice;
 pub use driver::adapter::{AdapterSummary, adapters};
 pub use options::Options;
-pub use peak::Peaks;

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, dead_code, missing_docs)]
 
 use engine::dtype::DType;
-use engine::models::{Checkpoint, Formats, LoadFormat, Model, ModelConfig, decoder};
+use engine::models::{Checkpoint, Formats, Fp8, LoadFormat, Model, ModelConfig, decoder};
 use minijinja::{Value, context};
 use std::cell::RefCell;
 use std::path::Path;
@@ -54,7 +54,7 @@ pub fn config(bytes: &[u8]) -> String {
 /// A `model.safetensors`, by itself and for a model that expects other tensors.
 pub fn safetensors(bytes: &[u8]) -> String {
     with_file("model.safetensors", bytes, |folder| {
-        let alone = outcome(Checkpoint::open(folder));
+        let alone = outcome(Checkpoint::open(folder, Fp8::default()));
         alone + "; " + &outcome(Model::open(folder, LoadFormat::Auto))
     })
 }

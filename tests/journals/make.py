@@ -1,8 +1,8 @@
-"""Makes the journals of format 1 again, with the build that wrote this format last.
+"""Makes the journals of an earlier format again, with a build that wrote this format.
 
-    python tests/journals/make.py BINARY [NAME ...]
+    python tests/journals/make.py FORMAT BINARY [NAME ...]
 
-BINARY is gristmill as of commit 288aa38. README.md says what there is.
+BINARY is gristmill as of commit 288aa38 for format 1, cefa941 for format 2. README.md says what there is.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ TEMPLATE = (
 SLOW = ["--max-num-seqs", "1", "--threads", "1"]
 
 # Everything that a command line can say about answers, spread over a few jobs.
-JOBS = {
+FORMAT_1 = {
     "plain": {
         "flags": ["--max-tokens", "48"],
         "stop": "worker, then term",
@@ -71,6 +71,18 @@ JOBS = {
         "stop": "kill",
     },
 }
+
+# A job of token ids, whose identity has no version of prompts.
+FORMAT_2 = {
+    "tokens": {
+        "flags": [
+            "--prompt-tokens-column", "ids", "--n", "2", "--temperature", "0.7", "--seed", "7", "--max-tokens", "20",
+            "--max-model-len", "64", "--return", "generated_tokens,token_logprobs",
+        ],
+        "stop": "worker, then term",
+    },
+}
+FORMATS = {"1": FORMAT_1, "2": FORMAT_2}
 ROWS = 24
 STATE = "out.parquet.gristmill"
 
@@ -82,6 +94,10 @@ def table(name):
     place = [None if i == 5 else PLACES[i % len(PLACES)] for i in range(ROWS)]
     prompt = [None if p is None else f"the {p}" + " and the river" * (i // len(PLACES)) for i, p in enumerate(place)]
     columns = {"n": pyarrow.array(range(ROWS), pyarrow.int32())}
+    if name == "tokens":
+        # The eighth is too long.
+        columns["ids"] = [[9 + i] * (70 if i == 7 else 1 + i) for i in range(ROWS)]
+        return pyarrow.table(columns)
     columns["prompt" if name == "plain" else "place"] = prompt if name == "plain" else place
     return pyarrow.table(columns)
 
@@ -98,9 +114,9 @@ def children(pid):
     return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def make(binary, name):
-    job = JOBS[name]
-    folder = HERE / "format-1" / name
+def make(number, binary, name):
+    job = FORMATS[number][name]
+    folder = HERE / f"format-{number}" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     device = "wgpu" if name == "wgpu" else "cpu"
@@ -156,6 +172,6 @@ def wait_until_it_hangs(work):
 
 
 if __name__ == "__main__":
-    binary = str(pathlib.Path(sys.argv[1]).resolve())
-    for name in sys.argv[2:] or JOBS:
-        make(binary, name)
+    number, binary = sys.argv[1], str(pathlib.Path(sys.argv[2]).resolve())
+    for name in sys.argv[3:] or FORMATS[number]:
+        make(number, binary, name)

@@ -57,6 +57,25 @@ fn cuda() -> Result<Box<dyn Device>, DeviceError> {
     kernels::CudaDevice::open_with(options).map(|d| Box::new(d) as Box<dyn Device>)
 }
 
+/// Runs a test of this program again, on a stand-in driver whose card has compute capability 9.0. Where there is a real
+/// card, that one is tested as it is.
+#[cfg(feature = "cuda")]
+pub fn on_sm90(test: &str) {
+    if kernels::devices().iter().any(|d| d.unusable.is_none()) {
+        return;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env("GRISTMILL_STANDIN_ARCH", "90")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[cfg(not(feature = "cuda"))]
+pub fn on_sm90(_test: &str) {}
+
 /// A folder of `tests/golden`; set `GOLDEN_DIR` if the tests run without their sources.
 pub fn golden(name: &str) -> PathBuf {
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");

@@ -175,6 +175,14 @@ fn linear_cases(f: Formats) -> Vec<Case> {
     {
         all.extend(fits(k).then(|| linear_residual(f, rows, k, n, bias)));
     }
+    for (rows, k, cols, bias, act) in [
+        (1, 64, 96, false, Activation::Silu),
+        (19, 128, 40, true, Activation::GeluTanh),
+        (70, 192, 136, true, Activation::Silu),
+        (5, 64, 36, false, Activation::Silu),
+    ] {
+        all.extend(fits(k).then(|| linear_gated(f, rows, k, cols, bias, act)));
+    }
     all
 }
 

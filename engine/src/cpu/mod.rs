@@ -8,13 +8,16 @@ mod math;
 mod memory;
 mod pairs;
 mod panels;
+mod peaks;
 mod q8;
 mod rows;
 mod sample;
 mod sums;
 mod tile;
 
-use crate::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, MemoryUse, PlanId, Ticket};
+use crate::device::{
+    ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, MemoryUse, OpTime, Peaks, PlanId, Ticket,
+};
 use crate::dtype::DType;
 use crate::format::Format;
 use crate::op::Op;
@@ -25,6 +28,7 @@ pub use panels::MatmulPrecision;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 use tile::Tiles;
 
 /// Runs `f` with the widest vectors that the machine has. What `f` calls must be `inline(always)`.
@@ -71,11 +75,21 @@ enum Work {
     Step(PlanId, Box<Step>),
     /// The late masks of the previous step.
     Masks(Vec<u32>),
+    /// Something else, when the steps before are done.
+    Call(Box<dyn FnOnce(&Plans) + Send>),
 }
 
 /// Runs steps until the sender is dropped.
 fn work(plans: &Plans, queue: &Receiver<Work>, results: &Sender<Result<StepOutput, String>>) {
-    while let Ok(Work::Step(id, mut step)) = queue.recv() {
+    while let Ok(work) = queue.recv() {
+        let (id, mut step) = match work {
+            Work::Step(id, step) => (id, step),
+            Work::Call(call) => {
+                call(plans);
+                continue;
+            }
+            Work::Masks(_) => return,
+        };
         let first_sample = lock(plans)[id.0].plan.first_sample();
         let run = |step: &Step, ops: Range<usize>| {
             let run = || lock(plans)[id.0].run(step, ops);
@@ -174,9 +188,21 @@ impl CpuDevice {
         DeviceError::Lost { device: DeviceKind::Cpu, why: why.into() }
     }
 
+    /// Runs something on the device's thread, which is one of its pool's, when every submitted step is done.
+    fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Plans) -> T + Send + 'static,
+    ) -> Result<T, DeviceError> {
+        let (sender, result) = channel();
+        // Nobody takes the result if the caller has ended.
+        self.send(Work::Call(Box::new(move |plans| drop(sender.send(call(plans))))))?;
+        result.recv().map_err(|_| self.lost("its thread has ended"))
+    }
+
     /// The plans, once every submitted step is done.
-    fn idle(&self) -> MutexGuard<'_, Vec<Compiled>> {
-        lock(&self.plans)
+    fn idle(&self) -> Result<MutexGuard<'_, Vec<Compiled>>, DeviceError> {
+        self.call(|_| ())?;
+        Ok(lock(&self.plans))
     }
 }
 
@@ -244,19 +270,19 @@ impl Device for CpuDevice {
             memory: Memory::new(plan, max_dims, self.precision),
             tiles: Vec::new(),
         };
-        self.idle().push(compiled);
+        self.idle()?.push(compiled);
         self.max_dims.push(*max_dims);
         Ok(PlanId(self.max_dims.len() - 1))
     }
 
     fn write(&mut self, plan: PlanId, buffer: BufferId, row: usize, bytes: &[u8]) -> Result<(), DeviceError> {
         self.check_provided()?;
-        self.idle()[plan.0].memory.write(buffer, row, bytes).map_err(DeviceError::BadPlan)
+        self.idle()?[plan.0].memory.write(buffer, row, bytes).map_err(DeviceError::BadPlan)
     }
 
     fn read(&mut self, plan: PlanId, buffer: BufferId, rows: Range<usize>) -> Result<Vec<u8>, DeviceError> {
         self.check_provided()?;
-        self.idle()[plan.0].memory.read(buffer, rows).map_err(DeviceError::BadPlan)
+        self.idle()?[plan.0].memory.read(buffer, rows).map_err(DeviceError::BadPlan)
     }
 
     fn submit(&mut self, plan: PlanId, step: &Step) -> Result<Ticket, DeviceError> {
@@ -287,5 +313,30 @@ impl Device for CpuDevice {
         self.waited += 1;
         let result = self.outputs.recv().map_err(|_| self.lost("its thread has ended"))?;
         result.map_err(|why| self.lost(why))
+    }
+
+    fn time_ops(&mut self, plan: PlanId, step: &Step) -> Result<Vec<OpTime>, DeviceError> {
+        self.check_provided()?;
+        step.check(&self.max_dims[plan.0]).map_err(DeviceError::BadStep)?;
+        if step.late_masks > 0 {
+            return Err(DeviceError::BadStep("its masks are yet to come".into()));
+        }
+        let step = step.clone();
+        self.call(move |plans| {
+            let mut plans = lock(plans);
+            let compiled = &mut plans[plan.0];
+            let ops = 0..compiled.plan.ops.len();
+            let time = |op: usize| {
+                let start = Instant::now();
+                compiled.run(&step, op..op + 1);
+                OpTime { ops: op..op + 1, time: start.elapsed() }
+            };
+            ops.map(time).collect()
+        })
+    }
+
+    fn peaks(&mut self, _activations: DType) -> Result<Peaks, DeviceError> {
+        self.check_provided()?;
+        self.call(|_| peaks::measure())
     }
 }

@@ -6,9 +6,11 @@
 
 mod config;
 mod stats;
+mod step_times;
 
 pub use config::{EngineConfig, Types};
 pub use stats::Stats;
+pub use step_times::{OpsTime, StepShape, StepTimes};
 
 use crate::buffer::Dims;
 use crate::device::{Device, DeviceError, PlanId, Ticket};
@@ -33,7 +35,8 @@ struct InFlight {
 /// A loaded model on a device.
 pub struct Engine {
     device: Box<dyn Device>,
-    plan: PlanId,
+    plan: Plan,
+    compiled: PlanId,
     max_dims: Dims,
     types: Types,
     limits: Limits,
@@ -79,17 +82,18 @@ impl Engine {
         };
         let workspace = device.workspace(&decoder.plan, &max_dims);
         max_dims.pages = kv_pages(&decoder.plan, &max_dims, config, &info, workspace)?;
-        let plan = compile(device.as_mut(), &decoder.plan, &mut max_dims, config)?;
-        model.load(device.as_mut(), plan, &decoder)?;
+        let compiled = compile(device.as_mut(), &decoder.plan, &mut max_dims, config)?;
+        model.load(device.as_mut(), compiled, &decoder)?;
         Ok(Engine {
             device,
-            plan,
+            compiled,
             max_dims,
             types: Types {
                 activations: types.activations,
                 kv: types.kv[0],
                 weights: decoder.weight_formats(),
             },
+            plan: decoder.plan,
             limits,
             vocab: c.vocab,
             scheduler: Scheduler::new(limits, max_dims.pages),
@@ -191,7 +195,7 @@ impl Engine {
         if advanced {
             let (step, masked) = self.build(&chunks);
             let prefill = chunks.iter().filter(|c| c.len > 1 || !c.sample).map(|c| c.len).sum();
-            let ticket = self.device.submit(self.plan, &step)?;
+            let ticket = self.device.submit(self.compiled, &step)?;
             late = (step.late_masks > 0).then_some(masked);
             if self.in_flight.is_empty() {
                 self.marked = begun;

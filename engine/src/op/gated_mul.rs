@@ -54,6 +54,7 @@ pub mod cases {
     use super::*;
     use crate::buffer::{BufferKind, Rows};
     use crate::cases::{Builder, Case, Formats, dims};
+    use crate::op::linear::Linear;
 
     /// GatedMul of `rows` rows into `cols` columns.
     pub fn gated_mul(f: Formats, rows: usize, cols: usize, act: Activation) -> Case {
@@ -62,5 +63,19 @@ pub mod cases {
         let x = b.case.plan.view(id);
         let out = b.activation("out", f.activations, Rows::Tokens, cols);
         b.finish(GatedMul { x, out, act }, &[(out, rows)])
+    }
+
+    /// Linear to gates and up columns, and their GatedMul into `cols` columns: two ops, which devices may run as one.
+    pub fn linear_gated(f: Formats, rows: usize, k: usize, cols: usize, bias: bool, act: Activation) -> Case {
+        let with = if bias { " bias" } else { "" };
+        let mut b =
+            Builder::new(format!("Linear {rows}x{k}x{}{with}, GatedMul {act:?}", 2 * cols), dims(rows));
+        let x = b.activation("x", f.activations, Rows::Tokens, k);
+        let weight = b.matrix("weight", f.weights, 2 * cols, k, (3.0 / k as f32).sqrt());
+        let bias = bias.then(|| b.vector("bias", 2 * cols, 1.0));
+        let gate_up = b.activation("gate_up", f.activations, Rows::Tokens, 2 * cols);
+        let out = b.activation("out", f.activations, Rows::Tokens, cols);
+        b.case.plan.ops.push(Linear { x, weight, bias, out: gate_up }.into());
+        b.finish(GatedMul { x: gate_up, out, act }, &[(out, rows)])
     }
 }

@@ -3,7 +3,7 @@
 use crate::input::format::InputFormat;
 use crate::log::log_filter;
 use crate::options::engine::EngineOptions;
-use crate::options::job::{OnCorrupt, Resume, ReturnColumn};
+use crate::options::job::{OnCorrupt, Resume, RetryRows, ReturnColumn};
 use crate::options::model::ModelOptions;
 use crate::options::number::{count, real, whole};
 use crate::options::prompt::PromptOptions;
@@ -33,7 +33,7 @@ pub enum Command {
     /// Answer every row of a table.
     ///
     /// Exit codes: 0 done; 1 failed by something that may pass, the same command resumes the job; 2 refused, change
-    /// what the message names; 3 more error rows than --max-error-rate or --max-errors allow; 130 stopped by Ctrl-C
+    /// what the message names; 3 published, with more error rows than --max-error-rate or --max-errors allow; 130 stopped by Ctrl-C
     /// and 143 by SIGTERM, the same command resumes the job.
     Run(Box<RunArgs>),
     /// Print a row's prompt as the model gets it, without loading weights. Takes the flags of `run`.
@@ -65,6 +65,9 @@ pub enum Command {
 pub enum Bench {
     /// Measure requests and tokens per second, with all requests given at once.
     Throughput(Box<ThroughputArgs>),
+    /// Measure where the time of one step goes: each kind of op beside the least time that the device's memory and
+    /// arithmetic allow.
+    Step(Box<StepArgs>),
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]
@@ -95,12 +98,15 @@ pub struct RunArgs {
     /// Put this before the names of generated columns, where an input column has the same name.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub column_prefix: String,
-    /// Stop the job when more than this share of rows are errors.
-    #[arg(long, value_name = "SHARE", value_parser = real::<f64>, default_value_t = 0.9)]
+    /// Exit with code 3 if more than this share of rows are errors.
+    #[arg(long, value_name = "SHARE", value_parser = real::<f64>, default_value_t = 0.1)]
     pub max_error_rate: f64,
-    /// Stop the job when more than this number of rows are errors.
+    /// Exit with code 3 if more than this number of rows are errors.
     #[arg(long, value_name = "ROWS", value_parser = whole::<u64>)]
     pub max_errors: Option<u64>,
+    /// Stop the job, without an output, as soon as more rows are errors than these two allow.
+    #[arg(long)]
+    pub stop_on_errors: bool,
     /// What to do with a row group that cannot be read.
     #[arg(long, value_enum, default_value_t)]
     pub on_corrupt: OnCorrupt,
@@ -113,6 +119,10 @@ pub struct RunArgs {
     /// Discard a job that was begun, and start again.
     #[arg(long)]
     pub fresh: bool,
+    /// Run rows of a job again, also of a published one, and publish again: those with errors, or those cut off at length
+    /// with a greater --max-tokens or --max-model-len.
+    #[arg(long, value_name = "ROWS,...", value_delimiter = ',', value_enum)]
+    pub retry: Vec<RetryRows>,
     /// Run rows of the same prompt once, where sampling is greedy [default: true].
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub enable_prompt_sharing: Option<bool>,
@@ -180,4 +190,27 @@ pub struct ThroughputArgs {
     /// Seed of the made-up prompts.
     #[arg(long, value_parser = whole::<u64>, default_value_t = 0)]
     pub seed: u64,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct StepArgs {
+    #[command(flatten)]
+    pub model: ModelOptions,
+    #[command(flatten)]
+    pub engine: EngineOptions,
+    /// Sequences in the step.
+    #[arg(long, value_parser = parse_usize, default_value = "1")]
+    pub seqs: usize,
+    /// Tokens in the step, shared out evenly over its sequences [default: one for each, a decode step].
+    #[arg(long, value_parser = parse_usize)]
+    pub tokens: Option<usize>,
+    /// The length of each sequence after the step [default: 512, or its tokens in the step].
+    #[arg(long, value_name = "TOKENS", value_parser = parse_usize)]
+    pub context: Option<usize>,
+    /// Take the median of RUNS runs.
+    #[arg(long, default_value_t = 5)]
+    pub runs: usize,
+    /// Write the figures here, as JSON.
+    #[arg(long, value_name = "PATH")]
+    pub output_json: Option<PathBuf>,
 }

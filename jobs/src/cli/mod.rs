@@ -53,6 +53,7 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
     match cli.command {
         Command::Run(args) => return run::run(*args),
         Command::Bench(Bench::Throughput(args)) => bench::throughput(&args)?,
+        Command::Bench(Bench::Step(args)) => bench::step(&args)?,
         Command::Devices => devices::devices()?,
         Command::Show(args) => show::show(*args)?,
         Command::Status { output, state_dir, json } => {

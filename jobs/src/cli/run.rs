@@ -2,7 +2,7 @@
 
 use crate::cli::args::RunArgs;
 use crate::error::{EXIT_DONE, JobError};
-use crate::options::job::{JobOptions, ReturnColumn};
+use crate::options::job::{JobOptions, Resume, RetryRows, ReturnColumn};
 use crate::options::sampling::SamplingOptions;
 use crate::publish::format::OutputFormat;
 use crate::run;
@@ -48,10 +48,12 @@ impl RunArgs {
             column_prefix,
             max_error_rate,
             max_errors,
+            stop_on_errors,
             on_corrupt,
             rows_per_file,
             resume,
             fresh,
+            retry,
             enable_prompt_sharing,
             hang_timeout: _,
             in_process: _,
@@ -68,6 +70,7 @@ impl RunArgs {
             let why = format!("--max-error-rate is {max_error_rate}; it must be from 0 to 1");
             return Err(JobError::Usage(why));
         }
+        refuse_contradictions(resume, fresh, &retry)?;
         Ok(JobOptions {
             input,
             input_format,
@@ -79,10 +82,12 @@ impl RunArgs {
             column_prefix,
             max_error_rate,
             max_errors,
+            stop_on_errors,
             on_corrupt,
             rows_per_file,
             resume,
             fresh,
+            retry,
             share_prompts: enable_prompt_sharing.unwrap_or(true),
             prompt: prompt.with_template_text()?,
             sampling,
@@ -90,6 +95,21 @@ impl RunArgs {
             engine,
         })
     }
+}
+
+/// Refuses flags that say two things about a job that was begun.
+fn refuse_contradictions(resume: Resume, fresh: bool, retry: &[RetryRows]) -> Result<(), JobError> {
+    let why = match (resume, fresh, retry) {
+        (Resume::Require, true, _) => {
+            "--resume require resumes a job and --fresh discards it; give one of them"
+        }
+        (_, true, [_, ..]) => "--retry runs rows of a job again and --fresh discards it; give one of them",
+        (Resume::Never, _, [_, ..]) => {
+            "--retry runs rows of a job again and --resume never refuses one; give one of them"
+        }
+        _ => return Ok(()),
+    };
+    Err(JobError::Usage(why.into()))
 }
 
 /// Asks for the log-probabilities that the columns need, and refuses those that no column shows.

@@ -7,6 +7,7 @@ use crate::journal::answer::Answer;
 use crate::journal::schema;
 use crate::log::print;
 use crate::options::job::OnCorrupt;
+use crate::options::model::LoadFormat;
 use crate::run::job::Job;
 use serde::Serialize;
 use std::fmt::Write;
@@ -47,7 +48,9 @@ struct ShownCompletion {
 /// # Errors
 /// What is wrong with the flags or the files; [`JobError::Usage`] for a row that is not there.
 pub fn show(args: ShowArgs) -> Result<(), JobError> {
-    let ShowArgs { run, row, answer, json } = args;
+    let ShowArgs { mut run, row, answer, json } = args;
+    // Prompts need no weights, which a hub would have to send.
+    run.model.load_format = LoadFormat::Dummy;
     let job = Job::prepare(run.job_options()?)?;
     if row >= job.input.rows {
         return Err(JobError::Usage(format!(

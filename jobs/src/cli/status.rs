@@ -2,7 +2,7 @@
 
 use crate::error::JobError;
 use crate::journal::JournalReader;
-use crate::journal::endings::Endings;
+use crate::journal::endings::{Again, Endings};
 use crate::journal::lock::JobLock;
 use crate::journal::schema;
 use crate::publish::local::is_published;
@@ -29,6 +29,12 @@ pub struct Status {
     pub errors: BTreeMap<String, u64>,
     /// Finished rows of which an answer was cut off at `--max-tokens` or the end of the context.
     pub cut: u64,
+    /// Published rows that have an answer and an error besides, as a kept cell of theirs cannot be read.
+    pub unreadable: u64,
+    /// Rows that wait to run again (`--retry`); their answers are kept until then.
+    pub waiting: u64,
+    /// Rows that were answered with limits of their own, when they ran again.
+    pub own_limits: u64,
     /// Tokens of finished prompts.
     pub input_tokens: u64,
     /// Tokens generated.
@@ -82,6 +88,7 @@ impl Status {
         let [finished, input_tokens, generated_tokens] =
             moment.query_row(&tallies, [rows as i64], tallied).map_err(&wrong)?;
         let endings = Endings::of(&journal, rows)?;
+        let again = Again::of(&journal, rows)?;
         let per_second = |count: i64| if elapsed > 0 { count as f64 * 1e3 / elapsed as f64 } else { 0.0 };
         let left = rows.saturating_sub(finished as u64);
         let rate = per_second(last_rows);
@@ -91,6 +98,9 @@ impl Status {
             shared: shared as u64,
             errors: endings.errors,
             cut: endings.cut,
+            unreadable: unreadable(state_dir),
+            waiting: again.waiting,
+            own_limits: again.own_limits,
             input_tokens: input_tokens as u64,
             generated_tokens: generated_tokens as u64,
             starts: starts as u64,
@@ -101,6 +111,11 @@ impl Status {
             published: published(output, state_dir, &journal.identity().digest(), rows),
         })
     }
+}
+
+/// Rows of what was published last that lack a kept cell.
+fn unreadable(state_dir: &Path) -> u64 {
+    Manifest::find(state_dir, manifest::NAME).map_or(0, |manifest| manifest.unreadable)
 }
 
 fn published(output: &Location, state_dir: &Path, identity: &str, rows: u64) -> Option<bool> {
@@ -141,6 +156,19 @@ impl fmt::Display for Status {
         }
         if self.cut > 0 {
             writeln!(f, "cut off    {} at --max-tokens or the end of the context", self.cut)?;
+        }
+        if self.unreadable > 0 {
+            let rows = self.unreadable;
+            writeln!(
+                f,
+                "unreadable {rows} published rows lack kept cells, and have an error besides their answer"
+            )?;
+        }
+        if self.waiting > 0 {
+            writeln!(f, "retry      {} wait to run again; they keep their answers until then", self.waiting)?;
+        }
+        if self.own_limits > 0 {
+            writeln!(f, "           {} ran again with their own limits", self.own_limits)?;
         }
         writeln!(f, "tokens     {} of prompts, {} generated", self.input_tokens, self.generated_tokens)?;
         let (rows, tokens) = (self.rows_per_second, self.tokens_per_second);

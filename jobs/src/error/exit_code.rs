@@ -13,7 +13,8 @@ pub const EXIT_DONE: u8 = 0;
 pub const EXIT_FAILED: u8 = 1;
 /// It was refused: the same command will be refused again, until somebody changes what the message names.
 pub const EXIT_REFUSED: u8 = 2;
-/// More rows have errors than `--max-error-rate` or `--max-errors` allow.
+/// More rows have errors than `--max-error-rate` or `--max-errors` allow. They are published, unless `--stop-on-errors` says
+/// otherwise.
 pub const EXIT_TOO_MANY_ERRORS: u8 = 3;
 /// The device failed; only a worker ends so, and its supervisor starts it again.
 pub const EXIT_DEVICE_LOST: u8 = 70;
@@ -34,6 +35,8 @@ impl JobError {
             | JobError::StateDirMoved { .. }
             | JobError::AlreadyBegun { .. }
             | JobError::NothingToResume { .. }
+            | JobError::NothingToRetry { .. }
+            | JobError::RetryFormat { .. }
             | JobError::Column { .. }
             | JobError::OutputExists { .. }
             | JobError::NotAsPublished { .. } => EXIT_REFUSED,

@@ -23,7 +23,8 @@ pub fn message(error: &EngineError) -> String {
                         None => "--kv-cache-memory-bytes",
                     };
                     format!(
-                        "the context does not fit: lower --max-model-len (there is room for about {} tokens), or raise {more}",
+                        "the context does not fit: lower --max-model-len (there is room for about {} tokens) or \
+                         --max-num-batched-tokens, or raise {more}",
                         left / (*bytes_per_token).max(1)
                     )
                 }

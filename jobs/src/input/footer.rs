@@ -19,8 +19,8 @@ use std::sync::{Mutex, PoisonError};
 /// A footer of more bytes is refused before it is read.
 const FOOTER_BYTES: u64 = 256 << 20;
 
-/// Rows of a file, at most.
-const ROWS: u64 = 1 << 40;
+/// Rows of a job, at most: its journal has a bit in memory for each.
+pub const MAX_ROWS: u64 = 1 << 32;
 
 /// Bytes of the footer that are read at a time.
 const WINDOW: u64 = 1 << 20;
@@ -87,7 +87,7 @@ impl Footer {
         let counts: Vec<u64> = self.map.groups.iter().map(|(_, rows)| *rows).collect();
         let sum = counts.iter().try_fold(0u64, |sum, &n| sum.checked_add(n));
         let claimed = self.map.rows;
-        if sum.is_none_or(|sum| sum > ROWS || u64::try_from(claimed) != Ok(sum)) {
+        if sum.is_none_or(|sum| sum > MAX_ROWS || u64::try_from(claimed) != Ok(sum)) {
             let why = format!(
                 "claims {claimed} rows, but its row groups do not add up to that, or to more than can be read; the file \
                  is damaged"

@@ -50,7 +50,7 @@ use batches::Batches;
 use codecs::unread_codecs;
 use csv::CsvTypes;
 use file::{InputFile, Layout, Refusal, broken};
-use footer::Footer;
+use footer::{Footer, MAX_ROWS};
 use format::InputFormat;
 use found::Found;
 use names::Search;
@@ -180,7 +180,8 @@ impl Input {
             (file.first_row, file.places) = (rows, places);
             rows = rows
                 .checked_add(file.rows())
-                .ok_or_else(|| broken(&file.path, "", "its row counts add up to more than 2^64 rows"))?;
+                .filter(|rows| *rows <= MAX_ROWS)
+                .ok_or_else(|| broken(&file.path, "", "the files up to this one have more than 2^32 rows"))?;
             for (all, place) in nulls.iter_mut().zip(file.places.iter()) {
                 let more = match *place {
                     place::Place::Column(at) => opened.nulls.get(at).copied().flatten(),

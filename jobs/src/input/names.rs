@@ -78,9 +78,12 @@ impl Search {
                 let folder = url.key[..wild].rsplit_once('/').map_or("", |(folder, _)| folder);
                 (folder, self.matching(bucket, url, folder, url.key[wild..].contains('/'))?)
             }
-            None => (&*url.key, self.in_folder(&name, &url.key, bucket.list(&url.key, true)?)?),
+            None => (&*url.key, bucket.list(&url.key, true)?),
         };
         versions.retain(|version| !self.leaves_out(&url.with_key(&*version.key)));
+        if !url.key.contains(WILD) {
+            versions = self.in_folder(&name, common, versions)?;
+        }
         if versions.is_empty() {
             return Err(match url.key.contains(WILD) {
                 true => JobError::Usage(format!("--input {url}: no object matches")),

@@ -11,6 +11,7 @@ use crate::journal::answer::Answer;
 use crate::journal::database::Database;
 use crate::journal::finished::FinishedRows;
 use crate::journal::format::with_checksum;
+use crate::journal::row_set::RowSet;
 use crate::journal::schema;
 use crate::row_error::RowErrorKind;
 use rusqlite::types::Value;
@@ -86,30 +87,39 @@ fn in_flight(state_dir: &Path) -> PathBuf {
     state_dir.join("in-flight")
 }
 
+/// What a death says about rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Blame {
+    /// The number of rows that are given up for it.
+    pub given_up: u64,
+    /// The row without an answer that was in flight, if there was just one.
+    pub alone: Option<u64>,
+}
+
 /// Counts a death against the rows that were in flight, and forgets them. Call it after the worker
-/// has ended and before the next one starts. Returns how many rows are given up for it.
+/// has ended and before the next one starts.
 ///
 /// # Errors
 /// [`JobError::JournalDamaged`], [`JobError::Journal`] or [`JobError::Io`].
-pub fn record_death(state_dir: &Path, death: Death) -> Result<u64, JobError> {
+pub fn record_death(state_dir: &Path, death: Death) -> Result<Blame, JobError> {
     let file = in_flight(state_dir);
     let bytes = match std::fs::read(&file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Blame::default()),
         other => other.map_err(JobError::io("read", &file))?,
     };
-    let mut database = Database::open(&schema::path(state_dir))?;
+    let database = Database::open(&schema::path(state_dir))?;
     let rows: BTreeSet<i64> = bytes.as_chunks().0.iter().map(|row| i64::from_le_bytes(*row)).collect();
-    let given_up = count(&mut database, &rows, death)?;
+    let blame = count(&database, &rows, death)?;
     File::create(&file).map_err(JobError::io("empty", &file))?;
-    Ok(given_up)
+    Ok(blame)
 }
 
-fn count(database: &mut Database, rows: &BTreeSet<i64>, death: Death) -> Result<u64, JobError> {
+fn count(database: &Database, rows: &BTreeSet<i64>, death: Death) -> Result<Blame, JobError> {
     let mut given_up = 0;
     let before = read(database)?;
     let wrong = schema::journal_error(&database.path);
     let is_answered = format!("SELECT 1 FROM answers WHERE row = ? AND {}", database.format.is_answer());
-    let transaction = database.connection.transaction().map_err(&wrong)?;
+    let transaction = database.connection.unchecked_transaction().map_err(&wrong)?;
     let mut unanswered = Vec::new();
     for &row in rows {
         let answered = transaction.prepare_cached(&is_answered);
@@ -117,9 +127,10 @@ fn count(database: &mut Database, rows: &BTreeSet<i64>, death: Death) -> Result<
             unanswered.push(row);
         }
     }
+    let alone = Some(&unanswered[..]).filter(|rows| rows.len() == 1).map(|rows| rows[0] as u64);
     let counts = match death {
         Death::Crash => true,
-        Death::DeviceLost => unanswered.len() == 1,
+        Death::DeviceLost => alone.is_some(),
         Death::Outside => false,
     };
     for row in unanswered {
@@ -130,12 +141,26 @@ fn count(database: &mut Database, rows: &BTreeSet<i64>, death: Death) -> Result<
         } else {
             kills += 1;
         }
-        let values = with_checksum(database.checksum, [row, deaths, kills].map(Value::Integer));
-        let replaced = transaction.execute("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?)", values);
-        replaced.map_err(&wrong)?;
+        write(database, [row, deaths, kills])?;
     }
     transaction.commit().map_err(&wrong)?;
-    Ok(given_up)
+    Ok(Blame { given_up, alone })
+}
+
+fn write(database: &Database, attempt: [i64; 3]) -> Result<(), JobError> {
+    let values = with_checksum(database.checksum, attempt.map(Value::Integer));
+    let replaced = database.connection.execute("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?, ?)", values);
+    replaced.map(drop).map_err(schema::journal_error(&database.path))
+}
+
+/// Lets rows that were given up run once more, alone.
+///
+/// # Errors
+/// [`JobError::JournalDamaged`] or [`JobError::Journal`].
+pub(crate) fn run_once_more(database: &Database, rows: &RowSet) -> Result<(), JobError> {
+    let given_up = |a: &(i64, i64, i64)| a.1 >= GIVEN_UP && rows.contains(a.0 as u64);
+    let mut given_up = read(database)?.into_iter().filter(given_up);
+    given_up.try_for_each(|(row, _, kills)| write(database, [row, ALONE, kills]))
 }
 
 /// Makes sure that the table is what was written.
@@ -159,21 +184,22 @@ fn read(database: &Database) -> Result<Vec<(i64, i64, i64)>, JobError> {
 /// Gives up rows of three deaths, and lists those that must run alone.
 pub(crate) fn resolve(database: &Database, finished: &mut FinishedRows) -> Result<Vec<u64>, JobError> {
     let mut alone = Vec::new();
+    let wrong = schema::journal_error(&database.path);
+    let transaction = database.connection.unchecked_transaction().map_err(&wrong)?;
     for (row, deaths, kills) in read(database)? {
         let number = row as u64;
         if finished.contains(number) || number >= finished.rows() {
             continue;
         }
         if deaths >= GIVEN_UP {
-            let values = database.answer_record(&Answer::failed(number, None, CRASHED));
-            let inserted = database.connection.execute(&database.format.insert("answers"), values);
-            inserted.map_err(schema::journal_error(&database.path))?;
+            let added = database.insert(&Answer::failed(number, None, CRASHED))?;
             finished.insert(number);
-            finished.errors += 1;
+            finished.errors += u64::from(added);
         } else if deaths + kills >= ALONE {
             alone.push(number);
         }
     }
+    transaction.commit().map_err(&wrong)?;
     Ok(alone)
 }
 

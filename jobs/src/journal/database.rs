@@ -3,13 +3,15 @@
 use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::checksum::Checksum;
-use crate::journal::format::{Format, checked, with_checksum};
+use crate::journal::format::{ANSWER, Format, SET_ASIDE, checked, with_checksum};
 use crate::journal::identity::{Identity, InputDigest, InputDigests};
 use crate::journal::record;
+use crate::journal::row_set::RowSet;
 use crate::journal::schema::{APPLICATION_ID, damaged, journal_error};
+use crate::row_error::RowErrorKind;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use rusqlite::types::{FromSqlResult, Value, ValueRef};
-use rusqlite::{Connection, ErrorCode, OpenFlags, ParamsFromIter, Row};
+use rusqlite::types::{FromSqlResult, ValueRef};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +25,10 @@ pub(crate) struct Database {
     pub(crate) checksum: Checksum,
     pub(crate) identity: Identity,
     pub(crate) inputs: InputDigests,
+    /// What answers are made with that is not the identity's, as records have it.
+    pub(crate) settings: Option<String>,
+    /// Rows whose answers are set aside.
+    pub(crate) again: RowSet,
 }
 
 impl Database {
@@ -74,10 +80,12 @@ impl Database {
             checksum: Checksum::Plain,
             identity: Identity::default(),
             inputs: InputDigests::default(),
+            settings: None,
+            again: RowSet::default(),
         };
         database.identity = database.read_identity()?;
         database.inputs = database.read_inputs()?;
-        if format == Format::Two {
+        if format != Format::One {
             database.checksum = Checksum::of_job(&database.identity, &database.inputs);
         }
         Ok(database)
@@ -151,9 +159,88 @@ impl Database {
         self.format.to_columns(values).ok_or_else(|| wrong(record::UNKNOWN))
     }
 
-    /// The values of a record of `answers`.
-    pub(crate) fn answer_record(&self, answer: &Answer) -> ParamsFromIter<Vec<Value>> {
-        with_checksum(self.checksum, self.format.to_record(record::encode(answer)))
+    /// The answer of a record of `answers`.
+    ///
+    /// # Errors
+    /// As [`Database::answer_columns`].
+    pub(crate) fn answer(&self, row: &Row<'_>) -> Result<Answer, JobError> {
+        let columns = self.answer_columns(row)?;
+        let number = columns[0].as_i64().unwrap_or(-1);
+        let answer = record::decode(&columns);
+        answer.ok_or_else(|| self.damaged(&format!("the answer to row {number}: {}", record::UNKNOWN)))
+    }
+
+    /// Adds an answer, in place of the one that was set aside for it. An error does not replace an answer: then that is put
+    /// back. Whether the new one was added.
+    pub(crate) fn insert(&self, answer: &Answer) -> Result<bool, JobError> {
+        let row = answer.row as i64;
+        if self.again.contains(answer.row) {
+            if let Some(error) = &answer.error
+                && self.was_answered(row)?
+            {
+                // The detail of an error may quote the row.
+                let kind = RowErrorKind::of(error).map_or("an error", RowErrorKind::text);
+                tracing::warn!(
+                    "row {row} ended with {kind:?} when it ran again, and keeps the answer that it had"
+                );
+                self.put_back(row)?;
+                return Ok(false);
+            }
+            self.remove(row, SET_ASIDE)?;
+        }
+        let record = self.format.to_record(record::encode(answer), self.settings.as_deref());
+        let insert = self.connection.prepare_cached(&self.format.insert("answers"));
+        match insert.and_then(|mut insert| insert.execute(with_checksum(self.checksum, record))) {
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
+                Err(JobError::DoubleAnswer { row: answer.row })
+            }
+            other => other.map(|_| true).map_err(journal_error(&self.path)),
+        }
+    }
+
+    /// Makes the answer that was set aside the row's answer again, unless it has a new one.
+    pub(crate) fn put_back(&self, row: i64) -> Result<(), JobError> {
+        let new = "SELECT 1 FROM answers WHERE row = ? AND part = ?";
+        let new = self.connection.prepare_cached(new).and_then(|mut new| new.exists([row, ANSWER]));
+        if new.map_err(journal_error(&self.path))? {
+            return self.remove(row, SET_ASIDE);
+        }
+        self.move_record(row, SET_ASIDE, ANSWER)
+    }
+
+    /// Makes a record one of another part of its row.
+    pub(crate) fn move_record(&self, row: i64, from: i64, to: i64) -> Result<(), JobError> {
+        let wrong = journal_error(&self.path);
+        let read = "SELECT * FROM answers WHERE row = ? AND part = ?";
+        let mut read = self.connection.prepare_cached(read).map_err(&wrong)?;
+        let mut records = read.query([row, from]).map_err(&wrong)?;
+        let Some(record) = records.next().map_err(&wrong)? else {
+            return Err(self.damaged(&format!("the answer to row {row} is missing")));
+        };
+        let values = checked(self.checksum, record, self.format.columns("answers")).map_err(&wrong)?;
+        let mut values = values
+            .ok_or_else(|| self.damaged(&format!("the answer to row {row}: its checksum does not match")))?;
+        values[1] = ValueRef::Integer(to);
+        let checksum = self.checksum.of(values.into_iter());
+        drop(records);
+        let update = "UPDATE answers SET part = ?, checksum = ? WHERE row = ? AND part = ?";
+        let updated = self.connection.prepare_cached(update);
+        updated.and_then(|mut update| update.execute([to, checksum, row, from])).map(drop).map_err(&wrong)
+    }
+
+    fn remove(&self, row: i64, part: i64) -> Result<(), JobError> {
+        let delete = self.connection.prepare_cached("DELETE FROM answers WHERE row = ? AND part = ?");
+        let deleted = delete.and_then(|mut delete| delete.execute([row, part]));
+        deleted.map(drop).map_err(journal_error(&self.path))
+    }
+
+    /// Whether what was set aside for a row is an answer and no error.
+    fn was_answered(&self, row: i64) -> Result<bool, JobError> {
+        let query = "SELECT error IS NULL FROM answers WHERE row = ? AND part = ?";
+        let query = self.connection.prepare_cached(query);
+        let answered =
+            query.and_then(|mut query| query.query_row([row, SET_ASIDE], |row| row.get(0)).optional());
+        answered.map(|answered| answered.unwrap_or(false)).map_err(journal_error(&self.path))
     }
 
     pub(crate) fn damaged(&self, what: &str) -> JobError {

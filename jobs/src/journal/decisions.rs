@@ -4,6 +4,7 @@
 //! field forces a decision in both.
 
 use crate::journal::identity::Identity;
+use crate::journal::length_limits::{MAX_MODEL_LEN, MAX_TOKENS};
 use crate::options::device::{Gemm, Precision};
 use crate::options::engine::Dtype;
 use crate::options::job::ReturnColumn;
@@ -129,7 +130,7 @@ impl Decisions<'_> {
         identity.push("gemm", name(gemm));
         identity.push("outside_numeric_contract", outside_numeric_contract.then_some(true));
         identity.push("float32_matmul_precision", name(float32_matmul_precision));
-        identity.push("max_model_len", max_model_len);
+        identity.push(MAX_MODEL_LEN, max_model_len);
         identity.push("input_schema", input_schema);
         prompt.add_to(&mut identity);
         sampling.add_to(&mut identity);
@@ -211,7 +212,7 @@ impl SamplingDecisions<'_> {
         identity.push("seed", seed);
         identity.push("stop", stop);
         identity.push("stop_token_ids", stop_token_ids);
-        identity.push("max_tokens", max_tokens);
+        identity.push(MAX_TOKENS, max_tokens);
         identity.push("min_tokens", min_tokens);
         identity.push("logprobs", logprobs);
         identity.push("prompt_logprobs", prompt_logprobs);

@@ -2,8 +2,10 @@
 
 use crate::error::JobError;
 use crate::journal::JournalReader;
+use crate::journal::format::{ANSWER, Format, SET_ASIDE};
 use crate::journal::schema;
 use crate::row_error::RowErrorKind;
+use rusqlite::OptionalExtension;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -14,6 +16,38 @@ pub struct Endings {
     pub errors: BTreeMap<String, u64>,
     /// Rows of which an answer was cut off at `--max-tokens` or the end of the context.
     pub cut: u64,
+    /// The first row that has an error, and the error.
+    pub first_error: Option<(u64, String)>,
+}
+
+/// Rows that run again, or have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Again {
+    /// Rows whose answers are set aside until the new ones are there.
+    pub waiting: u64,
+    /// Rows that were answered with limits that are not the identity's.
+    pub own_limits: u64,
+}
+
+impl Again {
+    /// Those of the first `rows` rows.
+    ///
+    /// # Errors
+    /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
+    pub fn of(journal: &JournalReader, rows: u64) -> Result<Again, JobError> {
+        let database = &journal.database;
+        if database.format != Format::Three {
+            return Ok(Again::default());
+        }
+        let query = format!(
+            "SELECT count(*) FILTER (WHERE part = {SET_ASIDE}), \
+             count(*) FILTER (WHERE part = {ANSWER} AND settings IS NOT NULL) FROM answers WHERE row < ?"
+        );
+        let counted = database.connection.query_row(&query, [rows as i64], |row| {
+            Ok(Again { waiting: row.get::<_, i64>(0)? as u64, own_limits: row.get::<_, i64>(1)? as u64 })
+        });
+        counted.map_err(schema::journal_error(&database.path))
+    }
 }
 
 impl Endings {
@@ -42,7 +76,13 @@ impl Endings {
         let cut = first("(finish_reason = 'length' OR finish_reason LIKE '%\"length\"%')");
         let cut: i64 =
             connection.query_row(&format!("SELECT count(*) {cut}"), [rows as i64], |record| record.get(0))?;
-        Ok(Endings { errors, cut: cut as u64 })
+        let first_error = format!("SELECT row, error {} ORDER BY row LIMIT 1", first("error IS NOT NULL"));
+        let first_error = connection
+            .query_row(&first_error, [rows as i64], |record| {
+                Ok((record.get::<_, i64>(0)? as u64, record.get(1)?))
+            })
+            .optional()?;
+        Ok(Endings { errors, cut: cut as u64, first_error })
     }
 
     /// Rows that have an error.

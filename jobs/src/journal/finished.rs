@@ -1,10 +1,11 @@
 //! Which rows of a job are finished.
 
-/// One bit per row of a job, and tallies of the finished rows.
+use crate::journal::row_set::RowSet;
+
+/// The finished rows of a job, and tallies of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FinishedRows {
-    words: Vec<u64>,
-    rows: u64,
+    set: RowSet,
     /// Finished rows.
     pub count: u64,
     /// Finished rows that have an error.
@@ -18,32 +19,28 @@ pub struct FinishedRows {
 impl FinishedRows {
     /// None of `rows` rows.
     pub fn none_of(rows: u64) -> Self {
-        FinishedRows { words: vec![0; rows.div_ceil(64) as usize], rows, ..Default::default() }
+        FinishedRows { set: RowSet::none_of(rows), ..Default::default() }
     }
 
     pub fn rows(&self) -> u64 {
-        self.rows
+        self.set.rows()
     }
 
     /// Whether a row is finished.
     pub fn contains(&self, row: u64) -> bool {
-        self.words.get((row / 64) as usize).is_some_and(|word| word >> (row % 64) & 1 == 1)
+        self.set.contains(row)
     }
 
     /// Sets a row; false if it does not belong to the job or was set before.
     pub fn insert(&mut self, row: u64) -> bool {
-        let new = row < self.rows && !self.contains(row);
-        if new {
-            self.words[(row / 64) as usize] |= 1 << (row % 64);
-            self.count += 1;
-        }
+        let new = self.set.insert(row);
+        self.count += u64::from(new);
         new
     }
 
     /// Rows among the first `rows` that are not finished: how many, and the first.
     pub fn missing(&self, rows: u64) -> Option<(u64, u64)> {
-        let first = (0..rows).find(|&row| !self.contains(row))?;
-        Some(((first..rows).filter(|&row| !self.contains(row)).count() as u64, first))
+        self.set.missing(rows)
     }
 }
 
@@ -60,6 +57,9 @@ mod tests {
         assert!(!finished.insert(130) && !finished.contains(130) && !finished.contains(u64::MAX));
         assert_eq!((finished.count, finished.missing(130)), (4, Some((126, 1))));
         assert_eq!(finished.missing(1), None);
+        assert_eq!((finished.missing(0), finished.missing(2)), (None, Some((1, 1))));
+        assert_eq!((finished.missing(63), finished.missing(64)), (Some((62, 1)), Some((62, 1))));
+        assert_eq!(finished.missing(300), Some((296, 1)));
         (0..130).for_each(|row| _ = finished.insert(row));
         assert_eq!((finished.count, finished.missing(130)), (130, None));
     }

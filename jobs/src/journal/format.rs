@@ -2,13 +2,15 @@
 //!
 //! The number is SQLite's `user_version`; none means 1. A job is resumed in the format in which it was begun.
 //!
-//! The key of a record in format 2 is (row, part). Part 0 is the row's answer; a row may have further parts.
+//! The key of a record since format 2 is (row, part). Part 0 is the row's answer; a row may have further parts.
 //! `typed_values` is for answers that are not text, `settings` for what a record was made with where that differs from
-//! the identity. Both are JSON, and null so far.
+//! the identity. Both are JSON. In format 2 they are null, and there are no further parts. Format 3 has settings
+//! ([`crate::journal::length_limits`]), and part 1 is an answer that was set aside ([`crate::journal::retry`]).
 
 use crate::journal::checksum::Checksum;
 use crate::journal::format1;
 use crate::journal::identity::{Field, Identity};
+use crate::journal::length_limits;
 use crate::journal::record;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Row, params_from_iter};
@@ -20,12 +22,20 @@ pub(crate) enum Format {
     One,
     /// JSON values, several records for each row, checksums keyed with the job.
     Two,
+    /// The same, with rows that run again and have settings of their own.
+    Three,
 }
 
 /// The format of new journals.
-pub(crate) const CURRENT: Format = Format::Two;
+pub(crate) const CURRENT: Format = Format::Three;
 
-/// The tables of format 2, word for word as the file must hold them.
+/// The part of a row that is its answer.
+pub(crate) const ANSWER: i64 = 0;
+
+/// The part of a row that is the answer it had before it was to run again.
+pub(crate) const SET_ASIDE: i64 = 1;
+
+/// The tables since format 2, word for word as the file must hold them.
 ///
 /// `starts` has one row for each start of a worker and only serves `gristmill status`; what
 /// decides an answer has a checksum.
@@ -46,6 +56,7 @@ impl Format {
         match number {
             0 | 1 => Some(Format::One),
             2 => Some(Format::Two),
+            3 => Some(Format::Three),
             _ => None,
         }
     }
@@ -55,6 +66,7 @@ impl Format {
         match self {
             Format::One => 0,
             Format::Two => 2,
+            Format::Three => 3,
         }
     }
 
@@ -62,7 +74,7 @@ impl Format {
     pub(crate) fn tables(self) -> &'static [&'static str; 6] {
         match self {
             Format::One => &format1::TABLES,
-            Format::Two => &TABLES,
+            Format::Two | Format::Three => &TABLES,
         }
     }
 
@@ -70,7 +82,7 @@ impl Format {
     pub(crate) fn columns(self, table: &str) -> usize {
         match (table, self) {
             ("answers", Format::One) => record::COLUMNS,
-            ("answers", Format::Two) => record::COLUMNS + 3,
+            ("answers", Format::Two | Format::Three) => record::COLUMNS + 3,
             ("inputs", _) => 5,
             _ => 3,
         }
@@ -80,7 +92,7 @@ impl Format {
     pub(crate) fn identity_text(self, field: &Field) -> String {
         match self {
             Format::One => field.shown().into_owned(),
-            Format::Two => field.value.clone(),
+            Format::Two | Format::Three => field.value.clone(),
         }
     }
 
@@ -88,7 +100,7 @@ impl Format {
     pub(crate) fn push_field(self, identity: &mut Identity, field: &str, text: &str) {
         match self {
             Format::One => identity.push(field, text),
-            Format::Two => identity.push_json(field, text),
+            Format::Two | Format::Three => identity.push_json(field, text),
         }
     }
 
@@ -96,7 +108,7 @@ impl Format {
     pub(crate) fn is_answer(self) -> &'static str {
         match self {
             Format::One => "TRUE",
-            Format::Two => "part = 0",
+            Format::Two | Format::Three => "part = 0",
         }
     }
 
@@ -105,11 +117,13 @@ impl Format {
         format!("INSERT INTO {table} VALUES ({}?)", "?, ".repeat(self.columns(table)))
     }
 
-    /// The values of a record of `answers` without its checksum, from the columns of [`record::encode`].
-    pub(crate) fn to_record(self, mut columns: Vec<Value>) -> Vec<Value> {
-        if self == Format::Two {
-            columns.insert(1, Value::Integer(0));
-            columns.extend([Value::Null, Value::Null]);
+    /// The values of a record of `answers` without its checksum, from the columns of [`record::encode`]. Only format 3 has
+    /// settings.
+    pub(crate) fn to_record(self, mut columns: Vec<Value>, settings: Option<&str>) -> Vec<Value> {
+        if self != Format::One {
+            columns.insert(1, Value::Integer(ANSWER));
+            let settings = settings.map_or(Value::Null, |settings| Value::Text(settings.into()));
+            columns.extend([Value::Null, settings]);
         }
         columns
     }
@@ -117,14 +131,19 @@ impl Format {
     /// The columns of [`record::encode`] from a record of `answers` without its checksum; `None` if it holds what
     /// this version does not know.
     pub(crate) fn to_columns(self, mut values: Vec<ValueRef<'_>>) -> Option<Vec<ValueRef<'_>>> {
-        if self == Format::Two {
-            let unknown = values.split_off(record::COLUMNS + 1);
-            let part = values.remove(1);
-            if part != ValueRef::Integer(0) || unknown.iter().any(|value| *value != ValueRef::Null) {
-                return None;
-            }
+        if self == Format::One {
+            return Some(values);
         }
-        Some(values)
+        let &[typed_values, settings] = values.split_off(record::COLUMNS + 1).as_slice() else { return None };
+        let known = match settings {
+            ValueRef::Null => true,
+            ValueRef::Text(text) if self == Format::Three => {
+                str::from_utf8(text).is_ok_and(length_limits::are_known)
+            }
+            _ => false,
+        };
+        values.remove(1);
+        (known && typed_values == ValueRef::Null).then_some(values)
     }
 }
 

@@ -70,6 +70,11 @@ impl Identity {
         }
     }
 
+    /// Changes a field that is there.
+    pub(crate) fn set(&mut self, field: &str, value: u64) {
+        self.fields.iter_mut().filter(|f| f.field == field).for_each(|f| f.value = value.to_string());
+    }
+
     /// Adds a field whose JSON is there already.
     pub(crate) fn push_json(&mut self, field: &str, value: &str) {
         self.fields.push(Field { field: field.into(), value: value.into() });
@@ -119,7 +124,10 @@ impl Identity {
 
 /// Adds a line for a field that differs.
 pub(crate) fn difference(lines: &mut String, field: &str, then: Option<&str>, now: Option<&str>) {
-    let [then, now] = [then, now].map(|value| value.unwrap_or("(none)"));
+    // The flag that decides about it is not part of the identity by its name.
+    let none =
+        if matches!(field, "chat_template" | "chat template") { "(none, as with --raw)" } else { "(none)" };
+    let [then, now] = [then, now].map(|value| value.filter(|value| *value != "(none)").unwrap_or(none));
     let _ = writeln!(lines, "  {field}: begun with {then}, now {now}");
 }
 
@@ -219,6 +227,8 @@ mod tests {
         );
         assert_eq!(begun.differences(&begun), "");
         assert_ne!(begun.digest(), now.digest());
+        let raw = identity(&[]).differences(&identity(&[("chat_template", "\"aa\"")]));
+        assert_eq!(raw, "  chat_template: begun with aa, now (none, as with --raw)");
     }
 
     #[test]

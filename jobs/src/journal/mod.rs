@@ -14,24 +14,28 @@ pub mod finished;
 pub(crate) mod format;
 pub mod format1;
 pub mod identity;
+pub mod length_limits;
 pub mod lock;
 mod reader;
 pub(crate) mod record;
 mod repair;
+mod resume;
+pub mod retry;
+pub mod row_set;
 pub(crate) mod schema;
 mod writer;
 
 use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::attempts::InFlight;
-use crate::journal::database::Database;
 use crate::journal::finished::FinishedRows;
-use crate::journal::format::Format;
 use crate::journal::identity::{Identity, InputDigests, JobIdentity};
 use crate::journal::lock::JobLock;
+use crate::journal::retry::Retry;
+use crate::journal::row_set::RowSet;
 use crate::journal::writer::Writer;
 pub use reader::JournalReader;
-use rusqlite::types::ValueRef;
+use resume::{count, resume};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -46,6 +50,8 @@ pub enum ResumeMode {
     Require,
     /// Discard it and begin again.
     Fresh,
+    /// Resume it, and run rows again; refuse if there is none.
+    Retry(Retry),
 }
 
 /// The journal of a job that this process works on.
@@ -55,6 +61,7 @@ pub struct Journal {
     in_flight: InFlight,
     running: HashSet<u64>,
     alone: Vec<u64>,
+    again: RowSet,
     discarded: Option<u64>,
     // Last, so that the lock goes when all else is closed.
     lock: JobLock,
@@ -91,6 +98,9 @@ impl Journal {
             ResumeMode::Require if !exists => {
                 return Err(JobError::NothingToResume { state_dir: state_dir.into() });
             }
+            ResumeMode::Retry(_) if !exists => {
+                return Err(JobError::NothingToRetry { state_dir: state_dir.into() });
+            }
             ResumeMode::Fresh if exists => {
                 discarded = Some(count(&path).unwrap_or(0));
                 schema::create(&path, &identity.identity, inputs)?;
@@ -98,19 +108,24 @@ impl Journal {
             _ if !exists => schema::create(&path, &identity.identity, inputs)?,
             _ => {}
         }
-        let (database, mut finished) = match resume(&path, state_dir, identity, inputs) {
+        let retry = match mode {
+            ResumeMode::Retry(retry) => Some(retry),
+            _ => None,
+        };
+        let (database, mut finished) = match resume(&path, state_dir, identity, inputs, retry) {
             Err(JobError::JournalDamaged { what, .. }) => {
                 repair::repair(&path, &what)?;
-                resume(&path, state_dir, identity, inputs)?
+                resume(&path, state_dir, identity, inputs, retry)?
             }
             other => other?,
         };
         let alone = attempts::resolve(&database, &mut finished)?;
         let in_flight = InFlight::begin(state_dir)?;
         let identity = database.identity.clone();
+        let again = database.again.clone();
         let writer = Writer::spawn(database)?;
         let running = HashSet::new();
-        let journal = Journal { identity, writer, in_flight, running, alone, discarded, lock };
+        let journal = Journal { identity, writer, in_flight, running, alone, again, discarded, lock };
         Ok((journal, finished))
     }
 
@@ -128,6 +143,11 @@ impl Journal {
     /// ([`Journal::is_idle`]), after a [`Journal::commit`]. Those of a third death are finished already, with an error.
     pub fn alone(&self) -> &[u64] {
         &self.alone
+    }
+
+    /// Rows that have an answer and run again nevertheless. Until they are appended, the answer is kept.
+    pub fn again(&self) -> &RowSet {
+        &self.again
     }
 
     /// Notes how many rows this start is to answer, the first ones of the input (`--limit`), for
@@ -220,61 +240,6 @@ impl EndedJournal {
     pub fn check_in_place(&self) -> Result<(), JobError> {
         self.lock.check_in_place()
     }
-}
-
-/// Opens a journal, makes sure that it is this job's, and reads through it.
-fn resume(
-    path: &Path,
-    state_dir: &Path,
-    identity: &JobIdentity,
-    inputs: &InputDigests,
-) -> Result<(Database, FinishedRows), JobError> {
-    let database = Database::open(path)?;
-    let differences = match database.format {
-        Format::One => format1::differences(&database.identity, &identity.format1),
-        Format::Two => identity.identity.differences(&database.identity),
-    };
-    // The same command would not help: it makes other prompts now.
-    let version = ["prompts version:", "prompts_version:"].iter().any(|field| differences.contains(field));
-    let note = "  it was begun by another version of gristmill, which makes prompts otherwise: finish it with that version";
-    let note = if version { note.to_owned() } else { String::new() };
-    let differences = [differences, note, inputs.differences(&database.inputs)];
-    let differences: Vec<String> = differences.into_iter().filter(|d| !d.is_empty()).collect();
-    if !differences.is_empty() {
-        return Err(JobError::OtherIdentity {
-            state_dir: state_dir.into(),
-            differences: differences.join("\n"),
-        });
-    }
-    database.check_structure()?;
-    let finished = scan(&database, inputs.rows())?;
-    attempts::check(&database)?;
-    Ok((database, finished))
-}
-
-/// Reads every answer, and makes sure that it is what was written.
-fn scan(database: &Database, rows: u64) -> Result<FinishedRows, JobError> {
-    let wrong = schema::journal_error(&database.path);
-    let mut finished = FinishedRows::none_of(rows);
-    let query = format!("SELECT * FROM answers WHERE {} ORDER BY row", database.format.is_answer());
-    let mut statement = database.connection.prepare(&query).map_err(&wrong)?;
-    let mut records = statement.query([]).map_err(&wrong)?;
-    while let Some(record) = records.next().map_err(&wrong)? {
-        let values = database.answer_columns(record)?;
-        let number = |column: usize| values[column].as_i64_or_null().ok().flatten().unwrap_or(0) as u64;
-        if !finished.insert(number(0)) {
-            return Err(database.damaged("a row is there twice or does not belong to the job"));
-        }
-        finished.errors += u64::from(values[1] != ValueRef::Null);
-        finished.input_tokens += number(4);
-        finished.generated_tokens += number(5);
-    }
-    Ok(finished)
-}
-
-/// Finished rows of a journal.
-fn count(path: &Path) -> Result<u64, JobError> {
-    Database::open_read_only(path)?.count()
 }
 
 #[cfg(test)]

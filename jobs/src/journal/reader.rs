@@ -2,11 +2,9 @@
 
 use crate::error::JobError;
 use crate::journal::answer::Answer;
-use crate::journal::attempts::CRASHED;
 use crate::journal::database::Database;
 use crate::journal::identity::{Identity, InputDigests};
-use crate::journal::{record, schema};
-use rusqlite::Row;
+use crate::journal::schema;
 use std::ops::Range;
 use std::path::Path;
 
@@ -44,17 +42,13 @@ impl JournalReader {
         process.map_err(schema::journal_error(&self.database.path))
     }
 
-    /// Finished rows, without those that were given up for crashing the device.
+    /// Rows that workers have finished, each as often as it was; without those that were given up for crashing the device.
     ///
     /// # Errors
     /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
     pub fn answered(&self) -> Result<u64, JobError> {
-        let is_answer = self.database.format.is_answer();
-        let query = format!(
-            "SELECT (SELECT count(*) FROM answers WHERE {is_answer}) - \
-             (SELECT count(*) FROM answers WHERE error = ? AND {is_answer})"
-        );
-        let count = self.database.connection.query_row(&query, [CRASHED], |row| row.get::<_, i64>(0));
+        let query = "SELECT coalesce(sum(rows), 0) FROM starts";
+        let count = self.database.connection.query_row(query, [], |row| row.get::<_, i64>(0));
         Ok(count.map_err(schema::journal_error(&self.database.path))? as u64)
     }
 
@@ -70,18 +64,11 @@ impl JournalReader {
         let mut records = statement.query([rows.start as i64, rows.end as i64]).map_err(&wrong)?;
         let mut answers = vec![None; (rows.end - rows.start) as usize];
         while let Some(record) = records.next().map_err(&wrong)? {
-            let answer = self.decode(record)?;
+            let answer = self.database.answer(record)?;
             let place = answer.row.checked_sub(rows.start).and_then(|at| answers.get_mut(at as usize));
             let place = place.ok_or_else(|| self.database.damaged("rows are out of order"))?;
             *place = Some(answer);
         }
         Ok(answers)
-    }
-
-    fn decode(&self, record: &Row<'_>) -> Result<Answer, JobError> {
-        let columns = self.database.answer_columns(record)?;
-        let row = columns[0].as_i64().unwrap_or(-1);
-        let answer = record::decode(&columns);
-        answer.ok_or_else(|| self.database.damaged(&format!("the answer to row {row}: {}", record::UNKNOWN)))
     }
 }

@@ -252,8 +252,13 @@ pub(crate) mod tests {
 
         #[test]
         fn a_changed_column_is_noticed(answer in answer(7, 1), column in 0..COLUMNS + 3, key in any::<[u8; 32]>()) {
-            for (format, checksum) in [(Format::One, Checksum::Plain), (Format::Two, Checksum::Keyed(key))] {
-                let mut values = format.to_record(encode(&answer));
+            let keyed = Checksum::Keyed(key);
+            for (format, checksum, settings) in [
+                (Format::One, Checksum::Plain, None),
+                (Format::Two, keyed, None),
+                (Format::Three, keyed, Some("{\"max_tokens\":64}")),
+            ] {
+                let mut values = format.to_record(encode(&answer), settings);
                 let sum = |values: &[Value]| checksum.of(values.iter().map(ValueRef::from));
                 let (before, column) = (sum(&values), column % values.len());
                 values[column] = match &values[column] {

@@ -1,9 +1,12 @@
 #![allow(clippy::unwrap_used)]
 mod formats;
+mod retries;
 
 use super::*;
 use crate::journal::answer::{Completion, FinishReason};
 use crate::journal::attempts::{CRASHED, Death, record_death};
+use crate::journal::database::Database;
+use crate::journal::format::Format;
 use crate::journal::identity::{InputDigest, OldField};
 use proptest::prelude::*;
 use std::cell::Cell;
@@ -133,6 +136,24 @@ fn another_identity_or_input_is_refused_with_what_differs() {
 }
 
 #[test]
+fn only_a_row_that_ran_alone_can_have_lost_the_device() {
+    let state_dir = tempfile::tempdir().unwrap();
+    let lose = |rows: &[u64]| {
+        let (mut journal, _) = open(state_dir.path(), 5);
+        journal.admit(rows).unwrap();
+        journal.close().unwrap();
+        let blame = record_death(state_dir.path(), Death::DeviceLost).unwrap();
+        (blame.given_up, blame.alone)
+    };
+    for _ in 0..5 {
+        assert_eq!(lose(&[1, 2]), (0, None));
+    }
+    assert_eq!([lose(&[2]), lose(&[2]), lose(&[2])], [(0, Some(2)), (0, Some(2)), (1, Some(2))]);
+    let (journal, finished) = open(state_dir.path(), 5);
+    assert_eq!((journal.alone(), finished.contains(2), finished.errors), (&[1][..], true, 1));
+}
+
+#[test]
 fn a_row_of_two_deaths_runs_alone_and_of_three_is_an_error() {
     let state_dir = tempfile::tempdir().unwrap();
     for (death, alone) in [(Death::Crash, &[][..]), (Death::Outside, &[2, 3]), (Death::Crash, &[2, 3])] {
@@ -189,7 +210,7 @@ fn journal_files(format: Format, rows: u64, log: bool) -> Vec<(String, Vec<u8>)>
 
 /// Journals of every format, closed or killed.
 const FORMATS_AND_LOGS: [(Format, bool); 4] =
-    [(Format::One, false), (Format::One, true), (Format::Two, false), (Format::Two, true)];
+    [(Format::One, false), (Format::One, true), (Format::Two, true), (Format::Three, false)];
 
 fn files(state_dir: &Path) -> Vec<(String, Vec<u8>)> {
     let name = |entry: std::fs::DirEntry| entry.file_name().into_string().unwrap();

@@ -102,7 +102,6 @@ impl Drop for Writer {
 /// The thread's side: the journal, and the answers of the open transaction.
 struct Batch {
     database: Database,
-    insert: String,
     start: i64,
     begun: Instant,
     /// When the first uncommitted answer came, if there is one.
@@ -125,7 +124,6 @@ impl Batch {
         database.connection.execute(line, values).map_err(schema::journal_error(&database.path))?;
         Ok(Batch {
             start: database.connection.last_insert_rowid(),
-            insert: database.format.insert("answers"),
             database,
             begun: Instant::now(),
             open: None,
@@ -179,20 +177,14 @@ impl Batch {
                 .map_err(schema::journal_error(&self.database.path))?;
             self.open = Some(Instant::now());
         }
-        let values = self.database.answer_record(answer);
-        let inserted = self
-            .database
-            .connection
-            .prepare_cached(&self.insert)
-            .and_then(|mut insert| insert.execute(values));
-        match inserted {
-            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => {
+        match self.database.insert(answer) {
+            Err(JobError::DoubleAnswer { row }) => {
                 // The rows before it are good.
                 self.commit()?;
-                return Err(JobError::DoubleAnswer { row: answer.row });
+                return Err(JobError::DoubleAnswer { row });
             }
-            other => other.map_err(schema::journal_error(&self.database.path))?,
-        };
+            other => _ = other?,
+        }
         self.pending += 1;
         self.rows += 1;
         self.shared += u64::from(shared);

@@ -28,11 +28,15 @@ pub struct JobOptions {
     /// From 0 to 1.
     pub max_error_rate: f64,
     pub max_errors: Option<u64>,
+    /// Whether more errors than that end the job at once.
+    pub stop_on_errors: bool,
     pub on_corrupt: OnCorrupt,
     pub rows_per_file: Option<u64>,
     pub resume: Resume,
     /// Discard a job that was begun.
     pub fresh: bool,
+    /// Which finished rows run again.
+    pub retry: Vec<RetryRows>,
     /// Run rows of the same prompt once, where that changes no answer.
     pub share_prompts: bool,
     pub prompt: PromptOptions,
@@ -51,6 +55,15 @@ pub enum Resume {
     Never,
     /// Resume the job; refuse if there is none.
     Require,
+}
+
+/// Finished rows that `--retry` runs again.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryRows {
+    /// Those that have an error.
+    Errors,
+    /// Those of which an answer was cut off, with a greater limit.
+    Length,
 }
 
 /// What to do with a row group that cannot be read.

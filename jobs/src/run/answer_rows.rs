@@ -20,7 +20,7 @@ use std::sync::mpsc::sync_channel;
 /// Rows between the feeder and the engine, and between the engine and the journal.
 const QUEUE: usize = 128;
 
-/// Answers all rows that are not finished, or until a signal. Returns the first row error.
+/// Answers all rows that are not finished, or until a signal.
 ///
 /// # Errors
 /// What ended the job.
@@ -31,7 +31,7 @@ pub fn answer_rows(
     finished: &FinishedRows,
     counters: &Counters,
     signals: &Signals,
-) -> Result<Option<String>, JobError> {
+) -> Result<(), JobError> {
     let alone = journal.lock().map(|journal| journal.alone().to_vec()).unwrap_or_default();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let feeder = Feeder {
@@ -80,5 +80,5 @@ pub fn answer_rows(
     });
     progress.end();
     note!("{}", progress.summary(counters));
-    result.map(|()| finisher.first_error)
+    result
 }

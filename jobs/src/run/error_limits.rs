@@ -1,4 +1,4 @@
-//! How many error rows end a job.
+//! How many error rows a job tolerates.
 
 use crate::error::JobError;
 
@@ -9,6 +9,8 @@ pub struct ErrorLimits {
     pub rate: f64,
     /// As a number (`--max-errors`).
     pub count: Option<u64>,
+    /// Whether more of them end the job at once (`--stop-on-errors`).
+    pub stop: bool,
 }
 
 impl ErrorLimits {
@@ -20,29 +22,19 @@ impl ErrorLimits {
         (errors as f64 > self.rate * rows as f64).then(|| format!("--max-error-rate {}", self.rate))
     }
 
-    /// Refuses too many errors. `column` is where all of them can be read, once they are published.
+    /// Refuses too many errors, of which `first` is the first. `column` is where all of them can be read, once they are published.
     ///
     /// # Errors
     /// [`JobError::TooManyErrors`].
-    pub fn check(
-        &self,
-        errors: u64,
-        rows: u64,
-        first: Option<String>,
-        column: Option<&str>,
-    ) -> Result<(), JobError> {
+    pub fn check(&self, errors: u64, rows: u64, first: String, column: Option<&str>) -> Result<(), JobError> {
         let Some(limit) = self.exceeded(errors, rows) else { return Ok(()) };
-        let first = first.unwrap_or_else(|| "of an earlier run".into());
-        let more = match self.count {
-            Some(_) => " and a larger --max-errors",
-            None => "",
-        };
         let remedy = match column {
-            Some(column) => format!("Read why in {column}"),
-            None => format!(
-                "No output was written. Fix the cause and begin again with --fresh; or, to read all errors, run the \
-                 same command with --max-error-rate 1{more}: it goes on and publishes every row, with its `error`"
+            Some(column) => format!(
+                "All rows are published. Read why in {column}; once the cause is gone, --retry errors runs these rows again"
             ),
+            None => "No output was written. Fix the cause and begin again with --fresh; or run the same command without \
+                     --stop-on-errors: it goes on and publishes every row, with its `error`"
+                .into(),
         };
         Err(JobError::TooManyErrors { errors, rows, limit, first, remedy })
     }
@@ -54,11 +46,11 @@ mod tests {
 
     #[test]
     fn as_many_errors_as_the_limit_are_tolerated() {
-        let limits = ErrorLimits { rate: 0.5, count: None };
+        let limits = ErrorLimits { rate: 0.5, count: None, stop: false };
         assert_eq!(limits.exceeded(50, 100), None);
         assert_eq!(limits.exceeded(51, 100).as_deref(), Some("--max-error-rate 0.5"));
         assert_eq!(limits.exceeded(0, 0), None);
-        let none = ErrorLimits { rate: 1.0, count: Some(0) };
+        let none = ErrorLimits { rate: 1.0, count: Some(0), stop: false };
         assert_eq!(none.exceeded(1, 100).as_deref(), Some("--max-errors 0"));
     }
 }

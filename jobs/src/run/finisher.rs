@@ -76,12 +76,15 @@ impl Finisher<'_> {
         let c = self.counters;
         Counters::add(&c.errors, 1);
         tracing::debug!(%error, "a row has no answer");
-        self.first_error.get_or_insert_with(|| format!("row {row}, {}", error.shown()));
+        let first = self.first_error.get_or_insert_with(|| format!("row {row}, {}", error.shown()));
+        if !self.limits.stop {
+            return Ok(());
+        }
         let (errors, seen) = (Counters::get(&c.errors), Counters::get(&c.seen));
         let counted = self.limits.count.is_some_and(|limit| errors > limit);
         // A share of all rows that have started: errors are known sooner than answers.
         if counted || (errors % SHARE_OF == 0 && seen >= SHARE_OF) {
-            self.limits.check(errors, seen, self.first_error.clone(), None)?;
+            self.limits.check(errors, seen, first.clone(), None)?;
         }
         Ok(())
     }

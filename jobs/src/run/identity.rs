@@ -43,9 +43,11 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         // How many errors to take, and what to do about what was begun.
         max_error_rate: _,
         max_errors: _,
+        stop_on_errors: _,
         on_corrupt: _,
         resume: _,
         fresh: _,
+        retry: _,
         // Answers are the same without.
         share_prompts: _,
         returns,

@@ -29,6 +29,7 @@ use crate::publish::format::OutputFormat;
 use crate::publish::publication::{Publication, Unanswered};
 use crate::publish::target::Target;
 use crate::publish::text::LineEncoder;
+use crate::row_error::shown;
 use crate::run::answer_rows::answer_rows;
 use crate::run::identity::{identity, input_digests};
 use crate::run::job::Job;
@@ -80,13 +81,12 @@ pub fn run_on(
     let (mut journal, finished) = open_journal(&job, &identity, &inputs)?;
     target.prepare(&job.options.state_dir, folder)?;
     let counters = Counters::resume(&finished);
-    let mut first_error = None;
     if finished.missing(job.rows).is_some() {
         let mut engine = Engine::new(&job.model, device, &engine_config(&job.options.engine))?;
         print_engine(&engine);
         target.claim()?;
         drop(heartbeats);
-        (journal, first_error) = answer(&job, &mut engine, journal, &finished, &counters, &signals)?;
+        journal = answer(&job, &mut engine, journal, &finished, &counters, &signals)?;
     }
     target.claim()?;
     // The lock is kept until all is published.
@@ -96,13 +96,16 @@ pub fn run_on(
         note!(
             "{unreadable} rows have an answer and an `error`: kept cells of theirs could not be read and are null"
         );
-        first_error.get_or_insert_with(|| "kept cells cannot be read".into());
     }
     let endings = Endings::of(&journal.reader, job.rows)?;
     drop(journal);
     let column = format!("the column {}error of {}", job.options.column_prefix, job.options.output);
     note!("{}", last_line(&job, &endings, &column));
-    job.error_limits().check(endings.error_rows() + unreadable, job.rows, first_error, Some(&column))
+    let first = match &endings.first_error {
+        Some((row, error)) => format!("row {row}, {}", shown(error)),
+        None => "kept cells cannot be read".into(),
+    };
+    job.error_limits().check(endings.error_rows() + unreadable, job.rows, first, Some(&column))
 }
 
 /// How many rows there are and how they ended; from this share of errors on, where to look.
@@ -128,16 +131,20 @@ fn open_journal(
     identity: &JobIdentity,
     inputs: &InputDigests,
 ) -> Result<(Journal, FinishedRows), JobError> {
-    let mode = resume_mode(&job.options);
+    let mode = resume_mode(&job.options, job.rows);
     let (mut journal, finished) = Journal::open_or_create(&job.options.state_dir, identity, inputs, mode)?;
     journal.note_rows(job.rows)?;
     if let Some(rows) = journal.discarded() {
         note!("discarded a job with {rows} finished rows (--fresh)");
     }
+    let again = journal.again().count();
+    if !job.options.retry.is_empty() {
+        note!("running {again} rows again (--retry); each keeps its answer until the new one is there");
+    }
     if finished.count > 0 {
         let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
         note!("resuming: {} of {} rows already answered", job.rows - left, job.rows);
-    } else {
+    } else if again == 0 {
         let columns = [job.kept.as_slice(), job.prompts.columns()].concat();
         check_input(&job.input, columns, job.rows, job.options.on_corrupt)?;
         check_output(job)?;
@@ -158,7 +165,7 @@ fn check_output(job: &Job) -> Result<(), JobError> {
     })
 }
 
-/// Answers the rows that are left. Returns the journal, and the first row error.
+/// Answers the rows that are left. Returns the journal.
 fn answer(
     job: &Job,
     engine: &mut Engine,
@@ -166,7 +173,7 @@ fn answer(
     finished: &FinishedRows,
     counters: &Counters,
     signals: &Signals,
-) -> Result<(Journal, Option<String>), JobError> {
+) -> Result<Journal, JobError> {
     let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
     let shared = Mutex::new(journal);
     let answered = answer_rows(job, engine, &shared, finished, counters, signals);
@@ -174,14 +181,14 @@ fn answer(
         shared.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
     // If both fail, the loop's error is the cause.
     let committed = journal.commit();
-    let first_error = answered?;
+    answered?;
     committed?;
     if let Some(asked) = signals.stop_signal()
         && Counters::get(&counters.finished) < finished.count + left
     {
         return Err(JobError::Interrupted(asked));
     }
-    Ok((journal, first_error))
+    Ok(journal)
 }
 
 /// Makes the output of the journal and the input. Returns the rows that got an error by that.

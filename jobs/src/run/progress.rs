@@ -145,13 +145,11 @@ impl Progress {
     }
 }
 
-/// A duration to the second, and below ten seconds to the tenth.
+/// A duration to the second, below ten seconds to the tenth, and below one to the millisecond.
 fn rounded(time: Duration) -> humantime::FormattedDuration {
-    let millis = match time.as_secs() {
-        0..10 => time.as_millis() as u64 / 100 * 100,
-        seconds => seconds * 1000,
-    };
-    humantime::format_duration(Duration::from_millis(millis))
+    let (millis, unit) = (time.as_millis() as u64, [1, 100, 1000]);
+    let unit = unit[usize::from(millis >= 1000) + usize::from(millis >= 10_000)];
+    humantime::format_duration(Duration::from_millis(millis / unit * unit))
 }
 
 #[cfg(test)]
@@ -172,5 +170,7 @@ mod tests {
         assert!(message.ends_with("tokens/s, 3 errors, 1m 40s left"), "{message}");
         assert!(message.starts_with("5.0") || message.starts_with("4.9"), "{message}");
         assert!(progress.summary(&counters).starts_with("10 rows in 10"));
+        let shown = [37, 1234, 49_600, 7_384_000].map(|ms| rounded(Duration::from_millis(ms)).to_string());
+        assert_eq!(shown, ["37ms", "1s 200ms", "49s", "2h 3m 4s"]);
     }
 }

@@ -2,13 +2,20 @@
 
 use crate::date;
 use crate::journal::decisions::DATE;
+use crate::journal::retry::Retry;
 use crate::journal::{JournalReader, ResumeMode};
-use crate::options::job::{JobOptions, Resume};
+use crate::options::job::{JobOptions, Resume, RetryRows};
 use crate::supervise::worker;
 
-/// What to do with a job that was begun.
-pub fn resume_mode(options: &JobOptions) -> ResumeMode {
+/// What to do with a job that was begun. The job has so many rows, from the first of the input.
+pub fn resume_mode(options: &JobOptions, rows: u64) -> ResumeMode {
     match options.resume {
+        _ if !options.retry.is_empty() => ResumeMode::Retry(Retry {
+            errors: options.retry.contains(&RetryRows::Errors),
+            length: options.retry.contains(&RetryRows::Length),
+            rows,
+            chosen: worker::resumes(),
+        }),
         _ if worker::resumes() => ResumeMode::Auto,
         _ if options.fresh => ResumeMode::Fresh,
         Resume::Auto => ResumeMode::Auto,
@@ -20,7 +27,7 @@ pub fn resume_mode(options: &JobOptions) -> ResumeMode {
 /// The date that templates show: that of the job which is resumed, or today's.
 pub fn job_date(options: &JobOptions) -> i64 {
     let begun = JournalReader::open(&options.state_dir).ok();
-    let begun = begun.filter(|_| resume_mode(options) != ResumeMode::Fresh);
+    let begun = begun.filter(|_| !options.fresh || worker::resumes());
     let date = begun.and_then(|journal| date::read(&journal.identity().get(DATE)?.shown()));
     date.unwrap_or_else(date::today)
 }

@@ -176,10 +176,14 @@ impl Bucket for CloudBucket {
             if_match: Some(object.etag.clone()),
             ..GetOptions::default()
         };
-        let read =
-            self.runtime.block_on(async { self.objects.get_opts(&path, options).await?.bytes().await });
+        let read = self.runtime.block_on(async {
+            let found = self.objects.get_opts(&path, options).await?;
+            // Not every store keeps to the condition.
+            let same = found.meta.e_tag.as_ref() == Some(&object.etag);
+            Ok::<_, Error>((same, found.bytes().await?))
+        });
         match read {
-            Ok(bytes) if bytes.len() as u64 == wanted => Ok(bytes),
+            Ok((true, bytes)) if bytes.len() as u64 == wanted => Ok(bytes),
             Ok(_) => Err(store_error("read", &self.url.with_key(&object.key), StoreError::Changed)),
             Err(error) => Err(self.wrong("read", &object.key, error)),
         }

@@ -12,7 +12,7 @@ use crate::error::{
     EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_TERMINATED, EXIT_TOO_MANY_ERRORS,
 };
 use crate::journal::JournalReader;
-use crate::journal::attempts::{self, Death};
+use crate::journal::attempts::{self, Blame, Death};
 use crate::stop_signal::StopSignal;
 use crate::supervise::hang_clock::HangClock;
 use crate::supervise::signals::{Signal, on_signal, print_stopping};
@@ -90,15 +90,19 @@ impl Supervision<'_> {
             // A device that has answered no row may be unable to answer any.
             works = works || answered > before;
             let death = if death == Death::DeviceLost && !works { Death::Outside } else { death };
-            let lost = attempts::record_death(self.state_dir, death).unwrap_or_else(|error| {
+            let blame = attempts::record_death(self.state_dir, death).unwrap_or_else(|error| {
                 tracing::warn!("{error}");
-                0
+                Blame::default()
             });
+            let how = match blame.alone {
+                Some(row) => format!("{how}, while row {row} ran alone"),
+                None => how,
+            };
             if answered > before {
                 (fruitless, given_up) = (0, 0);
             } else {
-                fruitless = if lost > 0 { 0 } else { fruitless + 1 };
-                given_up += u32::from(lost > 0);
+                fruitless = if blame.given_up > 0 { 0 } else { fruitless + 1 };
+                given_up += u32::from(blame.given_up > 0);
             }
             if fruitless >= STARTS || given_up >= STARTS {
                 return Err(JobError::NoProgress { starts: STARTS, how });

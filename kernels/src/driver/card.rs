@@ -12,6 +12,30 @@ use std::sync::Arc;
 /// The oldest compute capability that the kernels compile for: bf16 tensor cores and cp.async.
 pub(crate) const MIN_CAPABILITY: (u32, u32) = (8, 0);
 
+/// The instructions of tensor cores that a card multiplies 16-bit matrices with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TensorCores {
+    /// `mma.sync`.
+    Mma,
+    /// `wgmma` of sm_90a for Linear, `mma.sync` for attention.
+    Wgmma,
+}
+
+impl TensorCores {
+    /// Those of a compute capability. Other cards than 9.0 have no `wgmma`.
+    fn of(capability: (u32, u32)) -> TensorCores {
+        if capability == (9, 0) { TensorCores::Wgmma } else { TensorCores::Mma }
+    }
+
+    /// The device with these instructions, as a job's identity names it: their bits differ.
+    pub(crate) fn family(self) -> &'static str {
+        match self {
+            TensorCores::Mma => "cuda mma",
+            TensorCores::Wgmma => "cuda sm_90a",
+        }
+    }
+}
+
 /// The properties of a card that decide tile shapes and variants.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CardLimits {
@@ -19,11 +43,14 @@ pub(crate) struct CardLimits {
     pub(crate) sms: u32,
     /// The largest shared memory of a block, in bytes.
     pub(crate) shared: u32,
+    pub(crate) tensor_cores: TensorCores,
 }
 
 /// A card with its context and the one stream on which everything runs.
 pub(crate) struct Card {
     pub(crate) name: String,
+    /// Major and minor compute capability.
+    pub(crate) capability: (u32, u32),
     /// The architecture to compile for, e.g. `sm_90a`.
     pub(crate) architecture: String,
     pub(crate) limits: CardLimits,
@@ -59,10 +86,12 @@ impl Card {
         }
         Ok(Card {
             name: context.name().map_err(fails)?,
+            capability,
             architecture: architecture(capability),
             limits: CardLimits {
                 sms: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
                 shared: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+                tensor_cores: TensorCores::of(capability),
             },
             granularity: granularity(index).map_err(fails)?,
             memory_total: context.mem_get_info().map_err(fails)?.1,

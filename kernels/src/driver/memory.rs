@@ -2,8 +2,8 @@
 
 use crate::driver::failure::{allocation_failed, device_lost};
 use cudarc::driver::sys::{
-    CUmemAllocationGranularity_flags, CUmemAllocationProp, CUmemAllocationType, CUmemLocationType,
-    cuMemGetAllocationGranularity,
+    CUDA_MEMCPY2D_v2, CUmemAllocationGranularity_flags, CUmemAllocationProp, CUmemAllocationType,
+    CUmemLocationType, CUmemorytype, cuMemGetAllocationGranularity, cuMemcpy2DAsync_v2,
 };
 use cudarc::driver::{CudaContext, CudaStream, result};
 use engine::device::{DeviceError, MemoryUse};
@@ -25,6 +25,17 @@ pub(crate) fn granularity(index: usize) -> Result<usize, result::DriverError> {
     // SAFETY: both pointers are to locals.
     unsafe { cuMemGetAllocationGranularity(&mut bytes, &property, minimum) }.result()?;
     Ok(bytes.max(1))
+}
+
+/// Where rows of bytes lie that do not touch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strided {
+    /// Of the first row.
+    pub(crate) offset: usize,
+    /// Bytes of a row.
+    pub(crate) row: usize,
+    /// Bytes from row to row.
+    pub(crate) step: usize,
 }
 
 /// Device memory.
@@ -60,6 +71,33 @@ impl DeviceMemory {
         unsafe { result::memcpy_htod_async(self.at + offset as u64, bytes, stream.cu_stream()) }
             .map_err(device_lost)?;
         stream.synchronize().map_err(device_lost)
+    }
+
+    /// Queues a write of rows that do not lie one after the other.
+    pub(crate) fn write_strided(
+        &self,
+        stream: &CudaStream,
+        layout: &Strided,
+        bytes: &[u8],
+    ) -> Result<(), DeviceError> {
+        let rows = bytes.len() / layout.row;
+        debug_assert!(layout.offset + (rows - 1) * layout.step + layout.row <= self.bytes);
+        // SAFETY: zeros are valid for all fields of this C struct, and for its enums after what is set here.
+        let copy = unsafe {
+            let mut copy = std::mem::MaybeUninit::<CUDA_MEMCPY2D_v2>::zeroed();
+            let at = copy.as_mut_ptr();
+            (&raw mut (*at).srcMemoryType).write(CUmemorytype::CU_MEMORYTYPE_HOST);
+            (&raw mut (*at).srcHost).write(bytes.as_ptr().cast());
+            (&raw mut (*at).srcPitch).write(layout.row);
+            (&raw mut (*at).dstMemoryType).write(CUmemorytype::CU_MEMORYTYPE_DEVICE);
+            (&raw mut (*at).dstDevice).write(self.at + layout.offset as u64);
+            (&raw mut (*at).dstPitch).write(layout.step);
+            (&raw mut (*at).WidthInBytes).write(layout.row);
+            (&raw mut (*at).Height).write(rows);
+            copy.assume_init()
+        };
+        // SAFETY: all rows are inside the allocation and the source; pageable memory has been read when the call returns.
+        unsafe { cuMemcpy2DAsync_v2(&copy, stream.cu_stream()) }.result().map_err(device_lost)
     }
 
     /// Reads bytes at `offset`, after all work of the stream.

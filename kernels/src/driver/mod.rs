@@ -10,3 +10,4 @@ pub(crate) mod launch;
 pub(crate) mod library;
 pub(crate) mod memory;
 pub(crate) mod nvrtc;
+pub(crate) mod tensor_map;

@@ -1,13 +1,12 @@
-//! What an adapter reaches in plain shaders, for benches to compare the ops with.
+//! What an adapter reaches in plain shaders, for the ops to be compared with.
 
-use crate::device::WgpuDevice;
 use crate::driver::gpu::Gpu;
 use crate::driver::pass::{Bound, Pass};
 use crate::driver::shader::Access::{Read, Write};
 use crate::driver::shader::Shader;
 use crate::ops::snippets::INVOCATION;
 use bytemuck::{Pod, Zeroable};
-use engine::device::{DeviceError, MemoryUse};
+use engine::device::{DeviceError, MemoryUse, Peaks};
 use std::time::Instant;
 use wgpu::BufferUsages;
 
@@ -31,36 +30,24 @@ struct Params {
     invocations: u32,
 }
 
-/// What an adapter reaches.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Peaks {
-    /// Bytes a second read and written by a copy of 64 MiB.
-    pub bytes_per_second: f64,
-    /// f32 operations a second in chains of multiply-adds, each counted as two.
-    pub flops_per_second: f64,
-}
-
-impl WgpuDevice {
-    /// Measures the adapter: the best of five runs of each shader.
-    ///
-    /// # Errors
-    /// [`DeviceError::OutOfMemory`] or [`DeviceError::Lost`].
-    pub fn peaks(&mut self) -> Result<Peaks, DeviceError> {
-        let gpu = self.gpu_mut();
-        let allocate = |name| gpu.allocate(name, BYTES, BufferUsages::STORAGE, MemoryUse::Activations);
-        let (from, to) = (allocate("from")?, allocate("to")?);
-        let bound = |gpu: &mut Gpu, copy: f64| Bound::new(gpu, &SHADER, &[("COPY", copy)], &[&from, &to]);
-        let (chains, copy) = (bound(gpu, 0.0), bound(gpu, 1.0));
-        let vectors = (BYTES / 16) as u32;
-        let copied = best(gpu, &copy, Params { count: 0, invocations: vectors })?;
-        // Enough for a large card; on a processor a fraction of a second.
-        let invocations = if gpu.software { 1 << 12 } else { 1 << 20 };
-        let chained = best(gpu, &chains, Params { count: TURNS, invocations })?;
-        Ok(Peaks {
-            bytes_per_second: 2.0 * BYTES as f64 / copied,
-            flops_per_second: 2.0 * PER_TURN * f64::from(TURNS) * f64::from(invocations) / chained,
-        })
-    }
+/// Measures an adapter: the best of five runs of each shader.
+///
+/// # Errors
+/// [`DeviceError::OutOfMemory`] or [`DeviceError::Lost`].
+pub(crate) fn measure(gpu: &mut Gpu) -> Result<Peaks, DeviceError> {
+    let allocate = |name| gpu.allocate(name, BYTES, BufferUsages::STORAGE, MemoryUse::Activations);
+    let (from, to) = (allocate("from")?, allocate("to")?);
+    let bound = |gpu: &mut Gpu, copy: f64| Bound::new(gpu, &SHADER, &[("COPY", copy)], &[&from, &to]);
+    let (chains, copy) = (bound(gpu, 0.0), bound(gpu, 1.0));
+    let vectors = (BYTES / 16) as u32;
+    let copied = best(gpu, &copy, Params { count: 0, invocations: vectors })?;
+    // Enough for a large card; on a processor a fraction of a second.
+    let invocations = if gpu.software { 1 << 12 } else { 1 << 20 };
+    let chained = best(gpu, &chains, Params { count: TURNS, invocations })?;
+    Ok(Peaks {
+        bytes_per_second: 2.0 * BYTES as f64 / copied,
+        flops_per_second: 2.0 * PER_TURN * f64::from(TURNS) * f64::from(invocations) / chained,
+    })
 }
 
 /// Seconds of the fastest of five dispatches, after one that only warms up.

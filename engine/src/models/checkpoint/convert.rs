@@ -12,7 +12,14 @@ pub fn convert(bytes: Vec<u8>, from: DType, to: Format, transform: Transform) ->
     if to == Format::Plain(from) && transform == Transform::None {
         return Ok(bytes);
     }
-    let mut values = from.decode(&bytes);
+    encode(from.decode(&bytes), to, transform)
+}
+
+/// Encodes values in a format, transformed on the way.
+///
+/// # Errors
+/// A value that the format cannot hold.
+pub fn encode(mut values: Vec<f32>, to: Format, transform: Transform) -> Result<Vec<u8>, String> {
     transform.apply(&mut values);
     match values.iter().find(|v| !to.holds(**v)) {
         Some(v) if Format::BLOCKS.contains(&to) => {

@@ -4,11 +4,13 @@
 
 mod convert;
 mod dummy;
+mod fp8;
 mod index;
 mod safetensors;
 mod source;
 
 pub use dummy::dummy;
+pub use fp8::Fp8;
 pub use source::{Source, Transform};
 
 use super::files;
@@ -16,7 +18,8 @@ use crate::dtype::DType;
 use crate::error::EngineError;
 use crate::file::{OpenFile, VerifiedFile};
 use crate::plan::{BufferDesc, Rows};
-use convert::convert;
+use convert::{convert, encode};
+use fp8::{SCALES, Scales, e4m3};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -28,9 +31,27 @@ const CHUNK: usize = 16 << 20;
 /// A tensor's place: its elements lie row by row in a range of a file.
 pub struct Tensor {
     file: Arc<VerifiedFile>,
-    dtype: DType,
+    stored: Stored,
     shape: Vec<usize>,
     bytes: Range<u64>,
+}
+
+/// How the elements of a tensor are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stored {
+    Plain(DType),
+    /// FP8: [`fp8`].
+    E4m3,
+}
+
+impl Stored {
+    /// Bytes of an element.
+    fn size(self) -> usize {
+        match self {
+            Stored::Plain(dtype) => dtype.size(),
+            Stored::E4m3 => 1,
+        }
+    }
 }
 
 /// The weights of a model.
@@ -39,14 +60,16 @@ pub struct Checkpoint {
     main: PathBuf,
     files: Vec<Arc<VerifiedFile>>,
     tensors: HashMap<String, Tensor>,
+    fp8: Fp8,
 }
 
 impl Checkpoint {
-    /// Reads the headers of a folder's `model.safetensors`, or of the files that its index names.
+    /// Reads the headers of a folder's `model.safetensors`, or of the files that its index names. `fp8`: how its FP8
+    /// weights are scaled, if it has any.
     ///
     /// # Errors
     /// Files that are missing, outside the folder, malformed or of another format.
-    pub fn open(folder: &Path) -> Result<Checkpoint, EngineError> {
+    pub fn open(folder: &Path, fp8: Fp8) -> Result<Checkpoint, EngineError> {
         let index = folder.join("model.safetensors.index.json");
         let (main, names) = if files::exists(&index)? {
             files::inside(folder, &index)?;
@@ -55,7 +78,7 @@ impl Checkpoint {
         } else {
             (folder.join("model.safetensors"), ["model.safetensors".to_owned()].into())
         };
-        let mut checkpoint = Checkpoint { main, files: Vec::new(), tensors: HashMap::new() };
+        let mut checkpoint = Checkpoint { main, files: Vec::new(), tensors: HashMap::new(), fp8 };
         for name in names {
             let file = folder.join(&name);
             if !files::exists(&file)? {
@@ -87,7 +110,7 @@ impl Checkpoint {
 
     fn tensor(&self, name: &str) -> Result<&Tensor, EngineError> {
         self.tensors.get(name).ok_or_else(|| {
-            let why = format!("tensor {name} is missing, or is not in bf16, f16 or f32");
+            let why = format!("tensor {name} is missing, or is not in bf16, f16, f32 or FP8 (e4m3)");
             EngineError::Weights { file: self.main.clone(), why }
         })
     }
@@ -101,9 +124,54 @@ impl Checkpoint {
         }
     }
 
-    /// The type of a tensor.
+    /// Whether there are tensors of both names, and they do not hold the same.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn holds_both(&self, one: &str, other: &str) -> Result<bool, EngineError> {
+        let (Some(one), Some(other)) = (self.tensors.get(one), self.tensors.get(other)) else {
+            return Ok(false);
+        };
+        if (one.stored, &one.shape) != (other.stored, &other.shape) {
+            return Ok(true);
+        }
+        let length = one.bytes.end - one.bytes.start;
+        let (one_file, other_file) = (one.open()?, other.open()?);
+        for at in (0..length).step_by(CHUNK) {
+            let n = (CHUNK as u64).min(length - at);
+            let range = |tensor: &Tensor| tensor.bytes.start + at..tensor.bytes.start + at + n;
+            if one_file.read(range(one))? != other_file.read(range(other))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The type of a tensor; none of FP8, which is widened as it is read.
     pub fn dtype(&self, name: &str) -> Option<DType> {
-        self.tensors.get(name).map(|t| t.dtype)
+        match self.tensors.get(name)?.stored {
+            Stored::Plain(dtype) => Some(dtype),
+            Stored::E4m3 => None,
+        }
+    }
+
+    /// The scales of a tensor, not read yet, with their tensor and its name; none of a plain tensor.
+    fn scales(&self, name: &str) -> Result<Option<(Scales, &Tensor, String)>, EngineError> {
+        let tensor = self.tensor(name)?;
+        if tensor.stored != Stored::E4m3 {
+            return Ok(None);
+        }
+        let named = SCALES.iter().map(|end| format!("{name}{end}"));
+        let Some((scale_name, scales)) =
+            named.filter_map(|n| Some((n.clone(), self.tensors.get(&n)?))).next()
+        else {
+            return Err(tensor.bad(
+                name,
+                "is in FP8 and there is no tensor of its scales (weight_scale, weight_scale_inv)",
+            ));
+        };
+        let layout = Scales::layout(scales, &scale_name, &tensor.shape, self.fp8)?;
+        Ok(Some((layout, scales, scale_name)))
     }
 
     /// Checks that the tensors of `source` make up the buffer.
@@ -126,6 +194,7 @@ impl Checkpoint {
                 let why = format!("has shape {shape:?}; the config wants {rows} rows of {cols}");
                 return Err(tensor.bad(name, &why));
             }
+            self.scales(name)?;
             found += tensor.shape.iter().product::<usize>();
         }
         if found != rows * desc.cols {
@@ -153,7 +222,12 @@ impl Checkpoint {
         let mut row = 0;
         for name in names {
             let tensor = self.tensor(name)?;
-            let width = if vector { 1 } else { desc.cols } * tensor.dtype.size();
+            let scales = match self.scales(name)? {
+                Some((layout, scales, name)) => Some(layout.read(scales, &name)?),
+                None => None,
+            };
+            let first = row;
+            let width = if vector { 1 } else { desc.cols } * tensor.stored.size();
             let step = (CHUNK / width).max(1) * width;
             let mut at = tensor.bytes.start;
             let open = tensor.open()?;
@@ -161,8 +235,17 @@ impl Checkpoint {
                 let n = (step as u64).min(tensor.bytes.end - at) as usize;
                 let bytes = open.read(at..at + n as u64).map_err(EngineError::from)?;
                 at += n as u64;
-                let converted = convert(bytes, tensor.dtype, desc.format, transform)
-                    .map_err(|why| tensor.bad(name, &why))?;
+                let converted = match (tensor.stored, &scales) {
+                    (Stored::Plain(dtype), _) => convert(bytes, dtype, desc.format, transform),
+                    (Stored::E4m3, scales) => {
+                        let mut values: Vec<f32> = bytes.iter().map(|&bits| e4m3(bits)).collect();
+                        if let Some(scales) = scales {
+                            scales.apply(row - first, desc.cols, &mut values);
+                        }
+                        encode(values, desc.format, transform)
+                    }
+                };
+                let converted = converted.map_err(|why| tensor.bad(name, &why))?;
                 if vector {
                     whole.extend_from_slice(&converted);
                 } else {

@@ -1,6 +1,6 @@
 //! Safetensors files. A header is read entry by entry, so that a hostile one takes no more memory than its limits.
 
-use super::Tensor;
+use super::{Stored, Tensor};
 use crate::dtype::DType;
 use crate::error::EngineError;
 use crate::file::VerifiedFile;
@@ -49,15 +49,16 @@ pub fn tensors(file: &Arc<VerifiedFile>) -> Result<Vec<(String, Tensor)>, Engine
         return Err(bad(format!("holds {rest} bytes of data, its header says {data}")));
     }
     let place = |(name, info): (String, &TensorInfo)| {
-        let dtype = match info.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
+        let stored = match info.dtype {
+            Dtype::F32 => Stored::Plain(DType::F32),
+            Dtype::F16 => Stored::Plain(DType::F16),
+            Dtype::BF16 => Stored::Plain(DType::BF16),
+            Dtype::F8_E4M3 => Stored::E4m3,
             _ => return None,
         };
         let (from, to) = info.data_offsets;
         let bytes = 8 + size + from as u64..8 + size + to as u64;
-        Some((name, Tensor { file: file.clone(), dtype, shape: info.shape.clone(), bytes }))
+        Some((name, Tensor { file: file.clone(), stored, shape: info.shape.clone(), bytes }))
     };
     Ok(metadata.tensors().into_iter().filter_map(place).collect())
 }

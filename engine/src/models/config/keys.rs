@@ -1,5 +1,6 @@
 //! The keys of `config.json`, as the file has them.
 
+use super::quantization::QuantizationKeys;
 use serde::{Deserialize, Deserializer};
 
 /// `rope_parameters` of transformers 5, `rope_scaling` of transformers 4.
@@ -29,8 +30,7 @@ pub struct RopeKeys {
 /// The file as it is: every key may be absent.
 #[derive(Deserialize)]
 pub struct Keys {
-    #[serde(default)]
-    pub architectures: Vec<String>,
+    pub architectures: Option<Vec<String>>,
     pub hidden_size: Option<u64>,
     pub intermediate_size: Option<u64>,
     pub num_hidden_layers: Option<u64>,
@@ -63,7 +63,7 @@ pub struct Keys {
     pub mlp_bias: Option<bool>,
     pub dtype: Option<String>,
     pub torch_dtype: Option<String>,
-    pub quantization_config: Option<serde::de::IgnoredAny>,
+    pub quantization_config: Option<QuantizationKeys>,
 }
 
 /// A key for which absent and null mean different things: an absent window of Mistral is 4096, null is none.

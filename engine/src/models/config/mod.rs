@@ -1,10 +1,11 @@
 //! `config.json` of transformers 4 and 5: its keys become the numbers that a plan is built from.
 
 mod keys;
+mod quantization;
 mod resolve;
 mod rope;
 
-use super::checkpoint::Transform;
+use super::checkpoint::{Fp8, Transform};
 use super::families::{Family, LayerNorms};
 use super::rope::RopeParameters;
 use crate::dtype::DType;
@@ -46,8 +47,10 @@ pub struct ModelConfig {
     pub tied: bool,
     /// Logits are bent to within this, `cap * tanh(x / cap)`.
     pub logits_softcap: Option<f32>,
-    /// The type in which the weights were published.
+    /// The type in which the weights were published; of FP8 weights the one in which they are computed with.
     pub dtype: DType,
+    /// How FP8 weights are scaled.
+    pub fp8: Fp8,
 }
 
 /// What may differ from layer to layer.
@@ -80,10 +83,17 @@ impl ModelConfig {
     /// An unknown architecture, by name, or a field that is missing or out of its range.
     pub fn parse(json: &[u8], file: &Path) -> Result<ModelConfig, EngineError> {
         let bad = |why: String| EngineError::Config { file: file.to_owned(), why };
-        let keys: Keys = serde_json::from_slice(json).map_err(|e| bad(e.to_string()))?;
-        let name = keys.architectures.first().map_or("(none)", String::as_str);
+        let mut json = serde_json::Deserializer::from_slice(json);
+        // The error says at which key.
+        let keys: Keys = serde_path_to_error::deserialize(&mut json).map_err(|e| bad(e.to_string()))?;
+        json.end().map_err(|e| bad(e.to_string()))?;
+        let Some(name) = keys.architectures.as_deref().and_then(|names| names.first()) else {
+            let why = "architectures is missing, null or empty; it must name the model's class, such as \
+                       [\"LlamaForCausalLM\"]";
+            return Err(bad(why.into()));
+        };
         let Some(family) = Family::of(name) else {
-            let (file, name) = (file.to_owned(), name.to_owned());
+            let (file, name) = (file.to_owned(), name.clone());
             return Err(EngineError::Architecture { file, name, known: Family::names() });
         };
         keys.resolve(family).map_err(bad)

@@ -3,6 +3,7 @@
 use super::keys::{Key, Keys};
 use super::{LayerConfig, ModelConfig};
 use crate::dtype::DType;
+use crate::models::checkpoint::Fp8;
 use crate::models::families::{Family, Windows};
 use crate::models::rope::RopeParameters;
 use crate::op::Activation;
@@ -16,11 +17,7 @@ impl Keys {
     /// # Errors
     /// The key that is missing, out of its range or not supported.
     pub fn resolve(&self, family: &Family) -> Result<ModelConfig, String> {
-        if self.quantization_config.is_some() {
-            return Err("quantization_config: quantised checkpoints are not supported yet; use one in \
-                        bf16, f16 or f32"
-                .into());
-        }
+        let fp8 = self.quantization_config.as_ref().map_or(Ok(Fp8::default()), |keys| keys.resolve())?;
         if self.use_bidirectional_attention == Some(true) {
             return Err(
                 "use_bidirectional_attention is not supported: tokens are generated one by one".into()
@@ -65,6 +62,7 @@ impl Keys {
                 Some("float16") => DType::F16,
                 _ => DType::BF16,
             },
+            fp8,
         })
     }
 

@@ -1,9 +1,12 @@
 //! `gristmill bench throughput`: how fast a model answers when all prompts are given at once.
 //!
-//! Flags and figures are those of `vllm bench throughput`.
+//! Flags and figures are those of `vllm bench throughput`. `gristmill bench step` is in [`step`].
 
 mod figures;
 mod requests;
+mod step;
+
+pub use step::step;
 
 use crate::cli::args::ThroughputArgs;
 use crate::error::JobError;
@@ -17,7 +20,12 @@ use engine::models::Model;
 use engine::request::{Event, Request};
 use figures::{Figures, Run};
 use requests::requests;
+use serde::Serialize;
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// Prompts are made before the clock starts, and stay in memory.
+const MAX_TOKENS: usize = 1 << 30;
 
 /// Runs the benchmark and prints its figures.
 ///
@@ -26,6 +34,14 @@ use std::time::{Duration, Instant};
 pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
     if !(0.0..1.0).contains(&args.random_range_ratio) {
         return Err(JobError::Usage("--random-range-ratio must be at least 0 and less than 1".into()));
+    }
+    let tokens = args.input_len.saturating_add(args.prefix_len).saturating_mul(args.num_prompts);
+    if args.dataset_path.is_none() && tokens > MAX_TOKENS {
+        return Err(JobError::Usage(format!(
+            "--num-prompts {}: that is {tokens} tokens of prompts with --input-len and --prefix-len; at most {MAX_TOKENS} \
+             are made up",
+            args.num_prompts
+        )));
     }
     let folders = ModelFolders::find(&args.model)?;
     let model = Model::open(&folders.model, args.model.load_format.into())?;
@@ -42,11 +58,14 @@ pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
     let run = run(&mut engine, requests)?;
     let figures = Figures::new(&engine, &run, load, folders.name, &args.engine);
     print(&figures.lines())?;
-    if let Some(path) = &args.output_json {
-        let text = serde_json::to_string_pretty(&figures).map_err(|e| JobError::Internal(e.to_string()))?;
-        std::fs::write(path, text + "\n").map_err(JobError::io("write", path))?;
-    }
-    Ok(())
+    write_json(args.output_json.as_deref(), &figures)
+}
+
+/// Writes figures to the file of `--output-json`, if there is one.
+fn write_json(path: Option<&Path>, figures: &impl Serialize) -> Result<(), JobError> {
+    let Some(path) = path else { return Ok(()) };
+    let text = serde_json::to_string_pretty(figures).map_err(|e| JobError::Internal(e.to_string()))?;
+    std::fs::write(path, text + "\n").map_err(JobError::io("write", path))
 }
 
 fn run(engine: &mut Engine, requests: Vec<Request>) -> Result<Run, JobError> {

@@ -4,6 +4,8 @@ use super::*;
 
 const ROWS: u64 = 60;
 
+const ALL: [Format; 3] = [Format::One, Format::Two, Format::Three];
+
 /// A journal of a format with answers to its first rows, closed.
 fn begun(state_dir: &Path, format: Format, answers: u64) {
     schema::fill(&schema::path(state_dir), format, &written(format), &inputs(ROWS)).unwrap();
@@ -24,7 +26,7 @@ fn number(state_dir: &Path) -> i64 {
 
 #[test]
 fn a_job_is_resumed_in_the_format_in_which_it_was_begun() {
-    for (format, stored) in [(Format::One, 0), (Format::Two, 2)] {
+    for (format, stored) in [(Format::One, 0), (Format::Two, 2), (Format::Three, 3)] {
         let state_dir = tempfile::tempdir().unwrap();
         begun(state_dir.path(), format, 20);
         let (mut journal, finished) = open(state_dir.path(), ROWS);
@@ -39,12 +41,12 @@ fn a_job_is_resumed_in_the_format_in_which_it_was_begun() {
     }
     let state_dir = tempfile::tempdir().unwrap();
     drop(open(state_dir.path(), ROWS));
-    assert_eq!(number(state_dir.path()), 2, "a new journal");
+    assert_eq!(number(state_dir.path()), 3, "a new journal");
 }
 
 #[test]
 fn another_identity_is_refused_by_field_in_every_format() {
-    for format in [Format::One, Format::Two] {
+    for format in ALL {
         let state_dir = tempfile::tempdir().unwrap();
         begun(state_dir.path(), format, 2);
         let mut other = job_identity();
@@ -62,7 +64,7 @@ fn another_identity_is_refused_by_field_in_every_format() {
 #[test]
 fn a_journal_of_an_unknown_format_is_refused_by_its_number_and_left_alone() {
     let state_dir = tempfile::tempdir().unwrap();
-    begun(state_dir.path(), Format::Two, 20);
+    begun(state_dir.path(), Format::Three, 20);
     // Whatever else such a format may change.
     sql(
         state_dir.path(),
@@ -86,7 +88,35 @@ fn a_journal_of_an_unknown_format_is_refused_by_its_number_and_left_alone() {
     assert_eq!(files(state_dir.path()), before);
     let fresh = Journal::open_or_create(state_dir.path(), &job_identity(), &inputs(ROWS), ResumeMode::Fresh);
     fresh.unwrap().0.close().unwrap();
-    assert_eq!(number(state_dir.path()), 2);
+    assert_eq!(number(state_dir.path()), 3);
+}
+
+#[test]
+fn a_job_with_other_prompts_is_to_be_finished_unless_it_is() {
+    let state_dir = tempfile::tempdir().unwrap();
+    let of_version = |version| {
+        let mut identity = identity();
+        identity.push("prompts_version", version);
+        JobIdentity { identity, format1: Vec::new() }
+    };
+    let open = |version| {
+        Journal::open_or_create(state_dir.path(), &of_version(version), &inputs(9), ResumeMode::Auto)
+    };
+    let mut journal = open(1).unwrap().0;
+    let refused = |words: &str| {
+        let message = open(2).err().unwrap().to_string();
+        assert!(
+            message.contains("prompts_version: begun with 1, now 2") && message.contains(words),
+            "{message}"
+        );
+    };
+    journal.append(answer(0)).unwrap();
+    journal.close().unwrap();
+    refused("finish it with that version");
+    journal = open(1).unwrap().0;
+    (1..9).for_each(|row| journal.append(answer(row)).unwrap());
+    journal.close().unwrap();
+    refused("all its rows are answered");
 }
 
 #[test]
@@ -103,7 +133,7 @@ fn a_format_does_not_pass_for_another() {
 
 #[test]
 fn a_damaged_journal_is_repaired_in_its_own_format() {
-    for format in [Format::One, Format::Two] {
+    for format in ALL {
         let state_dir = tempfile::tempdir().unwrap();
         begun(state_dir.path(), format, 20);
         sql(state_dir.path(), "UPDATE answers SET text = 'other' WHERE row = 3");
@@ -118,7 +148,7 @@ fn a_damaged_journal_is_repaired_in_its_own_format() {
 
 #[test]
 fn a_count_of_deaths_that_is_damaged_blames_nobody() {
-    for format in [Format::One, Format::Two] {
+    for format in ALL {
         let state_dir = tempfile::tempdir().unwrap();
         begun(state_dir.path(), format, 20);
         sql(state_dir.path(), "INSERT INTO attempts VALUES (30, 3, 0, 0)");
@@ -127,12 +157,34 @@ fn a_count_of_deaths_that_is_damaged_blames_nobody() {
     }
 }
 
+#[test]
+fn format_2_has_no_settings_and_format_3_none_that_are_not_known() {
+    for (format, settings, known) in [
+        (Format::Two, r#"{"max_tokens":64}"#, false),
+        (Format::Three, r#"{"max_tokens":64}"#, true),
+        (Format::Three, r#"{"temperature":1}"#, false),
+    ] {
+        let state_dir = tempfile::tempdir().unwrap();
+        begun(state_dir.path(), format, 0);
+        let mut database = Database::open(&schema::path(state_dir.path())).unwrap();
+        database.settings = Some(settings.into());
+        assert!(database.insert(&answer(1)).unwrap());
+        drop(database);
+        let read =
+            Journal::open_or_create(state_dir.path(), &job_identity(), &inputs(ROWS), ResumeMode::Auto);
+        match read {
+            Ok((_, finished)) => assert!(known && finished.contains(1)),
+            Err(error) => assert!(!known && matches!(error, JobError::JournalDamaged { .. }), "{error}"),
+        }
+    }
+}
+
 /// Another job with answers of its own to the same rows.
 fn other_job(state_dir: &Path) {
     let mut identity = Identity::default();
     identity.push("weights", "5e1f");
     identity.push("temperature", 1);
-    schema::fill(&schema::path(state_dir), Format::Two, &identity, &inputs(ROWS)).unwrap();
+    schema::fill(&schema::path(state_dir), Format::Three, &identity, &inputs(ROWS)).unwrap();
     let other = JobIdentity { identity, format1: Vec::new() };
     let (mut journal, _) =
         Journal::open_or_create(state_dir, &other, &inputs(ROWS), ResumeMode::Auto).unwrap();
@@ -143,7 +195,7 @@ fn other_job(state_dir: &Path) {
 #[test]
 fn records_of_another_job_are_not_believed() {
     let (state_dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    begun(state_dir.path(), Format::Two, 20);
+    begun(state_dir.path(), Format::Three, 20);
     other_job(other.path());
     let take = format!(
         "ATTACH '{}' AS other; REPLACE INTO answers SELECT * FROM other.answers WHERE row IN (4, 30)",
@@ -157,7 +209,7 @@ fn records_of_another_job_are_not_believed() {
 #[test]
 fn a_journal_that_took_the_place_of_an_open_one_is_not_believed() {
     let (state_dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    begun(state_dir.path(), Format::Two, 20);
+    begun(state_dir.path(), Format::Three, 20);
     other_job(other.path());
     let (mut journal, _) = open(state_dir.path(), ROWS);
     journal.append(answer(20)).unwrap();

@@ -30,11 +30,11 @@ pub(crate) fn bias_kernel(bias: Format, out: Format) -> Kernel {
 /// `None` if the device was opened without cuBLASLt, or the library has no product of this kind: of two types, or of a
 /// bias and a residual.
 pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Option<Vec<Call<Launch>>> {
-    let Operands { x, weight, bias, out, add } = operands;
+    let Operands { x, weight, bias, out, add, .. } = operands;
     if x.format != weight.format || *add && bias.is_some() {
         return None;
     }
-    let blas = lowering.blas.clone()?;
+    let blas = lowering.linears.blas.clone()?;
     let add = *add || bias.is_some();
     let product = Product { x: x.matrix()?, weight: weight.matrix()?, out: out.matrix()?, add };
     let mut calls = Vec::new();

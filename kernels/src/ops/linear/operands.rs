@@ -2,6 +2,7 @@
 
 use crate::args::{DevicePtr, c_struct, word};
 use crate::lowering::{Lowering, Operand};
+use engine::op::Activation;
 
 c_struct! {
     /// The arguments of `linear.cu` and of `linear_plain.cu`.
@@ -18,16 +19,23 @@ c_struct! {
     }
 }
 
-/// A Linear whose operands have been found. `add`: the result is added to what `out` holds.
+/// A Linear whose operands have been found. `add`: the result is added to what `out` holds. `gate`: half of its columns
+/// are gates of this kind for the other half, and `out` has half as many.
 pub(super) struct Operands {
     pub(super) x: Operand,
     pub(super) weight: Operand,
     pub(super) bias: Option<Operand>,
     pub(super) out: Operand,
     pub(super) add: bool,
+    pub(super) gate: Option<Activation>,
 }
 
 impl Operands {
+    /// Rows of the weight.
+    pub(super) fn weight_rows(&self) -> usize {
+        if self.gate.is_some() { 2 * self.out.cols } else { self.out.cols }
+    }
+
     pub(super) fn args(&self, lowering: &mut Lowering) -> Args {
         Args {
             rows: lowering.rows(self.x.rows),

@@ -28,7 +28,7 @@ pub(crate) fn plain_kernel(
 }
 
 pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Launch {
-    let Operands { x, weight, bias, out, add } = operands;
+    let Operands { x, weight, bias, out, add, .. } = operands;
     let kernel = plain_kernel(x.format, weight.format, bias.map(|bias| bias.format), out.format, *add);
     let (rows, n) = (x.rows, out.cols);
     let args = operands.args(lowering);

@@ -47,7 +47,7 @@ pub(crate) fn variants_that_fit(variant: LinearVariant, limits: &CardLimits) -> 
 
 /// `None` if the types or the alignment are not those of tensor cores.
 pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Option<Launch> {
-    let Operands { x, weight, bias, out, add } = operands;
+    let Operands { x, weight, bias, out, add, .. } = operands;
     let half = x.format.plain().filter(|dtype| matches!(dtype, DType::BF16 | DType::F16))?;
     if weight.format != x.format || !x.aligned(8) {
         return None;

@@ -1,0 +1,67 @@
+//! What the processor reaches in plain loops, for figures of ops to be compared with.
+
+use crate::device::Peaks;
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+use std::hint::black_box;
+use std::time::Instant;
+
+/// Bytes that each thread copies: more than its share of any cache.
+const BYTES: usize = 64 << 20;
+/// Chains of multiply-adds that a thread runs side by side: enough to hide the latency of two units.
+const CHAINS: usize = 12;
+/// Multiply-adds of each chain.
+const LENGTH: usize = 1 << 20;
+/// Runs, of which the fastest counts.
+const RUNS: usize = 5;
+
+/// Measures all threads of the pool that it runs in.
+pub fn measure() -> Peaks {
+    let threads = rayon::current_num_threads();
+    let mut buffers: Vec<(Vec<u64>, Vec<u64>)> =
+        (0..threads).map(|_| (vec![1; BYTES / 8], vec![0; BYTES / 8])).collect();
+    let copy = best(|| {
+        buffers.par_iter_mut().for_each(|(from, to)| black_box(to).copy_from_slice(black_box(from)));
+    });
+    let lanes = super::tile::lanes_here();
+    let chains = best(|| {
+        let chain = |_: usize| black_box(Arch::new().dispatch(Chains { by: black_box(0.999) }));
+        (0..threads).into_par_iter().with_max_len(1).map(chain).for_each(drop);
+    });
+    Peaks {
+        bytes_per_second: (2 * BYTES * threads) as f64 / copy,
+        flops_per_second: (2 * CHAINS * LENGTH * lanes * threads) as f64 / chains,
+    }
+}
+
+/// Seconds of the fastest run.
+fn best(mut run: impl FnMut()) -> f64 {
+    let seconds = |_| {
+        let start = Instant::now();
+        run();
+        start.elapsed().as_secs_f64()
+    };
+    (0..RUNS).map(seconds).fold(f64::INFINITY, f64::min)
+}
+
+/// Chains of fused multiply-adds in registers.
+struct Chains {
+    by: f32,
+}
+
+impl WithSimd for Chains {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let by = simd.splat_f32s(self.by);
+        let mut sums = [by; CHAINS];
+        for _ in 0..LENGTH {
+            for sum in &mut sums {
+                *sum = simd.mul_add_f32s(*sum, by, by);
+            }
+        }
+        let sum = sums.into_iter().fold(by, |a, b| simd.add_f32s(a, b));
+        simd.reduce_sum_f32s(sum)
+    }
+}

@@ -1,0 +1,118 @@
+//! The tiles of `linear_sm90.cu`, and which one a row count gets.
+
+/// A tile of `linear_sm90.cu`: 64 features for each consumer warpgroup, by `tokens`. Every tile gives the same bits, so
+/// the choice is a matter of speed only.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Tile {
+    pub(crate) warpgroups: usize,
+    pub(crate) tokens: usize,
+    /// Slots of the pipeline.
+    pub(crate) stages: u32,
+}
+
+const fn tile(warpgroups: usize, tokens: usize, stages: u32) -> Tile {
+    Tile { warpgroups, tokens, stages }
+}
+
+/// From narrow tiles to wide ones.
+pub(crate) const TILES: [Tile; 10] = [
+    tile(1, 8, 12),
+    tile(1, 16, 12),
+    tile(1, 32, 10),
+    tile(1, 64, 8),
+    tile(2, 64, 8),
+    tile(1, 128, 8),
+    tile(2, 128, 6),
+    tile(1, 256, 5),
+    tile(2, 192, 5),
+    tile(2, 256, 4),
+];
+
+/// A Linear as the choice of its tile sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) rows: usize,
+    pub(crate) k: usize,
+    /// Rows of the weight.
+    pub(crate) features: usize,
+}
+
+/// What a card does, fitted to times of the kernel on one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rates {
+    /// Microseconds of a launch.
+    pub(crate) launch: f64,
+    /// Microseconds that a tile takes beside its columns: filling the pipeline, and its end.
+    pub(crate) tile: f64,
+    /// Microseconds for each of its 64 x 1 results.
+    pub(crate) result: f64,
+    /// Microseconds to multiply 64 x 64 weights with 64 columns of 8 tokens.
+    pub(crate) product: f64,
+    /// Bytes a microsecond from the card's memory.
+    pub(crate) memory: f64,
+    /// Bytes a microsecond into one multiprocessor.
+    pub(crate) inward: f64,
+    /// Bytes a microsecond out of L2 into all of them.
+    pub(crate) l2: f64,
+}
+
+/// Fitted to `benches/results/2026-11-26-h200-linear.tsv`; the tests fit them again.
+pub(crate) const H200: Rates = Rates {
+    launch: 2.6,
+    tile: 1.2,
+    result: 0.0099,
+    product: 0.0083,
+    memory: 4.22e6,
+    inward: 1.63e5,
+    l2: 4.07e7,
+};
+
+impl Tile {
+    /// Rows of the weight that a tile takes.
+    pub(crate) fn features(&self) -> usize {
+        64 * self.warpgroups
+    }
+
+    /// Bytes of a slot: rows of 64 two-byte elements.
+    pub(super) fn slot(&self) -> usize {
+        (self.features() + self.tokens) * 128
+    }
+
+    /// Tiles of an output.
+    pub(super) fn count(&self, size: &Size) -> usize {
+        size.rows.div_ceil(self.tokens) * size.features.div_ceil(self.features())
+    }
+
+    /// The estimated time of a Linear in microseconds. The busiest multiprocessor, or the card's memory if that is
+    /// slower, and the traffic out of L2 beside them.
+    pub(crate) fn micros(&self, size: &Size, sms: u32, rates: &Rates) -> f64 {
+        let (tiles, steps) = (self.count(size), size.k.div_ceil(64) as f64);
+        let turns = tiles.div_ceil(sms as usize) as f64;
+        // Below 32 tokens the weights' way from shared memory takes as long.
+        let product = rates.product * (self.warpgroups * self.tokens.max(32)) as f64 / 8.0;
+        let step = product.max(self.slot() as f64 / rates.inward);
+        let results = (self.warpgroups * self.tokens) as f64;
+        let busiest = turns * (steps * step + rates.tile + rates.result * results);
+        let bytes = 2 * (size.features * size.k + size.rows * (size.k + size.features));
+        let moved = tiles as f64 * steps * self.slot() as f64;
+        rates.launch + busiest.max(bytes as f64 / rates.memory) + moved / rates.l2
+    }
+}
+
+/// The best tile, as an index into `tiles`.
+pub(crate) fn choose(tiles: &[Tile], size: &Size, sms: u32, rates: &Rates) -> usize {
+    let micros = |i: &usize| tiles[*i].micros(size, sms, rates);
+    (0..tiles.len()).min_by(|a, b| micros(a).total_cmp(&micros(b))).unwrap_or(0)
+}
+
+/// The tiles that some row count up to `size.rows` gets, as indices into `tiles`.
+pub(crate) fn used(tiles: &[Tile], size: &Size, sms: u32) -> Vec<usize> {
+    let rows = (1..=size.rows.min(64)).chain((64..=size.rows).step_by(8)).chain([size.rows.max(1)]);
+    let mut used: Vec<usize> = rows.map(|rows| choose(tiles, &Size { rows, ..*size }, sms, &H200)).collect();
+    used.sort_unstable();
+    used.dedup();
+    used
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! What a card can reach: a measured copy, and the arithmetic of its data sheet.
+
+use crate::driver::card::Card;
+use crate::driver::failure::device_lost;
+use crate::driver::memory::DeviceMemory;
+use cudarc::driver::result;
+use cudarc::driver::sys::{CUdevice_attribute as Attribute, CUevent_flags};
+use engine::device::{DeviceError, MemoryUse, Peaks};
+use engine::dtype::DType;
+
+/// The memory that is copied, at most: more than any card's cache holds. A card with little room copies less.
+const BYTES: usize = 1 << 30;
+/// Runs, of which the fastest counts.
+const RUNS: usize = 5;
+
+/// Measures a copy, and computes the rate of multiply-adds in the type of activations.
+///
+/// # Errors
+/// [`DeviceError::OutOfMemory`], [`DeviceError::Lost`].
+pub(crate) fn peaks(card: &Card, activations: DType) -> Result<Peaks, DeviceError> {
+    Ok(Peaks {
+        bytes_per_second: copy_rate(card)?,
+        flops_per_second: f64::from(card.limits.sms) * clock(card)? * per_clock(card.capability, activations),
+    })
+}
+
+/// Operations of one multiprocessor in one clock, a multiply-add as two, with f32 sums: the throughput tables of the
+/// CUDA C++ Programming Guide ("Arithmetic Instructions") for f32, and of the whitepapers of each architecture for dense
+/// products of bf16 and f16.
+const fn per_clock((major, minor): (u32, u32), activations: DType) -> f64 {
+    match (activations, major, minor) {
+        (DType::F32, 8, 0) => 128.0,
+        (DType::F32, ..) => 256.0,
+        (_, 8, 0) => 2048.0,
+        (_, 9, _) => 4096.0,
+        (_, 10, _) => 8192.0,
+        _ => 512.0,
+    }
+}
+
+/// The greatest clock of the multiprocessors, in Hz.
+fn clock(card: &Card) -> Result<f64, DeviceError> {
+    let khz = card.context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE).map_err(device_lost)?;
+    Ok(f64::from(khz) * 1e3)
+}
+
+/// Bytes read and written a second by a copy within the card's memory.
+fn copy_rate(card: &Card) -> Result<f64, DeviceError> {
+    let bytes = BYTES.min(card.memory_free()? / 8).max(4096);
+    let memory = |what| DeviceMemory::new(&card.context, bytes, what, MemoryUse::Activations);
+    let (from, to) = (memory("copy source")?, memory("copy target")?);
+    let stream = &card.stream;
+    // SAFETY: both allocations have `bytes` bytes and outlive the stream's work, which is waited for.
+    unsafe { result::memset_d8_async(from.at, 1, bytes, stream.cu_stream()) }.map_err(device_lost)?;
+    let event = || card.context.new_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).map_err(device_lost);
+    let (start, end) = (event()?, event()?);
+    let mut best = f64::INFINITY;
+    for _ in 0..RUNS {
+        start.record(stream).map_err(device_lost)?;
+        // SAFETY: as above.
+        unsafe { result::memcpy_dtod_async(to.at, from.at, bytes, stream.cu_stream()) }
+            .map_err(device_lost)?;
+        end.record(stream).map_err(device_lost)?;
+        stream.synchronize().map_err(device_lost)?;
+        best = best.min(f64::from(start.elapsed_ms(&end).map_err(device_lost)?) / 1e3);
+    }
+    Ok(2.0 * bytes as f64 / best.max(1e-9))
+}
