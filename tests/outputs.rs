@@ -177,6 +177,33 @@ fn the_output_of_somebody_else_is_never_replaced() {
     }
 }
 
+/// A job is killed while it publishes into the folder of its input.
+#[test]
+fn what_is_written_aside_is_no_input() {
+    for (input, output, more) in [
+        ("in", "in/out.parquet", &[][..]),
+        ("in", "in/out", &PARTS),
+        ("in/**/*.parquet", "in/out.parquet", &[]),
+        ("in/**/*.parquet", "in/out", &PARTS),
+    ] {
+        let job = Job::new();
+        std::fs::create_dir(job.bench.path("in")).unwrap();
+        std::fs::rename(job.bench.path("in.parquet"), job.bench.path("in/a.parquet")).unwrap();
+        let job = Job { input: input.into(), ..job };
+        let aside = job.bench.path(&format!("{output}.gristmill/publishing"));
+        for n in [2, 3] {
+            let mut killed = job.command(output, &[more, &["--in-process"]].concat());
+            preload_kill(&mut killed, &aside, n);
+            let ran = Ran::of(killed.output().unwrap());
+            assert_eq!(ran.code, -1, "{input} {output}: {}", ran.stderr);
+            assert!(aside.read_dir().unwrap().count() > 0);
+        }
+        job.done(output, more);
+        let verified = job.bench.run(&["verify", output]);
+        assert!(verified.stdout.contains(&format!("{ROWS} rows")), "{}", verified.stdout);
+    }
+}
+
 /// A file system that is mounted at the output, as a container's volume, can neither be replaced nor renamed to.
 #[test]
 fn parts_are_put_into_a_mount() {
@@ -206,6 +233,32 @@ fn parts_are_put_into_a_mount() {
         });
     });
     Command::new("umount").arg(&mount).status().unwrap();
+    ran.unwrap();
+}
+
+#[test]
+fn an_output_is_looked_at_on_a_read_only_file_system() {
+    let job = Job::new();
+    let folder = job.bench.path("disk #1?");
+    std::fs::create_dir(&folder).unwrap();
+    let mount = |options: &str| {
+        let ran = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&folder).output();
+        ran.is_ok_and(|ran| ran.status.success())
+    };
+    if !mount("size=4m") {
+        eprintln!("SKIPPED an_output_is_looked_at_on_a_read_only_file_system: no right to mount a tmpfs");
+        return;
+    }
+    let ran = std::panic::catch_unwind(|| {
+        job.done("disk #1?/out", &PARTS);
+        assert!(mount("remount,ro"));
+        assert!(job.published("disk #1?/out"));
+        let verified = job.bench.run(&["verify", "disk #1?/out"]);
+        assert_eq!(verified.code, 0, "{}", verified.stderr);
+        let ran = job.run("disk #1?/out", &PARTS);
+        assert!(ran.code == 2 && ran.stderr.contains("Read-only file system"), "{}", ran.stderr);
+    });
+    Command::new("umount").arg(&folder).status().unwrap();
     ran.unwrap();
 }
 
