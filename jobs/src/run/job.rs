@@ -71,7 +71,8 @@ impl Job {
         tokenizer.mark_tokens_of(&texts).map_err(|why| JobError::Model { path, why })?;
         let tokenizer = Arc::new(tokenizer);
         let vocab = model.config.vocab;
-        let generation = GenerationConfig::read(&folders.model, &model.config_json)?;
+        let generation =
+            GenerationConfig::read(&folders.model, &model.config_json, options.sampling.generation_config)?;
         let sampling = Sampling::resolve(&options.sampling, generation, &tokenizer, vocab, max_model_len)?;
         let sampling = Arc::new(sampling);
         let template = chat_template.clone();
@@ -133,7 +134,8 @@ impl Job {
         } else {
             "without a chat template"
         };
-        for warning in self.tokenizer.warnings() {
+        let raw = if self.prompts.is_raw() { self.tokenizer.raw_warnings() } else { Vec::new() };
+        for warning in self.model.warnings.iter().chain(self.tokenizer.warnings()).chain(&raw) {
             tracing::warn!("{warning}");
         }
         note!("prompts: {how}; sampling: {}", self.sampling.summary());
