@@ -227,7 +227,7 @@ fn parts_are_put_into_a_mount() {
         // Back to one file: there is no place for it. Parts still can be published.
         let refused = job.run("out", &[]);
         assert!(refused.code == 2 && refused.stderr.contains("name a file in it"), "{}", refused.stderr);
-        kills(&job, "out", &PARTS, &|found, old, new| {
+        kills(&job, "out", &PARTS, |found, old, new| {
             // Part by part: what is there is of the one or the other.
             found.iter().all(|file| old.contains(file) || new.contains(file))
         });
@@ -270,14 +270,14 @@ fn a_kill_while_publishing_leaves_the_old_output_or_the_new() {
         [("a", &PARTS[..], &["--rows-per-file", "40"][..]), ("b", &[], &PARTS), ("c", &PARTS, &[])]
     {
         job.done(name, old);
-        kills(&job, name, new, &one_of_both);
+        kills(&job, name, new, one_of_both);
     }
 }
 
 type File = (String, Vec<u8>);
 
 /// Publishes an output anew and is killed on the way, each time at another point, and then not.
-fn kills(job: &Job, output: &str, new: &[&str], allowed: &dyn Fn(&[File], &[File], &[File]) -> bool) {
+fn kills(job: &Job, output: &str, new: &[&str], allowed: impl Fn(&[File], &[File], &[File]) -> bool) {
     let Some(library) = library() else { return };
     let (path, state_dir) = (job.bench.path(output), job.bench.path(&format!("{output}.gristmill")));
     let old_flags = std::fs::read_to_string(state_dir.join("manifest.json")).unwrap();
