@@ -477,7 +477,8 @@ mod keys {
         narrow(&["show", "--help"], 0);
         let throughput = ["bench", "throughput", "--help"];
         narrow(&throughput, 0);
-        let sizes = ["--num-prompts", "600", "--input-len", "16", "--output-len", "60", "--max-num-seqs", "4"];
+        let sizes =
+            ["--num-prompts", "600", "--input-len", "16", "--output-len", "60", "--max-num-seqs", "4"];
         let sizes = [&sizes[..], &["--device", "cpu", "--threads", "1", "--model", &model]].concat();
         let figures = narrow(&[&throughput[..2], &sizes].concat(), 0);
         assert!(figures.contains("/600 requests, ") && figures.contains("Throughput: "), "{figures}");
