@@ -32,20 +32,6 @@ impl RowSet {
         new
     }
 
-    /// Rows among the first `rows` that are not in the set: how many, and the first.
-    pub fn missing(&self, rows: u64) -> Option<(u64, u64)> {
-        let (mut count, mut first) = (0, None);
-        for (start, word) in (0..rows).step_by(64).zip(self.words.iter().chain(std::iter::repeat(&0))) {
-            let in_range = u64::MAX >> (64 - (rows - start).min(64));
-            let missing = !word & in_range;
-            if missing != 0 {
-                first = first.or(Some(start + u64::from(missing.trailing_zeros())));
-                count += u64::from(missing.count_ones());
-            }
-        }
-        first.map(|first| (count, first))
-    }
-
     /// How many rows are in the set.
     pub fn count(&self) -> u64 {
         self.words.iter().map(|word| u64::from(word.count_ones())).sum()

@@ -92,8 +92,10 @@ impl Supervision<'_> {
             let death = if death == Death::DeviceLost && !works { Death::Outside } else { death };
             // One that did not come so far as to open the journal has started no row: what is in flight is another's.
             let opened = self.begun_by(process);
-            let blame =
-                opened.then(|| attempts::record_death(self.state_dir, death)).unwrap_or(Ok(Blame::default()));
+            let blame = match opened {
+                true => attempts::record_death(self.state_dir, death),
+                false => Ok(Blame::default()),
+            };
             let blame = blame.unwrap_or_else(|error| {
                 tracing::warn!("{error}");
                 Blame::default()

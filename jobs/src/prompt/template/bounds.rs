@@ -136,6 +136,9 @@ struct Walk<'w, 't, 'e> {
     namespaces: bool,
 }
 
+/// What is done with each key and item of a container. A list has no keys.
+type Each<'a, W> = dyn FnMut(&mut W, Option<Value>, Value) -> Result<(), Error> + 'a;
+
 impl<'w, 't, 'e> Walk<'w, 't, 'e> {
     fn new(state: &'w State<'t, 'e>) -> Self {
         Walk { state, shares: 0, cost: WALK, seen: 0, printing: false, namespaces: true }
@@ -171,12 +174,7 @@ impl<'w, 't, 'e> Walk<'w, 't, 'e> {
     }
 
     /// What a value holds directly: keys and values of a mapping, items of a list.
-    fn each(
-        &mut self,
-        value: &Value,
-        depth: usize,
-        each: &mut dyn FnMut(&mut Self, Option<Value>, Value) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn each(&mut self, value: &Value, depth: usize, each: &mut Each<Self>) -> Result<(), Error> {
         self.step(value, depth)?;
         let Some(object) = value.as_object().filter(|_| depth == 0 || !is_namespace(value)) else {
             return Ok(());

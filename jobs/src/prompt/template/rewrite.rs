@@ -105,12 +105,16 @@ impl<'s> Rewriting<'s> {
 
     /// Lets a value that is made here and kept go through the filter for that.
     fn held(&mut self, value: &Expr<'s>) {
-        let is_made = match value {
-            Expr::Var(_) | Expr::Const(_) | Expr::GetAttr(_) | Expr::GetItem(_) => false,
-            Expr::Test(_) | Expr::Compare(_) => false,
-            _ => true,
-        };
-        if is_made {
+        let is_found = matches!(
+            value,
+            Expr::Var(_)
+                | Expr::Const(_)
+                | Expr::GetAttr(_)
+                | Expr::GetItem(_)
+                | Expr::Test(_)
+                | Expr::Compare(_)
+        );
+        if !is_found {
             self.through(value, HELD);
         }
     }
