@@ -48,7 +48,7 @@ impl Old {
     /// A copy whose journal says that its prompts are made as they are now.
     fn with_present_prompts(name: &str) -> Old {
         let old = Old::copy(name);
-        let values = (old.number("SELECT max(ordinal) + 1 FROM identity") as i64, "prompts version", "2");
+        let values = (old.number("SELECT max(ordinal) + 1 FROM identity") as i64, "prompts version", "3");
         let mut bytes = Vec::new();
         for (kind, part) in
             [(1u8, &values.0.to_le_bytes()[..]), (3, values.1.as_bytes()), (3, values.2.as_bytes())]
@@ -152,7 +152,7 @@ fn jobs_whose_prompts_were_made_otherwise_are_refused() {
         let before = job.records();
         let ran = job.run(&[]);
         assert_eq!(ran.code, 2, "{name}: {}", ran.stderr);
-        assert!(ran.stderr.contains("  prompts version: begun with 1, now 2\n"), "{name}: {}", ran.stderr);
+        assert!(ran.stderr.contains("  prompts version: begun with 1, now 3\n"), "{name}: {}", ran.stderr);
         assert!(ran.stderr.contains("begun by another version of gristmill"), "{name}: {}", ran.stderr);
         assert_eq!(ran.stderr.matches(": begun with").count(), 1, "{name}: {}", ran.stderr);
         assert_eq!(job.records(), before);

@@ -268,6 +268,28 @@ fn made_up_weights_may_be_q8_0() {
     assert_eq!(engine.types().weights, [Format::Q8_0]);
 }
 
+/// As transformers 5 does: a head of the checkpoint's own is used, though the config ties it to the embeddings.
+#[test]
+fn a_tied_head_that_differs_from_the_embeddings_is_used() {
+    const EMBEDDINGS: &str = "model.embed_tokens.weight";
+    let golden = support::golden("llama3");
+    let bytes = std::fs::read(golden.join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let table = tensors.tensor(EMBEDDINGS).unwrap();
+    let other: Vec<u8> = table.data().iter().rev().copied().collect();
+    for (head, tied) in [(table.data(), true), (&other[..], false)] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(golden.join("config.json"), folder.path().join("config.json")).unwrap();
+        let head = safetensors::tensor::TensorView::new(table.dtype(), table.shape().to_vec(), head).unwrap();
+        let all = tensors.tensors().into_iter().chain([("lm_head.weight".to_string(), head)]);
+        std::fs::write(folder.path().join("model.safetensors"), safetensors::serialize(all, None).unwrap())
+            .unwrap();
+        let model = Model::open(folder.path(), LoadFormat::Auto).unwrap();
+        assert_eq!(model.config.tied, tied);
+        assert_eq!(model.warnings.len(), usize::from(!tied), "{:?}", model.warnings);
+    }
+}
+
 /// As on CUDA below, but only operands of Linear are rounded.
 #[test]
 fn cpu_medium() {
@@ -277,6 +299,12 @@ fn cpu_medium() {
 #[test]
 fn cuda_f32() {
     compare_all(On::new("cuda", DType::F32), 1e-3);
+}
+
+/// The same as `cuda`, on a card with wgmma.
+#[test]
+fn cuda_sm_90a() {
+    support::on_sm90("cuda");
 }
 
 /// Weights and activations are rounded to 8 bits of mantissa; the log-probabilities lie between -1 and -10.

@@ -7,6 +7,9 @@ mod support;
 use engine::cases::{Formats, cases};
 use engine::cpu::CpuDevice;
 use engine::dtype::DType;
+use engine::models::{LoadFormat, Model};
+use engine::request::{Event, Request, SamplingParams};
+use engine::{Engine, EngineConfig, EngineError, StepShape};
 
 /// Runs all cases on `name` with activations of one type, in every weight format and KV type that go with it.
 fn compare(name: &str, activations: DType) {
@@ -67,4 +70,81 @@ fn cuda_f32() {
 #[test]
 fn wgpu() {
     compare("wgpu", DType::F32);
+}
+
+/// Times a step of a small model: all of its ops are there with what they compute, and later answers are as before.
+fn time_step(name: &str) {
+    let Some(mut device) = support::open(name) else { return };
+    let peaks = device.peaks(DType::BF16).unwrap();
+    assert!(peaks.bytes_per_second > 0.0 && peaks.flops_per_second > 0.0, "{peaks:?}");
+    let model = Model::open(&support::golden("qwen3"), LoadFormat::Auto).unwrap();
+    let config = EngineConfig {
+        max_num_seqs: 4,
+        max_num_batched_tokens: Some(8),
+        max_model_len: Some(64),
+        ..EngineConfig::default()
+    };
+    let mut engine = Engine::new(&model, device, &config).unwrap();
+    let before = answer(&mut engine);
+    for (tokens, seqs, context) in [(4, 4, 40), (8, 2, 33), (7, 1, 7)] {
+        let times = engine.time_step(StepShape { tokens, seqs, context }, 2).unwrap();
+        let counts = |kind: &str| {
+            let of_kind = times.ops.iter().filter(|ops| ops.name.contains(kind));
+            of_kind.fold((0, 0), |(count, flops), ops| (count + ops.count, flops + ops.cost.flops))
+        };
+        // Query, key and value; output; gate and up; down: in each of two layers. The head once, for each sequence.
+        let of_token = 2 * (32 * 128 + 64 * 32 + 32 * 64 + 32 * 32);
+        let expected = (9, 2 * (tokens * of_token + seqs * 32 * 384) as u64);
+        let (linears, flops) = counts("Linear");
+        assert!(linears == expected.0 && flops >= expected.1, "{linears} Linears of {flops}: {times:?}");
+        let alone = times.ops.iter().all(|ops| !ops.name.contains("Linear") || !ops.name.contains('+'));
+        assert!(!alone || flops == expected.1, "{flops}, not {}: {times:?}", expected.1);
+        assert_eq!((counts("PagedAttention").0, counts("KvWrite").0, counts("Sample").0), (2, 2, 1));
+    }
+    assert_eq!(answer(&mut engine), before);
+    for (shape, field) in [
+        (StepShape { tokens: 1, seqs: 5, context: 8 }, "seqs"),
+        (StepShape { tokens: 3, seqs: 4, context: 8 }, "tokens"),
+        (StepShape { tokens: 9, seqs: 1, context: 9 }, "tokens"),
+        (StepShape { tokens: 8, seqs: 1, context: 7 }, "context"),
+        (StepShape { tokens: 1, seqs: 1, context: 65 }, "context"),
+    ] {
+        let refused = engine.time_step(shape, 1);
+        assert!(matches!(refused, Err(EngineError::Option { field: f, .. }) if f == field), "{refused:?}");
+    }
+}
+
+/// The tokens of a greedy answer.
+fn answer(engine: &mut Engine) -> Vec<u32> {
+    let params = SamplingParams { temperature: 0.0, max_tokens: 8, ..SamplingParams::default() };
+    engine.add(Request::new(1, (5..25).collect(), params)).unwrap();
+    let mut tokens = Vec::new();
+    while !engine.is_idle() {
+        for event in engine.step().unwrap() {
+            if let Event::Token { token, .. } = event {
+                tokens.push(token.token);
+            }
+        }
+    }
+    tokens
+}
+
+#[test]
+fn times_on_the_cpu() {
+    time_step("cpu");
+}
+
+#[test]
+fn times_on_cuda() {
+    time_step("cuda");
+}
+
+#[test]
+fn times_on_cuda_sm_90a() {
+    support::on_sm90("times_on_cuda");
+}
+
+#[test]
+fn times_on_wgpu() {
+    time_step("wgpu");
 }

@@ -177,6 +177,33 @@ fn the_output_of_somebody_else_is_never_replaced() {
     }
 }
 
+/// A job is killed while it publishes into the folder of its input.
+#[test]
+fn what_is_written_aside_is_no_input() {
+    for (input, output, more) in [
+        ("in", "in/out.parquet", &[][..]),
+        ("in", "in/out", &PARTS),
+        ("in/**/*.parquet", "in/out.parquet", &[]),
+        ("in/**/*.parquet", "in/out", &PARTS),
+    ] {
+        let job = Job::new();
+        std::fs::create_dir(job.bench.path("in")).unwrap();
+        std::fs::rename(job.bench.path("in.parquet"), job.bench.path("in/a.parquet")).unwrap();
+        let job = Job { input: input.into(), ..job };
+        let aside = job.bench.path(&format!("{output}.gristmill/publishing"));
+        for n in [2, 3] {
+            let mut killed = job.command(output, &[more, &["--in-process"]].concat());
+            preload_kill(&mut killed, &aside, n);
+            let ran = Ran::of(killed.output().unwrap());
+            assert_eq!(ran.code, -1, "{input} {output}: {}", ran.stderr);
+            assert!(aside.read_dir().unwrap().count() > 0);
+        }
+        job.done(output, more);
+        let verified = job.bench.run(&["verify", output]);
+        assert!(verified.stdout.contains(&format!("{ROWS} rows")), "{}", verified.stdout);
+    }
+}
+
 /// A file system that is mounted at the output, as a container's volume, can neither be replaced nor renamed to.
 #[test]
 fn parts_are_put_into_a_mount() {
@@ -200,12 +227,38 @@ fn parts_are_put_into_a_mount() {
         // Back to one file: there is no place for it. Parts still can be published.
         let refused = job.run("out", &[]);
         assert!(refused.code == 2 && refused.stderr.contains("name a file in it"), "{}", refused.stderr);
-        kills(&job, "out", &PARTS, &|found, old, new| {
+        kills(&job, "out", &PARTS, |found, old, new| {
             // Part by part: what is there is of the one or the other.
             found.iter().all(|file| old.contains(file) || new.contains(file))
         });
     });
     Command::new("umount").arg(&mount).status().unwrap();
+    ran.unwrap();
+}
+
+#[test]
+fn an_output_is_looked_at_on_a_read_only_file_system() {
+    let job = Job::new();
+    let folder = job.bench.path("disk #1?");
+    std::fs::create_dir(&folder).unwrap();
+    let mount = |options: &str| {
+        let ran = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&folder).output();
+        ran.is_ok_and(|ran| ran.status.success())
+    };
+    if !mount("size=4m") {
+        eprintln!("SKIPPED an_output_is_looked_at_on_a_read_only_file_system: no right to mount a tmpfs");
+        return;
+    }
+    let ran = std::panic::catch_unwind(|| {
+        job.done("disk #1?/out", &PARTS);
+        assert!(mount("remount,ro"));
+        assert!(job.published("disk #1?/out"));
+        let verified = job.bench.run(&["verify", "disk #1?/out"]);
+        assert_eq!(verified.code, 0, "{}", verified.stderr);
+        let ran = job.run("disk #1?/out", &PARTS);
+        assert!(ran.code == 2 && ran.stderr.contains("Read-only file system"), "{}", ran.stderr);
+    });
+    Command::new("umount").arg(&folder).status().unwrap();
     ran.unwrap();
 }
 
@@ -217,14 +270,14 @@ fn a_kill_while_publishing_leaves_the_old_output_or_the_new() {
         [("a", &PARTS[..], &["--rows-per-file", "40"][..]), ("b", &[], &PARTS), ("c", &PARTS, &[])]
     {
         job.done(name, old);
-        kills(&job, name, new, &one_of_both);
+        kills(&job, name, new, one_of_both);
     }
 }
 
 type File = (String, Vec<u8>);
 
 /// Publishes an output anew and is killed on the way, each time at another point, and then not.
-fn kills(job: &Job, output: &str, new: &[&str], allowed: &dyn Fn(&[File], &[File], &[File]) -> bool) {
+fn kills(job: &Job, output: &str, new: &[&str], allowed: impl Fn(&[File], &[File], &[File]) -> bool) {
     let Some(library) = library() else { return };
     let (path, state_dir) = (job.bench.path(output), job.bench.path(&format!("{output}.gristmill")));
     let old_flags = std::fs::read_to_string(state_dir.join("manifest.json")).unwrap();

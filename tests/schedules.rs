@@ -276,6 +276,12 @@ fn cuda() {
     keep_their_bits(("cuda", DType::BF16), "qwen3", 48, support::schedules(4), &[1, 8, 16, 24, 64]);
 }
 
+/// The same on a card with wgmma.
+#[test]
+fn cuda_sm_90a() {
+    support::on_sm90("cuda");
+}
+
 /// Heads of 8 columns and a window: the plain attention kernel.
 #[test]
 fn cuda_f32() {

@@ -23,6 +23,7 @@ from safetensors.numpy import load_file
 import chat
 import models
 import rope
+import styles
 import templates
 
 HERE = Path(__file__).resolve().parent
@@ -34,6 +35,7 @@ def make(out: Path) -> None:
     models.write(out)
     rope.write(out)
     chat.write(out)
+    styles.write(out)
     templates.write(out)
 
 

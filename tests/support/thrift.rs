@@ -32,20 +32,33 @@ impl Thrift {
 
     /// Its bytes.
     pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes);
+        bytes
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
         match self {
-            I32(number) | I64(number) => varint(((number << 1) ^ (number >> 63)) as u64),
-            Bytes(bytes) => [varint(bytes.len() as u64), bytes.clone()].concat(),
-            List(items) => {
-                let mut all = list(items.first().map_or(12, Thrift::kind), items.len());
-                items.iter().for_each(|item| all.extend(item.bytes()));
-                all
+            I32(number) | I64(number) => out.extend(varint(((number << 1) ^ (number >> 63)) as u64)),
+            Bytes(bytes) => {
+                out.extend(varint(bytes.len() as u64));
+                out.extend_from_slice(bytes);
             }
-            Repeated(item, n) => [list(item.kind(), *n), item.bytes().repeat(*n)].concat(),
+            List(items) => {
+                out.extend(list(items.first().map_or(12, Thrift::kind), items.len()));
+                items.iter().for_each(|item| item.write(out));
+            }
+            Repeated(item, n) => {
+                out.extend(list(item.kind(), *n));
+                out.extend_from_slice(&item.bytes().repeat(*n));
+            }
             Struct(fields) => {
-                let field = |(number, value): &(u8, Thrift)| {
-                    [vec![value.kind()], varint(u64::from(*number) << 1), value.bytes()].concat()
-                };
-                fields.iter().flat_map(field).chain([0]).collect()
+                for (number, value) in fields {
+                    out.push(value.kind());
+                    out.extend(varint(u64::from(*number) << 1));
+                    value.write(out);
+                }
+                out.push(0);
             }
         }
     }

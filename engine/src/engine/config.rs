@@ -108,7 +108,7 @@ pub(super) fn limits(
     vocab: usize,
 ) -> Result<Limits, EngineError> {
     let positive = |field, n: usize| match n {
-        0 => Err(EngineError::Option { field, why: "0 lets nothing run; give at least 1".into() }),
+        0 => Err(EngineError::Option { field, why: "must be at least 1".into() }),
         n => Ok(n),
     };
     let seqs = positive("max_num_seqs", config.max_num_seqs)?;

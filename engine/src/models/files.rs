@@ -87,6 +87,7 @@ pub(super) fn inside(folder: &Path, file: &Path) -> Result<(), EngineError> {
 pub(super) fn missing(folder: &Path, file: PathBuf) -> EngineError {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let other = entries.map(|e| e.path()).find_map(|path| refused_format(&path).map(|why| (path, why)));
-    let (file, why) = other.unwrap_or((file, "is missing; the load format dummy runs made-up weights"));
+    let (file, why) = other
+        .unwrap_or((file, "is missing; to run without weights, use the load format dummy (random weights)"));
     EngineError::Weights { file, why: why.into() }
 }

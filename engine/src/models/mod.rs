@@ -23,6 +23,9 @@ use std::path::Path;
 /// The maximum size of a `config.json` in bytes: parsed it takes many times as many.
 const MAX_CONFIG: u64 = 1 << 20;
 
+const EMBEDDINGS: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
 /// Where weights come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LoadFormat {
@@ -41,6 +44,8 @@ pub struct Model {
     pub config_json: Vec<u8>,
     /// The weight files, or `None` for dummy weights.
     pub checkpoint: Option<Checkpoint>,
+    /// What the user should know of the files.
+    pub warnings: Vec<String>,
 }
 
 impl Model {
@@ -59,7 +64,7 @@ impl Model {
             LoadFormat::Auto => Some(Checkpoint::open(folder, config.fp8)?),
             LoadFormat::Dummy => None,
         };
-        Model { config, config_json, checkpoint }.checked()
+        Model { config, config_json, checkpoint, warnings: Vec::new() }.checked()
     }
 
     /// Fills the weight buffers of a compiled plan.
@@ -87,7 +92,16 @@ impl Model {
         if let Some(checkpoint) = &mut self.checkpoint {
             if self.config.tied {
                 // Of two tied tensors a file may hold either.
-                checkpoint.alias("model.embed_tokens.weight", "lm_head.weight");
+                checkpoint.alias(EMBEDDINGS, HEAD);
+                if checkpoint.holds_both(EMBEDDINGS, HEAD)? {
+                    // As transformers 5 does.
+                    self.config.tied = false;
+                    self.warnings.push(format!(
+                        "config.json says tie_word_embeddings, but the checkpoint holds {HEAD} with other values than \
+                         {EMBEDDINGS}: both are used as they are, as in transformers 5; transformers 4 and other \
+                         programs take the embeddings for the head. Set tie_word_embeddings to what is meant"
+                    ));
+                }
             }
             let plan = decoder(&self.config, &Formats::default(), 1, 1, 1, |_| DType::F32.into());
             for (buffer, source) in &plan.weights {

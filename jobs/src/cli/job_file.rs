@@ -2,6 +2,7 @@
 
 use crate::cli::args::Cli;
 use crate::error::JobError;
+use crate::model::builtin::NANO;
 use crate::store::location::ObjectUrl;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, CommandFactory, Parser};
@@ -112,6 +113,8 @@ fn in_folder(folder: &Path, id: &str, text: String) -> Result<OsString, String> 
         },
         // The name of a file, and not a template.
         "chat_template" if !text.contains(['{', '\n']) => there.into(),
+        // A folder of that name is `./nano`.
+        "model" | "tokenizer" if text == NANO => text.into(),
         "model" | "tokenizer" if there.is_dir() || text.starts_with('.') => there.into(),
         "model" | "tokenizer" if there != Path::new(&text) && Path::new(&text).is_dir() => {
             return Err(format!(
@@ -178,6 +181,7 @@ mod tests {
             (to("model", "tiny"), to("model", "./none")),
             (Ok(jobs.join("tiny")), Ok(jobs.join("none")))
         );
+        std::fs::create_dir(jobs.join("nano")).unwrap();
         for name in ["nano", "org/name@main"] {
             assert_eq!(to("model", name), Ok(name.into()));
         }

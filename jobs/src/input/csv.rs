@@ -76,6 +76,9 @@ fn is_date(field: &str) -> bool {
         && Date32Type::parse(field).is_some()
 }
 
+/// By the position among the columns: the row, its line, and what is wrong.
+pub type LostField = (usize, usize, u64, String);
+
 /// Columns of rows that are being read.
 pub struct CsvRows {
     /// Their positions in the file, and their types.
@@ -84,8 +87,7 @@ pub struct CsvRows {
     /// Columns of the file.
     width: usize,
     rows: usize,
-    /// By the position among the columns: the row, its line, and what is wrong.
-    pub lost: Vec<(usize, usize, u64, String)>,
+    lost: Vec<LostField>,
 }
 
 impl CsvRows {
@@ -126,7 +128,7 @@ impl CsvRows {
     }
 
     /// The columns in their types. What their types do not hold is lost.
-    pub fn finish(mut self) -> Result<(Vec<ArrayRef>, Vec<(usize, usize, u64, String)>), ReadError> {
+    pub fn finish(mut self) -> Result<(Vec<ArrayRef>, Vec<LostField>), ReadError> {
         let mut arrays = Vec::with_capacity(self.texts.len());
         for (to, (texts, (_, kind))) in self.texts.iter_mut().zip(&self.columns).enumerate() {
             let texts: ArrayRef = Arc::new(texts.finish());

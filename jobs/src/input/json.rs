@@ -70,14 +70,14 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
+/// Rows that are wrong, and why.
+type WrongLines = Vec<(usize, String)>;
+
 /// The columns of lines, and those that are wrong; they have null.
 ///
 /// # Errors
 /// [`ReadError::Damaged`].
-pub fn decode(
-    lines: &[&[u8]],
-    schema: &SchemaRef,
-) -> Result<(Vec<ArrayRef>, Vec<(usize, String)>), ReadError> {
+pub fn decode(lines: &[&[u8]], schema: &SchemaRef) -> Result<(Vec<ArrayRef>, WrongLines), ReadError> {
     let mut wrong: Vec<(usize, String)> = Vec::new();
     for (row, line) in lines.iter().enumerate() {
         wrong.extend(wrong_line(line).map(|why| (row, why)));

@@ -24,9 +24,11 @@ pub struct Shape {
     negative: bool,
     greatest: u64,
     items: Option<Box<Shape>>,
-    /// Keys in the order in which they came.
-    keys: Option<(Vec<(String, Shape)>, HashMap<String, usize>)>,
+    keys: Option<Keys>,
 }
+
+/// Keys in the order in which they came, and their places by name.
+type Keys = (Vec<(String, Shape)>, HashMap<String, usize>);
 
 impl Shape {
     /// Takes a value in.

@@ -1,14 +1,16 @@
 //! A row's values as a template sees them.
 
+use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, AsArray, BooleanArray, LargeListArray, ListArray, MapArray, RecordBatch, StructArray,
+    new_empty_array,
 };
 use arrow::datatypes::{
     DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
 };
 use arrow::datatypes::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use minijinja::Value;
+use minijinja::{Error, ErrorKind, Value};
 
 /// How deep a column's lists and structs may be nested.
 const DEPTH: usize = 32;
@@ -31,13 +33,52 @@ pub fn row_values(
         .iter()
         .zip(columns.columns())
         .map(|(field, column)| {
-            let value = value(column, row, each).map_err(|why| format!("column {}: {why}", field.name()))?;
+            let value = match (value(column, row, each), refused(column.data_type())) {
+                (Ok(value), _) => value,
+                // An error only where it is used: it may be read with all others as `row`.
+                (Err(_), Some(why)) => Value::from(Error::new(ErrorKind::InvalidOperation, why)),
+                (Err(why), None) => return Err(format!("column {}: {why}", field.name())),
+            };
             Ok((field.name().clone(), value))
         })
         .collect()
 }
 
-/// One value: numbers, booleans, null, lists and structs as they are, dates and times as ISO 8601 strings.
+/// Why a template can have no value of a type, if that is so. A struct can be had if one of its fields can.
+pub fn refused(kind: &DataType) -> Option<String> {
+    let why = || format!("a template cannot use {kind}; cast it to a string first");
+    match kind {
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            Some(why())
+        }
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => refused(item.data_type()),
+        DataType::Dictionary(_, value) => refused(value),
+        DataType::Struct(fields) => {
+            let mut fields = fields.iter().map(|field| refused(field.data_type()));
+            let first = fields.next()?;
+            if fields.all(|field| field.is_some()) { first } else { None }
+        }
+        kind if kind.is_primitive()
+            || kind.is_string()
+            || matches!(kind, DataType::Boolean | DataType::Null) =>
+        {
+            let DataType::Timestamp(_, Some(zone)) = kind else {
+                return written(&new_empty_array(kind), None).err().map(|_| why());
+            };
+            let known = zone.parse::<Tz>();
+            known.err().map(|_| {
+                format!("the time zone {zone} of {kind} is not known; cast it to UTC or to a string first")
+            })
+        }
+        kind => written(&new_empty_array(kind), None).err().map(|_| why()),
+    }
+}
+
+/// One value: numbers, booleans, null, lists and structs as they are, dates and times as ISO 8601 strings, with the offset from UTC
+/// where the type has a time zone.
 ///
 /// # Errors
 /// What is wrong with the value.
@@ -92,7 +133,7 @@ fn nested(array: &dyn Array, row: usize, each: EachString<'_>, depth: usize) -> 
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
             return Err(format!("a template cannot use {}; cast it to a string first", array.data_type()));
         }
-        _ => each(&written(array, row)?),
+        _ => each(&written(array, Some(row))?),
     })
 }
 
@@ -104,7 +145,14 @@ fn struct_value(
 ) -> Result<Value, String> {
     let fields = array.fields().iter().zip(array.columns());
     let pairs: Vec<(String, Value)> = fields
-        .map(|(field, column)| Ok((field.name().clone(), nested(column, row, each, depth + 1)?)))
+        .map(|(field, column)| {
+            let value = match (nested(column, row, each, depth + 1), refused(field.data_type())) {
+                (Ok(value), _) => value,
+                (Err(_), Some(why)) => Value::from(Error::new(ErrorKind::InvalidOperation, why)),
+                (Err(why), None) => return Err(why),
+            };
+            Ok((field.name().clone(), value))
+        })
         .collect::<Result<_, String>>()?;
     Ok(Value::from_pairs(pairs))
 }
@@ -131,11 +179,13 @@ fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
-fn written(array: &dyn Array, row: usize) -> Result<String, String> {
+/// The text of a value; without a row, whether values of the type have one.
+fn written(array: &dyn Array, row: Option<usize>) -> Result<String, String> {
     let options = FormatOptions::default();
     let format = ArrayFormatter::try_new(array, &options)
         .map_err(|_| format!("a template cannot use {}; cast it to a string first", array.data_type()))?;
-    format.value(row).try_to_string().map_err(|error| error.to_string())
+    let text = row.map(|row| format.value(row).try_to_string().map_err(|error| error.to_string()));
+    text.unwrap_or_else(|| Ok(String::new()))
 }
 
 #[cfg(test)]
@@ -176,6 +226,20 @@ mod tests {
         assert_eq!(shown(Arc::new(time.clone()), 0), "2024-01-01T00:00:00");
         let time: PrimitiveArray<TimestampMillisecondType> = time.with_timezone("+00:00");
         assert_eq!(shown(Arc::new(time), 0), "2024-01-01T00:00:00Z");
+        let summer = TimestampMillisecondArray::from(vec![1_719_829_800_000]);
+        for (zone, expected) in [
+            ("UTC", "2024-07-01T10:30:00Z"),
+            ("Etc/UTC", "2024-07-01T10:30:00Z"),
+            ("Europe/Berlin", "2024-07-01T12:30:00+02:00"),
+            ("America/New_York", "2024-07-01T06:30:00-04:00"),
+            ("+05:30", "2024-07-01T16:00:00+05:30"),
+        ] {
+            let time = summer.clone().with_timezone(zone);
+            assert_eq!(refused(time.data_type()), None, "{zone}");
+            assert_eq!(shown(Arc::new(time), 0), expected, "{zone}");
+        }
+        let nowhere = summer.with_timezone("Mars/Phobos");
+        assert!(refused(nowhere.data_type()).unwrap().contains("the time zone Mars/Phobos"));
         let mut list = ListBuilder::new(Int32Builder::new());
         list.append_value([Some(1), None, Some(3)]);
         let list: ArrayRef = Arc::new(list.finish());
@@ -189,5 +253,19 @@ mod tests {
     fn binary_is_an_error_with_a_remedy() {
         let array: ArrayRef = Arc::new(BinaryArray::from(vec![&b"x"[..]]));
         assert!(value(&array, 0, &mut |s| Value::from(s)).unwrap_err().contains("cast it to a string"));
+        assert!(refused(array.data_type()).unwrap().contains("cannot use Binary"));
+        let field = |name: &str, array: &ArrayRef| {
+            Arc::new(arrow::datatypes::Field::new(name, array.data_type().clone(), true))
+        };
+        let path: ArrayRef = Arc::new(StringArray::from(vec!["a.png"]));
+        let image: ArrayRef = Arc::new(StructArray::from(vec![
+            (field("bytes", &array), array.clone()),
+            (field("path", &path), path),
+        ]));
+        assert_eq!(refused(image.data_type()), None, "its path can be read");
+        let image = value(&image, 0, &mut |s| Value::from(s)).unwrap();
+        assert_eq!(image.get_attr("path").unwrap().as_str(), Some("a.png"));
+        let only: ArrayRef = Arc::new(StructArray::from(vec![(field("bytes", &array), array)]));
+        assert!(refused(only.data_type()).is_some());
     }
 }

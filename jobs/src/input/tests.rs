@@ -325,3 +325,25 @@ fn a_page_with_a_wrong_checksum_is_damaged() {
     let error = error.unwrap().to_string();
     assert!(error.contains("CRC checksum mismatch"), "{error}");
 }
+
+#[test]
+fn lines_are_read_from_any_row_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = 20_000u64;
+    let json: String = (0..rows).map(|i| format!("{{\"id\": {i}, \"text\": \"x\"}}\n\n")).collect();
+    let csv: String =
+        std::iter::once("id,text\n".into()).chain((0..rows).map(|i| format!("{i},\"a\nb\"\r\n"))).collect();
+    for (file, text) in [("a.jsonl", json), ("a.csv", csv)] {
+        std::fs::write(folder.path().join(file), text).unwrap();
+        let input = Input::open(&[name(&folder.path().join(file))]).unwrap();
+        assert_eq!((input.rows, input.files[0].row_groups.len()), (rows, 3));
+        for first in [0, 1, 8191, 8192, 8193, 16_384, rows - 1] {
+            let expected: Vec<i64> = (first as i64..rows.min(first + 9000) as i64).collect();
+            assert_eq!(ids(&input, first..first + 9000), expected, "{file} from {first}");
+        }
+        // A file that changes is met at the first byte of it.
+        std::fs::write(folder.path().join(file), vec![b'\n'; 100]).unwrap();
+        let error = input.read(vec![0], 0..rows).next().unwrap().unwrap_err();
+        assert!(error.to_string().contains("has changed"), "{error}");
+    }
+}

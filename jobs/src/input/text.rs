@@ -54,7 +54,7 @@ pub fn scan(
     dialect: Dialect,
     types: &mut TextTypes,
 ) -> Result<Scanned, JobError> {
-    source.will_read([0..source.len()].into_iter());
+    source.will_read(std::iter::once(0..source.len()));
     let start = source.get_bytes(0, source.len().min(2) as usize);
     let start = start.map_err(|e| source.failure().unwrap_or_else(|| broken(path, "", &e.to_string())))?;
     if matches!(&start[..], [0xff, 0xfe] | [0xfe, 0xff]) {
@@ -151,7 +151,7 @@ pub struct TextGroup {
 
 enum LineReader {
     Json(Lines),
-    Csv(Records),
+    Csv(Box<Records>),
 }
 
 impl TextGroup {
@@ -169,11 +169,13 @@ impl TextGroup {
     ) -> Result<TextGroup, JobError> {
         let place = layout.blocks[block];
         let until = layout.blocks.get(block + 1).map_or(source.len(), |next| next.at);
-        source.will_read([place.at..until].into_iter());
+        source.will_read(std::iter::once(place.at..until));
         let reader = source.reader(place.at);
         let lines = match layout.dialect {
             Dialect::Json => LineReader::Json(Lines::new(reader, place.at, place.line)),
-            Dialect::Csv(delimiter) => LineReader::Csv(Records::new(reader, delimiter, place.at, place.line)),
+            Dialect::Csv(delimiter) => {
+                LineReader::Csv(Box::new(Records::new(reader, delimiter, place.at, place.line)))
+            }
         };
         let mut group = TextGroup { layout, source, columns, schema, lines, end };
         for _ in start..next {

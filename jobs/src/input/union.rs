@@ -110,7 +110,9 @@ fn add(column: &mut Column, field: &Field, path: &Path) {
 
 /// The columns that folders say, by name, and as columns.
 fn folder_columns(files: &[FileColumns<'_>]) -> (HashSet<String>, Vec<Column>) {
-    let (mut order, mut columns): (Vec<&str>, HashMap<&str, (Vec<Option<&str>>, &Path)>) = Default::default();
+    let mut order: Vec<&str> = Vec::new();
+    // The values, and the first file.
+    let mut columns: HashMap<&str, (Vec<Option<&str>>, &Path)> = HashMap::new();
     for file in files {
         for (name, value) in file.partition {
             let column = columns.entry(name).or_insert_with(|| {

@@ -9,8 +9,10 @@ use crate::journal::record;
 use crate::journal::row_set::RowSet;
 use crate::journal::schema::{APPLICATION_ID, damaged, journal_error};
 use crate::row_error::RowErrorKind;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::types::{FromSqlResult, ValueRef};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,12 +50,25 @@ impl Database {
         Database::read(connection, path, format)
     }
 
-    /// Opens a journal to read, also while another process writes to it.
+    /// Opens a journal to read, also while another process writes to it, and also on a read-only file system.
     pub(crate) fn open_read_only(path: &Path) -> Result<Self, JobError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(journal_error(path))?;
-        let format = prepare(&connection, path)?;
-        Database::read(connection, path, format)
+        let open = |name: &OsStr, flags| {
+            let connection = Connection::open_with_flags(name, flags).map_err(journal_error(path))?;
+            let format = prepare(&connection, path)?;
+            Database::read(connection, path, format)
+        };
+        match open(path.as_os_str(), flags) {
+            // SQLite cannot make the files beside it that readers and a writer share. Without a log there is no writer.
+            Err(JobError::Journal { source, .. })
+                if source.sqlite_error_code() == Some(ErrorCode::CannotOpen) && !has_log(path) =>
+            {
+                let name = percent_encode(path.as_os_str().as_encoded_bytes(), IN_URI);
+                let name = format!("file:{name}?immutable=1");
+                open(OsStr::new(&name), flags | OpenFlags::SQLITE_OPEN_URI)
+            }
+            other => other,
+        }
     }
 
     /// Reads what says which job it is.
@@ -238,6 +253,16 @@ impl Database {
         let count = self.connection.query_row(&query, [], |row| row.get::<_, i64>(0));
         Ok(count.map_err(journal_error(&self.path))? as u64)
     }
+}
+
+/// All that has a meaning of its own in a URI, but for the slashes between folders.
+const IN_URI: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
+
+/// Whether there are commits in the log of a journal that are not in the file itself.
+fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_os_string();
+    log.push("-wal");
+    std::fs::metadata(log).is_ok_and(|log| log.len() > 0)
 }
 
 /// Makes sure that a file is a journal of a known format.

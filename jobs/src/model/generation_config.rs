@@ -1,16 +1,27 @@
 //! What a model's `generation_config.json` says of sampling, and which tokens end its answers.
+//!
+//! A key that changes answers is followed or refused by its name, never passed over.
 
 use crate::error::JobError;
+use crate::model::generation_keys::{Keys, NEUTRAL, NO_EFFECT};
+use crate::options::sampling::UseGenerationConfig;
 use engine::models::read_model_file;
-use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A larger file is refused.
-const CONFIG_BYTES: u64 = 4 << 20;
+const CONFIG_BYTES: u64 = 1 << 20;
 
-/// The part of `generation_config.json` that matters here.
-#[derive(Debug, Default, Deserialize)]
+const NAME: &str = "generation_config.json";
+const EOS: &str = "eos_token_id";
+
+/// How a key of the file is overruled.
+const OVERRULE: &str = "to sample without what the file says, give --generation-config none";
+
+/// What `generation_config.json` says.
+#[derive(Debug, Default)]
 pub struct GenerationConfig {
+    /// The file.
+    pub path: PathBuf,
     pub do_sample: Option<bool>,
     pub temperature: Option<f32>,
     pub top_p: Option<f32>,
@@ -18,56 +29,114 @@ pub struct GenerationConfig {
     pub min_p: Option<f32>,
     pub repetition_penalty: Option<f32>,
     pub max_new_tokens: Option<u32>,
-    #[serde(default)]
-    eos_token_id: EosIds,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(untagged)]
-enum EosIds {
-    One(u32),
-    Many(Vec<u32>),
-    #[default]
-    None,
-}
-
-impl EosIds {
-    fn ids(&self) -> &[u32] {
-        match self {
-            EosIds::One(id) => std::slice::from_ref(id),
-            EosIds::Many(ids) => ids,
-            EosIds::None => &[],
-        }
-    }
+    pub min_new_tokens: Option<u32>,
+    /// `suppress_tokens` and `bad_words_ids`: token sequences that are never generated.
+    pub banned: Vec<Vec<u32>>,
+    /// `stop_strings`.
+    pub stop: Vec<String>,
+    /// What the user should know of the file.
+    pub warnings: Vec<String>,
+    eos: Vec<u32>,
 }
 
 impl GenerationConfig {
     /// Reads the file of a model's folder; without one, nothing is set. Tokens that end an answer are its own, else those
-    /// of the model's `config.json`.
+    /// of the model's `config.json`; with `none` they are all that is read.
     ///
     /// # Errors
-    /// [`JobError::Model`] or [`JobError::Io`].
-    pub fn read(folder: &Path, config_json: &[u8]) -> Result<GenerationConfig, JobError> {
-        let name = "generation_config.json";
-        let mut config = match read_model_file(folder, name, CONFIG_BYTES)? {
-            None => GenerationConfig::default(),
-            Some(json) => serde_json::from_slice(&json)
-                .map_err(|error| JobError::Model { path: folder.join(name), why: error.to_string() })?,
+    /// [`JobError::Model`] names the file and the key; [`JobError::Io`].
+    pub fn read(
+        folder: &Path,
+        config_json: &[u8],
+        used: UseGenerationConfig,
+    ) -> Result<GenerationConfig, JobError> {
+        let path = folder.join(NAME);
+        let keys = read_model_file(folder, NAME, CONFIG_BYTES)?;
+        let keys = keys.map(|json| Keys::parse(&path, &json)).transpose()?;
+        let mut config = match (&keys, used) {
+            (Some(keys), UseGenerationConfig::Auto) => Self::of(keys)?,
+            (Some(keys), UseGenerationConfig::None) => {
+                GenerationConfig { eos: keys.ids(EOS)?, ..GenerationConfig::default() }
+            }
+            (None, _) => Self::default(),
         };
-        if config.eos_token_id.ids().is_empty() {
-            config.eos_token_id = eos_of_config(config_json).unwrap_or_default();
+        config.path = path;
+        if config.eos.is_empty() {
+            config.eos = Keys::parse(&folder.join("config.json"), config_json)?.ids(EOS)?;
         }
         Ok(config)
     }
 
     /// The tokens that end an answer.
     pub fn eos_token_ids(&self) -> &[u32] {
-        self.eos_token_id.ids()
+        &self.eos
+    }
+
+    fn of(keys: &Keys) -> Result<GenerationConfig, JobError> {
+        let banned: Vec<Vec<u32>> = keys.ids("suppress_tokens")?.into_iter().map(|id| vec![id]).collect();
+        let eos = keys.ids("eos_token_id")?;
+        // As in transformers, words that are an end token are not banned.
+        let words = keys.sequences("bad_words_ids")?.into_iter();
+        let words = words.filter(|word| !matches!(word[..], [one] if eos.contains(&one)));
+        let do_sample = keys.boolean("do_sample")?;
+        let temperature = keys.number("temperature")?;
+        let max_new_tokens = keys.count("max_new_tokens")?;
+        let mut config = GenerationConfig {
+            path: PathBuf::new(),
+            do_sample,
+            temperature,
+            top_p: keys.number("top_p")?,
+            top_k: keys.integer("top_k")?,
+            min_p: keys.number("min_p")?,
+            repetition_penalty: keys.number("repetition_penalty")?,
+            max_new_tokens,
+            min_new_tokens: keys.count("min_new_tokens")?,
+            banned: banned.into_iter().chain(words).collect(),
+            stop: keys.texts("stop_strings")?,
+            warnings: Vec::new(),
+            eos,
+        };
+        let greedy = do_sample == Some(false) || temperature == Some(0.0);
+        for neutral in NEUTRAL.iter().filter(|key| !(greedy && key.only_sampling)) {
+            // A minimum of new tokens goes over one that counts the prompt too.
+            if neutral.key == "min_length" && config.min_new_tokens.is_some() {
+                continue;
+            }
+            keys.refuse_unless_neutral(neutral, OVERRULE)?;
+        }
+        let unknown: Vec<&str> = keys.names().filter(|name| !is_known(name)).collect();
+        if !unknown.is_empty() {
+            config.warnings.push(format!(
+                "generation_config.json: {} not known to transformers and has no effect",
+                match &unknown[..] {
+                    [one] => format!("{one} is"),
+                    many => format!("{} are", many.join(", ")),
+                }
+            ));
+        }
+        Ok(config)
     }
 }
 
-/// `config.json` may hold sampling values too, but transformers no longer reads those.
-fn eos_of_config(json: &[u8]) -> Option<EosIds> {
-    let mut config: serde_json::Value = serde_json::from_slice(json).ok()?;
-    serde_json::from_value(config.get_mut("eos_token_id")?.take()).ok()
+/// Whether a key is one of transformers'. Those that begin with an underscore are its notes.
+fn is_known(name: &str) -> bool {
+    const READ: [&str; 13] = [
+        "do_sample",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "max_new_tokens",
+        "min_new_tokens",
+        "suppress_tokens",
+        "bad_words_ids",
+        "stop_strings",
+        "eos_token_id",
+        "max_length",
+    ];
+    name.starts_with('_')
+        || READ.contains(&name)
+        || NO_EFFECT.contains(&name)
+        || NEUTRAL.iter().any(|neutral| neutral.key == name)
 }

@@ -1,12 +1,14 @@
 //! Where a model's files are: a folder, a name on a hub, or this program itself.
 
-mod builtin;
+pub mod builtin;
 pub mod generation_config;
+mod generation_keys;
 #[cfg(feature = "hub")]
 pub mod hub;
 
 use crate::error::JobError;
 use crate::options::model::{LoadFormat, ModelOptions};
+use engine::models::read_capped;
 use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -35,12 +37,30 @@ impl ModelFolders {
         })?;
         let weights = args.load_format == LoadFormat::Auto;
         let model = folder(&name, args, weights)?;
+        refuse_adapter(&model)?;
         let tokenizer = match &args.tokenizer {
             None => model.clone(),
             Some(tokenizer) => folder(tokenizer, args, false)?,
         };
         Ok(ModelFolders { name, model, tokenizer })
     }
+}
+
+/// Refuses the folder of a LoRA adapter, or of a model with one beside it, which transformers would put on top.
+fn refuse_adapter(folder: &Path) -> Result<(), JobError> {
+    let path = folder.join("adapter_config.json");
+    if !path.is_file() {
+        return Ok(());
+    }
+    let config: Option<serde_json::Value> =
+        read_capped(&path, 1 << 20).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let base = config.as_ref().and_then(|config| config["base_model_name_or_path"].as_str());
+    let base = base.map_or(String::new(), |base| format!(" of {base}"));
+    let why = format!(
+        "this is the folder of an adapter (LoRA){base}, and adapters are not supported; merge it into its base model \
+         with PEFT's merge_and_unload, save that with save_pretrained, and name the folder that this makes"
+    );
+    Err(JobError::Model { path, why })
 }
 
 fn folder(name: &str, args: &ModelOptions, weights: bool) -> Result<PathBuf, JobError> {

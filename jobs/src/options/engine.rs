@@ -109,15 +109,15 @@ pub fn print_engine(engine: &Engine) {
     let limits = engine.limits();
     let types = engine.types();
     let weights: Vec<&str> = types.weights.iter().map(|format| format.name()).collect();
+    let rows = if limits.seqs == 1 { "1 row".into() } else { format!("{} rows", limits.seqs) };
     note!(
-        "engine: {}, weights {}, activations {}, KV {}, {} KV pages of {} tokens, up to {} rows and {} tokens a step",
+        "engine: {}, weights {}, activations {}, KV {}, {} KV pages of {} tokens, up to {rows} and {} tokens a step",
         engine.device().info().name,
         weights.join(" and "),
         types.activations.name(),
         types.kv.name(),
         engine.pages(),
         limits.page_size,
-        limits.seqs,
         limits.tokens
     );
     if let Some(why) = &engine.device().info().breaks_contract {

@@ -1,6 +1,7 @@
 //! The chat template: a conversation becomes one text.
 
 use crate::error::JobError;
+use crate::log::note;
 use crate::options::prompt::PromptOptions;
 use crate::prompt::columns::Source;
 use crate::prompt::markers::Markers;
@@ -37,6 +38,12 @@ impl Chat {
         let tokens = matches!(source, Source::Tokens);
         let messages = matches!(source, Source::Messages);
         let plain = if tokens { "--prompt-tokens-column" } else { "--raw" };
+        if options.system_prompt.as_deref().is_some_and(|text| text.contains("{{") || text.contains("{%")) {
+            note!(
+                "warning: --system-prompt is not a template: what stands in braces goes to the model as it is. For a system \
+                 message made of columns, use --messages-column"
+            );
+        }
         if options.raw && messages {
             return clash("--messages-column", "--raw");
         }

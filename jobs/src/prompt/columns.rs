@@ -2,11 +2,11 @@
 
 use crate::error::JobError;
 use crate::input::Input;
-use crate::input::row::value;
+use crate::input::row::{refused, value};
 use crate::log::note;
 use crate::options::prompt::PromptOptions;
 pub use crate::prompt::columns::names::ASK;
-use crate::prompt::columns::names::{constant, in_single_braces, read_columns, with_hint};
+use crate::prompt::columns::names::{constant, in_single_braces, printed, read_columns, with_hint};
 use crate::prompt::messages::{COLUMN_OF_MESSAGES, is_conversation, may_hold_messages};
 use crate::prompt::template::Template;
 use crate::row_error::{RowError, RowErrorKind};
@@ -57,6 +57,13 @@ impl PromptColumns {
                 )));
             }
             (Some(one), None) => one,
+            (None, _) if has("prompt") && has("messages") => {
+                return Err(JobError::Usage(
+                    "the input has a column prompt and a column messages; say which one prompts are made of: \
+                     --prompt-column prompt or --messages-column messages"
+                        .into(),
+                ));
+            }
             (None, _) if has("prompt") && holds_messages("prompt") => ("--messages-column", "prompt"),
             (None, _) if has("prompt") => ("--prompt-column", "prompt"),
             (None, _) if has("messages") => ("--messages-column", "messages"),
@@ -80,7 +87,7 @@ impl PromptColumns {
                 return Err(constant(value, input));
             }
             if let Some(name) = in_single_braces(value, input) {
-                note!("warning: --prompt: {{{name}}} is plain text; the column is written {{{{ {name} }}}}");
+                note!("warning: --prompt: {{{name}}} is plain text; the column is written {}", printed(name));
             }
             let source = Source::Template(Box::new(template), columns.whole_row);
             return Ok(PromptColumns { source, positions: columns.positions });
@@ -92,6 +99,12 @@ impl PromptColumns {
             "--prompt-tokens-column" => (Source::Tokens, is_list(kind), "a list of token ids"),
             _ => (Source::Column, !kind.is_nested() || is_dictionary(kind), "a string"),
         };
+        if flag == "--prompt-column"
+            && fits
+            && let Some(why) = refused(kind)
+        {
+            return Err(JobError::Usage(format!("{flag} {value}: the column is {kind}; {why}")));
+        }
         if !fits {
             return Err(JobError::Usage(format!(
                 "{flag} {value}: the column is {kind}; it must be {wanted}{}",

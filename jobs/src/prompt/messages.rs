@@ -109,7 +109,7 @@ fn with<const N: usize>(message: &Value, other: [(&str, Value); N]) -> Value {
 fn checked_message(marked: &Value, plain: &Value) -> Result<Value, String> {
     let get = |message: &Value, key: &str| message.get_attr(key).map_err(|e| e.to_string());
     if plain.kind() != ValueKind::Map {
-        return Err(format!("it is no message with role and content, but a {}", plain.kind()));
+        return Err(format!("it is a {}, not a message with role and content", plain.kind()));
     }
     let (role, content) = match get(plain, "role")?.as_str() {
         Some(role) => (role.to_string(), get(marked, "content")?),
@@ -131,7 +131,7 @@ fn checked_message(marked: &Value, plain: &Value) -> Result<Value, String> {
             Ok(with(marked, [("role", Value::from(role))]))
         }
         ValueKind::None | ValueKind::Undefined => Err("it has no content".into()),
-        kind => Err(format!("its content is a {kind}; a content is a text, or a list of texts")),
+        kind => Err(format!("its content is a {kind}; it must be a string or a list of text parts")),
     }
 }
 
@@ -170,8 +170,8 @@ fn parts(marked: &Value, plain: &Value) -> Result<Value, String> {
             }
             "text" | "input_text" | "output_text" => Err(format!("part {i} of its content has no text")),
             kind => Err(format!(
-                "part {i} of its content is of type {kind:?}; models read text only here: leave the row out, or put \
-                 a text in its place"
+                "part {i} of its content is of type {kind:?}; only text is supported: drop the row, or replace the part \
+                 with text"
             )),
         }
     };

@@ -2,7 +2,7 @@
 
 /// The version of what a prompt is made of. Grows with every change after which the same settings and row may give another
 /// prompt; a job does not mix two of them.
-pub const PROMPTS_VERSION: u32 = 2;
+pub const PROMPTS_VERSION: u32 = 3;
 
 pub mod chat;
 mod columns;

@@ -95,19 +95,24 @@ impl Prompts {
         let (mut tried, mut first) = (0, None);
         for batch in input.read(self.columns().to_vec(), 0..rows) {
             // What cannot be read is said where the rows are answered.
-            let Ok(batch) = batch else { return Ok(()) };
+            let Some(batch) = batch.ok().filter(|batch| batch.lost.is_empty()) else { return Ok(()) };
             for row in 0..batch.columns.num_rows() {
                 match self.rendering(&batch.columns, row, self.asks.then_some("")) {
                     Ok(_) => return Ok(()),
-                    Err(error) if error.kind == RowErrorKind::Template && first.is_none() => {
-                        first = Some((batch.first_row + row as u64, error.detail));
+                    // A row that is null says less than any other.
+                    Err(error) if error.kind == RowErrorKind::Template => {
+                        let null = error.detail.contains(" is null in this row");
+                        let better = first.as_ref().is_none_or(|(_, _, known_null)| *known_null && !null);
+                        if better {
+                            first = Some((batch.first_row + row as u64, error.detail, null));
+                        }
                     }
                     Err(_) => {}
                 }
                 tried += 1;
             }
         }
-        let Some((row, error)) = first else { return Ok(()) };
+        let Some((row, error, _)) = first else { return Ok(()) };
         tracing::debug!("row {row}: {error}");
         let of = |template: &Template| {
             let why = template.without_row_text(&error)?;
@@ -136,6 +141,11 @@ impl Prompts {
     /// Whether the chat template is used.
     pub fn uses_chat_template(&self) -> bool {
         self.chat.is_some()
+    }
+
+    /// Whether prompts are texts that go through no chat template.
+    pub fn is_raw(&self) -> bool {
+        self.chat.is_none() && !matches!(self.columns.source, Source::Tokens)
     }
 
     /// Whether a prompt may show the date.
@@ -214,8 +224,7 @@ impl Prompts {
     /// # Errors
     /// What the tokenizer says.
     pub fn together(&self, rendering: &Rendering, text: &str) -> Result<Vec<u32>, RowError> {
-        let encoded = self.tokenizer.encode(&rendering.followed_by(text));
-        encoded.map_err(|why| RowError::new(RowErrorKind::Tokenizer, why))
+        self.ids(&rendering.followed_by(text))
     }
 
     /// The text of a row's prompt, if it is made of text and can be made.
@@ -230,13 +239,21 @@ impl Prompts {
         let limit = self.tokenizer.max_bytes(self.max_model_len);
         if rendering.len() > limit {
             let detail = format!(
-                "{} bytes; {} tokens (--max-model-len) are never made from more than {limit}",
+                "{} bytes; at most {limit} bytes can fit in {} tokens (--max-model-len)",
                 rendering.len(),
                 self.max_model_len
             );
             return Err(RowError::new(RowErrorKind::PromptTooLong, detail));
         }
-        self.tokenizer.encode(rendering).map_err(|why| RowError::new(RowErrorKind::Tokenizer, why))
+        self.ids(rendering)
+    }
+
+    fn ids(&self, rendering: &Rendering) -> Result<Vec<u32>, RowError> {
+        let ids = match &self.chat {
+            Some(_) => self.tokenizer.encode(rendering),
+            None => self.tokenizer.encode_raw(rendering),
+        };
+        ids.map_err(|why| RowError::new(RowErrorKind::Tokenizer, why))
     }
 
     fn rendering(&self, batch: &RecordBatch, row: usize, ask: Option<&str>) -> Result<Rendering, RowError> {

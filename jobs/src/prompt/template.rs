@@ -1,8 +1,10 @@
 //! Templates: minijinja set up to render what Jinja2 renders in transformers, within bounds.
 //!
 //! A template can read nothing and include nothing. Fuel bounds its time and memory (minijinja charges a
-//! unit for each instruction and for every 64 bytes that it makes), and its parser bounds its depth.
+//! unit for each instruction and for every 64 bytes that it makes, [`bounds`] for walking through values), and its parser
+//! bounds its depth.
 
+mod bounds;
 mod filters;
 pub mod names;
 mod nulls;
@@ -30,8 +32,13 @@ const FUEL: u64 = 400_000;
 /// Bytes of a rendering, besides eight times the row's own text; a larger one is refused.
 const OUTPUT_BYTES: usize = 8 << 20;
 
+/// How deep macros and recursive loops may call one another.
+const RECURSION: usize = 100;
+
 /// What errors begin with that quote the template and nothing else.
-const OWN_WORDS: [&str; 10] = [
+const OWN_WORDS: [&str; 12] = [
+    "invalid operation: makes a list",
+    "invalid operation: a namespace",
     "column `",
     "a null",
     "undefined value",
@@ -49,6 +56,8 @@ const OWN_WORDS: [&str; 10] = [
 pub struct Template {
     environment: Environment<'static>,
     what: String,
+    /// As it was given, for messages.
+    source: String,
     names: Names,
     /// Whether what is undefined or null is an error where it becomes text.
     strict: bool,
@@ -78,8 +87,8 @@ impl Template {
             return Err(fail(format!("is {} bytes long; at most {SOURCE_BYTES} are accepted", source.len())));
         }
         // As Jinja2 reads it.
-        let source = source.replace("\r\n", "\n").replace('\r', "\n");
-        let source = without_generation_tags(&source);
+        let given = source.replace("\r\n", "\n").replace('\r', "\n");
+        let source = without_generation_tags(&given);
         // Parsing and compiling recurse; the stack of a thread of our own holds any depth the parser allows.
         let compiled = std::thread::scope(|scope| {
             std::thread::Builder::new()
@@ -92,7 +101,7 @@ impl Template {
             Ok(Ok(Err(why))) => return Err(fail(why)),
             _ => return Err(fail("the template engine gave up on it; simplify it".into())),
         };
-        let template = Template { environment, what: what.into(), names, strict };
+        let template = Template { environment, what: what.into(), source: given, names, strict };
         template.check_filters_and_tests()?;
         Ok(template)
     }
@@ -161,6 +170,13 @@ impl Template {
         Ok(text)
     }
 
+    /// The line of the template in which an error is.
+    fn shown(&self, error: &Error) -> Option<String> {
+        let line = self.source.lines().nth(error.line()?.checked_sub(1)?)?.trim();
+        let short: String = line.chars().take(80).collect();
+        Some(if short.len() < line.len() { format!("{short}...") } else { short })
+    }
+
     /// An error of [`Template::render`] as logs and the screen may show it, without text of the row; `None` if it is
     /// of another template.
     pub fn without_row_text(&self, error: &str) -> Option<String> {
@@ -196,7 +212,16 @@ impl Template {
         let is_null = error.detail() == Some(nulls::NULL);
         if !is_null {
             let mut text = explain(error);
-            if !nulls.is_empty() {
+            let undefined = error.kind() == ErrorKind::UndefinedError;
+            if undefined
+                && nulls.is_empty()
+                && let Some(shown) = self.shown(error)
+            {
+                let _ =
+                    write!(text, " in {shown}; say what to write instead, as in {{{{ x.y | default('') }}}}");
+            }
+            let about_null = undefined || error.detail().is_some_and(|detail| detail.contains("none"));
+            if !nulls.is_empty() && about_null {
                 let _ = write!(text, "; column {} is null in this row", listed(&nulls));
             }
             return text;
@@ -260,6 +285,8 @@ fn environment(now: i64) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_debug(false);
+    environment.set_recursion_limit(RECURSION);
+    bounds::add(&mut environment);
     filters::add(&mut environment);
     environment.add_filter("tojson", tojson);
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {

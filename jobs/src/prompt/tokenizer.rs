@@ -3,7 +3,9 @@
 //! The markers of a template are tokens, and those of a row are text ([`crate::prompt::rendering`]). The text is encoded
 //! as a whole, so that what lies between two markers is split as transformers splits it ([`aliases`]).
 
+mod affixes;
 mod aliases;
+mod bounds;
 mod config;
 pub mod files;
 mod special;
@@ -13,13 +15,14 @@ use crate::guard::guarded;
 use crate::prompt::markers::Markers;
 use crate::prompt::markers::literals::{Literal, marker_shaped};
 use crate::prompt::rendering::Rendering;
+use affixes::Affixes;
 use aliases::Aliases;
 use config::TokenizerConfig;
 use files::TokenizerFiles;
 use special::SpecialTokens;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
-use tokenizers::AddedToken;
+use tokenizers::{AddedToken, ModelWrapper};
 
 /// A model's tokenizer.
 pub struct Tokenizer {
@@ -30,8 +33,8 @@ pub struct Tokenizer {
     marked: BTreeMap<String, (u32, AddedToken)>,
     /// Tokens that have no text where special tokens are left out.
     special: HashSet<u32>,
-    /// What begins every prompt: usually the BOS token or nothing.
-    prefix: Vec<u32>,
+    /// What stands around a prompt that goes through no chat template.
+    affixes: Affixes,
     longest_token: usize,
     config: TokenizerConfig,
     names: BTreeMap<String, String>,
@@ -56,6 +59,7 @@ impl Tokenizer {
     pub fn from_files(files: &TokenizerFiles) -> Result<Tokenizer, String> {
         let config = files.config.as_deref().map(serde_json::from_slice).transpose();
         let config = config.map_err(|error| format!("{} beside it: {error}", files::CONFIG))?;
+        bounds::check(&files.tokenizer)?;
         let inner = guarded(|| tokenizers::Tokenizer::from_bytes(&files.tokenizer))?;
         let inner = inner.map_err(|error| format!("is not a tokenizer: {error}"))?;
         Tokenizer::new(inner, config.unwrap_or_default(), files)
@@ -68,11 +72,12 @@ impl Tokenizer {
     ) -> Result<Tokenizer, String> {
         let no_limit = inner.with_truncation(None).map(|inner| inner.with_padding(None)).map(|_| ());
         no_limit.map_err(|e| e.to_string())?;
+        let mut warnings = without_chance(&mut inner);
         let own = inner.get_added_tokens_decoder().into_iter().collect();
         let tokens = SpecialTokens::merge(&config, files, &own)?;
         guarded(|| inner.add_tokens(tokens.add.clone()))?.map_err(|error| error.to_string())?;
         let longest_token = inner.get_vocab(true).keys().map(String::len).max().unwrap_or(1).max(1);
-        let prefix = prefix(&inner, &config, tokens.names.get("bos_token"));
+        let affixes = Affixes::of(&inner)?;
         let is_special = |content: &str| inner.get_added_vocabulary().is_special_token(content);
         let added = inner.get_added_tokens_decoder();
         let special =
@@ -82,7 +87,7 @@ impl Tokenizer {
             .filter(|(_, token)| is_special(&token.content) || tokens.contains(&token.content))
             .map(|(id, token)| (token.content.clone(), (id, token)))
             .collect();
-        let warnings = other_ids(&inner, &tokens);
+        warnings.extend(other_ids(&inner, &tokens));
         let markers = Markers::new(marked.keys().cloned().collect());
         let mut aliases = Aliases::new();
         guarded(|| aliases.add(&mut inner, &markers, &marked))??;
@@ -93,7 +98,7 @@ impl Tokenizer {
             aliases,
             marked,
             special,
-            prefix,
+            affixes,
             longest_token,
             config,
             names,
@@ -150,17 +155,27 @@ impl Tokenizer {
         &self.markers
     }
 
-    /// The ids of a rendering. Every prompt begins with the BOS token where the tokenizer has one to add:
-    /// the rendering's own if it has one, else one is put before it.
+    /// The ids of what a chat template has rendered. As in transformers, nothing is added to it.
     ///
     /// # Errors
     /// What the tokenizer says.
     pub fn encode(&self, rendering: &Rendering) -> Result<Vec<u32>, String> {
-        let ids = self.aliases.encode(&self.inner, &self.markers, rendering.pieces(&self.markers))?;
-        if self.prefix.is_empty() || ids.starts_with(&self.prefix) {
-            return Ok(ids);
-        }
-        Ok(self.prefix.iter().copied().chain(ids).collect())
+        self.aliases.encode(&self.inner, &self.markers, rendering.pieces(&self.markers))
+    }
+
+    /// The ids of a prompt that goes through no chat template, with what the tokenizer's post-processor adds. A prompt
+    /// that begins with what would be put before it gets no second one.
+    ///
+    /// # Errors
+    /// What the tokenizer says.
+    pub fn encode_raw(&self, rendering: &Rendering) -> Result<Vec<u32>, String> {
+        Ok(self.affixes.around(self.encode(rendering)?))
+    }
+
+    /// What the user should know of what is put around a prompt that goes through no chat template.
+    pub fn raw_warnings(&self) -> Vec<String> {
+        let id = |name: &str| self.names.get(name).and_then(|token| self.id(token));
+        self.affixes.warnings(&self.config, id("bos_token"))
     }
 
     /// The ids of a text without markers and without a BOS token.
@@ -235,18 +250,17 @@ impl Tokenizer {
     }
 }
 
-/// The tokens that begin every prompt: the BOS token if `add_bos_token` is true; if it is not set, what the
-/// tokenizer's own post-processor puts before a text.
-fn prefix(inner: &tokenizers::Tokenizer, config: &TokenizerConfig, bos: Option<&String>) -> Vec<u32> {
-    let bos = bos.and_then(|bos| inner.token_to_id(bos));
-    match (config.add_bos_token, bos) {
-        (Some(true), Some(bos)) => vec![bos],
-        (Some(false), _) => Vec::new(),
-        _ => guarded(|| inner.encode("a", true)).ok().and_then(Result::ok).map_or(Vec::new(), |encoding| {
-            let special = encoding.get_special_tokens_mask().iter().zip(encoding.get_ids());
-            special.take_while(|&(&special, _)| special == 1).map(|(_, &id)| id).collect()
-        }),
-    }
+/// Takes out what makes a text other tokens each time. Returns what the user should know of it.
+fn without_chance(inner: &mut tokenizers::Tokenizer) -> Vec<String> {
+    let ModelWrapper::BPE(bpe) = inner.get_model() else { return Vec::new() };
+    let Some(dropout) = bpe.dropout.filter(|&dropout| dropout != 0.0) else { return Vec::new() };
+    let mut bpe = bpe.clone();
+    bpe.dropout = None;
+    inner.with_model(bpe);
+    vec![format!(
+        "tokenizer.json has a dropout of {dropout}, which is for training and gives a text other tokens each time; it \
+         is off here, so that the same prompt always has the same tokens"
+    )]
 }
 
 /// What to say where a token has another id than a file gives it.

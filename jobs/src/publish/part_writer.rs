@@ -24,7 +24,7 @@ pub(super) struct PartWriter {
 
 enum PartEncoder {
     Parquet(Box<ArrowWriter<DigestWriter>>),
-    Lines(LineEncoder, DigestWriter),
+    Lines(Box<(LineEncoder, DigestWriter)>),
 }
 
 impl PartWriter {
@@ -45,7 +45,7 @@ impl PartWriter {
             OutputFormat::Jsonl | OutputFormat::Csv => {
                 let encoder = LineEncoder::new(format);
                 sink.write_all(&encoder.header(schema)).map_err(JobError::io("write", path))?;
-                PartEncoder::Lines(encoder, sink)
+                PartEncoder::Lines(Box::new((encoder, sink)))
             }
         };
         Ok(PartWriter { path: path.to_path_buf(), encoder })
@@ -62,7 +62,8 @@ impl PartWriter {
                 }
                 Ok(())
             }
-            PartEncoder::Lines(encoder, sink) => {
+            PartEncoder::Lines(both) => {
+                let (encoder, sink) = &mut **both;
                 let mut lines = Vec::new();
                 encoder.encode(rows, first_row, &mut lines)?;
                 sink.write_all(&lines).map_err(JobError::io("write", &self.path))
@@ -74,7 +75,7 @@ impl PartWriter {
     pub fn end_group(&mut self) -> Result<(), JobError> {
         match &mut self.encoder {
             PartEncoder::Parquet(writer) => writer.flush().map_err(|error| encode_error(&self.path, error)),
-            PartEncoder::Lines(..) => Ok(()),
+            PartEncoder::Lines(_) => Ok(()),
         }
     }
 
@@ -86,7 +87,7 @@ impl PartWriter {
                 writer.finish().map_err(|error| encode_error(&self.path, error))?;
                 writer.inner_mut()
             }
-            PartEncoder::Lines(_, sink) => sink,
+            PartEncoder::Lines(both) => &mut both.1,
         };
         let synced = sink.file.flush().and_then(|()| sink.file.get_ref().sync_all());
         synced.map_err(JobError::io("write", &self.path))?;

@@ -16,6 +16,8 @@ const PENDING: usize = 8;
 pub struct TextRules {
     /// Strings that end the row.
     pub stop: Vec<String>,
+    /// Tokens within which no stop string counts.
+    pub min_tokens: usize,
     /// Whether the text keeps the stop string that ended it.
     pub include_stop_str_in_output: bool,
     /// Whether special tokens have no text.
@@ -32,6 +34,8 @@ pub struct Detokenizer {
     /// `window[..read]` has its text in `text`; `window[read..]` has not.
     window: Vec<u32>,
     read: usize,
+    /// Bytes of the text of the first `min_tokens` tokens. A stop string counts that ends beyond.
+    held: usize,
     /// Where the text ends, and where the stop string does.
     stopped: Option<(usize, usize)>,
 }
@@ -63,8 +67,11 @@ impl Detokenizer {
         self.text.push_str(new);
         self.window.drain(..self.read);
         self.read = self.window.len();
-        let longest = rules.stop.iter().map(String::len).max().unwrap_or(0);
-        self.stopped = find_stop(&self.text, from.saturating_sub(longest), &rules.stop);
+        if self.ids.len() <= rules.min_tokens {
+            self.held = self.text.len();
+            return Ok(false);
+        }
+        self.stopped = find_stop(&self.text, from.max(self.held), &rules.stop);
         Ok(self.stopped.is_some())
     }
 
@@ -87,7 +94,8 @@ impl Detokenizer {
         }
         let mut text = tokenizer.decode(&self.ids, rules.skip_special_tokens)?;
         // What was held back as half a character may complete a stop string.
-        let stop = find_stop(&text, 0, &rules.stop);
+        let late = self.ids.len() > rules.min_tokens;
+        let stop = if late { find_stop(&text, self.held, &rules.stop) } else { None };
         if let Some(stop) = stop {
             text.truncate(end(stop));
         }
@@ -95,10 +103,11 @@ impl Detokenizer {
     }
 }
 
-/// The first stop string at or after `from`; of those that begin together, the longest.
-fn find_stop(text: &str, from: usize, stop: &[String]) -> Option<(usize, usize)> {
-    let from = (0..=from).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+/// The first stop string that ends beyond `held` bytes; of those that begin together, the longest.
+fn find_stop(text: &str, held: usize, stop: &[String]) -> Option<(usize, usize)> {
     let found = stop.iter().filter_map(|stop| {
+        let from = (held + 1).saturating_sub(stop.len()).min(text.len());
+        let from = (from..=text.len()).find(|&at| text.is_char_boundary(at))?;
         let start = from + text[from..].find(stop.as_str())?;
         Some((start, start + stop.len()))
     });

@@ -81,9 +81,9 @@ impl Job {
         tokenizer.mark_tokens_of(&texts).map_err(|why| JobError::Model { path, why })?;
         let tokenizer = Arc::new(tokenizer);
         let vocab = model.config.vocab;
-        let generation = GenerationConfig::read(&folders.model, &model.config_json)?;
         let scores = !options.columns.is_empty();
         let asked = if scores { &sampling_options() } else { &options.sampling };
+        let generation = GenerationConfig::read(&folders.model, &model.config_json, asked.generation_config)?;
         let sampling = Arc::new(Sampling::resolve(asked, generation, &tokenizer, vocab, max_model_len)?);
         let template = chat_template.clone();
         let prompts =
@@ -161,7 +161,8 @@ impl Job {
         } else {
             "without a chat template"
         };
-        for warning in self.tokenizer.warnings() {
+        let raw = if self.prompts.is_raw() { self.tokenizer.raw_warnings() } else { Vec::new() };
+        for warning in self.model.warnings.iter().chain(self.tokenizer.warnings()).chain(&raw) {
             tracing::warn!("{warning}");
         }
         match &self.choices {

@@ -2,7 +2,7 @@
 
 use crate::error::JobError;
 use crate::model::generation_config::GenerationConfig;
-use crate::options::sampling::{SamplingOptions, UseGenerationConfig};
+use crate::options::sampling::SamplingOptions;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::run::detokenize::TextRules;
 use engine::request::SamplingParams;
@@ -11,6 +11,9 @@ use std::sync::Arc;
 
 /// A larger `--n` is refused. Numbers of completions fit into a byte.
 const MAX_N: u32 = 256;
+
+/// Where a value comes from that no flag gives.
+const MODEL: &str = "generation_config.json";
 
 /// How rows are answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +41,7 @@ impl Resolver {
     fn pick<T: Display>(&mut self, name: &'static str, asked: Option<T>, model: Option<T>, default: T) -> T {
         let (value, from) = match (asked, model) {
             (Some(value), _) => (value, ""),
-            (None, Some(value)) => (value, "generation_config.json"),
+            (None, Some(value)) => (value, MODEL),
             (None, None) => (default, "default"),
         };
         self.resolved.push((name, value.to_string(), from));
@@ -59,20 +62,35 @@ impl Sampling {
         vocab: usize,
         max_model_len: usize,
     ) -> Result<Sampling, JobError> {
+        for warning in &model.warnings {
+            tracing::warn!("{warning}");
+        }
         let mut eos = model.eos_token_ids().to_vec();
         eos.extend(tokenizer.special_token_names().get("eos_token").and_then(|eos| tokenizer.id(eos)));
-        let model = match options.generation_config {
-            UseGenerationConfig::Auto => model,
-            UseGenerationConfig::None => GenerationConfig::default(),
-        };
+        if !eos.is_empty() && eos.iter().all(|&id| id as usize >= vocab) {
+            tracing::warn!(
+                "the model's end tokens {eos:?} are beyond its vocabulary of {vocab}, so that every answer runs to \
+                 --max-tokens; name one with --stop-token-ids"
+            );
+        }
         let mut r = Resolver { resolved: Vec::new() };
         let greedy = model.do_sample == Some(false);
         let temperature = model.temperature.filter(|_| !greedy).or(greedy.then_some(0.0));
         let top_k = r.pick("top_k", options.top_k, model.top_k, 0);
+        let max_tokens = resolve_max_tokens(options.max_tokens, model.max_new_tokens, max_model_len, &mut r)?;
+        // A minimum of the model's is no reason to refuse a lower --max-tokens.
+        let min_tokens = match options.min_tokens {
+            0 => model.min_new_tokens.unwrap_or(0).min(max_tokens),
+            asked => asked,
+        };
+        let stop = if options.stop.is_empty() { model.stop.clone() } else { options.stop.clone() };
         let params = SamplingParams {
             temperature: r.pick("temperature", options.temperature, temperature, 1.0),
             top_p: r.pick("top_p", options.top_p, model.top_p, 1.0),
-            top_k: resolve_top_k(top_k)?,
+            top_k: resolve_top_k(top_k).map_err(|why| match options.top_k {
+                Some(_) => JobError::Usage(format!("--top-k {why}")),
+                None => JobError::Model { path: model.path.clone(), why: format!("top_k {why}") },
+            })?,
             min_p: r.pick("min_p", options.min_p, model.min_p, 0.0),
             presence_penalty: r.pick("presence_penalty", options.presence_penalty, None, 0.0),
             frequency_penalty: r.pick("frequency_penalty", options.frequency_penalty, None, 0.0),
@@ -84,15 +102,22 @@ impl Sampling {
             ),
             logit_bias: options.logit_bias.iter().flatten().map(|(&id, &bias)| (id, bias)).collect(),
             allowed_token_ids: Some(options.allowed_token_ids.clone()).filter(|ids| !ids.is_empty()),
-            bad_words: bad_words(&options.bad_words, tokenizer)?,
-            stop_token_ids: stop_ids(options, &eos, tokenizer, vocab),
-            min_tokens: options.min_tokens,
-            max_tokens: resolve_max_tokens(options.max_tokens, model.max_new_tokens, max_model_len, &mut r)?,
+            bad_words: [bad_words(&options.bad_words, tokenizer)?, model.banned.clone()].concat(),
+            stop_token_ids: stop_ids(options, &stop, &eos, tokenizer, vocab),
+            min_tokens,
+            max_tokens,
             logprobs: options.logprobs.unwrap_or(0),
             prompt_logprobs: options.prompt_logprobs,
             key: 0,
         };
-        params.check(vocab).map_err(|why| JobError::Usage(flagged(&why)))?;
+        params.check(vocab).map_err(|why| {
+            let of = |name: &str| r.resolved.iter().any(|(known, _, from)| *known == name && *from == MODEL);
+            let name = why.split(' ').next().unwrap_or_default();
+            if of(name) || (name == "bad_words" && options.bad_words.is_empty()) {
+                return JobError::Model { path: model.path.clone(), why };
+            }
+            JobError::Usage(flagged(&why))
+        })?;
         let n = r.pick("n", options.n, None, 1);
         if !(1..=MAX_N).contains(&n) {
             return Err(JobError::Usage(format!("--n is {n}; it must be from 1 to {MAX_N}")));
@@ -104,23 +129,24 @@ impl Sampling {
         }
         let skip_special_tokens = options.skip_special_tokens.unwrap_or(true);
         let doubtful = |stop: &String| doubtful_stop(stop, tokenizer, skip_special_tokens);
-        for warning in options.stop.iter().filter_map(doubtful) {
+        for warning in stop.iter().filter_map(doubtful) {
             tracing::warn!("{warning}");
         }
         let text = Arc::new(TextRules {
-            stop: options.stop.clone(),
+            stop,
+            min_tokens: min_tokens as usize,
             include_stop_str_in_output: options.include_stop_str_in_output,
             skip_special_tokens,
         });
         let mut sampling =
             Sampling { n, params, text, seed: options.seed, digest: [0; 32], resolved: r.resolved };
-        sampling.list_others(options);
+        sampling.list_others(options, &model);
         sampling.digest = sampling.digest_fields();
         Ok(sampling)
     }
 
     /// The values that are not resolved but set or left out.
-    fn list_others(&mut self, options: &SamplingOptions) {
+    fn list_others(&mut self, options: &SamplingOptions, model: &GenerationConfig) {
         let p = &self.params;
         let mut set = |name, is_set: bool, value: String| {
             if is_set {
@@ -128,7 +154,7 @@ impl Sampling {
             }
         };
         set("seed", true, options.seed.to_string());
-        set("stop", !options.stop.is_empty(), format!("{:?}", options.stop));
+        set("stop", !self.text.stop.is_empty(), format!("{:?}", self.text.stop));
         set("stop_token_ids", !p.stop_token_ids.is_empty(), format!("{:?}", p.stop_token_ids));
         set("ignore_eos", options.ignore_eos, "true".into());
         set("min_tokens", p.min_tokens > 0, p.min_tokens.to_string());
@@ -139,12 +165,13 @@ impl Sampling {
         set("logit_bias", !p.logit_bias.is_empty(), format!("{:?}", p.logit_bias));
         set("allowed_token_ids", p.allowed_token_ids.is_some(), format!("{:?}", options.allowed_token_ids));
         set("bad_words", !options.bad_words.is_empty(), format!("{:?}", options.bad_words));
+        set("bad_words_ids", !model.banned.is_empty(), format!("{:?}", model.banned));
     }
 
     /// The resolved values on one line; those of the model are marked.
     pub fn summary(&self) -> String {
         let shown = self.resolved.iter().map(|(name, value, from)| match *from {
-            "generation_config.json" => format!("{name}={value} (generation_config.json)"),
+            MODEL => format!("{name}={value} ({MODEL})"),
             _ => format!("{name}={value}"),
         });
         shown.collect::<Vec<_>>().join(" ")
@@ -198,12 +225,10 @@ pub fn key(seed: u64, row: u64, completion: u32) -> u64 {
     u64::from_le_bytes(key)
 }
 
-fn resolve_top_k(top_k: i64) -> Result<u32, JobError> {
+fn resolve_top_k(top_k: i64) -> Result<u32, String> {
     match top_k {
         -1 => Ok(0),
-        k => u32::try_from(k).map_err(|_| {
-            JobError::Usage(format!("--top-k is {k}; it must be at least 0, or -1 to keep all tokens"))
-        }),
+        k => u32::try_from(k).map_err(|_| format!("is {k}; it must be at least 0, or -1 to keep all tokens")),
     }
 }
 
@@ -234,10 +259,16 @@ fn resolve_max_tokens(
 
 /// The tokens that end a row, sorted: also those that stop strings write, where they have no text in which to find them.
 /// End tokens beyond the vocabulary cannot be generated and are dropped.
-fn stop_ids(options: &SamplingOptions, eos: &[u32], tokenizer: &Tokenizer, vocab: usize) -> Vec<u32> {
+fn stop_ids(
+    options: &SamplingOptions,
+    stop: &[String],
+    eos: &[u32],
+    tokenizer: &Tokenizer,
+    vocab: usize,
+) -> Vec<u32> {
     let eos = eos.iter().copied().filter(|_| !options.ignore_eos);
     let no_text = options.skip_special_tokens.unwrap_or(true);
-    let written = options.stop.iter().filter_map(|stop| tokenizer.special_id(stop).filter(|_| no_text));
+    let written = stop.iter().filter_map(|stop| tokenizer.special_id(stop).filter(|_| no_text));
     let known = eos.chain(written).filter(|&id| (id as usize) < vocab);
     let mut ids: Vec<u32> = options.stop_token_ids.iter().copied().chain(known).collect();
     ids.sort_unstable();

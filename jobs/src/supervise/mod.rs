@@ -90,7 +90,13 @@ impl Supervision<'_> {
             // A device that has answered no row may be unable to answer any.
             works = works || answered > before;
             let death = if death == Death::DeviceLost && !works { Death::Outside } else { death };
-            let blame = attempts::record_death(self.state_dir, death).unwrap_or_else(|error| {
+            // One that did not come so far as to open the journal has started no row: what is in flight is another's.
+            let opened = self.begun_by(process);
+            let blame = match opened {
+                true => attempts::record_death(self.state_dir, death),
+                false => Ok(Blame::default()),
+            };
+            let blame = blame.unwrap_or_else(|error| {
                 tracing::warn!("{error}");
                 Blame::default()
             });
@@ -115,7 +121,7 @@ impl Supervision<'_> {
             if let Some(signal) = wait_for_signal(&events, pause) {
                 return Ok(signal.exit_code());
             }
-            begun = begun || self.begun_by(process);
+            begun = begun || opened;
         }
         Ok(EXIT_FAILED)
     }

@@ -100,6 +100,18 @@ fn rows_that_crash_the_worker_become_errors_and_all_others_are_answered() {
     }
 }
 
+/// Supervisor and worker were killed together, or another job's folder has taken the place of this one's.
+#[test]
+fn a_worker_that_has_not_opened_the_journal_blames_no_row() {
+    let state_dir = tempfile::tempdir().unwrap();
+    open(state_dir.path()).0.close().unwrap();
+    let rows: Vec<u8> = [1u64, 2].iter().flat_map(|row| row.to_le_bytes()).collect();
+    std::fs::write(state_dir.path().join("in-flight"), rows).unwrap();
+    assert!(supervise(state_dir.path(), LONG, "exit 9").is_err());
+    let (journal, finished) = open(state_dir.path());
+    assert_eq!((finished.count, journal.alone()), (0, &[][..]));
+}
+
 #[test]
 fn a_worker_that_answers_nothing_ends_the_job() {
     let state_dir = tempfile::tempdir().unwrap();
@@ -108,7 +120,8 @@ fn a_worker_that_answers_nothing_ends_the_job() {
     // Every row crashes it: the job ends after three rows, not after all of them.
     let all: Vec<String> = (0..ROWS).map(|row| row.to_string()).collect();
     let ended = supervise(state_dir.path(), LONG, &format!("crash {}", all.join(",")));
-    assert!(matches!(ended, Err(JobError::NoProgress { .. })), "{ended:?}");
+    let Err(JobError::NoProgress { how, .. }) = &ended else { panic!("{ended:?}") };
+    assert!(how.ends_with(", while row 2 ran alone"), "{how}");
     assert!(open(state_dir.path()).1.errors <= 3);
 }
 

@@ -58,7 +58,7 @@ fn the_gate_refuses_spills_and_budgets_and_errors() {
 fn inline_ptx_of_sm_90a_compiles() {
     let Some(nvrtc) = Nvrtc::find_or_skip() else { return };
     let budget = Budget { registers: 232, shared: 1024 };
-    let widths = ["8", "16", "32", "64", "128", "192", "256"];
+    let widths = ["8", "16", "32", "64", "96", "128", "160", "192", "256"];
     for (width, element) in widths.map(|width| (width, "bf16")).into_iter().chain([("64", "f16")]) {
         let (width, element) = (format!("-DWIDTH={width}"), format!("-DELEMENT={element}"));
         let options: &[&str] = &[&width, &element, "-DSTAGES=2"];

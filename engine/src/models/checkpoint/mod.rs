@@ -124,6 +124,29 @@ impl Checkpoint {
         }
     }
 
+    /// Whether there are tensors of both names, and they do not hold the same.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn holds_both(&self, one: &str, other: &str) -> Result<bool, EngineError> {
+        let (Some(one), Some(other)) = (self.tensors.get(one), self.tensors.get(other)) else {
+            return Ok(false);
+        };
+        if (one.stored, &one.shape) != (other.stored, &other.shape) {
+            return Ok(true);
+        }
+        let length = one.bytes.end - one.bytes.start;
+        let (one_file, other_file) = (one.open()?, other.open()?);
+        for at in (0..length).step_by(CHUNK) {
+            let n = (CHUNK as u64).min(length - at);
+            let range = |tensor: &Tensor| tensor.bytes.start + at..tensor.bytes.start + at + n;
+            if one_file.read(range(one))? != other_file.read(range(other))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The type of a tensor; none of FP8, which is widened as it is read.
     pub fn dtype(&self, name: &str) -> Option<DType> {
         match self.tensors.get(name)?.stored {

@@ -30,8 +30,7 @@ pub struct RopeKeys {
 /// The file as it is: every key may be absent.
 #[derive(Deserialize)]
 pub struct Keys {
-    #[serde(default)]
-    pub architectures: Vec<String>,
+    pub architectures: Option<Vec<String>>,
     pub hidden_size: Option<u64>,
     pub intermediate_size: Option<u64>,
     pub num_hidden_layers: Option<u64>,

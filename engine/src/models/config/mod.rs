@@ -83,10 +83,17 @@ impl ModelConfig {
     /// An unknown architecture, by name, or a field that is missing or out of its range.
     pub fn parse(json: &[u8], file: &Path) -> Result<ModelConfig, EngineError> {
         let bad = |why: String| EngineError::Config { file: file.to_owned(), why };
-        let keys: Keys = serde_json::from_slice(json).map_err(|e| bad(e.to_string()))?;
-        let name = keys.architectures.first().map_or("(none)", String::as_str);
+        let mut json = serde_json::Deserializer::from_slice(json);
+        // The error says at which key.
+        let keys: Keys = serde_path_to_error::deserialize(&mut json).map_err(|e| bad(e.to_string()))?;
+        json.end().map_err(|e| bad(e.to_string()))?;
+        let Some(name) = keys.architectures.as_deref().and_then(|names| names.first()) else {
+            let why = "architectures is missing, null or empty; it must name the model's class, such as \
+                       [\"LlamaForCausalLM\"]";
+            return Err(bad(why.into()));
+        };
         let Some(family) = Family::of(name) else {
-            let (file, name) = (file.to_owned(), name.to_owned());
+            let (file, name) = (file.to_owned(), name.clone());
             return Err(EngineError::Architecture { file, name, known: Family::names() });
         };
         keys.resolve(family).map_err(bad)

@@ -119,3 +119,35 @@ fn yarn_stretches_the_context() {
     assert_eq!(context(json!({"max_position_embeddings": 40_960, "rope_scaling": yarn})), 131_072);
     assert_eq!(context(json!({"max_position_embeddings": 200_000, "rope_scaling": yarn})), 200_000);
 }
+
+#[test]
+fn what_is_wrong_is_named_by_its_key() {
+    for (more, why) in [
+        (json!({"architectures": null}), "architectures is missing, null or empty"),
+        (json!({"architectures": []}), "architectures is missing, null or empty"),
+        (json!({"architectures": "LlamaForCausalLM"}), "architectures: invalid type: string"),
+        (json!({"hidden_size": "big"}), "hidden_size: invalid type: string \"big\""),
+        (json!({"rope_scaling": {"factor": "2"}}), "rope_scaling.factor: invalid type: string"),
+    ] {
+        let error = refused("LlamaForCausalLM", &more);
+        assert!(error.contains("config.json") && error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn both_names_of_the_rope_type_may_be_there() {
+    let rope =
+        |more: Value| sound("LlamaForCausalLM", &json!({ "rope_scaling": more })).layers[0].rope.clone();
+    let linear = rope(json!({"rope_type": "linear", "factor": 2.0}));
+    assert_eq!(rope(json!({"type": "linear", "rope_type": "linear", "factor": 2})), linear);
+    assert_eq!(rope(json!({"type": "linear", "factor": 2.0})), linear);
+    assert_eq!(
+        rope(json!({"type": "default", "rope_type": "linear", "factor": 2.0})),
+        linear,
+        "the new one counts"
+    );
+    assert_eq!(
+        rope(json!({"type": "default", "rope_type": "default", "mrope_section": [1]})),
+        rope(json!({}))
+    );
+}

@@ -4,6 +4,7 @@
 use super::*;
 use crate::prompt::markers::Markers;
 use crate::prompt::rendering::Rendering;
+use crate::prompt::tokenizer::files::TokenizerFiles;
 use crate::prompt::tokenizer::tests::byte_level;
 use minijinja::value::ValueKind;
 
@@ -119,7 +120,7 @@ fn conversations_have_the_token_ids_of_transformers() {
     for case in file["texts"].as_array().unwrap() {
         let text = case["text"].as_str().unwrap();
         let rendering = Rendering::of_row(tokenizer.markers(), |m| Ok(m.text(text).into_owned())).unwrap();
-        assert_eq!(serde_json::json!(tokenizer.encode(&rendering).unwrap()), case["ids"], "{text}");
+        assert_eq!(serde_json::json!(tokenizer.encode_raw(&rendering).unwrap()), case["ids"], "{text}");
     }
     for case in file["decoded"].as_array().unwrap() {
         let ids: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
@@ -147,4 +148,49 @@ fn parts_of_a_content_are_put_together_unless_the_template_reads_them() {
     let parts = "{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}\
                  {% for p in m.content %}{{ p.text | trim }}|{% endfor %}{% endif %}{% endfor %}";
     assert_eq!(shown(parts), "Late|parcel|");
+}
+
+#[test]
+fn tokenizers_of_every_style_give_the_ids_of_transformers() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/tokenizers");
+    let mut styles = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let file: serde_json::Value = golden(&format!("tokenizers/{name}"));
+        let bytes = |key: &str| file[key].to_string().into_bytes();
+        let files = TokenizerFiles {
+            tokenizer: bytes("tokenizer"),
+            config: Some(bytes("tokenizer_config")),
+            ..TokenizerFiles::default()
+        };
+        let mut tokenizer = Tokenizer::from_files(&files).unwrap();
+        let template = file["tokenizer_config"]["chat_template"].as_str().unwrap();
+        let options = PromptOptions::default();
+        tokenizer.mark_tokens_of(&template_texts(&options, Some(template), &tokenizer, 0).unwrap()).unwrap();
+        let chat = Chat::new(&options, template, &tokenizer, 0).unwrap();
+        let conversations = part_of(&format!("tokenizers/{name}"), "conversations", "messages");
+        for (case, messages) in file["conversations"].as_array().unwrap().iter().zip(conversations) {
+            let rendering = Rendering::of_row(tokenizer.markers(), |marking| {
+                chat.render(
+                    messages.try_iter().unwrap().map(|m| marked(&m, marking)).collect(),
+                    true,
+                    marking,
+                )
+            });
+            let ids = tokenizer.encode(&rendering.unwrap()).unwrap();
+            assert_eq!(serde_json::json!(ids), case["ids"], "{name}: {}", case["messages"]);
+        }
+        for case in file["texts"].as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            let rendering =
+                Rendering::of_row(tokenizer.markers(), |m| Ok(m.text(text).into_owned())).unwrap();
+            assert_eq!(
+                serde_json::json!(tokenizer.encode_raw(&rendering).unwrap()),
+                case["ids"],
+                "{name}: {text:?}"
+            );
+        }
+        styles += 1;
+    }
+    assert!(styles >= 10, "{styles}");
 }

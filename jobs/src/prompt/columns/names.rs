@@ -2,9 +2,11 @@
 
 use crate::error::JobError;
 use crate::input::Input;
+use crate::input::row::refused;
 use crate::prompt::rendering::MARK;
 use crate::prompt::template::Template;
 use crate::prompt::template::names::{Kind, ROW, Use};
+use arrow::datatypes::DataType;
 use std::collections::BTreeSet;
 
 /// The columns that a template reads.
@@ -43,7 +45,7 @@ impl Reading<'_> {
         let column = self.position(name);
         // A column of that name is all that `row` means then.
         let row_column = self.position(ROW);
-        let refuse = |why: String| Err(JobError::Usage(format!("--prompt: {why}")));
+        let refuse = refused_name;
         let instead = if row_column.is_some() {
             "rename the column".into()
         } else {
@@ -58,13 +60,22 @@ impl Reading<'_> {
                     ));
                 }
             }
+            Kind::RowKey if row_column.is_some() && column.is_some() && !self.has_keys(row_column) => {
+                return refused_name(format!(
+                    "the input has a column `{ROW}`, so that {} (line {line}) reads a key of that column and not the \
+                     column `{name}`; rename the column `{ROW}`",
+                    by_key(name)
+                ));
+            }
             Kind::Row | Kind::RowKey if row_column.is_some() => self.positions.extend(row_column),
             Kind::Row => {
                 self.positions.extend(0..self.input.schema.fields().len());
                 self.whole_row = true;
             }
             Kind::RowKey => {
-                self.positions.insert(column.ok_or_else(|| self.unknown(used))?);
+                let column = column.ok_or_else(|| self.unknown(used))?;
+                self.may_be_read(column, used)?;
+                self.positions.insert(column);
                 self.whole_row = true;
             }
             Kind::Variable if column.is_some() && !reads.contains(name) => {
@@ -82,7 +93,10 @@ impl Reading<'_> {
             Kind::Value if name == MARK && column.is_some() => {
                 return refuse(format!("the column `{name}` cannot be read by a template; rename it"));
             }
-            Kind::Value if column.is_some() => self.positions.extend(column),
+            Kind::Value if let Some(column) = column => {
+                self.may_be_read(column, used)?;
+                self.positions.insert(column);
+            }
             Kind::Call if column.is_some() => {
                 return refuse(format!(
                     "`{name}` is called (line {line}), but it is a column of the input, and a column cannot be called; \
@@ -109,6 +123,19 @@ impl Reading<'_> {
         Ok(())
     }
 
+    /// Refuses a column whose type no template can have.
+    fn may_be_read(&self, column: usize, used: &Use) -> Result<(), JobError> {
+        let Use { name, line, .. } = used;
+        let why = refused(self.input.schema.field(column).data_type());
+        why.map_or(Ok(()), |why| refused_name(format!("column `{name}` (line {line}): {why}")))
+    }
+
+    /// Whether a column holds mappings.
+    fn has_keys(&self, column: Option<usize>) -> bool {
+        let kind = column.map(|column| self.input.schema.field(column).data_type());
+        matches!(kind, Some(DataType::Struct(_) | DataType::Map(..)))
+    }
+
     fn position(&self, name: &str) -> Option<usize> {
         self.input.schema.index_of(name).ok()
     }
@@ -127,6 +154,15 @@ impl Reading<'_> {
     }
 }
 
+fn refused_name(why: String) -> Result<(), JobError> {
+    Err(JobError::Usage(format!("--prompt: {why}")))
+}
+
+/// How a template prints a column.
+pub fn printed(name: &str) -> String {
+    if is_plain(name) { format!("{{{{ {name} }}}}") } else { format!("{{{{ {} }}}}", by_key(name)) }
+}
+
 /// How a template reads a column of any name.
 fn by_key(name: &str) -> String {
     let quoted = name.replace('\\', "\\\\").replace('\'', "\\'");
@@ -135,19 +171,21 @@ fn by_key(name: &str) -> String {
 
 /// Columns whose names a template cannot write as they are.
 fn odd_columns(input: &Input) -> impl Iterator<Item = &str> {
-    let plain = |name: &str| {
-        let mut chars = name.chars();
-        let first = chars.next().is_some_and(|c| c == '_' || c.is_alphabetic());
-        let keyword = matches!(name, "not" | "true" | "false" | "none" | "True" | "False" | "None");
-        first && chars.all(|c| c == '_' || c.is_alphanumeric()) && !keyword
-    };
-    input.schema.fields().iter().map(|field| field.name().as_str()).filter(move |name| !plain(name))
+    input.schema.fields().iter().map(|field| field.name().as_str()).filter(|name| !is_plain(name))
+}
+
+/// Whether a template can write a name as it is.
+fn is_plain(name: &str) -> bool {
+    let mut chars = name.chars();
+    let first = chars.next().is_some_and(|c| c == '_' || c.is_alphabetic());
+    let keyword = matches!(name, "not" | "true" | "false" | "none" | "True" | "False" | "None");
+    first && chars.all(|c| c == '_' || c.is_alphanumeric()) && !keyword
 }
 
 /// The error of a template that does not parse; if it holds the name of a column that cannot be written there, with
 /// how it can.
 pub fn with_hint(error: JobError, source: &str, input: &Input) -> JobError {
-    match (error, odd_columns(input).find(|name| source.contains(name))) {
+    match (error, odd_columns(input).find(|name| !name.is_empty() && source.contains(name))) {
         (JobError::Template { what, why }, Some(name)) => {
             let why = format!("{why}. The column `{name}` is read as {}", by_key(name));
             JobError::Template { what, why }
@@ -159,7 +197,7 @@ pub fn with_hint(error: JobError, source: &str, input: &Input) -> JobError {
 /// A column that stands in one pair of braces, which is plain text.
 pub fn in_single_braces<'a>(source: &str, input: &'a Input) -> Option<&'a str> {
     let names = input.schema.fields().iter().map(|field| field.name().as_str());
-    names.into_iter().find(|name| {
+    names.into_iter().filter(|name| !name.is_empty()).find(|name| {
         let braced = format!("{{{name}}}");
         source.match_indices(&braced).any(|(at, _)| {
             !source[..at].ends_with(['{', '$']) && !source[at + braced.len()..].starts_with('}')
@@ -171,8 +209,8 @@ pub fn in_single_braces<'a>(source: &str, input: &'a Input) -> Option<&'a str> {
 pub fn constant(source: &str, input: &Input) -> JobError {
     let first = input.schema.fields().first().map_or("question", |field| field.name().as_str());
     let hint = match in_single_braces(source, input) {
-        Some(name) => format!("{{{name}}} is plain text: write {{{{ {name} }}}}"),
-        None => format!("name one as in {{{{ {first} }}}} (the input has {})", input.column_list()),
+        Some(name) => format!("{{{name}}} is plain text: write {}", printed(name)),
+        None => format!("name one as in {} (the input has {})", printed(first), input.column_list()),
     };
     JobError::Usage(format!(
         "--prompt uses no column, so that every row would have the same prompt; {hint}, or give \

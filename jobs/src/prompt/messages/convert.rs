@@ -58,7 +58,7 @@ fn nested(array: &dyn Array, row: usize, each: EachString<'_>, depth: usize) -> 
 /// The conversation of a text. What is null there is null.
 fn json(text: &str, each: EachString<'_>) -> Result<Value, String> {
     let parsed: Value = serde_json::from_str(text)
-        .map_err(|error| format!("the text is no JSON list of messages with role and content: {error}"))?;
+        .map_err(|error| format!("the text is not a JSON list of messages with role and content: {error}"))?;
     Ok(each_string(&parsed, each))
 }
 

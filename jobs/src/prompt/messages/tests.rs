@@ -119,9 +119,13 @@ fn share_gpt_and_json_text_are_conversations() {
     let shown = rows(&json);
     assert_eq!(shown[0], "[{'role': 'user', 'content': 'hi', 'name': None}]");
     assert!(shown[1].contains("'role': 'user', 'content': 'hi'"), "{}", shown[1]);
-    assert!(shown[2].contains("the text is no JSON list of messages"), "{}", shown[2]);
+    assert!(shown[2].contains("the text is not a JSON list of messages"), "{}", shown[2]);
     assert!(shown[3].starts_with("! bad messages: it is a list of structs"), "{}", shown[3]);
-    assert!(shown[4].contains("message 0: it is no message with role and content"), "{}", shown[4]);
+    assert!(
+        shown[4].contains("message 0: it is a string, not a message with role and content"),
+        "{}",
+        shown[4]
+    );
     assert_eq!(shown[5], "! bad messages: the list is empty");
 }
 

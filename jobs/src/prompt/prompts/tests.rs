@@ -3,7 +3,7 @@ use super::*;
 use crate::input::tests::write_parquet;
 use crate::prompt::tokenizer::tests::byte_level;
 use arrow::array::*;
-use arrow::datatypes::Field;
+use arrow::datatypes::{DataType, Field};
 
 const CHAT: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>{% endfor %}\
                     {% if add_generation_prompt %}<|im_start|>a{% endif %}";
@@ -300,8 +300,8 @@ fn a_template_that_no_row_can_render_is_refused() {
     let no = "{{ q }}{{ raise_exception('no') if q != 'secret' }}";
     assert_eq!(
         check(no, None, 2).unwrap_err(),
-        "--prompt: no row can be rendered (2 tried); row 0: column `q` is null in this row (line 1); say what to write \
-         instead, as in {{ x | default('', true) }}, or test it with `is not none`"
+        "--prompt: no row can be rendered (2 tried); row 1: invalid operation: no (line 1)",
+        "a row that is null says less than any other"
     );
     for (source, why) in [
         (
@@ -314,7 +314,10 @@ fn a_template_that_no_row_can_render_is_refused() {
             "row 0: invalid operation: tried to use % operator on unsupported types string and number (line 1); `%` formats",
         ),
         ("{{ raise_exception(q or '') }}", "row 0: invalid operation"),
-        ("{{ q.gone.more or 1 }}", "row 0: undefined value"),
+        (
+            "{{ q.gone.more or 1 }}",
+            "row 1: undefined value (line 1) in {{ q.gone.more or 1 }}; say what to write instead",
+        ),
     ] {
         let error = check(source, None, 3).unwrap_err();
         assert!(
@@ -352,4 +355,73 @@ fn a_null_field_of_a_message_is_an_absent_key() {
         "{% for m in messages %}{{ 'name' in m }}{{ m.name is defined }}{{ m.meta | tojson }}{% endfor %}";
     let shown = prompts(&PromptOptions::default(), &table, Some(chat)).unwrap();
     assert_eq!(shown[0], r#"FalseFalse{"b": "hi"}TrueTrue{"a": "Ann", "b": "yo"}"#);
+}
+
+#[test]
+fn columns_that_no_template_can_have_are_refused_at_the_start() {
+    let blobs: ArrayRef = Arc::new(BinaryArray::from(vec![Some(&b"x"[..]), None]));
+    let bytes = Arc::new(Field::new("bytes", DataType::Binary, true));
+    let path = Arc::new(Field::new("path", DataType::Utf8, true));
+    let image: ArrayRef = Arc::new(StructArray::from(vec![
+        (bytes, blobs.clone()),
+        (path, strings(&[Some("a.png"), Some("b.png")])),
+    ]));
+    let both = table(vec![("text", strings(&[Some("a"), Some("b")])), ("bin", blobs), ("image", image)]);
+    let of = |prompt: &str| {
+        let options = PromptOptions { prompt: Some(prompt.into()), ..PromptOptions::default() };
+        prompts(&options, &both, None)
+    };
+    for prompt in ["{{ bin }}", "{{ row['bin'] }}", "{{ text }}{{ 'x' if bin is none }}"] {
+        let error = of(prompt).unwrap_err();
+        assert!(error.contains("column `bin` (line 1): a template cannot use Binary; cast it"), "{error}");
+    }
+    let column = PromptOptions { prompt_column: Some("bin".into()), ..PromptOptions::default() };
+    let error = prompts(&column, &both, None).unwrap_err();
+    assert!(error.contains("--prompt-column bin: the column is Binary"), "{error}");
+    assert_eq!(of("{{ image.path }}").unwrap(), ["a.png", "b.png"], "what can be had of a struct is read");
+    assert_eq!(of("{% set key = 'text' %}{{ row[key] }}").unwrap(), ["a", "b"], "and of a row");
+    assert!(of("{{ text }}{{ image.bytes }}").unwrap()[0].contains("a template cannot use Binary"));
+}
+
+#[test]
+fn advice_is_of_the_column_that_is_meant() {
+    let columns = table(vec![
+        ("my col", strings(&[Some("a")])),
+        ("row", strings(&[Some("b")])),
+        ("", strings(&[Some("c")])),
+    ]);
+    let error = |prompt: &str| {
+        let options = PromptOptions { prompt: Some(prompt.into()), ..PromptOptions::default() };
+        prompts(&options, &columns, None).unwrap_err()
+    };
+    let hint = error("hello");
+    assert!(hint.contains("name one as in {{ row['my col'] }}"), "{hint}");
+    let hint = error("Ask: {my col} {}");
+    assert!(hint.contains("{my col} is plain text: write {{ row['my col'] }}"), "{hint}");
+    let hint = error("{{ row['my col'] }}");
+    assert!(hint.contains("the input has a column `row`, so that row['my col'] (line 1)"), "{hint}");
+    let hint = error("{{ x");
+    assert!(!hint.contains("The column"), "{hint}");
+    let both = table(vec![("prompt", strings(&[Some("a")])), ("messages", strings(&[Some("[]")]))]);
+    let error = prompts(&PromptOptions::default(), &both, Some(CHAT)).unwrap_err();
+    assert!(error.contains("--prompt-column prompt or --messages-column messages"), "{error}");
+}
+
+#[test]
+fn what_is_undefined_is_shown_and_a_null_is_blamed_only_for_what_it_does() {
+    let columns = table(vec![("q", strings(&[None, Some("x")])), ("t", strings(&[Some("a"), Some("b")]))]);
+    let of = |prompt: &str| {
+        let options = PromptOptions { prompt: Some(prompt.into()), ..PromptOptions::default() };
+        prompts(&options, &columns, None).unwrap()
+    };
+    let shown = of("a\n{{ t.gone }}");
+    assert!(
+        shown[0].contains("undefined value (line 2) in {{ t.gone }}; say what to write instead"),
+        "{}",
+        shown[0]
+    );
+    let shown = of("{{ (q or 'y') ~ raise_exception('no') }}");
+    assert_eq!(shown[0], "! template error: --prompt: invalid operation: no (line 1)");
+    let shown = of("{{ q.upper() }}");
+    assert!(shown[0].contains("column `q` is null in this row"), "{}", shown[0]);
 }

@@ -1,10 +1,12 @@
 //! What templates can call besides minijinja's own: filters and methods of Jinja2 and Python.
 
+use crate::prompt::template::bounds;
 use crate::prompt::template::nulls::{self, is_strict};
-use crate::prompt::template::rewrite::PERCENT;
-use minijinja::value::{Kwargs, Rest, Tuple, ValueKind, ValueOrKwargs, from_args};
+use crate::prompt::template::rewrite::{CONCAT, PERCENT, SLICED};
+use minijinja::value::{Kwargs, Rest, Tuple, ValueOrKwargs, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
+use std::fmt::Write as _;
 
 /// Adds them to an environment.
 pub fn add(environment: &mut Environment<'static>) {
@@ -18,6 +20,11 @@ pub fn add(environment: &mut Environment<'static>) {
     environment.add_filter("default", default);
     environment.add_filter("d", default);
     environment.add_filter(PERCENT, percent);
+    environment.add_filter("format", |state: &mut State, format: Value, arguments: Rest<ValueOrKwargs>| {
+        formatted(state, [vec![format], arguments.into_values()].concat())
+    });
+    environment.add_filter(CONCAT, concat);
+    environment.add_filter(SLICED, |state: &State, value: Value| bounds::read(state, &value).map(|()| value));
     environment.add_function("joiner", minijinja_contrib::globals::joiner);
     environment.set_unknown_method_callback(method);
 }
@@ -83,20 +90,63 @@ fn percent(state: &mut State, format: Value, given: Value) -> Result<Value, Erro
         Some(tuple) => arguments.extend(tuple.clone().into_vec()),
         None => arguments.push(given),
     }
-    if is_strict(state) {
-        arguments.iter().try_for_each(nulls::text)?;
+    formatted(state, arguments)
+}
+
+/// The text of a format, the first of the arguments, and its values.
+fn formatted(state: &mut State, arguments: Vec<Value>) -> Result<Value, Error> {
+    for argument in &arguments {
+        may_be_text(state, argument)?;
     }
+    bounds::formatted(state, arguments[0].as_str().unwrap_or_default(), &arguments[1..])?;
     Value::from_function(minijinja::filters::format).call(state, &arguments)
+}
+
+/// Checks that a value can become text, and pays for that.
+fn may_be_text(state: &State, value: &Value) -> Result<(), Error> {
+    if is_strict(state) { nulls::text(state, value) } else { bounds::printed(state, value) }
+}
+
+/// `a ~ b ~ c`.
+fn concat(state: &State, arguments: Rest<Value>) -> Result<String, Error> {
+    let mut joined = String::new();
+    for value in arguments.iter() {
+        if value.is_undefined() && is_strict(state) {
+            return Err(Error::from(ErrorKind::UndefinedError));
+        }
+        may_be_text(state, value)?;
+        if let Some(text) = value.as_str() {
+            state.consume_fuel(text.len() as u64 / 64)?;
+            joined += text;
+        } else {
+            let _ = write!(joined, "{value}");
+        }
+    }
+    Ok(joined)
 }
 
 /// Methods that minijinja does not know.
 fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
-    if is_strict(state) && value.kind() == ValueKind::String {
-        match name {
-            "format" => arguments.iter().try_for_each(nulls::text)?,
-            "join" => arguments.first().map_or(Ok(()), nulls::text)?,
-            _ => {}
+    bounds::read(state, value)?;
+    for argument in arguments {
+        bounds::read(state, argument)?;
+    }
+    match (name, value.as_str()) {
+        ("format", Some(format)) => {
+            arguments.iter().try_for_each(|argument| may_be_text(state, argument))?;
+            bounds::formatted(state, format, arguments)?;
         }
+        ("join", Some(_)) => arguments.iter().try_for_each(|argument| may_be_text(state, argument))?,
+        ("split" | "rsplit" | "splitlines", Some(text)) => {
+            // Many parts cost more than their bytes.
+            let most = arguments
+                .first()
+                .and_then(Value::as_str)
+                .map_or(text.len() / 2, |separator| text.matches(separator).count());
+            state.consume_fuel(most as u64 / 2)?;
+        }
+        ("count", None) => bounds::compared(state, value)?,
+        _ => {}
     }
     let Some(text) = value.as_str() else {
         return pycompat::unknown_method_callback(state, value, name, arguments);

@@ -1,7 +1,8 @@
 //! Operators that Jinja has and minijinja cannot be taught become filters, by their place in the syntax tree:
-//! `'...' % x` everywhere; in a prompt's own template also `a ~ b`. There the value of a slice and that of a filter
-//! that makes text go through a filter of their own, so that a null among them is seen.
+//! `'...' % x` and `a ~ b`. The value of a slice, that of a filter that makes text, what is compared and what is kept go
+//! through filters of their own, so that a null among them is seen and their size and depth have bounds.
 
+use crate::prompt::template::bounds::{ATTRIBUTE, HELD, PRINTED, WALKED};
 use crate::prompt::template::syntax::{argument, each_child, each_part, end, start};
 use minijinja::Error;
 use minijinja::machinery::ast::{BinOp, BinOpKind, Expr, Filter, Spanned, Stmt};
@@ -39,6 +40,10 @@ const MAKE_TEXT: &[&str] = &[
     "pprint",
 ];
 
+/// Further filters that make text or compare.
+const WALK: &[&str] =
+    &["join", "format", "map", "select", "reject", "sort", "unique", "groupby", "min", "max"];
+
 /// The source with filters in place of operators; every line stays where it is.
 ///
 /// # Errors
@@ -57,6 +62,21 @@ fn maps_to_text(filter: &Filter) -> bool {
     MAKE_TEXT.contains(&name) || (matches!(name, "int" | "float") && filter.args.len() == 1)
 }
 
+/// Whether a filter makes text of what it is given, or walks through it.
+fn makes_text(filter: &str) -> bool {
+    MAKE_TEXT.contains(&filter) || WALK.contains(&filter)
+}
+
+fn compares(op: &BinOpKind) -> bool {
+    use BinOpKind::{Eq, Gt, Gte, In, Lt, Lte, Ne};
+    matches!(op, Eq | Ne | Gt | Gte | Lt | Lte | In)
+}
+
+/// Whether an expression is a literal text.
+fn is_text(expr: &Expr) -> bool {
+    matches!(expr, Expr::Const(constant) if constant.value.kind() == ValueKind::String)
+}
+
 struct Rewriting<'s> {
     source: &'s str,
     strict: bool,
@@ -69,14 +89,40 @@ impl<'s> Rewriting<'s> {
         let (mut exprs, mut statements) = (Vec::new(), Vec::new());
         each_part(statement, &mut |expr| exprs.push(expr), &mut |statement| statements.push(statement));
         exprs.into_iter().for_each(|expr| self.expr(expr));
+        match statement {
+            Stmt::Set(set) if !matches!(set.target, Expr::Var(_) | Expr::List(_) | Expr::Tuple(_)) => {
+                self.through(&set.expr, ATTRIBUTE);
+            }
+            Stmt::Set(set) => self.held(&set.expr),
+            Stmt::WithBlock(with) => with.assignments.iter().for_each(|(_, value)| self.held(value)),
+            Stmt::ForLoop(looped) => self.held(&looped.iter),
+            Stmt::CallBlock(block) => block.call.args.iter().map(argument).for_each(|value| self.held(value)),
+            Stmt::Do(done) => done.call.args.iter().map(argument).for_each(|value| self.held(value)),
+            _ => {}
+        }
         statements.into_iter().for_each(|statement| self.statement(statement));
+    }
+
+    /// Lets a value that is made here and kept go through the filter for that.
+    fn held(&mut self, value: &Expr<'s>) {
+        let is_found = matches!(
+            value,
+            Expr::Var(_)
+                | Expr::Const(_)
+                | Expr::GetAttr(_)
+                | Expr::GetItem(_)
+                | Expr::Test(_)
+                | Expr::Compare(_)
+        );
+        if !is_found {
+            self.through(value, HELD);
+        }
     }
 
     /// The edits inside an expression come before its own, so that at one place the inner closing comes first.
     fn expr(&mut self, expr: &Expr<'s>) {
         if let Expr::BinOp(op) = expr
             && matches!(op.op, BinOpKind::Concat)
-            && self.strict
         {
             return self.concat(op);
         }
@@ -85,13 +131,21 @@ impl<'s> Rewriting<'s> {
         children.into_iter().for_each(|child| self.expr(child));
         match expr {
             Expr::BinOp(op) if matches!(op.op, BinOpKind::Rem) => self.percent(op),
-            Expr::Slice(slice) if self.strict => self.sliced(&slice.expr),
+            Expr::Slice(slice) => self.sliced(&slice.expr),
+            // A key is looked up, a place in a text is counted up to.
+            Expr::GetItem(item) if !is_text(&item.subscript_expr) => self.sliced(&item.expr),
+            Expr::BinOp(op) if compares(&op.op) => self.compared(&[&op.left, &op.right]),
+            Expr::Compare(compare) => {
+                let operands = compare.ops.iter().map(|op| &op.expr);
+                self.compared(&operands.chain([&compare.expr]).collect::<Vec<_>>());
+            }
+            Expr::Call(call) => call.args.iter().map(argument).for_each(|value| self.held(value)),
             Expr::Filter(filter) if self.strict && MAKE_TEXT.contains(&filter.name) => {
                 if filter.expr.is_some() {
                     self.insert(filter.span().start_offset as usize, &format!("{TEXT} | "));
                 }
                 if filter.name == "replace" {
-                    filter.args.iter().map(argument).for_each(|argument| self.made_text(argument));
+                    filter.args.iter().map(argument).for_each(|argument| self.through(argument, TEXT));
                 }
             }
             // With an argument they say what a null stands for.
@@ -105,6 +159,9 @@ impl<'s> Rewriting<'s> {
             }
             Expr::Filter(filter) if self.strict && filter.expr.is_some() && maps_to_text(filter) => {
                 self.insert(filter.span().start_offset as usize, &format!("{TEXT} | "));
+            }
+            Expr::Filter(filter) if filter.expr.is_some() && makes_text(filter.name) => {
+                self.insert(filter.span().start_offset as usize, &format!("{PRINTED} | "));
             }
             _ => {}
         }
@@ -143,10 +200,17 @@ impl<'s> Rewriting<'s> {
         self.insert(op.span().end_offset as usize, ")))");
     }
 
-    /// `a` becomes `((a) | __text__)`.
-    fn made_text(&mut self, value: &Expr<'s>) {
+    /// Lets what is compared go through the filter for that. A constant is compared in one step.
+    fn compared(&mut self, operands: &[&Expr<'s>]) {
+        if !operands.iter().any(|operand| matches!(operand, Expr::Const(_))) {
+            operands.iter().for_each(|operand| self.through(operand, WALKED));
+        }
+    }
+
+    /// `a` becomes `((a) | __text__)`, or so with another filter.
+    fn through(&mut self, value: &Expr<'s>, filter: &str) {
         self.insert(start(value), "((");
-        self.insert(end(value), &format!(") | {TEXT})"));
+        self.insert(end(value), &format!(") | {filter})"));
     }
 
     /// `a[:9]` becomes `(a | __sliced__)[:9]`.

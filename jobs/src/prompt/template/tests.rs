@@ -69,6 +69,101 @@ fn bounds_hold() {
     assert!(render("{% include '/etc/hostname' %}", context! {}).is_err());
 }
 
+/// Templates whose values outgrow what made them.
+const OUTGROW: [&str; 28] = [
+    "{% set ns = namespace(a=[]) %}{% for i in range(90000) %}{% set ns.a = [ns.a] %}{% endfor %}x",
+    "{% set ns = namespace(a=[]) %}{% for i in range(90000) %}{% set ns.a = {'a': ns.a} %}{% endfor %}{{ ns.a }}",
+    "{% set ns = namespace(a=[1]) %}{% for i in range(90000) %}{% set ns.a = ns.a | batch(1) %}{% endfor %}x",
+    "{% set ns = namespace(a=[1]) %}{% for i in range(90000) %}{% set ns.a = [ns.a[9:]] %}{% endfor %}{{ ns.a }}",
+    "{% set ns = namespace(a=[1]) %}{% for i in range(90000) %}{% set ns.a = dict(a=ns.a) %}{% endfor %}x",
+    "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}",
+    "{% set ns = namespace() %}{% set ns.a = [dict(b=ns)] %}{{ ns }}",
+    "{% set ns = namespace(a=namespace()) %}{{ ns }}",
+    "{% macro f(x, n) %}{{ f([[[[x]]]], n - 1) if n }}{% endmacro %}{{ f(1, 90) }}",
+    "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
+    "{% set ns = namespace(a=[1]) %}{% for i in range(40) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a }}",
+    "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(15) %}{% set ns.a = [ns.a, ns.a] %}\
+     {% set ns.b = [ns.b, ns.b] %}{% endfor %}{% for i in range(9999) %}{{ ns.a == ns.b }}{% endfor %}",
+    "{{ [[0] * 10000] * 10000 }}",
+    "{{ ['x' * 100000] * 10000 }}",
+    "{{ (['x' * 100000] * 10000) ~ '' }}",
+    "{{ (['x' * 100000] * 10000) | string | length }}",
+    "{{ ','.join(['x' * 100000] * 10000) }}",
+    "{{ (['x' * 100000] * 10000) | join(',') }}",
+    "{{ ([['x' * 100000] * 10000]) | map('join') | list }}",
+    "{{ '{:1000000000}'.format(1) }}",
+    "{{ '{:.1000000000f}'.format(1.5) }}",
+    "{{ ('{0}' * 100000).format('x' * 100000) }}",
+    "{{ ('%(a)s' * 100000) | format(a='x' * 100000) }}",
+    "{% set a = 'a' * 300000 %}{% for i in range(99999) %}{{ a[-1] }}{% endfor %}",
+    "{% set a = 'a' * 300000 %}{% for i in range(99999) %}{{ a[5:6] }}{% endfor %}",
+    "{% set a = 'a' * 300000 %}{% for i in range(99999) %}{{ a.isalpha() }}{% endfor %}",
+    "{{ ('a' * 1000000).split('a') | length }}",
+    "{% set m = [1] * 100000000 %}{{ m | length }}",
+];
+
+#[test]
+fn values_that_outgrow_what_made_them_are_errors() {
+    for source in OUTGROW {
+        for template in [Template::new("t", source, 0), Template::prompt("t", source, 0)] {
+            let error = template.unwrap().render(context! {}, 0).unwrap_err();
+            assert!(error.starts_with("t: "), "{source}: {error}");
+        }
+    }
+}
+
+#[test]
+fn bounds_leave_what_templates_do() {
+    let row = context! {
+        messages => (0..1000).map(|i| context! { role => "user", content => format!("text {i}") }).collect::<Vec<_>>(),
+        text => "äöü", deep => [[[1]]],
+    };
+    for (source, expected) in [
+        (
+            "{% set ns = namespace(l=[]) %}{% for m in messages %}{% set ns.l = ns.l + [m] %}{% endfor %}{{ ns.l | length }}",
+            "1000",
+        ),
+        (
+            "{% set loop_messages = messages[1:] %}{{ loop_messages[0].content }}{{ loop_messages | length }}",
+            "text 1999",
+        ),
+        ("{% for k, v in {'a': 1, 'b': [2]}.items() %}{{ k }}{{ v }}{% endfor %}", "a1b[2]"),
+        ("{{ text[-1] }}{{ text[::-1] }}{{ (text)[1:] }}{{ (text ~ '!')[-1] }}", "üüöäöü!"),
+        (
+            "{{ deep[0][0][0] }}{{ (deep + [1])[-1] }}{{ deep == [[[1]]] }}{{ 1 in deep[0][0] }}{{ 2 not in [1] }}",
+            "11TrueTrueTrue",
+        ),
+        ("{{ missing == none }}{{ missing is defined }}{{ messages[0]['gone'] == 'x' }}", "FalseFalseFalse"),
+        ("{% set a, b = 1, [2] %}{% set c = (1, 2) %}{{ a }}{{ b }}{{ c }}{{ c[0] }}", "1[2](1, 2)1"),
+        (
+            "{% set x = (1 if text else 2) %}{{ x }}{% set y = not text %}{{ y }}{% set z = -x %}{{ z }}",
+            "1False-1",
+        ),
+        (
+            "{% macro f(a, b=[1]) %}{{ a }}{{ b }}{% endmacro %}{{ f([1] + [2], b={'k': 1}) }}",
+            "[1, 2]{'k': 1}",
+        ),
+        ("{% macro f() %}<{{ caller([1]) }}>{% endmacro %}{% call(x) f() %}{{ x }}{% endcall %}", "<[1]>"),
+        ("{% for x in [[1, [2, 3]]] recursive %}{{ loop(x) if x is iterable else x }}{% endfor %}", "123"),
+        ("{{ '{} {:>4} {a:.2f}'.format('x', 1, a=1.5) }}{{ ', '.join(['a', 'b']) }}", "x    1 1.50a, b"),
+        (
+            "{{ (messages | map(attribute='content') | list)[:2] }}{{ messages | selectattr('role', 'equalto', 'user') | list | length }}",
+            "['text 0', 'text 1']1000",
+        ),
+        (
+            "{{ [3, 1, 2] | sort | join('') }}{{ ['a', 'b'] | map('upper') | join }}{{ [1, 1] | unique | list }}",
+            "123AB[1]",
+        ),
+        (
+            "{{ [1, 2, 3] | batch(2) | list }}{{ ('a' ~ 1 ~ none) }}{{ 'a' 'b' ~ 'c' }}",
+            "[[1, 2], [3]]a1Noneabc",
+        ),
+        ("{% with a = [1], b = 2 %}{{ a ~ b }}{% endwith %}{{ dict(a=[1], b=2) }}", "[1]2{'a': [1], 'b': 2}"),
+    ] {
+        assert_eq!(render(source, row.clone()).unwrap(), expected, "{source}");
+    }
+}
+
 #[test]
 fn names_what_it_reads() {
     let template =

@@ -6,10 +6,10 @@ use engine::models::read_model_file;
 use std::path::Path;
 
 /// A larger `tokenizer.json` is refused.
-const TOKENIZER_BYTES: u64 = 256 << 20;
+const TOKENIZER_BYTES: u64 = 64 << 20;
 
 /// A larger text file of a tokenizer, besides `tokenizer.json`, is refused.
-pub const CONFIG_BYTES: u64 = 16 << 20;
+pub const CONFIG_BYTES: u64 = 4 << 20;
 
 /// The file that every tokenizer has.
 pub const TOKENIZER: &str = "tokenizer.json";

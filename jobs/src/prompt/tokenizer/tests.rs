@@ -143,9 +143,7 @@ fn text_without_markers_is_split_as_the_whole_is() {
             ("h", "ello", ""),
         ] {
             let text = format!("{before}{text}{after}");
-            let ids = whole.encode(text.as_str(), false).unwrap().get_ids().to_vec();
-            let bos = if ids.starts_with(&tokenizer.prefix) { &[][..] } else { &tokenizer.prefix };
-            let expected = [bos, &ids].concat();
+            let expected = whole.encode(text.as_str(), false).unwrap().get_ids().to_vec();
             assert_eq!(
                 row(&tokenizer, before, &text[before.len()..text.len() - after.len()], after),
                 expected
@@ -155,16 +153,87 @@ fn text_without_markers_is_split_as_the_whole_is() {
 }
 
 #[test]
-fn bos_is_there_exactly_once() {
+fn a_prompt_without_a_chat_template_gets_what_the_post_processor_adds() {
+    let raw = |tokenizer: &Tokenizer, text: &str| {
+        let rendering = Rendering::trusted(text.into());
+        (tokenizer.encode(&rendering).unwrap(), tokenizer.encode_raw(&rendering).unwrap())
+    };
     let tokenizer = metaspace();
     let bos = tokenizer.id("<s>").unwrap();
-    for before in ["", "<s>"] {
-        let ids = row(&tokenizer, before, "a b", "");
-        assert_eq!(ids.iter().filter(|&&id| id == bos).count(), 1);
-        assert_eq!(ids[0], bos);
-    }
-    assert!(row(&byte_level(), "", "hello", "").len() == 1);
     assert_eq!(tokenizer.special_token_names()["bos_token"], "<s>");
+    let (chat, with) = raw(&tokenizer, "a b");
+    assert_eq!(with, [&[bos], &chat[..]].concat());
+    assert!(!chat.contains(&bos), "a chat template writes its own");
+    let (twice, once) = raw(&tokenizer, "<s><s>a b");
+    assert_eq!(
+        (&twice[..2], &once),
+        (&[bos, bos][..], &twice),
+        "what is written stays, and no third is added"
+    );
+    let (chat, with) = raw(&byte_level(), "hello");
+    assert_eq!(chat, with);
+    assert_eq!(tokenizer.raw_warnings(), [""; 0]);
+}
+
+/// A tokenizer of the bytes whose post-processor makes this of a text.
+fn post_processed(single: serde_json::Value, config: serde_json::Value) -> Result<Tokenizer, String> {
+    let mut tokenizer = bytes(added(&[("<s>", ""), ("</s>", "")]), json!(null));
+    let special = |id: u32, token: &str| json!({ "id": token, "ids": [id], "tokens": [token] });
+    tokenizer["post_processor"] = json!({ "type": "TemplateProcessing", "single": single,
+        "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 0 } }],
+        "special_tokens": { "<s>": special(256, "<s>"), "</s>": special(257, "</s>"),
+                            "far": { "id": "far", "ids": [4_000_000_000u32], "tokens": ["far"] },
+                            "many": { "id": "many", "ids": vec![256; 100], "tokens": vec!["<s>"; 100] } } });
+    let files = TokenizerFiles {
+        tokenizer: tokenizer.to_string().into_bytes(),
+        config: Some(config.to_string().into_bytes()),
+        ..TokenizerFiles::default()
+    };
+    Tokenizer::from_files(&files)
+}
+
+#[test]
+fn tokenizer_json_alone_says_what_stands_around_a_prompt() {
+    let text = || json!({ "Sequence": { "id": "A", "type_id": 0 } });
+    let token = |id: &str| json!({ "SpecialToken": { "id": id, "type_id": 0 } });
+    let raw = |tokenizer: &Tokenizer| tokenizer.encode_raw(&Rendering::trusted("a".into())).unwrap();
+    let a = || raw(&post_processed(json!([text()]), json!({})).unwrap());
+    let both = post_processed(json!([token("<s>"), text(), token("</s>")]), json!({})).unwrap();
+    assert_eq!(raw(&both), [&[256], &a()[..], &[257]].concat());
+    assert!(
+        both.raw_warnings()[0].contains("puts the tokens [257] after every prompt"),
+        "{:?}",
+        both.raw_warnings()
+    );
+    let says =
+        json!({ "bos_token": "<s>", "add_bos_token": true, "eos_token": "</s>", "add_eos_token": true });
+    let without = post_processed(json!([text()]), says).unwrap();
+    assert_eq!(raw(&without), a(), "as in transformers 5");
+    assert!(without.raw_warnings()[0].contains("add_bos_token true"), "{:?}", without.raw_warnings());
+    let says = json!({ "bos_token": "<s>", "add_bos_token": false });
+    let with = post_processed(json!([token("<s>"), text()]), says).unwrap();
+    assert_eq!(raw(&with), [&[256], &a()[..]].concat());
+    assert!(with.raw_warnings()[0].contains("add_bos_token false"), "{:?}", with.raw_warnings());
+    for (single, why) in [
+        (json!([token("far"), text()]), "adds the token 4000000000, which the tokenizer does not have"),
+        (json!([token("many"), text()]), "adds 100 tokens to every text"),
+        (json!([text(), token("<s>"), text()]), "does more than put tokens before and after"),
+    ] {
+        let error = post_processed(single, json!({})).err().unwrap();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn dropout_is_off_and_told() {
+    let mut tokenizer = bytes(added(&[]), json!(null));
+    tokenizer["model"]["vocab"]["aa"] = json!(256);
+    tokenizer["model"]["merges"] = json!(["a a"]);
+    tokenizer["model"]["dropout"] = json!(0.5);
+    let files = TokenizerFiles { tokenizer: tokenizer.to_string().into_bytes(), ..TokenizerFiles::default() };
+    let tokenizer = Tokenizer::from_files(&files).unwrap();
+    assert!(tokenizer.warnings()[0].contains("a dropout of 0.5"), "{:?}", tokenizer.warnings());
+    assert_eq!(tokenizer.encode_plain(&"a".repeat(1000)).unwrap(), [256; 500]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 fn rules(stop: &[&str], include: bool) -> TextRules {
     TextRules {
         stop: stop.iter().map(|s| s.to_string()).collect(),
+        min_tokens: 0,
         include_stop_str_in_output: include,
         skip_special_tokens: true,
     }
@@ -34,6 +35,24 @@ fn a_stop_string_ends_the_row_across_tokens() {
     assert_eq!(text, "hello wörld 😀 ünd hello S", "the first to be complete, kept");
     let (text, stopped, used) = run(&tokenizer, &ids, &rules(&["never"], false));
     assert_eq!((text.as_str(), stopped, used), ("hello wörld 😀 ünd hello STOP hello", false, ids.len()));
+}
+
+#[test]
+fn no_stop_string_counts_within_the_first_tokens() {
+    let tokenizer = byte_level();
+    let ids = tokenizer.encode_plain("hello STOP and STOP hello").unwrap();
+    let first = tokenizer.encode_plain("hello STOP").unwrap().len();
+    let held = |min_tokens: usize| {
+        let rules = TextRules { min_tokens, ..rules(&["STOP"], true) };
+        run(&tokenizer, &ids, &rules).0
+    };
+    assert_eq!(held(first - 1), "hello STOP", "the token that completes it is the first that counts");
+    assert_eq!(held(first), "hello STOP and STOP", "one that is complete within them never counts");
+    assert_eq!(held(ids.len()), "hello STOP and STOP hello");
+    let split = TextRules { min_tokens: first - 2, ..rules(&["STOP"], false) };
+    assert_eq!(run(&tokenizer, &ids, &split).0, "hello ", "one that begins within them and ends beyond does");
+    let ended = TextRules { min_tokens: first, ..rules(&["STOP"], false) };
+    assert_eq!(run(&tokenizer, &ids[..first], &ended), ("hello STOP".into(), false, first));
 }
 
 #[test]

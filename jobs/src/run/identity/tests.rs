@@ -21,7 +21,7 @@ const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/qwen3"
 const DECIDE: &[(&str, &[&str])] = &[
     ("prompt", &["--prompt", "{{ prompt }}"]),
     ("prompt-column", &["--prompt-column", "other"]),
-    ("messages-column", &["--messages-column", "messages"]),
+    ("messages-column", &["--messages-column", "talk"]),
     ("prompt-tokens-column", &["--prompt-tokens-column", "tokens"]),
     ("system-prompt", &["--system-prompt", "Be brief."]),
     ("raw", &["--raw"]),
@@ -153,7 +153,7 @@ fn folder() -> tempfile::TempDir {
     let columns: [(&str, ArrayRef); 4] = [
         ("prompt", text(["the mill", "a river"])),
         ("other", text(["grain", "rye"])),
-        ("messages", Arc::new(messages.finish())),
+        ("talk", Arc::new(messages.finish())),
         ("tokens", Arc::new(tokens.finish())),
     ];
     let batch = RecordBatch::try_from_iter(columns).unwrap();
@@ -234,7 +234,7 @@ fn an_identity_has_what_flags_resolve_to() {
     assert_eq!(weights.len(), 64 + 2);
     for expected in [
         ("numerics_version", "2"),
-        ("prompts_version", "2"),
+        ("prompts_version", "3"),
         ("weights", &*weights),
         ("device", r#""wgpu""#),
         ("activations", r#""f32""#),

@@ -1,12 +1,14 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::options::sampling::UseGenerationConfig;
 use crate::prompt::tokenizer::tests::byte_level;
 
 fn resolve(options: &SamplingOptions, generation: &str) -> Result<Sampling, String> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("generation_config.json"), generation).unwrap();
     let config = br#"{"eos_token_id": [7, 9999]}"#;
-    let generation = GenerationConfig::read(folder.path(), config).map_err(|e| e.to_string())?;
+    let used = options.generation_config;
+    let generation = GenerationConfig::read(folder.path(), config, used).map_err(|e| e.to_string())?;
     Sampling::resolve(options, generation, &byte_level(), 300, 128).map_err(|e| e.to_string())
 }
 
@@ -57,6 +59,64 @@ fn values_out_of_range_are_refused_by_flag() {
         let error = resolve(&options, "{}").unwrap_err();
         assert!(error.contains(message), "{error} / {message}");
     }
+}
+
+#[test]
+fn keys_of_the_model_are_followed() {
+    let s = resolve(
+        &asked(),
+        r#"{"top_k": 50.0, "eos_token_id": [5, 6.0], "min_new_tokens": 3, "stop_strings": ["END"],
+            "suppress_tokens": [1, 2], "bad_words_ids": [[3, 4], [5]], "typical_p": 1.0, "num_beams": 1,
+            "no_repeat_ngram_size": 0, "length_penalty": 2.0, "_from_model_config": true, "max_length": 20}"#,
+    )
+    .unwrap();
+    assert_eq!((s.params.top_k, s.params.min_tokens, s.text.min_tokens), (50, 3, 3));
+    assert_eq!(s.params.stop_token_ids, [5, 6]);
+    assert_eq!(s.text.stop, ["END"]);
+    assert_eq!(s.params.bad_words, [vec![1], vec![2], vec![3, 4]], "an end token alone is no bad word");
+    assert!(s.fields().any(|(name, value)| name == "bad_words_ids" && value == "[[1], [2], [3, 4]]"));
+    let own = SamplingOptions { stop: vec!["x".into()], min_tokens: 1, ..asked() };
+    let s = resolve(&own, r#"{"stop_strings": "END", "min_new_tokens": 20}"#).unwrap();
+    assert_eq!((s.text.stop.as_slice(), s.params.min_tokens), (&["x".to_string()][..], 1));
+    let s = resolve(&asked(), r#"{"min_new_tokens": 20}"#).unwrap();
+    assert_eq!(s.params.min_tokens, 10, "no more than --max-tokens");
+    let greedy = r#"{"do_sample": false, "typical_p": 0.9, "epsilon_cutoff": 0.1}"#;
+    assert_eq!(resolve(&asked(), greedy).unwrap().params.temperature, 0.0, "they only change what is drawn");
+}
+
+#[test]
+fn keys_of_the_model_that_are_wrong_or_not_supported_are_named() {
+    for (file, why) in [
+        (r#"{"top_k": 50.5}"#, "top_k is 50.5; it must be a whole number"),
+        (r#"{"eos_token_id": -1}"#, "eos_token_id is -1; it must be a token id"),
+        (r#"{"eos_token_id": "5"}"#, r#"eos_token_id is "5"; it must be a token id"#),
+        (r#"{"eos_token_id": [5, null]}"#, "eos_token_id is [5,null]; it must be a token id"),
+        (r#"{"temperature": "x"}"#, r#"temperature is "x"; it must be a number"#),
+        (r#"{"max_new_tokens": -1}"#, "max_new_tokens is -1; it must be a whole number of at least 0"),
+        (r#"{"do_sample": 1}"#, "do_sample is 1; it must be true or false"),
+        (r#"{"bad_words_ids": [[]]}"#, "bad_words_ids is [[]]; it must be a list of lists of token ids"),
+        (
+            r#"{"begin_suppress_tokens": [3]}"#,
+            "begin_suppress_tokens is [3], which gristmill does not support",
+        ),
+        (r#"{"no_repeat_ngram_size": 3}"#, "no_repeat_ngram_size is 3, which"),
+        (r#"{"forced_eos_token_id": 5}"#, "forced_eos_token_id is 5, which"),
+        (r#"{"forced_bos_token_id": 5}"#, "forced_bos_token_id is 5, which"),
+        (r#"{"min_length": 8}"#, "min_length is 8, which"),
+        (r#"{"sequence_bias": [[[5], -1.0]]}"#, "sequence_bias is [[[5],-1.0]], which"),
+        (r#"{"typical_p": 0.9}"#, "typical_p is 0.9, which"),
+        (r#"{"num_beams": 4}"#, "num_beams is 4, which"),
+        (r#"{"repetition_penalty": 0}"#, "repetition_penalty is 0; it must be"),
+        (r#"{"top_p": 2}"#, "top_p is 2; it must be"),
+        ("[]", "is [], not a JSON object"),
+        (r#"{"max_new_tokens": 4,}"#, "is not JSON"),
+    ] {
+        let error = resolve(&asked(), file).unwrap_err();
+        assert!(error.contains("generation_config.json: ") && error.contains(why), "{error}");
+    }
+    let none = SamplingOptions { generation_config: UseGenerationConfig::None, ..asked() };
+    assert!(resolve(&none, r#"{"num_beams": 4, "top_k": "x"}"#).is_ok());
+    assert!(resolve(&none, r#"{"eos_token_id": "5"}"#).unwrap_err().contains("eos_token_id"));
 }
 
 #[test]

@@ -23,6 +23,8 @@ WGMMAS(f16, "f16")
 #define SLOT (WEIGHTS + TOKENS * 128)
 #define GROUP 8                           // token tiles that share their weights in L2
 #define OUTS (GATE ? 32 : 64)             // columns of out that a warpgroup makes
+#define PRODUCER_REGISTERS (WGS == 3 ? 32 : 40)
+#define CONSUMER_REGISTERS (WGS == 3 ? 160 : 232)
 
 struct Args {
     TensorMap weight;
@@ -55,14 +57,17 @@ struct Ring {
     }
 };
 
+// x sigmoid(s), with s = x for SiLU; the tanh form of GELU, 0.5 x (1 + tanh(u)), is that with s = 2 u. Nothing else runs
+// while a tile ends, so division and exponential are the fast ones: their error of some units in the last place is far
+// below the rounding to 16 bits.
 __device__ __forceinline__ float activate(float x) {
 #if GATE == 2
-    // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
-    const float inner = 0.7978845608028654f * fmaf(0.044715f * x, x * x, x);
-    return 0.5f * x * (1.0f + tanhf(inner));
+    // u = sqrt(2/pi) (x + 0.044715 x^3)
+    const float s = 2.0f * 0.7978845608028654f * fmaf(0.044715f * x, x * x, x);
 #else
-    return x / (1.0f + expf(-x));
+    const float s = x;
 #endif
+    return __fdividef(x, 1.0f + __expf(-s));
 }
 
 // What becomes of a warpgroup's accumulators. They hold 64 features of TOKENS tokens, features first; they go through
@@ -73,7 +78,7 @@ __device__ __forceinline__ float activate(float x) {
 #define ROOM (CHUNK * PITCH * 4)          // bytes
 #define MOVED 4                           // elements that a thread moves at once
 #else
-#define CHUNK (TOKENS < 64 ? TOKENS : 64)
+#define CHUNK (TOKENS < 64 ? TOKENS : TOKENS % 64 == 0 ? 64 : TOKENS % 48 == 0 ? 48 : 32)
 #define ROOM (CHUNK * OUTS * 2)
 #define MOVED 8
 #endif
@@ -288,11 +293,11 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) linear_sm90(con
     const u32 feature_tiles = (a.features + FEATURES - 1) / FEATURES, token_tiles = (rows + TOKENS - 1) / TOKENS;
     const u32 warpgroup = threadIdx.x / 128;
     if (warpgroup == WGS) {
-        give_registers<40>();
+        give_registers<PRODUCER_REGISTERS>();
         if (threadIdx.x == WGS * 128) produce(a, slots, full, empty, feature_tiles, token_tiles);
         return;
     }
-    take_registers<232>();
+    take_registers<CONSUMER_REGISTERS>();
     const u32 steps = (a.k + 63) / 64, lane = threadIdx.x % 32;
     const Epilogue epilogue = {a, rooms + warpgroup * ROOM, rows, a.features / (GATE ? 2 : 1), warpgroup, threadIdx.x % 128};
     Ring ring = {0, 0};

@@ -56,9 +56,15 @@ impl Sm90Variant {
         if self.gate.is_some() { 32 } else { 64 }
     }
 
+    /// Tokens that are transposed at a time: the source's `CHUNK`.
+    fn chunk(&self, tile: &Tile) -> usize {
+        let most = if self.wide_out() { &[32][..] } else { &[64, 48, 32] };
+        most.iter().copied().find(|chunk| tile.tokens.is_multiple_of(*chunk)).unwrap_or(tile.tokens)
+    }
+
     /// Bytes in which a consumer warpgroup transposes its results: the source's `ROOM`.
     fn room(&self, tile: &Tile) -> usize {
-        if self.wide_out() { tile.tokens.min(32) * 68 * 4 } else { tile.tokens.min(64) * self.outs() * 2 }
+        if self.wide_out() { self.chunk(tile) * 68 * 4 } else { self.chunk(tile) * self.outs() * 2 }
     }
 
     /// Bytes of shared memory: slots, rooms, two mbarriers for each slot, and what aligning them may take.
@@ -73,8 +79,12 @@ impl Sm90Variant {
     }
 
     fn kernel(&self, tile: &Tile) -> Kernel {
-        // Of a block of so many warpgroups, a thread's share of registers; at most what `take_registers` asks for.
-        let registers = if tile.warpgroups == 1 { 232 } else { 168 };
+        // Of a block of so many warpgroups, a thread's share of registers; at most what consumers take.
+        let registers = match tile.warpgroups {
+            1 => 232,
+            2 => 168,
+            _ => 128,
+        };
         let gate = match self.gate {
             None => 0,
             Some(Activation::Silu) => 1,

@@ -14,15 +14,22 @@ const fn tile(warpgroups: usize, tokens: usize, stages: u32) -> Tile {
     Tile { warpgroups, tokens, stages }
 }
 
-/// From narrow tiles to wide ones.
-pub(crate) const TILES: [Tile; 10] = [
+/// From narrow tiles to wide ones. Three warpgroups, and tokens between the powers of two, keep more multiprocessors busy
+/// at some hundred rows.
+pub(crate) const TILES: [Tile; 16] = [
     tile(1, 8, 12),
     tile(1, 16, 12),
     tile(1, 32, 10),
     tile(1, 64, 8),
     tile(2, 64, 8),
+    tile(3, 64, 6),
+    tile(1, 96, 8),
+    tile(2, 96, 7),
+    tile(3, 96, 5),
     tile(1, 128, 8),
     tile(2, 128, 6),
+    tile(3, 128, 5),
+    tile(2, 160, 5),
     tile(1, 256, 5),
     tile(2, 192, 5),
     tile(2, 256, 4),

@@ -1,4 +1,5 @@
 //! The choice of tiles, against times measured on a card.
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 
