@@ -7,10 +7,12 @@
 // What is public here serves the command, the tests and the benches; a comment stands where a name does not say it all.
 #![allow(missing_docs)]
 
+pub mod choices;
 pub mod cli;
 pub mod date;
 pub mod digest;
 pub mod error;
+pub mod evaluate;
 pub mod files;
 mod guard;
 pub mod input;

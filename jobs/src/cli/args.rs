@@ -2,6 +2,7 @@
 
 use crate::input::format::InputFormat;
 use crate::log::log_filter;
+use crate::options::columns::ColumnsOptions;
 use crate::options::engine::EngineOptions;
 use crate::options::job::{OnCorrupt, Resume, RetryRows, ReturnColumn};
 use crate::options::model::ModelOptions;
@@ -59,6 +60,8 @@ pub enum Command {
         /// The job's output.
         output: Location,
     },
+    /// Compare an output's labels with the truth: accuracy, classes, confusion, calibration, coverage.
+    Evaluate(EvaluateArgs),
 }
 
 #[derive(Subcommand, Clone, Debug, PartialEq)]
@@ -138,6 +141,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub prompt: PromptOptions,
     #[command(flatten)]
+    pub columns: ColumnsOptions,
+    #[command(flatten)]
     pub sampling: SamplingOptions,
     #[command(flatten)]
     pub model: ModelOptions,
@@ -155,6 +160,27 @@ pub struct ShowArgs {
     /// Print what the job has answered, too.
     #[arg(long)]
     pub answer: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct EvaluateArgs {
+    /// The job's output.
+    pub output: String,
+    /// Compare the column COLUMN with the column TRUTH; may be repeated.
+    #[arg(long, value_name = "COLUMN=TRUTH", required = true)]
+    pub truth: Vec<String>,
+    /// Take the truths from this file, and not from the output.
+    #[arg(long, value_name = "PATH", requires = "key")]
+    pub truth_file: Option<String>,
+    /// Join that file by this column, or by KEY of the output and OTHER of the file.
+    #[arg(long, value_name = "KEY[=OTHER]", requires = "truth_file")]
+    pub key: Option<String>,
+    /// Write the rows that differ to this Parquet file.
+    #[arg(long, value_name = "PATH")]
+    pub differences: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -12,7 +12,8 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 /// Groups of keys of which a job has one at most. One that the command line gives takes the place of those of the file.
-const EITHER: [&[&str]; 8] = [
+const EITHER: [&[&str]; 9] = [
+    &["choices", "columns"],
     &["prompt", "prompt_file", "prompt_column", "messages_column", "prompt_tokens_column"],
     &["raw", "chat_template"],
     &["raw", "system_prompt"],

@@ -3,6 +3,7 @@
 pub mod args;
 mod bench;
 mod devices;
+mod evaluate;
 mod job_file;
 pub mod parse;
 mod run;
@@ -67,6 +68,7 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
             log::print(&format!("{text}\n"))?;
         }
         Command::Verify { output } => verify::verify(&output)?,
+        Command::Evaluate(args) => evaluate::evaluate(args)?,
     }
     Ok(EXIT_DONE)
 }

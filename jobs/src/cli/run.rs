@@ -1,5 +1,6 @@
 //! `gristmill run`.
 
+use crate::choices::refuse_sampling;
 use crate::cli::args::RunArgs;
 use crate::error::{EXIT_DONE, JobError};
 use crate::options::job::{JobOptions, Resume, RetryRows, ReturnColumn};
@@ -9,6 +10,7 @@ use crate::run;
 use crate::supervise::Supervision;
 use crate::supervise::worker::is_worker;
 use crate::supervisor_link::supervisor_link;
+use clap::ValueEnum;
 use std::time::Duration;
 
 /// The pause before a worker that died starts again.
@@ -66,7 +68,8 @@ impl RunArgs {
             enable_prompt_sharing,
             hang_timeout: _,
             in_process: _,
-            prompt,
+            mut prompt,
+            columns,
             mut sampling,
             model,
             engine,
@@ -74,6 +77,12 @@ impl RunArgs {
         let output = output.ok_or_else(|| JobError::Usage("name the output with --output".into()))?;
         OutputFormat::of(&output)?;
         let state_dir = output.state_dir(state_dir.as_deref())?;
+        let columns = columns.resolve()?;
+        refuse_returns(&returns, !columns.is_empty())?;
+        if !columns.is_empty() {
+            refuse_sampling(&sampling)?;
+        }
+        prompt.asks = columns.iter().any(|column| column.ask.is_some());
         request_logprobs(&returns, &mut sampling)?;
         if !(0.0..=1.0).contains(&max_error_rate) {
             let why = format!("--max-error-rate is {max_error_rate}; it must be from 0 to 1");
@@ -88,6 +97,7 @@ impl RunArgs {
             limit,
             keep,
             returns,
+            columns,
             column_prefix,
             max_error_rate,
             max_errors,
@@ -119,6 +129,17 @@ fn refuse_contradictions(resume: Resume, fresh: bool, retry: &[RetryRows]) -> Re
         _ => return Ok(()),
     };
     Err(JobError::Usage(why.into()))
+}
+
+/// Refuses optional columns that a job of this kind does not have.
+fn refuse_returns(returns: &[ReturnColumn], choices: bool) -> Result<(), JobError> {
+    let Some(other) = returns.iter().find(|column| column.is_of_choices() != choices) else { return Ok(()) };
+    let name = other.to_possible_value().map_or(String::new(), |value| value.get_name().to_string());
+    let why = match choices {
+        true => "does not go together with columns of choices, which generate nothing",
+        false => "is of columns of choices, and the job has none; give --choices",
+    };
+    Err(JobError::Usage(format!("--return {name} {why}")))
 }
 
 /// Asks for the log-probabilities that the columns need, and refuses those that no column shows.

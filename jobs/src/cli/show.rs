@@ -1,5 +1,6 @@
 //! `gristmill show`: one row's prompt, as a run makes it.
 
+use crate::choices::Choices;
 use crate::cli::args::ShowArgs;
 use crate::error::JobError;
 use crate::journal::JournalReader;
@@ -16,6 +17,22 @@ use std::fmt::Write;
 #[derive(Debug, Default, Serialize)]
 struct ShownRow {
     row: u64,
+    /// The row's prompt; in a job of columns of choices that of the first column.
+    #[serde(flatten)]
+    prompt: ShownPrompt,
+    /// Those of the other columns.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    columns: Vec<ShownPrompt>,
+    /// What the job has for the row, if that was asked for and is there.
+    answer: Option<ShownAnswer>,
+}
+
+/// A prompt.
+#[derive(Debug, Default, Serialize)]
+struct ShownPrompt {
+    /// The column of choices that it asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<String>,
     /// `None` if it cannot be rendered, or where the input gives token ids.
     prompt: Option<String>,
     /// `None` where the row has an error instead.
@@ -24,8 +41,6 @@ struct ShownRow {
     pieces: Option<Vec<String>>,
     /// Why the row has no prompt.
     error: Option<String>,
-    /// What the job has for the row, if that was asked for and is there.
-    answer: Option<ShownAnswer>,
 }
 
 /// A row of the journal.
@@ -34,6 +49,16 @@ struct ShownAnswer {
     num_input_tokens: Option<u32>,
     error: Option<String>,
     completions: Vec<ShownCompletion>,
+    /// The labels of the columns of choices.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    choices: Vec<ShownChoice>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownChoice {
+    column: String,
+    label: String,
+    probability: f32,
 }
 
 #[derive(Debug, Serialize)]
@@ -58,12 +83,20 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
             job.input.rows
         )));
     }
-    let mut shown = ShownRow { row, ..prompt(&job, row)? };
+    let asks: Vec<(Option<&str>, Option<&str>)> = match &job.choices {
+        None => vec![(None, None)],
+        Some(choices) => choices.columns.iter().map(|c| (Some(c.name.as_str()), c.ask.as_deref())).collect(),
+    };
+    let mut prompts = asks.into_iter().map(|(column, ask)| prompt(&job, row, column, ask));
+    let first = prompts.next().transpose()?.unwrap_or_default();
+    let mut shown =
+        ShownRow { row, prompt: first, columns: prompts.collect::<Result<_, _>>()?, answer: None };
     if answer {
         let path = schema::path(&job.options.state_dir);
         std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
         let journal = JournalReader::open(&job.options.state_dir)?;
-        shown.answer = journal.answers(row..row + 1)?.pop().flatten().map(ShownAnswer::from);
+        let answer = journal.answers(row..row + 1)?.pop().flatten();
+        shown.answer = answer.map(|answer| ShownAnswer::of(answer, job.choices.as_deref()));
     }
     let text = if json {
         serde_json::to_string_pretty(&shown).map_err(|error| JobError::Internal(error.to_string()))? + "\n"
@@ -73,9 +106,9 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
     print(&text)
 }
 
-/// The prompt of a row, made as for a run.
-fn prompt(job: &Job, row: u64) -> Result<ShownRow, JobError> {
-    let mut shown = ShownRow::default();
+/// The prompt of a row, made as for a run, with the question of a column.
+fn prompt(job: &Job, row: u64, column: Option<&str>, ask: Option<&str>) -> Result<ShownPrompt, JobError> {
+    let mut shown = ShownPrompt { column: column.map(String::from), ..ShownPrompt::default() };
     for batch in job.input.read(job.prompts.columns().to_vec(), row..row + 1) {
         let batch = match job.options.on_corrupt {
             OnCorrupt::Refuse => batch?.refuse_lost()?,
@@ -85,8 +118,8 @@ fn prompt(job: &Job, row: u64) -> Result<ShownRow, JobError> {
         if let Some(lost) = batch.lost_rows().get(&row) {
             shown.error = Some(lost.to_string());
         } else if at < batch.columns.num_rows() {
-            shown.prompt = job.prompts.text_of_row(&batch.columns, at);
-            match job.prompts.of_row(&batch.columns, at) {
+            shown.prompt = job.prompts.text_of_row(&batch.columns, at, ask);
+            match job.prompts.asked(&batch.columns, at, ask).map(|prompt| prompt.tokens) {
                 Ok(tokens) => {
                     let piece = |&token: &u32| job.tokenizer.written_form(token).unwrap_or_default();
                     shown.pieces = Some(tokens.iter().map(piece).collect());
@@ -99,8 +132,19 @@ fn prompt(job: &Job, row: u64) -> Result<ShownRow, JobError> {
     Ok(shown)
 }
 
-impl From<Answer> for ShownAnswer {
-    fn from(answer: Answer) -> Self {
+impl ShownAnswer {
+    fn of(answer: Answer, columns: Option<&Choices>) -> Self {
+        let scored = columns.iter().flat_map(|choices| &choices.columns).zip(&answer.choices);
+        let choices = scored.filter_map(|(column, scores)| {
+            let label = scores.label();
+            let probability = scores.logprobs.get(label).map(|_| scores.probability(label))?;
+            Some(ShownChoice {
+                column: column.name.clone(),
+                label: column.labels.get(label)?.clone(),
+                probability,
+            })
+        });
+        let choices = choices.collect();
         let completions = answer.completions.into_iter().map(|completion| ShownCompletion {
             text: completion.text,
             finish_reason: completion.finish_reason.as_str(),
@@ -110,6 +154,7 @@ impl From<Answer> for ShownAnswer {
             num_input_tokens: answer.num_input_tokens,
             error: answer.error,
             completions: completions.collect(),
+            choices,
         }
     }
 }
@@ -118,6 +163,26 @@ impl ShownRow {
     /// The row as text; `answer` says whether its answer was asked for.
     fn lines(&self, answer: bool) -> String {
         let mut text = format!("row {}\n", self.row);
+        std::iter::once(&self.prompt).chain(&self.columns).for_each(|prompt| prompt.add_lines(&mut text));
+        match &self.answer {
+            None if answer => text += "\nno answer yet\n",
+            None => {}
+            Some(answer) => {
+                answer.add_lines(&mut text);
+                if self.prompt.column.is_none() {
+                    answer.compare(&mut text, self.prompt.tokens.as_ref().map(Vec::len));
+                }
+            }
+        }
+        text
+    }
+}
+
+impl ShownPrompt {
+    fn add_lines(&self, text: &mut String) {
+        if let Some(column) = &self.column {
+            let _ = writeln!(text, "\ncolumn {column}:");
+        }
         if let Some(prompt) = &self.prompt {
             let _ = writeln!(text, "\nprompt:\n{prompt}");
         }
@@ -130,17 +195,11 @@ impl ShownRow {
         if let Some(error) = &self.error {
             let _ = writeln!(text, "\nno prompt: {error}");
         }
-        match &self.answer {
-            None if answer => text += "\nno answer yet\n",
-            None => {}
-            Some(answer) => answer.add_lines(&mut text, self.tokens.as_ref().map(Vec::len)),
-        }
-        text
     }
 }
 
 impl ShownAnswer {
-    fn add_lines(&self, text: &mut String, prompt: Option<usize>) {
+    fn add_lines(&self, text: &mut String) {
         if let Some(error) = &self.error {
             let _ = writeln!(text, "\nerror: {error}");
         }
@@ -148,6 +207,14 @@ impl ShownAnswer {
             let (tokens, reason) = (completion.tokens.len(), completion.finish_reason);
             let _ = writeln!(text, "\nanswer ({tokens} tokens, {reason}):\n{}", completion.text);
         }
+        for choice in &self.choices {
+            let ShownChoice { column, label, probability } = choice;
+            let _ = writeln!(text, "\n{column}: {label} ({probability:.4})");
+        }
+    }
+
+    /// Says if the row's prompt had another number of tokens when it was answered.
+    fn compare(&self, text: &mut String, prompt: Option<usize>) {
         if let Some(then) = self.num_input_tokens.filter(|&then| Some(then as usize) != prompt) {
             let _ =
                 writeln!(text, "\nthe job's prompt of this row had {then} tokens: it was begun otherwise");

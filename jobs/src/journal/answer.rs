@@ -1,5 +1,6 @@
 //! What a job keeps of a finished input row.
 
+use crate::choices::scores::ColumnScores;
 use engine::request::TokenLogprobs;
 use std::fmt;
 use std::str::FromStr;
@@ -15,6 +16,8 @@ pub struct Answer {
     pub completions: Vec<Completion>,
     /// One entry for each prompt token, if asked for; the first token has none.
     pub prompt_logprobs: Option<Vec<Option<TokenLogprobs>>>,
+    /// The scores of each column of choices; none in a job that generates text, or if there is an error.
+    pub choices: Vec<ColumnScores>,
     /// Why the row has no completions. `kind: detail`, where `kind` is a fixed phrase that
     /// `gristmill status` counts by.
     pub error: Option<String>,
@@ -88,6 +91,7 @@ impl Answer {
             num_input_tokens,
             completions: Vec::new(),
             prompt_logprobs: None,
+            choices: Vec::new(),
             error: Some(error.into()),
         }
     }

@@ -5,6 +5,7 @@
 
 use crate::journal::identity::Identity;
 use crate::journal::length_limits::{MAX_MODEL_LEN, MAX_TOKENS};
+use crate::options::columns::ColumnOptions;
 use crate::options::device::{Gemm, Precision};
 use crate::options::engine::Dtype;
 use crate::options::job::ReturnColumn;
@@ -31,6 +32,15 @@ pub struct Decisions<'a> {
     pub prompt: PromptDecisions<'a>,
     pub sampling: SamplingDecisions<'a>,
     pub returns: &'a [ReturnColumn],
+    /// Columns of choices, for which sampling and `returns` decide nothing.
+    pub columns: Option<ColumnDecisions<'a>>,
+}
+
+/// What columns of choices are scored by.
+#[derive(Clone, Debug)]
+pub struct ColumnDecisions<'a> {
+    pub columns: &'a [ColumnOptions],
+    pub end_token_ids: &'a [u32],
 }
 
 /// Digests of the model's files, where they are there.
@@ -107,6 +117,7 @@ impl Decisions<'_> {
             prompt,
             sampling,
             returns,
+            columns,
         } = self;
         let TypeNames {
             activations,
@@ -133,8 +144,16 @@ impl Decisions<'_> {
         identity.push(MAX_MODEL_LEN, max_model_len);
         identity.push("input_schema", input_schema);
         prompt.add_to(&mut identity);
-        sampling.add_to(&mut identity);
-        identity.push("return", return_names(returns));
+        match columns {
+            None => {
+                sampling.add_to(&mut identity);
+                identity.push("return", return_names(returns));
+            }
+            Some(ColumnDecisions { columns, end_token_ids }) => {
+                identity.push("columns", columns);
+                identity.push("end_token_ids", end_token_ids);
+            }
+        }
         identity
     }
 }

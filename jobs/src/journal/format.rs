@@ -4,7 +4,7 @@
 //!
 //! The key of a record since format 2 is (row, part). Part 0 is the row's answer; a row may have further parts.
 //! `typed_values` is for answers that are not text, `settings` for what a record was made with where that differs from
-//! the identity. Both are JSON. In format 2 they are null, and there are no further parts. Format 3 has settings
+//! the identity. Both are JSON. In format 2 they are null, and there are no further parts. Format 3 has both: settings
 //! ([`crate::journal::length_limits`]), and part 1 is an answer that was set aside ([`crate::journal::retry`]).
 
 use crate::journal::checksum::Checksum;
@@ -118,12 +118,14 @@ impl Format {
     }
 
     /// The values of a record of `answers` without its checksum, from the columns of [`record::encode`]. Only format 3 has
-    /// settings.
+    /// settings and typed values.
     pub(crate) fn to_record(self, mut columns: Vec<Value>, settings: Option<&str>) -> Vec<Value> {
-        if self != Format::One {
+        if self == Format::One {
+            // Another identity keeps columns of choices out of a job of this format.
+            columns.truncate(record::COLUMNS);
+        } else {
             columns.insert(1, Value::Integer(ANSWER));
-            let settings = settings.map_or(Value::Null, |settings| Value::Text(settings.into()));
-            columns.extend([Value::Null, settings]);
+            columns.push(settings.map_or(Value::Null, |settings| Value::Text(settings.into())));
         }
         columns
     }
@@ -132,6 +134,7 @@ impl Format {
     /// this version does not know.
     pub(crate) fn to_columns(self, mut values: Vec<ValueRef<'_>>) -> Option<Vec<ValueRef<'_>>> {
         if self == Format::One {
+            values.push(ValueRef::Null);
             return Some(values);
         }
         let &[typed_values, settings] = values.split_off(record::COLUMNS + 1).as_slice() else { return None };
@@ -143,7 +146,8 @@ impl Format {
             _ => false,
         };
         values.remove(1);
-        (known && typed_values == ValueRef::Null).then_some(values)
+        values.push(typed_values);
+        (known && (self == Format::Three || typed_values == ValueRef::Null)).then_some(values)
     }
 }
 

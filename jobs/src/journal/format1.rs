@@ -54,6 +54,7 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
         prompt,
         sampling,
         returns,
+        columns,
     } = decisions;
     let always = |name, value: &dyn ToString| OldField { name, value: Some(value.to_string()), absent: None };
     let file = |name, digest: &Option<String>| always(name, &digest.as_deref().unwrap_or(NONE));
@@ -74,6 +75,9 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
         since("float32 matmul precision", precision(*float32_matmul_precision), "highest"),
         always("max model len", max_model_len),
     ];
+    // There were none.
+    let columns = columns.as_ref().map_or(NONE.into(), |columns| format!("{columns:?}"));
+    fields.push(since("columns", &columns, NONE));
     spell_prompt(prompt, &mut fields);
     spell_sampling(sampling, &mut fields);
     let names: Vec<&str> = returns.iter().map(|column| return_name(*column)).collect();
@@ -203,6 +207,7 @@ fn return_name(column: ReturnColumn) -> &'static str {
         ReturnColumn::TokenLogprobs => "TokenLogprobs",
         ReturnColumn::Logprobs => "Logprobs",
         ReturnColumn::PromptLogprobs => "PromptLogprobs",
+        ReturnColumn::ChoiceProbabilities | ReturnColumn::ChoiceMass => "Choices",
     }
 }
 

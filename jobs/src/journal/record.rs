@@ -9,13 +9,16 @@
 //! likewise, for each token: v count, then (v token, f log-probability) for each alternative.
 //! `prompt_logprobs` = for each position a byte 0, or a byte 1, v token, f, and alternatives as above.
 //!
-//! These are the columns that every format of the journal has; [`crate::journal::format`] adds its own and the checksum.
+//! What follows them is the JSON of the scores of columns of choices, or null: `typed_values` of the formats that have it.
+//!
+//! The others are the columns that every format of the journal has; [`crate::journal::format`] adds its own and the checksum.
 
+use crate::choices::scores::ColumnScores;
 use crate::journal::answer::{Answer, Completion};
 use engine::request::TokenLogprobs;
 use rusqlite::types::{Value, ValueRef};
 
-/// How many columns there are.
+/// How many columns there are that every format has.
 pub(crate) const COLUMNS: usize = 10;
 
 /// What is wrong with a record that no version of a format has written.
@@ -49,12 +52,14 @@ pub(crate) fn encode(answer: &Answer) -> Vec<Value> {
         blob(chosen),
         blob(alternatives),
         prompt.map_or(Value::Null, Value::Blob),
+        encode_choices(&answer.choices),
     ]
 }
 
 /// Reads the columns of [`encode`] back; `None` if they are not what was written.
 pub(crate) fn decode(columns: &[ValueRef<'_>]) -> Option<Answer> {
-    let &[row, error, text, reason, num_input_tokens, _, tokens, chosen, alternatives, prompt] = columns
+    let &[row, error, text, reason, num_input_tokens, _, tokens, chosen, alternatives, prompt, choices] =
+        columns
     else {
         return None;
     };
@@ -84,8 +89,18 @@ pub(crate) fn decode(columns: &[ValueRef<'_>]) -> Option<Answer> {
             Some(bytes) => Some(decode_prompt(bytes)?),
             None => None,
         },
+        choices: match choices.as_str_or_null().ok()? {
+            Some(json) => serde_json::from_str(json).ok()?,
+            None => Vec::new(),
+        },
         error: error.as_str_or_null().ok()?.map(str::to_string),
     })
+}
+
+fn encode_choices(choices: &[ColumnScores]) -> Value {
+    // Numbers have a spelling in JSON; what is none has made the row an error before.
+    let json = (!choices.is_empty()).then(|| serde_json::to_string(choices).unwrap_or_default());
+    json.map_or(Value::Null, Value::Text)
 }
 
 /// One text as it is, several as a JSON array.
@@ -234,6 +249,7 @@ pub(crate) mod tests {
                     num_input_tokens: Some(input),
                     completions,
                     prompt_logprobs,
+                    choices: Vec::new(),
                     error: None,
                 });
         let bad =
@@ -245,8 +261,19 @@ pub(crate) mod tests {
         #[test]
         fn an_answer_comes_back_as_it_went(answer in (1usize..4).prop_flat_map(|n| answer(7, n))) {
             let values = encode(&answer);
-            prop_assert_eq!(values.len(), COLUMNS);
+            prop_assert_eq!(values.len(), COLUMNS + 1);
             let columns: Vec<ValueRef<'_>> = values.iter().map(ValueRef::from).collect();
+            prop_assert_eq!(decode(&columns), Some(answer));
+        }
+
+        #[test]
+        fn scores_come_back_as_they_went(
+            columns in vec((vec(-99f32..0.0, 2..5), -9f32..0.0), 1..3), input in any::<u32>()
+        ) {
+            let choices = columns.into_iter().map(|(logprobs, mass)| ColumnScores { logprobs, mass }).collect();
+            let answer = Answer { num_input_tokens: Some(input), error: None, choices, ..Answer::failed(7, None, "") };
+            let values = Format::Three.to_record(encode(&answer), None);
+            let columns = Format::Three.to_columns(values.iter().map(ValueRef::from).collect()).unwrap();
             prop_assert_eq!(decode(&columns), Some(answer));
         }
 

@@ -63,6 +63,7 @@ pub(crate) fn answer(row: u64) -> Answer {
             finish_reason: FinishReason::Stop,
         }],
         prompt_logprobs: None,
+        choices: Vec::new(),
         error: None,
     }
 }

@@ -1,6 +1,7 @@
 //! What a job does with its rows, resolved from flags and job file.
 
 use crate::input::format::InputFormat;
+use crate::options::columns::ColumnOptions;
 use crate::options::engine::EngineOptions;
 use crate::options::model::ModelOptions;
 use crate::options::prompt::PromptOptions;
@@ -24,6 +25,8 @@ pub struct JobOptions {
     /// The input columns to keep; all if there is none.
     pub keep: Option<Vec<String>>,
     pub returns: Vec<ReturnColumn>,
+    /// Columns of choices; with any, no text is generated.
+    pub columns: Vec<ColumnOptions>,
     pub column_prefix: String,
     /// From 0 to 1.
     pub max_error_rate: f64,
@@ -88,4 +91,15 @@ pub enum ReturnColumn {
     Logprobs,
     /// The log-probabilities and alternatives of the prompt's tokens.
     PromptLogprobs,
+    /// For each column of choices the probability of each choice.
+    ChoiceProbabilities,
+    /// For each column of choices the share of all continuations that are one of them.
+    ChoiceMass,
+}
+
+impl ReturnColumn {
+    /// Whether it is of columns of choices, and not of generated text.
+    pub fn is_of_choices(self) -> bool {
+        matches!(self, ReturnColumn::ChoiceProbabilities | ReturnColumn::ChoiceMass)
+    }
 }

@@ -44,6 +44,9 @@ pub struct PromptOptions {
     /// Give these names to the chat template, as a JSON object.
     #[arg(long, value_name = "JSON", value_parser = parse_object)]
     pub chat_template_kwargs: Option<BTreeMap<String, Value>>,
+    /// Whether columns ask something, each for itself: a template may say `{{ ask }}`.
+    #[arg(skip)]
+    pub asks: bool,
 }
 
 impl PromptOptions {

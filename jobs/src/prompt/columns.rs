@@ -5,6 +5,7 @@ use crate::input::Input;
 use crate::input::row::{refused, value};
 use crate::log::note;
 use crate::options::prompt::PromptOptions;
+pub use crate::prompt::columns::names::ASK;
 use crate::prompt::columns::names::{constant, in_single_braces, printed, read_columns, with_hint};
 use crate::prompt::messages::{COLUMN_OF_MESSAGES, is_conversation, may_hold_messages};
 use crate::prompt::template::Template;
@@ -81,7 +82,7 @@ impl PromptColumns {
         if flag == "--prompt" {
             let template =
                 Template::prompt(flag, value, date).map_err(|error| with_hint(error, value, input))?;
-            let columns = read_columns(&template, input)?;
+            let columns = read_columns(&template, input, options.asks)?;
             if columns.positions.is_empty() && !options.allow_constant_prompt {
                 return Err(constant(value, input));
             }

@@ -5,7 +5,7 @@ use crate::input::Input;
 use crate::input::row::{row_values, value};
 use crate::options::prompt::PromptOptions;
 use crate::prompt::chat::Chat;
-use crate::prompt::columns::{PromptColumns, Source, row_tokens};
+use crate::prompt::columns::{ASK, PromptColumns, Source, row_tokens};
 use crate::prompt::messages::{message, row_messages, with_system};
 use crate::prompt::rendering::{MARK, Marking, Rendering};
 use crate::prompt::template::Template;
@@ -20,12 +20,21 @@ use std::sync::Arc;
 /// What prompts are made with.
 pub struct Prompts {
     columns: PromptColumns,
+    /// Whether columns of choices ask something, and whether the template says where.
+    asks: bool,
+    template_asks: bool,
     /// The system message that goes before a conversation without one.
     system: Option<String>,
     chat: Option<Chat>,
     tokenizer: Arc<Tokenizer>,
     max_model_len: usize,
     vocab: usize,
+}
+
+/// A row's prompt, and the rendering that it was made of; none where the input gives token ids.
+pub struct RowPrompt {
+    pub tokens: Vec<u32>,
+    pub rendering: Option<Rendering>,
 }
 
 /// What is rendered.
@@ -51,9 +60,21 @@ impl Prompts {
         date: i64,
     ) -> Result<Prompts, JobError> {
         let columns = PromptColumns::find(options, input, date)?;
+        if options.asks && matches!(columns.source, Source::Messages | Source::Tokens) {
+            return Err(JobError::Usage(
+                "a column's `ask` follows a prompt of text (--prompt or --prompt-column), and here prompts are \
+                 conversations or tokens; leave `ask` out and let the prompt ask"
+                    .into(),
+            ));
+        }
         let chat = Chat::find(options, &columns.source, &tokenizer, template, date)?;
         let system = options.system_prompt.clone();
-        Ok(Prompts { columns, system, chat, tokenizer, max_model_len, vocab })
+        let asks = options.asks;
+        let template_asks = match &columns.source {
+            Source::Template(template, _) => asks && template.variables().contains(ASK),
+            _ => false,
+        };
+        Ok(Prompts { columns, asks, template_asks, system, chat, tokenizer, max_model_len, vocab })
     }
 
     /// Refuses templates by which none of the first rows can be rendered. Reads until it finds one that can.
@@ -76,7 +97,7 @@ impl Prompts {
             // What cannot be read is said where the rows are answered.
             let Some(batch) = batch.ok().filter(|batch| batch.lost.is_empty()) else { return Ok(()) };
             for row in 0..batch.columns.num_rows() {
-                match self.rendering(&batch.columns, row) {
+                match self.rendering(&batch.columns, row, self.asks.then_some("")) {
                     Ok(_) => return Ok(()),
                     // A row that is null says less than any other.
                     Err(error) if error.kind == RowErrorKind::Template => {
@@ -112,6 +133,11 @@ impl Prompts {
         &self.columns.positions
     }
 
+    /// The tokens of prompt and answer, at most.
+    pub fn max_model_len(&self) -> usize {
+        self.max_model_len
+    }
+
     /// Whether the chat template is used.
     pub fn uses_chat_template(&self) -> bool {
         self.chat.is_some()
@@ -135,10 +161,20 @@ impl Prompts {
         rows: &[usize],
         threads: usize,
     ) -> Vec<Result<Vec<u32>, RowError>> {
+        self.of_each(rows, threads, |row| self.of_row(batch, row))
+    }
+
+    /// What `make` makes of rows, in order, on this number of threads.
+    pub fn of_each<T: Send>(
+        &self,
+        rows: &[usize],
+        threads: usize,
+        make: impl Fn(usize) -> Result<T, RowError> + Sync,
+    ) -> Vec<Result<T, RowError>> {
         let share = rows.len().div_ceil(threads.max(1)).max(1);
+        let make = &make;
         std::thread::scope(|scope| {
-            let one =
-                move |rows: &[usize]| rows.iter().map(|&row| self.of_row(batch, row)).collect::<Vec<_>>();
+            let one = move |rows: &[usize]| rows.iter().map(|&row| make(row)).collect::<Vec<_>>();
             let work: Vec<_> =
                 rows.chunks(share).map(|rows| (rows, scope.spawn(move || one(rows)))).collect();
             let lost = || Err(RowError::new(RowErrorKind::Internal, "the thread that made the prompt ended"));
@@ -154,9 +190,20 @@ impl Prompts {
     /// # Errors
     /// Why the row has none.
     pub fn of_row(&self, batch: &RecordBatch, row: usize) -> Result<Vec<u32>, RowError> {
-        let ids = match &self.columns.source {
-            Source::Tokens => row_tokens(batch.column(0), row, self.vocab)?,
-            _ => self.encode(&self.rendering(batch, row)?)?,
+        self.asked(batch, row, None).map(|prompt| prompt.tokens)
+    }
+
+    /// The prompt of a row with a question in it: where the template says [`ASK`], else after an empty line.
+    ///
+    /// # Errors
+    /// Why the row has none.
+    pub fn asked(&self, batch: &RecordBatch, row: usize, ask: Option<&str>) -> Result<RowPrompt, RowError> {
+        let (ids, rendering) = match &self.columns.source {
+            Source::Tokens => (row_tokens(batch.column(0), row, self.vocab)?, None),
+            _ => {
+                let rendering = self.rendering(batch, row, ask)?;
+                (self.encode(&rendering)?, Some(rendering))
+            }
         };
         let tokens = u32::try_from(ids.len()).unwrap_or(u32::MAX);
         if ids.is_empty() {
@@ -169,14 +216,22 @@ impl Prompts {
             );
             return Err(RowError::new(RowErrorKind::PromptTooLong, detail).with_tokens(tokens));
         }
-        Ok(ids)
+        Ok(RowPrompt { tokens: ids, rendering })
+    }
+
+    /// The tokens of a rendering and a text behind it, put into tokens together.
+    ///
+    /// # Errors
+    /// What the tokenizer says.
+    pub fn together(&self, rendering: &Rendering, text: &str) -> Result<Vec<u32>, RowError> {
+        self.ids(&rendering.followed_by(text))
     }
 
     /// The text of a row's prompt, if it is made of text and can be made.
-    pub fn text_of_row(&self, batch: &RecordBatch, row: usize) -> Option<String> {
+    pub fn text_of_row(&self, batch: &RecordBatch, row: usize, ask: Option<&str>) -> Option<String> {
         match &self.columns.source {
             Source::Tokens => None,
-            _ => self.rendering(batch, row).ok().map(|rendering| rendering.plain()),
+            _ => self.rendering(batch, row, ask).ok().map(|rendering| rendering.plain()),
         }
     }
 
@@ -190,6 +245,10 @@ impl Prompts {
             );
             return Err(RowError::new(RowErrorKind::PromptTooLong, detail));
         }
+        self.ids(rendering)
+    }
+
+    fn ids(&self, rendering: &Rendering) -> Result<Vec<u32>, RowError> {
         let ids = match &self.chat {
             Some(_) => self.tokenizer.encode(rendering),
             None => self.tokenizer.encode_raw(rendering),
@@ -197,13 +256,13 @@ impl Prompts {
         ids.map_err(|why| RowError::new(RowErrorKind::Tokenizer, why))
     }
 
-    fn rendering(&self, batch: &RecordBatch, row: usize) -> Result<Rendering, RowError> {
+    fn rendering(&self, batch: &RecordBatch, row: usize, ask: Option<&str>) -> Result<Rendering, RowError> {
         // The kind of the last error; a rendering's error is only a text.
         let mut kind = RowErrorKind::Template;
         Rendering::of_row(self.tokenizer.markers(), |marking| {
             let messages = match &self.columns.source {
                 Source::Messages => row_messages(batch.column(0), row, marking).map(Conversation::Messages),
-                _ => self.row_prompt(batch, row, marking).map(|prompt| match &self.chat {
+                _ => self.row_prompt(batch, row, ask, marking).map(|prompt| match &self.chat {
                     None => Conversation::Text(prompt),
                     Some(_) => Conversation::Messages(vec![message("user", Value::from(prompt))]),
                 }),
@@ -223,7 +282,17 @@ impl Prompts {
         .map_err(|why| RowError::new(kind, why))
     }
 
-    fn row_prompt(&self, batch: &RecordBatch, row: usize, marking: &Marking) -> Result<String, RowError> {
+    fn row_prompt(
+        &self,
+        batch: &RecordBatch,
+        row: usize,
+        ask: Option<&str>,
+        marking: &Marking,
+    ) -> Result<String, RowError> {
+        let behind = |prompt: String| match ask {
+            Some(ask) if !self.template_asks => format!("{prompt}\n\n{ask}"),
+            _ => prompt,
+        };
         let mut each = |text: &str| marking.value(text);
         if let Source::Template(template, whole_row) = &self.columns.source {
             let mut context =
@@ -232,8 +301,12 @@ impl Prompts {
                 context.push((ROW.to_string(), Value::from_pairs(context.clone())));
             }
             context.push((MARK.to_string(), marking.mark()));
+            if self.template_asks {
+                context.push((ASK.to_string(), Value::from(ask.unwrap_or_default())));
+            }
             return template
                 .render(Value::from_pairs(context), marking.bytes())
+                .map(behind)
                 .map_err(|why| RowError::new(RowErrorKind::Template, why));
         }
         let prompt =
@@ -242,7 +315,7 @@ impl Prompts {
             ValueKind::None => {
                 Err(RowError::new(RowErrorKind::NullPrompt, "the prompt column is null in this row"))
             }
-            _ => Ok(prompt.to_string()),
+            _ => Ok(behind(prompt.to_string())),
         }
     }
 }

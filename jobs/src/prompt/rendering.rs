@@ -157,6 +157,12 @@ impl Rendering {
             .into())
     }
 
+    /// The rendering with a text behind it.
+    #[must_use]
+    pub fn followed_by(&self, text: &str) -> Rendering {
+        Rendering { text: format!("{}{text}", self.text), mark: self.mark }
+    }
+
     /// The rendering without marks, in pieces: its text, and the template's markers.
     pub fn pieces(&self, markers: &Markers) -> Vec<Piece> {
         let pieces = std::cell::RefCell::new(Vec::new());

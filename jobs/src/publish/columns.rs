@@ -3,6 +3,7 @@
 use crate::error::JobError;
 use crate::journal::answer::{Answer, Completion, FinishReason};
 use crate::options::job::ReturnColumn;
+use crate::publish::choice_columns::ChoiceColumns;
 use crate::publish::schema_metadata::kept_metadata;
 use arrow::array::{
     ArrayRef, Float32Builder, Int32Array, Int32Builder, ListArray, RecordBatch, StringArray, StructArray,
@@ -46,8 +47,14 @@ pub struct OutputColumns {
     schema: SchemaRef,
     /// Places of the kept columns in the input.
     kept: Vec<usize>,
-    returns: Returns,
-    n: usize,
+    generated: Generated,
+}
+
+/// What stands behind the kept columns.
+#[derive(Clone, Debug)]
+enum Generated {
+    Text { returns: Returns, n: usize },
+    Choices(ChoiceColumns),
 }
 
 impl OutputColumns {
@@ -66,13 +73,43 @@ impl OutputColumns {
         n: usize,
         prefix: &str,
     ) -> Result<Self, JobError> {
+        let fields = generated_fields(returns, n, prefix);
+        OutputColumns::plan(input, keep, fields, Generated::Text { returns, n })
+    }
+
+    /// Plans the output of a job that scores choices, as [`OutputColumns::new`].
+    ///
+    /// # Errors
+    /// [`JobError::Column`] if a kept column does not exist or a name occurs twice.
+    pub fn of_choices(
+        input: &Schema,
+        keep: Option<&[String]>,
+        choices: ChoiceColumns,
+    ) -> Result<Self, JobError> {
+        let fields = choices.fields();
+        for (i, field) in fields.iter().enumerate() {
+            if fields[..i].iter().any(|other| other.name() == field.name()) {
+                let why = "two columns of choices, or one and a column that every output has, come to this name; \
+                           give the column of choices another name";
+                return Err(JobError::Column { column: field.name().clone(), why: why.into() });
+            }
+        }
+        OutputColumns::plan(input, keep, fields, Generated::Choices(choices))
+    }
+
+    fn plan(
+        input: &Schema,
+        keep: Option<&[String]>,
+        generated_fields: Vec<Field>,
+        generated: Generated,
+    ) -> Result<Self, JobError> {
         let names: Vec<&str> = input.fields().iter().map(|field| field.name().as_str()).collect();
         let kept = match keep {
             None => (0..names.len()).collect(),
             Some(keep) => keep.iter().map(|name| find(&names, name)).collect::<Result<Vec<_>, _>>()?,
         };
         let mut fields: Vec<Field> = kept.iter().map(|&i| plain(input.field(i))).collect();
-        for field in generated_fields(returns, n, prefix) {
+        for field in generated_fields {
             if fields.iter().any(|kept| kept.name() == field.name()) {
                 let why = "an input column has this name; leave it out with --keep, or choose other names for \
                            the generated columns with --column-prefix";
@@ -82,7 +119,7 @@ impl OutputColumns {
         }
         let names: Vec<&str> = kept.iter().map(|&i| names[i]).collect();
         let schema = Schema::new(fields).with_metadata(kept_metadata(input, &names));
-        Ok(OutputColumns { schema: Arc::new(schema), kept, returns, n })
+        Ok(OutputColumns { schema: Arc::new(schema), kept, generated })
     }
 
     /// The schema of the output.
@@ -139,74 +176,78 @@ impl OutputColumns {
         answers: &[Option<Answer>],
     ) -> Result<RecordBatch, JobError> {
         let mut columns = kept.columns().to_vec();
-        columns.extend(self.generated(answers)?);
+        columns.extend(match &self.generated {
+            Generated::Text { returns, n } => text_columns(answers, *returns, *n)?,
+            Generated::Choices(choices) => choices.arrays(answers),
+        });
         RecordBatch::try_new(self.schema.clone(), columns)
             .map_err(|error| JobError::Column { column: "(all)".into(), why: error.to_string() })
     }
+}
 
-    fn generated(&self, answers: &[Option<Answer>]) -> Result<Vec<ArrayRef>, JobError> {
-        let rows = answers.len();
-        // One entry for each completion of each row, also of rows that have none.
-        let mut completions: Vec<Option<&Completion>> = Vec::with_capacity(rows * self.n);
-        let mut reasons = Vec::with_capacity(rows * self.n);
-        for answer in answers {
-            let there = answer.as_ref().map_or(&[][..], |answer| &answer.completions);
-            if !there.is_empty() && there.len() != self.n {
-                let why = format!("a row has {} completions, the job has n = {}", there.len(), self.n);
-                return Err(JobError::Column { column: "generated_text".into(), why });
-            }
-            let none = if answer.is_some() { FinishReason::Error } else { FinishReason::Abort };
-            for i in 0..self.n {
-                completions.push(there.get(i));
-                reasons.push(there.get(i).map_or(none, |completion| completion.finish_reason).as_str());
-            }
+/// The generated columns of a job that generates text.
+fn text_columns(answers: &[Option<Answer>], returns: Returns, n: usize) -> Result<Vec<ArrayRef>, JobError> {
+    let rows = answers.len();
+    // One entry for each completion of each row, also of rows that have none.
+    let mut completions: Vec<Option<&Completion>> = Vec::with_capacity(rows * n);
+    let mut reasons = Vec::with_capacity(rows * n);
+    for answer in answers {
+        let there = answer.as_ref().map_or(&[][..], |answer| &answer.completions);
+        if !there.is_empty() && there.len() != n {
+            let why = format!("a row has {} completions, the job has n = {}", there.len(), n);
+            return Err(JobError::Column { column: "generated_text".into(), why });
         }
-        let texts: StringArray = completions.iter().map(|c| c.map(|c| c.text.as_str())).collect();
-        let counts: Int32Array =
-            completions.iter().map(|c| c.map_or(0, |c| c.tokens.len() as i32)).map(Some).collect();
-        let inputs: Int32Array =
-            answers.iter().map(|a| a.as_ref().and_then(|a| a.num_input_tokens).map(|n| n as i32)).collect();
-        let errors: StringArray =
-            answers.iter().map(|a| a.as_ref().and_then(|a| a.error.as_deref())).collect();
-        let mut columns: Vec<ArrayRef> = vec![
-            self.per_row(Arc::new(texts)),
-            self.per_row(Arc::new(StringArray::from(reasons))),
-            Arc::new(inputs),
-            self.per_row(Arc::new(counts)),
-            Arc::new(errors),
-        ];
-        if self.returns.generated_tokens {
-            columns.push(self.per_row(tokens(&completions)));
+        let none = if answer.is_some() { FinishReason::Error } else { FinishReason::Abort };
+        for i in 0..n {
+            completions.push(there.get(i));
+            reasons.push(there.get(i).map_or(none, |completion| completion.finish_reason).as_str());
         }
-        if self.returns.token_logprobs {
-            columns.push(self.per_row(token_logprobs(&completions)));
-        }
-        if self.returns.logprobs {
-            columns.push(
-                self.per_row(alternatives(
-                    completions
-                        .iter()
-                        .map(|c| c.map(|c| c.logprobs.iter().map(|top| Some(top.clone())).collect())),
-                )),
-            );
-        }
-        if self.returns.prompt_logprobs {
-            columns.push(alternatives(answers.iter().map(|answer| {
-                let positions = answer.as_ref()?.prompt_logprobs.as_ref()?;
-                Some(positions.iter().map(|position| position.as_ref().map(with_itself)).collect())
-            })));
-        }
-        Ok(columns)
     }
+    let texts: StringArray = completions.iter().map(|c| c.map(|c| c.text.as_str())).collect();
+    let counts: Int32Array =
+        completions.iter().map(|c| c.map_or(0, |c| c.tokens.len() as i32)).map(Some).collect();
+    let inputs: Int32Array =
+        answers.iter().map(|a| a.as_ref().and_then(|a| a.num_input_tokens).map(|n| n as i32)).collect();
+    let errors: StringArray = answers.iter().map(|a| a.as_ref().and_then(|a| a.error.as_deref())).collect();
+    let mut columns: Vec<ArrayRef> = vec![
+        per_row(n, Arc::new(texts)),
+        per_row(n, Arc::new(StringArray::from(reasons))),
+        Arc::new(inputs),
+        per_row(n, Arc::new(counts)),
+        Arc::new(errors),
+    ];
+    if returns.generated_tokens {
+        columns.push(per_row(n, tokens(&completions)));
+    }
+    if returns.token_logprobs {
+        columns.push(per_row(n, token_logprobs(&completions)));
+    }
+    if returns.logprobs {
+        columns.push(per_row(
+            n,
+            alternatives(
+                completions
+                    .iter()
+                    .map(|c| c.map(|c| c.logprobs.iter().map(|top| Some(top.clone())).collect())),
+            ),
+        ));
+    }
+    if returns.prompt_logprobs {
+        columns.push(alternatives(answers.iter().map(|answer| {
+            let positions = answer.as_ref()?.prompt_logprobs.as_ref()?;
+            Some(positions.iter().map(|position| position.as_ref().map(with_itself)).collect())
+        })));
+    }
+    Ok(columns)
+}
 
-    /// Gathers an entry for each completion into lists of `n`, if `n` is not 1.
-    fn per_row(&self, flat: ArrayRef) -> ArrayRef {
-        if self.n == 1 {
-            return flat;
-        }
-        let offsets = OffsetBuffer::from_repeated_length(self.n, flat.len() / self.n);
-        Arc::new(ListArray::new(item(flat.data_type().clone()), offsets, flat, None))
+/// Gathers an entry for each completion into lists of `n`, if `n` is not 1.
+fn per_row(n: usize, flat: ArrayRef) -> ArrayRef {
+    if n == 1 {
+        return flat;
     }
+    let offsets = OffsetBuffer::from_repeated_length(n, flat.len() / n);
+    Arc::new(ListArray::new(item(flat.data_type().clone()), offsets, flat, None))
 }
 
 fn find(names: &[&str], name: &str) -> Result<usize, JobError> {

@@ -123,6 +123,11 @@ fn write_csv(column: &ArrayRef, row: usize, json: &[u8], line: &mut Vec<u8>) {
         DataType::Utf8 => write_field(column.as_string::<i32>().value(row), line),
         DataType::LargeUtf8 => write_field(column.as_string::<i64>().value(row), line),
         DataType::Utf8View => write_field(column.as_string_view().value(row), line),
+        DataType::Dictionary(..) => {
+            let dictionary = column.as_any_dictionary();
+            let key = dictionary.normalized_keys()[row];
+            write_csv(dictionary.values(), key, json, line);
+        }
         // Numbers, and dates and times in quotes, which have nothing to escape.
         kind if !kind.is_nested() => line.extend(json.iter().filter(|&&byte| byte != b'"')),
         _ => write_field(&String::from_utf8_lossy(json), line),

@@ -33,10 +33,16 @@ pub fn answer_rows(
     signals: &Signals,
 ) -> Result<(), JobError> {
     let alone = journal.lock().map(|journal| journal.alone().to_vec()).unwrap_or_default();
+    let choices = job.choices.as_deref();
+    let content_free = match choices {
+        Some(choices) => choices.calibrate(job.content_free.as_ref(), engine)?,
+        None => Vec::new(),
+    };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let feeder = Feeder {
         input: &job.input,
         prompts: &job.prompts,
+        choices,
         sampling: &job.sampling,
         rows: job.rows,
         finished,
@@ -55,10 +61,15 @@ pub fn answer_rows(
         tokenizer: &job.tokenizer,
         journal,
         counters,
+        choices,
+        content_free,
         limits: job.error_limits(),
         first_error: None,
     };
     let mut progress = Progress::begin("rows", job.rows, counters);
+    if choices.is_some() {
+        progress = progress.without_tokens();
+    }
     let given_up = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         scope.spawn(move || feeder.feed(&prepared));

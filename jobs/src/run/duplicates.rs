@@ -60,7 +60,10 @@ impl Duplicates {
         }
         let row = request.row;
         let mut bytes = request.sampling.digest().to_vec();
-        bytes.extend(request.prompt.iter().flat_map(|token| token.to_le_bytes()));
+        match &request.choices {
+            Some(choices) => bytes.extend(choices.bytes()),
+            None => bytes.extend(request.prompt.iter().flat_map(|token| token.to_le_bytes())),
+        }
         let prompt = blake3::hash(&bytes);
         if let Some(result) = self.ended.get(&prompt) {
             return Turn::Ends(result.clone());
@@ -101,7 +104,8 @@ fn bytes(result: &Result<RowResult, RowError>) -> usize {
             let prompt = row.prompt_logprobs.iter().flatten();
             let completion = |c: &Generated| {
                 let alternatives: usize = c.logprobs.iter().map(|top| tops(top.len())).sum();
-                ENTRY + 16 * c.text.tokens().len() + 4 * c.token_logprobs.len() + alternatives
+                let scores: usize = c.scores.iter().map(|scores| 24 + 4 * scores.len()).sum();
+                ENTRY + 16 * c.text.tokens().len() + 4 * c.token_logprobs.len() + alternatives + scores
             };
             prompt.map(|p| 32 + p.as_ref().map_or(0, |p| tops(p.top.len()))).sum::<usize>()
                 + row.completions.iter().map(completion).sum::<usize>()

@@ -149,9 +149,9 @@ impl<'a> EngineLoop<'a> {
             Turn::Waits => return self.lock()?.admit(&[row]),
             Turn::Runs => self.lock()?.admit(&[row])?,
         }
-        let tokens = request.prompt.len() as u32;
-        for completion in 0..request.sampling.n {
-            match self.engine.add(request.completion(completion)) {
+        let tokens = request.num_input_tokens();
+        for asked in request.requests() {
+            match self.engine.add(asked) {
                 Ok(()) => {}
                 Err(EngineError::Request(why)) => {
                     let error = RowError::new(RowErrorKind::BadRequest, why);
@@ -209,8 +209,10 @@ impl<'a> EngineLoop<'a> {
                 }
                 Ok(())
             }
-            // No row of a job asks for them.
-            Event::Scores { .. } => Ok(()),
+            Event::Scores { logprobs, .. } => {
+                generated.scores.extend(logprobs);
+                Ok(())
+            }
             Event::Token { token, .. } => {
                 if self.keep.tokens {
                     generated.token_logprobs.push(token.logprob);
@@ -231,13 +233,18 @@ impl<'a> EngineLoop<'a> {
                 }
             }
             Event::Finished { reason: EngineReason::NotFinite, .. } => {
-                let after = generated.text.tokens().len();
-                let why = format!("the model's logits after {after} tokens are not finite");
+                let why = match result.choices {
+                    Some(_) => "the model's logits are not finite".to_string(),
+                    None => {
+                        let after = generated.text.tokens().len();
+                        format!("the model's logits after {after} tokens are not finite")
+                    }
+                };
                 self.give_up(row, RowError::new(RowErrorKind::NotFinite, why).with_tokens(tokens))
             }
             Event::Finished { reason, .. } => {
-                let stop = reason == EngineReason::Stop;
-                generated.reason = Some(if stop { FinishReason::Stop } else { FinishReason::Length });
+                let cut = reason == EngineReason::Length;
+                generated.reason = Some(if cut { FinishReason::Length } else { FinishReason::Stop });
                 self.finish_if_done(row)
             }
         }

@@ -1,5 +1,7 @@
 //! Reads the input and makes prompts, ahead of the engine and bounded.
 
+use crate::choices::Choices;
+use crate::choices::requests::RowChoices;
 use crate::input::Input;
 use crate::input::batch::Batch;
 use crate::journal::finished::FinishedRows;
@@ -21,6 +23,8 @@ pub struct Feeder<'a> {
     pub input: &'a Input,
     /// How prompts are made.
     pub prompts: &'a Prompts,
+    /// The columns of choices, if rows are scored.
+    pub choices: Option<&'a Choices>,
     /// How rows are answered, unless a row says otherwise.
     pub sampling: &'a Arc<Sampling>,
     /// The number of rows of the job, from the first.
@@ -85,9 +89,18 @@ impl Feeder<'_> {
             .filter(|&i| !lost.contains_key(&(batch.first_row + i as u64)))
             .collect();
         for rows in rows.chunks(TOGETHER) {
+            let row = |i: usize| batch.first_row + i as u64;
+            if let Some(choices) = self.choices {
+                let make = |i| choices.of_row(self.prompts, &batch.columns, i);
+                let made = self.prompts.of_each(rows, self.threads, make);
+                for (&i, asked) in rows.iter().zip(made) {
+                    self.send(self.scored(row(i), asked, alone), out)?;
+                }
+                continue;
+            }
             let made = self.prompts.of_rows(&batch.columns, rows, self.threads);
             for (&i, prompt) in rows.iter().zip(made) {
-                self.send(self.request(batch.first_row + i as u64, prompt, alone), out)?;
+                self.send(self.request(row(i), prompt, alone), out)?;
             }
         }
         Ok(())
@@ -101,9 +114,21 @@ impl Feeder<'_> {
     ) -> Result<RowRequest, FailedRow> {
         let sampling = self.sampling.clone();
         match prompt {
-            Ok(prompt) => Ok(RowRequest { row, prompt, sampling, constraint: None, alone }),
+            Ok(prompt) => Ok(RowRequest { row, prompt, sampling, constraint: None, choices: None, alone }),
             Err(error) => Err(FailedRow { row, error }),
         }
+    }
+
+    fn scored(
+        &self,
+        row: u64,
+        asked: Result<RowChoices, RowError>,
+        alone: bool,
+    ) -> Result<RowRequest, FailedRow> {
+        let asked = asked.map_err(|error| FailedRow { row, error })?;
+        let prompt = asked.columns[0].tokens.clone();
+        let choices = Some(Arc::new(asked));
+        Ok(RowRequest { row, prompt, sampling: self.sampling.clone(), constraint: None, choices, alone })
     }
 
     fn send(&self, row: Result<RowRequest, FailedRow>, out: &SyncSender<FeederResult>) -> Result<(), Gone> {

@@ -1,5 +1,7 @@
 //! Makes answers of what the engine generated and hands them to the journal.
 
+use crate::choices::Choices;
+use crate::choices::scores::ColumnScores;
 use crate::error::JobError;
 use crate::journal::Journal;
 use crate::journal::answer::{Answer, Completion, FinishReason};
@@ -25,6 +27,9 @@ pub struct Finisher<'a> {
     /// Where answers go.
     pub journal: &'a Mutex<Journal>,
     pub counters: &'a Counters,
+    /// The columns of choices, and what those are calibrated by that are.
+    pub choices: Option<&'a Choices>,
+    pub content_free: Vec<Option<Vec<f64>>>,
     /// How many errors are tolerated.
     pub limits: ErrorLimits,
     /// The first error seen, as the screen may show it.
@@ -90,7 +95,18 @@ impl Finisher<'_> {
     }
 
     fn answer(&self, row: u64, result: RowResult) -> Result<Answer, RowError> {
-        let RowResult { num_input_tokens, completions, prompt_logprobs } = result;
+        if let (Some(choices), Some(asked)) = (self.choices, &result.choices) {
+            let labels = asked.label_logprobs(result.completions.iter().map(|c| c.scores.as_slice()));
+            let scores = choices.scores(&labels, &self.content_free);
+            if !scores.iter().all(ColumnScores::are_finite) {
+                let why = "the choices have no probability";
+                let error = RowError::new(RowErrorKind::NotFinite, why);
+                return Err(error.with_tokens(result.num_input_tokens));
+            }
+            let answer = Answer::failed(row, Some(result.num_input_tokens), "");
+            return Ok(Answer { choices: scores, error: None, ..answer });
+        }
+        let RowResult { num_input_tokens, completions, prompt_logprobs, choices: _ } = result;
         let mut finished = Vec::with_capacity(completions.len());
         for generated in completions {
             let text = generated.text.finish(self.tokenizer);
@@ -110,6 +126,7 @@ impl Finisher<'_> {
             num_input_tokens: Some(num_input_tokens),
             completions: finished,
             prompt_logprobs,
+            choices: Vec::new(),
             error: None,
         })
     }

@@ -5,7 +5,9 @@ use crate::digest::{digest_bytes, digest_files};
 use crate::error::JobError;
 use crate::input::file::InputFile;
 use crate::input::partitions::shown;
-use crate::journal::decisions::{Decisions, FileDigests, PromptDecisions, SamplingDecisions, TypeNames};
+use crate::journal::decisions::{
+    ColumnDecisions, Decisions, FileDigests, PromptDecisions, SamplingDecisions, TypeNames,
+};
 use crate::journal::identity::{InputDigest, InputDigests, JobIdentity, numerics_version};
 use crate::options::engine::{EngineOptions, engine_config};
 use crate::options::job::JobOptions;
@@ -51,6 +53,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         // Answers are the same without.
         share_prompts: _,
         returns,
+        columns,
         prompt,
         sampling,
         model,
@@ -69,6 +72,10 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         prompt: prompt_decisions(job, prompt),
         sampling: sampling_decisions(job, sampling),
         returns,
+        columns: job
+            .choices
+            .as_ref()
+            .map(|choices| ColumnDecisions { columns, end_token_ids: &choices.end_tokens }),
     };
     Ok(decisions.job_identity())
 }
@@ -135,6 +142,8 @@ fn prompt_decisions<'a>(job: &'a Job, options: &'a PromptOptions) -> PromptDecis
         prompt_file: _,
         // Refuses or not.
         allow_constant_prompt: _,
+        // Shows in the columns.
+        asks: _,
     } = options;
     let template = chat_template.as_ref().or(job.chat_template.as_ref());
     let template = template.filter(|_| job.prompts.uses_chat_template());

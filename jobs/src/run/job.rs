@@ -1,5 +1,7 @@
 //! A job with everything checked that can be checked before weights are loaded.
 
+use crate::choices::requests::RowChoices;
+use crate::choices::{Choices, sampling_options};
 use crate::error::JobError;
 use crate::input::Input;
 use crate::input::names::Search;
@@ -9,9 +11,11 @@ use crate::model::ModelFolders;
 use crate::model::generation_config::GenerationConfig;
 use crate::options::job::JobOptions;
 use crate::prompt::chat::template_texts;
+use crate::prompt::markers::literals::Literal;
 use crate::prompt::prompts::Prompts;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::prompt::tokenizer::files::{TOKENIZER, TokenizerDigests, TokenizerFiles};
+use crate::publish::choice_columns::ChoiceColumns;
 use crate::publish::columns::{OutputColumns, Returns};
 use crate::publish::format::OutputFormat;
 use crate::publish::text::LineEncoder;
@@ -40,6 +44,10 @@ pub struct Job {
     pub tokenizer_digests: TokenizerDigests,
     pub prompts: Prompts,
     pub sampling: Arc<Sampling>,
+    /// The columns of choices, if the job scores them and generates nothing.
+    pub choices: Option<Arc<Choices>>,
+    /// What a row without content asks, by which columns may be calibrated.
+    pub content_free: Option<RowChoices>,
     /// The model's own.
     pub chat_template: Option<String>,
     pub max_model_len: usize,
@@ -67,17 +75,30 @@ impl Job {
         let mut tokenizer = tokenizer.map_err(|why| JobError::Model { path: path.clone(), why })?;
         let chat_template = tokenizer.chat_template(&folders.tokenizer)?;
         let date = job_date(&options);
-        let texts = template_texts(&options.prompt, chat_template.as_deref(), &tokenizer, date)?;
+        let mut texts = template_texts(&options.prompt, chat_template.as_deref(), &tokenizer, date)?;
+        let asks = options.columns.iter().filter_map(|column| column.ask.clone());
+        texts.extend(asks.map(|text| Literal { text, looked_for: false }));
         tokenizer.mark_tokens_of(&texts).map_err(|why| JobError::Model { path, why })?;
         let tokenizer = Arc::new(tokenizer);
         let vocab = model.config.vocab;
-        let generation =
-            GenerationConfig::read(&folders.model, &model.config_json, options.sampling.generation_config)?;
-        let sampling = Sampling::resolve(&options.sampling, generation, &tokenizer, vocab, max_model_len)?;
-        let sampling = Arc::new(sampling);
+        let scores = !options.columns.is_empty();
+        let asked = if scores { &sampling_options() } else { &options.sampling };
+        let generation = GenerationConfig::read(&folders.model, &model.config_json, asked.generation_config)?;
+        let sampling = Arc::new(Sampling::resolve(asked, generation, &tokenizer, vocab, max_model_len)?);
         let template = chat_template.clone();
         let prompts =
             Prompts::new(&options.prompt, &input, tokenizer.clone(), template, max_model_len, vocab, date)?;
+        let choices = match scores {
+            true => {
+                let ends = &sampling.params.stop_token_ids;
+                Some(Arc::new(Choices::new(&options.columns, &tokenizer, ends, vocab)?))
+            }
+            false => None,
+        };
+        let content_free = match &choices {
+            Some(choices) => choices.content_free(&prompts, &input)?,
+            None => None,
+        };
         let mut kept = match &options.keep {
             None => (0..input.schema.fields().len()).collect(),
             Some(names) => input.columns(names, "--keep")?,
@@ -86,13 +107,17 @@ impl Job {
         kept.dedup();
         input.refuse_unreadable(&[kept.as_slice(), prompts.columns()].concat())?;
         let schema = projected(&input.schema, &kept);
-        let columns = OutputColumns::new(
-            &schema,
-            options.keep.as_deref(),
-            Returns::of(&options.returns),
-            sampling.n as usize,
-            &options.column_prefix,
-        )?;
+        let (keep, prefix) = (options.keep.as_deref(), &options.column_prefix);
+        let columns = match &choices {
+            Some(choices) => {
+                let choices = ChoiceColumns::new(choices, &options.returns, prefix);
+                OutputColumns::of_choices(&schema, keep, choices)?
+            }
+            None => {
+                let returns = Returns::of(&options.returns);
+                OutputColumns::new(&schema, keep, returns, sampling.n as usize, prefix)?
+            }
+        };
         let format = OutputFormat::of(&options.output)?;
         if format != OutputFormat::Parquet {
             LineEncoder::new(format).check(columns.schema())?;
@@ -109,6 +134,8 @@ impl Job {
             tokenizer_digests,
             prompts,
             sampling,
+            choices,
+            content_free,
             chat_template,
             max_model_len,
             date,
@@ -138,7 +165,10 @@ impl Job {
         for warning in self.model.warnings.iter().chain(self.tokenizer.warnings()).chain(&raw) {
             tracing::warn!("{warning}");
         }
-        note!("prompts: {how}; sampling: {}", self.sampling.summary());
+        match &self.choices {
+            Some(choices) => note!("prompts: {how}; columns: {}", choices.summary()),
+            None => note!("prompts: {how}; sampling: {}", self.sampling.summary()),
+        }
     }
 
     /// The nulls of the input's columns by its footers, if the job takes all rows.

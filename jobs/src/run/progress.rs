@@ -63,6 +63,8 @@ pub struct Progress {
     /// What is counted, as in "rows".
     what: &'static str,
     rows: u64,
+    /// Whether tokens are generated; else the rate is that of what is counted.
+    generates: bool,
     /// Rows and tokens that were there at the start.
     before: (u64, u64),
     begun: Instant,
@@ -82,7 +84,13 @@ impl Progress {
         });
         let now = Instant::now();
         let before = (Counters::get(&counters.finished), Counters::get(&counters.generated_tokens));
-        Progress { bar, what, rows, before, begun: now, shown: now }
+        Progress { bar, what, rows, generates: true, before, begun: now, shown: now }
+    }
+
+    /// The same where no tokens are generated.
+    #[must_use]
+    pub fn without_tokens(self) -> Progress {
+        Progress { generates: false, ..self }
     }
 
     /// Shows the progress, if it is time.
@@ -141,7 +149,8 @@ impl Progress {
                 format!(", {} left", rounded(Duration::from_secs_f64(seconds)))
             }
         };
-        format!("{:.1} tokens/s{errors}{shared}{left}", tokens as f64 / seconds)
+        let (rate, of) = if self.generates { (tokens, "tokens") } else { (done, self.what) };
+        format!("{:.1} {of}/s{errors}{shared}{left}", rate as f64 / seconds)
     }
 }
 

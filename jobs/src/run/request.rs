@@ -1,5 +1,6 @@
 //! A row on its way to the engine.
 
+use crate::choices::requests::RowChoices;
 use crate::error::JobError;
 use crate::row_error::RowError;
 use crate::run::sampling::Sampling;
@@ -20,6 +21,8 @@ pub struct RowRequest {
     pub sampling: Arc<Sampling>,
     /// What the answer must match.
     pub constraint: Option<Arc<dyn Constraint>>,
+    /// What is scored, if nothing is generated; `prompt` is then that of the first column.
+    pub choices: Option<Arc<RowChoices>>,
     /// Whether it must run with no other row beside it.
     pub alone: bool,
 }
@@ -35,8 +38,24 @@ pub struct FailedRow {
 pub type FeederResult = Result<Result<RowRequest, FailedRow>, JobError>;
 
 impl RowRequest {
+    /// The engine's requests for the row.
+    pub fn requests(&self) -> Vec<Request> {
+        match &self.choices {
+            None => (0..self.sampling.n).map(|completion| self.completion(completion)).collect(),
+            Some(choices) => {
+                let number = |i: usize| choices.request(request_id(self.row, i as u32), i);
+                (0..choices.count()).map(number).collect()
+            }
+        }
+    }
+
+    /// Tokens of the row's prompt, or of those of its columns.
+    pub fn num_input_tokens(&self) -> u32 {
+        self.choices.as_ref().map_or(self.prompt.len() as u32, |choices| choices.num_input_tokens)
+    }
+
     /// The engine's request for one of the row's completions.
-    pub fn completion(&self, completion: u32) -> Request {
+    fn completion(&self, completion: u32) -> Request {
         let mut params = self.sampling.params(self.row, completion);
         // One of the completions computes the prompt for all.
         params.prompt_logprobs = params.prompt_logprobs.filter(|_| completion == 0);

@@ -1,17 +1,22 @@
 //! A row on its way from the engine to the journal.
 
+use crate::choices::requests::RowChoices;
 use crate::journal::answer::FinishReason;
 use crate::row_error::RowError;
 use crate::run::detokenize::Detokenizer;
 use crate::run::request::RowRequest;
 use engine::request::TokenLogprobs;
+use std::sync::Arc;
 
 /// What the engine made of a row.
 #[derive(Clone, Debug)]
 pub struct RowResult {
     /// Tokens of its prompt.
     pub num_input_tokens: u32,
+    /// Completions; in a job that scores choices, its requests.
     pub completions: Vec<Generated>,
+    /// What is scored, if nothing is generated.
+    pub choices: Option<Arc<RowChoices>>,
     /// One entry for each prompt token, if asked for; the first has none.
     pub prompt_logprobs: Option<Vec<Option<TokenLogprobs>>>,
 }
@@ -23,8 +28,11 @@ impl RowResult {
         let completion =
             || Generated { text: Detokenizer::new(sampling.text.clone()), ..Generated::default() };
         RowResult {
-            num_input_tokens: request.prompt.len() as u32,
-            completions: (0..sampling.n).map(|_| completion()).collect(),
+            num_input_tokens: request.num_input_tokens(),
+            completions: (0..request.choices.as_ref().map_or(sampling.n as usize, |c| c.count()))
+                .map(|_| completion())
+                .collect(),
+            choices: request.choices.clone(),
             prompt_logprobs: sampling.params.prompt_logprobs.map(|_| vec![None]),
         }
     }
@@ -41,6 +49,8 @@ pub struct Generated {
     pub token_logprobs: Vec<f32>,
     /// The alternatives of each token, if asked for.
     pub logprobs: Vec<Vec<(u32, f32)>>,
+    /// The log-probabilities that a request for scores asks for, in its order.
+    pub scores: Vec<Vec<f32>>,
 }
 
 /// How a row ended.

@@ -41,6 +41,7 @@ fn answer(row: u64, limits: LengthLimits) -> Answer {
         num_input_tokens: Some(input as u32),
         completions: vec![completion],
         prompt_logprobs: None,
+        choices: Vec::new(),
         error: None,
     }
 }

@@ -17,13 +17,16 @@ pub struct ReadColumns {
     pub whole_row: bool,
 }
 
-/// Finds the columns that a template reads.
+/// The name by which a template reads the question of a column of choices.
+pub const ASK: &str = "ask";
+
+/// Finds the columns that a template reads. With `asks`, [`ASK`] is none of them.
 ///
 /// # Errors
 /// [`JobError::Usage`] for a name that is no column and set nowhere, and for one that may be taken for another
 /// thing than the column.
-pub fn read_columns(template: &Template, input: &Input) -> Result<ReadColumns, JobError> {
-    let mut reading = Reading { template, input, positions: BTreeSet::new(), whole_row: false };
+pub fn read_columns(template: &Template, input: &Input, asks: bool) -> Result<ReadColumns, JobError> {
+    let mut reading = Reading { template, input, asks, positions: BTreeSet::new(), whole_row: false };
     template.names().uses.iter().try_for_each(|used| reading.take(used))?;
     Ok(ReadColumns { positions: reading.positions.into_iter().collect(), whole_row: reading.whole_row })
 }
@@ -31,6 +34,7 @@ pub fn read_columns(template: &Template, input: &Input) -> Result<ReadColumns, J
 struct Reading<'a> {
     template: &'a Template,
     input: &'a Input,
+    asks: bool,
     positions: BTreeSet<usize>,
     whole_row: bool,
 }
@@ -48,6 +52,14 @@ impl Reading<'_> {
             format!("read the column as {}", by_key(name))
         };
         match kind {
+            Kind::Value if self.asks && name == ASK => {
+                if column.is_some() {
+                    return refuse(format!(
+                        "`{ASK}` (line {line}) is the question of a column of choices and also a column of the input; \
+                         {instead}"
+                    ));
+                }
+            }
             Kind::RowKey if row_column.is_some() && column.is_some() && !self.has_keys(row_column) => {
                 return refused_name(format!(
                     "the input has a column `{ROW}`, so that {} (line {line}) reads a key of that column and not the \

@@ -50,6 +50,8 @@ const DECIDE: &[(&str, &[&str])] = &[
     ("allowed-token-ids", &["--allowed-token-ids", "5,6"]),
     ("bad-words", &["--bad-words", "mill"]),
     ("generation-config", &["--generation-config", "none"]),
+    ("choices", &["--choices", "mill,river"]),
+    ("columns", &["--columns", r#"{"label": {"ask": "Which?", "choices": ["mill", "river"]}}"#]),
     ("max-model-len", &["--max-model-len", "128"]),
     ("dtype", &["--dtype", "float32"]),
     ("kv-cache-dtype", &["--kv-cache-dtype", "float32"]),
@@ -168,7 +170,7 @@ fn identity_of(folder: &Path, device: &DeviceInfo, flags: &[&str]) -> JobIdentit
     let path = |name: &str| folder.join(name).to_str().unwrap().to_string();
     let (input, output) = (path("in.parquet"), path("out.parquet"));
     let mut all = vec!["gristmill", "run", "--model", MODEL, "-i", &input, "-o", &output];
-    if !flags.contains(&"--max-tokens") {
+    if !["--max-tokens", "--choices", "--columns"].iter().any(|flag| flags.contains(flag)) {
         all.extend(["--max-tokens", "8"]);
     }
     all.extend(flags);
@@ -257,6 +259,32 @@ fn an_identity_has_what_flags_resolve_to() {
         for spelling in ["Auto", "auto", "Some(", "None", "(none)", "null"] {
             assert!(!text.contains(spelling), "{text}");
         }
+    }
+}
+
+#[test]
+fn columns_of_choices_are_in_the_identity_with_their_order_and_no_sampling_is() {
+    let folder = folder();
+    let of = |flags: &[&str]| identity_of(folder.path(), &device("wgpu"), flags).identity;
+    let json = |a: &str, b: &str| format!(r#"{{"a": {{"choices": [{a}]}}, "b": {{"choices": [{b}]}}}}"#);
+    let base = json(r#""x", "y""#, r#""z", "w""#);
+    let base = of(&["--columns", &base]);
+    assert_eq!(
+        of(&["--choices", "a=x,y", "--choices", "b=z,w", "--return", "choice_mass"]).differences(&base),
+        ""
+    );
+    for absent in ["temperature", "max_tokens", "return", "n"] {
+        assert_eq!(base.get(absent), None);
+    }
+    assert_eq!(base.get("end_token_ids").unwrap().value, "[379,381]");
+    let calibrated =
+        r#"{"a": {"choices": ["x", "y"], "calibrate": "content-free"}, "b": {"choices": ["z", "w"]}}"#;
+    for other in [
+        &["--choices", "a=y,x", "--choices", "b=z,w"][..],
+        &["--choices", "b=z,w", "--choices", "a=x,y"],
+        &["--columns", calibrated],
+    ] {
+        assert!(of(other).differences(&base).contains("columns"), "{other:?}");
     }
 }
 

@@ -1,0 +1,203 @@
+//! `gristmill evaluate`: labels against the truth.
+
+pub mod figures;
+mod table;
+
+use crate::error::JobError;
+use crate::input::Input;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{DataType, Field, Float32Type, Schema, SchemaRef};
+use figures::{Figures, Pair, is_right};
+use parquet::arrow::ArrowWriter;
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What is compared with what.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// The output of a job.
+    pub output: String,
+    /// Columns of labels and the columns that hold their truths.
+    pub truths: Vec<(String, String)>,
+    /// The file of the truths, and the columns of output and file by which rows belong together; none if the output holds
+    /// the truths.
+    pub other: Option<(String, (String, String))>,
+    /// Where rows that differ go.
+    pub differences: Option<PathBuf>,
+}
+
+/// The truths of another file: for each key, a truth for each column.
+type Truths = HashMap<String, Vec<Option<String>>>;
+
+impl Evaluation {
+    /// Compares, writes the rows that differ, and gives the figures of each column.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`] for columns that are not there; what cannot be read or written.
+    pub fn run(&self) -> Result<Vec<Figures>, JobError> {
+        let output = Input::open(std::slice::from_ref(&self.output))?;
+        let truths = self.other.as_ref().map(|(file, (_, key))| self.truths_of(file, key)).transpose()?;
+        let mut pairs: Vec<Vec<Pair>> = vec![Vec::new(); self.truths.len()];
+        let mut without = vec![0; self.truths.len()];
+        let mut differing = None;
+        let all: Vec<usize> = (0..output.schema.fields().len()).collect();
+        for batch in output.read(all, 0..output.rows) {
+            let batch = batch?.refuse_lost()?.columns;
+            let mut differs = vec![false; batch.num_rows()];
+            let mut joined = Vec::new();
+            for (i, (column, truth)) in self.truths.iter().enumerate() {
+                let labels = texts(&batch, column)?;
+                let truth_of = match (&self.other, &truths) {
+                    (Some((_, (key, _))), Some(truths)) => looked_up(&texts(&batch, key)?, truths, i),
+                    _ => texts(&batch, truth)?,
+                };
+                let probabilities = probabilities(&batch, column)?;
+                for row in 0..batch.num_rows() {
+                    if truth_of.is_null(row) {
+                        without[i] += 1;
+                        continue;
+                    }
+                    let label = (!labels.is_null(row)).then(|| labels.value(row).to_string());
+                    let probability = probabilities.as_ref().filter(|p| !p.is_null(row) && label.is_some());
+                    let probability = probability.map(|p| p.as_primitive::<Float32Type>().value(row));
+                    let pair = Pair { truth: truth_of.value(row).into(), label, probability };
+                    differs[row] |= !is_right(&pair);
+                    pairs[i].push(pair);
+                }
+                joined.push((truth, truth_of));
+            }
+            if let Some(path) = &self.differences {
+                let rows = with_truths(&batch, joined, truths.is_some())?;
+                let rows = filter_record_batch(&rows, &BooleanArray::from(differs));
+                let rows = rows.map_err(|error| unexpected(&error))?;
+                let writer = match &mut differing {
+                    Some(writer) => writer,
+                    none => none.insert(Differences::create(path, rows.schema())?),
+                };
+                writer.write(&rows)?;
+            }
+        }
+        if let Some(differing) = differing {
+            differing.finish()?;
+        }
+        let columns = self.truths.iter().zip(pairs).zip(without);
+        Ok(columns
+            .map(|(((column, truth), pairs), without)| Figures::new(column, truth, &pairs, without))
+            .collect())
+    }
+
+    /// The truths of a file by its key.
+    fn truths_of(&self, file: &str, key: &str) -> Result<Truths, JobError> {
+        let input = Input::open(&[file.to_string()])?;
+        let mut names = vec![key.to_string()];
+        names.extend(self.truths.iter().map(|(_, truth)| truth.clone()));
+        let mut columns = input.columns(&names, "--truth-file")?;
+        columns.sort_unstable();
+        columns.dedup();
+        let mut truths = Truths::new();
+        for batch in input.read(columns, 0..input.rows) {
+            let batch = batch?.refuse_lost()?.columns;
+            let keys = texts(&batch, key)?;
+            let columns: Vec<StringArray> =
+                names[1..].iter().map(|name| texts(&batch, name)).collect::<Result<_, _>>()?;
+            for row in (0..batch.num_rows()).filter(|&row| !keys.is_null(row)) {
+                let value = |c: &StringArray| (!c.is_null(row)).then(|| c.value(row).to_string());
+                let key = keys.value(row).to_string();
+                if truths.insert(key, columns.iter().map(value).collect()).is_some() {
+                    return Err(JobError::Usage(format!(
+                        "--truth-file {file}: its rows are not told apart by `{}`: a value is there twice",
+                        names[0]
+                    )));
+                }
+            }
+        }
+        Ok(truths)
+    }
+}
+
+/// The truth of each row by its key.
+fn looked_up(keys: &StringArray, truths: &Truths, column: usize) -> StringArray {
+    let of = |key: Option<&str>| truths.get(key?)?[column].as_deref();
+    keys.iter().map(of).collect()
+}
+
+/// A column as text.
+fn texts(batch: &RecordBatch, name: &str) -> Result<StringArray, JobError> {
+    let array = column(batch, name)?;
+    let text = cast(array, &DataType::Utf8).ok().filter(|_| !array.data_type().is_nested());
+    let text = text.ok_or_else(|| {
+        JobError::Usage(format!("the column `{name}` is {}, which is no label", array.data_type()))
+    })?;
+    Ok(text.as_string::<i32>().clone())
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, JobError> {
+    batch.column_by_name(name).ok_or_else(|| {
+        let schema = batch.schema();
+        let names: Vec<String> = schema.fields().iter().map(|field| format!("`{}`", field.name())).collect();
+        JobError::Usage(format!("there is no column `{name}`; there are {}", names.join(", ")))
+    })
+}
+
+/// The probabilities of a column's labels, where the output has them.
+fn probabilities(batch: &RecordBatch, name: &str) -> Result<Option<ArrayRef>, JobError> {
+    let array = batch.column_by_name(&format!("{name}_probability"));
+    let array = array.filter(|array| array.data_type().is_numeric());
+    array.map(|array| cast(array, &DataType::Float32).map_err(|error| unexpected(&error))).transpose()
+}
+
+/// The rows with their truths behind them, where these are from another file.
+fn with_truths(
+    batch: &RecordBatch,
+    truths: Vec<(&String, StringArray)>,
+    other: bool,
+) -> Result<RecordBatch, JobError> {
+    if !other {
+        return Ok(batch.clone());
+    }
+    let mut fields: Vec<Field> = batch.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+    let mut columns = batch.columns().to_vec();
+    for (name, truth) in truths {
+        let mut name = name.clone();
+        while fields.iter().any(|field| *field.name() == name) {
+            name = format!("true_{name}");
+        }
+        fields.push(Field::new(name, DataType::Utf8, true));
+        columns.push(Arc::new(truth));
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(|error| unexpected(&error))
+}
+
+fn unexpected(error: &dyn std::fmt::Display) -> JobError {
+    JobError::Internal(error.to_string())
+}
+
+/// The file of the rows that differ.
+struct Differences {
+    path: PathBuf,
+    writer: ArrowWriter<File>,
+}
+
+impl Differences {
+    fn create(path: &Path, schema: SchemaRef) -> Result<Differences, JobError> {
+        let file = File::create(path).map_err(JobError::io("create", path))?;
+        let writer = ArrowWriter::try_new(file, schema, None).map_err(encode(path))?;
+        Ok(Differences { path: path.to_path_buf(), writer })
+    }
+
+    fn write(&mut self, rows: &RecordBatch) -> Result<(), JobError> {
+        self.writer.write(rows).map_err(encode(&self.path))
+    }
+
+    fn finish(self) -> Result<(), JobError> {
+        self.writer.close().map(drop).map_err(encode(&self.path))
+    }
+}
+
+fn encode(path: &Path) -> impl Fn(parquet::errors::ParquetError) -> JobError {
+    let path = path.to_path_buf();
+    move |source| JobError::Encode { path: path.clone(), source }
+}
