@@ -306,6 +306,31 @@ fn a_hanging_job_is_watched_refused_to_others_and_stopped() {
 }
 
 #[test]
+fn a_job_file_that_changes_under_its_job_ends_it() {
+    let bench = Bench::new();
+    prompts(&bench, 1000);
+    let job_file = |output: &str| {
+        let text = format!(
+            "model = '{}'\ninput = 'in.parquet'\noutput = '{output}'\nprompt-column = 'q'\nmax-tokens = 16\n",
+            model()
+        );
+        std::fs::write(bench.path("job.toml"), text).unwrap();
+    };
+    job_file("out.parquet");
+    let mut child = spawn(bench.command(&["run", "--device", "cpu", "--threads", "1", "job.toml"]));
+    let rest = wait_for(&mut child, "engine:");
+    job_file("elsewhere.parquet");
+    kill(&worker_of(&bench, "out.parquet").unwrap(), "-KILL");
+    assert_eq!(end(child).code, 1);
+    drop(rest);
+    assert!(!bench.path("elsewhere.parquet").exists() && !bench.path("elsewhere.parquet.gristmill").exists());
+    job_file("out.parquet");
+    let ran = bench.run(&["run", "--device", "cpu", "--threads", "1", "job.toml"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(read(&bench.path("out.parquet")).num_rows(), 1000);
+}
+
+#[test]
 fn another_job_in_the_same_place_is_refused_by_what_differs() {
     let bench = Bench::new();
     prompts(&bench, 20);

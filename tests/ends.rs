@@ -477,10 +477,11 @@ mod keys {
         narrow(&["show", "--help"], 0);
         let throughput = ["bench", "throughput", "--help"];
         narrow(&throughput, 0);
-        let sizes = ["--num-prompts", "60", "--input-len", "16", "--output-len", "60", "--max-num-seqs", "4"];
+        let sizes =
+            ["--num-prompts", "600", "--input-len", "16", "--output-len", "60", "--max-num-seqs", "4"];
         let sizes = [&sizes[..], &["--device", "cpu", "--threads", "1", "--model", &model]].concat();
         let figures = narrow(&[&throughput[..2], &sizes].concat(), 0);
-        assert!(figures.contains("/60 requests, ") && figures.contains("Throughput: "), "{figures}");
+        assert!(figures.contains("/600 requests, ") && figures.contains("Throughput: "), "{figures}");
         // Elsewhere lines are whole.
         let ran = bench.run(&job(&model, "out.parquet", &LONG));
         assert!(ran.stderr.lines().any(|line| line.starts_with("prompts: ") && line.len() > 120));

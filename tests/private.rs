@@ -61,7 +61,8 @@ fn a_job_on_a_local_model_opens_no_socket() {
     let bench = Bench::new();
     bench.table("in.parquet", vec![("q", strings(&[Some("the mill"), None, Some("grain")]))]);
     let model = support::golden("qwen3");
-    let parts = ["--prompt-column", "q", "--rows-per-file", "2", "--log-level", "info"];
+    let parts =
+        ["--prompt-column", "q", "--rows-per-file", "2", "--max-error-rate", "1", "--log-level", "info"];
     let whole = job(model.to_str().unwrap(), &parts);
     for (arguments, allowed) in [
         (&whole[..], Sockets::None),

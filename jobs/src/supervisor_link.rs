@@ -19,6 +19,8 @@ pub struct SupervisorLink {
     pub start: u32,
     /// A worker before this one has opened the journal: `--fresh` and `--resume never` are done with.
     pub begun: bool,
+    /// The digest of what the supervisor has read of the job file.
+    pub job_read: Option<String>,
 }
 
 /// The supervisor of this process, if it has one.
@@ -79,7 +81,8 @@ mod tests {
 
     #[test]
     fn a_greeting_is_read_as_it_is_said() {
-        let link = SupervisorLink { supervisor: 4_194_304, start: 3, begun: true };
+        let job_read = Some("0123456789abcdef".repeat(4));
+        let link = SupervisorLink { supervisor: 4_194_304, start: 3, begun: false, job_read };
         assert!(link.greeting().len() < 256);
         assert_eq!(SupervisorLink::of_greeting(link.greeting().as_bytes()), Some(link));
         for other in ["", "\n", "interrupt\n", "gristmill worker\n", "gristmill worker {}\n"] {

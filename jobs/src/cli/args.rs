@@ -77,6 +77,9 @@ pub enum Bench {
 pub struct RunArgs {
     /// A TOML file with the flags' names as keys; flags override it. Its paths are relative to the file.
     pub job: Option<PathBuf>,
+    /// The digest of what was read of it.
+    #[arg(skip)]
+    pub job_read: Option<String>,
     /// Read these files, folders or globs: paths, or s3://, gs:// or az:// URLs; may be repeated.
     #[arg(short, long, value_name = "PATH|URL")]
     pub input: Vec<String>,

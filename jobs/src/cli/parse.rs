@@ -5,6 +5,7 @@
 
 use crate::cli::args::{Cli, Command};
 use crate::cli::job_file;
+use crate::digest::digest_bytes;
 use crate::error::JobError;
 use clap::parser::ValueSource;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
@@ -28,7 +29,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Parse
         given.try_contains_id(id).is_ok() && given.value_source(id) == Some(ValueSource::CommandLine)
     };
     let mut all: Vec<OsString> = vec!["gristmill".into(), name.into()];
-    all.extend(job_file::flags(path, given)?);
+    let flags = job_file::flags(path, given)?;
+    let read = digest_bytes(format!("{flags:?}").as_bytes());
+    all.extend(flags);
     // Before the command there can be --log-level and --color only; behind it, the command line as it stands.
     all.extend(cli.log_level.as_ref().map(|level| format!("--log-level={level}").into()));
     all.push(format!("--color={}", cli.color).into());
@@ -40,7 +43,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Parse
             text.strip_prefix("error: ").unwrap_or(&text).split("\n\nUsage").next().unwrap_or("").trim_end();
         ParseError::File(JobError::Usage(format!("{}: {text}", path.display())))
     };
-    Cli::try_parse_from(all).map_err(in_file)
+    let mut cli = Cli::try_parse_from(all).map_err(in_file)?;
+    if let Command::Run(run) = &mut cli.command {
+        run.job_read = Some(read);
+    }
+    Ok(cli)
 }
 
 /// What `--color` says, which the parser needs before it has parsed.

@@ -9,6 +9,7 @@ use crate::publish::format::OutputFormat;
 use crate::run;
 use crate::supervise::Supervision;
 use crate::supervise::worker::is_worker;
+use crate::supervisor_link::supervisor_link;
 use clap::ValueEnum;
 use std::time::Duration;
 
@@ -20,12 +21,19 @@ pub fn run(args: RunArgs) -> Result<u8, JobError> {
     // A worker is told by a socket.
     let supervised = cfg!(unix) && !args.in_process && !is_worker();
     let hang = Duration::from_secs(args.hang_timeout);
+    let job_read = args.job_read.clone();
+    if let (Some(link), Some(path)) = (supervisor_link(), &args.job)
+        && link.job_read != job_read
+    {
+        // Where the output goes and what it keeps is not part of the identity.
+        return Err(JobError::Changed { path: path.clone() });
+    }
     let options = args.job_options()?;
     if !supervised {
         return run::run(options).map(|()| EXIT_DONE);
     }
     let this = std::env::current_exe().map_err(JobError::io("find", "this program"))?;
-    Supervision { state_dir: &options.state_dir, hang, pause: PAUSE }.run(|| {
+    Supervision { state_dir: &options.state_dir, hang, pause: PAUSE, job_read }.run(|| {
         let mut worker = std::process::Command::new(&this);
         worker.args(std::env::args_os().skip(1));
         worker
@@ -40,6 +48,7 @@ impl RunArgs {
     pub fn job_options(self) -> Result<JobOptions, JobError> {
         let RunArgs {
             job: _,
+            job_read: _,
             input,
             input_format,
             output,

@@ -75,7 +75,9 @@ impl RemoteOutput {
         let before = self.manifest_here()?;
         let same =
             before.is_some_and(|before| before.parts.contains(part) && self.is_folder(&before) == folder);
-        if same && self.bucket.head(&key)?.is_some_and(|there| there.size == part.bytes) {
+        // The manifest goes before the first of its parts changes: while it stands, they are those that it names.
+        let stands = same && self.published()?.is_some();
+        if stands && self.bucket.head(&key)?.is_some_and(|there| there.size == part.bytes) {
             return Ok(None);
         }
         let upload = self.bucket.begin_upload(&key)?;

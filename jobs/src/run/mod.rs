@@ -20,6 +20,7 @@ use crate::error::JobError;
 use crate::journal::endings::Endings;
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{InputDigests, JobIdentity};
+use crate::journal::lock::JobLock;
 use crate::journal::{EndedJournal, Journal};
 use crate::log::note;
 use crate::options::devices;
@@ -78,6 +79,11 @@ pub fn run_on(
     let device = open(&job.options.engine)?;
     let identity = identity(&job, device.info())?;
     let inputs = input_digests(&job)?;
+    if job.options.fresh && job.options.state_dir.exists() {
+        // A place that is refused is refused before the job's rows are discarded.
+        let _lock = JobLock::acquire(&job.options.state_dir)?;
+        target.prepare(&job.options.state_dir, folder)?;
+    }
     let (mut journal, finished) = open_journal(&job, &identity, &inputs)?;
     target.prepare(&job.options.state_dir, folder)?;
     let counters = Counters::resume(&finished);

@@ -31,7 +31,7 @@ const STARTS: u32 = 3;
 const LEAVE: Duration = Duration::from_secs(8);
 
 /// How to supervise.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Supervision<'a> {
     /// The job's state_dir.
     pub state_dir: &'a Path,
@@ -39,6 +39,8 @@ pub struct Supervision<'a> {
     pub hang: Duration,
     /// The pause before the first restart; it doubles for each start without progress, up to 64 times.
     pub pause: Duration,
+    /// The digest of what was read of the job file, if there is one: what a worker reads must be the same.
+    pub job_read: Option<String>,
 }
 
 /// What comes to the supervisor.
@@ -80,7 +82,8 @@ impl Supervision<'_> {
         let mut answered = self.answered();
         let (mut begun, mut works) = (false, false);
         for number in 1.. {
-            let link = SupervisorLink { supervisor: std::process::id(), start: number, begun };
+            let job_read = self.job_read.clone();
+            let link = SupervisorLink { supervisor: std::process::id(), start: number, begun, job_read };
             let (end, process) = self.start(worker(), &link, &sender, &events)?;
             let (death, how) = match end {
                 End::Final(code) => return Ok(code),

@@ -120,6 +120,32 @@ fn a_call_that_fails_costs_nothing_wherever_it_is() {
     }
 }
 
+/// Other answers of the same size are half published; then the first ones are wanted again.
+#[test]
+fn a_publication_that_was_interrupted_can_be_taken_back() {
+    for folder in [true, false] {
+        let bucket = Arc::new(FakeBucket::default());
+        let mut job = Job::new(&bucket, folder, "one");
+        job.run().unwrap();
+        bucket.fail(None);
+        job.text = "two";
+        job.run().unwrap();
+        for (call, done) in (1..=bucket.calls()).flat_map(|call| [(call, false), (call, true)]) {
+            let bucket = Arc::new(FakeBucket::default());
+            let mut job = Job::new(&bucket, folder, "one");
+            job.run().unwrap();
+            job.text = "two";
+            bucket.fail(Some(Fault { call, done }));
+            let _ = job.run();
+            bucket.fail(None);
+            job.text = "one";
+            // A second run removes a claim whose own removal failed.
+            job.run().and_then(|()| job.run()).unwrap_or_else(|error| panic!("call {call}, {done}: {error}"));
+            job.is_all_of(&bucket);
+        }
+    }
+}
+
 /// Earlier versions put the manifest of a folder among its parts.
 #[test]
 fn a_manifest_among_the_parts_is_moved_beside_them() {
