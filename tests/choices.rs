@@ -441,3 +441,52 @@ fn labels_are_compared_with_a_column_or_another_file() {
         assert!(ran.stderr.contains(why), "{flags:?}: {}", ran.stderr);
     }
 }
+
+/// Without a chat template, prompt and label are put into tokens together.
+#[test]
+fn a_raw_prompt_and_its_label_are_one_text() {
+    let bench = Bench::new();
+    let input = bench.table("in.parquet", vec![("text", strings(&[Some("the mill"), Some("grain")]))]);
+    let labels = [" mill", "e"];
+    let flags = ["--raw", "--prompt", "{{ text }}", "--choices", "label= mill,e"];
+    let out = chosen(&bench, &input, "raw.parquet", &flags);
+    let prompt = |row| tokens(&bench, &input, row, &["--raw", "--prompt", "{{ text }}"]).len();
+    let mut sequences = Vec::new();
+    for row in 0..2 {
+        for label in labels {
+            let ids = tokens(&bench, &input, row, &["--raw", "--prompt", &format!("{{{{ text }}}}{label}")]);
+            let ended = ENDS.map(|end| [ids.as_slice(), &[end]].concat());
+            sequences.extend(ended.map(|ids| (ids, prompt(row))));
+        }
+    }
+    let logprobs = logprobs_of(&bench, &sequences);
+    for (row, each) in logprobs.chunks(4).enumerate() {
+        let [first, second] = [0, 2].map(|i| each[i].exp() + each[i + 1].exp());
+        let want = first.max(second) / (first + second);
+        let got = floats(out.column_by_name("label_probability").unwrap())[row].unwrap();
+        assert!((f64::from(got) - want).abs() < 1e-6, "row {row}: {got}, not {want}");
+    }
+    // Here " e" is one token, whose beginning is in the prompt.
+    let joined = ["--raw", "--prompt", "{{ text }} ", "--choices", "mill,e"];
+    let out = chosen(&bench, &input, "joined.parquet", &joined);
+    for error in text(&out, "error") {
+        assert!(error.as_ref().unwrap().contains("joins the end of the prompt with the choice"), "{error:?}");
+    }
+    assert_eq!(labels_of(&out), [None, None]);
+}
+
+fn labels_of(batch: &RecordBatch) -> Vec<Option<String>> {
+    labels(batch, "label")
+}
+
+#[test]
+fn a_label_with_a_comma_is_quoted_in_csv() {
+    let bench = Bench::new();
+    let input = bench.table("in.parquet", vec![("text", strings(&[Some("grain")]))]);
+    let output = bench.name("out.csv");
+    let ran =
+        choose(&bench, &input, &output, &["--prompt", "{{ text }}", "--choices", r"the\, mill,the\, river"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let lines = std::fs::read_to_string(&output).unwrap();
+    assert!(lines.lines().nth(1).unwrap().starts_with("grain,\"the, "), "{lines}");
+}

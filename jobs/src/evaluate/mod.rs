@@ -55,16 +55,13 @@ impl Evaluation {
                     _ => texts(&batch, truth)?,
                 };
                 let probabilities = probabilities(&batch, column)?;
-                for row in 0..batch.num_rows() {
-                    if truth_of.is_null(row) {
+                let rows = pairs_of(&labels, &truth_of, probabilities.as_ref());
+                for (pair, differs) in rows.into_iter().zip(&mut differs) {
+                    let Some(pair) = pair else {
                         without[i] += 1;
                         continue;
-                    }
-                    let label = (!labels.is_null(row)).then(|| labels.value(row).to_string());
-                    let probability = probabilities.as_ref().filter(|p| !p.is_null(row) && label.is_some());
-                    let probability = probability.map(|p| p.as_primitive::<Float32Type>().value(row));
-                    let pair = Pair { truth: truth_of.value(row).into(), label, probability };
-                    differs[row] |= !is_right(&pair);
+                    };
+                    *differs |= !is_right(&pair);
                     pairs[i].push(pair);
                 }
                 joined.push((truth, truth_of));
@@ -116,6 +113,22 @@ impl Evaluation {
         }
         Ok(truths)
     }
+}
+
+/// The pair of each row; none where there is no truth.
+fn pairs_of(
+    labels: &StringArray,
+    truths: &StringArray,
+    probabilities: Option<&ArrayRef>,
+) -> Vec<Option<Pair>> {
+    let pair = |row: usize| {
+        let truth = (!truths.is_null(row)).then(|| truths.value(row).to_string())?;
+        let label = (!labels.is_null(row)).then(|| labels.value(row).to_string());
+        let probability = probabilities.filter(|p| !p.is_null(row) && label.is_some());
+        let probability = probability.map(|p| p.as_primitive::<Float32Type>().value(row));
+        Some(Pair { truth, label, probability })
+    };
+    (0..truths.len()).map(pair).collect()
 }
 
 /// The truth of each row by its key.
