@@ -9,8 +9,10 @@ use parquet::file::reader::ChunkReader;
 use std::io::Read;
 use std::ops::Range;
 
-/// A page that claims to unpack to more bytes is refused.
+/// A page that claims to unpack to more bytes is refused, if that is also more than so many times what it takes in the
+/// file: some writers put a thousand values into a page, however long they are.
 const PAGE_BYTES: u64 = 256 << 20;
+const PAGE_RATIO: u64 = 64;
 
 /// The type of a dictionary page.
 const DICTIONARY: i64 = 2;
@@ -64,10 +66,10 @@ pub fn check<R: ChunkReader>(file: &R, column: &ColumnChunkMetaData) -> Result<P
         else {
             return Err(damaged(format!("has a page with a negative size at byte {at}")));
         };
-        if uncompressed > PAGE_BYTES {
+        if is_too_large(uncompressed, compressed) {
             return Err(PageError::TooLarge(format!(
-                "unpacks to more than {} MiB in one page; write it with smaller pages, or leave the column out \
-                 with --keep",
+                "unpacks to more than {} MiB in one page, {PAGE_RATIO} times what it takes in the file or more; write \
+                 it with smaller pages, or leave the column out with --keep",
                 PAGE_BYTES >> 20,
             )));
         }
@@ -84,6 +86,10 @@ pub fn check<R: ChunkReader>(file: &R, column: &ColumnChunkMetaData) -> Result<P
     Ok(pages)
 }
 
+const fn is_too_large(uncompressed: u64, compressed: u64) -> bool {
+    uncompressed > PAGE_BYTES && uncompressed > compressed.saturating_mul(PAGE_RATIO)
+}
+
 /// The place of a column chunk by the footer, if it is possible.
 pub fn place(column: &ColumnChunkMetaData) -> Option<Range<u64>> {
     let (start, size) = (first_page(column).try_into().ok()?, u64::try_from(column.compressed_size()).ok()?);
@@ -92,4 +98,18 @@ pub fn place(column: &ColumnChunkMetaData) -> Option<Range<u64>> {
 
 fn first_page(column: &ColumnChunkMetaData) -> i64 {
     column.dictionary_page_offset().filter(|&at| at > 0).unwrap_or(column.data_page_offset())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_page_is_read_where_the_file_is_as_large() {
+        assert!(!is_too_large(PAGE_BYTES, 1));
+        assert!(is_too_large(PAGE_BYTES + 1, PAGE_BYTES / PAGE_RATIO));
+        assert!(!is_too_large(PAGE_BYTES + PAGE_RATIO, PAGE_BYTES / PAGE_RATIO + 1));
+        assert!(!is_too_large(i32::MAX as u64, i32::MAX as u64 / 3));
+        assert!(!is_too_large(u64::MAX, u64::MAX));
+    }
 }
