@@ -55,9 +55,15 @@ pub fn scan(
     types: &mut TextTypes,
 ) -> Result<Scanned, JobError> {
     source.will_read(std::iter::once(0..source.len()));
-    let start = source.get_bytes(0, source.len().min(2) as usize);
+    let start = source.get_bytes(0, source.len().min(6) as usize);
     let start = start.map_err(|e| source.failure().unwrap_or_else(|| broken(path, "", &e.to_string())))?;
-    if matches!(&start[..], [0xff, 0xfe] | [0xfe, 0xff]) {
+    if start.starts_with(b"PAR1") || start.starts_with(b"ARROW1") {
+        let format = if start.starts_with(b"PAR1") { "Parquet" } else { "Arrow" };
+        let why =
+            format!("is a file of {format}, and is read as text; see --input-format and the file's name");
+        return Err(broken(path, "", &why));
+    }
+    if matches!(&start[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
         return Err(broken(path, "", "is written in UTF-16; write it in UTF-8"));
     }
     match dialect {
