@@ -348,8 +348,11 @@ fn lines_are_read_from_any_row_on() {
     }
 }
 
-/// The cells of a file's columns by row, and its rows that are lost.
-fn cells_of(folder: &Path, file: &str, text: &str) -> (Vec<Vec<Option<String>>>, Vec<(u64, String)>) {
+/// Cells by row and column.
+type Cells = Vec<Vec<Option<String>>>;
+
+/// The cells of a file, and its rows that are lost.
+fn cells_of(folder: &Path, file: &str, text: &str) -> (Cells, Vec<(u64, String)>) {
     std::fs::write(folder.join(file), text).unwrap();
     let input = Input::open(&[name(&folder.join(file))]).unwrap();
     let (mut cells, mut lost) = (Vec::new(), Vec::new());
