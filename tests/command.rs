@@ -169,6 +169,11 @@ fn a_row_is_shown_with_its_prompt_and_its_answer() {
     assert!(refused.code == 2 && refused.stderr.contains("the input has 10 rows"), "{}", refused.stderr);
     let long = show(&["--row", "0", "--max-model-len", "12"]);
     assert!(long.code == 0 && long.stdout.contains("no prompt: prompt too long: "), "{}", long.stdout);
+    // Answers are not shown beside the prompts of another input.
+    bench.table("data/in.parquet", vec![("q", strings(&[Some("something else"); 10]))]);
+    let changed = show(&["--row", "7", "--answer"]);
+    assert!(changed.code == 2 && changed.stderr.contains("in.parquet"), "{}", changed.stderr);
+    assert_eq!(show(&["--row", "7"]).code, 0);
     let status = bench.run(&["status", "out.parquet", "--json"]);
     let status: Value = serde_json::from_str(&status.stdout).unwrap();
     assert_eq!((&status["rows"], &status["finished"], &status["cut"]), (&8.into(), &8.into(), &8.into()));

@@ -49,6 +49,9 @@ fn too_many_errors_say_where_to_read_them() {
     assert!(last.contains("--log-level debug") && !ran.stderr.contains("oh the mill"), "{last}");
     assert!(last.contains("No output was written.") && last.contains("without --stop-on-errors:"), "{last}");
     assert!(!bench.path("out.parquet").exists());
+    // As soon as there are more than a tenth of all rows, and as often as it is asked.
+    assert!(last.contains("error: 31 of 301 rows have errors"), "{last}");
+    assert_eq!((run(&["--stop-on-errors"]).code, bench.path("out.parquet").exists()), (3, false));
     // As it says.
     let ran = run(&[]);
     assert_eq!(ran.code, 3, "{}", ran.stderr);

@@ -108,6 +108,8 @@ fn a_place_where_no_output_can_be_is_refused_before_the_first_row() {
     }
     // A folder for parts may be there, and its name may end in a slash.
     job.done("empty", &PARTS);
+    let inside = job.run("empty/more.parquet", &[]);
+    assert!(inside.code == 2 && inside.stderr.contains("lies in the folder of parts"), "{}", inside.stderr);
     job.done("new/", &PARTS);
     assert_eq!(job.files("empty"), job.files("new"));
 }

@@ -120,7 +120,11 @@ impl VerifiedFile {
     /// # Errors
     /// [`FileError`], also if it is longer or shorter than when it was opened first.
     pub fn open(self: &Arc<Self>) -> Result<OpenFile, FileError> {
-        let file = open_regular(&self.path).map_err(|source| self.failed("open", source))?;
+        let file = open_regular(&self.path).map_err(|source| match source.kind() {
+            // It was there before.
+            ErrorKind::NotFound if self.size.get().is_some() => self.changed(),
+            _ => self.failed("open", source),
+        })?;
         let size = file.metadata().map_err(|source| self.failed("read", source))?.len();
         if *self.size.get_or_init(|| size) != size {
             return Err(self.changed());

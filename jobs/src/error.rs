@@ -200,7 +200,7 @@ pub enum JobError {
     #[error("cannot encode {}: {source}", path.display())]
     Encode { path: PathBuf, source: parquet::errors::ParquetError },
     /// The output is in the way of another.
-    #[error("{} exists and was not made by this job; move it away or choose another --output", path.display())]
+    #[error("{} exists and was not made by this job, or was changed since; move it away or choose another --output", path.display())]
     OutputExists { path: PathBuf },
     /// The published output is not what the job wrote.
     #[error("{} does not hold what was published:\n{problems}", output.display())]

@@ -228,16 +228,16 @@ pub struct StepArgs {
     #[command(flatten)]
     pub engine: EngineOptions,
     /// Sequences in the step.
-    #[arg(long, value_parser = parse_usize, default_value = "1")]
+    #[arg(long, value_parser = count::<usize>(1, 1 << 20), default_value = "1")]
     pub seqs: usize,
     /// Tokens in the step, shared out evenly over its sequences [default: one for each, a decode step].
-    #[arg(long, value_parser = parse_usize)]
+    #[arg(long, value_parser = count::<usize>(1, 1 << 24))]
     pub tokens: Option<usize>,
     /// The length of each sequence after the step [default: 512, or its tokens in the step].
-    #[arg(long, value_name = "TOKENS", value_parser = parse_usize)]
+    #[arg(long, value_name = "TOKENS", value_parser = count::<usize>(1, 1 << 32))]
     pub context: Option<usize>,
     /// Take the median of RUNS runs.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, value_parser = count::<usize>(1, 1000), default_value = "5")]
     pub runs: usize,
     /// Write the figures here, as JSON.
     #[arg(long, value_name = "PATH")]

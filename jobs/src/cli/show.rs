@@ -9,6 +9,7 @@ use crate::journal::schema;
 use crate::log::print;
 use crate::options::job::OnCorrupt;
 use crate::options::model::LoadFormat;
+use crate::run::identity::input_digests;
 use crate::run::job::Job;
 use serde::Serialize;
 use std::fmt::Write;
@@ -95,6 +96,11 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
         let path = schema::path(&job.options.state_dir);
         std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
         let journal = JournalReader::open(&job.options.state_dir)?;
+        let changed = input_digests(&job)?.differences(journal.inputs());
+        if !changed.is_empty() {
+            let why = "the input is not that of the answers, which --answer would show beside other prompts";
+            return Err(JobError::Usage(format!("{why}:\n{}", changed.trim_end())));
+        }
         let answer = journal.answers(row..row + 1)?.pop().flatten();
         shown.answer = answer.map(|answer| ShownAnswer::of(answer, job.choices.as_deref()));
     }

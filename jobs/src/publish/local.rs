@@ -10,8 +10,10 @@ mod own;
 use crate::error::JobError;
 use crate::files::{rename, rename_new, sync_folder, write_durably};
 use crate::journal::lock::JobLock;
+use crate::journal::schema;
 use crate::log::note;
 use crate::publish::manifest::{self, Manifest};
+use crate::store::location::state_dir_beside;
 use names::{There, name_of, parent_of, there};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -59,6 +61,11 @@ impl<'a> LocalOutput<'a> {
     /// [`JobError::Usage`], [`JobError::OutputExists`] or [`JobError::Io`].
     pub fn check(&self) -> Result<(), JobError> {
         names::refuse_name(self.name, self.folder)?;
+        let parent = parent_of(&self.path);
+        if schema::path(&state_dir_beside(&parent)).exists() {
+            let why = "lies in the folder of parts of another job, which holds nothing else; choose another --output";
+            return Err(names::usage(&self.path, why));
+        }
         let known = [manifest::NAME, manifest::NEXT].iter().any(|name| self.state_dir.join(name).exists());
         match there(&self.path)? {
             There::Nothing => Ok(()),

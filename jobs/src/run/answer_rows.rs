@@ -49,7 +49,6 @@ pub fn answer_rows(
         alone,
         on_corrupt: job.options.on_corrupt,
         threads,
-        counters,
     };
     let (prepared, rows) = sync_channel(QUEUE);
     let (done, outcomes) = sync_channel(QUEUE);
@@ -64,6 +63,7 @@ pub fn answer_rows(
         choices,
         content_free,
         limits: job.error_limits(),
+        rows: job.rows,
         first_error: None,
     };
     let mut progress = Progress::begin("rows", job.rows, counters);

@@ -30,7 +30,9 @@ impl ErrorLimits {
         let Some(limit) = self.exceeded(errors, rows) else { return Ok(()) };
         let remedy = match column {
             Some(column) => format!(
-                "All rows are published. Read why in {column}; once the cause is gone, --retry errors runs these rows again"
+                "All rows are published. Read why in {column}. --retry errors runs these rows again, with a greater \
+                 --max-model-len those that are too long; with another prompt or input it is another job, for another \
+                 --output or with --fresh"
             ),
             None => "No output was written. Fix the cause and begin again with --fresh; or run the same command without \
                      --stop-on-errors: it goes on and publishes every row, with its `error`"

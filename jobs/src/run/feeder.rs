@@ -8,7 +8,6 @@ use crate::journal::finished::FinishedRows;
 use crate::options::job::OnCorrupt;
 use crate::prompt::prompts::Prompts;
 use crate::row_error::{RowError, RowErrorKind};
-use crate::run::progress::Counters;
 use crate::run::request::{FailedRow, FeederResult, RowRequest};
 use crate::run::sampling::Sampling;
 use std::ops::Range;
@@ -37,7 +36,6 @@ pub struct Feeder<'a> {
     pub on_corrupt: OnCorrupt,
     /// Threads that make prompts.
     pub threads: usize,
-    pub counters: &'a Counters,
 }
 
 /// Nobody receives rows any more: the job has ended.
@@ -132,7 +130,6 @@ impl Feeder<'_> {
     }
 
     fn send(&self, row: Result<RowRequest, FailedRow>, out: &SyncSender<FeederResult>) -> Result<(), Gone> {
-        Counters::add(&self.counters.seen, 1);
         out.send(Ok(row)).map_err(|_| Gone)
     }
 }

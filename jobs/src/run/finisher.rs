@@ -17,9 +17,6 @@ use std::time::Duration;
 /// How often progress is looked at while nothing comes.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// The share of errors is checked from this number of rows on, and once per this number of errors.
-const SHARE_OF: u64 = 100;
-
 /// Takes rows to the journal.
 pub struct Finisher<'a> {
     /// Makes text.
@@ -30,8 +27,9 @@ pub struct Finisher<'a> {
     /// The columns of choices, and what those are calibrated by that are.
     pub choices: Option<&'a Choices>,
     pub content_free: Vec<Option<Vec<f64>>>,
-    /// How many errors are tolerated.
+    /// How many errors are tolerated, among how many rows.
     pub limits: ErrorLimits,
+    pub rows: u64,
     /// The first error seen, as the screen may show it.
     pub first_error: Option<String>,
 }
@@ -85,13 +83,8 @@ impl Finisher<'_> {
         if !self.limits.stop {
             return Ok(());
         }
-        let (errors, seen) = (Counters::get(&c.errors), Counters::get(&c.seen));
-        let counted = self.limits.count.is_some_and(|limit| errors > limit);
-        // A share of all rows that have started: errors are known sooner than answers.
-        if counted || (errors % SHARE_OF == 0 && seen >= SHARE_OF) {
-            self.limits.check(errors, seen, first.clone(), None)?;
-        }
-        Ok(())
+        // The share is of all rows, so that whether a job stops does not hang on which rows come first.
+        self.limits.check(Counters::get(&c.errors), self.rows, first.clone(), None)
     }
 
     fn answer(&self, row: u64, result: RowResult) -> Result<Answer, RowError> {

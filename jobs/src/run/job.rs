@@ -101,7 +101,13 @@ impl Job {
         };
         let mut kept = match &options.keep {
             None => (0..input.schema.fields().len()).collect(),
-            Some(names) => input.columns(names, "--keep")?,
+            Some(names) => {
+                let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
+                if let Some((_, name)) = twice {
+                    return Err(JobError::Usage(format!("--keep names the column {name} twice")));
+                }
+                input.columns(names, "--keep")?
+            }
         };
         kept.sort_unstable();
         kept.dedup();

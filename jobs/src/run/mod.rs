@@ -27,6 +27,7 @@ use crate::options::devices;
 use crate::options::engine::{EngineOptions, engine_config, print_engine};
 use crate::options::job::JobOptions;
 use crate::publish::format::OutputFormat;
+use crate::publish::manifest::{self, Manifest};
 use crate::publish::publication::{Publication, Unanswered};
 use crate::publish::target::Target;
 use crate::publish::text::LineEncoder;
@@ -97,6 +98,12 @@ pub fn run_on(
     target.claim()?;
     // The lock is kept until all is published.
     let journal = journal.end()?;
+    if job.options.stop_on_errors {
+        // Those of earlier runs, too.
+        let endings = Endings::of(&journal.reader, job.rows)?;
+        job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), None)?;
+    }
+    note_fewer_rows(&job);
     let unreadable = publish(&job, &target, &journal)?;
     if unreadable > 0 {
         note!(
@@ -107,11 +114,29 @@ pub fn run_on(
     drop(journal);
     let column = format!("the column {}error of {}", job.options.column_prefix, job.options.output);
     note!("{}", last_line(&job, &endings, &column));
-    let first = match &endings.first_error {
+    let errors = endings.error_rows() + unreadable;
+    job.error_limits().check(errors, job.rows, first_error(&endings), Some(&column))
+}
+
+/// The first row that has an error, as the screen may show it.
+fn first_error(endings: &Endings) -> String {
+    match &endings.first_error {
         Some((row, error)) => format!("row {row}, {}", shown(error)),
         None => "kept cells cannot be read".into(),
-    };
-    job.error_limits().check(endings.error_rows() + unreadable, job.rows, first, Some(&column))
+    }
+}
+
+/// Says so if rows that are published are about to leave the output.
+fn note_fewer_rows(job: &Job) {
+    let published = Manifest::find(&job.options.state_dir, manifest::NAME).filter(|_| !job.options.fresh);
+    if let Some(before) = published.map(|manifest| manifest.rows).filter(|&before| before > job.rows) {
+        note!(
+            "{} has {before} rows; with --limit {} it gets {}, and the journal keeps the answers of the others",
+            job.options.output,
+            job.rows,
+            job.rows
+        );
+    }
 }
 
 /// How many rows there are and how they ended; from this share of errors on, where to look.

@@ -19,8 +19,6 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 /// What is counted, by any thread.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Rows that have started, finished ones among them.
-    pub seen: AtomicU64,
     /// Rows finished, errors among them.
     pub finished: AtomicU64,
     /// Rows with errors.
@@ -37,7 +35,6 @@ impl Counters {
     /// The counts of a job of which rows are finished.
     pub fn resume(finished: &FinishedRows) -> Counters {
         Counters {
-            seen: finished.count.into(),
             finished: finished.count.into(),
             errors: finished.errors.into(),
             shared: 0.into(),

@@ -54,7 +54,7 @@ struct OpFigures {
 pub fn step(args: &StepArgs) -> Result<(), JobError> {
     let folders = ModelFolders::find(&args.model)?;
     let model = Model::open(&folders.model, args.model.load_format.into())?;
-    let shape = shape(args, model.config.max_position_embeddings);
+    let shape = shape(args, model.config.max_position_embeddings)?;
     let mut config = engine_config(&args.engine);
     config.max_num_seqs = shape.seqs;
     config.max_num_batched_tokens = Some(shape.tokens);
@@ -71,12 +71,26 @@ pub fn step(args: &StepArgs) -> Result<(), JobError> {
     write_json(args.output_json.as_deref(), &figures)
 }
 
-/// The shape that the flags ask for, within the model's context.
-fn shape(args: &StepArgs, of_model: usize) -> StepShape {
-    let tokens = args.tokens.unwrap_or(args.seqs);
-    let longest = tokens.div_ceil(args.seqs.max(1));
+/// The shape that the flags ask for.
+///
+/// # Errors
+/// [`JobError::Usage`] for one that no step of the model has.
+fn shape(args: &StepArgs, of_model: usize) -> Result<StepShape, JobError> {
+    let (seqs, tokens) = (args.seqs, args.tokens.unwrap_or(args.seqs));
+    if tokens < seqs {
+        let why = format!("--tokens is {tokens}, but each of the {seqs} sequences (--seqs) has at least one");
+        return Err(JobError::Usage(why));
+    }
+    let longest = tokens.div_ceil(seqs.max(1));
     let context = args.context.unwrap_or_else(|| CONTEXT.min(of_model).max(longest));
-    StepShape { tokens, seqs: args.seqs, context }
+    if !(longest..=of_model).contains(&context) {
+        let why = format!(
+            "--context is {context}; it must be from {longest}, a sequence's tokens in the step, to {of_model}, the \
+             model's context"
+        );
+        return Err(JobError::Usage(why));
+    }
+    Ok(StepShape { tokens, seqs, context })
 }
 
 impl Figures {
@@ -100,7 +114,8 @@ impl Figures {
         let (step, sum) = (1e3 * self.step_time, 1e3 * self.ops_time);
         let mut text = format!(
             "step: {} tokens, {} sequences of {}: {step:.3} ms; its ops one by one: {sum:.3} ms\n\
-             the device: copies {:.1} GB/s (read and written), multiply-adds {:.1} GFLOP/s\n\n\
+             the device: copies {:.1} GB/s (read and written), multiply-adds {:.1} GFLOP/s\n\
+             bound: the time for as many bytes or multiply-adds at these rates; what lies in a cache can be faster\n\n\
              | op | times | ms | share | bound ms | of bound |\n|---|---:|---:|---:|---:|---:|\n",
             self.tokens,
             self.seqs,
