@@ -91,6 +91,22 @@ fn an_output_is_of_the_format_that_its_name_says() {
 }
 
 #[test]
+fn files_of_a_folder_that_are_not_read_are_counted() {
+    let bench = Bench::new();
+    folder(&bench);
+    for name in ["in/b.jsonl", "in/c.csv", "in/info.json", "in/README.md"] {
+        write(&bench, name, "{}\n");
+    }
+    let ran = job(&bench, "in", "out.parquet", &[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("only its parquet files are read; it has 2 of other formats"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
 fn folders_are_searched_and_name_columns() {
     let bench = Bench::new();
     let names = [
@@ -269,7 +285,7 @@ fn a_bad_line_is_one_row() {
         let output = format!("{input}.parquet");
         refused(
             &job(&bench, input, &output, &[]),
-            &[&format!("{input}, line {line}, column"), "row 17", what, "--on-corrupt"],
+            &[&format!("{input}, line {line}: "), what, "--on-corrupt"],
         );
         let flags = ["--on-corrupt", "row-errors", "--limit", "2100"];
         let out = answered(&bench, input, &output, &flags);
@@ -286,6 +302,8 @@ fn a_bad_line_is_one_row() {
         ("array.json", "[\n{\"q\": 1},\n{\"q\": 2}\n]\n", &["line 1", "begins an array", "jq -c"][..]),
         ("pretty.json", "{\n  \"q\": 1\n}\n", &["line 1", "one object a line"]),
         ("empty.csv", "", &["is empty"]),
+        ("empty.jsonl", "\n\n", &["empty.jsonl: is empty"]),
+        ("table.csv", "PAR1xxPAR1", &["table.csv: is a file of Parquet"]),
         ("twice.csv", "q,q\n1,2\n", &["more than one column is named `q`"]),
         (
             "mixed.jsonl",
@@ -296,11 +314,12 @@ fn a_bad_line_is_one_row() {
         (
             "open.csv",
             "q,id\n\"never closed,1\nx,2\n",
-            &["line 2, column q", "a quote is opened and not closed"],
+            &["line 2: a quoted field that begins in line 2 is not closed"],
         ),
     ] {
         write(&bench, name, text);
-        refused(&job(&bench, name, "bad.parquet", &[]), words);
+        let flags = ["--on-corrupt", "row-errors", "--max-error-rate", "1"];
+        refused(&job(&bench, name, "bad.parquet", &flags), words);
     }
 }
 

@@ -27,7 +27,11 @@ impl Batch {
         for lost in &self.lost {
             for row in lost.rows.iter().map(|&row| self.first_row + row as u64) {
                 let error = lost.error_of(row);
-                rows.entry(row).and_modify(|text| *text = format!("{text}; {error}")).or_insert(error);
+                let text = rows.entry(row).or_default();
+                // A line that is wrong as a whole is said once, and not by column.
+                if !text.ends_with(&error) {
+                    *text = if text.is_empty() { error } else { format!("{text}; {error}") };
+                }
             }
         }
         rows

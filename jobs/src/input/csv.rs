@@ -76,8 +76,17 @@ fn is_date(field: &str) -> bool {
         && Date32Type::parse(field).is_some()
 }
 
-/// By the position among the columns: the row, its line, and what is wrong.
-pub type LostField = (usize, usize, u64, String);
+/// A field that cannot be read.
+pub struct LostField {
+    /// The position among the columns.
+    pub column: usize,
+    pub row: usize,
+    /// 0 where it is not known.
+    pub line: u64,
+    /// Whether the record is wrong as a whole.
+    pub whole: bool,
+    pub why: String,
+}
 
 /// Columns of rows that are being read.
 pub struct CsvRows {
@@ -111,7 +120,8 @@ impl CsvRows {
                 Ok(text) => texts.append_option(text),
                 Err(why) => {
                     texts.append_null();
-                    self.lost.push((to, self.rows, record.line, why));
+                    let (line, whole) = (record.line, wrong.is_some());
+                    self.lost.push(LostField { column: to, row: self.rows, line, whole, why });
                 }
             }
         }
@@ -133,7 +143,8 @@ impl CsvRows {
         for (to, (texts, (_, kind))) in self.texts.iter_mut().zip(&self.columns).enumerate() {
             let texts: ArrayRef = Arc::new(texts.finish());
             let (array, wrong) = widened(&texts, kind)?;
-            self.lost.extend(wrong.into_iter().map(|(row, why)| (to, row, 0, why)));
+            let lost = |(row, why)| LostField { column: to, row, line: 0, whole: false, why };
+            self.lost.extend(wrong.into_iter().map(lost));
             arrays.push(array);
         }
         Ok((arrays, self.lost))
@@ -144,13 +155,30 @@ const NOT_UTF8: &str = "the text is not UTF-8";
 
 /// What is wrong with a record as a whole.
 pub fn wrong_record(record: &Record, width: usize) -> Option<String> {
-    match record.len() {
-        _ if record.open_quote => Some("a quote is opened and not closed".into()),
-        fields if fields != width => {
-            Some(format!("the line has {fields} fields, but the first has {width} names"))
-        }
-        _ => None,
+    let what = if record.last_line > record.line { "the record" } else { "the line" };
+    if record.after_quote {
+        return Some(format!(
+            "{what} has a field with something behind its closing quote: double the quotes within a field"
+        ));
     }
+    let fields = record.len();
+    (fields != width).then(|| format!("{what} has {fields} fields, but the first has {width} names"))
+}
+
+/// Where a record is of which cannot be told how many rows it holds, and why: it must not pass for one.
+pub fn unsplit_record(record: &Record, width: usize) -> Option<(String, String)> {
+    if let Some(line) = record.open_quote {
+        let why = format!(
+            "a quoted field that begins in line {line} is not closed by the end of the file: close it"
+        );
+        return Some((format!(", line {line}"), why));
+    }
+    let (first, last) = (record.line, record.last_line);
+    let why = wrong_record(record, width).filter(|_| last > first)?;
+    let why = format!(
+        "{why}; how many rows these lines hold cannot be told: look for a quote that is not closed, or not doubled"
+    );
+    Some((format!(", lines {first} to {last}"), why))
 }
 
 #[cfg(test)]

@@ -7,14 +7,23 @@ use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
+use serde::de::Error as _;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+use std::collections::HashSet;
 use std::fmt;
 
 /// What is wrong with a line, if it is not one object.
 pub fn wrong_line(line: &[u8]) -> Option<String> {
     if let Err(error) = serde_json::from_slice::<Value>(line) {
-        let why = error.to_string();
-        return Some(format!("the line is not JSON: {}", why.replace(" at line 1 column ", " at byte ")));
+        let why = error.to_string().replace(" at line 1 column ", " at byte ");
+        // serde_json's own name of a number past the greatest double.
+        if let Some(place) = why.strip_prefix("number out of range") {
+            return Some(format!("a number does not fit a double{place}"));
+        }
+        let is_json = error.classify() == Category::Data;
+        return Some(if is_json { why } else { format!("the line is not JSON: {why}") });
     }
     match line.trim_ascii_start().first() {
         Some(b'{') => None,
@@ -26,9 +35,16 @@ pub fn wrong_line(line: &[u8]) -> Option<String> {
 pub fn see(line: &[u8], shape: &mut Shape) {
     // A line that is wrong is looked at before.
     let _ = shape.see(&mut serde_json::Deserializer::from_slice(line));
+    let long = line.split(|byte| !byte.is_ascii_digit()).any(|digits| digits.len() >= LONG_DIGITS);
+    if let Some(text) = long.then(|| serde_json::from_slice::<&RawValue>(line).ok()).flatten() {
+        shape.see_long(text.get());
+    }
 }
 
-/// Any value, read through with its numbers and texts, and dropped.
+/// Integers of fewer digits fit 64 bits.
+const LONG_DIGITS: usize = 19;
+
+/// Any value, read through with its numbers and texts, and dropped. No object has a key twice.
 struct Value;
 
 impl<'de> Deserialize<'de> for Value {
@@ -62,7 +78,14 @@ impl<'de> Deserialize<'de> for Value {
                 Ok(Value)
             }
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-                while entries.next_entry::<Value, Value>()?.is_some() {}
+                let mut keys = HashSet::new();
+                while let Some(key) = entries.next_key::<String>()? {
+                    if keys.contains(&key) {
+                        return Err(A::Error::custom(format!("the key `{key}` comes twice in an object")));
+                    }
+                    keys.insert(key);
+                    entries.next_value::<Value>()?;
+                }
                 Ok(Value)
             }
         }
@@ -194,5 +217,43 @@ mod tests {
             |column: usize, row| arrow::util::display::array_value_to_string(&columns[column], row).unwrap();
         assert_eq!([shown(0, 0), shown(1, 0), shown(0, 7), shown(1, 7)], ["1", "x", "9", ""]);
         assert!(rows.iter().all(|&row| columns.iter().all(|column| column.is_null(row))));
+        assert!(wrong[4].1.contains("a number does not fit a double at byte"), "{wrong:?}");
+        for (line, why) in [
+            (r#"{"t": "a", "u": 1, "\u0074": "b"}"#, Some("the key `t` comes twice in an object at byte")),
+            (r#"{"o": [{"a": 1, "a": 1}]}"#, Some("the key `a` comes twice")),
+            (r#"{"o": {"o": 1}, "p": {"o": 1}}"#, None),
+        ] {
+            let found = wrong_line(line.as_bytes());
+            assert_eq!(
+                found.as_ref().is_some_and(|found| found.starts_with(why.unwrap_or_default())),
+                why.is_some()
+            );
+        }
+    }
+
+    /// Doubles would make one of two identifiers.
+    #[test]
+    fn an_integer_past_64_bits_stays_as_it_is_written() {
+        let lines: [&[u8]; 4] = [
+            br#"{"id": 18446744073709551616, "low": -9223372036854775809, "l": [{"a": [1, 18446744073709551617]}]}"#,
+            br#"{"id": 18446744073709551617, "low": 1, "f": 1e30, "u": 18446744073709551615, "l": [{"a": [-0.5]}]}"#,
+            br#"{"id": 0.5, "low": null, "f": 10000000000000000000000.0, "u": 0, "t": "18446744073709551616"}"#,
+            br#"{"id": 7, "i": -9223372036854775808, "l": []}"#,
+        ];
+        let mut shape = Shape::default();
+        lines.iter().for_each(|line| see(line, &mut shape));
+        let schema = Arc::new(shape.schema());
+        let (columns, wrong) = decode(&lines, &schema).unwrap();
+        assert!(wrong.is_empty());
+        let shown = |name: &str| {
+            let column = &columns[schema.index_of(name).unwrap()];
+            let shown = |row| arrow::util::display::array_value_to_string(column, row).unwrap();
+            (0..lines.len()).map(shown).collect::<Vec<_>>().join("|")
+        };
+        assert_eq!(shown("id"), "18446744073709551616|18446744073709551617|0.5|7");
+        assert_eq!(shown("low"), "-9223372036854775809|1||");
+        assert_eq!(shown("l"), "[{a: [1, 18446744073709551617]}]|[{a: [-0.5]}]||[]");
+        let kind = |name| schema.field_with_name(name).unwrap().data_type().to_string();
+        assert_eq!(["f", "u", "t", "i"].map(kind), ["Float64", "UInt64", "Utf8", "Int64"]);
     }
 }

@@ -3,6 +3,7 @@
 use crate::input::unknown::with_unknown_type;
 use arrow::datatypes::{DataType, Field, Schema};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub struct Shape {
     int: bool,
     negative: bool,
     greatest: u64,
+    /// An integer that 64 bits do not hold.
+    long: bool,
     items: Option<Box<Shape>>,
     keys: Option<Keys>,
 }
@@ -37,6 +40,33 @@ impl Shape {
     /// What the reader of JSON finds.
     pub fn see<'de, D: Deserializer<'de>>(&mut self, value: D) -> Result<(), D::Error> {
         self.deserialize(value)
+    }
+
+    /// Takes in which integers of a value that was seen are past 64 bits, by its text: serde_json makes doubles of them,
+    /// in which two may be one.
+    pub fn see_long(&mut self, text: &str) {
+        match text.as_bytes().first() {
+            Some(b'{') => {
+                let Some((keys, places)) = &mut self.keys else { return };
+                for (key, value) in
+                    serde_json::from_str::<HashMap<String, &RawValue>>(text).unwrap_or_default()
+                {
+                    if let Some(&place) = places.get(&key) {
+                        keys[place].1.see_long(value.get());
+                    }
+                }
+            }
+            Some(b'[') => {
+                let Some(shape) = &mut self.items else { return };
+                let items = serde_json::from_str::<Vec<&RawValue>>(text).unwrap_or_default();
+                items.into_iter().for_each(|item| shape.see_long(item.get()));
+            }
+            Some(b'-' | b'0'..=b'9') => {
+                let integer = !text.contains(['.', 'e', 'E']);
+                self.long |= integer && text.parse::<i64>().is_err() && text.parse::<u64>().is_err();
+            }
+            _ => {}
+        }
     }
 
     /// The columns that objects with these keys are.
@@ -81,6 +111,7 @@ impl Shape {
     fn scalar(&self) -> Result<DataType, String> {
         let number = self.float || self.int;
         Ok(match (self.text, self.boolean, number) {
+            _ if self.long => DataType::Utf8,
             (false, true, false) => DataType::Boolean,
             (false, false, true) if !self.float && self.greatest <= i64::MAX as u64 => DataType::Int64,
             (false, false, true) if !self.float && !self.negative => DataType::UInt64,

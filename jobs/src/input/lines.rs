@@ -60,4 +60,4 @@ impl Lines {
 }
 
 /// A mark that some programs write before text in UTF-8.
-const BOM: &[u8] = b"\xef\xbb\xbf";
+pub const BOM: &[u8] = b"\xef\xbb\xbf";

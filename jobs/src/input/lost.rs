@@ -9,7 +9,7 @@ use std::path::PathBuf;
 pub struct LostCells {
     /// The column's position in the batch.
     pub column: usize,
-    /// Its name.
+    /// Its name; empty where the line is wrong as a whole.
     pub name: String,
     /// The rows in the batch, ascending.
     pub rows: Vec<usize>,
@@ -25,7 +25,8 @@ impl LostCells {
     /// What the row of this number gets for an error.
     pub fn error_of(&self, row: u64) -> String {
         let LostCells { name, why, path, .. } = self;
-        format!("column {name}, row {row}: {why} ({}{})", path.display(), self.after_path())
+        let column = if name.is_empty() { String::new() } else { format!("column {name}, ") };
+        format!("{column}row {row}: {why} ({}{})", path.display(), self.after_path())
     }
 
     fn after_path(&self) -> String {
@@ -34,6 +35,13 @@ impl LostCells {
 
     /// The error of a job that takes no such cells; `first_row` is that of the batch.
     pub fn refusal(&self, first_row: u64) -> JobError {
+        if self.name.is_empty() {
+            let why = format!(
+                "{}; with --on-corrupt row-errors such rows get an `error`; or mend the line",
+                self.why
+            );
+            return broken(&self.path, &self.after_path(), &why);
+        }
         let place = format!("{}, column {}", self.after_path(), self.name);
         let first = first_row + self.rows.first().map_or(0, |&row| row as u64);
         let which = match self.rows.len() {

@@ -114,6 +114,11 @@ impl Opened {
     }
 }
 
+/// Whether a file is lines of JSON.
+fn is_json(file: &InputFile) -> bool {
+    matches!(&file.layout, Layout::Text(layout) if layout.dialect == Dialect::Json)
+}
+
 impl Input {
     /// Opens files, globs and folders and reads every footer.
     ///
@@ -136,6 +141,14 @@ impl Input {
             opened.push(open(found, search.format, &mut types)?);
         }
         let json = Arc::new(types.json.schema());
+        if json.fields().is_empty() {
+            // A part without rows does no harm beside others.
+            let empty = opened.iter().find(|one| one.file.rows() == 0 && is_json(&one.file));
+            let empty = empty.filter(|_| opened.iter().all(|one| one.file.rows() == 0));
+            empty.map_or(Ok(()), |one| {
+                Err(broken(&one.file.path, "", "is empty; JSON is read as one object a line"))
+            })?;
+        }
         for at in 0..opened.len() {
             let (before, one) = opened.split_at_mut(at);
             let one = &mut one[0];

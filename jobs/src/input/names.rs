@@ -1,7 +1,7 @@
 //! The files that the names of an input stand for.
 
 use crate::error::JobError;
-use crate::input::format::{InputFormat, format_of_folder, names_of_format};
+use crate::input::format::{InputFormat, ending, format_of_folder, names_of_format};
 use crate::input::found::Found;
 use crate::input::own::{OwnOutput, is_state_dir};
 use crate::input::partitions::partition_of;
@@ -253,8 +253,10 @@ impl Search {
                 names.join(", ")
             ))
         })?;
-        let others = names.iter().filter_map(|name| InputFormat::of_name(name));
-        let others = others.filter(|&other| Some(other) != format && other != InputFormat::Jsonl);
+        // What is in `.json` often describes the others.
+        let data = names.iter().filter(|name| ending(name).as_deref() != Some("json"));
+        let others =
+            data.filter_map(|name| InputFormat::of_name(name)).filter(|&other| Some(other) != format);
         if let (Some(format), n @ 1..) = (format, others.count()) {
             note!("input: {folder}: only its {} files are read; it has {n} of other formats", format.name());
         }

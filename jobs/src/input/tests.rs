@@ -347,3 +347,92 @@ fn lines_are_read_from_any_row_on() {
         assert!(error.to_string().contains("has changed"), "{error}");
     }
 }
+
+/// Cells by row and column.
+type Cells = Vec<Vec<Option<String>>>;
+
+/// The cells of a file, and its rows that are lost.
+fn cells_of(folder: &Path, file: &str, text: &str) -> (Cells, Vec<(u64, String)>) {
+    std::fs::write(folder.join(file), text).unwrap();
+    let input = Input::open(&[name(&folder.join(file))]).unwrap();
+    let (mut cells, mut lost) = (Vec::new(), Vec::new());
+    for batch in input.read((0..input.schema.fields().len()).collect(), 0..u64::MAX) {
+        let batch = batch.unwrap();
+        lost.extend(batch.lost_rows());
+        for row in 0..batch.columns.num_rows() {
+            let shown = |column: &ArrayRef| arrow::util::display::array_value_to_string(column, row).unwrap();
+            let columns = batch.columns.columns().iter();
+            cells.push(columns.map(|column| column.is_valid(row).then(|| shown(column))).collect());
+        }
+    }
+    (cells, lost)
+}
+
+#[test]
+fn a_record_that_may_hold_other_rows_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    for (bad, words) in [
+        // Closed by nothing, by a quote that opens another field, and by one that stands in its middle.
+        (
+            "20,\"never closed",
+            &[", line 22: ", "begins in line 22 is not closed by the end of the file: close it"][..],
+        ),
+        ("20,x\n21,\"a\nb\"\n22,\"c\n\n", &[", line 25: "]),
+        (
+            "20,\"open\n21,x\n22,\"y\"",
+            &["lines 22 to 24: the record", "behind its closing quote", "how many rows"],
+        ),
+        ("20,\"open\n21,x\n22\",y", &["lines 22 to 24: the record has 3 fields", "how many rows"]),
+    ] {
+        let rows = |from: u64, to: u64| (from..to).map(|i| format!("{i},x\r\n")).collect::<String>();
+        std::fs::write(&path, format!("id,q\n{}{bad}\n{}", rows(0, 20), rows(30, 50))).unwrap();
+        let error = Input::open(&[name(&path)]).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{bad}: {error}");
+    }
+    for (header, words) in
+        [("id,\"q\n1,x\n", "line 1: a quoted"), ("id,\"q\"x\n1,x\n", "line 1: the line has a field")]
+    {
+        std::fs::write(&path, header).unwrap();
+        let error = Input::open(&[name(&path)]).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn what_follows_on_a_closing_quote_makes_a_line_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "id,q\n1,\"a\"b\n2,\"x\"\"y\"\n3,\"x\"y\"z\"\n4,a \"b\"\n5,\"x\" \n\"6\",\"\"\r\n7\n";
+    let (cells, lost) = cells_of(folder.path(), "a.csv", text);
+    let ids = [None, Some("2"), None, Some("4"), None, Some("6"), None];
+    assert_eq!(cells.iter().map(|row| row[0].as_deref()).collect::<Vec<_>>(), ids);
+    let texts = [None, Some("x\"y"), None, Some("a \"b\""), None, Some(""), None];
+    assert_eq!(cells.iter().map(|row| row[1].as_deref()).collect::<Vec<_>>(), texts);
+    assert_eq!(lost.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0, 2, 4, 6]);
+    let (row, why) = &lost[1];
+    assert!(*row == 2 && why.starts_with("row 2: the line has a field with something behind"), "{why}");
+    assert!(why.ends_with("a.csv, line 4)") && why.matches("line 4").count() == 1, "{why}");
+}
+
+#[test]
+fn a_blank_line_is_a_null_where_there_is_one_column() {
+    let folder = tempfile::tempdir().unwrap();
+    for end in ["\n", "\r\n", "\r"] {
+        let text = "\u{feff}\n\"q\"\n\na\n\n\n\"\"\n\"b\n\nc\"\n\n".replace('\n', end);
+        let (cells, lost) = cells_of(folder.path(), "one.csv", &text);
+        let long = format!("b{end}{end}c");
+        let expected = [None, Some("a"), None, None, Some(""), Some(&long), None];
+        assert_eq!(cells.iter().map(|row| row[0].as_deref()).collect::<Vec<_>>(), expected, "{end:?}");
+        assert!(lost.is_empty());
+        let (cells, lost) = cells_of(folder.path(), "two.csv", &"a,b\n\n1,2\n\n\n3,4".replace('\n', end));
+        assert_eq!((cells.len(), lost), (2, vec![]));
+    }
+    // From any row on, with a mark that is a field's own where a block begins.
+    let rows: String =
+        (0..10_000).map(|i| if i % 2 == 1 { "\r\n".into() } else { format!("\u{feff}{i}\r\n") }).collect();
+    let (cells, _) = cells_of(folder.path(), "many.csv", &format!("q\r\n{rows}"));
+    assert_eq!(cells.len(), 10_000);
+    for (row, cell) in cells.iter().enumerate() {
+        assert_eq!(cell[0], (row % 2 == 0).then(|| format!("\u{feff}{row}")));
+    }
+}

@@ -3,7 +3,7 @@
 
 use crate::error::JobError;
 use crate::input::batch::Batch;
-use crate::input::csv::{CsvRows, CsvTypes, wrong_record};
+use crate::input::csv::{CsvRows, CsvTypes, LostField, unsplit_record, wrong_record};
 use crate::input::file::{InputFile, broken};
 use crate::input::group_file::ReadError;
 use crate::input::json;
@@ -55,9 +55,15 @@ pub fn scan(
     types: &mut TextTypes,
 ) -> Result<Scanned, JobError> {
     source.will_read(std::iter::once(0..source.len()));
-    let start = source.get_bytes(0, source.len().min(2) as usize);
+    let start = source.get_bytes(0, source.len().min(6) as usize);
     let start = start.map_err(|e| source.failure().unwrap_or_else(|| broken(path, "", &e.to_string())))?;
-    if matches!(&start[..], [0xff, 0xfe] | [0xfe, 0xff]) {
+    if start.starts_with(b"PAR1") || start.starts_with(b"ARROW1") {
+        let format = if start.starts_with(b"PAR1") { "Parquet" } else { "Arrow" };
+        let why =
+            format!("is a file of {format}, and is read as text; see --input-format and the file's name");
+        return Err(broken(path, "", &why));
+    }
+    if matches!(&start[..], [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
         return Err(broken(path, "", "is written in UTF-16; write it in UTF-8"));
     }
     match dialect {
@@ -114,13 +120,24 @@ fn scan_csv(
     if !next(&mut records, &mut record)? {
         return Err(broken(path, "", "is empty; a file of CSV begins with the names of its columns"));
     }
+    let refuse_unsplit = |record: &Record, width: usize| match unsplit_record(record, width) {
+        Some((place, why)) => Err(broken(path, &place, &why)),
+        None => Ok(()),
+    };
+    refuse_unsplit(&record, record.len())?;
+    let first = format!(", line {}", record.line);
+    if let Some(why) = wrong_record(&record, record.len()) {
+        return Err(broken(path, &first, &why));
+    }
     let name = |at| {
         let name = std::str::from_utf8(record.field(at).unwrap_or_default());
-        name.map(String::from).map_err(|_| broken(path, ", line 1", "the name of a column is not UTF-8"))
+        name.map(String::from).map_err(|_| broken(path, &first, "the name of a column is not UTF-8"))
     };
     let names = (0..record.len()).map(name).collect::<Result<Vec<_>, _>>()?;
     let mut counts = vec![0; names.len()];
+    records.blank_records = names.len() == 1;
     while next(&mut records, &mut record)? {
+        refuse_unsplit(&record, names.len())?;
         blocks.push(record.at, record.line);
         if wrong_record(&record, names.len()).is_some() {
             continue;
@@ -174,7 +191,9 @@ impl TextGroup {
         let lines = match layout.dialect {
             Dialect::Json => LineReader::Json(Lines::new(reader, place.at, place.line)),
             Dialect::Csv(delimiter) => {
-                LineReader::Csv(Box::new(Records::new(reader, delimiter, place.at, place.line)))
+                let mut records = Records::new(reader, delimiter, place.at, place.line);
+                records.blank_records = layout.width == 1;
+                LineReader::Csv(Box::new(records))
             }
         };
         let mut group = TextGroup { layout, source, columns, schema, lines, end };
@@ -252,7 +271,8 @@ impl TextGroup {
         let mut lost = Vec::new();
         for (row, why) in wrong {
             for to in 0..self.columns.len() {
-                lost.push(self.lost(file, to, row, read[row].1, why.clone()));
+                let (line, why) = (read[row].1, why.clone());
+                lost.push(self.lost(file, LostField { column: to, row, line, whole: true, why }));
             }
         }
         Ok((read.len(), columns, lost))
@@ -273,12 +293,13 @@ impl TextGroup {
         }
         let count = rows.rows();
         let (columns, wrong) = rows.finish()?;
-        let lost = wrong.into_iter().map(|(to, row, line, why)| self.lost(file, to, row, line, why));
+        let lost = wrong.into_iter().map(|field| self.lost(file, field));
         Ok((count, columns, lost.collect()))
     }
 
-    fn lost(&self, file: &InputFile, column: usize, row: usize, line: u64, why: String) -> LostCells {
-        let name = self.schema.field(column).name().clone();
+    fn lost(&self, file: &InputFile, field: LostField) -> LostCells {
+        let LostField { column, row, line, whole, why } = field;
+        let name = if whole { String::new() } else { self.schema.field(column).name().clone() };
         let place = if line > 0 { format!("line {line}") } else { String::new() };
         LostCells { column, name, rows: vec![row], path: file.path.clone(), place, why }
     }
