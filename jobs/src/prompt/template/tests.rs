@@ -22,6 +22,7 @@ fn renders_as_python_does() {
             r#"{"b": "\u00e4\ud83d\ude00", "a": {}}"#,
         ),
         ("{{ {'b': [1, []]} | tojson(indent=2) }}", "{\n  \"b\": [\n    1,\n    []\n  ]\n}"),
+        ("{{ [1] | tojson(indent=20) }}", "[\n                    1\n]"),
         ("{{ [1, 2] | tojson(separators=(',', ':')) }}", "[1,2]"),
         (
             "{% set ns = namespace(n=0) %}{% for i in list %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
@@ -53,6 +54,7 @@ fn bounds_hold() {
         "{{ '%1000000000d' | format(1) }}",
         "{{ range(1000000000) | list | length }}",
         "{{ range(9999) | list | tojson(indent='x' * 1000000) }}",
+        "{{ [1] | tojson(indent=1001) }}",
         "{{ range(9999) | list | tojson(separators=['x' * 1000000, ':']) }}",
     ] {
         let error = render(source, context! {}).unwrap_err();

@@ -14,7 +14,7 @@ pub fn tojson(state: &State, value: &Value, options: Kwargs) -> Result<Value, Er
     let sort_keys = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     options.assert_all_used()?;
     let indent = match indent {
-        Some(value) if value.kind() == ValueKind::Number => Some(" ".repeat(usize::try_from(value)?.min(16))),
+        Some(value) if value.kind() == ValueKind::Number => Some(blanks(usize::try_from(value)?)?),
         Some(value) => value.as_str().map(str::to_string),
         None => None,
     };
@@ -27,6 +27,16 @@ pub fn tojson(state: &State, value: &Value, options: Kwargs) -> Result<Value, Er
     let mut json = Json { out: String::new(), indent, item, key, ensure_ascii, sort_keys, mark, state };
     json.value(value, 0)?;
     Ok(Value::from(json.out))
+}
+
+/// The indent of a level, by its width.
+fn blanks(width: usize) -> Result<String, Error> {
+    const WIDEST: usize = 1000;
+    if width > WIDEST {
+        let why = format!("tojson takes an indent of at most {WIDEST}, not {width}");
+        return Err(Error::new(ErrorKind::InvalidOperation, why));
+    }
+    Ok(" ".repeat(width))
 }
 
 /// Writes JSON as Python's `json.dumps` does.
