@@ -45,6 +45,7 @@ fn a_number_out_of_range_is_refused_with_its_range() {
         (&run, "--top-p", "3", "--top-p is 3; it must be more than 0 and at most 1"),
         (&run, "--temperature", "-1", "--temperature is -1; it must be at least 0"),
         (&run, "--n", "-1", "not a whole number from 0"),
+        (&run, "--keep", "q,q", "names the column q twice"),
         (&run, "--max-error-rate", "half", "\"half\" is not a number"),
         (&run, "--log-level", "nonsense", "is not off, error, warn, info, debug or trace"),
         (&throughput, "--num-prompts", "0", "must be at least 1"),
