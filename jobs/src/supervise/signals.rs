@@ -75,6 +75,13 @@ fn on_thread(suspend: bool, each: impl FnMut(Signal) + Send + 'static) -> Result
 }
 
 fn listen(suspend: bool, installed: &SyncSender<std::io::Result<()>>, mut each: impl FnMut(Signal)) {
+    // The library panics where it finds too few descriptors for its own pair of sockets beside what else it opens.
+    #[cfg(unix)]
+    if let Err(error) =
+        [(); 3].map(|()| std::os::unix::net::UnixStream::pair()).into_iter().collect::<Result<Vec<_>, _>>()
+    {
+        return drop(installed.send(Err(error)));
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return drop(installed.send(Err(error))),
