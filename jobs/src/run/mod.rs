@@ -98,9 +98,9 @@ pub fn run_on(
     target.claim()?;
     // The lock is kept until all is published.
     let journal = journal.end()?;
+    let endings = Endings::of(&journal.reader, job.rows)?;
     if job.options.stop_on_errors {
         // Those of earlier runs, too.
-        let endings = Endings::of(&journal.reader, job.rows)?;
         job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), None)?;
     }
     note_fewer_rows(&job);
@@ -110,7 +110,6 @@ pub fn run_on(
             "{unreadable} rows have an answer and an `error`: kept cells of theirs could not be read and are null"
         );
     }
-    let endings = Endings::of(&journal.reader, job.rows)?;
     drop(journal);
     let column = format!("the column {}error of {}", job.options.column_prefix, job.options.output);
     note!("{}", last_line(&job, &endings, &column));
