@@ -55,6 +55,7 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
         sampling,
         returns,
         columns,
+        structured,
     } = decisions;
     let always = |name, value: &dyn ToString| OldField { name, value: Some(value.to_string()), absent: None };
     let file = |name, digest: &Option<String>| always(name, &digest.as_deref().unwrap_or(NONE));
@@ -78,6 +79,9 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
     // There were none.
     let columns = columns.as_ref().map_or(NONE.into(), |columns| format!("{columns:?}"));
     fields.push(since("columns", &columns, NONE));
+    let structured =
+        structured.map_or(NONE.into(), |structured| format!("{} {}", structured.kind(), structured.text()));
+    fields.push(since("structured outputs", &structured, NONE));
     spell_prompt(prompt, &mut fields);
     spell_sampling(sampling, &mut fields);
     let names: Vec<&str> = returns.iter().map(|column| return_name(*column)).collect();

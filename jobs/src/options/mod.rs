@@ -10,3 +10,4 @@ pub mod number;
 pub mod prompt;
 pub mod sampling;
 pub mod size;
+pub mod structured;

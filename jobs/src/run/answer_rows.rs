@@ -43,6 +43,7 @@ pub fn answer_rows(
         input: &job.input,
         prompts: &job.prompts,
         choices,
+        structure: job.structure.as_ref(),
         sampling: &job.sampling,
         rows: job.rows,
         finished,

@@ -54,6 +54,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         share_prompts: _,
         returns,
         columns,
+        structured,
         prompt,
         sampling,
         model,
@@ -76,6 +77,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
             .choices
             .as_ref()
             .map(|choices| ColumnDecisions { columns, end_token_ids: &choices.end_tokens }),
+        structured: structured.as_ref(),
     };
     Ok(decisions.job_identity())
 }

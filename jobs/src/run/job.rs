@@ -23,6 +23,8 @@ use crate::run::error_limits::ErrorLimits;
 use crate::run::kept::projected;
 use crate::run::resume::job_date;
 use crate::run::sampling::Sampling;
+use crate::structured::constraint::Structure;
+use crate::structured::vocabulary::Vocabulary;
 use engine::models::Model;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,6 +48,8 @@ pub struct Job {
     pub sampling: Arc<Sampling>,
     /// The columns of choices, if the job scores them and generates nothing.
     pub choices: Option<Arc<Choices>>,
+    /// What generated text must be.
+    pub structure: Option<Structure>,
     /// What a row without content asks, by which columns may be calibrated.
     pub content_free: Option<RowChoices>,
     /// The model's own.
@@ -95,6 +99,7 @@ impl Job {
             }
             false => None,
         };
+        let structure = structure(&options, &sampling, &tokenizer, vocab)?;
         let content_free = match &choices {
             Some(choices) => choices.content_free(&prompts, &input)?,
             None => None,
@@ -141,6 +146,7 @@ impl Job {
             prompts,
             sampling,
             choices,
+            structure,
             content_free,
             chat_template,
             max_model_len,
@@ -173,7 +179,11 @@ impl Job {
         }
         match &self.choices {
             Some(choices) => note!("prompts: {how}; columns: {}", choices.summary()),
-            None => note!("prompts: {how}; sampling: {}", self.sampling.summary()),
+            None => {
+                let kind = self.options.structured.as_ref().map(|structured| structured.kind());
+                let structured = kind.map_or(String::new(), |kind| format!("; structured outputs: {kind}"));
+                note!("prompts: {how}; sampling: {}{structured}", self.sampling.summary());
+            }
         }
     }
 
@@ -191,4 +201,24 @@ impl Job {
         let JobOptions { max_error_rate, max_errors, stop_on_errors, .. } = &self.options;
         ErrorLimits { rate: *max_error_rate, count: *max_errors, stop: *stop_on_errors }
     }
+}
+
+/// Compiles the structure of the answers, if they have one.
+fn structure(
+    options: &JobOptions,
+    sampling: &Sampling,
+    tokenizer: &Arc<Tokenizer>,
+    vocab: usize,
+) -> Result<Option<Structure>, JobError> {
+    let Some(outputs) = &options.structured else { return Ok(None) };
+    if !sampling.text.stop.is_empty() {
+        return Err(JobError::Usage(format!(
+            "stop_strings of generation_config.json ({:?}) could end a structured output before it is whole; give \
+             --generation-config none",
+            sampling.text.stop
+        )));
+    }
+    let wrong = |why: String| JobError::Usage(format!("structured outputs: {}: {why}", outputs.kind()));
+    let vocabulary = Vocabulary::new(tokenizer, vocab, &sampling.params.stop_token_ids).map_err(wrong)?;
+    Structure::compile(outputs, &Arc::new(vocabulary)).map(Some).map_err(wrong)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 fn request(row: u64, prompt: &[u32], temperature: f32) -> RowRequest {
     let params = SamplingParams { temperature, ..SamplingParams::default() };
     let sampling = Arc::new(Sampling::of_params(params));
-    RowRequest { row, prompt: prompt.to_vec(), sampling, constraint: None, choices: None, alone: false }
+    RowRequest { row, prompt: prompt.to_vec(), sampling, structure: None, choices: None, alone: false }
 }
 
 fn take_up(rows: &mut Duplicates, row: u64, prompt: &[u32]) -> Turn {
@@ -15,7 +15,13 @@ fn take_up(rows: &mut Duplicates, row: u64, prompt: &[u32]) -> Turn {
 
 fn result(tokens: usize) -> Result<RowResult, RowError> {
     let completion = Generated { token_logprobs: vec![-1.0; tokens], ..Generated::default() };
-    Ok(RowResult { num_input_tokens: 2, completions: vec![completion], prompt_logprobs: None, choices: None })
+    Ok(RowResult {
+        num_input_tokens: 2,
+        completions: vec![completion],
+        prompt_logprobs: None,
+        choices: None,
+        structured: false,
+    })
 }
 
 #[test]
