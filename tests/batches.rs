@@ -220,6 +220,7 @@ fn every_wrong_request_is_its_own_result() {
     let messages =
         |id: &str, messages: Value| line(&request(id, CHAT, json!({"messages": messages, "max_tokens": 3})));
     let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    let nested = (0..100).fold(json!("x"), |inner, _| json!([inner]));
     let long = "the mill ".repeat(120_000);
     let completion = |id: &str, body: Value| line(&request(id, COMPLETIONS, body));
     // A line, its custom_id, and what its result says: a code of the line, or a status and the field.
@@ -299,6 +300,8 @@ fn every_wrong_request_is_its_own_result() {
         (completion("mark", json!({"prompt": "<|im_start|>user"})), Some("mark"), "400 prompt"),
         (completion("blank", json!({"prompt": []})), Some("blank"), "400 prompt"),
         (completion("echo", json!({"prompt": "x", "echo": true})), Some("echo"), "400 echo"),
+        (messages("nested", nested), Some("nested"), "400 messages"),
+        (messages("control", ask("a\u{0}b\u{1}\u{fdd0}\u{2028}")), Some("control"), "200"),
         (good("last"), Some("last"), "200"),
     ];
     let lines: Vec<Vec<u8>> = cases.iter().map(|(line, ..)| line.clone()).collect();

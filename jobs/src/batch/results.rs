@@ -98,18 +98,11 @@ struct LineError<'a> {
 }
 
 impl Results {
-    /// Those of a job of this identity on inputs of this digest. The model is called by the first of its names.
-    pub fn new(
-        identity: &Identity,
-        inputs: &str,
-        model: &str,
-        created: i64,
-        tokenizer: Arc<Tokenizer>,
-    ) -> Results {
+    /// Those of a job of this identity. The model is called by the first of its names.
+    pub fn new(identity: &Identity, model: &str, created: i64, tokenizer: Arc<Tokenizer>) -> Results {
         let identity = identity.digest();
         let mut hasher = blake3::Hasher::new_derive_key("gristmill batch ids 1");
-        hasher.update(identity.as_bytes()).update(inputs.as_bytes());
-        let key = *hasher.finalize().as_bytes();
+        let key = *hasher.update(identity.as_bytes()).finalize().as_bytes();
         Results { model: model.into(), created, tokenizer, identity, key }
     }
 
@@ -123,6 +116,7 @@ impl Results {
             Ok(envelope) => Some(envelope.custom_id.as_str()),
             Err(bad) => bad.custom_id.as_deref(),
         };
+        let ids = self.ids(row, line);
         let error = answer.and_then(|answer| answer.error.as_deref()).map(split);
         let (response, error) = match (&envelope, answer, error) {
             (_, None, _) => {
@@ -134,18 +128,18 @@ impl Results {
                 (None, Some(LineError { code: "duplicate_custom_id", message }))
             }
             (Ok(envelope), _, Some((kind, message))) => {
-                (Some(self.failure(row, envelope.endpoint, kind, message)), None)
+                (Some(self.failure(ids.request, envelope.endpoint, kind, message)), None)
             }
-            (Ok(envelope), Some(answer), None) => (Some(self.success(row, envelope, answer)), None),
+            (Ok(envelope), Some(answer), None) => (Some(self.success(&ids, envelope, answer)), None),
         };
-        let id = format!("batch_req_{}", self.id(row, "result"));
+        let id = format!("batch_req_{}", ids.result);
         serde_json::to_vec(&ResultLine { id, custom_id, response, error })
             .map_err(|error| JobError::Internal(format!("the result of row {row}: {error}")))
     }
 
     fn failure<'a>(
         &self,
-        row: u64,
+        request_id: String,
         endpoint: Endpoint,
         kind: Option<RowErrorKind>,
         message: &'a str,
@@ -163,10 +157,10 @@ impl Results {
         let param = own.map(|(param, _)| param).or((status_code == 400).then(|| endpoint.asks_in()));
         let error_type = if status_code == 500 { "server_error" } else { "invalid_request_error" };
         let body = Body::Error { error: RequestError { message, kind: error_type, param, code } };
-        Response { status_code, request_id: self.id(row, "request"), body }
+        Response { status_code, request_id, body }
     }
 
-    fn success<'a>(&'a self, row: u64, envelope: &Envelope, answer: &'a Answer) -> Response<'a> {
+    fn success<'a>(&'a self, ids: &Ids, envelope: &Envelope, answer: &'a Answer) -> Response<'a> {
         let endpoint = envelope.endpoint;
         // The answer alone does not tell, if it has no tokens.
         let body = RequestBody::read(endpoint, &envelope.body);
@@ -180,7 +174,7 @@ impl Results {
         let total_tokens = prompt_tokens + completion_tokens;
         let choices = answer.completions.iter().enumerate();
         let body = AnswerBody {
-            id: format!("{prefix}-{}", self.id(row, "answer")),
+            id: format!("{prefix}-{}", ids.answer),
             object,
             created: self.created,
             model: &self.model,
@@ -190,7 +184,7 @@ impl Results {
             usage: Usage { prompt_tokens, completion_tokens, total_tokens },
             system_fingerprint: format!("fp_{}", &self.identity[..16]),
         };
-        let request_id = self.id(row, "request");
+        let request_id = ids.request.clone();
         Response { status_code: 200, request_id, body: Body::Answer(Box::new(body)) }
     }
 
@@ -209,12 +203,22 @@ impl Results {
         Choice { index, text, logprobs, finish_reason: completion.finish_reason.as_str() }
     }
 
-    /// An id of a row, other for each use.
-    fn id(&self, row: u64, of: &str) -> String {
+    /// What the ids of a row are: functions of the identity, its number and its line.
+    fn ids(&self, row: u64, line: &[u8]) -> Ids {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&row.to_le_bytes()).update(of.as_bytes());
-        hasher.finalize().to_hex()[..32].to_string()
+        hasher.update(&row.to_le_bytes()).update(line);
+        let id = |use_of_it: &str| {
+            hasher.clone().update(use_of_it.as_bytes()).finalize().to_hex()[..32].to_string()
+        };
+        Ids { result: id("result"), request: id("request"), answer: id("answer") }
     }
+}
+
+/// Names that nothing else has.
+struct Ids {
+    result: String,
+    request: String,
+    answer: String,
 }
 
 /// The kind and the detail of an error that a journal holds.

@@ -229,9 +229,8 @@ fn answer(
 fn publish(job: &Job, target: &Target, journal: &EndedJournal) -> Result<u64, JobError> {
     journal.check_in_place()?;
     let results = job.batch.as_ref().map(|batch| {
-        let inputs = manifest::inputs_digest(journal.reader.inputs());
         let name = batch.served_model_names.first().map_or("", String::as_str);
-        Results::new(journal.reader.identity(), &inputs, name, job.date, job.tokenizer.clone())
+        Results::new(journal.reader.identity(), name, job.date, job.tokenizer.clone())
     });
     let publication = Publication {
         target,
