@@ -8,6 +8,7 @@
 #![allow(missing_docs)]
 
 pub mod allocator;
+pub mod batch;
 pub mod choices;
 pub mod cli;
 pub mod date;

@@ -4,13 +4,11 @@ use crate::error::JobError;
 use crate::journal::Journal;
 use crate::journal::finished::FinishedRows;
 use crate::log::note;
-use crate::options::job::ReturnColumn;
 use crate::run::engine_loop::EngineLoop;
 use crate::run::feeder::Feeder;
 use crate::run::finisher::Finisher;
 use crate::run::job::Job;
 use crate::run::progress::{Counters, Progress};
-use crate::run::row::KeepLogprobs;
 use crate::supervise::signals::Signals;
 use engine::Engine;
 use std::sync::Mutex;
@@ -43,6 +41,7 @@ pub fn answer_rows(
         input: &job.input,
         prompts: &job.prompts,
         choices,
+        batch: job.batch.as_ref(),
         sampling: &job.sampling,
         rows: job.rows,
         finished,
@@ -52,10 +51,6 @@ pub fn answer_rows(
     };
     let (prepared, rows) = sync_channel(QUEUE);
     let (done, outcomes) = sync_channel(QUEUE);
-    let keep = KeepLogprobs {
-        tokens: job.options.returns.contains(&ReturnColumn::TokenLogprobs),
-        alternatives: job.options.returns.contains(&ReturnColumn::Logprobs),
-    };
     let mut finisher = Finisher {
         tokenizer: &job.tokenizer,
         journal,
@@ -83,7 +78,7 @@ pub fn answer_rows(
         };
         let finishing = std::thread::Builder::new().spawn_scoped(scope, finish).map_err(start("answers"))?;
         let share = job.options.share_prompts;
-        let engine_loop = EngineLoop::new(engine, &job.tokenizer, journal, keep, share, done);
+        let engine_loop = EngineLoop::new(engine, &job.tokenizer, journal, share, done);
         let stop = || signals.stop_signal().is_some() || given_up.load(Ordering::Relaxed);
         let ended = engine_loop.run(&rows, stop);
         // Ends the feeder, which may wait for room.

@@ -40,6 +40,7 @@ fn published_with(folder: &Path, rows_per_file: Option<u64>, ids: ArrayRef) -> P
         input_nulls: BTreeMap::from([("id".into(), 0)]),
         days: false,
         unanswered,
+        results: None,
         may_appear: &|| Ok(()),
     };
     publication.publish(&journal.reader().unwrap(), std::iter::once(Ok(Batch::whole(0, input)))).unwrap();
