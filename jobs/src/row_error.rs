@@ -23,8 +23,12 @@ pub enum RowErrorKind {
     EmptyPrompt,
     /// The prompt leaves no room for an answer.
     PromptTooLong,
-    /// The engine refused the request.
+    /// A line of a batch is no request.
+    BadLine,
+    /// The request cannot be answered as it is.
     BadRequest,
+    /// A request of a batch names another model.
+    UnknownModel,
     /// The model's logits were not finite.
     NotFinite,
     /// The structure of the answer allows no token more.
@@ -39,7 +43,7 @@ pub enum RowErrorKind {
 
 impl RowErrorKind {
     /// All kinds.
-    pub const ALL: [RowErrorKind; 15] = [
+    pub const ALL: [RowErrorKind; 17] = [
         RowErrorKind::Unreadable,
         RowErrorKind::BadRow,
         RowErrorKind::NullPrompt,
@@ -49,7 +53,9 @@ impl RowErrorKind {
         RowErrorKind::Tokenizer,
         RowErrorKind::EmptyPrompt,
         RowErrorKind::PromptTooLong,
+        RowErrorKind::BadLine,
         RowErrorKind::BadRequest,
+        RowErrorKind::UnknownModel,
         RowErrorKind::NotFinite,
         RowErrorKind::DeadEnd,
         RowErrorKind::Incomplete,
@@ -69,7 +75,9 @@ impl RowErrorKind {
             RowErrorKind::Tokenizer => "tokenizer error",
             RowErrorKind::EmptyPrompt => "empty prompt",
             RowErrorKind::PromptTooLong => "prompt too long",
+            RowErrorKind::BadLine => "bad line",
             RowErrorKind::BadRequest => "bad request",
+            RowErrorKind::UnknownModel => "unknown model",
             RowErrorKind::NotFinite => "not finite",
             RowErrorKind::DeadEnd => "dead end",
             RowErrorKind::Incomplete => "incomplete",

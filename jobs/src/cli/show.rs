@@ -5,12 +5,13 @@ use crate::cli::args::ShowArgs;
 use crate::error::JobError;
 use crate::journal::JournalReader;
 use crate::journal::answer::Answer;
-use crate::journal::schema;
 use crate::log::print;
 use crate::options::job::OnCorrupt;
 use crate::options::model::LoadFormat;
+use crate::prompt::prompts::RowPrompt;
 use crate::run::identity::input_digests;
 use crate::run::job::Job;
+use arrow::array::AsArray;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -93,9 +94,7 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
     let mut shown =
         ShownRow { row, prompt: first, columns: prompts.collect::<Result<_, _>>()?, answer: None };
     if answer {
-        let path = schema::path(&job.options.state_dir);
-        std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
-        let journal = JournalReader::open(&job.options.state_dir)?;
+        let journal = JournalReader::of_begun(&job.options.state_dir)?;
         let changed = input_digests(&job)?.differences(journal.inputs());
         if !changed.is_empty() {
             let why = "the input is not that of the answers, which --answer would show beside other prompts";
@@ -124,9 +123,15 @@ fn prompt(job: &Job, row: u64, column: Option<&str>, ask: Option<&str>) -> Resul
         if let Some(lost) = batch.lost_rows().get(&row) {
             shown.error = Some(lost.to_string());
         } else if at < batch.columns.num_rows() {
+            let line = || batch.columns.column(0).as_binary::<i32>().value(at);
             shown.prompt = job.prompts.text_of_row(&batch.columns, at, ask);
-            match job.prompts.asked(&batch.columns, at, ask).map(|prompt| prompt.tokens) {
-                Ok(tokens) => {
+            let made = match &job.batch {
+                Some(requests) => requests.prompt(&job.prompts, line(), row),
+                None => job.prompts.asked(&batch.columns, at, ask),
+            };
+            match made {
+                Ok(RowPrompt { tokens, rendering }) => {
+                    shown.prompt = shown.prompt.or(rendering.map(|rendering| rendering.plain()));
                     let piece = |&token: &u32| job.tokenizer.written_form(token).unwrap_or_default();
                     shown.pieces = Some(tokens.iter().map(piece).collect());
                     shown.tokens = Some(tokens);

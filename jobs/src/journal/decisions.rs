@@ -38,6 +38,16 @@ pub struct Decisions<'a> {
     pub columns: Option<ColumnDecisions<'a>>,
     /// What generated text must be.
     pub structured: Option<&'a StructuredOutputs>,
+    /// What a batch's requests are answered by, where the input is one.
+    pub batch: Option<BatchDecisions<'a>>,
+}
+
+/// What the requests of a batch are answered by, beside what they say themselves.
+#[derive(Clone, Debug)]
+pub struct BatchDecisions<'a> {
+    /// [`crate::batch::BATCH_VERSION`].
+    pub version: u32,
+    pub served_model_names: &'a [String],
 }
 
 /// What columns of choices are scored by.
@@ -123,6 +133,7 @@ impl Decisions<'_> {
             returns,
             columns,
             structured,
+            batch,
         } = self;
         let TypeNames {
             activations,
@@ -149,6 +160,10 @@ impl Decisions<'_> {
         identity.push(MAX_MODEL_LEN, max_model_len);
         identity.push("input_schema", input_schema);
         prompt.add_to(&mut identity);
+        if let Some(BatchDecisions { version, served_model_names }) = batch {
+            identity.push("batch_version", version);
+            identity.push("served_model_names", served_model_names);
+        }
         match columns {
             None => {
                 sampling.add_to(&mut identity);

@@ -56,6 +56,7 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
         returns,
         columns,
         structured,
+        batch,
     } = decisions;
     let always = |name, value: &dyn ToString| OldField { name, value: Some(value.to_string()), absent: None };
     let file = |name, digest: &Option<String>| always(name, &digest.as_deref().unwrap_or(NONE));
@@ -82,6 +83,8 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
     let structured =
         structured.map_or(NONE.into(), |structured| format!("{} {}", structured.kind(), structured.text()));
     fields.push(since("structured outputs", &structured, NONE));
+    let batch = batch.as_ref().map_or(NONE.into(), |batch| format!("{batch:?}"));
+    fields.push(since("batch", &batch, NONE));
     spell_prompt(prompt, &mut fields);
     spell_sampling(sampling, &mut fields);
     let names: Vec<&str> = returns.iter().map(|column| return_name(*column)).collect();

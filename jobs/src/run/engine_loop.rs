@@ -7,7 +7,7 @@ use crate::prompt::tokenizer::Tokenizer;
 use crate::row_error::{RowError, RowErrorKind};
 use crate::run::duplicates::{Duplicates, Turn};
 use crate::run::request::{FailedRow, FeederResult, RowRequest, request_id, row_of_request};
-use crate::run::row::{KeepLogprobs, RowOutcome, RowResult};
+use crate::run::row::{RowOutcome, RowResult};
 use crate::supervise::worker::Heartbeat;
 use engine::Engine;
 use engine::error::EngineError;
@@ -29,7 +29,6 @@ pub struct EngineLoop<'a> {
     tokenizer: &'a Tokenizer,
     /// Notes the rows that start.
     journal: &'a Mutex<Journal>,
-    keep: KeepLogprobs,
     /// Where rows go.
     out: SyncSender<RowOutcome>,
     duplicates: Duplicates,
@@ -45,14 +44,13 @@ impl<'a> EngineLoop<'a> {
         engine: &'a mut Engine,
         tokenizer: &'a Tokenizer,
         journal: &'a Mutex<Journal>,
-        keep: KeepLogprobs,
         share: bool,
         out: SyncSender<RowOutcome>,
     ) -> EngineLoop<'a> {
         let duplicates = Duplicates::new(share && engine.device().info().breaks_contract.is_none());
         let running = HashMap::new();
         let (waits_to_run_alone, alone) = (None, false);
-        EngineLoop { engine, tokenizer, journal, keep, out, duplicates, running, waits_to_run_alone, alone }
+        EngineLoop { engine, tokenizer, journal, out, duplicates, running, waits_to_run_alone, alone }
     }
 
     /// Runs until all rows are answered, or until `stop` says so or nobody takes the rows; then unfinished rows are
@@ -215,10 +213,10 @@ impl<'a> EngineLoop<'a> {
                 Ok(())
             }
             Event::Token { token, .. } => {
-                if self.keep.tokens {
+                if result.keep.tokens {
                     generated.token_logprobs.push(token.logprob);
                 }
-                if self.keep.alternatives {
+                if result.keep.alternatives {
                     generated.logprobs.push(token.top);
                 }
                 match generated.text.push(token.token, self.tokenizer) {

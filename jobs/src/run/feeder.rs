@@ -1,5 +1,6 @@
 //! Reads the input and makes prompts, ahead of the engine and bounded.
 
+use crate::batch::requests::BatchRequests;
 use crate::choices::Choices;
 use crate::choices::requests::RowChoices;
 use crate::input::Input;
@@ -11,6 +12,7 @@ use crate::row_error::{RowError, RowErrorKind};
 use crate::run::request::{FailedRow, FeederResult, RowRequest};
 use crate::run::sampling::Sampling;
 use crate::structured::constraint::Structure;
+use arrow::array::AsArray;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -27,6 +29,8 @@ pub struct Feeder<'a> {
     pub choices: Option<&'a Choices>,
     /// What their text must be.
     pub structure: Option<&'a Structure>,
+    /// What makes requests of lines, if the input is a batch.
+    pub batch: Option<&'a BatchRequests>,
     /// How rows are answered, unless a row says otherwise.
     pub sampling: &'a Arc<Sampling>,
     /// The number of rows of the job, from the first.
@@ -96,6 +100,16 @@ impl Feeder<'_> {
                 let made = self.prompts.of_each(rows, self.threads, make);
                 for (&i, asked) in rows.iter().zip(made) {
                     self.send(self.scored(row(i), asked, alone), out)?;
+                }
+                continue;
+            }
+            if let Some(requests) = self.batch {
+                let lines = batch.columns.column(0).as_binary::<i32>();
+                let make = |i: usize| requests.of_line(self.prompts, lines.value(i), row(i));
+                let made = self.prompts.of_each(rows, self.threads, make);
+                for (&i, asked) in rows.iter().zip(made) {
+                    let asked = asked.map(|request| RowRequest { alone, ..request });
+                    self.send(asked.map_err(|error| FailedRow { row: row(i), error }), out)?;
                 }
                 continue;
             }

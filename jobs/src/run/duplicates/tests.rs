@@ -1,5 +1,5 @@
 use super::*;
-use crate::run::sampling::Sampling;
+use crate::run::sampling::{KeepLogprobs, Sampling};
 use engine::request::SamplingParams;
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ fn result(tokens: usize) -> Result<RowResult, RowError> {
         prompt_logprobs: None,
         choices: None,
         structured: false,
+        keep: KeepLogprobs::default(),
     })
 }
 
