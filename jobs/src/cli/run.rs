@@ -89,6 +89,7 @@ impl RunArgs {
         if !columns.is_empty() {
             refuse_sampling(&sampling)?;
         }
+        let reasoning_end = structured.reasoning_end.clone();
         let structured = structured.resolve()?;
         if structured.is_some() {
             refuse_beside_structure(&sampling, !columns.is_empty())?;
@@ -113,6 +114,7 @@ impl RunArgs {
             returns,
             columns,
             structured,
+            reasoning_end,
             column_prefix,
             max_error_rate,
             max_errors,

@@ -34,6 +34,8 @@ pub struct JobOptions {
     pub columns: Vec<ColumnOptions>,
     /// What generated text must be.
     pub structured: Option<StructuredOutputs>,
+    /// What ends the reasoning before it.
+    pub reasoning_end: Option<String>,
     pub column_prefix: String,
     /// From 0 to 1.
     pub max_error_rate: f64,

@@ -58,6 +58,7 @@ pub fn answer_rows(
         counters,
         choices,
         content_free,
+        reasoning: job.reasoning(),
         limits: job.error_limits(),
         rows: job.rows,
         first_error: None,
