@@ -8,6 +8,7 @@ use crate::options::job::{JobOptions, Resume, RetryRows, ReturnColumn};
 use crate::options::sampling::SamplingOptions;
 use crate::publish::format::OutputFormat;
 use crate::run;
+use crate::store::location::refuse_url;
 use crate::supervise::Supervision;
 use crate::supervise::worker::is_worker;
 use crate::supervisor_link::supervisor_link;
@@ -77,6 +78,11 @@ impl RunArgs {
             engine,
         } = self;
         let output = output.ok_or_else(|| JobError::Usage("name the output with --output".into()))?;
+        output.refuse_malformed("--output")?;
+        if let Some(folder) = &state_dir {
+            let refused = refuse_url(&folder.to_string_lossy());
+            refused.map_err(|why| JobError::Usage(format!("--state-dir {why}")))?;
+        }
         OutputFormat::of(&output)?;
         let state_dir = output.state_dir(state_dir.as_deref())?;
         let columns = columns.resolve()?;
