@@ -65,6 +65,9 @@ impl Sampling {
         for warning in &model.warnings {
             tracing::warn!("{warning}");
         }
+        if !options.ignore_eos {
+            model.refuse_eos_beyond(vocab)?;
+        }
         let mut eos = model.eos_token_ids().to_vec();
         eos.extend(tokenizer.special_token_names().get("eos_token").and_then(|eos| tokenizer.id(eos)));
         if !eos.is_empty() && eos.iter().all(|&id| id as usize >= vocab) {
