@@ -158,7 +158,34 @@ impl Decisions<'_> {
     }
 }
 
+/// The fields of an identity that say what prompts are made of.
+pub fn prompt_fields(identity: &Identity) -> Identity {
+    const FIELDS: [&str; 11] = [
+        "tokenizer",
+        "tokenizer_config",
+        "prompts_version",
+        "prompt",
+        "prompt_column",
+        "messages_column",
+        "prompt_tokens_column",
+        "system_prompt",
+        "chat_template",
+        "chat_template_kwargs",
+        DATE,
+    ];
+    identity.only(&FIELDS)
+}
+
 impl PromptDecisions<'_> {
+    /// The fields of the identity that say what prompts are made of, with the digests of the tokenizer's files.
+    pub fn identity(&self, tokenizer: &str, tokenizer_config: Option<&str>) -> Identity {
+        let mut identity = Identity::default();
+        identity.push("tokenizer", tokenizer);
+        identity.push("tokenizer_config", tokenizer_config);
+        self.add_to(&mut identity);
+        identity
+    }
+
     fn add_to(&self, identity: &mut Identity) {
         let PromptDecisions {
             version,

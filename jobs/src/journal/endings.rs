@@ -4,6 +4,7 @@ use crate::error::JobError;
 use crate::journal::JournalReader;
 use crate::journal::format::{ANSWER, Format, SET_ASIDE};
 use crate::journal::schema;
+use crate::log::counted;
 use crate::row_error::RowErrorKind;
 use rusqlite::OptionalExtension;
 use std::collections::BTreeMap;
@@ -85,6 +86,15 @@ impl Endings {
         Ok(Endings { errors, cut: cut as u64, first_error })
     }
 
+    /// With rows that have an answer, and an error besides, as a kept cell of theirs cannot be read. They show when the
+    /// output is written.
+    pub fn with_unreadable(mut self, rows: u64) -> Endings {
+        if rows > 0 {
+            self.errors.insert("kept cell that cannot be read".into(), rows);
+        }
+        self
+    }
+
     /// Rows that have an error.
     pub fn error_rows(&self) -> u64 {
         self.errors.values().sum()
@@ -98,9 +108,7 @@ impl fmt::Display for Endings {
         if !self.errors.is_empty() {
             let kinds: Vec<String> =
                 self.errors.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-            let errors = self.error_rows();
-            let word = if errors == 1 { "error" } else { "errors" };
-            parts.push(format!("{errors} {word} ({})", kinds.join(", ")));
+            parts.push(format!("{} ({})", counted(self.error_rows(), "error"), kinds.join(", ")));
         }
         if self.cut > 0 {
             parts.push(format!("{} cut off at length", self.cut));

@@ -3,6 +3,7 @@
 use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::database::Database;
+use crate::journal::format::Format;
 use crate::journal::identity::{Identity, InputDigests};
 use crate::journal::schema;
 use std::ops::Range;
@@ -42,6 +43,11 @@ impl JournalReader {
     /// The identity with which the job was begun, in the spelling of its format.
     pub fn identity(&self) -> &Identity {
         &self.database.identity
+    }
+
+    /// Whether the identity is spelt as new journals spell it.
+    pub fn is_of_this_format(&self) -> bool {
+        self.database.format != Format::One
     }
 
     /// The inputs of the job.

@@ -36,8 +36,18 @@ pub(super) fn check(database: &Database, retry: Retry, now: Option<LengthLimits>
         let (path, format) = (database.path.clone(), database.format.number().max(1));
         return Err(JobError::RetryFormat { path, format });
     }
+    let begun = LengthLimits::of(&database.identity);
+    if let Some((now, begun)) = now.zip(begun)
+        && (now.max_tokens < begun.max_tokens || now.max_model_len < begun.max_model_len)
+    {
+        return Err(JobError::Usage(format!(
+            "--retry takes no smaller --max-tokens than {} and no smaller --max-model-len than {}, with which the job was \
+             begun, and here they are {} and {}: all other rows keep answers of the first values",
+            begun.max_tokens, begun.max_model_len, now.max_tokens, now.max_model_len
+        )));
+    }
     if let Some(now) = now.filter(|_| retry.length)
-        && LengthLimits::of(&database.identity) == Some(now)
+        && begun == Some(now)
     {
         let LengthLimits { max_tokens, max_model_len } = now;
         return Err(JobError::Usage(format!(

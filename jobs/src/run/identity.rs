@@ -8,7 +8,7 @@ use crate::input::partitions::shown;
 use crate::journal::decisions::{
     ColumnDecisions, Decisions, FileDigests, PromptDecisions, SamplingDecisions, TypeNames,
 };
-use crate::journal::identity::{InputDigest, InputDigests, JobIdentity, numerics_version};
+use crate::journal::identity::{Identity, InputDigest, InputDigests, JobIdentity, numerics_version};
 use crate::options::engine::{EngineOptions, engine_config};
 use crate::options::job::JobOptions;
 use crate::options::model::{LoadFormat, ModelOptions};
@@ -78,6 +78,12 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
             .map(|choices| ColumnDecisions { columns, end_token_ids: &choices.end_tokens }),
     };
     Ok(decisions.job_identity())
+}
+
+/// The part of the identity that says what prompts are made of, but for the input: it needs neither weights nor a device.
+pub fn prompt_identity(job: &Job) -> Identity {
+    let files = &job.tokenizer_digests;
+    prompt_decisions(job, &job.options.prompt).identity(&files.tokens, files.config.as_deref())
 }
 
 /// Of what was loaded: texts that were read once, and weights whose every read is held against their digest.

@@ -6,7 +6,7 @@ use crate::error::JobError;
 use crate::input::Input;
 use crate::input::names::Search;
 use crate::input::own::OwnOutput;
-use crate::log::note;
+use crate::log::{counted, note};
 use crate::model::ModelFolders;
 use crate::model::generation_config::GenerationConfig;
 use crate::options::job::JobOptions;
@@ -151,13 +151,13 @@ impl Job {
     /// Prints what was resolved.
     pub fn print(&self) {
         note!(
-            "model: {} ({}, {} tokens of context); input: {} of {} rows in {} files",
+            "model: {} ({}, {} tokens of context); input: {} of {} in {}",
             self.folders.name,
             self.model.config.architecture,
             self.max_model_len,
             self.rows,
-            self.input.rows,
-            self.input.files.len()
+            counted(self.input.rows, "row"),
+            counted(self.input.files.len() as u64, "file")
         );
         if let Some(columns) = self.input.inferred() {
             note!("columns of the input, as they were inferred: {columns}");
