@@ -30,8 +30,8 @@ pub(crate) fn lower(lowering: &mut Lowering) -> Calls<Launch> {
         if let Some(launch) = rope::lower_with_kv_write(lowering, &plan.ops[at..]) {
             into.push(Call::Launch(launch));
             at += 2;
-        } else if let Some(launch) = lower_gated(lowering, &plan.ops, at) {
-            into.push(Call::Launch(launch));
+        } else if let Some(launches) = lower_gated(lowering, &plan.ops, at) {
+            into.extend(launches.into_iter().map(Call::Launch));
             at += 2;
         } else if let Some((linear, norm)) = fuse_residual(plan, &plan.ops[at..]) {
             into.extend(linear::lower(lowering, &linear, true));
@@ -62,9 +62,9 @@ fn fuse_residual(plan: &Plan, ops: &[Op]) -> Option<(Linear, RmsNorm)> {
     Some((Linear { out: residual, ..*linear }, RmsNorm { add: None, ..*norm }))
 }
 
-/// For a Linear whose result only the next op, a GatedMul, reads: both as one launch, if there is a kernel for it. The
+/// For a Linear whose result only the next op, a GatedMul, reads: both together, if there is a kernel for it. The
 /// gate and up columns then never cross memory, and round once less.
-fn lower_gated(lowering: &mut Lowering, ops: &[Op], at: usize) -> Option<Launch> {
+fn lower_gated(lowering: &mut Lowering, ops: &[Op], at: usize) -> Option<Vec<Launch>> {
     let plan = lowering.plan;
     let [Op::Linear(linear), Op::GatedMul(gated), rest @ ..] = &ops[at..] else { return None };
     let shares_weight = |op: &Op| match op {

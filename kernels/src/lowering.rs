@@ -32,6 +32,8 @@ pub(crate) struct Lowering<'a> {
     pub(crate) linears: Linears,
     /// Weights whose gate and up rows a kernel wants side by side: [`crate::interleave`].
     pub(crate) interleaved: Vec<BufferId>,
+    /// Where FP8 Linears have the rows of x quantised: [`crate::ops::linear::quantized_bytes`].
+    pub(crate) quantized: DevicePtr,
     /// What the driver refused, if it did.
     pub(crate) refused: Option<DriverError>,
 }

@@ -16,6 +16,7 @@ use crate::kernel::Kernel;
 use crate::launch::{Call, Launch};
 use crate::lower::{Calls, lower};
 use crate::lowering::{Linears, Lowering};
+use crate::ops::linear::quantized_bytes;
 use crate::planes::{self, Plane, planes};
 use crate::stage::{Stage, StepGrid};
 use crate::work::{Lists, Work};
@@ -49,6 +50,8 @@ pub(crate) struct Program {
     spare: Vec<HostBuffers>,
     /// The counts of the step, which kernels read.
     _counts: DeviceMemory,
+    /// Rows of activations in FP8.
+    _quantized: DeviceMemory,
 }
 
 impl Program {
@@ -69,6 +72,8 @@ impl Program {
         let works: Vec<Work> =
             groups.iter().map(|g| Work::new(context, max_dims, g)).collect::<Result<_, _>>()?;
         let counts = DeviceMemory::new(context, counts::BYTES, "row counts", MemoryUse::Activations)?;
+        let quantized = quantized_bytes(plan, max_dims, &card.limits);
+        let quantized = DeviceMemory::new(context, quantized, "quantised rows", MemoryUse::Activations)?;
         let addresses: Vec<DevicePtr> = buffers.iter().map(|b| b.at).collect();
         let mut lowering = Lowering {
             plan,
@@ -79,6 +84,7 @@ impl Program {
             work: &works,
             linears,
             interleaved: Vec::new(),
+            quantized: quantized.at,
             refused: None,
         };
         let calls = lower(&mut lowering);
@@ -105,6 +111,7 @@ impl Program {
             ops,
             spare: Vec::new(),
             _counts: counts,
+            _quantized: quantized,
         };
         // Two steps are in flight in the engine's loop; one more is being prepared.
         for _ in 0..3 {
