@@ -174,6 +174,32 @@ fn rows_are_quantised_by_themselves() {
     });
 }
 
+/// What a plan takes is what the device says, with quantised rows and without what lies between two ops that run together.
+#[test]
+fn memory_is_accounted_for() {
+    passes("memory_is_accounted_for", &[("MEMORY", "1G")], || {
+        let mut device = open(None);
+        for formats in [BF16, FP8] {
+            let case = linear_gated(formats, 4096, 264, 8192, false, Activation::Silu);
+            let between = 2 * 8192 * 2 * 4096;
+            // The first compilation opens what stays open.
+            device.compile(&case.plan, &case.max_dims).unwrap();
+            let before = device.info().memory_free;
+            let buffers =
+                case.plan.bytes(&case.max_dims, |_| true) + device.workspace(&case.plan, &case.max_dims);
+            let spared = device.spared(&case.plan, &case.max_dims);
+            device.compile(&case.plan, &case.max_dims).unwrap();
+            let (taken, said) = (before - device.info().memory_free, buffers - spared);
+            if device.info().family == "cuda sm_90a" {
+                assert_eq!(spared, between);
+            }
+            assert!(taken <= said && said - taken < 16 << 20, "{taken} bytes were taken, {said} were said");
+        }
+        let case = linear(FP8, 3, 264, 72, false);
+        assert_eq!(device.spared(&case.plan, &case.max_dims), 0);
+    });
+}
+
 /// The strictest check finds nothing in the sound kernel, whatever the order in which copies land.
 #[test]
 fn sound_kernel_passes() {

@@ -46,15 +46,22 @@ pub(crate) fn lower(lowering: &mut Lowering, op: &Linear, add: bool) -> Vec<Call
     vec![Call::Launch(launch)]
 }
 
+/// Whether a kernel makes a Linear to gate and up columns and the GatedMul of its result together.
+pub(crate) fn runs_gated(lowering: &Lowering, linear: &Linear, gated: &GatedMul) -> bool {
+    let op = Linear { out: gated.out, ..*linear };
+    let whole_groups = gated.out.cols.is_multiple_of(interleave::GROUP);
+    let operands = operands(lowering, &op, false, Some(gated.act));
+    lowering.linears.blas.is_none() && whole_groups && sm90::runs(lowering, &operands)
+}
+
 /// A Linear to gate and up columns with the GatedMul of its result, together; `None` if no kernel does both. The
 /// weight's rows are then interleaved, so nothing else may read it.
 pub(crate) fn lower_gated(lowering: &mut Lowering, linear: &Linear, gated: &GatedMul) -> Option<Vec<Launch>> {
-    let op = Linear { out: gated.out, ..*linear };
-    let operands = operands(lowering, &op, false, Some(gated.act));
-    let whole_groups = gated.out.cols.is_multiple_of(interleave::GROUP);
-    if lowering.linears.blas.is_some() || !whole_groups || !sm90::runs(lowering, &operands) {
+    if !runs_gated(lowering, linear, gated) {
         return None;
     }
+    let op = Linear { out: gated.out, ..*linear };
+    let operands = operands(lowering, &op, false, Some(gated.act));
     lowering.interleaved.push(linear.weight);
     sm90::lower(lowering, &operands)
 }
