@@ -4,6 +4,7 @@ use crate::choices::refuse_sampling;
 use crate::cli::args::RunArgs;
 use crate::error::{EXIT_DONE, JobError};
 use crate::input::format::InputFormat;
+use crate::journal::schema::refuse_other_kinds;
 use crate::options::batch::BatchOptions;
 use crate::options::job::{JobOptions, Resume, RetryRows, ReturnColumn};
 use crate::options::sampling::SamplingOptions;
@@ -31,6 +32,7 @@ pub fn run(args: RunArgs) -> Result<u8, JobError> {
         return Err(JobError::Changed { path: path.clone() });
     }
     let options = args.job_options()?;
+    refuse_other_kinds(&options.state_dir)?;
     if !supervised {
         return run::run(options).map(|()| EXIT_DONE);
     }

@@ -5,7 +5,6 @@ use crate::cli::args::ShowArgs;
 use crate::error::JobError;
 use crate::journal::JournalReader;
 use crate::journal::answer::Answer;
-use crate::journal::schema;
 use crate::log::print;
 use crate::options::job::OnCorrupt;
 use crate::options::model::LoadFormat;
@@ -95,9 +94,7 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
     let mut shown =
         ShownRow { row, prompt: first, columns: prompts.collect::<Result<_, _>>()?, answer: None };
     if answer {
-        let path = schema::path(&job.options.state_dir);
-        std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
-        let journal = JournalReader::open(&job.options.state_dir)?;
+        let journal = JournalReader::of_begun(&job.options.state_dir)?;
         let changed = input_digests(&job)?.differences(journal.inputs());
         if !changed.is_empty() {
             let why = "the input is not that of the answers, which --answer would show beside other prompts";

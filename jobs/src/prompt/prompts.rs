@@ -195,10 +195,12 @@ impl Prompts {
         let make = &make;
         std::thread::scope(|scope| {
             let one = move |rows: &[usize]| rows.iter().map(|&row| make(row)).collect::<Vec<_>>();
-            let work: Vec<_> =
-                rows.chunks(share).map(|rows| (rows, scope.spawn(move || one(rows)))).collect();
+            let spawn = |rows| std::thread::Builder::new().spawn_scoped(scope, move || one(rows));
+            let work: Vec<_> = rows.chunks(share).map(|rows| (rows, spawn(rows))).collect();
             let lost = || Err(RowError::new(RowErrorKind::Internal, "the thread that made the prompt ended"));
             let made = work.into_iter().flat_map(|(rows, thread)| {
+                // Where the system starts no more threads, this one does the work.
+                let Ok(thread) = thread else { return one(rows) };
                 thread.join().unwrap_or_else(|_| rows.iter().map(|_| lost()).collect())
             });
             made.collect()

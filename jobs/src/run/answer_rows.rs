@@ -67,13 +67,16 @@ pub fn answer_rows(
     }
     let given_up = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
-        scope.spawn(move || feeder.feed(&prepared));
+        let start = |what| JobError::io("start a thread for", what);
+        let thread = std::thread::Builder::new();
+        thread.spawn_scoped(scope, move || feeder.feed(&prepared)).map_err(start("prompts"))?;
         let (finisher, progress, given_up) = (&mut finisher, &mut progress, &given_up);
-        let finishing = scope.spawn(move || {
+        let finish = move || {
             let result = finisher.run(&outcomes, progress);
             given_up.store(result.is_err(), Ordering::Relaxed);
             result
-        });
+        };
+        let finishing = std::thread::Builder::new().spawn_scoped(scope, finish).map_err(start("answers"))?;
         let share = job.options.share_prompts;
         let engine_loop = EngineLoop::new(engine, &job.tokenizer, journal, share, done);
         let stop = || signals.stop_signal().is_some() || given_up.load(Ordering::Relaxed);

@@ -125,7 +125,7 @@ fn device(family: &'static str) -> DeviceInfo {
     let types = ComputeTypes {
         activations: f32,
         kv: vec![f16, f32, bf16],
-        weights: vec![bf16.into(), f16.into(), f32.into(), Format::Q8_0],
+        weights: [&[bf16.into(), f16.into(), f32.into()], Format::SCALED].concat(),
     };
     DeviceInfo {
         kind: DeviceKind::Wgpu,
