@@ -7,6 +7,7 @@ use crate::journal::identity::Identity;
 use crate::journal::length_limits::{MAX_MODEL_LEN, MAX_TOKENS};
 use crate::options::columns::ColumnOptions;
 use crate::options::device::{Gemm, Precision};
+use crate::options::documents::DocumentOptions;
 use crate::options::engine::Dtype;
 use crate::options::job::ReturnColumn;
 use clap::ValueEnum;
@@ -34,6 +35,7 @@ pub struct Decisions<'a> {
     pub returns: &'a [ReturnColumn],
     /// Columns of choices, for which sampling and `returns` decide nothing.
     pub columns: Option<ColumnDecisions<'a>>,
+    pub documents: Option<&'a DocumentOptions>,
 }
 
 /// What columns of choices are scored by.
@@ -118,6 +120,7 @@ impl Decisions<'_> {
             sampling,
             returns,
             columns,
+            documents,
         } = self;
         let TypeNames {
             activations,
@@ -144,6 +147,7 @@ impl Decisions<'_> {
         identity.push(MAX_MODEL_LEN, max_model_len);
         identity.push("input_schema", input_schema);
         prompt.add_to(&mut identity);
+        identity.push("documents", documents);
         match columns {
             None => {
                 sampling.add_to(&mut identity);
