@@ -147,6 +147,19 @@ pub enum JobError {
         "{} was moved away or replaced while the job ran; its finished rows are in the folder that was moved, and nothing \
              was published. Move it back and run the same command again", state_dir.display())]
     StateDirMoved { state_dir: PathBuf },
+    /// The lock is not the one that was taken when the job began to run.
+    #[error(
+        "the lock {} was removed or replaced while the job ran, so that another process may have worked on the same job; \
+             finished rows are kept, and nothing was published by this process. Leave the file alone, and run the same \
+             command again", path.display())]
+    LockRemoved { path: PathBuf },
+    /// A row has the answer of another process.
+    #[error(
+        "another process works on the same job and has answered row {row}, as it can where the job's lock was removed; each \
+             row has one answer, and nothing was published by this process. Run the same command again when the other one \
+             has ended"
+    )]
+    AnsweredElsewhere { row: u64 },
     /// Another process works on the job.
     #[error("process {pid} is working on {}; one process works on a job at a time: wait for it, or \
              stop it", state_dir.display())]

@@ -135,7 +135,7 @@ impl CudaDevice {
 
 /// Activations and KV pages are of one type; weights are of that type too, or quantised.
 fn compute_types(dtype: DType) -> ComputeTypes {
-    let weights = [&[Format::Plain(dtype)], Format::BLOCKS].concat();
+    let weights = [&[Format::Plain(dtype)], Format::SCALED].concat();
     ComputeTypes { activations: dtype, kv: vec![dtype], weights }
 }
 

@@ -71,7 +71,7 @@ impl Lowering<'_> {
     pub(crate) fn view(&self, view: View) -> Operand {
         let desc = self.plan.desc(view.buffer);
         Operand {
-            at: self.at(view.buffer) + desc.format.row_bytes(view.start) as u64,
+            at: self.at(view.buffer) + (view.start * desc.value_type().size()) as u64,
             format: desc.format,
             rows: desc.rows,
             start: view.start,

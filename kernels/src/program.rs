@@ -16,6 +16,7 @@ use crate::kernel::Kernel;
 use crate::launch::{Call, Launch};
 use crate::lower::{Calls, lower};
 use crate::lowering::{Linears, Lowering};
+use crate::planes::{self, Plane, planes};
 use crate::stage::{Stage, StepGrid};
 use crate::work::{Lists, Work};
 use crate::workspace::groupings;
@@ -284,18 +285,24 @@ impl Program {
         rows: Range<usize>,
         bytes: &[u8],
     ) -> Result<(), DeviceError> {
-        let (memory, width) = self.rows(buffer, rows.clone())?;
-        if !self.interleaved.contains(&buffer) {
-            return memory.write(&card.stream, rows.start * width, bytes);
+        let (memory, row_bytes) = self.rows(buffer, rows.clone())?;
+        let desc = self.plan.desc(buffer);
+        let all = self.max_dims.count(desc.rows);
+        for plane in planes(desc, all) {
+            let (width, bytes) = (plane.width, plane.of(bytes, row_bytes));
+            if !self.interleaved.contains(&buffer) {
+                memory.write(&card.stream, plane.offset + rows.start * width, &bytes)?;
+                continue;
+            }
+            for run in interleave::runs(rows.clone(), all) {
+                let from = &bytes[(run.row - rows.start) * width..][..run.rows() * width];
+                let offset = plane.offset + run.place * width;
+                let layout = Strided { offset, row: run.height * width, step: run.step * width };
+                memory.write_strided(&card.stream, &layout, from)?;
+            }
+            card.stream.synchronize().map_err(device_lost)?;
         }
-        let all = self.max_dims.count(self.plan.desc(buffer).rows);
-        for run in interleave::runs(rows.clone(), all) {
-            let from = &bytes[(run.row - rows.start) * width..][..run.rows() * width];
-            let layout =
-                Strided { offset: run.place * width, row: run.height * width, step: run.step * width };
-            memory.write_strided(&card.stream, &layout, from)?;
-        }
-        card.stream.synchronize().map_err(device_lost)
+        Ok(())
     }
 
     /// Reads whole rows of a buffer, after all work of the stream.
@@ -308,15 +315,29 @@ impl Program {
         buffer: BufferId,
         rows: Range<usize>,
     ) -> Result<Vec<u8>, DeviceError> {
-        let (memory, width) = self.rows(buffer, rows.clone())?;
-        let mut bytes = vec![0; rows.len() * width];
-        if !self.interleaved.contains(&buffer) {
-            memory.read(&card.stream, rows.start * width, &mut bytes)?;
+        let (memory, row_bytes) = self.rows(buffer, rows.clone())?;
+        let desc = self.plan.desc(buffer);
+        let all = self.max_dims.count(desc.rows);
+        let read = |plane: &Plane, first: usize, bytes: &mut [u8]| {
+            memory.read(&card.stream, plane.offset + first * plane.width, bytes)
+        };
+        let planes = planes(desc, all);
+        let mut bytes = vec![0; rows.len() * row_bytes];
+        if let ([plane], false) = (planes.as_slice(), self.interleaved.contains(&buffer)) {
+            read(plane, rows.start, &mut bytes)?;
             return Ok(bytes);
         }
-        let all = self.max_dims.count(self.plan.desc(buffer).rows);
-        for (row, to) in rows.zip(bytes.chunks_exact_mut(width)) {
-            memory.read(&card.stream, interleave::place(row, all) * width, to)?;
+        for plane in planes {
+            let mut part = vec![0; rows.len() * plane.width];
+            if self.interleaved.contains(&buffer) {
+                for (row, to) in rows.clone().zip(part.chunks_exact_mut(plane.width)) {
+                    read(&plane, interleave::place(row, all), to)?;
+                }
+            } else {
+                read(&plane, rows.start, &mut part)?;
+            }
+            let parts = part.chunks_exact(plane.width);
+            parts.zip(bytes.chunks_exact_mut(row_bytes)).for_each(|(from, row)| plane.give(from, row));
         }
         Ok(bytes)
     }
@@ -343,7 +364,8 @@ impl Program {
 /// The memory of the plan's buffers.
 fn allocate(card: &Card, plan: &Plan, max_dims: &Dims) -> Result<Vec<DeviceMemory>, DeviceError> {
     let new = |desc: &BufferDesc| {
-        DeviceMemory::new(&card.context, desc.bytes(max_dims), &desc.name, desc.kind.into())
+        let bytes = planes::bytes(desc, max_dims.count(desc.rows));
+        DeviceMemory::new(&card.context, bytes, &desc.name, desc.kind.into())
     };
     plan.buffers.iter().map(new).collect()
 }

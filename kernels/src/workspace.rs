@@ -4,6 +4,7 @@ use crate::counts;
 use crate::driver::card::CardLimits;
 use crate::inputs::Inputs;
 use crate::ops::attention::grouping;
+use crate::planes;
 use crate::work::{Grouping, WorkBytes};
 use engine::op::Op;
 use engine::plan::{BufferDesc, BufferKind, Dims, Plan};
@@ -39,7 +40,7 @@ pub(crate) fn workspace(plan: &Plan, max_dims: &Dims, limits: &CardLimits, granu
     // How many pages there will be is not known yet: each buffer of them may round up by as much.
     let lost = |desc: &BufferDesc| match desc.kind {
         BufferKind::KvPage => granularity,
-        _ => rounded(desc.bytes(max_dims)) - desc.bytes(max_dims),
+        _ => rounded(planes::bytes(desc, max_dims.count(desc.rows))) - desc.bytes(max_dims),
     };
     works + inputs + plan.buffers.iter().map(lost).sum::<usize>() + granularity
 }

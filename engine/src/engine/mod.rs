@@ -64,7 +64,7 @@ impl Engine {
         let limits = limits(config, info.kind, max_len, c.vocab)?;
         let pages_per_seq = max_len.div_ceil(limits.page_size);
         let types = resolve_types(config, &info, c.dtype)?;
-        let matrix = |tensor: &str| matrix_format(model, &types, config, tensor);
+        let matrix = |tensors: &[String]| matrix_format(model, &types, config, tensors);
         let formats = Formats { activations: types.activations, kv: types.kv[0] };
         let decoder = decoder(c, &formats, max_len, limits.seqs, pages_per_seq, matrix);
         decoder.check_blocks()?;

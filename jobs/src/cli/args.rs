@@ -2,6 +2,7 @@
 
 use crate::input::format::InputFormat;
 use crate::log::log_filter;
+use crate::options::batch::BatchOptions;
 use crate::options::columns::ColumnsOptions;
 use crate::options::documents::DocumentsOptions;
 use crate::options::engine::EngineOptions;
@@ -139,6 +140,8 @@ pub struct RunArgs {
     /// Run without a supervisor: a device that fails ends the job.
     #[arg(long)]
     pub in_process: bool,
+    #[command(flatten)]
+    pub batch: BatchOptions,
     #[command(flatten)]
     pub prompt: PromptOptions,
     #[command(flatten)]

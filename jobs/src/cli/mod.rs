@@ -1,6 +1,7 @@
 //! The `gristmill` command.
 
 pub mod args;
+mod batch;
 mod bench;
 mod devices;
 mod evaluate;
@@ -11,6 +12,7 @@ mod show;
 pub mod status;
 mod verify;
 
+use crate::allocator::end_when_out_of_memory;
 use crate::error::{EXIT_DEVICE_LOST, EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, JobError};
 use crate::log::{self, note};
 use crate::supervise::terminal::write_from_background;
@@ -22,6 +24,7 @@ use std::ffi::OsString;
 
 /// Runs the command line and gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    end_when_out_of_memory();
     log::survive_file_limits();
     if is_worker() {
         write_from_background();

@@ -3,6 +3,9 @@
 use crate::choices::refuse_sampling;
 use crate::cli::args::RunArgs;
 use crate::error::{EXIT_DONE, JobError};
+use crate::input::format::InputFormat;
+use crate::journal::schema::refuse_other_kinds;
+use crate::options::batch::BatchOptions;
 use crate::options::job::{JobOptions, Resume, RetryRows, ReturnColumn};
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
@@ -30,6 +33,7 @@ pub fn run(args: RunArgs) -> Result<u8, JobError> {
         return Err(JobError::Changed { path: path.clone() });
     }
     let options = args.job_options()?;
+    refuse_other_kinds(&options.state_dir)?;
     if !supervised {
         return run::run(options).map(|()| EXIT_DONE);
     }
@@ -47,6 +51,7 @@ impl RunArgs {
     /// # Errors
     /// [`JobError::Usage`] names the flag that is missing, out of range, or without effect.
     pub fn job_options(self) -> Result<JobOptions, JobError> {
+        self.check_batch()?;
         let RunArgs {
             job: _,
             job_read: _,
@@ -69,6 +74,7 @@ impl RunArgs {
             enable_prompt_sharing,
             hang_timeout: _,
             in_process: _,
+            batch: BatchOptions { batch, served_model_name: served_model_names },
             mut prompt,
             columns,
             documents,
@@ -96,9 +102,12 @@ impl RunArgs {
             return Err(JobError::Usage(why));
         }
         refuse_contradictions(resume, fresh, &retry)?;
+        let is_batch = !batch.is_empty();
         Ok(JobOptions {
-            input,
-            input_format,
+            input: if is_batch { batch } else { input },
+            batch: is_batch,
+            served_model_names,
+            input_format: if is_batch { Some(InputFormat::Lines) } else { input_format },
             output,
             state_dir,
             limit,

@@ -6,13 +6,13 @@ use crate::documents::Documents;
 use crate::error::JobError;
 use crate::journal::JournalReader;
 use crate::journal::answer::Answer;
-use crate::journal::schema;
 use crate::log::print;
 use crate::options::job::OnCorrupt;
 use crate::options::model::LoadFormat;
+use crate::prompt::prompts::RowPrompt;
 use crate::run::identity::input_digests;
 use crate::run::job::Job;
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -94,9 +94,7 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
     }
     let mut shown = shown_row(&job, row)?;
     if answer {
-        let path = schema::path(&job.options.state_dir);
-        std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
-        let journal = JournalReader::open(&job.options.state_dir)?;
+        let journal = JournalReader::of_begun(&job.options.state_dir)?;
         let changed = input_digests(&job)?.differences(journal.inputs());
         if !changed.is_empty() {
             let why = "the input is not that of the answers, which --answer would show beside other prompts";
@@ -179,9 +177,17 @@ fn prompt(job: &Job, row: u64, column: Option<&str>, ask: Option<&str>) -> Resul
     in_batch(job, row, job.prompts.columns(), |found| match found {
         Err(lost) => shown.error = Some(lost.to_string()),
         Ok((batch, at)) => {
-            let text = job.prompts.text_of_row(batch, at, ask);
-            let made = match job.prompts.asked(batch, at, ask) {
-                Ok(prompt) => ShownPrompt::of_tokens(job, prompt.tokens),
+            let mut text = job.prompts.text_of_row(batch, at, ask);
+            let line = || batch.column(0).as_binary::<i32>().value(at);
+            let made = match &job.batch {
+                Some(requests) => requests.prompt(&job.prompts, line(), row),
+                None => job.prompts.asked(batch, at, ask),
+            };
+            let made = match made {
+                Ok(RowPrompt { tokens, rendering }) => {
+                    text = text.or(rendering.map(|rendering| rendering.plain()));
+                    ShownPrompt::of_tokens(job, tokens)
+                }
                 Err(error) => ShownPrompt { error: Some(error.to_string()), ..ShownPrompt::default() },
             };
             shown = ShownPrompt { prompt: text, column: shown.column.take(), ..made };

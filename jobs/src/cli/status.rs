@@ -12,7 +12,6 @@ use crate::store::location::Location;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,18 +56,11 @@ impl Status {
     /// Looks at the job of an output, by its state_dir.
     ///
     /// # Errors
-    /// [`JobError::Io`] if there is no job; [`JobError::JournalDamaged`] or [`JobError::Journal`].
+    /// [`JobError::Usage`] if there is no job; [`JobError::JournalDamaged`] or [`JobError::Journal`].
     pub fn of(output: &Location, state_dir: &Path) -> Result<Self, JobError> {
-        let path = schema::path(state_dir);
-        let found = std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
-        if !found.is_file() {
-            // SQLite would wait on a FIFO. It is not opened here, as closing it would end SQLite's locks.
-            let why = std::io::Error::new(ErrorKind::InvalidInput, "it is no regular file");
-            return Err(JobError::io("read", &path)(why));
-        }
+        let journal = JournalReader::of_begun(state_dir)?;
         let process = JobLock::holder(state_dir)?;
-        let journal = JournalReader::open(state_dir)?;
-        let wrong = schema::journal_error(&path);
+        let wrong = schema::journal_error(&journal.database.path);
         // All from one moment, while the job goes on.
         let moment = journal.database.connection.unchecked_transaction().map_err(&wrong)?;
         let last = |row: &rusqlite::Row<'_>| {

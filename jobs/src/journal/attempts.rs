@@ -54,7 +54,10 @@ impl InFlight {
     /// Begins an empty file.
     pub(crate) fn begin(state_dir: &Path) -> Result<Self, JobError> {
         let path = in_flight(state_dir);
-        let file = File::create(&path).map_err(JobError::io("create", &path))?;
+        // Whoever else writes to it, where the lock was removed, leaves no gaps that look like rows.
+        let file = File::options().create(true).append(true).open(&path);
+        let file =
+            file.and_then(|file| file.set_len(0).map(|()| file)).map_err(JobError::io("create", &path))?;
         Ok(InFlight { file, path, rows: 0 })
     }
 

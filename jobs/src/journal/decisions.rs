@@ -36,6 +36,16 @@ pub struct Decisions<'a> {
     /// Columns of choices, for which sampling and `returns` decide nothing.
     pub columns: Option<ColumnDecisions<'a>>,
     pub documents: Option<&'a DocumentOptions>,
+    /// What a batch's requests are answered by, where the input is one.
+    pub batch: Option<BatchDecisions<'a>>,
+}
+
+/// What the requests of a batch are answered by, beside what they say themselves.
+#[derive(Clone, Debug)]
+pub struct BatchDecisions<'a> {
+    /// [`crate::batch::BATCH_VERSION`].
+    pub version: u32,
+    pub served_model_names: &'a [String],
 }
 
 /// What columns of choices are scored by.
@@ -121,6 +131,7 @@ impl Decisions<'_> {
             returns,
             columns,
             documents,
+            batch,
         } = self;
         let TypeNames {
             activations,
@@ -148,6 +159,10 @@ impl Decisions<'_> {
         identity.push("input_schema", input_schema);
         prompt.add_to(&mut identity);
         identity.push("documents", documents);
+        if let Some(BatchDecisions { version, served_model_names }) = batch {
+            identity.push("batch_version", version);
+            identity.push("served_model_names", served_model_names);
+        }
         match columns {
             None => {
                 sampling.add_to(&mut identity);

@@ -180,7 +180,7 @@ impl Journal {
     /// Adds a finished row. It is committed with the next batch: about a second later, or earlier.
     ///
     /// # Errors
-    /// [`JobError::DoubleAnswer`] or [`JobError::Journal`], of this row or of any before it.
+    /// [`JobError::DoubleAnswer`], [`JobError::AnsweredElsewhere`] or [`JobError::Journal`], of this row or of any before it.
     pub fn append(&mut self, answer: Answer) -> Result<(), JobError> {
         self.running.remove(&answer.row);
         self.writer.append(answer, false)
@@ -244,10 +244,10 @@ pub struct EndedJournal {
 }
 
 impl EndedJournal {
-    /// Makes sure that nobody has moved the state_dir away or put another in its place.
+    /// Makes sure that nobody has moved the state_dir away, put another in its place or removed the lock.
     ///
     /// # Errors
-    /// [`JobError::StateDirMoved`] or [`JobError::Io`].
+    /// [`JobError::StateDirMoved`], [`JobError::LockRemoved`] or [`JobError::Io`].
     pub fn check_in_place(&self) -> Result<(), JobError> {
         self.lock.check_in_place()
     }

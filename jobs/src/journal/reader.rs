@@ -17,9 +17,26 @@ impl JournalReader {
     /// Opens the journal of a state_dir.
     ///
     /// # Errors
-    /// [`JobError::JournalDamaged`] if it is not one; [`JobError::JournalFormat`]; [`JobError::Journal`].
+    /// [`JobError::Usage`] or [`JobError::JournalDamaged`] if it is not one; [`JobError::JournalFormat`];
+    /// [`JobError::Journal`].
     pub fn open(state_dir: &Path) -> Result<Self, JobError> {
+        schema::refuse_other_kinds(state_dir)?;
         Ok(JournalReader { database: Database::open_read_only(&schema::path(state_dir))? })
+    }
+
+    /// Opens the journal of a job that somebody asks about.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`] if there is none; as [`JournalReader::open`].
+    pub fn of_begun(state_dir: &Path) -> Result<Self, JobError> {
+        schema::refuse_other_kinds(state_dir)?;
+        if !schema::path(state_dir).try_exists().map_err(JobError::io("look at", state_dir))? {
+            return Err(JobError::Usage(format!(
+                "no job of this output was begun: `gristmill run` begins one, and what it has done would be in {}",
+                state_dir.display()
+            )));
+        }
+        JournalReader::open(state_dir)
     }
 
     /// The identity with which the job was begun, in the spelling of its format.

@@ -109,6 +109,8 @@ impl Drop for Writer {
 struct Batch {
     database: Database,
     start: i64,
+    /// The rows of all other starts, when this one began.
+    others: i64,
     begun: Instant,
     /// When the first uncommitted answer came, if there is one.
     open: Option<Instant>,
@@ -128,8 +130,10 @@ impl Batch {
         let line = "INSERT INTO starts VALUES (NULL, ?, ?, ?, NULL, 0, 0, 0, 0, 0, 0)";
         let values = (env!("CARGO_PKG_VERSION"), std::process::id(), now as i64);
         database.connection.execute(line, values).map_err(schema::journal_error(&database.path))?;
+        let start = database.connection.last_insert_rowid();
         Ok(Batch {
-            start: database.connection.last_insert_rowid(),
+            start,
+            others: rows_of_others(&database, start)?,
             database,
             begun: Instant::now(),
             open: None,
@@ -199,7 +203,11 @@ impl Batch {
             Err(JobError::DoubleAnswer { row }) => {
                 // The rows before it are good.
                 self.commit()?;
-                return Err(JobError::DoubleAnswer { row });
+                let elsewhere = rows_of_others(&self.database, self.start)? != self.others;
+                return Err(match elsewhere {
+                    true => JobError::AnsweredElsewhere { row },
+                    false => JobError::DoubleAnswer { row },
+                });
             }
             other => _ = other?,
         }
@@ -229,4 +237,12 @@ impl Batch {
             .and_then(|_| self.database.connection.execute_batch("COMMIT"))
             .map_err(schema::journal_error(&self.database.path))
     }
+}
+
+/// The rows that were finished by all starts but one, this process's: they grow only where another process works on the
+/// job, too.
+fn rows_of_others(database: &Database, start: i64) -> Result<i64, JobError> {
+    let query = "SELECT coalesce(sum(rows), 0) FROM starts WHERE start <> ?";
+    let rows = database.connection.query_row(query, [start], |row| row.get(0));
+    rows.map_err(schema::journal_error(&database.path))
 }

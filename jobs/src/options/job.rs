@@ -16,6 +16,10 @@ use std::path::PathBuf;
 pub struct JobOptions {
     /// Files, folders, globs or URLs.
     pub input: Vec<String>,
+    /// Whether these are batch files, whose lines are requests.
+    pub batch: bool,
+    /// What requests may call the model, if not by its own name.
+    pub served_model_names: Vec<String>,
     /// The format of all input files; by their names if there is none.
     pub input_format: Option<InputFormat>,
     pub output: Location,

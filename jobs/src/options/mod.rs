@@ -1,5 +1,6 @@
 //! Flags, as the command line and a job file give them, and what they mean.
 
+pub mod batch;
 pub mod columns;
 pub mod device;
 pub mod devices;

@@ -21,6 +21,8 @@ pub enum Source {
     Column,
     Messages,
     Tokens,
+    /// Requests of a batch, which are read elsewhere.
+    Requests,
 }
 
 mod names;

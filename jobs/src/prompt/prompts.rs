@@ -6,7 +6,7 @@ use crate::input::row::{row_values, value};
 use crate::options::prompt::{Given, PromptOptions};
 use crate::prompt::chat::Chat;
 use crate::prompt::columns::{ASK, PromptColumns, Source, row_tokens};
-use crate::prompt::messages::{message, row_messages, with_system};
+use crate::prompt::messages::{each_string, json_messages, message, row_messages, with_system};
 use crate::prompt::rendering::{MARK, Marking, Rendering};
 use crate::prompt::template::Template;
 use crate::prompt::template::names::ROW;
@@ -15,6 +15,7 @@ use crate::row_error::{RowError, RowErrorKind};
 use arrow::array::RecordBatch;
 use minijinja::Value;
 use minijinja::value::ValueKind;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What prompts are made with.
@@ -104,6 +105,24 @@ impl Prompts {
         Ok(Prompts { columns, asks, template_asks, given, system, chat, tokenizer, max_model_len, vocab })
     }
 
+    /// Prepares the chat template for a batch, whose requests are conversations or prompts.
+    ///
+    /// # Errors
+    /// [`JobError::Template`].
+    pub fn of_batch(
+        options: &PromptOptions,
+        tokenizer: Arc<Tokenizer>,
+        template: Option<String>,
+        max_model_len: usize,
+        vocab: usize,
+        date: i64,
+    ) -> Result<Prompts, JobError> {
+        let columns = PromptColumns { source: Source::Requests, positions: vec![0] };
+        let chat = Chat::find(options, &columns.source, &tokenizer, template, date)?;
+        let (asks, template_asks, given, system) = (false, false, None, None);
+        Ok(Prompts { columns, asks, template_asks, given, system, chat, tokenizer, max_model_len, vocab })
+    }
+
     /// Refuses templates by which none of the first rows can be rendered. Reads until it finds one that can.
     ///
     /// # Errors
@@ -116,7 +135,8 @@ impl Prompts {
             },
             self.chat.as_ref().map(|chat| &chat.template),
         ];
-        if templates.iter().all(Option::is_none) {
+        // Requests of a batch have each its own error.
+        if templates.iter().all(Option::is_none) || matches!(self.columns.source, Source::Requests) {
             return Ok(());
         }
         let besides = Besides { ask: self.asks.then_some(""), given: &self.without_content() };
@@ -218,10 +238,12 @@ impl Prompts {
         let make = &make;
         std::thread::scope(|scope| {
             let one = move |rows: &[usize]| rows.iter().map(|&row| make(row)).collect::<Vec<_>>();
-            let work: Vec<_> =
-                rows.chunks(share).map(|rows| (rows, scope.spawn(move || one(rows)))).collect();
+            let spawn = |rows| std::thread::Builder::new().spawn_scoped(scope, move || one(rows));
+            let work: Vec<_> = rows.chunks(share).map(|rows| (rows, spawn(rows))).collect();
             let lost = || Err(RowError::new(RowErrorKind::Internal, "the thread that made the prompt ended"));
             let made = work.into_iter().flat_map(|(rows, thread)| {
+                // Where the system starts no more threads, this one does the work.
+                let Ok(thread) = thread else { return one(rows) };
                 thread.join().unwrap_or_else(|_| rows.iter().map(|_| lost()).collect())
             });
             made.collect()
@@ -248,6 +270,69 @@ impl Prompts {
                 (self.encode(&rendering)?, Some(rendering))
             }
         };
+        self.checked(ids, rendering)
+    }
+
+    /// The prompt of a conversation in JSON, with more names for the chat template.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn of_messages(&self, json: &str, names: &BTreeMap<String, Value>) -> Result<RowPrompt, RowError> {
+        let Some(chat) = &self.chat else {
+            let why = "the model has no chat template, which messages need; name one with --chat-template";
+            return Err(RowError::new(RowErrorKind::Template, why));
+        };
+        let mut kind = RowErrorKind::Template;
+        let rendering = Rendering::of_row(self.tokenizer.markers(), |marking| {
+            let messages = json_messages(json, marking).map_err(|error| {
+                kind = error.kind;
+                error.detail
+            })?;
+            let mark = |value: &Value| each_string(value, &mut |text: &str| marking.value(text));
+            let names = names.iter().map(|(name, value)| (name.as_str(), mark(value)));
+            chat.render_with(messages, names.collect(), true, marking)
+        });
+        let rendering = rendering.map_err(|why| RowError::new(kind, why))?;
+        self.checked(self.encode(&rendering)?, Some(rendering))
+    }
+
+    /// The prompt of a text that goes to the model as it is.
+    ///
+    /// # Errors
+    /// Why there is none: also a special token in the text, which would be ordinary text and not what was meant.
+    pub fn of_text(&self, text: &str) -> Result<RowPrompt, RowError> {
+        if let Some(special) =
+            self.tokenizer.special_id(text).map_or(self.tokenizer.special_inside(text), |_| Some(text))
+        {
+            let why = format!(
+                "`prompt` holds the special token {special}, and text is never taken for one; give token ids, or \
+                 messages, which the chat template puts tokens around"
+            );
+            return Err(RowError::new(RowErrorKind::BadRequest, why));
+        }
+        let rendering =
+            Rendering::of_row(self.tokenizer.markers(), |marking| Ok(marking.text(text).into_owned()));
+        let rendering = rendering.map_err(|why| RowError::new(RowErrorKind::BadRequest, why))?;
+        self.refuse_long(&rendering)?;
+        let ids = self.tokenizer.encode_raw(&rendering);
+        let ids = ids.map_err(|why| RowError::new(RowErrorKind::Tokenizer, why))?;
+        self.checked(ids, Some(rendering))
+    }
+
+    /// The prompt of token ids.
+    ///
+    /// # Errors
+    /// A token that the model does not have, none at all, or too many.
+    pub fn of_tokens(&self, ids: Vec<u32>) -> Result<RowPrompt, RowError> {
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= self.vocab) {
+            let why = format!("{id} is no token; the model's tokens are 0 to {}", self.vocab - 1);
+            return Err(RowError::new(RowErrorKind::BadTokens, why));
+        }
+        self.checked(ids, None)
+    }
+
+    /// Refuses prompts that are empty or leave no room for an answer.
+    fn checked(&self, ids: Vec<u32>, rendering: Option<Rendering>) -> Result<RowPrompt, RowError> {
         let tokens = u32::try_from(ids.len()).unwrap_or(u32::MAX);
         if ids.is_empty() {
             return Err(RowError::new(RowErrorKind::EmptyPrompt, "the prompt has no tokens"));
@@ -301,7 +386,7 @@ impl Prompts {
     /// The text of a row's prompt, if it is made of text and can be made.
     pub fn text_of_row(&self, batch: &RecordBatch, row: usize, ask: Option<&str>) -> Option<String> {
         match &self.columns.source {
-            Source::Tokens => None,
+            Source::Tokens | Source::Requests => None,
             _ => self
                 .rendering(batch, row, Besides { ask, given: &[] })
                 .ok()
@@ -310,6 +395,12 @@ impl Prompts {
     }
 
     fn encode(&self, rendering: &Rendering) -> Result<Vec<u32>, RowError> {
+        self.refuse_long(rendering)?;
+        self.ids(rendering)
+    }
+
+    /// Refuses what cannot fit, without putting it into tokens.
+    fn refuse_long(&self, rendering: &Rendering) -> Result<(), RowError> {
         let limit = self.tokenizer.max_bytes(self.max_model_len);
         if rendering.len() > limit {
             let detail = format!(
@@ -320,7 +411,7 @@ impl Prompts {
             );
             return Err(RowError::new(RowErrorKind::PromptTooLong, detail));
         }
-        self.ids(rendering)
+        Ok(())
     }
 
     fn ids(&self, rendering: &Rendering) -> Result<Vec<u32>, RowError> {

@@ -54,8 +54,14 @@ pub struct OutputColumns {
 /// What stands behind the kept columns.
 #[derive(Clone, Debug)]
 enum Generated {
-    Text { returns: Returns, n: usize, documents: Option<DocumentColumns> },
+    Text {
+        returns: Returns,
+        n: usize,
+        documents: Option<DocumentColumns>,
+    },
     Choices(ChoiceColumns),
+    /// Lines that are made elsewhere, of the kept columns and the answers; the output has no columns.
+    Results,
 }
 
 impl OutputColumns {
@@ -98,6 +104,20 @@ impl OutputColumns {
             }
         }
         OutputColumns::plan(input, keep, fields, Generated::Choices(choices))
+    }
+
+    /// Plans the output of a batch, which is made of the columns that are kept for it and has none of them.
+    pub fn of_results(input: &Schema) -> OutputColumns {
+        let kept = (0..input.fields().len()).collect();
+        OutputColumns { schema: Arc::new(input.clone()), kept, generated: Generated::Results }
+    }
+
+    /// How many of the kept columns are in the output; they are its first.
+    pub(crate) fn kept_in_output(&self) -> usize {
+        match self.generated {
+            Generated::Results => 0,
+            _ => self.kept.len(),
+        }
     }
 
     fn plan(
@@ -186,6 +206,7 @@ impl OutputColumns {
                 columns
             }
             Generated::Choices(choices) => choices.arrays(answers),
+            Generated::Results => Vec::new(),
         });
         RecordBatch::try_new(self.schema.clone(), columns)
             .map_err(|error| JobError::Column { column: "(all)".into(), why: error.to_string() })

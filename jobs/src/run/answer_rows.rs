@@ -5,14 +5,12 @@ use crate::journal::finished::FinishedRows;
 use crate::journal::length_limits::LengthLimits;
 use crate::journal::{Journal, JournalReader};
 use crate::log::note;
-use crate::options::job::ReturnColumn;
 use crate::run::engine_loop::{EngineLoop, FollowUps};
 use crate::run::feeder::{DocumentFeed, Feeder};
 use crate::run::finisher::Finisher;
 use crate::run::job::Job;
 use crate::run::open_documents::OpenDocuments;
 use crate::run::progress::{Counters, Progress};
-use crate::run::row::KeepLogprobs;
 use crate::supervise::signals::Signals;
 use engine::Engine;
 use std::sync::Mutex;
@@ -56,6 +54,7 @@ pub fn answer_rows(
         prompts: &job.prompts,
         choices,
         documents,
+        batch: job.batch.as_ref(),
         sampling: &job.sampling,
         rows: job.rows,
         finished,
@@ -65,10 +64,6 @@ pub fn answer_rows(
     };
     let (prepared, rows) = sync_channel(QUEUE);
     let (done, outcomes) = sync_channel(QUEUE);
-    let keep = KeepLogprobs {
-        tokens: job.options.returns.contains(&ReturnColumn::TokenLogprobs),
-        alternatives: job.options.returns.contains(&ReturnColumn::Logprobs),
-    };
     let mut finisher = Finisher {
         tokenizer: &job.tokenizer,
         journal,
@@ -86,16 +81,19 @@ pub fn answer_rows(
     }
     let given_up = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
-        scope.spawn(move || feeder.feed(&prepared));
+        let start = |what| JobError::io("start a thread for", what);
+        let thread = std::thread::Builder::new();
+        thread.spawn_scoped(scope, move || feeder.feed(&prepared)).map_err(start("prompts"))?;
         let (finisher, progress, given_up) = (&mut finisher, &mut progress, &given_up);
-        let finishing = scope.spawn(move || {
+        let finish = move || {
             let result = finisher.run(&outcomes, progress);
             given_up.store(result.is_err(), Ordering::Relaxed);
             result
-        });
+        };
+        let finishing = std::thread::Builder::new().spawn_scoped(scope, finish).map_err(start("answers"))?;
         let share = job.options.share_prompts;
         let documents = open.as_ref().map(|open| FollowUps { open, requests: follow_ups });
-        let engine_loop = EngineLoop::new(engine, &job.tokenizer, journal, keep, share, documents, done);
+        let engine_loop = EngineLoop::new(engine, &job.tokenizer, journal, share, documents, done);
         let stop = || signals.stop_signal().is_some() || given_up.load(Ordering::Relaxed);
         let ended = engine_loop.run(&rows, stop);
         // Ends the feeder, which may wait for room.

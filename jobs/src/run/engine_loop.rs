@@ -8,7 +8,7 @@ use crate::row_error::{RowError, RowErrorKind};
 use crate::run::duplicates::{Duplicates, Turn};
 use crate::run::open_documents::OpenDocuments;
 use crate::run::request::{FailedRow, FeederResult, RequestKey, RowRequest, request_id, run_of_request};
-use crate::run::row::{KeepLogprobs, RowOutcome, RowResult};
+use crate::run::row::{RowOutcome, RowResult};
 use crate::supervise::worker::Heartbeat;
 use engine::Engine;
 use engine::error::EngineError;
@@ -33,7 +33,6 @@ pub struct EngineLoop<'a> {
     tokenizer: &'a Tokenizer,
     /// Notes the rows that start.
     journal: &'a Mutex<Journal>,
-    keep: KeepLogprobs,
     /// Where rows go.
     out: SyncSender<RowOutcome>,
     duplicates: Duplicates,
@@ -59,7 +58,6 @@ impl<'a> EngineLoop<'a> {
         engine: &'a mut Engine,
         tokenizer: &'a Tokenizer,
         journal: &'a Mutex<Journal>,
-        keep: KeepLogprobs,
         share: bool,
         documents: Option<FollowUps<'a>>,
         out: SyncSender<RowOutcome>,
@@ -71,7 +69,6 @@ impl<'a> EngineLoop<'a> {
             engine,
             tokenizer,
             journal,
-            keep,
             out,
             duplicates,
             running,
@@ -270,10 +267,10 @@ impl<'a> EngineLoop<'a> {
                 Ok(())
             }
             Event::Token { token, .. } => {
-                if self.keep.tokens {
+                if result.keep.tokens {
                     generated.token_logprobs.push(token.logprob);
                 }
-                if self.keep.alternatives {
+                if result.keep.alternatives {
                     generated.logprobs.push(token.top);
                 }
                 match generated.text.push(token.token, self.tokenizer) {

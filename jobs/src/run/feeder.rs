@@ -1,5 +1,6 @@
 //! Reads the input and makes prompts, ahead of the engine and bounded.
 
+use crate::batch::requests::BatchRequests;
 use crate::choices::Choices;
 use crate::choices::requests::RowChoices;
 use crate::documents::document::{Document, Next};
@@ -15,6 +16,7 @@ use crate::run::open_documents::OpenDocuments;
 use crate::run::order::{of_prompt, order};
 use crate::run::request::{FailedRow, FeederResult, RowRequest};
 use crate::run::sampling::Sampling;
+use arrow::array::AsArray;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -42,6 +44,8 @@ pub struct Feeder<'a> {
     pub choices: Option<&'a Choices>,
     /// The documents, if rows hold such.
     pub documents: Option<DocumentFeed<'a>>,
+    /// What makes requests of lines, if the input is a batch.
+    pub batch: Option<&'a BatchRequests>,
     /// How rows are answered, unless a row says otherwise.
     pub sampling: &'a Arc<Sampling>,
     /// The number of rows of the job, from the first.
@@ -117,6 +121,17 @@ impl Feeder<'_> {
                 let make = |i| choices.of_row(self.prompts, &batch.columns, i);
                 let made = self.prompts.of_each(rows, self.threads, make);
                 let made = rows.iter().zip(made).map(|(&i, asked)| self.scored(row(i), asked, alone));
+                self.send_in_order(made.collect(), out)?;
+                continue;
+            }
+            if let Some(requests) = self.batch {
+                let lines = batch.columns.column(0).as_binary::<i32>();
+                let make = |i: usize| requests.of_line(self.prompts, lines.value(i), row(i));
+                let made = self.prompts.of_each(rows, self.threads, make);
+                let made = rows.iter().zip(made).map(|(&i, asked)| {
+                    let asked = asked.map(|request| RowRequest { alone, ..request });
+                    asked.map_err(|error| FailedRow { row: row(i), error })
+                });
                 self.send_in_order(made.collect(), out)?;
                 continue;
             }

@@ -172,7 +172,7 @@ impl Finisher<'_> {
             let answer = Answer::failed(row, Some(result.num_input_tokens), "");
             return Ok(Answer { choices: scores, error: None, ..answer });
         }
-        let RowResult { num_input_tokens, completions, prompt_logprobs, choices: _ } = result;
+        let RowResult { num_input_tokens, completions, prompt_logprobs, choices: _, keep: _ } = result;
         let mut finished = Vec::with_capacity(completions.len());
         for generated in completions {
             let text = generated.text.finish(self.tokenizer);

@@ -18,6 +18,7 @@ pub mod resume;
 pub mod row;
 pub mod sampling;
 
+use crate::batch::results::Results;
 use crate::error::JobError;
 use crate::journal::endings::Endings;
 use crate::journal::finished::FinishedRows;
@@ -116,7 +117,10 @@ pub fn run_on(
         );
     }
     drop(journal);
-    let column = format!("the column {}error of {}", job.options.column_prefix, job.options.output);
+    let column = match &job.options {
+        JobOptions { batch: true, output, .. } => format!("the `error` of its result in {output}"),
+        JobOptions { column_prefix, output, .. } => format!("the column {column_prefix}error of {output}"),
+    };
     note!("{}", last_line(&job, &endings, &column));
     let errors = endings.error_rows() + unreadable;
     job.error_limits().check(errors, job.rows, first_error(&endings), Some(&column))
@@ -190,7 +194,7 @@ fn open_journal(
 /// Refuses values of kept columns that the format of the output cannot hold.
 fn check_output(job: &Job) -> Result<(), JobError> {
     let format = OutputFormat::of(&job.options.output)?;
-    if format == OutputFormat::Parquet {
+    if format == OutputFormat::Parquet || job.options.batch {
         return Ok(());
     }
     let encoder = LineEncoder::new(format);
@@ -229,6 +233,10 @@ fn answer(
 /// Makes the output of the journal and the input. Returns the rows that got an error by that.
 fn publish(job: &Job, target: &Target, journal: &EndedJournal) -> Result<u64, JobError> {
     journal.check_in_place()?;
+    let results = job.batch.as_ref().map(|batch| {
+        let name = batch.served_model_names.first().map_or("", String::as_str);
+        Results::new(journal.reader.identity(), name, job.date, job.tokenizer.clone())
+    });
     let publication = Publication {
         target,
         state_dir: &job.options.state_dir,
@@ -239,6 +247,7 @@ fn publish(job: &Job, target: &Target, journal: &EndedJournal) -> Result<u64, Jo
         input_nulls: job.input_nulls(),
         days: job.input.days && job.columns.has_date64(),
         unanswered: Unanswered::Refuse,
+        results: results.as_ref(),
         may_appear: &|| journal.check_in_place(),
     };
     let _heartbeats = HeartbeatThread::start();

@@ -101,6 +101,7 @@ fn publish(
         input_nulls: BTreeMap::new(),
         days: false,
         unanswered: Unanswered::Refuse,
+        results: None,
         may_appear: &|| Ok(()),
     };
     let manifest = publication.publish(&journal.reader().unwrap(), batches(rows, schedule.batch)).unwrap();
@@ -249,6 +250,7 @@ fn an_unfinished_job_is_not_published_and_an_aborted_one_says_so() {
             input_nulls: BTreeMap::new(),
             days: false,
             unanswered,
+            results: None,
             may_appear: &|| Ok(()),
         };
         publication.publish(&journal.reader().unwrap(), batches(10, 4))
@@ -296,6 +298,7 @@ fn a_folder_that_is_replaced_is_never_missing() {
             input_nulls: BTreeMap::new(),
             days: false,
             unanswered: Unanswered::Refuse,
+            results: None,
             may_appear: &|| Ok(()),
         };
         publication.publish(&reader, batches(3, 3)).unwrap();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::run::sampling::Sampling;
+use crate::run::sampling::{KeepLogprobs, Sampling};
 use engine::request::SamplingParams;
 use std::sync::Arc;
 
@@ -27,7 +27,13 @@ fn take_up(rows: &mut Duplicates, row: u64, prompt: &[u32]) -> Turn {
 
 fn result(tokens: usize) -> Result<RowResult, RowError> {
     let completion = Generated { token_logprobs: vec![-1.0; tokens], ..Generated::default() };
-    Ok(RowResult { num_input_tokens: 2, completions: vec![completion], prompt_logprobs: None, choices: None })
+    Ok(RowResult {
+        num_input_tokens: 2,
+        completions: vec![completion],
+        prompt_logprobs: None,
+        choices: None,
+        keep: KeepLogprobs::default(),
+    })
 }
 
 #[test]
