@@ -4,6 +4,7 @@ use crate::input::format::InputFormat;
 use crate::log::log_filter;
 use crate::options::batch::BatchOptions;
 use crate::options::columns::ColumnsOptions;
+use crate::options::documents::DocumentsOptions;
 use crate::options::engine::EngineOptions;
 use crate::options::job::{OnCorrupt, Resume, RetryRows, ReturnColumn};
 use crate::options::model::ModelOptions;
@@ -145,6 +146,8 @@ pub struct RunArgs {
     pub prompt: PromptOptions,
     #[command(flatten)]
     pub columns: ColumnsOptions,
+    #[command(flatten)]
+    pub documents: DocumentsOptions,
     #[command(flatten)]
     pub sampling: SamplingOptions,
     #[command(flatten)]

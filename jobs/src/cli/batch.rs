@@ -38,6 +38,7 @@ impl RunArgs {
             chat_template: _,
             chat_template_kwargs: _,
             asks: _,
+            given: _,
         } = &self.prompt;
         let given = [
             ("input", !self.input.is_empty()),
@@ -52,6 +53,7 @@ impl RunArgs {
             ("raw", *raw),
             ("choices", !choices.is_empty()),
             ("columns", columns.is_some()),
+            ("documents", self.documents.documents.is_some()),
             ("return", !self.returns.is_empty()),
             ("keep", self.keep.is_some()),
             ("column-prefix", !self.column_prefix.is_empty()),

@@ -58,6 +58,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         share_prompts: _,
         returns,
         columns,
+        documents,
         prompt,
         sampling,
         model,
@@ -80,6 +81,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
             .choices
             .as_ref()
             .map(|choices| ColumnDecisions { columns, end_token_ids: &choices.end_tokens }),
+        documents: documents.as_ref(),
         batch: job.batch.as_ref().map(|batch| BatchDecisions {
             version: BATCH_VERSION,
             served_model_names: &batch.served_model_names,
@@ -152,6 +154,8 @@ fn prompt_decisions<'a>(job: &'a Job, options: &'a PromptOptions) -> PromptDecis
         allow_constant_prompt: _,
         // Shows in the columns.
         asks: _,
+        // Shows in the documents.
+        given: _,
     } = options;
     let template = chat_template.as_ref().or(job.chat_template.as_ref());
     let template = template.filter(|_| job.prompts.uses_chat_template());
@@ -167,9 +171,9 @@ fn prompt_decisions<'a>(job: &'a Job, options: &'a PromptOptions) -> PromptDecis
         chat_template: template.map(|text| digest_bytes(text.as_bytes())),
         chat_template_kwargs: chat_template_kwargs.as_ref(),
         // Results of a batch show it, too.
-        date: (job.prompts.shows_date() || job.batch.is_some()).then(|| date::shown(job.date)),
+        date: (job.shows_date() || job.batch.is_some()).then(|| date::shown(job.date)),
     };
-    if decisions.is_default {
+    if decisions.is_default && job.documents.is_none() {
         let column =
             job.prompts.columns().first().map(|&column| job.input.schema.field(column).name().as_str());
         match column {

@@ -10,6 +10,8 @@ pub mod finisher;
 pub mod identity;
 pub mod job;
 pub mod kept;
+pub mod open_documents;
+pub mod order;
 pub mod progress;
 pub mod request;
 pub mod resume;
@@ -75,6 +77,9 @@ pub fn run_on(
     let job = Job::prepare(options)?;
     job.print();
     job.prompts.check_rows(&job.input, job.rows)?;
+    if let Some(documents) = &job.documents {
+        documents.check_rows(&job.input, job.rows)?;
+    }
     if let Location::Object(_) = job.options.output {
         note!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
     }
@@ -179,7 +184,7 @@ fn open_journal(
         let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
         note!("resuming: {} of {} rows already answered", job.rows - left, job.rows);
     } else if again == 0 {
-        let columns = [job.kept.as_slice(), job.prompts.columns()].concat();
+        let columns = [job.kept.as_slice(), job.columns_read()].concat();
         check_input(&job.input, columns, job.rows, job.options.on_corrupt)?;
         check_output(job)?;
     }

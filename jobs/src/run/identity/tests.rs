@@ -52,6 +52,13 @@ const DECIDE: &[(&str, &[&str])] = &[
     ("generation-config", &["--generation-config", "none"]),
     ("choices", &["--choices", "mill,river"]),
     ("columns", &["--columns", r#"{"label": {"ask": "Which?", "choices": ["mill", "river"]}}"#]),
+    (
+        "documents",
+        &[
+            "--documents",
+            r#"{"column": "other", "map-prompt": "{{ chunk }}", "reduce-prompt": "{{ notes }}"}"#,
+        ],
+    ),
     ("max-model-len", &["--max-model-len", "128"]),
     ("dtype", &["--dtype", "float32"]),
     ("kv-cache-dtype", &["--kv-cache-dtype", "float32"]),
