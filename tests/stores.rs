@@ -101,6 +101,34 @@ fn kill(mut child: Child, lock: std::path::PathBuf) {
 }
 
 #[test]
+fn a_batch_in_a_store_has_the_bytes_of_a_local_one() {
+    let Some(mill) = Mill::new() else { return };
+    let line = |i: usize| match i % 9 {
+        8 => "no request\n".to_string(),
+        _ => format!(
+            "{{\"custom_id\": \"{i}\", \"method\": \"POST\", \"url\": \"/v1/completions\", \"body\": {{\"prompt\": \"the {i}\"}}}}\n"
+        ),
+    };
+    let lines: String = (0..60).map(line).collect();
+    std::fs::write(mill.bench.path("requests.jsonl"), &lines).unwrap();
+    mill.s3.put("in/requests.jsonl", lines.as_bytes());
+    let model = support::golden("qwen3");
+    for (input, output) in
+        [("requests.jsonl", "local.jsonl"), ("s3://mill/in/requests.jsonl", "s3://mill/out/results.jsonl")]
+    {
+        let all =
+            ["run", "--device", "cpu", "--model", model.to_str().unwrap(), "--batch", input, "-o", output];
+        let ran = mill.run(&[all.as_slice(), &["--temperature", "0", "--max-error-rate", "1"]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let verified = mill.run(&["verify", output]);
+        assert!(verified.stdout.contains("is as published: 60 rows in 1 files"), "{verified:?}");
+    }
+    assert!(
+        mill.s3.get("out/results.jsonl").unwrap() == std::fs::read(mill.bench.path("local.jsonl")).unwrap()
+    );
+}
+
+#[test]
 fn a_job_in_a_store_has_the_bytes_of_a_local_one() {
     let Some(mill) = Mill::new() else { return };
     mill.answer(&INPUTS, "parts", &PARTS);

@@ -10,6 +10,7 @@ pub mod constraint;
 pub mod cpu;
 pub mod device;
 pub mod dtype;
+pub mod e4m3;
 mod engine;
 pub mod error;
 pub mod file;

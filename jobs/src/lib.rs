@@ -8,10 +8,12 @@
 #![allow(missing_docs)]
 
 pub mod allocator;
+pub mod batch;
 pub mod choices;
 pub mod cli;
 pub mod date;
 pub mod digest;
+pub mod documents;
 pub mod error;
 pub mod evaluate;
 pub mod files;

@@ -12,7 +12,7 @@ pub use config::{EngineConfig, Types};
 pub use stats::Stats;
 pub use step_times::{OpsTime, StepShape, StepTimes};
 
-use crate::buffer::Dims;
+use crate::buffer::{BufferKind, Dims};
 use crate::device::{Device, DeviceError, PlanId, Ticket};
 use crate::error::EngineError;
 use crate::models::{Formats, Model, decoder};
@@ -64,7 +64,7 @@ impl Engine {
         let limits = limits(config, info.kind, max_len, c.vocab)?;
         let pages_per_seq = max_len.div_ceil(limits.page_size);
         let types = resolve_types(config, &info, c.dtype)?;
-        let matrix = |tensor: &str| matrix_format(model, &types, config, tensor);
+        let matrix = |tensors: &[String]| matrix_format(model, &types, config, tensors);
         let formats = Formats { activations: types.activations, kv: types.kv[0] };
         let decoder = decoder(c, &formats, max_len, limits.seqs, pages_per_seq, matrix);
         decoder.check_blocks()?;
@@ -80,8 +80,10 @@ impl Engine {
             pages_per_seq,
             attended: 0,
         };
-        let workspace = device.workspace(&decoder.plan, &max_dims);
-        max_dims.pages = kv_pages(&decoder.plan, &max_dims, config, &info, workspace)?;
+        let all_but_pages = decoder.plan.bytes(&max_dims, |kind| kind != BufferKind::KvPage)
+            + device.workspace(&decoder.plan, &max_dims)
+            - device.spared(&decoder.plan, &max_dims);
+        max_dims.pages = kv_pages(&decoder.plan, &max_dims, config, &info, all_but_pages)?;
         let compiled = compile(device.as_mut(), &decoder.plan, &mut max_dims, config)?;
         model.load(device.as_mut(), compiled, &decoder)?;
         Ok(Engine {

@@ -12,7 +12,8 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 /// Groups of keys of which a job has one at most. One that the command line gives takes the place of those of the file.
-const EITHER: [&[&str]; 9] = [
+const EITHER: [&[&str]; 10] = [
+    &["batch", "input"],
     &["choices", "columns"],
     &["prompt", "prompt_file", "prompt_column", "messages_column", "prompt_tokens_column"],
     &["raw", "chat_template"],
@@ -106,7 +107,7 @@ fn in_folder(folder: &Path, id: &str, text: String) -> Result<OsString, String> 
         _ => {}
     }
     Ok(match id {
-        "input" | "output" if ObjectUrl::parse(&text).is_none() => there.into(),
+        "input" | "batch" | "output" if ObjectUrl::parse(&text).is_none() => there.into(),
         "prompt_file" | "state_dir" | "download_dir" => there.into(),
         "prompt" => match text.strip_prefix('@') {
             Some(file) => {

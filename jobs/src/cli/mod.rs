@@ -1,6 +1,7 @@
 //! The `gristmill` command.
 
 pub mod args;
+mod batch;
 mod bench;
 mod devices;
 mod evaluate;

@@ -17,6 +17,8 @@ pub struct Endings {
     pub errors: BTreeMap<String, u64>,
     /// Rows of which an answer was cut off at `--max-tokens` or the end of the context.
     pub cut: u64,
+    /// Notes of documents that were cut off at `--max-tokens`, and the rows that they are of.
+    pub cut_notes: (u64, u64),
     /// The first row that has an error, and the error.
     pub first_error: Option<(u64, String)>,
 }
@@ -37,7 +39,7 @@ impl Again {
     /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
     pub fn of(journal: &JournalReader, rows: u64) -> Result<Again, JobError> {
         let database = &journal.database;
-        if database.format != Format::Three {
+        if database.format < Format::Three {
             return Ok(Again::default());
         }
         let query = format!(
@@ -77,13 +79,25 @@ impl Endings {
         let cut = first("(finish_reason = 'length' OR finish_reason LIKE '%\"length\"%')");
         let cut: i64 =
             connection.query_row(&format!("SELECT count(*) {cut}"), [rows as i64], |record| record.get(0))?;
+        let cut_notes = match is_answer {
+            // Formats before the fourth have no documents.
+            "TRUE" => (0, 0),
+            _ => {
+                let notes = "json_extract(typed_values, '$.document.num_cut_notes')";
+                let cut =
+                    format!("SELECT coalesce(sum({notes}), 0), count(*) {}", first(&format!("{notes} > 0")));
+                connection.query_row(&cut, [rows as i64], |record| {
+                    Ok((record.get::<_, i64>(0)? as u64, record.get::<_, i64>(1)? as u64))
+                })?
+            }
+        };
         let first_error = format!("SELECT row, error {} ORDER BY row LIMIT 1", first("error IS NOT NULL"));
         let first_error = connection
             .query_row(&first_error, [rows as i64], |record| {
                 Ok((record.get::<_, i64>(0)? as u64, record.get(1)?))
             })
             .optional()?;
-        Ok(Endings { errors, cut: cut as u64, first_error })
+        Ok(Endings { errors, cut: cut as u64, cut_notes, first_error })
     }
 
     /// With rows that have an answer, and an error besides, as a kept cell of theirs cannot be read. They show when the
@@ -112,6 +126,9 @@ impl fmt::Display for Endings {
         }
         if self.cut > 0 {
             parts.push(format!("{} cut off at length", self.cut));
+        }
+        if let (notes @ 1.., rows) = self.cut_notes {
+            parts.push(format!("{notes} notes cut off at length in {rows} rows"));
         }
         f.write_str(&parts.join(", "))
     }

@@ -16,6 +16,7 @@ pub mod format1;
 pub mod identity;
 pub mod length_limits;
 pub mod lock;
+pub mod note;
 mod reader;
 pub(crate) mod record;
 mod repair;
@@ -31,6 +32,7 @@ use crate::journal::attempts::InFlight;
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{Identity, InputDigests, JobIdentity};
 use crate::journal::lock::JobLock;
+use crate::journal::note::Note;
 use crate::journal::retry::Retry;
 use crate::journal::row_set::RowSet;
 use crate::journal::writer::Writer;
@@ -140,7 +142,7 @@ impl Journal {
     }
 
     /// Rows that were in flight when a worker died, twice: each must run with nothing else in flight
-    /// ([`Journal::is_idle`]), after a [`Journal::commit`]. Those of a third death are finished already, with an error.
+    /// ([`Journal::runs_nothing_but`]), after a [`Journal::commit`]. Those of a third death are finished already, with an error.
     pub fn alone(&self) -> &[u64] {
         &self.alone
     }
@@ -165,13 +167,14 @@ impl Journal {
     /// [`JobError::Io`].
     pub fn admit(&mut self, rows: &[u64]) -> Result<(), JobError> {
         self.in_flight.shorten(&self.running)?;
-        self.running.extend(rows);
-        self.in_flight.add(rows)
+        // A row of several requests is there once.
+        let new: Vec<u64> = rows.iter().copied().filter(|&row| self.running.insert(row)).collect();
+        self.in_flight.add(&new)
     }
 
-    /// Whether every row that was admitted has been appended.
-    pub fn is_idle(&self) -> bool {
-        self.running.is_empty()
+    /// Whether every row that was admitted has been appended, but for this one.
+    pub fn runs_nothing_but(&self, row: u64) -> bool {
+        self.running.iter().all(|&running| running == row)
     }
 
     /// Adds a finished row. It is committed with the next batch: about a second later, or earlier.
@@ -190,6 +193,14 @@ impl Journal {
     pub fn append_shared(&mut self, answer: Answer) -> Result<(), JobError> {
         self.running.remove(&answer.row);
         self.writer.append(answer, true)
+    }
+
+    /// Adds a note of a row that has no answer yet, in place of one that the part had before.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn append_note(&mut self, note: Note) -> Result<(), JobError> {
+        self.writer.append_note(note)
     }
 
     /// Commits all rows added so far: they survive a kill and a power cut.

@@ -43,7 +43,8 @@ pub struct EngineOptions {
     /// Hold KV pages in this type [auto: the device's].
     #[arg(long, value_enum, default_value_t)]
     pub kv_cache_dtype: Dtype,
-    /// Convert a checkpoint's matrices to FORMAT as it loads: q8_0 (8.5 bits a weight, as in GGUF).
+    /// Convert a checkpoint's matrices to FORMAT as it loads: fp8 (8 bits a weight, a scale for each row; embeddings and head
+    /// stay as they are) or q8_0 (8.5 bits a weight, as in GGUF).
     #[arg(long, value_name = "FORMAT", value_parser = parse_blocks)]
     pub quantization: Option<Format>,
     /// Multiply matrices on a CUDA card with this. `cublaslt` is outside the numeric contract: an answer may depend on the
@@ -76,8 +77,8 @@ pub enum Dtype {
 
 /// A format to which matrices are converted, by its name.
 fn parse_blocks(name: &str) -> Result<Format, String> {
-    let known = || Format::BLOCKS.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
-    let format = Format::BLOCKS.iter().find(|format| format.name() == name);
+    let known = || Format::CONVERSIONS.iter().map(|format| format.name()).collect::<Vec<_>>().join(", ");
+    let format = Format::CONVERSIONS.iter().find(|format| format.name() == name);
     format.copied().ok_or_else(|| format!("known are {}", known()))
 }
 

@@ -3,6 +3,7 @@
 pub mod choice_columns;
 pub mod columns;
 mod digest_writer;
+pub mod document_columns;
 pub mod format;
 mod input_rows;
 pub(crate) mod local;

@@ -10,6 +10,8 @@ pub mod finisher;
 pub mod identity;
 pub mod job;
 pub mod kept;
+pub mod open_documents;
+pub mod order;
 pub mod progress;
 pub mod request;
 pub mod resume;
@@ -17,6 +19,7 @@ pub mod row;
 pub mod sampling;
 mod space;
 
+use crate::batch::results::Results;
 use crate::error::JobError;
 use crate::journal::endings::Endings;
 use crate::journal::finished::FinishedRows;
@@ -75,6 +78,9 @@ pub fn run_on(
     let job = Job::prepare(options)?;
     job.print();
     job.prompts.check_rows(&job.input, job.rows)?;
+    if let Some(documents) = &job.documents {
+        documents.check_rows(&job.input, job.rows)?;
+    }
     if let Location::Object(_) = job.options.output {
         note!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
     }
@@ -108,7 +114,10 @@ pub fn run_on(
     let unreadable = publish(&job, &target, &journal)?;
     drop(journal);
     let endings = endings.with_unreadable(unreadable);
-    let column = format!("the column {}error of {}", job.options.column_prefix, job.options.output);
+    let column = match &job.options {
+        JobOptions { batch: true, output, .. } => format!("the `error` of its result in {output}"),
+        JobOptions { column_prefix, output, .. } => format!("the column {column_prefix}error of {output}"),
+    };
     note!("{}", last_line(&job, &endings, &column));
     job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), Some(&column))
 }
@@ -173,7 +182,7 @@ fn open_journal(
         let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
         note!("resuming: {} of {} rows already answered", job.rows - left, job.rows);
     } else if again == 0 {
-        let columns = [job.kept.as_slice(), job.prompts.columns()].concat();
+        let columns = [job.kept.as_slice(), job.columns_read()].concat();
         let kept = check_input(&job.input, columns, job.kept.len(), job.rows, job.options.on_corrupt)?;
         check_output(job)?;
         if let Location::Local(_) = job.options.output
@@ -188,7 +197,7 @@ fn open_journal(
 /// Refuses values of kept columns that the format of the output cannot hold.
 fn check_output(job: &Job) -> Result<(), JobError> {
     let format = OutputFormat::of(&job.options.output)?;
-    if format == OutputFormat::Parquet {
+    if format == OutputFormat::Parquet || job.options.batch {
         return Ok(());
     }
     let encoder = LineEncoder::new(format);
@@ -227,6 +236,10 @@ fn answer(
 /// Makes the output of the journal and the input. Returns the rows that got an error by that.
 fn publish(job: &Job, target: &Target, journal: &EndedJournal) -> Result<u64, JobError> {
     journal.check_in_place()?;
+    let results = job.batch.as_ref().map(|batch| {
+        let name = batch.served_model_names.first().map_or("", String::as_str);
+        Results::new(journal.reader.identity(), name, job.date, job.tokenizer.clone())
+    });
     let publication = Publication {
         target,
         state_dir: &job.options.state_dir,
@@ -237,6 +250,7 @@ fn publish(job: &Job, target: &Target, journal: &EndedJournal) -> Result<u64, Jo
         input_nulls: job.input_nulls(),
         days: job.input.days && job.columns.has_date64(),
         unanswered: Unanswered::Refuse,
+        results: results.as_ref(),
         may_appear: &|| journal.check_in_place(),
     };
     let _heartbeats = HeartbeatThread::start();

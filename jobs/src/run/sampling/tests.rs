@@ -9,7 +9,7 @@ fn resolve(options: &SamplingOptions, generation: &str) -> Result<Sampling, Stri
     let config = br#"{"eos_token_id": 7}"#;
     let used = options.generation_config;
     let generation = GenerationConfig::read(folder.path(), config, used).map_err(|e| e.to_string())?;
-    Sampling::resolve(options, generation, &byte_level(), 300, 128).map_err(|e| e.to_string())
+    Sampling::resolve(options, &generation, &byte_level(), 300, 128).map_err(|e| e.to_string())
 }
 
 fn asked() -> SamplingOptions {
