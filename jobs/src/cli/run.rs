@@ -93,11 +93,11 @@ impl RunArgs {
         let state_dir = output.state_dir(state_dir.as_deref())?;
         let columns = columns.resolve()?;
         let documents = documents.documents;
-        refuse_returns(&returns, !columns.is_empty(), documents.is_some())?;
         if let Some(documents) = &documents {
             documents.check()?;
             refuse_beside_documents(&prompt, !columns.is_empty(), &sampling)?;
         }
+        refuse_returns(&returns, !columns.is_empty(), documents.is_some())?;
         if !columns.is_empty() {
             refuse_sampling(&sampling)?;
         }

@@ -29,6 +29,8 @@ pub struct Status {
     pub errors: BTreeMap<String, u64>,
     /// Finished rows of which an answer was cut off at `--max-tokens` or the end of the context.
     pub cut: u64,
+    /// Notes of documents that were cut off at `--max-tokens`.
+    pub cut_notes: u64,
     /// Published rows that have an answer and an error besides, as a kept cell of theirs cannot be read.
     pub unreadable: u64,
     /// Rows that wait to run again (`--retry`); their answers are kept until then.
@@ -91,6 +93,7 @@ impl Status {
             shared: shared as u64,
             errors: endings.errors,
             cut: endings.cut,
+            cut_notes: endings.cut_notes.0,
             unreadable: unreadable(state_dir),
             waiting: again.waiting,
             own_limits: again.own_limits,
@@ -149,6 +152,9 @@ impl fmt::Display for Status {
         }
         if self.cut > 0 {
             writeln!(f, "cut off    {} at --max-tokens or the end of the context", self.cut)?;
+        }
+        if self.cut_notes > 0 {
+            writeln!(f, "           {} notes of documents at --max-tokens", self.cut_notes)?;
         }
         if self.unreadable > 0 {
             let rows = self.unreadable;

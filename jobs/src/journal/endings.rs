@@ -83,7 +83,8 @@ impl Endings {
             // Formats before the fourth have no documents.
             "TRUE" => (0, 0),
             _ => {
-                let notes = "json_extract(typed_values, '$.document.num_cut_notes')";
+                let notes = "CASE WHEN typed_values LIKE '{\"document\":%' AND json_valid(typed_values) \
+                             THEN json_extract(typed_values, '$.document.num_cut_notes') END";
                 let cut =
                     format!("SELECT coalesce(sum({notes}), 0), count(*) {}", first(&format!("{notes} > 0")));
                 connection.query_row(&cut, [rows as i64], |record| {

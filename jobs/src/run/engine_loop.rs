@@ -96,11 +96,12 @@ impl<'a> EngineLoop<'a> {
             if stop() {
                 return Ok(());
             }
-            // In this order: where no document is open, none of them follows up.
-            let documents_done = self.documents.as_ref().is_none_or(|documents| documents.open.are_none());
             self.admit_follow_ups()?;
             more = more && self.admit(rows)?;
             if self.engine.is_idle() {
+                // Requests that follow are of documents that are open.
+                let documents_done =
+                    self.documents.as_ref().is_none_or(|documents| documents.open.are_none());
                 if !more && self.waits_to_run_alone.is_none() && documents_done {
                     return Ok(());
                 }
