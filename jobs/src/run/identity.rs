@@ -59,6 +59,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         returns,
         columns,
         documents,
+        structured,
         prompt,
         sampling,
         model,
@@ -82,6 +83,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
             .as_ref()
             .map(|choices| ColumnDecisions { columns, end_token_ids: &choices.end_tokens }),
         documents: documents.as_ref(),
+        structured: structured.as_ref(),
         batch: job.batch.as_ref().map(|batch| BatchDecisions {
             version: BATCH_VERSION,
             served_model_names: &batch.served_model_names,
