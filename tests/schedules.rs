@@ -8,6 +8,7 @@ mod support;
 
 use engine::constraint::{Constraint, Matcher};
 use engine::dtype::DType;
+use engine::format::Format;
 use engine::models::{LoadFormat, Model};
 use engine::numbers::Numbers;
 use engine::request::{Branch, Event, FinishReason, Request, SamplingParams, Score, Scores};
@@ -258,8 +259,14 @@ fn difference(want: &HashMap<u64, Answer>, got: &HashMap<u64, Answer>) -> Option
 }
 
 /// `count` rows of a golden model under `schedules` schedules.
-fn keep_their_bits(
+fn keep_their_bits(on: (&str, DType), model: &str, count: usize, schedules: u64, page_sizes: &[usize]) {
+    quantised_keep_their_bits(on, None, model, count, schedules, page_sizes);
+}
+
+/// The same with matrices converted to a format.
+fn quantised_keep_their_bits(
     (device, dtype): (&str, DType),
+    quantization: Option<Format>,
     model: &str,
     count: usize,
     schedules: u64,
@@ -270,7 +277,8 @@ fn keep_their_bits(
     let rows = rows(count, model.config.vocab, &constraints(&folder, model.config.vocab));
     let Some(kv_type) = support::open(device).map(|d| d.info().types_for(dtype).kv[0]) else { return };
     let kv = 2 * model.config.layers.len() * model.config.kv_heads * model.config.head_dim * kv_type.size();
-    let base = EngineConfig { max_model_len: Some(MAX_LEN), dtype: Some(dtype), ..EngineConfig::default() };
+    let (max_model_len, dtype) = (Some(MAX_LEN), Some(dtype));
+    let base = EngineConfig { max_model_len, dtype, quantization, ..EngineConfig::default() };
     let plain = Schedule {
         config: EngineConfig { max_num_seqs: 1, force_tokens: false, ..base.clone() },
         order: 0,
@@ -331,6 +339,19 @@ fn cuda() {
 #[test]
 fn cuda_sm_90a() {
     support::on_sm90("cuda");
+}
+
+/// Matrices in FP8.
+#[test]
+fn cuda_fp8() {
+    let (on, fp8) = (("cuda", DType::BF16), Some(Format::Fp8));
+    quantised_keep_their_bits(on, fp8, "qwen3", 48, support::schedules(2), &[1, 16, 24]);
+}
+
+/// The same on a card with wgmma, where activations are in FP8 too.
+#[test]
+fn cuda_fp8_sm_90a() {
+    support::on_sm90("cuda_fp8");
 }
 
 /// Heads of 8 columns and a window: the plain attention kernel.

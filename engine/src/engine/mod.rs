@@ -12,7 +12,7 @@ pub use config::{EngineConfig, Types};
 pub use stats::Stats;
 pub use step_times::{OpsTime, StepShape, StepTimes};
 
-use crate::buffer::Dims;
+use crate::buffer::{BufferKind, Dims};
 use crate::device::{Device, DeviceError, PlanId, Ticket};
 use crate::error::EngineError;
 use crate::models::{Formats, Model, decoder};
@@ -82,8 +82,10 @@ impl Engine {
             pages_per_seq,
             attended: 0,
         };
-        let workspace = device.workspace(&decoder.plan, &max_dims);
-        max_dims.pages = kv_pages(&decoder.plan, &max_dims, config, &info, workspace)?;
+        let all_but_pages = decoder.plan.bytes(&max_dims, |kind| kind != BufferKind::KvPage)
+            + device.workspace(&decoder.plan, &max_dims)
+            - device.spared(&decoder.plan, &max_dims);
+        max_dims.pages = kv_pages(&decoder.plan, &max_dims, config, &info, all_but_pages)?;
         let compiled = compile(device.as_mut(), &decoder.plan, &mut max_dims, config)?;
         model.load(device.as_mut(), compiled, &decoder)?;
         Ok(Engine {

@@ -66,13 +66,12 @@ impl Envelope {
         if method.get() != "\"POST\"" {
             return Err(wrong("invalid_method", format!("`method` is {method}; it must be \"POST\"")));
         }
-        let endpoint = match serde_json::from_str::<String>(url.get()).as_deref() {
-            Ok("/v1/chat/completions") => Endpoint::Chat,
-            Ok("/v1/completions") => Endpoint::Completions,
-            _ => {
-                let known = "answered are \"/v1/chat/completions\" and \"/v1/completions\"";
-                return Err(wrong("invalid_url", format!("`url` is {url}; {known}")));
-            }
+        let asked: Option<String> = serde_json::from_str(url.get()).ok();
+        let known = [Endpoint::Chat, Endpoint::Completions];
+        let Some(endpoint) = known.into_iter().find(|endpoint| asked.as_deref() == Some(endpoint.url()))
+        else {
+            let known = known.map(Endpoint::url).join(" and ");
+            return Err(wrong("invalid_url", format!("`url` is {url}; answered are {known}")));
         };
         if !body.get().starts_with('{') {
             return Err(wrong("invalid_body", "`body` must be an object".into()));
@@ -95,6 +94,14 @@ impl Envelope {
 }
 
 impl Endpoint {
+    /// Where requests for it go.
+    pub fn url(self) -> &'static str {
+        match self {
+            Endpoint::Chat => "/v1/chat/completions",
+            Endpoint::Completions => "/v1/completions",
+        }
+    }
+
     /// The field that says what is asked.
     pub fn asks_in(self) -> &'static str {
         match self {

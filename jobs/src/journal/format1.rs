@@ -55,6 +55,7 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
         sampling,
         returns,
         columns,
+        documents,
         structured,
         reasoning_end,
         batch,
@@ -81,6 +82,8 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
     // There were none.
     let columns = columns.as_ref().map_or(NONE.into(), |columns| format!("{columns:?}"));
     fields.push(since("columns", &columns, NONE));
+    let documents = documents.map_or(NONE.into(), |documents| format!("{documents:?}"));
+    fields.push(since("documents", &documents, NONE));
     let structured =
         structured.map_or(NONE.into(), |structured| format!("{} {}", structured.kind(), structured.text()));
     fields.push(since("structured outputs", &structured, NONE));
@@ -217,6 +220,7 @@ fn return_name(column: ReturnColumn) -> &'static str {
         ReturnColumn::Logprobs => "Logprobs",
         ReturnColumn::PromptLogprobs => "PromptLogprobs",
         ReturnColumn::ChoiceProbabilities | ReturnColumn::ChoiceMass => "Choices",
+        ReturnColumn::Chunks => "Chunks",
     }
 }
 

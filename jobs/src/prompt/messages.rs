@@ -64,6 +64,9 @@ pub fn json_messages(text: &str, marking: &Marking) -> Result<Vec<Value>, RowErr
     let bad = |why: String| RowError::new(RowErrorKind::BadMessages, format!("`messages`: {why}"));
     let marked = json(text, &mut |text: &str| marking.value(text)).map_err(bad)?;
     let plain = json(text, &mut |text: &str| Value::from(text)).map_err(bad)?;
+    if plain.kind() != ValueKind::Seq {
+        return Err(bad("it must be a list of messages with role and content".into()));
+    }
     refuse_fields(&plain).map_err(bad)?;
     checked_messages(&without_nulls(&marked), &without_nulls(&plain)).map_err(bad)
 }

@@ -4,6 +4,7 @@ use crate::error::JobError;
 use crate::journal::answer::{Answer, Completion, FinishReason};
 use crate::options::job::ReturnColumn;
 use crate::publish::choice_columns::ChoiceColumns;
+use crate::publish::document_columns::DocumentColumns;
 use crate::publish::schema_metadata::kept_metadata;
 use crate::structured::reasoning::split;
 use arrow::array::{
@@ -59,6 +60,7 @@ enum Generated {
         n: usize,
         /// What ends the reasoning, which has a column of its own.
         reasoning_end: Option<String>,
+        documents: Option<DocumentColumns>,
     },
     Choices(ChoiceColumns),
     /// Lines that are made elsewhere, of the kept columns and the answers; the output has no columns.
@@ -79,10 +81,17 @@ impl OutputColumns {
         keep: Option<&[String]>,
         returns: Returns,
         n: usize,
+        documents: Option<DocumentColumns>,
         prefix: &str,
     ) -> Result<Self, JobError> {
-        let fields = generated_fields(returns, n, prefix);
-        OutputColumns::plan(input, keep, fields, Generated::Text { returns, n, reasoning_end: None })
+        let mut fields = generated_fields(returns, n, prefix);
+        fields.extend(documents.iter().flat_map(|documents| documents.fields(prefix)));
+        OutputColumns::plan(
+            input,
+            keep,
+            fields,
+            Generated::Text { returns, n, reasoning_end: None, documents },
+        )
     }
 
     /// With a column `reasoning`, the last one, for what stands before `end` in a text.
@@ -215,8 +224,10 @@ impl OutputColumns {
     ) -> Result<RecordBatch, JobError> {
         let mut columns = kept.columns().to_vec();
         columns.extend(match &self.generated {
-            Generated::Text { returns, n, reasoning_end } => {
-                text_columns(answers, *returns, *n, reasoning_end.as_deref())?
+            Generated::Text { returns, n, reasoning_end, documents } => {
+                let mut columns = text_columns(answers, *returns, *n, reasoning_end.as_deref())?;
+                columns.extend(documents.iter().flat_map(|documents| documents.arrays(answers)));
+                columns
             }
             Generated::Choices(choices) => choices.arrays(answers),
             Generated::Results => Vec::new(),
@@ -256,8 +267,10 @@ fn text_columns(
         }
     };
     let texts: StringArray = completions.iter().map(|c| c.as_ref().and_then(text)).collect();
-    let counts: Int32Array =
-        completions.iter().map(|c| c.map_or(0, |c| c.tokens.len() as i32)).map(Some).collect();
+    let notes =
+        |row: usize| answers[row].as_ref().and_then(|a| a.document.as_ref()).map_or(0, |d| d.num_note_tokens);
+    let count = |(i, c): (usize, &Option<&Completion>)| c.map_or(0, |c| c.tokens.len() as u64) + notes(i / n);
+    let counts: Int32Array = completions.iter().enumerate().map(|c| i32::try_from(count(c)).ok()).collect();
     let inputs: Int32Array =
         answers.iter().map(|a| a.as_ref().and_then(|a| a.num_input_tokens).map(|n| n as i32)).collect();
     let errors: StringArray = answers.iter().map(|a| a.as_ref().and_then(|a| a.error.as_deref())).collect();

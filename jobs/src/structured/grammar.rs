@@ -81,7 +81,11 @@ fn on_one_line(schema: &Value) -> Result<Value, String> {
         Value::Object(keys) => keys.clone(),
         _ => return Err("a schema is an object".into()),
     };
-    let options = json!({ "item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": false });
+    // Without `u`: with it, a name that is written with escapes would pass by what the schema says of it.
+    let options = json!({
+        "item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": false,
+        "json_allowed_escapes": "nrbtf\\\"",
+    });
     match schema.insert("x-guidance".into(), options) {
         None => Ok(schema.into()),
         Some(_) => Err("`x-guidance` is not taken: its options change what a schema means".into()),
