@@ -27,6 +27,7 @@ pub mod prompt;
 pub mod publish;
 pub mod row_error;
 pub mod run;
+pub mod schema;
 pub mod stop_signal;
 pub mod store;
 pub mod structured;
