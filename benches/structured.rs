@@ -78,18 +78,22 @@ fn compare(
     structure: &Structure,
 ) -> Result<(), Box<dyn Error>> {
     let constraint: Arc<dyn Constraint> = Arc::new(structure.clone());
-    // Free rows are as long as the others are on average.
-    let (tokens, _) = run(engine, prompts, Some(&constraint), 200)?;
-    let length = (tokens as f64 / prompts.len() as f64).round().max(1.0) as u32;
+    // Each free row is as long as the other of its prompt, so that as many run in the last steps.
+    let most = vec![200; prompts.len()];
+    let (lengths, _) = run(engine, prompts, Some(&constraint), &most)?;
+    let tokens: u32 = lengths.iter().sum();
     let (mut free, mut held) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let (tokens, time) = run(engine, prompts, None, length)?;
-        free.push(tokens as f64 / time.as_secs_f64());
-        let (tokens, time) = run(engine, prompts, Some(&constraint), 200)?;
-        held.push(tokens as f64 / time.as_secs_f64());
+        let (generated, time) = run(engine, prompts, None, &lengths)?;
+        assert_eq!(generated, lengths);
+        free.push(f64::from(tokens) / time.as_secs_f64());
+        let (generated, time) = run(engine, prompts, Some(&constraint), &most)?;
+        assert_eq!(generated, lengths);
+        held.push(f64::from(tokens) / time.as_secs_f64());
     }
     let (free, held) = (median(&mut free), median(&mut held));
-    println!("| {name} | {free:.0} | {held:.0} | {:.1} % | {length} |", 100.0 * held / free);
+    let (share, mean) = (100.0 * held / free, f64::from(tokens) / prompts.len() as f64);
+    println!("| {name} | {free:.0} | {held:.0} | {share:.1} % | {mean:.0} |");
     Ok(())
 }
 
@@ -98,15 +102,15 @@ fn median(rates: &mut [f64]) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// Answers all prompts, and says how many tokens that were and how long it took.
+/// Answers all prompts with up to so many tokens, and says how many each had and how long it took.
 fn run(
     engine: &mut Engine,
     prompts: &[Vec<u32>],
     constraint: Option<&Arc<dyn Constraint>>,
-    max_tokens: u32,
-) -> Result<(u64, Duration), Box<dyn Error>> {
+    most: &[u32],
+) -> Result<(Vec<u32>, Duration), Box<dyn Error>> {
     let begun = Instant::now();
-    for (id, prompt) in (0..).zip(prompts) {
+    for ((id, prompt), &max_tokens) in (0..).zip(prompts).zip(most) {
         let params = SamplingParams {
             max_tokens,
             stop_token_ids: constraint.map_or(Vec::new(), |_| vec![END]),
@@ -116,11 +120,11 @@ fn run(
         engine
             .add(Request { constraint: constraint.cloned(), ..Request::new(id, prompt.clone(), params) })?;
     }
-    let mut tokens = 0;
+    let mut tokens = vec![0; prompts.len()];
     while !engine.is_idle() {
         for event in engine.step()? {
             match event {
-                Event::Token { .. } => tokens += 1,
+                Event::Token { id, .. } => tokens[id as usize] += 1,
                 Event::DeadEnd { why, .. } => return Err(why.into()),
                 _ => {}
             }
