@@ -281,9 +281,10 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
 }
 
 fn notes_of_rows_without_answer(output: &str) -> i64 {
-    let Ok(journal) = rusqlite::Connection::open(format!("{output}.gristmill/journal.sqlite")) else {
-        return 0;
-    };
+    // Where no journal is yet, none is made.
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let path = format!("{output}.gristmill/journal.sqlite");
+    let Ok(journal) = rusqlite::Connection::open_with_flags(path, flags) else { return 0 };
     let query =
         "SELECT count(*) FROM answers WHERE part > 1 AND row NOT IN (SELECT row FROM answers WHERE part = 0)";
     journal.query_row(query, [], |row| row.get(0)).unwrap_or(0)
