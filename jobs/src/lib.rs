@@ -7,10 +7,13 @@
 // What is public here serves the command, the tests and the benches; a comment stands where a name does not say it all.
 #![allow(missing_docs)]
 
+pub mod allocator;
+pub mod batch;
 pub mod choices;
 pub mod cli;
 pub mod date;
 pub mod digest;
+pub mod documents;
 pub mod error;
 pub mod evaluate;
 pub mod files;

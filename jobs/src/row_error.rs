@@ -23,8 +23,12 @@ pub enum RowErrorKind {
     EmptyPrompt,
     /// The prompt leaves no room for an answer.
     PromptTooLong,
-    /// The engine refused the request.
+    /// A line of a batch is no request.
+    BadLine,
+    /// The request cannot be answered as it is.
     BadRequest,
+    /// A request of a batch names another model.
+    UnknownModel,
     /// The model's logits were not finite.
     NotFinite,
     /// The device died three times while the row ran.
@@ -35,7 +39,7 @@ pub enum RowErrorKind {
 
 impl RowErrorKind {
     /// All kinds.
-    pub const ALL: [RowErrorKind; 13] = [
+    pub const ALL: [RowErrorKind; 15] = [
         RowErrorKind::Unreadable,
         RowErrorKind::BadRow,
         RowErrorKind::NullPrompt,
@@ -45,7 +49,9 @@ impl RowErrorKind {
         RowErrorKind::Tokenizer,
         RowErrorKind::EmptyPrompt,
         RowErrorKind::PromptTooLong,
+        RowErrorKind::BadLine,
         RowErrorKind::BadRequest,
+        RowErrorKind::UnknownModel,
         RowErrorKind::NotFinite,
         RowErrorKind::CrashedDevice,
         RowErrorKind::Internal,
@@ -63,7 +69,9 @@ impl RowErrorKind {
             RowErrorKind::Tokenizer => "tokenizer error",
             RowErrorKind::EmptyPrompt => "empty prompt",
             RowErrorKind::PromptTooLong => "prompt too long",
+            RowErrorKind::BadLine => "bad line",
             RowErrorKind::BadRequest => "bad request",
+            RowErrorKind::UnknownModel => "unknown model",
             RowErrorKind::NotFinite => "not finite",
             RowErrorKind::CrashedDevice => "crashed the device",
             RowErrorKind::Internal => "internal error",

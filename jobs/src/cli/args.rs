@@ -2,7 +2,9 @@
 
 use crate::input::format::InputFormat;
 use crate::log::log_filter;
+use crate::options::batch::BatchOptions;
 use crate::options::columns::ColumnsOptions;
+use crate::options::documents::DocumentsOptions;
 use crate::options::engine::EngineOptions;
 use crate::options::job::{OnCorrupt, Resume, RetryRows, ReturnColumn};
 use crate::options::model::ModelOptions;
@@ -139,9 +141,13 @@ pub struct RunArgs {
     #[arg(long)]
     pub in_process: bool,
     #[command(flatten)]
+    pub batch: BatchOptions,
+    #[command(flatten)]
     pub prompt: PromptOptions,
     #[command(flatten)]
     pub columns: ColumnsOptions,
+    #[command(flatten)]
+    pub documents: DocumentsOptions,
     #[command(flatten)]
     pub sampling: SamplingOptions,
     #[command(flatten)]

@@ -7,6 +7,7 @@ use crate::journal::identity::Identity;
 use crate::journal::length_limits::{MAX_MODEL_LEN, MAX_TOKENS};
 use crate::options::columns::ColumnOptions;
 use crate::options::device::{Gemm, Precision};
+use crate::options::documents::DocumentOptions;
 use crate::options::engine::Dtype;
 use crate::options::job::ReturnColumn;
 use clap::ValueEnum;
@@ -34,6 +35,17 @@ pub struct Decisions<'a> {
     pub returns: &'a [ReturnColumn],
     /// Columns of choices, for which sampling and `returns` decide nothing.
     pub columns: Option<ColumnDecisions<'a>>,
+    pub documents: Option<&'a DocumentOptions>,
+    /// What a batch's requests are answered by, where the input is one.
+    pub batch: Option<BatchDecisions<'a>>,
+}
+
+/// What the requests of a batch are answered by, beside what they say themselves.
+#[derive(Clone, Debug)]
+pub struct BatchDecisions<'a> {
+    /// [`crate::batch::BATCH_VERSION`].
+    pub version: u32,
+    pub served_model_names: &'a [String],
 }
 
 /// What columns of choices are scored by.
@@ -118,6 +130,8 @@ impl Decisions<'_> {
             sampling,
             returns,
             columns,
+            documents,
+            batch,
         } = self;
         let TypeNames {
             activations,
@@ -144,6 +158,11 @@ impl Decisions<'_> {
         identity.push(MAX_MODEL_LEN, max_model_len);
         identity.push("input_schema", input_schema);
         prompt.add_to(&mut identity);
+        identity.push("documents", documents);
+        if let Some(BatchDecisions { version, served_model_names }) = batch {
+            identity.push("batch_version", version);
+            identity.push("served_model_names", served_model_names);
+        }
         match columns {
             None => {
                 sampling.add_to(&mut identity);
@@ -158,7 +177,34 @@ impl Decisions<'_> {
     }
 }
 
+/// The fields of an identity that say what prompts are made of.
+pub fn prompt_fields(identity: &Identity) -> Identity {
+    const FIELDS: [&str; 11] = [
+        "tokenizer",
+        "tokenizer_config",
+        "prompts_version",
+        "prompt",
+        "prompt_column",
+        "messages_column",
+        "prompt_tokens_column",
+        "system_prompt",
+        "chat_template",
+        "chat_template_kwargs",
+        DATE,
+    ];
+    identity.only(&FIELDS)
+}
+
 impl PromptDecisions<'_> {
+    /// The fields of the identity that say what prompts are made of, with the digests of the tokenizer's files.
+    pub fn identity(&self, tokenizer: &str, tokenizer_config: Option<&str>) -> Identity {
+        let mut identity = Identity::default();
+        identity.push("tokenizer", tokenizer);
+        identity.push("tokenizer_config", tokenizer_config);
+        self.add_to(&mut identity);
+        identity
+    }
+
     fn add_to(&self, identity: &mut Identity) {
         let PromptDecisions {
             version,

@@ -3,6 +3,7 @@
 use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::database::Database;
+use crate::journal::note::Note;
 use crate::journal::schema;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -25,6 +26,7 @@ const QUEUE: usize = 1024;
 enum Message {
     /// And whether it is that of another row of the same prompt.
     Answer(Answer, bool),
+    Note(Note),
     JobRows(u64),
     Commit(SyncSender<()>),
 }
@@ -49,6 +51,10 @@ impl Writer {
 
     pub(crate) fn append(&mut self, answer: Answer, shared: bool) -> Result<(), JobError> {
         self.send(Message::Answer(answer, shared))
+    }
+
+    pub(crate) fn append_note(&mut self, note: Note) -> Result<(), JobError> {
+        self.send(Message::Note(note))
     }
 
     pub(crate) fn note_rows(&mut self, rows: u64) -> Result<(), JobError> {
@@ -103,6 +109,8 @@ impl Drop for Writer {
 struct Batch {
     database: Database,
     start: i64,
+    /// The rows of all other starts, when this one began.
+    others: i64,
     begun: Instant,
     /// When the first uncommitted answer came, if there is one.
     open: Option<Instant>,
@@ -122,8 +130,10 @@ impl Batch {
         let line = "INSERT INTO starts VALUES (NULL, ?, ?, ?, NULL, 0, 0, 0, 0, 0, 0)";
         let values = (env!("CARGO_PKG_VERSION"), std::process::id(), now as i64);
         database.connection.execute(line, values).map_err(schema::journal_error(&database.path))?;
+        let start = database.connection.last_insert_rowid();
         Ok(Batch {
-            start: database.connection.last_insert_rowid(),
+            start,
+            others: rows_of_others(&database, start)?,
             database,
             begun: Instant::now(),
             open: None,
@@ -146,6 +156,7 @@ impl Batch {
             };
             match message {
                 Ok(Message::Answer(answer, shared)) => self.insert(&answer, shared)?,
+                Ok(Message::Note(note)) => self.insert_note(&note)?,
                 Ok(Message::JobRows(rows)) => self.note_rows(rows)?,
                 Ok(Message::Commit(done)) => {
                     self.commit()?;
@@ -169,7 +180,7 @@ impl Batch {
         updated.map(drop).map_err(schema::journal_error(&self.database.path))
     }
 
-    fn insert(&mut self, answer: &Answer, shared: bool) -> Result<(), JobError> {
+    fn open(&mut self) -> Result<(), JobError> {
         if self.open.is_none() {
             self.database
                 .connection
@@ -177,15 +188,29 @@ impl Batch {
                 .map_err(schema::journal_error(&self.database.path))?;
             self.open = Some(Instant::now());
         }
+        self.pending += 1;
+        Ok(())
+    }
+
+    fn insert_note(&mut self, note: &Note) -> Result<(), JobError> {
+        self.open()?;
+        self.database.insert_note(note)
+    }
+
+    fn insert(&mut self, answer: &Answer, shared: bool) -> Result<(), JobError> {
+        self.open()?;
         match self.database.insert(answer) {
             Err(JobError::DoubleAnswer { row }) => {
                 // The rows before it are good.
                 self.commit()?;
-                return Err(JobError::DoubleAnswer { row });
+                let elsewhere = rows_of_others(&self.database, self.start)? != self.others;
+                return Err(match elsewhere {
+                    true => JobError::AnsweredElsewhere { row },
+                    false => JobError::DoubleAnswer { row },
+                });
             }
             other => _ = other?,
         }
-        self.pending += 1;
         self.rows += 1;
         self.shared += u64::from(shared);
         self.errors += u64::from(answer.error.is_some());
@@ -212,4 +237,12 @@ impl Batch {
             .and_then(|_| self.database.connection.execute_batch("COMMIT"))
             .map_err(schema::journal_error(&self.database.path))
     }
+}
+
+/// The rows that were finished by all starts but one, this process's: they grow only where another process works on the
+/// job, too.
+fn rows_of_others(database: &Database, start: i64) -> Result<i64, JobError> {
+    let query = "SELECT coalesce(sum(rows), 0) FROM starts WHERE start <> ?";
+    let rows = database.connection.query_row(query, [start], |row| row.get(0));
+    rows.map_err(schema::journal_error(&database.path))
 }

@@ -4,6 +4,7 @@ use crate::error::JobError;
 use crate::journal::answer::{Answer, Completion, FinishReason};
 use crate::options::job::ReturnColumn;
 use crate::publish::choice_columns::ChoiceColumns;
+use crate::publish::document_columns::DocumentColumns;
 use crate::publish::schema_metadata::kept_metadata;
 use arrow::array::{
     ArrayRef, Float32Builder, Int32Array, Int32Builder, ListArray, RecordBatch, StringArray, StructArray,
@@ -53,8 +54,14 @@ pub struct OutputColumns {
 /// What stands behind the kept columns.
 #[derive(Clone, Debug)]
 enum Generated {
-    Text { returns: Returns, n: usize },
+    Text {
+        returns: Returns,
+        n: usize,
+        documents: Option<DocumentColumns>,
+    },
     Choices(ChoiceColumns),
+    /// Lines that are made elsewhere, of the kept columns and the answers; the output has no columns.
+    Results,
 }
 
 impl OutputColumns {
@@ -71,10 +78,12 @@ impl OutputColumns {
         keep: Option<&[String]>,
         returns: Returns,
         n: usize,
+        documents: Option<DocumentColumns>,
         prefix: &str,
     ) -> Result<Self, JobError> {
-        let fields = generated_fields(returns, n, prefix);
-        OutputColumns::plan(input, keep, fields, Generated::Text { returns, n })
+        let mut fields = generated_fields(returns, n, prefix);
+        fields.extend(documents.iter().flat_map(|documents| documents.fields(prefix)));
+        OutputColumns::plan(input, keep, fields, Generated::Text { returns, n, documents })
     }
 
     /// Plans the output of a job that scores choices, as [`OutputColumns::new`].
@@ -95,6 +104,20 @@ impl OutputColumns {
             }
         }
         OutputColumns::plan(input, keep, fields, Generated::Choices(choices))
+    }
+
+    /// Plans the output of a batch, which is made of the columns that are kept for it and has none of them.
+    pub fn of_results(input: &Schema) -> OutputColumns {
+        let kept = (0..input.fields().len()).collect();
+        OutputColumns { schema: Arc::new(input.clone()), kept, generated: Generated::Results }
+    }
+
+    /// How many of the kept columns are in the output; they are its first.
+    pub(crate) fn kept_in_output(&self) -> usize {
+        match self.generated {
+            Generated::Results => 0,
+            _ => self.kept.len(),
+        }
     }
 
     fn plan(
@@ -177,8 +200,13 @@ impl OutputColumns {
     ) -> Result<RecordBatch, JobError> {
         let mut columns = kept.columns().to_vec();
         columns.extend(match &self.generated {
-            Generated::Text { returns, n } => text_columns(answers, *returns, *n)?,
+            Generated::Text { returns, n, documents } => {
+                let mut columns = text_columns(answers, *returns, *n)?;
+                columns.extend(documents.iter().flat_map(|documents| documents.arrays(answers)));
+                columns
+            }
             Generated::Choices(choices) => choices.arrays(answers),
+            Generated::Results => Vec::new(),
         });
         RecordBatch::try_new(self.schema.clone(), columns)
             .map_err(|error| JobError::Column { column: "(all)".into(), why: error.to_string() })
@@ -204,8 +232,10 @@ fn text_columns(answers: &[Option<Answer>], returns: Returns, n: usize) -> Resul
         }
     }
     let texts: StringArray = completions.iter().map(|c| c.map(|c| c.text.as_str())).collect();
-    let counts: Int32Array =
-        completions.iter().map(|c| c.map_or(0, |c| c.tokens.len() as i32)).map(Some).collect();
+    let notes =
+        |row: usize| answers[row].as_ref().and_then(|a| a.document.as_ref()).map_or(0, |d| d.num_note_tokens);
+    let count = |(i, c): (usize, &Option<&Completion>)| c.map_or(0, |c| c.tokens.len() as u64) + notes(i / n);
+    let counts: Int32Array = completions.iter().enumerate().map(|c| i32::try_from(count(c)).ok()).collect();
     let inputs: Int32Array =
         answers.iter().map(|a| a.as_ref().and_then(|a| a.num_input_tokens).map(|n| n as i32)).collect();
     let errors: StringArray = answers.iter().map(|a| a.as_ref().and_then(|a| a.error.as_deref())).collect();
