@@ -322,7 +322,10 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
             all.extend(["--temperature", "0", "--max-tokens", "12", "--return", "chunks", "--threads", "1"]);
             all.extend(["--max-num-seqs", &seqs]);
             let mut child = bench.command(&all).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-            std::thread::sleep(Duration::from_millis(150 + (done * 97 + attempt * 350) % 900));
+            // A job gets more time after each kill, so that it finishes eventually.
+            std::thread::sleep(Duration::from_millis(
+                150 + (done * 97 + attempt * 350) % (900 + 300 * attempt),
+            ));
             let lock = std::fs::read_to_string(format!("{output}.gristmill/lock")).unwrap_or_default();
             let ended = child.try_wait().unwrap().is_some();
             let worker = lock.split_whitespace().next().map(String::from);
@@ -348,9 +351,10 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
 }
 
 fn notes_of_rows_without_answer(output: &str) -> i64 {
-    let Ok(journal) = rusqlite::Connection::open(format!("{output}.gristmill/journal.sqlite")) else {
-        return 0;
-    };
+    let path = format!("{output}.gristmill/journal.sqlite");
+    // Where there is none yet, none is to be made.
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let Ok(journal) = rusqlite::Connection::open_with_flags(path, flags) else { return 0 };
     let query =
         "SELECT count(*) FROM answers WHERE part > 1 AND row NOT IN (SELECT row FROM answers WHERE part = 0)";
     journal.query_row(query, [], |row| row.get(0)).unwrap_or(0)
@@ -420,6 +424,28 @@ fn notes_that_are_cut_are_counted_and_run_again_with_a_greater_limit() {
     let fresh = answered(&bench, &input, &documents, &[]);
     assert_eq!(text(&again, "generated_text")[0], text(&fresh, "generated_text")[0]);
     assert_eq!(chunks(&again, 0), chunks(&fresh, 0));
+}
+
+#[test]
+fn notes_count_only_for_the_prompt_that_they_answer() {
+    let bench = Bench::new();
+    let texts = [Some(words(400))];
+    let input = table(&bench, &texts);
+    let (documents, output) = (options(json!({})), bench.name("out.parquet"));
+    // Some notes end at a letter, and some at the limit.
+    let flags = ["--max-tokens", "6", "--stop", "e", "--stop", "o", "--stop", "a"];
+    let ran = run(&bench, &input, &output, &documents, &[&flags[..], &["--max-model-len", "160"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let (first, cut) =
+        (chunks(&read(Path::new(&output)), 0), ints(&read(Path::new(&output)), "num_cut_notes")[0]);
+    assert!(cut > Some(0) && cut < Some(first.len() as i32), "{cut:?} of {first:?}");
+    // A longer context makes other chunks.
+    let ran = run(&bench, &input, &output, &documents, &[&flags[..], &["--retry", "length"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let (again, fresh) = (read(Path::new(&output)), answered(&bench, &input, &documents, &flags));
+    assert!(chunks(&again, 0).len() < first.len());
+    assert_eq!(chunks(&again, 0), chunks(&fresh, 0));
+    assert_eq!(text(&again, "generated_text"), text(&fresh, "generated_text"));
 }
 
 #[test]
