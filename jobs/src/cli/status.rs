@@ -5,6 +5,7 @@ use crate::journal::JournalReader;
 use crate::journal::endings::{Again, Endings};
 use crate::journal::lock::JobLock;
 use crate::journal::schema;
+use crate::log::counted;
 use crate::publish::local::is_published;
 use crate::publish::manifest::{self, Manifest};
 use crate::publish::remote::RemoteOutput;
@@ -157,10 +158,10 @@ impl fmt::Display for Status {
         }
         if self.unreadable > 0 {
             let rows = self.unreadable;
-            writeln!(
-                f,
-                "unreadable {rows} published rows lack kept cells, and have an error besides their answer"
-            )?;
+            let (lack, have, their) =
+                if rows == 1 { ("lacks", "has", "its") } else { ("lack", "have", "their") };
+            let rows = counted(rows, "published row");
+            writeln!(f, "unreadable {rows} {lack} kept cells, and {have} an error besides {their} answer")?;
         }
         if self.waiting > 0 {
             writeln!(f, "retry      {} wait to run again; they keep their answers until then", self.waiting)?;
@@ -177,7 +178,7 @@ impl fmt::Display for Status {
         }
         match &self.process {
             Some(process) => writeln!(f, "process    {process}, start {}", self.starts)?,
-            None => writeln!(f, "process    none; {} starts so far", self.starts)?,
+            None => writeln!(f, "process    none; {} so far", counted(self.starts, "start"))?,
         }
         let published = match self.published {
             Some(true) => "yes",

@@ -46,6 +46,11 @@ impl JournalReader {
         &self.database.identity
     }
 
+    /// Whether the identity is spelt as new journals spell it.
+    pub fn is_of_this_format(&self) -> bool {
+        self.database.format != Format::One
+    }
+
     /// The inputs of the job.
     pub fn inputs(&self) -> &InputDigests {
         &self.database.inputs

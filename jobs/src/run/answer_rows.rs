@@ -55,6 +55,7 @@ pub fn answer_rows(
         prompts: &job.prompts,
         choices,
         documents,
+        structure: job.structure.as_ref(),
         batch: job.batch.as_ref(),
         sampling: &job.sampling,
         rows: job.rows,

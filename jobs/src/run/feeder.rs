@@ -16,6 +16,7 @@ use crate::run::open_documents::OpenDocuments;
 use crate::run::order::{of_prompt, order};
 use crate::run::request::{FailedRow, FeederResult, RowRequest};
 use crate::run::sampling::Sampling;
+use crate::structured::constraint::Structure;
 use arrow::array::AsArray;
 use std::hash::Hash;
 use std::ops::Range;
@@ -45,6 +46,8 @@ pub struct Feeder<'a> {
     pub choices: Option<&'a Choices>,
     /// The documents, if rows hold such.
     pub documents: Option<DocumentFeed<'a>>,
+    /// What their text must be.
+    pub structure: Option<&'a Structure>,
     /// What makes requests of lines, if the input is a batch.
     pub batch: Option<&'a BatchRequests>,
     /// How rows are answered, unless a row says otherwise.
@@ -243,7 +246,8 @@ impl Feeder<'_> {
         let sampling = self.sampling.clone();
         match prompt {
             Ok(prompt) => {
-                Ok(RowRequest { row, part: None, prompt, sampling, constraint: None, choices: None, alone })
+                let structure = self.structure.cloned();
+                Ok(RowRequest { row, part: None, prompt, sampling, structure, choices: None, alone })
             }
             Err(error) => Err(FailedRow { row, error }),
         }
@@ -259,7 +263,7 @@ impl Feeder<'_> {
         let prompt = asked.columns[0].tokens.clone();
         let choices = Some(Arc::new(asked));
         let sampling = self.sampling.clone();
-        Ok(RowRequest { row, part: None, prompt, sampling, constraint: None, choices, alone })
+        Ok(RowRequest { row, part: None, prompt, sampling, structure: None, choices, alone })
     }
 
     fn send(&self, row: Result<RowRequest, FailedRow>, out: &SyncSender<FeederResult>) -> Result<(), Gone> {
