@@ -217,6 +217,20 @@ fn refine_carries_one_answer_along_the_chunks() {
     assert_eq!(text(&out, "generated_text")[0], answers[found.len() - 1]);
 }
 
+#[test]
+fn equal_documents_run_once_and_all_end() {
+    let bench = Bench::new();
+    let texts: Vec<Option<String>> =
+        (0..40).map(|i| Some(words(if i % 2 == 0 { 500 } else { 700 }))).collect();
+    let input = table(&bench, &texts);
+    let out = answered(&bench, &input, &options(json!({})), &["--max-num-seqs", "2"]);
+    assert_covered(&out, &texts, false);
+    let answers = text(&out, "generated_text");
+    assert!((2..40).all(|row| answers[row].is_some() && answers[row] == answers[row % 2]), "{answers:?}");
+    let apart = answered(&bench, &input, &options(json!({})), &["--enable-prompt-sharing=false"]);
+    assert_eq!(text(&apart, "generated_text"), answers);
+}
+
 /// `GRISTMILL_DOCUMENT_KILLS` sets the number of kills; a full run has 200.
 #[test]
 #[cfg(unix)]

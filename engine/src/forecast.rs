@@ -38,7 +38,8 @@ impl Forecast {
     /// Takes the next request, with at least one token in its prompt.
     pub fn take(&mut self, request: Request) -> Positions {
         let finds = self.prefix_caching && request.params.prompt_logprobs.is_none();
-        let mut sequence = Sequence::new(request);
+        // What a constraint forces is generated.
+        let mut sequence = Sequence::new(Request { constraint: None, ..request });
         sequence.turn();
         let cached = if finds { self.find(&mut sequence) } else { 0 };
         sequence.computed = cached;

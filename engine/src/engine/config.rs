@@ -35,6 +35,8 @@ pub struct EngineConfig {
     /// Whether the masks of constrained rows are handed in while the device runs the step; else such a row sits out
     /// every other step. No answer depends on it.
     pub late_masks: bool,
+    /// Whether tokens that a constraint forces are computed together, and not one by one. No answer depends on it.
+    pub force_tokens: bool,
 }
 
 impl Default for EngineConfig {
@@ -51,6 +53,7 @@ impl Default for EngineConfig {
             kv_cache_dtype: None,
             quantization: None,
             late_masks: true,
+            force_tokens: true,
         }
     }
 }

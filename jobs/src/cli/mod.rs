@@ -63,6 +63,7 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
         Command::Plan(args) => plan::plan(*args)?,
         Command::Show(args) => show::show(*args)?,
         Command::Status { output, state_dir, json } => {
+            output.refuse_malformed("the output")?;
             let status = Status::of(&output, &output.state_dir(state_dir.as_deref())?)?;
             let text = match json {
                 true => {
@@ -72,7 +73,10 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
             };
             log::print(&format!("{text}\n"))?;
         }
-        Command::Verify { output } => verify::verify(&output)?,
+        Command::Verify { output } => {
+            output.refuse_malformed("the output")?;
+            verify::verify(&output)?;
+        }
         Command::Evaluate(args) => evaluate::evaluate(args)?,
     }
     Ok(EXIT_DONE)

@@ -11,6 +11,7 @@ use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::publish::format::OutputFormat;
 use crate::run;
+use crate::store::location::refuse_url;
 use crate::supervise::Supervision;
 use crate::supervise::worker::is_worker;
 use crate::supervisor_link::supervisor_link;
@@ -78,22 +79,32 @@ impl RunArgs {
             mut prompt,
             columns,
             documents,
+            structured,
             mut sampling,
             model,
             engine,
         } = self;
         let output = output.ok_or_else(|| JobError::Usage("name the output with --output".into()))?;
+        output.refuse_malformed("--output")?;
+        if let Some(folder) = &state_dir {
+            let refused = refuse_url(&folder.to_string_lossy());
+            refused.map_err(|why| JobError::Usage(format!("--state-dir {why}")))?;
+        }
         OutputFormat::of(&output)?;
         let state_dir = output.state_dir(state_dir.as_deref())?;
         let columns = columns.resolve()?;
         let documents = documents.documents;
-        refuse_returns(&returns, !columns.is_empty(), documents.is_some())?;
+        let structured = structured.resolve()?;
         if let Some(documents) = &documents {
             documents.check()?;
-            refuse_beside_documents(&prompt, !columns.is_empty(), &sampling)?;
+            refuse_beside_documents(&prompt, !columns.is_empty(), structured.is_some(), &sampling)?;
         }
+        refuse_returns(&returns, !columns.is_empty(), documents.is_some())?;
         if !columns.is_empty() {
             refuse_sampling(&sampling)?;
+        }
+        if structured.is_some() {
+            refuse_beside_structure(&sampling, !columns.is_empty())?;
         }
         prompt.asks = columns.iter().any(|column| column.ask.is_some());
         request_logprobs(&returns, &mut sampling)?;
@@ -115,6 +126,7 @@ impl RunArgs {
             returns,
             columns,
             documents,
+            structured,
             column_prefix,
             max_error_rate,
             max_errors,
@@ -148,6 +160,21 @@ fn refuse_contradictions(resume: Resume, fresh: bool, retry: &[RetryRows]) -> Re
     Err(JobError::Usage(why.into()))
 }
 
+/// Refuses what would end an answer elsewhere than its structure does, and columns of choices.
+fn refuse_beside_structure(sampling: &SamplingOptions, columns: bool) -> Result<(), JobError> {
+    let why = if columns {
+        "columns of choices are scored and generate nothing, so that structured outputs do not go together with them; \
+         `choice` in [structured-outputs] generates one of its texts"
+    } else if !sampling.stop.is_empty() {
+        "--stop could end a structured output before it is whole; a structured output ends where its structure does"
+    } else if sampling.ignore_eos {
+        "--ignore-eos leaves a structured output no end; leave it out"
+    } else {
+        return Ok(());
+    };
+    Err(JobError::Usage(why.into()))
+}
+
 /// Refuses optional columns that a job of this kind does not have.
 fn refuse_returns(returns: &[ReturnColumn], choices: bool, documents: bool) -> Result<(), JobError> {
     if !documents && returns.contains(&ReturnColumn::Chunks) {
@@ -173,6 +200,7 @@ fn refuse_returns(returns: &[ReturnColumn], choices: bool, documents: bool) -> R
 fn refuse_beside_documents(
     prompt: &PromptOptions,
     columns: bool,
+    structured: bool,
     sampling: &SamplingOptions,
 ) -> Result<(), JobError> {
     let given = [
@@ -180,6 +208,7 @@ fn refuse_beside_documents(
         ("--messages-column", prompt.messages_column.is_some()),
         ("--prompt-tokens-column", prompt.prompt_tokens_column.is_some()),
         ("--choices and --columns", columns),
+        ("a structured output", structured),
         ("--n above 1", sampling.n.is_some_and(|n| n > 1)),
     ];
     match given.iter().find(|(_, given)| *given) {

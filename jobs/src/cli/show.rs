@@ -6,11 +6,12 @@ use crate::documents::Documents;
 use crate::error::JobError;
 use crate::journal::JournalReader;
 use crate::journal::answer::Answer;
-use crate::log::print;
+use crate::journal::decisions::prompt_fields;
+use crate::log::{counted, print};
 use crate::options::job::OnCorrupt;
 use crate::options::model::LoadFormat;
 use crate::prompt::prompts::RowPrompt;
-use crate::run::identity::input_digests;
+use crate::run::identity::{input_digests, prompt_identity};
 use crate::run::job::Job;
 use arrow::array::{AsArray, RecordBatch};
 use serde::Serialize;
@@ -88,13 +89,18 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
     let job = Job::prepare(run.job_options()?)?;
     if row >= job.input.rows {
         return Err(JobError::Usage(format!(
-            "--row {row}: the input has {} rows, counted from 0",
-            job.input.rows
+            "--row {row}: the input has {}, counted from 0",
+            counted(job.input.rows, "row")
         )));
     }
     let mut shown = shown_row(&job, row)?;
     if answer {
         let journal = JournalReader::of_begun(&job.options.state_dir)?;
+        let changed = prompt_identity(&job).differences(&prompt_fields(journal.identity()));
+        if journal.is_of_this_format() && !changed.is_empty() {
+            let why = "the prompts are not those of the answers, which --answer would show beside others";
+            return Err(JobError::Usage(format!("{why}; give the job's own flags:\n{changed}")));
+        }
         let changed = input_digests(&job)?.differences(journal.inputs());
         if !changed.is_empty() {
             let why = "the input is not that of the answers, which --answer would show beside other prompts";

@@ -3,6 +3,7 @@
 //! What is part of the identity is destructured field by field here and in [`crate::journal::format1`], so that a new
 //! field forces a decision in both.
 
+use crate::digest::digest_bytes;
 use crate::journal::identity::Identity;
 use crate::journal::length_limits::{MAX_MODEL_LEN, MAX_TOKENS};
 use crate::options::columns::ColumnOptions;
@@ -10,6 +11,7 @@ use crate::options::device::{Gemm, Precision};
 use crate::options::documents::DocumentOptions;
 use crate::options::engine::Dtype;
 use crate::options::job::ReturnColumn;
+use crate::structured::{LLGUIDANCE, StructuredOutputs};
 use clap::ValueEnum;
 use engine::request::SamplingParams;
 use minijinja::Value;
@@ -36,6 +38,8 @@ pub struct Decisions<'a> {
     /// Columns of choices, for which sampling and `returns` decide nothing.
     pub columns: Option<ColumnDecisions<'a>>,
     pub documents: Option<&'a DocumentOptions>,
+    /// What generated text must be.
+    pub structured: Option<&'a StructuredOutputs>,
     /// What a batch's requests are answered by, where the input is one.
     pub batch: Option<BatchDecisions<'a>>,
 }
@@ -131,6 +135,7 @@ impl Decisions<'_> {
             returns,
             columns,
             documents,
+            structured,
             batch,
         } = self;
         let TypeNames {
@@ -167,6 +172,8 @@ impl Decisions<'_> {
             None => {
                 sampling.add_to(&mut identity);
                 identity.push("return", return_names(returns));
+                identity.push("structured_outputs", structured.map(shown));
+                identity.push("llguidance", structured.map(|_| LLGUIDANCE));
             }
             Some(ColumnDecisions { columns, end_token_ids }) => {
                 identity.push("columns", columns);
@@ -177,7 +184,34 @@ impl Decisions<'_> {
     }
 }
 
+/// The fields of an identity that say what prompts are made of.
+pub fn prompt_fields(identity: &Identity) -> Identity {
+    const FIELDS: [&str; 11] = [
+        "tokenizer",
+        "tokenizer_config",
+        "prompts_version",
+        "prompt",
+        "prompt_column",
+        "messages_column",
+        "prompt_tokens_column",
+        "system_prompt",
+        "chat_template",
+        "chat_template_kwargs",
+        DATE,
+    ];
+    identity.only(&FIELDS)
+}
+
 impl PromptDecisions<'_> {
+    /// The fields of the identity that say what prompts are made of, with the digests of the tokenizer's files.
+    pub fn identity(&self, tokenizer: &str, tokenizer_config: Option<&str>) -> Identity {
+        let mut identity = Identity::default();
+        identity.push("tokenizer", tokenizer);
+        identity.push("tokenizer_config", tokenizer_config);
+        self.add_to(&mut identity);
+        identity
+    }
+
     fn add_to(&self, identity: &mut Identity) {
         let PromptDecisions {
             version,
@@ -260,6 +294,14 @@ impl SamplingDecisions<'_> {
         identity.push("allowed_token_ids", allowed_token_ids);
         identity.push("bad_words", bad_words);
     }
+}
+
+/// A structure by its kind, and its text or a digest of that.
+fn shown(structured: &StructuredOutputs) -> BTreeMap<&'static str, String> {
+    const SHORT: usize = 200;
+    let text = Some(structured.text()).filter(|text| text.len() <= SHORT);
+    let text = text.unwrap_or_else(|| format!("blake3 {}", digest_bytes(structured.text().as_bytes())));
+    BTreeMap::from([(structured.kind(), text)])
 }
 
 /// The flag's name of a value.

@@ -56,6 +56,7 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
         returns,
         columns,
         documents,
+        structured,
         batch,
     } = decisions;
     let always = |name, value: &dyn ToString| OldField { name, value: Some(value.to_string()), absent: None };
@@ -82,6 +83,9 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
     fields.push(since("columns", &columns, NONE));
     let documents = documents.map_or(NONE.into(), |documents| format!("{documents:?}"));
     fields.push(since("documents", &documents, NONE));
+    let structured =
+        structured.map_or(NONE.into(), |structured| format!("{} {}", structured.kind(), structured.text()));
+    fields.push(since("structured outputs", &structured, NONE));
     let batch = batch.as_ref().map_or(NONE.into(), |batch| format!("{batch:?}"));
     fields.push(since("batch", &batch, NONE));
     spell_prompt(prompt, &mut fields);

@@ -28,7 +28,7 @@ mod writer;
 
 use crate::error::JobError;
 use crate::journal::answer::Answer;
-use crate::journal::attempts::InFlight;
+use crate::journal::attempts::{InFlight, Suspects};
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{Identity, InputDigests, JobIdentity};
 use crate::journal::lock::JobLock;
@@ -62,7 +62,7 @@ pub struct Journal {
     writer: Writer,
     in_flight: InFlight,
     running: HashSet<u64>,
-    alone: Vec<u64>,
+    suspects: Suspects,
     again: RowSet,
     discarded: Option<u64>,
     // Last, so that the lock goes when all else is closed.
@@ -121,13 +121,13 @@ impl Journal {
             }
             other => other?,
         };
-        let alone = attempts::resolve(&database, &mut finished)?;
+        let suspects = attempts::resolve(&database, &mut finished)?;
         let in_flight = InFlight::begin(state_dir)?;
         let identity = database.identity.clone();
         let again = database.again.clone();
         let writer = Writer::spawn(database)?;
         let running = HashSet::new();
-        let journal = Journal { identity, writer, in_flight, running, alone, again, discarded, lock };
+        let journal = Journal { identity, writer, in_flight, running, suspects, again, discarded, lock };
         Ok((journal, finished))
     }
 
@@ -144,7 +144,12 @@ impl Journal {
     /// Rows that were in flight when a worker died, twice: each must run with nothing else in flight
     /// ([`Journal::runs_nothing_but`]), after a [`Journal::commit`]. Those of a third death are finished already, with an error.
     pub fn alone(&self) -> &[u64] {
-        &self.alone
+        &self.suspects.alone
+    }
+
+    /// Rows that were in flight when a worker died, once: they are best begun after those beside them.
+    pub fn later(&self) -> &[u64] {
+        &self.suspects.later
     }
 
     /// Rows that have an answer and run again nevertheless. Until they are appended, the answer is kept.

@@ -21,7 +21,7 @@ pub struct Part {
 }
 
 /// Below are the parts of a row that are no notes.
-const FIRST: i64 = 1 << 32;
+pub(super) const FIRST: i64 = 1 << 32;
 
 impl Part {
     /// The number in the journal.

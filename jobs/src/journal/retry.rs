@@ -36,8 +36,18 @@ pub(super) fn check(database: &Database, retry: Retry, now: Option<LengthLimits>
         let (path, format) = (database.path.clone(), database.format.number().max(1));
         return Err(JobError::RetryFormat { path, format });
     }
+    let begun = LengthLimits::of(&database.identity);
+    if let Some((now, begun)) = now.zip(begun)
+        && (now.max_tokens < begun.max_tokens || now.max_model_len < begun.max_model_len)
+    {
+        return Err(JobError::Usage(format!(
+            "--retry takes no smaller --max-tokens than {} and no smaller --max-model-len than {}, with which the job was \
+             begun, and here they are {} and {}: all other rows keep answers of the first values",
+            begun.max_tokens, begun.max_model_len, now.max_tokens, now.max_model_len
+        )));
+    }
     if let Some(now) = now.filter(|_| retry.length)
-        && LengthLimits::of(&database.identity) == Some(now)
+        && begun == Some(now)
     {
         let LengthLimits { max_tokens, max_model_len } = now;
         return Err(JobError::Usage(format!(
@@ -135,7 +145,8 @@ impl Retry {
             return false;
         }
         let tokens = answer.num_input_tokens.map(u64::from);
-        if answer.error.is_some() {
+        let incomplete = answer.error.as_deref().and_then(RowErrorKind::of) == Some(RowErrorKind::Incomplete);
+        if answer.error.is_some() && !incomplete {
             let fits = now.zip(tokens).is_none_or(|(now, tokens)| tokens < now.max_model_len);
             return self.errors && (fits || !is_too_long(answer));
         }
@@ -145,6 +156,7 @@ impl Retry {
             return self.length && (document.num_cut_notes > 0 || cut.count() > 0);
         }
         let longer = |length: u64| now.zip(tokens).is_none_or(|(now, tokens)| now.room(tokens) > length);
-        self.length && cut.map(|c| c.tokens.len() as u64).any(longer)
+        // An answer that was cut off before its structure's end is both.
+        (self.length || incomplete && self.errors) && cut.map(|c| c.tokens.len() as u64).any(longer)
     }
 }

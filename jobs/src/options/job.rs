@@ -8,6 +8,7 @@ use crate::options::model::ModelOptions;
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::store::location::Location;
+use crate::structured::StructuredOutputs;
 use clap::ValueEnum;
 use std::path::PathBuf;
 
@@ -34,6 +35,8 @@ pub struct JobOptions {
     pub columns: Vec<ColumnOptions>,
     /// Documents of any length, if rows are that.
     pub documents: Option<DocumentOptions>,
+    /// What generated text must be.
+    pub structured: Option<StructuredOutputs>,
     pub column_prefix: String,
     /// From 0 to 1.
     pub max_error_rate: f64,

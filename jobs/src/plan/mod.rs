@@ -165,11 +165,13 @@ fn count(job: &Job, ranges: &[Range<u64>]) -> Result<Tally, JobError> {
         prompts: &job.prompts,
         choices: job.choices.as_deref(),
         documents: open.as_ref().map(|open| DocumentFeed { open, journal: None, limits }),
+        structure: job.structure.as_ref(),
         batch: job.batch.as_ref(),
         sampling: &job.sampling,
         rows: job.rows,
         finished: &FinishedRows::none_of(job.rows),
         alone: Vec::new(),
+        later: Vec::new(),
         on_corrupt: job.options.on_corrupt,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     };

@@ -179,7 +179,8 @@ impl Prompts {
     /// Given values that say nothing.
     pub fn without_content(&self) -> Vec<(&'static str, GivenValue<'static>)> {
         let value = |name: &&'static str| match *name {
-            "notes" | "sources" => (*name, GivenValue::Texts(&[])),
+            "notes" => (*name, GivenValue::Texts(&["", ""])),
+            "sources" => (*name, GivenValue::Texts(&[])),
             "level" | "chunk_index" => (*name, GivenValue::Number(0)),
             name => (name, GivenValue::Text("")),
         };

@@ -12,7 +12,7 @@ mod part_writer;
 pub mod publication;
 pub(crate) mod remote;
 mod schema_metadata;
-mod sizes;
+pub(crate) mod sizes;
 pub mod target;
 pub mod text;
 pub mod verify;

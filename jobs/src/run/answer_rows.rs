@@ -32,7 +32,8 @@ pub fn answer_rows(
     counters: &Counters,
     signals: &Signals,
 ) -> Result<(), JobError> {
-    let alone = journal.lock().map(|journal| journal.alone().to_vec()).unwrap_or_default();
+    let suspects = journal.lock().map(|journal| [journal.alone(), journal.later()].map(<[u64]>::to_vec));
+    let [alone, later] = suspects.unwrap_or_default();
     let choices = job.choices.as_deref();
     let content_free = match choices {
         Some(choices) => choices.calibrate(job.content_free.as_ref(), engine)?,
@@ -55,11 +56,13 @@ pub fn answer_rows(
         prompts: &job.prompts,
         choices,
         documents,
+        structure: job.structure.as_ref(),
         batch: job.batch.as_ref(),
         sampling: &job.sampling,
         rows: job.rows,
         finished,
         alone,
+        later,
         on_corrupt: job.options.on_corrupt,
         threads,
     };

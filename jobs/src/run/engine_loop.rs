@@ -96,11 +96,12 @@ impl<'a> EngineLoop<'a> {
             if stop() {
                 return Ok(());
             }
-            // In this order: where no document is open, none of them follows up.
-            let documents_done = self.documents.as_ref().is_none_or(|documents| documents.open.are_none());
             self.admit_follow_ups()?;
             more = more && self.admit(rows)?;
             if self.engine.is_idle() {
+                // Requests that follow are of documents that are open.
+                let documents_done =
+                    self.documents.as_ref().is_none_or(|documents| documents.open.are_none());
                 if !more && self.waits_to_run_alone.is_none() && documents_done {
                     return Ok(());
                 }
@@ -249,6 +250,7 @@ impl<'a> EngineLoop<'a> {
         let (Event::Prompt { id, .. }
         | Event::Scores { id, .. }
         | Event::Token { id, .. }
+        | Event::DeadEnd { id, .. }
         | Event::Finished { id, .. }) = &event;
         let (id, (run, completion)) = (*id, run_of_request(*id));
         // Events of a row that was given up may still be under way.
@@ -284,6 +286,10 @@ impl<'a> EngineLoop<'a> {
                         self.give_up(run, RowError::new(RowErrorKind::Tokenizer, why).with_tokens(tokens))
                     }
                 }
+            }
+            Event::DeadEnd { why, .. } => {
+                let why = format!("after {} tokens: {why}", generated.text.tokens().len());
+                self.give_up(run, RowError::new(RowErrorKind::DeadEnd, why).with_tokens(tokens))
             }
             Event::Finished { reason: EngineReason::NotFinite, .. } => {
                 let why = match result.choices {

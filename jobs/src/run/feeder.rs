@@ -16,7 +16,9 @@ use crate::run::open_documents::OpenDocuments;
 use crate::run::order::{of_prompt, order};
 use crate::run::request::{FailedRow, FeederResult, RowRequest};
 use crate::run::sampling::Sampling;
+use crate::structured::constraint::Structure;
 use arrow::array::AsArray;
+use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -44,6 +46,8 @@ pub struct Feeder<'a> {
     pub choices: Option<&'a Choices>,
     /// The documents, if rows hold such.
     pub documents: Option<DocumentFeed<'a>>,
+    /// What their text must be.
+    pub structure: Option<&'a Structure>,
     /// What makes requests of lines, if the input is a batch.
     pub batch: Option<&'a BatchRequests>,
     /// How rows are answered, unless a row says otherwise.
@@ -54,6 +58,8 @@ pub struct Feeder<'a> {
     pub finished: &'a FinishedRows,
     /// Rows that run alone, after all others.
     pub alone: Vec<u64>,
+    /// Rows that begin after the others of their window, sorted.
+    pub later: Vec<u64>,
     /// What to do about rows that cannot be read.
     pub on_corrupt: OnCorrupt,
     /// Threads that make prompts.
@@ -149,6 +155,17 @@ impl Feeder<'_> {
         Ok(())
     }
 
+    /// The order in which rows of a window begin. Where a worker has died, in their own, and those that were in flight then
+    /// at the end: rows that crash a device are often long, and a start is to answer some row before it meets the next.
+    fn in_order<P: Eq + Hash>(&self, known: &[(P, usize)], rows: &[u64]) -> Vec<usize> {
+        if self.alone.is_empty() && self.later.is_empty() {
+            return order(known);
+        }
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&at| self.later.binary_search(&rows[at]).is_ok());
+        order
+    }
+
     /// Sends the rows of a window.
     fn send_in_order(
         &self,
@@ -159,7 +176,8 @@ impl Feeder<'_> {
         failed.into_iter().try_for_each(|row| self.send(row, out))?;
         let mut made: Vec<Option<RowRequest>> = made.into_iter().map(Result::ok).collect();
         let known: Vec<_> = made.iter().flatten().map(|row| of_prompt(&row.prompt)).collect();
-        for at in order(&known) {
+        let rows: Vec<u64> = made.iter().flatten().map(|row| row.row).collect();
+        for at in self.in_order(&known, &rows) {
             let Some(row) = made[at].take() else { continue };
             self.send(Ok(row), out)?;
         }
@@ -192,7 +210,8 @@ impl Feeder<'_> {
                 .map(|opened| ((), opened.as_ref().map_or(usize::MAX, |o| o.tokens())))
                 .collect();
             let mut opened: Vec<_> = opened.into_iter().map(Some).collect();
-            for at in order(&known) {
+            let numbers: Vec<u64> = rows.iter().map(|&row| batch.first_row + row as u64).collect();
+            for at in self.in_order(&known, &numbers) {
                 let row = batch.first_row + rows[at] as u64;
                 let opened = match opened[at].take() {
                     Some(Ok(opened)) => opened,
@@ -235,7 +254,8 @@ impl Feeder<'_> {
         let sampling = self.sampling.clone();
         match prompt {
             Ok(prompt) => {
-                Ok(RowRequest { row, part: None, prompt, sampling, constraint: None, choices: None, alone })
+                let structure = self.structure.cloned();
+                Ok(RowRequest { row, part: None, prompt, sampling, structure, choices: None, alone })
             }
             Err(error) => Err(FailedRow { row, error }),
         }
@@ -251,7 +271,7 @@ impl Feeder<'_> {
         let prompt = asked.columns[0].tokens.clone();
         let choices = Some(Arc::new(asked));
         let sampling = self.sampling.clone();
-        Ok(RowRequest { row, part: None, prompt, sampling, constraint: None, choices, alone })
+        Ok(RowRequest { row, part: None, prompt, sampling, structure: None, choices, alone })
     }
 
     fn send(&self, row: Result<RowRequest, FailedRow>, out: &SyncSender<FeederResult>) -> Result<(), Gone> {

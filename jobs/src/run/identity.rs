@@ -9,7 +9,7 @@ use crate::input::partitions::shown;
 use crate::journal::decisions::{
     BatchDecisions, ColumnDecisions, Decisions, FileDigests, PromptDecisions, SamplingDecisions, TypeNames,
 };
-use crate::journal::identity::{InputDigest, InputDigests, JobIdentity, numerics_version};
+use crate::journal::identity::{Identity, InputDigest, InputDigests, JobIdentity, numerics_version};
 use crate::options::engine::{EngineOptions, engine_config};
 use crate::options::job::JobOptions;
 use crate::options::model::{LoadFormat, ModelOptions};
@@ -59,6 +59,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         returns,
         columns,
         documents,
+        structured,
         prompt,
         sampling,
         model,
@@ -82,12 +83,19 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
             .as_ref()
             .map(|choices| ColumnDecisions { columns, end_token_ids: &choices.end_tokens }),
         documents: documents.as_ref(),
+        structured: structured.as_ref(),
         batch: job.batch.as_ref().map(|batch| BatchDecisions {
             version: BATCH_VERSION,
             served_model_names: &batch.served_model_names,
         }),
     };
     Ok(decisions.job_identity())
+}
+
+/// The part of the identity that says what prompts are made of, but for the input: it needs neither weights nor a device.
+pub fn prompt_identity(job: &Job) -> Identity {
+    let files = &job.tokenizer_digests;
+    prompt_decisions(job, &job.options.prompt).identity(&files.tokens, files.config.as_deref())
 }
 
 /// Of what was loaded: texts that were read once, and weights whose every read is held against their digest.

@@ -9,7 +9,7 @@ use crate::error::JobError;
 use crate::input::Input;
 use crate::input::names::Search;
 use crate::input::own::OwnOutput;
-use crate::log::note;
+use crate::log::{counted, note};
 use crate::model::ModelFolders;
 use crate::model::builtin::NANO;
 use crate::model::generation_config::GenerationConfig;
@@ -29,6 +29,8 @@ use crate::run::error_limits::ErrorLimits;
 use crate::run::kept::projected;
 use crate::run::resume::job_date;
 use crate::run::sampling::{KeepLogprobs, Sampling};
+use crate::structured::constraint::Structure;
+use crate::structured::vocabulary::Vocabulary;
 use engine::models::Model;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -55,6 +57,8 @@ pub struct Job {
     pub choices: Option<Arc<Choices>>,
     /// The documents, if rows hold such; `prompts` then makes those of documents that fit into one prompt.
     pub documents: Option<Arc<Documents>>,
+    /// What generated text must be.
+    pub structure: Option<Structure>,
     /// What makes requests of lines, if the input is a batch.
     pub batch: Option<BatchRequests>,
     /// What a row without content asks, by which columns may be calibrated.
@@ -165,6 +169,7 @@ impl Job {
             }
             false => None,
         };
+        let structure = structure(&options, &sampling, &tokenizer, vocab)?;
         let content_free = match &choices {
             Some(choices) => choices.content_free(&prompts, &input)?,
             None => None,
@@ -216,6 +221,7 @@ impl Job {
             sampling,
             choices,
             documents,
+            structure,
             batch,
             content_free,
             chat_template,
@@ -237,13 +243,13 @@ impl Job {
     /// Prints what was resolved.
     pub fn print(&self) {
         note!(
-            "model: {} ({}, {} tokens of context); input: {} of {} rows in {} files",
+            "model: {} ({}, {} tokens of context); input: {} of {} in {}",
             self.folders.name,
             self.model.config.architecture,
             self.max_model_len,
             self.rows,
-            self.input.rows,
-            self.input.files.len()
+            counted(self.input.rows, "row"),
+            counted(self.input.files.len() as u64, "file")
         );
         if let Some(columns) = self.input.inferred() {
             note!("columns of the input, as they were inferred: {columns}");
@@ -269,7 +275,11 @@ impl Job {
                     "batch: messages {how}; the model is called {names}; where a request says nothing else: {sampling}"
                 );
             }
-            None => note!("prompts: {how}; sampling: {}", self.sampling.summary()),
+            None => {
+                let kind = self.options.structured.as_ref().map(|structured| structured.kind());
+                let structured = kind.map_or(String::new(), |kind| format!("; structured outputs: {kind}"));
+                note!("prompts: {how}; sampling: {}{structured}", self.sampling.summary());
+            }
         }
     }
 
@@ -292,6 +302,26 @@ impl Job {
         let JobOptions { max_error_rate, max_errors, stop_on_errors, .. } = &self.options;
         ErrorLimits { rate: *max_error_rate, count: *max_errors, stop: *stop_on_errors }
     }
+}
+
+/// Compiles the structure of the answers, if they have one.
+fn structure(
+    options: &JobOptions,
+    sampling: &Sampling,
+    tokenizer: &Arc<Tokenizer>,
+    vocab: usize,
+) -> Result<Option<Structure>, JobError> {
+    let Some(outputs) = &options.structured else { return Ok(None) };
+    if !sampling.text.stop.is_empty() {
+        return Err(JobError::Usage(format!(
+            "stop_strings of generation_config.json ({:?}) could end a structured output before it is whole; give \
+             --generation-config none",
+            sampling.text.stop
+        )));
+    }
+    let wrong = |why: String| JobError::Usage(format!("structured outputs: {}: {why}", outputs.kind()));
+    let vocabulary = Vocabulary::new(tokenizer, vocab, &sampling.params.stop_token_ids).map_err(wrong)?;
+    Structure::compile(outputs, &Arc::new(vocabulary)).map(Some).map_err(wrong)
 }
 
 /// What the requests of a batch may call the model: by the flag, else its name on a hub or that of its folder.

@@ -62,7 +62,7 @@ impl<'a> OpenDocuments<'a> {
             part: Some(part),
             prompt,
             sampling: sampling.clone(),
-            constraint: None,
+            structure: None,
             choices: None,
             alone,
         })

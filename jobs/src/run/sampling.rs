@@ -76,6 +76,9 @@ impl Sampling {
         vocab: usize,
         max_model_len: usize,
     ) -> Result<Sampling, JobError> {
+        if !options.ignore_eos {
+            model.refuse_eos_beyond(vocab)?;
+        }
         let mut r = Resolver { resolved: Vec::new() };
         let greedy = model.do_sample == Some(false);
         let temperature = model.temperature.filter(|_| !greedy).or(greedy.then_some(0.0));

@@ -11,7 +11,7 @@ fn request(row: u64, prompt: &[u32], temperature: f32) -> RowRequest {
         part: None,
         prompt: prompt.to_vec(),
         sampling,
-        constraint: None,
+        structure: None,
         choices: None,
         alone: false,
     }
@@ -32,6 +32,7 @@ fn result(tokens: usize) -> Result<RowResult, RowError> {
         completions: vec![completion],
         prompt_logprobs: None,
         choices: None,
+        structured: false,
         keep: KeepLogprobs::default(),
     })
 }

@@ -59,6 +59,9 @@ const DECIDE: &[(&str, &[&str])] = &[
             r#"{"column": "other", "map-prompt": "{{ chunk }}", "reduce-prompt": "{{ notes }}"}"#,
         ],
     ),
+    ("json-schema", &["--json-schema", r#"{"type": "object"}"#]),
+    ("regex", &["--regex", "[a-z]+"]),
+    ("structured-outputs", &["--structured-outputs", r#"{"choice": ["mill", "river"]}"#]),
     ("max-model-len", &["--max-model-len", "128"]),
     ("dtype", &["--dtype", "float32"]),
     ("kv-cache-dtype", &["--kv-cache-dtype", "float32"]),
@@ -109,6 +112,7 @@ const SAY_WHERE: &[&str] = &[
     "tokenizer",
     "revision",
     "prompt-file",
+    "grammar",
 ];
 
 /// Flags of a batch, which has another input; a test of its own looks at them.
