@@ -415,13 +415,15 @@ fn a_killed_batch_goes_on_and_has_the_same_bytes() {
     let more =
         ["--model", model.to_str().unwrap(), "--max-error-rate", "1", "--in-process", "--max-num-seqs", "4"];
     let all = [all.as_slice(), &more].concat();
-    let mut child = bench.command(&all).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut command = bench.command(&all);
+    command.env("GRISTMILL_FAULTS", "1:hang@250").stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
     let finished = || {
         let status = bench.run(&["status", &output, "--json"]);
         let status: Option<Value> = serde_json::from_str(&status.stdout).ok();
         status.map_or(0, |status| status["finished"].as_u64().unwrap())
     };
-    while finished() < 60 && child.try_wait().unwrap().is_none() {
+    while finished() == 0 && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(20));
     }
     child.kill().unwrap();
@@ -452,6 +454,7 @@ fn a_batch_is_named_alone_and_by_a_job_file_too() {
         (&["--raw"], "--raw does not go together"),
         (&["--system-prompt", "x"], "--system-prompt does not go together"),
         (&["--choices", "x,y"], "--choices does not go together"),
+        (&["--regex", "x"], "--regex does not go together"),
         (&["--return", "generated_tokens"], "--return does not go together"),
         (&["--keep", "q"], "--keep does not go together"),
         (&["--retry", "length"], "--retry length does not go together"),

@@ -12,7 +12,12 @@ use engine::models::{LoadFormat, Model};
 use engine::numbers::Numbers;
 use engine::request::{Branch, Event, FinishReason, Request, SamplingParams, Score, Scores};
 use engine::{Engine, EngineConfig};
+use jobs::prompt::tokenizer::Tokenizer;
+use jobs::structured::StructuredOutputs;
+use jobs::structured::constraint::Structure;
+use jobs::structured::vocabulary::Vocabulary;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Everything that is reported for a row, as bits.
@@ -23,6 +28,7 @@ struct Answer {
     prompt_logprobs: Vec<u32>,
     scores: Vec<Vec<u32>>,
     finish: Option<FinishReason>,
+    dead_end: Option<String>,
 }
 
 /// Allows two thirds of the tokens, depending on all previous tokens.
@@ -44,10 +50,11 @@ impl Constraint for TwoThirds {
 }
 
 impl Matcher for TwoThirdsMatcher {
-    fn fill_mask(&mut self, mask: &mut [u32]) {
+    fn fill_mask(&mut self, mask: &mut [u32]) -> Result<(), String> {
         for token in (0..self.vocab).filter(|token| !(token + self.sum).is_multiple_of(3)) {
             mask[token as usize / 32] |= 1 << (token % 32);
         }
+        Ok(())
     }
 
     fn accept(&mut self, token: u32) {
@@ -58,11 +65,10 @@ impl Matcher for TwoThirdsMatcher {
 
 /// Rows of many kinds: lengths from 1 to 60, shared prefixes, greedy and drawn, penalties, stops, lists of allowed
 /// tokens, constraints, and rows that are only scored.
-fn rows(count: usize, vocab: usize) -> Vec<Request> {
+fn rows(count: usize, vocab: usize, constraints: &[Arc<dyn Constraint>]) -> Vec<Request> {
     let mut numbers = Numbers(1);
     let prefixes: Vec<Vec<u32>> =
         (0..4).map(|_| (0..40).map(|_| numbers.below(vocab) as u32).collect()).collect();
-    let two_thirds: Arc<dyn Constraint> = Arc::new(TwoThirds { vocab: vocab as u32 });
     let row = |id: usize| {
         let mut prompt =
             if id.is_multiple_of(3) { prefixes[id % 4][..8 * (id % 5) + 1].to_vec() } else { Vec::new() };
@@ -83,7 +89,7 @@ fn rows(count: usize, vocab: usize) -> Vec<Request> {
             key: numbers.bits(),
             ..SamplingParams::default()
         };
-        let constraint = (id % 5 == 3).then(|| two_thirds.clone());
+        let constraint = (id % 5 == 3).then(|| constraints[id / 5 % constraints.len()].clone());
         let scores = (id % 4 == 2).then(|| scores(&mut numbers, prompt.len(), vocab));
         Request { id: id as u64, prompt, params, constraint, scores }
     };
@@ -190,6 +196,7 @@ fn run(device: &str, model: &Model, rows: &[Request], schedule: &Schedule) -> Op
                     answer.logprobs.push(token.logprob.to_bits());
                     answer.logprobs.extend(token.top.iter().flat_map(|t| [t.0, t.1.to_bits()]));
                 }
+                Event::DeadEnd { id, why } => answers.entry(id).or_default().dead_end = Some(why),
                 Event::Finished { id, reason, .. } => {
                     let scored = rows[id as usize].scores.is_some();
                     assert_eq!(scored, reason == FinishReason::Scored, "row {id}: {reason:?}");
@@ -203,6 +210,27 @@ fn run(device: &str, model: &Model, rows: &[Request], schedule: &Schedule) -> Op
     let pool = engine.scheduler_mut().pool();
     assert_eq!(pool.free(), pool.count(), "pages leaked: {schedule:?}");
     Some(answers)
+}
+
+/// A made-up constraint, and structures of a model that has a tokenizer.
+fn constraints(model: &Path, vocab: usize) -> Vec<Arc<dyn Constraint>> {
+    let mut constraints: Vec<Arc<dyn Constraint>> = vec![Arc::new(TwoThirds { vocab: vocab as u32 })];
+    if !model.join("tokenizer.json").exists() {
+        return constraints;
+    }
+    let tokenizer = Arc::new(Tokenizer::open(model).unwrap());
+    let vocabulary = Arc::new(Vocabulary::new(&tokenizer, vocab, &[7, 11]).unwrap());
+    let properties =
+        serde_json::json!({ "name": { "type": "string" }, "kind": { "enum": ["mill", "river"] } });
+    for outputs in [
+        StructuredOutputs::Json(serde_json::json!({
+            "type": "object", "properties": properties, "required": ["name", "kind"], "additionalProperties": false
+        })),
+        StructuredOutputs::Regex("(the mill|the river) is (very ){1,9}(old|new)".into()),
+    ] {
+        constraints.push(Arc::new(Structure::compile(&outputs, &vocabulary).unwrap()));
+    }
+    constraints
 }
 
 /// The first difference between two runs, in words.
@@ -221,8 +249,9 @@ fn keep_their_bits(
     schedules: u64,
     page_sizes: &[usize],
 ) {
-    let model = Model::open(&support::golden(model), LoadFormat::Auto).unwrap();
-    let rows = rows(count, model.config.vocab);
+    let folder = support::golden(model);
+    let model = Model::open(&folder, LoadFormat::Auto).unwrap();
+    let rows = rows(count, model.config.vocab, &constraints(&folder, model.config.vocab));
     let Some(kv_type) = support::open(device).map(|d| d.info().types_for(dtype).kv[0]) else { return };
     let kv = 2 * model.config.layers.len() * model.config.kv_heads * model.config.head_dim * kv_type.size();
     let base = EngineConfig { max_model_len: Some(MAX_LEN), dtype: Some(dtype), ..EngineConfig::default() };
@@ -262,6 +291,12 @@ fn cpu() {
 #[test]
 fn cpu_gemma2() {
     keep_their_bits(("cpu", DType::F32), "gemma2", 120, support::schedules(15), &[1, 16, 24]);
+}
+
+/// Structures that llguidance follows, which force tokens.
+#[test]
+fn cpu_structures() {
+    keep_their_bits(("cpu", DType::F32), "qwen3", 120, support::schedules(15), &[1, 16, 24]);
 }
 
 /// Products of bf16 pairs.

@@ -375,6 +375,11 @@ impl Scheduler {
         self.running.iter().chain(&self.waiting).find(|s| s.id == id)
     }
 
+    /// Why the constraint of a sequence cannot go on, if it cannot.
+    pub fn take_failure(&mut self, id: u64) -> Option<String> {
+        self.sequences_mut().find(|s| s.id == id)?.failed.take()
+    }
+
     /// Adds a sampled token. False if the sequence has already ended, so that the token is dropped.
     pub fn accept(&mut self, id: u64, token: u32) -> bool {
         let Some(sequence) = self.running.iter_mut().chain(&mut self.waiting).find(|s| s.id == id) else {

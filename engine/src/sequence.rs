@@ -32,6 +32,8 @@ pub struct Sequence {
     pub prompt_scored: usize,
     /// Follows the answer through the request's constraint.
     pub matcher: Option<Box<dyn Matcher>>,
+    /// Why its constraint cannot go on. It ends when the token is there for which it had to.
+    pub failed: Option<String>,
     /// What a sequence has to do that is scored and generates nothing.
     pub walk: Option<Walk>,
 }
@@ -56,6 +58,7 @@ impl Sequence {
             seq_slot: 0,
             prompt_scored: 1,
             matcher: constraint.map(|constraint| constraint.matcher()),
+            failed: None,
             walk,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A row goes one way, through these folders: input, prompt, run (engine and text), journal, publish. A row that cannot
 //! be answered goes straight to the journal with its error. `cli` and `options` say what to do, `model` finds the model,
-//! `store` reads and writes object stores, and `supervise` restarts a worker that died.
+//! `store` reads and writes object stores, `structured` says which tokens a structured output allows, and `supervise` restarts a worker that died.
 
 // What is public here serves the command, the tests and the benches; a comment stands where a name does not say it all.
 #![allow(missing_docs)]
@@ -28,5 +28,6 @@ pub mod row_error;
 pub mod run;
 pub mod stop_signal;
 pub mod store;
+pub mod structured;
 pub mod supervise;
 pub mod supervisor_link;

@@ -31,6 +31,10 @@ pub enum RowErrorKind {
     UnknownModel,
     /// The model's logits were not finite.
     NotFinite,
+    /// The structure of the answer allows no token more.
+    DeadEnd,
+    /// The answer was cut off before its structure's end. Its text is kept.
+    Incomplete,
     /// The device died three times while the row ran.
     CrashedDevice,
     /// A bug of gristmill.
@@ -39,7 +43,7 @@ pub enum RowErrorKind {
 
 impl RowErrorKind {
     /// All kinds.
-    pub const ALL: [RowErrorKind; 15] = [
+    pub const ALL: [RowErrorKind; 17] = [
         RowErrorKind::Unreadable,
         RowErrorKind::BadRow,
         RowErrorKind::NullPrompt,
@@ -53,6 +57,8 @@ impl RowErrorKind {
         RowErrorKind::BadRequest,
         RowErrorKind::UnknownModel,
         RowErrorKind::NotFinite,
+        RowErrorKind::DeadEnd,
+        RowErrorKind::Incomplete,
         RowErrorKind::CrashedDevice,
         RowErrorKind::Internal,
     ];
@@ -73,6 +79,8 @@ impl RowErrorKind {
             RowErrorKind::BadRequest => "bad request",
             RowErrorKind::UnknownModel => "unknown model",
             RowErrorKind::NotFinite => "not finite",
+            RowErrorKind::DeadEnd => "dead end",
+            RowErrorKind::Incomplete => "incomplete",
             RowErrorKind::CrashedDevice => "crashed the device",
             RowErrorKind::Internal => "internal error",
         }
@@ -88,8 +96,8 @@ impl RowErrorKind {
 
     /// Whether the detail may quote the row, so that only the row's own `error` may show it.
     pub fn may_quote_row(self) -> bool {
-        use RowErrorKind::{CrashedDevice, EmptyPrompt, NotFinite, NullPrompt, PromptTooLong};
-        !matches!(self, CrashedDevice | EmptyPrompt | NotFinite | NullPrompt | PromptTooLong)
+        use RowErrorKind::{CrashedDevice, EmptyPrompt, Incomplete, NotFinite, NullPrompt, PromptTooLong};
+        !matches!(self, CrashedDevice | EmptyPrompt | Incomplete | NotFinite | NullPrompt | PromptTooLong)
     }
 }
 

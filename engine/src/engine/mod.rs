@@ -332,6 +332,10 @@ impl Engine {
 
     /// Takes in a sampled token and ends the sequence if it is time.
     fn take_token(&mut self, id: u64, sampled: &Sampled, events: &mut Vec<Event>) {
+        if let Some(why) = self.scheduler.take_failure(id) {
+            self.scheduler.finish(id);
+            return events.push(Event::DeadEnd { id, why });
+        }
         if !self.scheduler.accept(id, sampled.token) {
             return;
         }
@@ -339,13 +343,16 @@ impl Engine {
         let params = &sequence.params;
         let generated = sequence.tokens.len() - sequence.prompt_len;
         let full = generated >= params.max_tokens as usize || sequence.tokens.len() >= self.limits.max_len;
+        let ended = sequence.matcher.as_ref().is_some_and(|matcher| matcher.is_ended());
         if sampled.logprob.is_nan() {
             self.end(id, FinishReason::NotFinite, None, events);
         } else if params.stop_token_ids.contains(&sampled.token) {
             self.end(id, FinishReason::Stop, Some(sampled.token), events);
         } else {
             events.push(Event::Token { id, token: logprobs(sampled, params.logprobs) });
-            if full {
+            if ended {
+                self.end(id, FinishReason::Stop, None, events);
+            } else if full {
                 self.end(id, FinishReason::Length, None, events);
             }
         }

@@ -40,7 +40,7 @@ impl BatchRequests {
         let sampling = self.sampling(body, endpoint, prompts.max_model_len());
         let sampling = Arc::new(sampling.map_err(|error| error.with_tokens(tokens))?);
         let prompt = prompt.tokens;
-        Ok(RowRequest { row, prompt, sampling, constraint: None, choices: None, alone: false })
+        Ok(RowRequest { row, prompt, sampling, structure: None, choices: None, alone: false })
     }
 
     /// The prompt of a line, for people.

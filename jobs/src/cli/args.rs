@@ -11,6 +11,7 @@ use crate::options::number::{count, real, whole};
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::options::size::{parse_size, parse_usize};
+use crate::options::structured::StructuredOptions;
 use crate::store::location::Location;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 use std::path::PathBuf;
@@ -145,6 +146,8 @@ pub struct RunArgs {
     pub prompt: PromptOptions,
     #[command(flatten)]
     pub columns: ColumnsOptions,
+    #[command(flatten)]
+    pub structured: StructuredOptions,
     #[command(flatten)]
     pub sampling: SamplingOptions,
     #[command(flatten)]

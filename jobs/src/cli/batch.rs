@@ -6,6 +6,7 @@ use crate::options::batch::BatchOptions;
 use crate::options::columns::ColumnsOptions;
 use crate::options::job::RetryRows;
 use crate::options::prompt::PromptOptions;
+use crate::options::structured::StructuredOptions;
 use crate::publish::format::OutputFormat;
 
 impl RunArgs {
@@ -25,6 +26,7 @@ impl RunArgs {
             return Err(JobError::Usage("--served-model-name is empty".into()));
         }
         let ColumnsOptions { choices, columns } = &self.columns;
+        let StructuredOptions { json_schema, regex, grammar, structured_outputs } = &self.structured;
         let PromptOptions {
             prompt,
             prompt_file,
@@ -52,6 +54,10 @@ impl RunArgs {
             ("raw", *raw),
             ("choices", !choices.is_empty()),
             ("columns", columns.is_some()),
+            ("json-schema", json_schema.is_some()),
+            ("regex", regex.is_some()),
+            ("grammar", grammar.is_some()),
+            ("structured-outputs", structured_outputs.is_some()),
             ("return", !self.returns.is_empty()),
             ("keep", self.keep.is_some()),
             ("column-prefix", !self.column_prefix.is_empty()),

@@ -12,9 +12,10 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 /// Groups of keys of which a job has one at most. One that the command line gives takes the place of those of the file.
-const EITHER: [&[&str]; 10] = [
+const EITHER: [&[&str]; 11] = [
     &["batch", "input"],
     &["choices", "columns"],
+    &["json_schema", "regex", "grammar", "structured_outputs"],
     &["prompt", "prompt_file", "prompt_column", "messages_column", "prompt_tokens_column"],
     &["raw", "chat_template"],
     &["raw", "system_prompt"],
@@ -103,7 +104,8 @@ fn in_folder(folder: &Path, id: &str, text: String) -> Result<OsString, String> 
     let there = join(folder, &text);
     Ok(match id {
         "input" | "batch" | "output" if ObjectUrl::parse(&text).is_none() => there.into(),
-        "prompt_file" | "state_dir" | "download_dir" => there.into(),
+        "prompt_file" | "state_dir" | "download_dir" | "grammar" => there.into(),
+        "json_schema" if !text.trim_start().starts_with('{') => there.into(),
         "prompt" => match text.strip_prefix('@') {
             Some(file) => {
                 let mut named = OsString::from("@");

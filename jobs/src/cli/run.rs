@@ -76,6 +76,7 @@ impl RunArgs {
             batch: BatchOptions { batch, served_model_name: served_model_names },
             mut prompt,
             columns,
+            structured,
             mut sampling,
             model,
             engine,
@@ -87,6 +88,10 @@ impl RunArgs {
         refuse_returns(&returns, !columns.is_empty())?;
         if !columns.is_empty() {
             refuse_sampling(&sampling)?;
+        }
+        let structured = structured.resolve()?;
+        if structured.is_some() {
+            refuse_beside_structure(&sampling, !columns.is_empty())?;
         }
         prompt.asks = columns.iter().any(|column| column.ask.is_some());
         request_logprobs(&returns, &mut sampling)?;
@@ -107,6 +112,7 @@ impl RunArgs {
             keep,
             returns,
             columns,
+            structured,
             column_prefix,
             max_error_rate,
             max_errors,
@@ -136,6 +142,21 @@ fn refuse_contradictions(resume: Resume, fresh: bool, retry: &[RetryRows]) -> Re
             "--retry runs rows of a job again and --resume never refuses one; give one of them"
         }
         _ => return Ok(()),
+    };
+    Err(JobError::Usage(why.into()))
+}
+
+/// Refuses what would end an answer elsewhere than its structure does, and columns of choices.
+fn refuse_beside_structure(sampling: &SamplingOptions, columns: bool) -> Result<(), JobError> {
+    let why = if columns {
+        "columns of choices are scored and generate nothing, so that structured outputs do not go together with them; \
+         `choice` in [structured-outputs] generates one of its texts"
+    } else if !sampling.stop.is_empty() {
+        "--stop could end a structured output before it is whole; a structured output ends where its structure does"
+    } else if sampling.ignore_eos {
+        "--ignore-eos leaves a structured output no end; leave it out"
+    } else {
+        return Ok(());
     };
     Err(JobError::Usage(why.into()))
 }

@@ -3,12 +3,14 @@
 //! What is part of the identity is destructured field by field here and in [`crate::journal::format1`], so that a new
 //! field forces a decision in both.
 
+use crate::digest::digest_bytes;
 use crate::journal::identity::Identity;
 use crate::journal::length_limits::{MAX_MODEL_LEN, MAX_TOKENS};
 use crate::options::columns::ColumnOptions;
 use crate::options::device::{Gemm, Precision};
 use crate::options::engine::Dtype;
 use crate::options::job::ReturnColumn;
+use crate::structured::{LLGUIDANCE, StructuredOutputs};
 use clap::ValueEnum;
 use engine::request::SamplingParams;
 use minijinja::Value;
@@ -36,6 +38,8 @@ pub struct Decisions<'a> {
     pub columns: Option<ColumnDecisions<'a>>,
     /// What a batch's requests are answered by, where the input is one.
     pub batch: Option<BatchDecisions<'a>>,
+    /// What generated text must be.
+    pub structured: Option<&'a StructuredOutputs>,
 }
 
 /// What the requests of a batch are answered by, beside what they say themselves.
@@ -129,6 +133,7 @@ impl Decisions<'_> {
             returns,
             columns,
             batch,
+            structured,
         } = self;
         let TypeNames {
             activations,
@@ -163,6 +168,8 @@ impl Decisions<'_> {
             None => {
                 sampling.add_to(&mut identity);
                 identity.push("return", return_names(returns));
+                identity.push("structured_outputs", structured.map(shown));
+                identity.push("llguidance", structured.map(|_| LLGUIDANCE));
             }
             Some(ColumnDecisions { columns, end_token_ids }) => {
                 identity.push("columns", columns);
@@ -256,6 +263,14 @@ impl SamplingDecisions<'_> {
         identity.push("allowed_token_ids", allowed_token_ids);
         identity.push("bad_words", bad_words);
     }
+}
+
+/// A structure by its kind, and its text or a digest of that.
+fn shown(structured: &StructuredOutputs) -> BTreeMap<&'static str, String> {
+    const SHORT: usize = 200;
+    let text = Some(structured.text()).filter(|text| text.len() <= SHORT);
+    let text = text.unwrap_or_else(|| format!("blake3 {}", digest_bytes(structured.text().as_bytes())));
+    BTreeMap::from([(structured.kind(), text)])
 }
 
 /// The flag's name of a value.

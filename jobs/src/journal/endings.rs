@@ -73,7 +73,7 @@ impl Endings {
             *errors.entry(kind.to_string()).or_default() += record.get::<_, i64>(1)? as u64;
         }
         // Several completions of a row are a list of JSON.
-        let cut = first("(finish_reason = 'length' OR finish_reason LIKE '%\"length\"%')");
+        let cut = first("(finish_reason = 'length' OR finish_reason LIKE '%\"length\"%') AND error IS NULL");
         let cut: i64 =
             connection.query_row(&format!("SELECT count(*) {cut}"), [rows as i64], |record| record.get(0))?;
         let first_error = format!("SELECT row, error {} ORDER BY row LIMIT 1", first("error IS NOT NULL"));

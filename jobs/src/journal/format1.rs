@@ -56,6 +56,7 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
         returns,
         columns,
         batch,
+        structured,
     } = decisions;
     let always = |name, value: &dyn ToString| OldField { name, value: Some(value.to_string()), absent: None };
     let file = |name, digest: &Option<String>| always(name, &digest.as_deref().unwrap_or(NONE));
@@ -81,6 +82,9 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
     fields.push(since("columns", &columns, NONE));
     let batch = batch.as_ref().map_or(NONE.into(), |batch| format!("{batch:?}"));
     fields.push(since("batch", &batch, NONE));
+    let structured =
+        structured.map_or(NONE.into(), |structured| format!("{} {}", structured.kind(), structured.text()));
+    fields.push(since("structured outputs", &structured, NONE));
     spell_prompt(prompt, &mut fields);
     spell_sampling(sampling, &mut fields);
     let names: Vec<&str> = returns.iter().map(|column| return_name(*column)).collect();

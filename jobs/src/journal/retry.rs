@@ -134,12 +134,14 @@ impl Retry {
             return false;
         }
         let tokens = answer.num_input_tokens.map(u64::from);
-        if answer.error.is_some() {
+        let incomplete = answer.error.as_deref().and_then(RowErrorKind::of) == Some(RowErrorKind::Incomplete);
+        if answer.error.is_some() && !incomplete {
             let fits = now.zip(tokens).is_none_or(|(now, tokens)| tokens < now.max_model_len);
             return self.errors && (fits || !is_too_long(answer));
         }
         let cut = answer.completions.iter().filter(|c| c.finish_reason == FinishReason::Length);
         let longer = |length: u64| now.zip(tokens).is_none_or(|(now, tokens)| now.room(tokens) > length);
-        self.length && cut.map(|c| c.tokens.len() as u64).any(longer)
+        // An answer that was cut off before its structure's end is both.
+        (self.length || incomplete && self.errors) && cut.map(|c| c.tokens.len() as u64).any(longer)
     }
 }

@@ -7,6 +7,7 @@ use crate::options::model::ModelOptions;
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::store::location::Location;
+use crate::structured::StructuredOutputs;
 use clap::ValueEnum;
 use std::path::PathBuf;
 
@@ -31,6 +32,8 @@ pub struct JobOptions {
     pub returns: Vec<ReturnColumn>,
     /// Columns of choices; with any, no text is generated.
     pub columns: Vec<ColumnOptions>,
+    /// What generated text must be.
+    pub structured: Option<StructuredOutputs>,
     pub column_prefix: String,
     /// From 0 to 1.
     pub max_error_rate: f64,

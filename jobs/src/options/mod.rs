@@ -11,3 +11,4 @@ pub mod number;
 pub mod prompt;
 pub mod sampling;
 pub mod size;
+pub mod structured;

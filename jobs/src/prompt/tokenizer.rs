@@ -9,6 +9,7 @@ mod bounds;
 mod config;
 pub mod files;
 mod special;
+pub mod token_bytes;
 
 use crate::error::JobError;
 use crate::guard::guarded;

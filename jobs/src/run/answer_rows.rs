@@ -42,6 +42,7 @@ pub fn answer_rows(
         prompts: &job.prompts,
         choices,
         batch: job.batch.as_ref(),
+        structure: job.structure.as_ref(),
         sampling: &job.sampling,
         rows: job.rows,
         finished,

@@ -54,12 +54,12 @@ impl Duplicates {
 
     /// Decides about a row that is about to start.
     pub fn take_up(&mut self, request: &RowRequest) -> Turn {
-        // Constraints are not compared.
-        if !self.shared || !request.sampling.is_greedy() || request.constraint.is_some() {
+        if !self.shared || !request.sampling.is_greedy() {
             return Turn::Runs;
         }
         let row = request.row;
         let mut bytes = request.sampling.digest().to_vec();
+        bytes.extend(request.structure.as_ref().map_or([0; 32], |structure| *structure.digest()));
         match &request.choices {
             Some(choices) => bytes.extend(choices.bytes()),
             None => bytes.extend(request.prompt.iter().flat_map(|token| token.to_le_bytes())),

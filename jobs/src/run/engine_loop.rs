@@ -194,6 +194,7 @@ impl<'a> EngineLoop<'a> {
         let (Event::Prompt { id, .. }
         | Event::Scores { id, .. }
         | Event::Token { id, .. }
+        | Event::DeadEnd { id, .. }
         | Event::Finished { id, .. }) = &event;
         let (id, (row, completion)) = (*id, row_of_request(*id));
         // Events of a row that was given up may still be under way.
@@ -229,6 +230,10 @@ impl<'a> EngineLoop<'a> {
                         self.give_up(row, RowError::new(RowErrorKind::Tokenizer, why).with_tokens(tokens))
                     }
                 }
+            }
+            Event::DeadEnd { why, .. } => {
+                let why = format!("after {} tokens: {why}", generated.text.tokens().len());
+                self.give_up(row, RowError::new(RowErrorKind::DeadEnd, why).with_tokens(tokens))
             }
             Event::Finished { reason: EngineReason::NotFinite, .. } => {
                 let why = match result.choices {

@@ -11,6 +11,7 @@ use crate::prompt::prompts::Prompts;
 use crate::row_error::{RowError, RowErrorKind};
 use crate::run::request::{FailedRow, FeederResult, RowRequest};
 use crate::run::sampling::Sampling;
+use crate::structured::constraint::Structure;
 use arrow::array::AsArray;
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub struct Feeder<'a> {
     pub choices: Option<&'a Choices>,
     /// What makes requests of lines, if the input is a batch.
     pub batch: Option<&'a BatchRequests>,
+    /// What their text must be.
+    pub structure: Option<&'a Structure>,
     /// How rows are answered, unless a row says otherwise.
     pub sampling: &'a Arc<Sampling>,
     /// The number of rows of the job, from the first.
@@ -126,7 +129,10 @@ impl Feeder<'_> {
     ) -> Result<RowRequest, FailedRow> {
         let sampling = self.sampling.clone();
         match prompt {
-            Ok(prompt) => Ok(RowRequest { row, prompt, sampling, constraint: None, choices: None, alone }),
+            Ok(prompt) => {
+                let structure = self.structure.cloned();
+                Ok(RowRequest { row, prompt, sampling, structure, choices: None, alone })
+            }
             Err(error) => Err(FailedRow { row, error }),
         }
     }
@@ -140,7 +146,7 @@ impl Feeder<'_> {
         let asked = asked.map_err(|error| FailedRow { row, error })?;
         let prompt = asked.columns[0].tokens.clone();
         let choices = Some(Arc::new(asked));
-        Ok(RowRequest { row, prompt, sampling: self.sampling.clone(), constraint: None, choices, alone })
+        Ok(RowRequest { row, prompt, sampling: self.sampling.clone(), structure: None, choices, alone })
     }
 
     fn send(&self, row: Result<RowRequest, FailedRow>, out: &SyncSender<FeederResult>) -> Result<(), Gone> {

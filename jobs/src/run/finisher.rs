@@ -53,7 +53,7 @@ impl Finisher<'_> {
     fn finish(&mut self, outcome: RowOutcome) -> Result<(), JobError> {
         let RowOutcome { row, result, shared } = outcome;
         let (answer, error) = match result.and_then(|result| self.answer(row, result)) {
-            Ok(answer) => (answer, None),
+            Ok(answered) => answered,
             Err(error) => (Answer::failed(row, error.num_input_tokens, error.to_string()), Some(error)),
         };
         let c = self.counters;
@@ -87,7 +87,8 @@ impl Finisher<'_> {
         self.limits.check(Counters::get(&c.errors), self.rows, first.clone(), None)
     }
 
-    fn answer(&self, row: u64, result: RowResult) -> Result<Answer, RowError> {
+    /// The answer, and what is wrong with it.
+    fn answer(&self, row: u64, result: RowResult) -> Result<(Answer, Option<RowError>), RowError> {
         if let (Some(choices), Some(asked)) = (self.choices, &result.choices) {
             let labels = asked.label_logprobs(result.completions.iter().map(|c| c.scores.as_slice()));
             let scores = choices.scores(&labels, &self.content_free);
@@ -97,9 +98,10 @@ impl Finisher<'_> {
                 return Err(error.with_tokens(result.num_input_tokens));
             }
             let answer = Answer::failed(row, Some(result.num_input_tokens), "");
-            return Ok(Answer { choices: scores, error: None, ..answer });
+            return Ok((Answer { choices: scores, error: None, ..answer }, None));
         }
-        let RowResult { num_input_tokens, completions, prompt_logprobs, choices: _, keep: _ } = result;
+        let RowResult { num_input_tokens, completions, prompt_logprobs, choices: _, keep: _, structured } =
+            result;
         let mut finished = Vec::with_capacity(completions.len());
         for generated in completions {
             let text = generated.text.finish(self.tokenizer);
@@ -114,13 +116,24 @@ impl Finisher<'_> {
                 logprobs: generated.logprobs,
             });
         }
-        Ok(Answer {
+        let error = incomplete(&finished).filter(|_| structured);
+        let answer = Answer {
             row,
             num_input_tokens: Some(num_input_tokens),
             completions: finished,
             prompt_logprobs,
             choices: Vec::new(),
-            error: None,
-        })
+            error: error.as_ref().map(RowError::to_string),
+        };
+        Ok((answer, error))
     }
+}
+
+/// What is wrong with completions that were cut off before their structure's end.
+fn incomplete(completions: &[Completion]) -> Option<RowError> {
+    let cut = completions.iter().position(|c| c.finish_reason == FinishReason::Length)?;
+    let which = if completions.len() > 1 { format!("completion {} ", cut + 1) } else { "the answer ".into() };
+    let tokens = completions[cut].tokens.len();
+    let detail = format!("{which}was cut off after {tokens} tokens, before its structure's end");
+    Some(RowError::new(RowErrorKind::Incomplete, detail))
 }

@@ -58,6 +58,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         share_prompts: _,
         returns,
         columns,
+        structured,
         prompt,
         sampling,
         model,
@@ -84,6 +85,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
             version: BATCH_VERSION,
             served_model_names: &batch.served_model_names,
         }),
+        structured: structured.as_ref(),
     };
     Ok(decisions.job_identity())
 }

@@ -26,6 +26,8 @@ use crate::run::error_limits::ErrorLimits;
 use crate::run::kept::projected;
 use crate::run::resume::job_date;
 use crate::run::sampling::{KeepLogprobs, Sampling};
+use crate::structured::constraint::Structure;
+use crate::structured::vocabulary::Vocabulary;
 use engine::models::Model;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -52,6 +54,8 @@ pub struct Job {
     pub choices: Option<Arc<Choices>>,
     /// What makes requests of lines, if the input is a batch.
     pub batch: Option<BatchRequests>,
+    /// What generated text must be.
+    pub structure: Option<Structure>,
     /// What a row without content asks, by which columns may be calibrated.
     pub content_free: Option<RowChoices>,
     /// The model's own.
@@ -123,6 +127,7 @@ impl Job {
             }
             false => None,
         };
+        let structure = structure(&options, &sampling, &tokenizer, vocab)?;
         let content_free = match &choices {
             Some(choices) => choices.content_free(&prompts, &input)?,
             None => None,
@@ -172,6 +177,7 @@ impl Job {
             sampling,
             choices,
             batch,
+            structure,
             content_free,
             chat_template,
             max_model_len,
@@ -211,7 +217,11 @@ impl Job {
                     "batch: messages {how}; the model is called {names}; where a request says nothing else: {sampling}"
                 );
             }
-            None => note!("prompts: {how}; sampling: {}", self.sampling.summary()),
+            None => {
+                let kind = self.options.structured.as_ref().map(|structured| structured.kind());
+                let structured = kind.map_or(String::new(), |kind| format!("; structured outputs: {kind}"));
+                note!("prompts: {how}; sampling: {}{structured}", self.sampling.summary());
+            }
         }
     }
 
@@ -247,4 +257,24 @@ fn served_model_names(options: &JobOptions, folders: &ModelFolders) -> Vec<Strin
         folder.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
     let on_hub = || folders.name.split('@').next().unwrap_or_default().to_string();
     vec![name.unwrap_or_else(on_hub)]
+}
+
+/// Compiles the structure of the answers, if they have one.
+fn structure(
+    options: &JobOptions,
+    sampling: &Sampling,
+    tokenizer: &Arc<Tokenizer>,
+    vocab: usize,
+) -> Result<Option<Structure>, JobError> {
+    let Some(outputs) = &options.structured else { return Ok(None) };
+    if !sampling.text.stop.is_empty() {
+        return Err(JobError::Usage(format!(
+            "stop_strings of generation_config.json ({:?}) could end a structured output before it is whole; give \
+             --generation-config none",
+            sampling.text.stop
+        )));
+    }
+    let wrong = |why: String| JobError::Usage(format!("structured outputs: {}: {why}", outputs.kind()));
+    let vocabulary = Vocabulary::new(tokenizer, vocab, &sampling.params.stop_token_ids).map_err(wrong)?;
+    Structure::compile(outputs, &Arc::new(vocabulary)).map(Some).map_err(wrong)
 }

@@ -4,6 +4,7 @@ use crate::choices::requests::RowChoices;
 use crate::error::JobError;
 use crate::row_error::RowError;
 use crate::run::sampling::Sampling;
+use crate::structured::constraint::Structure;
 use engine::constraint::Constraint;
 use engine::request::Request;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ pub struct RowRequest {
     /// Most often that of the job.
     pub sampling: Arc<Sampling>,
     /// What the answer must match.
-    pub constraint: Option<Arc<dyn Constraint>>,
+    pub structure: Option<Structure>,
     /// What is scored, if nothing is generated; `prompt` is then that of the first column.
     pub choices: Option<Arc<RowChoices>>,
     /// Whether it must run with no other row beside it.
@@ -59,7 +60,8 @@ impl RowRequest {
         let mut params = self.sampling.params(self.row, completion);
         // One of the completions computes the prompt for all.
         params.prompt_logprobs = params.prompt_logprobs.filter(|_| completion == 0);
-        let constraint = self.constraint.clone();
+        let structure = self.structure.clone();
+        let constraint = structure.map(|structure| Arc::new(structure) as Arc<dyn Constraint>);
         let (id, prompt) = (request_id(self.row, completion), self.prompt.clone());
         Request { constraint, ..Request::new(id, prompt, params) }
     }

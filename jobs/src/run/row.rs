@@ -18,6 +18,8 @@ pub struct RowResult {
     pub completions: Vec<Generated>,
     /// What is scored, if nothing is generated.
     pub choices: Option<Arc<RowChoices>>,
+    /// Whether its text has a structure, without whose end it is no answer.
+    pub structured: bool,
     /// One entry for each prompt token, if asked for; the first has none.
     pub prompt_logprobs: Option<Vec<Option<TokenLogprobs>>>,
     /// Which log-probabilities it keeps.
@@ -36,6 +38,7 @@ impl RowResult {
                 .map(|_| completion())
                 .collect(),
             choices: request.choices.clone(),
+            structured: request.structure.is_some(),
             prompt_logprobs: sampling.params.prompt_logprobs.map(|_| vec![None]),
             keep: sampling.keep,
         }

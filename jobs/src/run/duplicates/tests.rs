@@ -6,7 +6,7 @@ use std::sync::Arc;
 fn request(row: u64, prompt: &[u32], temperature: f32) -> RowRequest {
     let params = SamplingParams { temperature, ..SamplingParams::default() };
     let sampling = Arc::new(Sampling::of_params(params));
-    RowRequest { row, prompt: prompt.to_vec(), sampling, constraint: None, choices: None, alone: false }
+    RowRequest { row, prompt: prompt.to_vec(), sampling, structure: None, choices: None, alone: false }
 }
 
 fn take_up(rows: &mut Duplicates, row: u64, prompt: &[u32]) -> Turn {
@@ -21,6 +21,7 @@ fn result(tokens: usize) -> Result<RowResult, RowError> {
         prompt_logprobs: None,
         choices: None,
         keep: KeepLogprobs::default(),
+        structured: false,
     })
 }
 

@@ -52,6 +52,9 @@ const DECIDE: &[(&str, &[&str])] = &[
     ("generation-config", &["--generation-config", "none"]),
     ("choices", &["--choices", "mill,river"]),
     ("columns", &["--columns", r#"{"label": {"ask": "Which?", "choices": ["mill", "river"]}}"#]),
+    ("json-schema", &["--json-schema", r#"{"type": "object"}"#]),
+    ("regex", &["--regex", "[a-z]+"]),
+    ("structured-outputs", &["--structured-outputs", r#"{"choice": ["mill", "river"]}"#]),
     ("max-model-len", &["--max-model-len", "128"]),
     ("dtype", &["--dtype", "float32"]),
     ("kv-cache-dtype", &["--kv-cache-dtype", "float32"]),
@@ -102,6 +105,7 @@ const SAY_WHERE: &[&str] = &[
     "tokenizer",
     "revision",
     "prompt-file",
+    "grammar",
 ];
 
 /// Flags of a batch, which has another input; a test of its own looks at them.
