@@ -12,6 +12,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 const STRUCTURES: usize = 64;
 const VOCABULARIES: usize = 4;
 
+/// The digest of a structure, and its end tokens.
+type Key = ([u8; 32], Vec<u32>);
+
 /// What was made for a key, once for all who ask.
 type Made<T> = Arc<OnceLock<Result<T, String>>>;
 
@@ -27,7 +30,7 @@ pub struct Structures {
     tokenizer: Arc<Tokenizer>,
     vocab: usize,
     vocabularies: Mutex<Last<Vec<u32>, Arc<Vocabulary>>>,
-    structures: Mutex<Last<([u8; 32], Vec<u32>), Structure>>,
+    structures: Mutex<Last<Key, Structure>>,
 }
 
 impl Structures {
