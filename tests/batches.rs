@@ -576,6 +576,18 @@ fn a_response_format_is_kept_and_what_cannot_be_is_refused() {
         (&status["shared"], &status["errors"]),
         (&json!(1), &json!({"bad request": 6, "incomplete": 1}))
     );
+    let template = "{{ messages[0].content }}{{ tag }}";
+    let with = |tag: &str| json!({"guided_regex": "ab?", "chat_template_kwargs": {"tag": tag}});
+    let thinking = [chat("opened", with("<think>\n")), chat("closed", with("<think></think>"))];
+    let lines: Vec<Vec<u8>> = thinking.iter().map(line).collect();
+    let input = write(&bench, "thinks.jsonl", &lines);
+    let output = bench.name("thinks.out.jsonl");
+    let ran = run(&bench, &input, &output, &["--chat-template", template, "--max-error-rate", "1"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let thinking = read(&bench, "thinks.out.jsonl");
+    let error = &thinking[0]["response"]["body"]["error"]["message"];
+    assert!(error.as_str().unwrap().contains("opens <think>"), "{error}");
+    assert!(content(&thinking[1]).starts_with('a'));
 }
 
 /// A request's text is never markup, whatever field it comes in.

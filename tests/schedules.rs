@@ -8,6 +8,7 @@ mod support;
 
 use engine::constraint::{Constraint, Matcher};
 use engine::dtype::DType;
+use engine::format::Format;
 use engine::models::{LoadFormat, Model};
 use engine::numbers::Numbers;
 use engine::request::{Branch, Event, FinishReason, Request, SamplingParams, Score, Scores};
@@ -16,7 +17,7 @@ use jobs::prompt::tokenizer::Tokenizer;
 use jobs::structured::StructuredOutputs;
 use jobs::structured::constraint::Structure;
 use jobs::structured::vocabulary::Vocabulary;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ struct Answer {
     dead_end: Option<String>,
 }
 
-/// Allows two thirds of the tokens, depending on all previous tokens.
+/// Allows two thirds of the tokens, depending on all previous tokens, and now and then only a run of certain tokens.
 #[derive(Debug)]
 struct TwoThirds {
     vocab: u32,
@@ -41,16 +42,24 @@ struct TwoThirds {
 struct TwoThirdsMatcher {
     vocab: u32,
     sum: u32,
+    forced: VecDeque<u32>,
 }
 
 impl Constraint for TwoThirds {
     fn matcher(&self) -> Box<dyn Matcher> {
-        Box::new(TwoThirdsMatcher { vocab: self.vocab, sum: 0 })
+        Box::new(TwoThirdsMatcher { vocab: self.vocab, sum: 0, forced: VecDeque::new() })
     }
 }
 
 impl Matcher for TwoThirdsMatcher {
     fn fill_mask(&mut self, mask: &mut [u32]) -> Result<(), String> {
+        if self.forced.is_empty() && self.sum.is_multiple_of(4) {
+            self.forced = (0..1 + self.sum % 9).map(|i| (self.sum * 5 + i * 11 + 3) % self.vocab).collect();
+        }
+        if let Some(token) = self.forced.front() {
+            mask[*token as usize / 32] |= 1 << (token % 32);
+            return Ok(());
+        }
         for token in (0..self.vocab).filter(|token| !(token + self.sum).is_multiple_of(3)) {
             mask[token as usize / 32] |= 1 << (token % 32);
         }
@@ -58,8 +67,15 @@ impl Matcher for TwoThirdsMatcher {
     }
 
     fn accept(&mut self, token: u32) {
-        assert!(!(token + self.sum).is_multiple_of(3), "token {token} was not allowed");
+        match self.forced.pop_front() {
+            Some(forced) => assert_eq!(token, forced),
+            None => assert!(!(token + self.sum).is_multiple_of(3), "token {token} was not allowed"),
+        }
         self.sum += token;
+    }
+
+    fn forced(&self) -> Vec<u32> {
+        self.forced.iter().copied().collect()
     }
 }
 
@@ -143,6 +159,7 @@ impl Schedule {
             kv_cache_bytes: Some((tokens + block_size) * kv_bytes_per_token),
             enable_prefix_caching: n.below(3) > 0,
             late_masks: n.below(2) == 0,
+            force_tokens: n.below(3) > 0,
             ..base.clone()
         };
         Schedule {
@@ -242,8 +259,14 @@ fn difference(want: &HashMap<u64, Answer>, got: &HashMap<u64, Answer>) -> Option
 }
 
 /// `count` rows of a golden model under `schedules` schedules.
-fn keep_their_bits(
+fn keep_their_bits(on: (&str, DType), model: &str, count: usize, schedules: u64, page_sizes: &[usize]) {
+    quantised_keep_their_bits(on, None, model, count, schedules, page_sizes);
+}
+
+/// The same with matrices converted to a format.
+fn quantised_keep_their_bits(
     (device, dtype): (&str, DType),
+    quantization: Option<Format>,
     model: &str,
     count: usize,
     schedules: u64,
@@ -254,9 +277,10 @@ fn keep_their_bits(
     let rows = rows(count, model.config.vocab, &constraints(&folder, model.config.vocab));
     let Some(kv_type) = support::open(device).map(|d| d.info().types_for(dtype).kv[0]) else { return };
     let kv = 2 * model.config.layers.len() * model.config.kv_heads * model.config.head_dim * kv_type.size();
-    let base = EngineConfig { max_model_len: Some(MAX_LEN), dtype: Some(dtype), ..EngineConfig::default() };
+    let (max_model_len, dtype) = (Some(MAX_LEN), Some(dtype));
+    let base = EngineConfig { max_model_len, dtype, quantization, ..EngineConfig::default() };
     let plain = Schedule {
-        config: EngineConfig { max_num_seqs: 1, ..base.clone() },
+        config: EngineConfig { max_num_seqs: 1, force_tokens: false, ..base.clone() },
         order: 0,
         preempt: false,
         forget: false,
@@ -315,6 +339,19 @@ fn cuda() {
 #[test]
 fn cuda_sm_90a() {
     support::on_sm90("cuda");
+}
+
+/// Matrices in FP8.
+#[test]
+fn cuda_fp8() {
+    let (on, fp8) = (("cuda", DType::BF16), Some(Format::Fp8));
+    quantised_keep_their_bits(on, fp8, "qwen3", 48, support::schedules(2), &[1, 16, 24]);
+}
+
+/// The same on a card with wgmma, where activations are in FP8 too.
+#[test]
+fn cuda_fp8_sm_90a() {
+    support::on_sm90("cuda_fp8");
 }
 
 /// Heads of 8 columns and a window: the plain attention kernel.

@@ -19,6 +19,12 @@ pub trait Matcher: Send + fmt::Debug {
     /// Takes note of the next token.
     fn accept(&mut self, token: u32);
 
+    /// Tokens that must come next, one after the other: where the last mask has allowed a single token, that token and those
+    /// after it. Once the first has been accepted, a mask allows the second alone, and so on. Empty where there is a choice.
+    fn forced(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
     /// Whether the answer is whole and nothing but an end token may come next; the row then ends without it.
     fn is_ended(&self) -> bool {
         false

@@ -6,7 +6,7 @@ use crate::step::{Adjustment, NONE, SampleRow, Step};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 
-/// Appends the row that scores `target` at a prompt position.
+/// Appends the row that scores `target`, a token of the prompt or a forced one.
 pub fn push_score(step: &mut Step, row: u32, target: u32, logprobs: u32) {
     step.output_rows.push(row);
     step.sampling.push(SampleRow { target, logprobs, ..SampleRow::greedy() });
@@ -80,7 +80,7 @@ fn fill_mask(sequence: &mut Sequence, mask: &mut [u32]) {
     let filled = matcher.fill_mask(&mut allowed);
     mask.iter_mut().zip(allowed).for_each(|(mask, allowed)| *mask &= allowed);
     // A ban is a bias, which leaves a token that is alone in its mask the likeliest.
-    for banned in bans(sequence, sequence.tokens.len()) {
+    for banned in bans(sequence, sequence.known()) {
         mask[banned as usize / 32] &= !(1 << (banned % 32));
     }
     let none = || "the other rules of sampling allow none of the tokens that fit".to_string();
@@ -94,7 +94,7 @@ fn fill_mask(sequence: &mut Sequence, mask: &mut [u32]) {
 /// The tokens that must not come at a position whose tokens before are known.
 fn bans(sequence: &Sequence, position: usize) -> Vec<u32> {
     let p = &sequence.params;
-    let generated = &sequence.tokens[sequence.prompt_len..];
+    let generated = sequence.answer();
     let words = p.bad_words.iter().filter_map(|word| word.split_last());
     let mut bans: Vec<u32> =
         words.filter(|(_, before)| generated.ends_with(before)).map(|(&last, _)| last).collect();
@@ -115,7 +115,7 @@ fn adjustments(sequence: &Sequence, position: usize) -> Vec<Adjustment> {
         change(token, &|a| a.bias += bias);
     }
     if p.needs_history() {
-        let (prompt, generated) = sequence.tokens.split_at(sequence.prompt_len);
+        let (prompt, generated) = (&sequence.tokens[..sequence.prompt_len], &sequence.answer());
         let mut counts: BTreeMap<u32, u32> = BTreeMap::new();
         generated.iter().for_each(|&t| *counts.entry(t).or_default() += 1);
         for (&token, &count) in &counts {

@@ -3,6 +3,7 @@
 mod exit_code;
 mod remedy;
 
+use crate::log::counted;
 use crate::stop_signal::StopSignal;
 use crate::store::error::StoreError;
 use engine::error::EngineError;
@@ -53,7 +54,7 @@ pub enum JobError {
         unreachable: bool,
     },
     /// More error rows than `--max-error-rate` or `--max-errors` allow.
-    #[error("{errors} of {rows} rows have errors, more than {limit} allows. The first: {first}. {remedy}")]
+    #[error("{errors} of {} {}, more than {limit} allows. The first: {first}. {remedy}", counted(*rows, "row"), match errors { 1 => "has an error", _ => "have errors" })]
     TooManyErrors {
         /// Rows with errors.
         errors: u64,
@@ -192,8 +193,9 @@ pub enum JobError {
     DoubleAnswer { row: u64 },
     /// The output was asked for before the job was done.
     #[error(
-        "{missing} of {rows} rows have no answer yet (the first is row {first}); run the same command \
-             again to finish them"
+        "{missing} of {} {} no answer yet (the first is row {first}); run the same command again to finish the job",
+        counted(*rows, "row"),
+        match missing { 1 => "has", _ => "have" }
     )]
     Incomplete {
         /// Rows without an answer.

@@ -13,6 +13,7 @@ pub mod choices;
 pub mod cli;
 pub mod date;
 pub mod digest;
+pub mod documents;
 pub mod error;
 pub mod evaluate;
 pub mod files;

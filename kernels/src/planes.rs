@@ -20,15 +20,22 @@ pub(crate) struct Plane {
     part: Range<usize>,
 }
 
+/// Of an FP8 weight: bytes from row to row of its elements, and where its scales begin.
+pub(crate) fn fp8_place(rows: usize, cols: usize) -> (usize, usize) {
+    let pitch = cols.next_multiple_of(PAD);
+    (pitch, rows * pitch)
+}
+
 /// The planes of a buffer of so many rows.
 pub(crate) fn planes(desc: &BufferDesc, rows: usize) -> Vec<Plane> {
     let (cols, width) = (desc.cols, desc.row_bytes());
     match desc.format {
         Format::Plain(_) | Format::Q8_0 => vec![Plane { offset: 0, width, part: 0..width }],
         Format::Fp8 | Format::Fp8Blocks => {
-            let (scales, pitch) = (desc.format.fp8_scales(cols) * FP8_SCALE, cols.next_multiple_of(PAD));
+            let (pitch, offset) = fp8_place(rows, cols);
+            let scales = desc.format.fp8_scales(cols) * FP8_SCALE;
             let elements = Plane { offset: 0, width: pitch, part: scales..width };
-            vec![elements, Plane { offset: rows * pitch, width: scales, part: 0..scales }]
+            vec![elements, Plane { offset, width: scales, part: 0..scales }]
         }
     }
 }

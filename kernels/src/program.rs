@@ -3,7 +3,7 @@
 use crate::args::{ArgBytes, DevicePtr};
 use crate::buckets::decode_grid;
 use crate::counts::{self, Counts, MAX_GROUPS};
-use crate::driver::card::Card;
+use crate::driver::card::{Card, CardLimits};
 use crate::driver::failure::device_lost;
 use crate::driver::functions::Functions;
 use crate::driver::launch::launch;
@@ -14,8 +14,9 @@ use crate::inputs::{self, Inputs};
 use crate::interleave;
 use crate::kernel::Kernel;
 use crate::launch::{Call, Launch};
-use crate::lower::{Calls, lower};
+use crate::lower::{self, Calls, lower};
 use crate::lowering::{Linears, Lowering};
+use crate::ops::linear::quantized_bytes;
 use crate::planes::{self, Plane, planes};
 use crate::stage::{Stage, StepGrid};
 use crate::work::{Lists, Work};
@@ -33,6 +34,8 @@ pub(crate) struct Program {
     plan: Plan,
     max_dims: Dims,
     buffers: Vec<DeviceMemory>,
+    /// Activations without memory, until the host writes into them: no kernel does.
+    spared: Vec<BufferId>,
     /// Weights whose rows lie as [`interleave`] says.
     interleaved: Vec<BufferId>,
     works: Vec<Work>,
@@ -49,6 +52,8 @@ pub(crate) struct Program {
     spare: Vec<HostBuffers>,
     /// The counts of the step, which kernels read.
     _counts: DeviceMemory,
+    /// Rows of activations in FP8.
+    _quantized: DeviceMemory,
 }
 
 impl Program {
@@ -64,11 +69,14 @@ impl Program {
         max_dims: &Dims,
     ) -> Result<Program, DeviceError> {
         let context = &card.context;
-        let buffers = allocate(card, plan, max_dims)?;
+        let spared = spared(plan, max_dims, card.limits, &linears);
+        let buffers = allocate(card, plan, max_dims, &spared)?;
         let groups = groupings(plan, max_dims, &card.limits);
         let works: Vec<Work> =
             groups.iter().map(|g| Work::new(context, max_dims, g)).collect::<Result<_, _>>()?;
         let counts = DeviceMemory::new(context, counts::BYTES, "row counts", MemoryUse::Activations)?;
+        let quantized = quantized_bytes(plan, max_dims, &card.limits);
+        let quantized = DeviceMemory::new(context, quantized, "quantised rows", MemoryUse::Activations)?;
         let addresses: Vec<DevicePtr> = buffers.iter().map(|b| b.at).collect();
         let mut lowering = Lowering {
             plan,
@@ -79,6 +87,7 @@ impl Program {
             work: &works,
             linears,
             interleaved: Vec::new(),
+            quantized: quantized.at,
             refused: None,
         };
         let calls = lower(&mut lowering);
@@ -95,6 +104,7 @@ impl Program {
             plan: plan.clone(),
             max_dims: *max_dims,
             buffers,
+            spared,
             interleaved,
             works,
             inputs,
@@ -105,6 +115,7 @@ impl Program {
             ops,
             spare: Vec::new(),
             _counts: counts,
+            _quantized: quantized,
         };
         // Two steps are in flight in the engine's loop; one more is being prepared.
         for _ in 0..3 {
@@ -279,12 +290,17 @@ impl Program {
     /// # Errors
     /// [`DeviceError::BadPlan`] if the rows are not in the buffer, [`DeviceError::Lost`].
     pub(crate) fn write(
-        &self,
+        &mut self,
         card: &Card,
         buffer: BufferId,
         rows: Range<usize>,
         bytes: &[u8],
     ) -> Result<(), DeviceError> {
+        self.rows(buffer, rows.clone())?;
+        if let Some(i) = self.spared.iter().position(|&id| id == buffer) {
+            self.buffers[buffer.0] = memory_of(card, self.plan.desc(buffer), &self.max_dims)?;
+            self.spared.swap_remove(i);
+        }
         let (memory, row_bytes) = self.rows(buffer, rows.clone())?;
         let desc = self.plan.desc(buffer);
         let all = self.max_dims.count(desc.rows);
@@ -323,6 +339,9 @@ impl Program {
         };
         let planes = planes(desc, all);
         let mut bytes = vec![0; rows.len() * row_bytes];
+        if self.spared.contains(&buffer) {
+            return Ok(bytes);
+        }
         if let ([plane], false) = (planes.as_slice(), self.interleaved.contains(&buffer)) {
             read(plane, rows.start, &mut bytes)?;
             return Ok(bytes);
@@ -361,13 +380,29 @@ impl Program {
     }
 }
 
-/// The memory of the plan's buffers.
-fn allocate(card: &Card, plan: &Plan, max_dims: &Dims) -> Result<Vec<DeviceMemory>, DeviceError> {
-    let new = |desc: &BufferDesc| {
-        let bytes = planes::bytes(desc, max_dims.count(desc.rows));
-        DeviceMemory::new(&card.context, bytes, &desc.name, desc.kind.into())
+/// The activations that need no memory.
+pub(crate) fn spared(plan: &Plan, max_dims: &Dims, limits: CardLimits, linears: &Linears) -> Vec<BufferId> {
+    let addresses = vec![0; plan.buffers.len()];
+    lower::spared(&Lowering::only_looked_at(plan, max_dims, limits, linears.clone(), &addresses))
+}
+
+/// The memory of the plan's buffers, next to none for those that are spared.
+fn allocate(
+    card: &Card,
+    plan: &Plan,
+    max_dims: &Dims,
+    spared: &[BufferId],
+) -> Result<Vec<DeviceMemory>, DeviceError> {
+    let new = |(id, desc): (BufferId, &BufferDesc)| match spared.contains(&id) {
+        true => DeviceMemory::new(&card.context, 0, &desc.name, desc.kind.into()),
+        false => memory_of(card, desc, max_dims),
     };
-    plan.buffers.iter().map(new).collect()
+    plan.iter().map(new).collect()
+}
+
+fn memory_of(card: &Card, desc: &BufferDesc, max_dims: &Dims) -> Result<DeviceMemory, DeviceError> {
+    let bytes = planes::bytes(desc, max_dims.count(desc.rows));
+    DeviceMemory::new(&card.context, bytes, &desc.name, desc.kind.into())
 }
 
 /// Writes the counts that no step changes.

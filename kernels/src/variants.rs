@@ -67,7 +67,7 @@ fn linears(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
         } else {
             // Rows that cannot be moved 16 bytes at a time occur with a residual or without.
             for vec in if bias.is_some() { &[true, false][..] } else { &[true] } {
-                let variant = Sm90Variant { x: dtype, bias, out, vec: *vec, add, gate: None };
+                let variant = Sm90Variant { x: dtype, fp8: false, bias, out, vec: *vec, add, gate: None };
                 all.extend(linear::sm90_variants_that_fit(variant, limits).1);
             }
         }
@@ -80,9 +80,19 @@ fn linears(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
     }
     if limits.tensor_cores == TensorCores::Wgmma {
         for (gate, bias) in [(Activation::Silu, None), (Activation::GeluTanh, Some(f32))] {
-            let variant = Sm90Variant { x: dtype, bias, out: x, vec: true, add: false, gate: Some(gate) };
+            for fp8 in [false, true] {
+                let gate = Some(gate);
+                let variant = Sm90Variant { x: dtype, fp8, bias, out: x, vec: true, add: false, gate };
+                all.extend(linear::sm90_variants_that_fit(variant, limits).1);
+            }
+        }
+        for (bias, out, add) in
+            [(Some(f32), x, true), (None, f32, false)].into_iter().take(if wide { 2 } else { 1 })
+        {
+            let variant = Sm90Variant { x: dtype, fp8: true, bias, out, vec: true, add, gate: None };
             all.extend(linear::sm90_variants_that_fit(variant, limits).1);
         }
+        all.push(linear::quantize_kernel(dtype));
     }
 }
 

@@ -4,6 +4,7 @@ use crate::counts;
 use crate::driver::card::CardLimits;
 use crate::inputs::Inputs;
 use crate::ops::attention::grouping;
+use crate::ops::linear::quantized_bytes;
 use crate::planes;
 use crate::work::{Grouping, WorkBytes};
 use engine::op::Op;
@@ -25,7 +26,7 @@ pub(crate) fn groupings(plan: &Plan, max_dims: &Dims, limits: &CardLimits) -> Ve
     groups
 }
 
-/// Bytes of work lists, states, staging and counts, and what is lost where the card rounds allocations up to
+/// Bytes of work lists, states, staging, counts and quantised rows, and what is lost where the card rounds allocations up to
 /// `granularity`.
 pub(crate) fn workspace(plan: &Plan, max_dims: &Dims, limits: &CardLimits, granularity: usize) -> usize {
     // Small allocations share one that is rounded up.
@@ -42,5 +43,6 @@ pub(crate) fn workspace(plan: &Plan, max_dims: &Dims, limits: &CardLimits, granu
         BufferKind::KvPage => granularity,
         _ => rounded(planes::bytes(desc, max_dims.count(desc.rows))) - desc.bytes(max_dims),
     };
-    works + inputs + plan.buffers.iter().map(lost).sum::<usize>() + granularity
+    let quantized = rounded(quantized_bytes(plan, max_dims, limits));
+    works + inputs + quantized + plan.buffers.iter().map(lost).sum::<usize>() + granularity
 }

@@ -35,6 +35,8 @@ pub struct EngineConfig {
     /// Whether the masks of constrained rows are handed in while the device runs the step; else such a row sits out
     /// every other step. No answer depends on it.
     pub late_masks: bool,
+    /// Whether tokens that a constraint forces are computed together, and not one by one. No answer depends on it.
+    pub force_tokens: bool,
 }
 
 impl Default for EngineConfig {
@@ -51,6 +53,7 @@ impl Default for EngineConfig {
             kv_cache_dtype: None,
             quantization: None,
             late_masks: true,
+            force_tokens: true,
         }
     }
 }
@@ -171,16 +174,15 @@ pub(super) fn resolve_types(
     Ok(types)
 }
 
-/// The number of KV pages that memory has room for, at most what all sequences could fill.
+/// The number of KV pages that memory has room for beside `rest` bytes, at most what all sequences could fill.
 pub(super) fn kv_pages(
     plan: &Plan,
     max_dims: &Dims,
     config: &EngineConfig,
     info: &DeviceInfo,
-    workspace: usize,
+    rest: usize,
 ) -> Result<usize, EngineError> {
     let page = plan.kv_bytes_per_token() * max_dims.page_size;
-    let rest = plan.bytes(max_dims, |kind| kind != BufferKind::KvPage) + workspace;
     let share = (info.memory_total as f64 * config.gpu_memory_utilization) as usize;
     let usable = match info.kind {
         // Main memory is shared with all else: half of what is free now.

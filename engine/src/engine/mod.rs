@@ -12,7 +12,7 @@ pub use config::{EngineConfig, Types};
 pub use stats::Stats;
 pub use step_times::{OpsTime, StepShape, StepTimes};
 
-use crate::buffer::Dims;
+use crate::buffer::{BufferKind, Dims};
 use crate::device::{Device, DeviceError, PlanId, Ticket};
 use crate::error::EngineError;
 use crate::models::{Formats, Model, decoder};
@@ -42,6 +42,8 @@ pub struct Engine {
     limits: Limits,
     vocab: usize,
     scheduler: Scheduler,
+    /// Whether forced tokens are computed together.
+    force_tokens: bool,
     in_flight: VecDeque<InFlight>,
     /// When the device was last seen to finish a step, or to get one while it had none.
     marked: Instant,
@@ -80,8 +82,10 @@ impl Engine {
             pages_per_seq,
             attended: 0,
         };
-        let workspace = device.workspace(&decoder.plan, &max_dims);
-        max_dims.pages = kv_pages(&decoder.plan, &max_dims, config, &info, workspace)?;
+        let all_but_pages = decoder.plan.bytes(&max_dims, |kind| kind != BufferKind::KvPage)
+            + device.workspace(&decoder.plan, &max_dims)
+            - device.spared(&decoder.plan, &max_dims);
+        max_dims.pages = kv_pages(&decoder.plan, &max_dims, config, &info, all_but_pages)?;
         let compiled = compile(device.as_mut(), &decoder.plan, &mut max_dims, config)?;
         model.load(device.as_mut(), compiled, &decoder)?;
         Ok(Engine {
@@ -97,6 +101,7 @@ impl Engine {
             limits,
             vocab: c.vocab,
             scheduler: Scheduler::new(limits, max_dims.pages),
+            force_tokens: config.force_tokens,
             in_flight: VecDeque::new(),
             marked: Instant::now(),
             stats: Stats::default(),
@@ -194,7 +199,8 @@ impl Engine {
         let mut late = None;
         if advanced {
             let (step, masked) = self.build(&chunks);
-            let prefill = chunks.iter().filter(|c| c.len > 1 || !c.sample).map(|c| c.len).sum();
+            let is_prefill = |c: &&Chunk| !c.forced && (c.len > 1 || !c.sample);
+            let prefill = chunks.iter().filter(is_prefill).map(|c| c.len).sum();
             let ticket = self.device.submit(self.compiled, &step)?;
             late = (step.late_masks > 0).then_some(masked);
             if self.in_flight.is_empty() {
@@ -229,9 +235,19 @@ impl Engine {
     /// Hands in the masks of the step that was submitted last, where it waits for them: now every token before it is
     /// known.
     fn provide(&mut self, masked: Option<Vec<u64>>) -> Result<(), EngineError> {
-        let (Some(masked), Some(step)) = (masked, self.in_flight.back()) else { return Ok(()) };
-        let masks = masks(&mut self.scheduler, &masked, self.vocab);
+        let Some(masked) = masked else { return Ok(()) };
+        let masks = self.masks(&masked);
+        let Some(step) = self.in_flight.back() else { return Ok(()) };
         Ok(self.device.provide(&step.ticket, &masks)?)
+    }
+
+    /// The masks of the next tokens of sequences. Those that must be followed by certain tokens go on with them.
+    fn masks(&mut self, masked: &[u64]) -> Vec<u32> {
+        let masks = masks(&mut self.scheduler, masked, self.vocab);
+        if self.force_tokens {
+            self.scheduler.force(masked);
+        }
+        masks
     }
 
     /// The device's inputs for these chunks, and the sequences that its masks are for.
@@ -244,8 +260,7 @@ impl Engine {
             let sequence = &self.scheduler.running()[chunk.index];
             let first = step.tokens.len();
             for position in chunk.start..chunk.start + chunk.len {
-                let known = sequence.tokens.get(position).copied();
-                step.tokens.push(known.unwrap_or(from_last(sequence.seq_slot)));
+                step.tokens.push(sequence.token(position).unwrap_or(from_last(sequence.seq_slot)));
                 step.positions.push(position as u32);
                 let page = sequence.pages[position / page_size] as usize;
                 step.kv_slots.push((page * page_size + position % page_size) as u32);
@@ -256,8 +271,10 @@ impl Engine {
             step.block_tables.extend(std::iter::repeat_n(0, pages_per_seq - used));
             for position in chunk.score.clone() {
                 let row = (first + position - 1 - chunk.start) as u32;
-                let logprobs = sequence.params.prompt_logprobs.unwrap_or(0);
-                push_score(&mut step, row, sequence.tokens[position], logprobs);
+                let p = &sequence.params;
+                let logprobs = if chunk.forced { p.logprobs } else { p.prompt_logprobs.unwrap_or(0) };
+                let Some(token) = sequence.token(position) else { continue };
+                push_score(&mut step, row, token, logprobs);
             }
             if let Some(walk) = &sequence.walk {
                 for score in walk.scores(chunk.asked.clone()) {
@@ -277,7 +294,7 @@ impl Engine {
         if late {
             step.late_masks = masked.len();
         } else {
-            step.masks = masks(&mut self.scheduler, &masked, self.vocab);
+            step.masks = self.masks(&masked);
         }
         (step, masked)
     }
@@ -294,6 +311,10 @@ impl Engine {
             let reported;
             (reported, targets) = targets.split_at(chunk.targets.min(targets.len()));
             let token = if chunk.sample { sampled.next() } else { None };
+            if chunk.forced {
+                scored.iter().for_each(|token| self.take_token(chunk.id, token, &mut events));
+            }
+            let scored = if chunk.forced { Vec::new() } else { scored };
             let Some(sequence) = self.scheduler.sequence(chunk.id) else { continue };
             if !scored.is_empty() {
                 let n = sequence.params.prompt_logprobs.unwrap_or(0);
@@ -343,7 +364,8 @@ impl Engine {
         let params = &sequence.params;
         let generated = sequence.tokens.len() - sequence.prompt_len;
         let full = generated >= params.max_tokens as usize || sequence.tokens.len() >= self.limits.max_len;
-        let ended = sequence.matcher.as_ref().is_some_and(|matcher| matcher.is_ended());
+        let ended =
+            sequence.ahead.is_empty() && sequence.matcher.as_ref().is_some_and(|matcher| matcher.is_ended());
         if sampled.logprob.is_nan() {
             self.end(id, FinishReason::NotFinite, None, events);
         } else if params.stop_token_ids.contains(&sampled.token) {

@@ -65,10 +65,14 @@ impl BatchRequests {
         let ignores_eos = sampling.ignore_eos.unwrap_or(self.options.ignore_eos);
         let sampling = self.sampling(sampling, endpoint, prompts.max_model_len()).map_err(bad)?;
         let structure = structured.map(|(field, structured)| {
-            self.structure(field, &structured, &sampling, ignores_eos).map_err(bad)
+            let thinks = self.opens_reasoning(&prompt);
+            self.structure(field, &structured, &sampling, (ignores_eos, thinks)).map_err(bad)
         });
         let (structure, sampling) = (structure.transpose()?, Arc::new(sampling));
-        Ok((RowRequest { row, prompt, sampling, structure, choices: None, alone: false }, rendering))
+        Ok((
+            RowRequest { row, part: None, prompt, sampling, structure, choices: None, alone: false },
+            rendering,
+        ))
     }
 
     /// The structure of a request, which alone may end its answer.
@@ -77,7 +81,7 @@ impl BatchRequests {
         field: &str,
         outputs: &StructuredOutputs,
         sampling: &Sampling,
-        ignores_eos: bool,
+        (ignores_eos, thinks): (bool, bool),
     ) -> Result<Structure, RowError> {
         let bad = |why: String| RowError::new(RowErrorKind::BadRequest, why);
         if !sampling.text.stop.is_empty() {
@@ -88,8 +92,20 @@ impl BatchRequests {
         if ignores_eos {
             return Err(bad(format!("`{field}`: `ignore_eos` leaves the text no end; leave it out")));
         }
+        if thinks {
+            let why = "the chat template opens <think>, and a structure would keep the model from thinking; leave it \
+                       out, or let the template open nothing (chat_template_kwargs)";
+            return Err(bad(format!("`{field}`: {why}")));
+        }
         let structure = self.structures.get(outputs, &sampling.params.stop_token_ids);
         structure.map_err(|why| bad(format!("`{field}`: {why}")))
+    }
+
+    /// Whether a prompt ends with the tag by which chat templates open reasoning.
+    fn opens_reasoning(&self, prompt: &[u32]) -> bool {
+        const OPEN: &str = "<think>";
+        let tail = &prompt[prompt.len().saturating_sub(OPEN.len() + 8)..];
+        self.tokenizer.decode(tail, false).is_ok_and(|text| text.trim_end().ends_with(OPEN))
     }
 
     fn body(&self, line: &[u8], row: u64) -> Result<(Body, Endpoint), RowError> {

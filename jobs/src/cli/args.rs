@@ -4,6 +4,7 @@ use crate::input::format::InputFormat;
 use crate::log::log_filter;
 use crate::options::batch::BatchOptions;
 use crate::options::columns::ColumnsOptions;
+use crate::options::documents::DocumentsOptions;
 use crate::options::engine::EngineOptions;
 use crate::options::job::{OnCorrupt, Resume, RetryRows, ReturnColumn};
 use crate::options::model::ModelOptions;
@@ -146,6 +147,8 @@ pub struct RunArgs {
     pub prompt: PromptOptions,
     #[command(flatten)]
     pub columns: ColumnsOptions,
+    #[command(flatten)]
+    pub documents: DocumentsOptions,
     #[command(flatten)]
     pub structured: StructuredOptions,
     #[command(flatten)]

@@ -40,6 +40,7 @@ impl RunArgs {
             chat_template: _,
             chat_template_kwargs: _,
             asks: _,
+            given: _,
         } = &self.prompt;
         let given = [
             ("input", !self.input.is_empty()),
@@ -54,6 +55,7 @@ impl RunArgs {
             ("raw", *raw),
             ("choices", !choices.is_empty()),
             ("columns", columns.is_some()),
+            ("documents", self.documents.documents.is_some()),
             ("json-schema", json_schema.is_some()),
             ("regex", regex.is_some()),
             ("grammar", grammar.is_some()),

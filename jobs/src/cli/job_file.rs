@@ -3,7 +3,7 @@
 use crate::cli::args::Cli;
 use crate::error::JobError;
 use crate::model::builtin::NANO;
-use crate::store::location::ObjectUrl;
+use crate::store::location::{ObjectUrl, refuse_malformed_url, refuse_url};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, CommandFactory, Parser};
 use engine::models::read_capped;
@@ -102,6 +102,11 @@ fn add_values(
 /// The value of a key, where that is a path, from the folder of the job file.
 fn in_folder(folder: &Path, id: &str, text: String) -> Result<OsString, String> {
     let there = join(folder, &text);
+    match id {
+        "input" | "output" => refuse_malformed_url(&text)?,
+        "state_dir" | "download_dir" | "prompt_file" => refuse_url(&text)?,
+        _ => {}
+    }
     Ok(match id {
         "input" | "batch" | "output" if ObjectUrl::parse(&text).is_none() => there.into(),
         "prompt_file" | "state_dir" | "download_dir" | "grammar" => there.into(),
@@ -187,6 +192,9 @@ mod tests {
         std::fs::create_dir(jobs.join("nano")).unwrap();
         for name in ["nano", "org/name@main"] {
             assert_eq!(to("model", name), Ok(name.into()));
+        }
+        for (id, text) in [("input", "s3:/bucket/x"), ("output", "s3:"), ("state_dir", "s3://bucket/x")] {
+            assert!(to(id, text).unwrap_err().starts_with(text), "{id}");
         }
         // A folder from where the tests run.
         assert!(to("model", "src").unwrap_err().contains("is a folder here"));

@@ -61,6 +61,7 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
         Command::Devices => devices::devices()?,
         Command::Show(args) => show::show(*args)?,
         Command::Status { output, state_dir, json } => {
+            output.refuse_malformed("the output")?;
             let status = Status::of(&output, &output.state_dir(state_dir.as_deref())?)?;
             let text = match json {
                 true => {
@@ -70,7 +71,10 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
             };
             log::print(&format!("{text}\n"))?;
         }
-        Command::Verify { output } => verify::verify(&output)?,
+        Command::Verify { output } => {
+            output.refuse_malformed("the output")?;
+            verify::verify(&output)?;
+        }
         Command::Evaluate(args) => evaluate::evaluate(args)?,
     }
     Ok(EXIT_DONE)

@@ -7,9 +7,11 @@ use crate::input::format::InputFormat;
 use crate::journal::schema::refuse_other_kinds;
 use crate::options::batch::BatchOptions;
 use crate::options::job::{JobOptions, Resume, RetryRows, ReturnColumn};
+use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::publish::format::OutputFormat;
 use crate::run;
+use crate::store::location::refuse_url;
 use crate::supervise::Supervision;
 use crate::supervise::worker::is_worker;
 use crate::supervisor_link::supervisor_link;
@@ -76,20 +78,31 @@ impl RunArgs {
             batch: BatchOptions { batch, served_model_name: served_model_names },
             mut prompt,
             columns,
+            documents,
             structured,
             mut sampling,
             model,
             engine,
         } = self;
         let output = output.ok_or_else(|| JobError::Usage("name the output with --output".into()))?;
+        output.refuse_malformed("--output")?;
+        if let Some(folder) = &state_dir {
+            let refused = refuse_url(&folder.to_string_lossy());
+            refused.map_err(|why| JobError::Usage(format!("--state-dir {why}")))?;
+        }
         OutputFormat::of(&output)?;
         let state_dir = output.state_dir(state_dir.as_deref())?;
         let columns = columns.resolve()?;
-        refuse_returns(&returns, !columns.is_empty())?;
+        let documents = documents.documents;
+        let structured = structured.resolve()?;
+        if let Some(documents) = &documents {
+            documents.check()?;
+            refuse_beside_documents(&prompt, !columns.is_empty(), structured.is_some(), &sampling)?;
+        }
+        refuse_returns(&returns, !columns.is_empty(), documents.is_some())?;
         if !columns.is_empty() {
             refuse_sampling(&sampling)?;
         }
-        let structured = structured.resolve()?;
         if structured.is_some() {
             refuse_beside_structure(&sampling, !columns.is_empty())?;
         }
@@ -112,6 +125,7 @@ impl RunArgs {
             keep,
             returns,
             columns,
+            documents,
             structured,
             column_prefix,
             max_error_rate,
@@ -162,7 +176,17 @@ fn refuse_beside_structure(sampling: &SamplingOptions, columns: bool) -> Result<
 }
 
 /// Refuses optional columns that a job of this kind does not have.
-fn refuse_returns(returns: &[ReturnColumn], choices: bool) -> Result<(), JobError> {
+fn refuse_returns(returns: &[ReturnColumn], choices: bool, documents: bool) -> Result<(), JobError> {
+    if !documents && returns.contains(&ReturnColumn::Chunks) {
+        return Err(JobError::Usage(
+            "--return chunks is of documents, and the job has none; give --documents".into(),
+        ));
+    }
+    if documents && returns.contains(&ReturnColumn::PromptLogprobs) {
+        return Err(JobError::Usage(
+            "--return prompt_logprobs does not go together with documents, which have many prompts".into(),
+        ));
+    }
     let Some(other) = returns.iter().find(|column| column.is_of_choices() != choices) else { return Ok(()) };
     let name = other.to_possible_value().map_or(String::new(), |value| value.get_name().to_string());
     let why = match choices {
@@ -170,6 +194,29 @@ fn refuse_returns(returns: &[ReturnColumn], choices: bool) -> Result<(), JobErro
         false => "is of columns of choices, and the job has none; give --choices",
     };
     Err(JobError::Usage(format!("--return {name} {why}")))
+}
+
+/// Refuses what a job of documents cannot have.
+fn refuse_beside_documents(
+    prompt: &PromptOptions,
+    columns: bool,
+    structured: bool,
+    sampling: &SamplingOptions,
+) -> Result<(), JobError> {
+    let given = [
+        ("--prompt-column", prompt.prompt_column.is_some()),
+        ("--messages-column", prompt.messages_column.is_some()),
+        ("--prompt-tokens-column", prompt.prompt_tokens_column.is_some()),
+        ("--choices and --columns", columns),
+        ("a structured output", structured),
+        ("--n above 1", sampling.n.is_some_and(|n| n > 1)),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => {
+            Err(JobError::Usage(format!("{flag} does not go together with documents; leave it out")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Asks for the log-probabilities that the columns need, and refuses those that no column shows.

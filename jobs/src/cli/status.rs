@@ -5,6 +5,7 @@ use crate::journal::JournalReader;
 use crate::journal::endings::{Again, Endings};
 use crate::journal::lock::JobLock;
 use crate::journal::schema;
+use crate::log::counted;
 use crate::publish::local::is_published;
 use crate::publish::manifest::{self, Manifest};
 use crate::publish::remote::RemoteOutput;
@@ -28,6 +29,8 @@ pub struct Status {
     pub errors: BTreeMap<String, u64>,
     /// Finished rows of which an answer was cut off at `--max-tokens` or the end of the context.
     pub cut: u64,
+    /// Notes of documents that were cut off at `--max-tokens`.
+    pub cut_notes: u64,
     /// Published rows that have an answer and an error besides, as a kept cell of theirs cannot be read.
     pub unreadable: u64,
     /// Rows that wait to run again (`--retry`); their answers are kept until then.
@@ -90,6 +93,7 @@ impl Status {
             shared: shared as u64,
             errors: endings.errors,
             cut: endings.cut,
+            cut_notes: endings.cut_notes.0,
             unreadable: unreadable(state_dir),
             waiting: again.waiting,
             own_limits: again.own_limits,
@@ -149,12 +153,15 @@ impl fmt::Display for Status {
         if self.cut > 0 {
             writeln!(f, "cut off    {} at --max-tokens or the end of the context", self.cut)?;
         }
+        if self.cut_notes > 0 {
+            writeln!(f, "           {} notes of documents at --max-tokens", self.cut_notes)?;
+        }
         if self.unreadable > 0 {
             let rows = self.unreadable;
-            writeln!(
-                f,
-                "unreadable {rows} published rows lack kept cells, and have an error besides their answer"
-            )?;
+            let (lack, have, their) =
+                if rows == 1 { ("lacks", "has", "its") } else { ("lack", "have", "their") };
+            let rows = counted(rows, "published row");
+            writeln!(f, "unreadable {rows} {lack} kept cells, and {have} an error besides {their} answer")?;
         }
         if self.waiting > 0 {
             writeln!(f, "retry      {} wait to run again; they keep their answers until then", self.waiting)?;
@@ -171,7 +178,7 @@ impl fmt::Display for Status {
         }
         match &self.process {
             Some(process) => writeln!(f, "process    {process}, start {}", self.starts)?,
-            None => writeln!(f, "process    none; {} starts so far", self.starts)?,
+            None => writeln!(f, "process    none; {} so far", counted(self.starts, "start"))?,
         }
         let published = match self.published {
             Some(true) => "yes",

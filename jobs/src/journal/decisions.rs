@@ -8,6 +8,7 @@ use crate::journal::identity::Identity;
 use crate::journal::length_limits::{MAX_MODEL_LEN, MAX_TOKENS};
 use crate::options::columns::ColumnOptions;
 use crate::options::device::{Gemm, Precision};
+use crate::options::documents::DocumentOptions;
 use crate::options::engine::Dtype;
 use crate::options::job::ReturnColumn;
 use crate::structured::{LLGUIDANCE, StructuredOutputs};
@@ -36,10 +37,11 @@ pub struct Decisions<'a> {
     pub returns: &'a [ReturnColumn],
     /// Columns of choices, for which sampling and `returns` decide nothing.
     pub columns: Option<ColumnDecisions<'a>>,
-    /// What a batch's requests are answered by, where the input is one.
-    pub batch: Option<BatchDecisions<'a>>,
+    pub documents: Option<&'a DocumentOptions>,
     /// What generated text must be.
     pub structured: Option<&'a StructuredOutputs>,
+    /// What a batch's requests are answered by, where the input is one.
+    pub batch: Option<BatchDecisions<'a>>,
 }
 
 /// What the requests of a batch are answered by, beside what they say themselves.
@@ -132,8 +134,9 @@ impl Decisions<'_> {
             sampling,
             returns,
             columns,
-            batch,
+            documents,
             structured,
+            batch,
         } = self;
         let TypeNames {
             activations,
@@ -160,6 +163,7 @@ impl Decisions<'_> {
         identity.push(MAX_MODEL_LEN, max_model_len);
         identity.push("input_schema", input_schema);
         prompt.add_to(&mut identity);
+        identity.push("documents", documents);
         if let Some(BatchDecisions { version, served_model_names }) = batch {
             identity.push("batch_version", version);
             identity.push("served_model_names", served_model_names);
@@ -182,7 +186,34 @@ impl Decisions<'_> {
     }
 }
 
+/// The fields of an identity that say what prompts are made of.
+pub fn prompt_fields(identity: &Identity) -> Identity {
+    const FIELDS: [&str; 11] = [
+        "tokenizer",
+        "tokenizer_config",
+        "prompts_version",
+        "prompt",
+        "prompt_column",
+        "messages_column",
+        "prompt_tokens_column",
+        "system_prompt",
+        "chat_template",
+        "chat_template_kwargs",
+        DATE,
+    ];
+    identity.only(&FIELDS)
+}
+
 impl PromptDecisions<'_> {
+    /// The fields of the identity that say what prompts are made of, with the digests of the tokenizer's files.
+    pub fn identity(&self, tokenizer: &str, tokenizer_config: Option<&str>) -> Identity {
+        let mut identity = Identity::default();
+        identity.push("tokenizer", tokenizer);
+        identity.push("tokenizer_config", tokenizer_config);
+        self.add_to(&mut identity);
+        identity
+    }
+
     fn add_to(&self, identity: &mut Identity) {
         let PromptDecisions {
             version,

@@ -55,8 +55,9 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
         sampling,
         returns,
         columns,
-        batch,
+        documents,
         structured,
+        batch,
     } = decisions;
     let always = |name, value: &dyn ToString| OldField { name, value: Some(value.to_string()), absent: None };
     let file = |name, digest: &Option<String>| always(name, &digest.as_deref().unwrap_or(NONE));
@@ -80,11 +81,13 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
     // There were none.
     let columns = columns.as_ref().map_or(NONE.into(), |columns| format!("{columns:?}"));
     fields.push(since("columns", &columns, NONE));
-    let batch = batch.as_ref().map_or(NONE.into(), |batch| format!("{batch:?}"));
-    fields.push(since("batch", &batch, NONE));
+    let documents = documents.map_or(NONE.into(), |documents| format!("{documents:?}"));
+    fields.push(since("documents", &documents, NONE));
     let structured =
         structured.map_or(NONE.into(), |structured| format!("{} {}", structured.kind(), structured.text()));
     fields.push(since("structured outputs", &structured, NONE));
+    let batch = batch.as_ref().map_or(NONE.into(), |batch| format!("{batch:?}"));
+    fields.push(since("batch", &batch, NONE));
     spell_prompt(prompt, &mut fields);
     spell_sampling(sampling, &mut fields);
     let names: Vec<&str> = returns.iter().map(|column| return_name(*column)).collect();
@@ -215,6 +218,7 @@ fn return_name(column: ReturnColumn) -> &'static str {
         ReturnColumn::Logprobs => "Logprobs",
         ReturnColumn::PromptLogprobs => "PromptLogprobs",
         ReturnColumn::ChoiceProbabilities | ReturnColumn::ChoiceMass => "Choices",
+        ReturnColumn::Chunks => "Chunks",
     }
 }
 

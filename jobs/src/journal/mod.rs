@@ -16,6 +16,7 @@ pub mod format1;
 pub mod identity;
 pub mod length_limits;
 pub mod lock;
+pub mod note;
 mod reader;
 pub(crate) mod record;
 mod repair;
@@ -27,10 +28,11 @@ mod writer;
 
 use crate::error::JobError;
 use crate::journal::answer::Answer;
-use crate::journal::attempts::InFlight;
+use crate::journal::attempts::{InFlight, Suspects};
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{Identity, InputDigests, JobIdentity};
 use crate::journal::lock::JobLock;
+use crate::journal::note::Note;
 use crate::journal::retry::Retry;
 use crate::journal::row_set::RowSet;
 use crate::journal::writer::Writer;
@@ -60,7 +62,7 @@ pub struct Journal {
     writer: Writer,
     in_flight: InFlight,
     running: HashSet<u64>,
-    alone: Vec<u64>,
+    suspects: Suspects,
     again: RowSet,
     discarded: Option<u64>,
     // Last, so that the lock goes when all else is closed.
@@ -119,13 +121,13 @@ impl Journal {
             }
             other => other?,
         };
-        let alone = attempts::resolve(&database, &mut finished)?;
+        let suspects = attempts::resolve(&database, &mut finished)?;
         let in_flight = InFlight::begin(state_dir)?;
         let identity = database.identity.clone();
         let again = database.again.clone();
         let writer = Writer::spawn(database)?;
         let running = HashSet::new();
-        let journal = Journal { identity, writer, in_flight, running, alone, again, discarded, lock };
+        let journal = Journal { identity, writer, in_flight, running, suspects, again, discarded, lock };
         Ok((journal, finished))
     }
 
@@ -140,9 +142,14 @@ impl Journal {
     }
 
     /// Rows that were in flight when a worker died, twice: each must run with nothing else in flight
-    /// ([`Journal::is_idle`]), after a [`Journal::commit`]. Those of a third death are finished already, with an error.
+    /// ([`Journal::runs_nothing_but`]), after a [`Journal::commit`]. Those of a third death are finished already, with an error.
     pub fn alone(&self) -> &[u64] {
-        &self.alone
+        &self.suspects.alone
+    }
+
+    /// Rows that were in flight when a worker died, once: they are best begun after those beside them.
+    pub fn later(&self) -> &[u64] {
+        &self.suspects.later
     }
 
     /// Rows that have an answer and run again nevertheless. Until they are appended, the answer is kept.
@@ -165,13 +172,14 @@ impl Journal {
     /// [`JobError::Io`].
     pub fn admit(&mut self, rows: &[u64]) -> Result<(), JobError> {
         self.in_flight.shorten(&self.running)?;
-        self.running.extend(rows);
-        self.in_flight.add(rows)
+        // A row of several requests is there once.
+        let new: Vec<u64> = rows.iter().copied().filter(|&row| self.running.insert(row)).collect();
+        self.in_flight.add(&new)
     }
 
-    /// Whether every row that was admitted has been appended.
-    pub fn is_idle(&self) -> bool {
-        self.running.is_empty()
+    /// Whether every row that was admitted has been appended, but for this one.
+    pub fn runs_nothing_but(&self, row: u64) -> bool {
+        self.running.iter().all(|&running| running == row)
     }
 
     /// Adds a finished row. It is committed with the next batch: about a second later, or earlier.
@@ -190,6 +198,14 @@ impl Journal {
     pub fn append_shared(&mut self, answer: Answer) -> Result<(), JobError> {
         self.running.remove(&answer.row);
         self.writer.append(answer, true)
+    }
+
+    /// Adds a note of a row that has no answer yet, in place of one that the part had before.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn append_note(&mut self, note: Note) -> Result<(), JobError> {
+        self.writer.append_note(note)
     }
 
     /// Commits all rows added so far: they survive a kill and a power cut.

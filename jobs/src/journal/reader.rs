@@ -3,7 +3,9 @@
 use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::database::Database;
+use crate::journal::format::Format;
 use crate::journal::identity::{Identity, InputDigests};
+use crate::journal::note;
 use crate::journal::schema;
 use std::ops::Range;
 use std::path::Path;
@@ -44,6 +46,11 @@ impl JournalReader {
         &self.database.identity
     }
 
+    /// Whether the identity is spelt as new journals spell it.
+    pub fn is_of_this_format(&self) -> bool {
+        self.database.format != Format::One
+    }
+
     /// The inputs of the job.
     pub fn inputs(&self) -> &InputDigests {
         &self.database.inputs
@@ -59,13 +66,18 @@ impl JournalReader {
         process.map_err(schema::journal_error(&self.database.path))
     }
 
-    /// Rows that workers have finished, each as often as it was; without those that were given up for crashing the device.
+    /// Rows that workers have finished, each as often as it was, and notes of documents; without rows that were given up for
+    /// crashing the device.
     ///
     /// # Errors
     /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
     pub fn answered(&self) -> Result<u64, JobError> {
-        let query = "SELECT coalesce(sum(rows), 0) FROM starts";
-        let count = self.database.connection.query_row(query, [], |row| row.get::<_, i64>(0));
+        let rows = "(SELECT coalesce(sum(rows), 0) FROM starts)";
+        let query = match self.database.format < Format::Four {
+            true => format!("SELECT {rows}"),
+            false => format!("SELECT {rows} + count(*) FROM answers WHERE part >= {}", note::FIRST),
+        };
+        let count = self.database.connection.query_row(&query, [], |row| row.get::<_, i64>(0));
         Ok(count.map_err(schema::journal_error(&self.database.path))? as u64)
     }
 

@@ -32,12 +32,22 @@ pub struct Retry {
 /// # Errors
 /// [`JobError::RetryFormat`], or [`JobError::Usage`] if no row could end otherwise.
 pub(super) fn check(database: &Database, retry: Retry, now: Option<LengthLimits>) -> Result<(), JobError> {
-    if database.format != Format::Three {
+    if database.format < Format::Three {
         let (path, format) = (database.path.clone(), database.format.number().max(1));
         return Err(JobError::RetryFormat { path, format });
     }
+    let begun = LengthLimits::of(&database.identity);
+    if let Some((now, begun)) = now.zip(begun)
+        && (now.max_tokens < begun.max_tokens || now.max_model_len < begun.max_model_len)
+    {
+        return Err(JobError::Usage(format!(
+            "--retry takes no smaller --max-tokens than {} and no smaller --max-model-len than {}, with which the job was \
+             begun, and here they are {} and {}: all other rows keep answers of the first values",
+            begun.max_tokens, begun.max_model_len, now.max_tokens, now.max_model_len
+        )));
+    }
     if let Some(now) = now.filter(|_| retry.length)
-        && LengthLimits::of(&database.identity) == Some(now)
+        && begun == Some(now)
     {
         let LengthLimits { max_tokens, max_model_len } = now;
         return Err(JobError::Usage(format!(
@@ -60,7 +70,7 @@ pub(super) fn choose(
     rows: u64,
 ) -> Result<RowSet, JobError> {
     let mut chosen = RowSet::none_of(rows);
-    if database.format != Format::Three {
+    if database.format < Format::Three {
         return Ok(chosen);
     }
     let wrong = journal_error(&database.path);
@@ -73,7 +83,8 @@ pub(super) fn choose(
     if let Some(retry) = retry.filter(|retry| !retry.chosen) {
         // Where an earlier start was interrupted, the errors that are not left over have run again already.
         let again = |answer: &Answer| answer.error.is_none() || is_too_long(answer) || !errors_left;
-        let maybe = "(error IS NOT NULL OR finish_reason = 'length' OR finish_reason LIKE '%\"length\"%')";
+        let maybe = "(error IS NOT NULL OR finish_reason = 'length' OR finish_reason LIKE '%\"length\"%' \
+                     OR typed_values LIKE '%num_cut_notes%')";
         let mut begun = RowSet::none_of(rows);
         for (row, _) in
             rows_where(database, ANSWER, maybe, |answer| again(answer) && retry.wants(answer, now))?
@@ -140,6 +151,10 @@ impl Retry {
             return self.errors && (fits || !is_too_long(answer));
         }
         let cut = answer.completions.iter().filter(|c| c.finish_reason == FinishReason::Length);
+        if let Some(document) = &answer.document {
+            // Its tokens are those of many prompts.
+            return self.length && (document.num_cut_notes > 0 || cut.count() > 0);
+        }
         let longer = |length: u64| now.zip(tokens).is_none_or(|(now, tokens)| now.room(tokens) > length);
         // An answer that was cut off before its structure's end is both.
         (self.length || incomplete && self.errors) && cut.map(|c| c.tokens.len() as u64).any(longer)

@@ -64,6 +64,7 @@ pub(crate) fn answer(row: u64) -> Answer {
         }],
         prompt_logprobs: None,
         choices: Vec::new(),
+        document: None,
         error: None,
     }
 }

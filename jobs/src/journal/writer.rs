@@ -3,6 +3,7 @@
 use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::database::Database;
+use crate::journal::note::Note;
 use crate::journal::schema;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -25,6 +26,7 @@ const QUEUE: usize = 1024;
 enum Message {
     /// And whether it is that of another row of the same prompt.
     Answer(Answer, bool),
+    Note(Note),
     JobRows(u64),
     Commit(SyncSender<()>),
 }
@@ -49,6 +51,10 @@ impl Writer {
 
     pub(crate) fn append(&mut self, answer: Answer, shared: bool) -> Result<(), JobError> {
         self.send(Message::Answer(answer, shared))
+    }
+
+    pub(crate) fn append_note(&mut self, note: Note) -> Result<(), JobError> {
+        self.send(Message::Note(note))
     }
 
     pub(crate) fn note_rows(&mut self, rows: u64) -> Result<(), JobError> {
@@ -150,6 +156,7 @@ impl Batch {
             };
             match message {
                 Ok(Message::Answer(answer, shared)) => self.insert(&answer, shared)?,
+                Ok(Message::Note(note)) => self.insert_note(&note)?,
                 Ok(Message::JobRows(rows)) => self.note_rows(rows)?,
                 Ok(Message::Commit(done)) => {
                     self.commit()?;
@@ -173,7 +180,7 @@ impl Batch {
         updated.map(drop).map_err(schema::journal_error(&self.database.path))
     }
 
-    fn insert(&mut self, answer: &Answer, shared: bool) -> Result<(), JobError> {
+    fn open(&mut self) -> Result<(), JobError> {
         if self.open.is_none() {
             self.database
                 .connection
@@ -181,6 +188,17 @@ impl Batch {
                 .map_err(schema::journal_error(&self.database.path))?;
             self.open = Some(Instant::now());
         }
+        self.pending += 1;
+        Ok(())
+    }
+
+    fn insert_note(&mut self, note: &Note) -> Result<(), JobError> {
+        self.open()?;
+        self.database.insert_note(note)
+    }
+
+    fn insert(&mut self, answer: &Answer, shared: bool) -> Result<(), JobError> {
+        self.open()?;
         match self.database.insert(answer) {
             Err(JobError::DoubleAnswer { row }) => {
                 // The rows before it are good.
@@ -193,7 +211,6 @@ impl Batch {
             }
             other => _ = other?,
         }
-        self.pending += 1;
         self.rows += 1;
         self.shared += u64::from(shared);
         self.errors += u64::from(answer.error.is_some());

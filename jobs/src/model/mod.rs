@@ -8,6 +8,7 @@ pub mod hub;
 
 use crate::error::JobError;
 use crate::options::model::{LoadFormat, ModelOptions};
+use crate::store::location::refuse_url;
 use engine::models::read_capped;
 use std::fs::Metadata;
 use std::io::ErrorKind;
@@ -71,6 +72,7 @@ fn folder(name: &str, args: &ModelOptions, weights: bool) -> Result<PathBuf, Job
             None => builtin::nano(),
         };
     }
+    refuse_url(name).map_err(|why| JobError::Usage(format!("the model or tokenizer {why}")))?;
     let path = Path::new(name);
     let found = match std::fs::metadata(path) {
         Ok(metadata) => Some(metadata),

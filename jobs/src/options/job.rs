@@ -2,6 +2,7 @@
 
 use crate::input::format::InputFormat;
 use crate::options::columns::ColumnOptions;
+use crate::options::documents::DocumentOptions;
 use crate::options::engine::EngineOptions;
 use crate::options::model::ModelOptions;
 use crate::options::prompt::PromptOptions;
@@ -32,6 +33,8 @@ pub struct JobOptions {
     pub returns: Vec<ReturnColumn>,
     /// Columns of choices; with any, no text is generated.
     pub columns: Vec<ColumnOptions>,
+    /// Documents of any length, if rows are that.
+    pub documents: Option<DocumentOptions>,
     /// What generated text must be.
     pub structured: Option<StructuredOutputs>,
     pub column_prefix: String,
@@ -100,6 +103,8 @@ pub enum ReturnColumn {
     PromptLogprobs,
     /// For each column of choices the probability of each choice.
     ChoiceProbabilities,
+    /// The chunks of a document with their own answers.
+    Chunks,
     /// For each column of choices the share of all continuations that are one of them.
     ChoiceMass,
 }

@@ -4,6 +4,7 @@ pub mod batch;
 pub mod columns;
 pub mod device;
 pub mod devices;
+pub mod documents;
 pub mod engine;
 pub mod job;
 pub mod model;

@@ -4,6 +4,7 @@ use crate::error::JobError;
 use crate::journal::answer::{Answer, Completion, FinishReason};
 use crate::options::job::ReturnColumn;
 use crate::publish::choice_columns::ChoiceColumns;
+use crate::publish::document_columns::DocumentColumns;
 use crate::publish::schema_metadata::kept_metadata;
 use arrow::array::{
     ArrayRef, Float32Builder, Int32Array, Int32Builder, ListArray, RecordBatch, StringArray, StructArray,
@@ -56,6 +57,7 @@ enum Generated {
     Text {
         returns: Returns,
         n: usize,
+        documents: Option<DocumentColumns>,
     },
     Choices(ChoiceColumns),
     /// Lines that are made elsewhere, of the kept columns and the answers; the output has no columns.
@@ -76,10 +78,12 @@ impl OutputColumns {
         keep: Option<&[String]>,
         returns: Returns,
         n: usize,
+        documents: Option<DocumentColumns>,
         prefix: &str,
     ) -> Result<Self, JobError> {
-        let fields = generated_fields(returns, n, prefix);
-        OutputColumns::plan(input, keep, fields, Generated::Text { returns, n })
+        let mut fields = generated_fields(returns, n, prefix);
+        fields.extend(documents.iter().flat_map(|documents| documents.fields(prefix)));
+        OutputColumns::plan(input, keep, fields, Generated::Text { returns, n, documents })
     }
 
     /// Plans the output of a job that scores choices, as [`OutputColumns::new`].
@@ -196,7 +200,11 @@ impl OutputColumns {
     ) -> Result<RecordBatch, JobError> {
         let mut columns = kept.columns().to_vec();
         columns.extend(match &self.generated {
-            Generated::Text { returns, n } => text_columns(answers, *returns, *n)?,
+            Generated::Text { returns, n, documents } => {
+                let mut columns = text_columns(answers, *returns, *n)?;
+                columns.extend(documents.iter().flat_map(|documents| documents.arrays(answers)));
+                columns
+            }
             Generated::Choices(choices) => choices.arrays(answers),
             Generated::Results => Vec::new(),
         });
@@ -224,8 +232,10 @@ fn text_columns(answers: &[Option<Answer>], returns: Returns, n: usize) -> Resul
         }
     }
     let texts: StringArray = completions.iter().map(|c| c.map(|c| c.text.as_str())).collect();
-    let counts: Int32Array =
-        completions.iter().map(|c| c.map_or(0, |c| c.tokens.len() as i32)).map(Some).collect();
+    let notes =
+        |row: usize| answers[row].as_ref().and_then(|a| a.document.as_ref()).map_or(0, |d| d.num_note_tokens);
+    let count = |(i, c): (usize, &Option<&Completion>)| c.map_or(0, |c| c.tokens.len() as u64) + notes(i / n);
+    let counts: Int32Array = completions.iter().enumerate().map(|c| i32::try_from(count(c)).ok()).collect();
     let inputs: Int32Array =
         answers.iter().map(|a| a.as_ref().and_then(|a| a.num_input_tokens).map(|n| n as i32)).collect();
     let errors: StringArray = answers.iter().map(|a| a.as_ref().and_then(|a| a.error.as_deref())).collect();

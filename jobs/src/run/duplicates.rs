@@ -4,7 +4,7 @@
 //! prompt runs or ran lately, with the same sampling, takes that row's answer. Each row still has a record of its own in the journal.
 
 use crate::row_error::RowError;
-use crate::run::request::RowRequest;
+use crate::run::request::{RequestKey, RowRequest};
 use crate::run::row::{Generated, RowResult};
 use blake3::Hash;
 use std::collections::{HashMap, VecDeque};
@@ -31,9 +31,9 @@ pub enum Turn {
 pub struct Duplicates {
     shared: bool,
     /// The row that runs for each prompt.
-    runs: HashMap<Hash, u64>,
+    runs: HashMap<Hash, RequestKey>,
     /// The prompt of each row that runs, and the rows that wait for it.
-    waits: HashMap<u64, (Hash, Vec<u64>)>,
+    waits: HashMap<RequestKey, (Hash, Vec<RequestKey>)>,
     waiting: usize,
     /// How prompts ended, and in which order.
     ended: HashMap<Hash, Result<RowResult, RowError>>,
@@ -57,7 +57,7 @@ impl Duplicates {
         if !self.shared || !request.sampling.is_greedy() {
             return Turn::Runs;
         }
-        let row = request.row;
+        let row = request.key();
         let mut bytes = request.sampling.digest().to_vec();
         bytes.extend(request.structure.as_ref().map_or([0; 32], |structure| *structure.digest()));
         match &request.choices {
@@ -79,7 +79,7 @@ impl Duplicates {
     }
 
     /// Takes the end of a row, keeps it for rows to come, and gives the rows that have waited for it.
-    pub fn end(&mut self, row: u64, result: &Result<RowResult, RowError>) -> Vec<u64> {
+    pub fn end(&mut self, row: RequestKey, result: &Result<RowResult, RowError>) -> Vec<RequestKey> {
         let Some((prompt, rows)) = self.waits.remove(&row) else { return Vec::new() };
         self.runs.remove(&prompt);
         self.waiting -= rows.len();

@@ -2,16 +2,20 @@
 
 use crate::choices::Choices;
 use crate::choices::scores::ColumnScores;
+use crate::documents::document::{Document, Next};
 use crate::error::JobError;
 use crate::journal::Journal;
 use crate::journal::answer::{Answer, Completion, FinishReason};
+use crate::journal::note::Part;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::row_error::{RowError, RowErrorKind};
 use crate::run::error_limits::ErrorLimits;
+use crate::run::open_documents::OpenDocuments;
 use crate::run::progress::{Counters, Progress};
+use crate::run::request::RowRequest;
 use crate::run::row::{RowOutcome, RowResult};
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// How often progress is looked at while nothing comes.
@@ -27,6 +31,8 @@ pub struct Finisher<'a> {
     /// The columns of choices, and what those are calibrated by that are.
     pub choices: Option<&'a Choices>,
     pub content_free: Vec<Option<Vec<f64>>>,
+    /// The documents on their way, and where their next requests go.
+    pub documents: Option<(&'a OpenDocuments<'a>, Sender<RowRequest>)>,
     /// How many errors are tolerated, among how many rows.
     pub limits: ErrorLimits,
     pub rows: u64,
@@ -51,16 +57,82 @@ impl Finisher<'_> {
     }
 
     fn finish(&mut self, outcome: RowOutcome) -> Result<(), JobError> {
-        let RowOutcome { row, result, shared } = outcome;
-        let (answer, error) = match result.and_then(|result| self.answer(row, result)) {
+        let RowOutcome { row, part, result, shared } = outcome;
+        let result = result.and_then(|result| self.answer(row, result));
+        if let Some((open, _)) = &self.documents
+            && let Some(document) = open.take(row)
+        {
+            // Documents have no structure to break off.
+            return self.carry_on(document, row, part, result.map(|(answer, _)| answer), shared);
+        }
+        if part.is_some() {
+            return Err(JobError::Internal(format!("the document of row {row} is lost")));
+        }
+        let (answer, error) = match result {
             Ok(answered) => answered,
             Err(error) => (Answer::failed(row, error.num_input_tokens, error.to_string()), Some(error)),
         };
         let c = self.counters;
-        Counters::add(&c.finished, 1);
-        Counters::add(&c.shared, shared.into());
         Counters::add(&c.input_tokens, u64::from(answer.num_input_tokens.unwrap_or(0)));
         Counters::add(&c.generated_tokens, answer.num_generated_tokens());
+        self.end(row, answer, error, shared)
+    }
+
+    /// Takes what was generated for a part of a document; without a part, the document has failed already.
+    fn carry_on(
+        &mut self,
+        mut document: Document,
+        row: u64,
+        part: Option<Part>,
+        result: Result<Answer, RowError>,
+        shared: bool,
+    ) -> Result<(), JobError> {
+        let Some((open, next_requests)) = &self.documents else { return Ok(()) };
+        if let Ok(answer) = &result {
+            Counters::add(&self.counters.input_tokens, u64::from(answer.num_input_tokens.unwrap_or(0)));
+            Counters::add(&self.counters.generated_tokens, answer.num_generated_tokens());
+        }
+        let next = match (part, result) {
+            (Some(part), result) => {
+                let note = result.as_ref().ok().and_then(|answer| document.note(part, answer));
+                note.map_or(Ok(()), |note| self.lock()?.append_note(note))?;
+                document.take(open.documents, part, result)
+            }
+            (None, Err(error)) => Next::Fails(error),
+            (None, Ok(_)) => return Err(JobError::Internal(format!("row {row} is answered twice"))),
+        };
+        match next {
+            Next::Waits => open.put_back(row, document),
+            Next::Requests(parts) => {
+                let alone = document.alone;
+                open.put_back(row, document);
+                // Nobody receives them where the job ends.
+                open.requests(row, alone, parts).for_each(|request| _ = next_requests.send(request));
+            }
+            Next::Ends(answer) => {
+                self.end(row, answer, None, shared && document.fits())?;
+                self.documents.iter().for_each(|(open, _)| open.end());
+            }
+            Next::Fails(error) => {
+                let answer = document.failed(error.clone());
+                self.end(row, answer, Some(error), shared && document.fits())?;
+                self.documents.iter().for_each(|(open, _)| open.end());
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a row.
+    fn end(
+        &mut self,
+        row: u64,
+        answer: Answer,
+        error: Option<RowError>,
+        shared: bool,
+    ) -> Result<(), JobError> {
+        let c = self.counters;
+        Counters::add(&c.finished, 1);
+        Counters::add(&c.shared, shared.into());
         self.append(answer, shared)?;
         match error {
             Some(error) => self.count_error(row, &error),
@@ -68,10 +140,12 @@ impl Finisher<'_> {
         }
     }
 
+    fn lock(&self) -> Result<MutexGuard<'_, Journal>, JobError> {
+        self.journal.lock().map_err(|_| JobError::Internal("a thread ended while it used the journal".into()))
+    }
+
     fn append(&self, answer: Answer, shared: bool) -> Result<(), JobError> {
-        let lock = self.journal.lock();
-        let mut journal =
-            lock.map_err(|_| JobError::Internal("a thread ended while it used the journal".into()))?;
+        let mut journal = self.lock()?;
         if shared { journal.append_shared(answer) } else { journal.append(answer) }
     }
 
@@ -100,7 +174,7 @@ impl Finisher<'_> {
             let answer = Answer::failed(row, Some(result.num_input_tokens), "");
             return Ok((Answer { choices: scores, error: None, ..answer }, None));
         }
-        let RowResult { num_input_tokens, completions, prompt_logprobs, choices: _, keep: _, structured } =
+        let RowResult { num_input_tokens, completions, prompt_logprobs, choices: _, structured, keep: _ } =
             result;
         let mut finished = Vec::with_capacity(completions.len());
         for generated in completions {
@@ -123,6 +197,7 @@ impl Finisher<'_> {
             completions: finished,
             prompt_logprobs,
             choices: Vec::new(),
+            document: None,
             error: error.as_ref().map(RowError::to_string),
         };
         Ok((answer, error))

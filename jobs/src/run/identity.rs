@@ -9,7 +9,7 @@ use crate::input::partitions::shown;
 use crate::journal::decisions::{
     BatchDecisions, ColumnDecisions, Decisions, FileDigests, PromptDecisions, SamplingDecisions, TypeNames,
 };
-use crate::journal::identity::{InputDigest, InputDigests, JobIdentity, numerics_version};
+use crate::journal::identity::{Identity, InputDigest, InputDigests, JobIdentity, numerics_version};
 use crate::options::engine::{EngineOptions, engine_config};
 use crate::options::job::JobOptions;
 use crate::options::model::{LoadFormat, ModelOptions};
@@ -58,6 +58,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         share_prompts: _,
         returns,
         columns,
+        documents,
         structured,
         prompt,
         sampling,
@@ -81,13 +82,20 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
             .choices
             .as_ref()
             .map(|choices| ColumnDecisions { columns, end_token_ids: &choices.end_tokens }),
+        documents: documents.as_ref(),
+        structured: structured.as_ref(),
         batch: job.batch.as_ref().map(|batch| BatchDecisions {
             version: BATCH_VERSION,
             served_model_names: &batch.served_model_names,
         }),
-        structured: structured.as_ref(),
     };
     Ok(decisions.job_identity())
+}
+
+/// The part of the identity that says what prompts are made of, but for the input: it needs neither weights nor a device.
+pub fn prompt_identity(job: &Job) -> Identity {
+    let files = &job.tokenizer_digests;
+    prompt_decisions(job, &job.options.prompt).identity(&files.tokens, files.config.as_deref())
 }
 
 /// Of what was loaded: texts that were read once, and weights whose every read is held against their digest.
@@ -154,6 +162,8 @@ fn prompt_decisions<'a>(job: &'a Job, options: &'a PromptOptions) -> PromptDecis
         allow_constant_prompt: _,
         // Shows in the columns.
         asks: _,
+        // Shows in the documents.
+        given: _,
     } = options;
     let template = chat_template.as_ref().or(job.chat_template.as_ref());
     let template = template.filter(|_| job.prompts.uses_chat_template());
@@ -169,9 +179,9 @@ fn prompt_decisions<'a>(job: &'a Job, options: &'a PromptOptions) -> PromptDecis
         chat_template: template.map(|text| digest_bytes(text.as_bytes())),
         chat_template_kwargs: chat_template_kwargs.as_ref(),
         // Results of a batch show it, too.
-        date: (job.prompts.shows_date() || job.batch.is_some()).then(|| date::shown(job.date)),
+        date: (job.shows_date() || job.batch.is_some()).then(|| date::shown(job.date)),
     };
-    if decisions.is_default {
+    if decisions.is_default && job.documents.is_none() {
         let column =
             job.prompts.columns().first().map(|&column| job.input.schema.field(column).name().as_str());
         match column {

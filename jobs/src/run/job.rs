@@ -5,22 +5,25 @@ use crate::batch::requests::BatchRequests;
 use crate::batch::structures::Structures;
 use crate::choices::requests::RowChoices;
 use crate::choices::{Choices, sampling_options};
+use crate::documents::{Documents, Parts};
 use crate::error::JobError;
 use crate::input::Input;
 use crate::input::names::Search;
 use crate::input::own::OwnOutput;
-use crate::log::note;
+use crate::log::{counted, note};
 use crate::model::ModelFolders;
 use crate::model::builtin::NANO;
 use crate::model::generation_config::GenerationConfig;
 use crate::options::job::{JobOptions, ReturnColumn};
+use crate::options::prompt::PromptOptions;
 use crate::prompt::chat::template_texts;
-use crate::prompt::markers::literals::Literal;
+use crate::prompt::markers::literals::{Literal, literals};
 use crate::prompt::prompts::Prompts;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::prompt::tokenizer::files::{TOKENIZER, TokenizerDigests, TokenizerFiles};
 use crate::publish::choice_columns::ChoiceColumns;
 use crate::publish::columns::{OutputColumns, Returns};
+use crate::publish::document_columns::DocumentColumns;
 use crate::publish::format::OutputFormat;
 use crate::publish::text::LineEncoder;
 use crate::run::error_limits::ErrorLimits;
@@ -53,10 +56,12 @@ pub struct Job {
     pub sampling: Arc<Sampling>,
     /// The columns of choices, if the job scores them and generates nothing.
     pub choices: Option<Arc<Choices>>,
-    /// What makes requests of lines, if the input is a batch.
-    pub batch: Option<BatchRequests>,
+    /// The documents, if rows hold such; `prompts` then makes those of documents that fit into one prompt.
+    pub documents: Option<Arc<Documents>>,
     /// What generated text must be.
     pub structure: Option<Structure>,
+    /// What makes requests of lines, if the input is a batch.
+    pub batch: Option<BatchRequests>,
     /// What a row without content asks, by which columns may be calibrated.
     pub content_free: Option<RowChoices>,
     /// The model's own.
@@ -89,6 +94,10 @@ impl Job {
         let mut texts = template_texts(&options.prompt, chat_template.as_deref(), &tokenizer, date)?;
         let asks = options.columns.iter().filter_map(|column| column.ask.clone());
         texts.extend(asks.map(|text| Literal { text, looked_for: false }));
+        if let Some(documents) = &options.documents {
+            let (second, _) = documents.second_prompt();
+            texts.extend([documents.map_prompt.as_str(), second].into_iter().flat_map(literals));
+        }
         tokenizer.mark_tokens_of(&texts).map_err(|why| JobError::Model { path, why })?;
         let tokenizer = Arc::new(tokenizer);
         let vocab = model.config.vocab;
@@ -105,10 +114,43 @@ impl Job {
             tokens: options.returns.contains(&ReturnColumn::TokenLogprobs),
             alternatives: options.returns.contains(&ReturnColumn::Logprobs),
         }));
-        let (template, of_job) = (chat_template.clone(), &options.prompt);
-        let prompts = match options.batch {
-            true => Prompts::of_batch(of_job, tokenizer.clone(), template, max_model_len, vocab, date)?,
-            false => Prompts::new(of_job, &input, tokenizer.clone(), template, max_model_len, vocab, date)?,
+        let prompts_of = |options: &PromptOptions| {
+            let template = chat_template.clone();
+            Prompts::new(options, &input, tokenizer.clone(), template, max_model_len, vocab, date)
+        };
+        let documents = match &options.documents {
+            None => None,
+            Some(own) => {
+                let parts = Parts {
+                    options: own,
+                    input: &input,
+                    tokenizer: tokenizer.clone(),
+                    max_model_len,
+                    max_tokens: sampling.params.max_tokens,
+                    keeps_chunks: options.returns.contains(&ReturnColumn::Chunks),
+                };
+                let prompt = &options.prompt;
+                let documents = Documents::new(parts, prompt.prompt.as_deref(), |template, given| {
+                    let constant = given.is_some() || prompt.allow_constant_prompt;
+                    prompts_of(&PromptOptions {
+                        prompt: Some(template.into()),
+                        allow_constant_prompt: constant,
+                        given,
+                        ..prompt.clone()
+                    })
+                })?;
+                Some(Arc::new(documents))
+            }
+        };
+        let prompts = match &options.documents {
+            _ if options.batch => {
+                let template = chat_template.clone();
+                Prompts::of_batch(&options.prompt, tokenizer.clone(), template, max_model_len, vocab, date)?
+            }
+            Some(documents) if options.prompt.prompt.is_none() => {
+                prompts_of(&documents.map_options(&options.prompt))?
+            }
+            _ => prompts_of(&options.prompt)?,
         };
         let batch = match options.batch {
             true => Some(BatchRequests {
@@ -147,7 +189,8 @@ impl Job {
         };
         kept.sort_unstable();
         kept.dedup();
-        input.refuse_unreadable(&[kept.as_slice(), prompts.columns()].concat())?;
+        let read = documents.as_ref().map_or(prompts.columns(), |documents| documents.columns());
+        input.refuse_unreadable(&[kept.as_slice(), read].concat())?;
         let schema = projected(&input.schema, &kept);
         let (keep, prefix) = (options.keep.as_deref(), &options.column_prefix);
         let columns = match &choices {
@@ -158,7 +201,8 @@ impl Job {
             None if options.batch => OutputColumns::of_results(&schema),
             None => {
                 let returns = Returns::of(&options.returns);
-                OutputColumns::new(&schema, keep, returns, sampling.n as usize, prefix)?
+                let documents = documents.as_ref().map(|_| DocumentColumns::of(&options.returns));
+                OutputColumns::new(&schema, keep, returns, sampling.n as usize, documents, prefix)?
             }
         };
         let format = OutputFormat::of(&options.output)?;
@@ -178,8 +222,9 @@ impl Job {
             prompts,
             sampling,
             choices,
-            batch,
+            documents,
             structure,
+            batch,
             content_free,
             chat_template,
             max_model_len,
@@ -187,16 +232,26 @@ impl Job {
         })
     }
 
+    /// The columns of the input that prompts are made of.
+    pub fn columns_read(&self) -> &[usize] {
+        self.documents.as_ref().map_or(self.prompts.columns(), |documents| documents.columns())
+    }
+
+    /// Whether a prompt may show the date.
+    pub fn shows_date(&self) -> bool {
+        self.prompts.shows_date() || self.documents.as_ref().is_some_and(|documents| documents.shows_date())
+    }
+
     /// Prints what was resolved.
     pub fn print(&self) {
         note!(
-            "model: {} ({}, {} tokens of context); input: {} of {} rows in {} files",
+            "model: {} ({}, {} tokens of context); input: {} of {} in {}",
             self.folders.name,
             self.model.config.architecture,
             self.max_model_len,
             self.rows,
-            self.input.rows,
-            self.input.files.len()
+            counted(self.input.rows, "row"),
+            counted(self.input.files.len() as u64, "file")
         );
         if let Some(columns) = self.input.inferred() {
             note!("columns of the input, as they were inferred: {columns}");
@@ -212,6 +267,9 @@ impl Job {
         }
         match &self.choices {
             Some(choices) => note!("prompts: {how}; columns: {}", choices.summary()),
+            None if let Some(documents) = &self.documents => {
+                note!("prompts: {how}; {}; sampling: {}", documents.summary(), self.sampling.summary());
+            }
             None if self.options.batch => {
                 let names = self.served_model_names().join(", ");
                 let sampling = self.sampling.summary();
@@ -248,19 +306,6 @@ impl Job {
     }
 }
 
-/// What the requests of a batch may call the model: by the flag, else its name on a hub or that of its folder.
-fn served_model_names(options: &JobOptions, folders: &ModelFolders) -> Vec<String> {
-    if !options.served_model_names.is_empty() {
-        return options.served_model_names.clone();
-    }
-    let path = Path::new(&folders.name);
-    let folder = path.canonicalize().ok().filter(|path| path.is_dir() && folders.name != NANO);
-    let name =
-        folder.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
-    let on_hub = || folders.name.split('@').next().unwrap_or_default().to_string();
-    vec![name.unwrap_or_else(on_hub)]
-}
-
 /// Compiles the structure of the answers, if they have one.
 fn structure(
     options: &JobOptions,
@@ -279,4 +324,17 @@ fn structure(
     let wrong = |why: String| JobError::Usage(format!("structured outputs: {}: {why}", outputs.kind()));
     let vocabulary = Vocabulary::new(tokenizer, vocab, &sampling.params.stop_token_ids).map_err(wrong)?;
     Structure::compile(outputs, &Arc::new(vocabulary)).map(Some).map_err(wrong)
+}
+
+/// What the requests of a batch may call the model: by the flag, else its name on a hub or that of its folder.
+fn served_model_names(options: &JobOptions, folders: &ModelFolders) -> Vec<String> {
+    if !options.served_model_names.is_empty() {
+        return options.served_model_names.clone();
+    }
+    let path = Path::new(&folders.name);
+    let folder = path.canonicalize().ok().filter(|path| path.is_dir() && folders.name != NANO);
+    let name =
+        folder.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
+    let on_hub = || folders.name.split('@').next().unwrap_or_default().to_string();
+    vec![name.unwrap_or_else(on_hub)]
 }

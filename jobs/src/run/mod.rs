@@ -10,11 +10,14 @@ pub mod finisher;
 pub mod identity;
 pub mod job;
 pub mod kept;
+pub mod open_documents;
+pub mod order;
 pub mod progress;
 pub mod request;
 pub mod resume;
 pub mod row;
 pub mod sampling;
+mod space;
 
 use crate::batch::logprobs::TokenTexts;
 use crate::batch::results::Results;
@@ -24,7 +27,7 @@ use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{InputDigests, JobIdentity};
 use crate::journal::lock::JobLock;
 use crate::journal::{EndedJournal, Journal};
-use crate::log::note;
+use crate::log::{counted, note};
 use crate::options::devices;
 use crate::options::engine::{EngineOptions, engine_config, print_engine};
 use crate::options::job::JobOptions;
@@ -76,6 +79,9 @@ pub fn run_on(
     let job = Job::prepare(options)?;
     job.print();
     job.prompts.check_rows(&job.input, job.rows)?;
+    if let Some(documents) = &job.documents {
+        documents.check_rows(&job.input, job.rows)?;
+    }
     if let Location::Object(_) = job.options.output {
         note!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
     }
@@ -107,19 +113,14 @@ pub fn run_on(
     }
     note_fewer_rows(&job);
     let unreadable = publish(&job, &target, &journal)?;
-    if unreadable > 0 {
-        note!(
-            "{unreadable} rows have an answer and an `error`: kept cells of theirs could not be read and are null"
-        );
-    }
     drop(journal);
+    let endings = endings.with_unreadable(unreadable);
     let column = match &job.options {
         JobOptions { batch: true, output, .. } => format!("the `error` of its result in {output}"),
         JobOptions { column_prefix, output, .. } => format!("the column {column_prefix}error of {output}"),
     };
     note!("{}", last_line(&job, &endings, &column));
-    let errors = endings.error_rows() + unreadable;
-    job.error_limits().check(errors, job.rows, first_error(&endings), Some(&column))
+    job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), Some(&column))
 }
 
 /// The first row that has an error, as the screen may show it.
@@ -135,8 +136,9 @@ fn note_fewer_rows(job: &Job) {
     let published = Manifest::find(&job.options.state_dir, manifest::NAME).filter(|_| !job.options.fresh);
     if let Some(before) = published.map(|manifest| manifest.rows).filter(|&before| before > job.rows) {
         note!(
-            "{} has {before} rows; with --limit {} it gets {}, and the journal keeps the answers of the others",
+            "{} has {}; with --limit {} it gets {}, and the journal keeps the answers of the others",
             job.options.output,
+            counted(before, "row"),
             job.rows,
             job.rows
         );
@@ -147,7 +149,7 @@ fn note_fewer_rows(job: &Job) {
 fn last_line(job: &Job, endings: &Endings, column: &str) -> String {
     const LOOK: f64 = 0.01;
     let (rows, output) = (job.rows, &job.options.output);
-    let all = format!("{rows} rows in {output}");
+    let all = format!("{} in {output}", counted(rows, "row"));
     if *endings == Endings::default() {
         return all;
     }
@@ -170,19 +172,25 @@ fn open_journal(
     let (mut journal, finished) = Journal::open_or_create(&job.options.state_dir, identity, inputs, mode)?;
     journal.note_rows(job.rows)?;
     if let Some(rows) = journal.discarded() {
-        note!("discarded a job with {rows} finished rows (--fresh)");
+        note!("discarded a job with {} (--fresh)", counted(rows, "finished row"));
     }
     let again = journal.again().count();
     if !job.options.retry.is_empty() {
-        note!("running {again} rows again (--retry); each keeps its answer until the new one is there");
+        let again = counted(again, "row");
+        note!("running {again} again (--retry); each keeps its answer until the new one is there");
     }
     if finished.count > 0 {
         let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
         note!("resuming: {} of {} rows already answered", job.rows - left, job.rows);
     } else if again == 0 {
-        let columns = [job.kept.as_slice(), job.prompts.columns()].concat();
-        check_input(&job.input, columns, job.rows, job.options.on_corrupt)?;
+        let columns = [job.kept.as_slice(), job.columns_read()].concat();
+        let kept = check_input(&job.input, columns, job.kept.len(), job.rows, job.options.on_corrupt)?;
         check_output(job)?;
+        if let Location::Local(_) = job.options.output
+            && let Some(short) = space::warning(&job.options.state_dir, kept.at_least(&job.input))
+        {
+            tracing::warn!("{short}");
+        }
     }
     Ok((journal, finished))
 }

@@ -2,6 +2,7 @@
 
 use crate::choices::requests::RowChoices;
 use crate::journal::answer::FinishReason;
+use crate::journal::note::Part;
 use crate::row_error::RowError;
 use crate::run::detokenize::Detokenizer;
 use crate::run::request::RowRequest;
@@ -64,6 +65,8 @@ pub struct Generated {
 #[derive(Debug)]
 pub struct RowOutcome {
     pub row: u64,
+    /// Which of the requests of a document it was.
+    pub part: Option<Part>,
     pub result: Result<RowResult, RowError>,
     /// Whether another row of the same prompt was run for it.
     pub shared: bool,

@@ -1,6 +1,7 @@
 //! How rows are answered: the flags, over the model's `generation_config.json`, over the defaults.
 
 use crate::error::JobError;
+use crate::journal::note::Part;
 use crate::model::generation_config::GenerationConfig;
 use crate::options::sampling::SamplingOptions;
 use crate::prompt::tokenizer::Tokenizer;
@@ -75,6 +76,9 @@ impl Sampling {
         vocab: usize,
         max_model_len: usize,
     ) -> Result<Sampling, JobError> {
+        if !options.ignore_eos {
+            model.refuse_eos_beyond(vocab)?;
+        }
         let mut r = Resolver { resolved: Vec::new() };
         let greedy = model.do_sample == Some(false);
         let temperature = model.temperature.filter(|_| !greedy).or(greedy.then_some(0.0));
@@ -249,6 +253,21 @@ impl Sampling {
         let row = if self.own_seed { 0 } else { row };
         SamplingParams { key: key(self.seed, row, completion), ..self.params.clone() }
     }
+
+    /// The parameters of one of the requests of a row's document.
+    pub fn params_of_part(&self, row: u64, part: Part) -> SamplingParams {
+        SamplingParams { key: part_key(self.seed, row, part), ..self.params.clone() }
+    }
+}
+
+/// The random key of a document's request: a function of the job's seed, the row's number, and which of its requests it is.
+fn part_key(seed: u64, row: u64, part: Part) -> u64 {
+    let mut hash = blake3::Hasher::new_derive_key("gristmill document key 1");
+    hash.update(&seed.to_le_bytes()).update(&row.to_le_bytes());
+    hash.update(&part.level.to_le_bytes()).update(&part.index.to_le_bytes());
+    let mut key = [0; 8];
+    hash.finalize_xof().fill(&mut key);
+    u64::from_le_bytes(key)
 }
 
 /// The random key of a row's completion: a function of the job's seed and the row's number only.

@@ -163,7 +163,10 @@ impl Answer {
             let forced = parser.compute_ff_tokens();
             parser.get_error().map_or(Ok(forced), |error| Err(plain(&error)))
         })?;
-        self.forced = forced.into();
+        // An end is allowed only where the answer may end, which the mask knows.
+        let ends = &self.structure.0.vocabulary.end_tokens;
+        let end = forced.iter().position(|token| ends.contains(token)).unwrap_or(forced.len());
+        self.forced = forced[..end].to_vec().into();
         Ok(())
     }
 
@@ -214,6 +217,10 @@ impl Matcher for Answer {
         if taken.is_ok() {
             self.tokens.push(token);
         }
+    }
+
+    fn forced(&self) -> Vec<u32> {
+        self.forced.iter().copied().collect()
     }
 
     fn is_ended(&self) -> bool {

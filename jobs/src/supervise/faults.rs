@@ -82,6 +82,10 @@ impl Device for FaultyDevice {
         self.device.workspace(plan, max_dims)
     }
 
+    fn spared(&self, plan: &Plan, max_dims: &Dims) -> usize {
+        self.device.spared(plan, max_dims)
+    }
+
     fn compile(&mut self, plan: &Plan, max_dims: &Dims) -> Result<PlanId, DeviceError> {
         self.device.compile(plan, max_dims)
     }

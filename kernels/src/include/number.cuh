@@ -15,6 +15,10 @@ struct f16 {
     u16 bits;
 };
 
+struct e4m3 {
+    unsigned char bits;
+};
+
 #define INFINITY_F __int_as_float(0x7f800000)
 
 __device__ __forceinline__ float to_f32(float x) { return x; }

@@ -42,6 +42,7 @@ fn answer(row: u64, limits: LengthLimits) -> Answer {
         completions: vec![completion],
         prompt_logprobs: None,
         choices: Vec::new(),
+        document: None,
         error: None,
     }
 }

@@ -26,7 +26,7 @@ fn published_with(folder: &Path, rows_per_file: Option<u64>, ids: ArrayRef) -> P
     (0..ROWS).for_each(|row| journal.append(answer(row)).unwrap());
     journal.commit().unwrap();
     let input = RecordBatch::try_from_iter_with_nullable([("id", ids, true)]).unwrap();
-    let columns = OutputColumns::new(&input.schema(), None, Returns::default(), 1, "").unwrap();
+    let columns = OutputColumns::new(&input.schema(), None, Returns::default(), 1, None, "").unwrap();
     let identity = &identity();
     let (target, state_dir, columns) = (&Target::Local(output.clone()), &*state_dir, &columns);
     let unanswered = Unanswered::Refuse;

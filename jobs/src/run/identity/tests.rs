@@ -52,6 +52,13 @@ const DECIDE: &[(&str, &[&str])] = &[
     ("generation-config", &["--generation-config", "none"]),
     ("choices", &["--choices", "mill,river"]),
     ("columns", &["--columns", r#"{"label": {"ask": "Which?", "choices": ["mill", "river"]}}"#]),
+    (
+        "documents",
+        &[
+            "--documents",
+            r#"{"column": "other", "map-prompt": "{{ chunk }}", "reduce-prompt": "{{ notes }}"}"#,
+        ],
+    ),
     ("json-schema", &["--json-schema", r#"{"type": "object"}"#]),
     ("regex", &["--regex", "[a-z]+"]),
     ("structured-outputs", &["--structured-outputs", r#"{"choice": ["mill", "river"]}"#]),

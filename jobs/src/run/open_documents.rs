@@ -1,0 +1,70 @@
+//! The documents that are on their way, which the feeder begins and the finisher carries on.
+
+use crate::documents::Documents;
+use crate::documents::document::{Document, PartRequest};
+use crate::run::request::RowRequest;
+use crate::run::sampling::Sampling;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The documents that have begun and are not in the journal.
+pub struct OpenDocuments<'a> {
+    pub documents: &'a Documents,
+    sampling: &'a Arc<Sampling>,
+    by_row: Mutex<HashMap<u64, Document>>,
+    /// Those in the map, and the one that the finisher works on.
+    count: AtomicUsize,
+}
+
+impl<'a> OpenDocuments<'a> {
+    /// None so far.
+    pub fn new(documents: &'a Documents, sampling: &'a Arc<Sampling>) -> OpenDocuments<'a> {
+        OpenDocuments { documents, sampling, by_row: Mutex::default(), count: AtomicUsize::new(0) }
+    }
+
+    /// Adds one that has just begun. Before its first request is sent.
+    pub fn add(&self, row: u64, document: Document) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        self.put_back(row, document);
+    }
+
+    /// Takes the one of a row to work on it.
+    pub fn take(&self, row: u64) -> Option<Document> {
+        self.by_row.lock().unwrap_or_else(PoisonError::into_inner).remove(&row)
+    }
+
+    /// Puts back what was taken.
+    pub fn put_back(&self, row: u64, document: Document) {
+        self.by_row.lock().unwrap_or_else(PoisonError::into_inner).insert(row, document);
+    }
+
+    /// Ends one that was taken.
+    pub fn end(&self) {
+        self.count.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether there is none, so that no request will come of one.
+    pub fn are_none(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
+    }
+
+    /// Requests of a row's document.
+    pub fn requests(
+        &self,
+        row: u64,
+        alone: bool,
+        parts: Vec<PartRequest>,
+    ) -> impl Iterator<Item = RowRequest> + use<> {
+        let sampling = self.sampling.clone();
+        parts.into_iter().map(move |PartRequest { part, prompt }| RowRequest {
+            row,
+            part: Some(part),
+            prompt,
+            sampling: sampling.clone(),
+            structure: None,
+            choices: None,
+            alone,
+        })
+    }
+}
