@@ -40,6 +40,8 @@ pub struct Decisions<'a> {
     pub documents: Option<&'a DocumentOptions>,
     /// What generated text must be.
     pub structured: Option<&'a StructuredOutputs>,
+    /// What ends the reasoning before it.
+    pub reasoning_end: Option<&'a str>,
     /// What a batch's requests are answered by, where the input is one.
     pub batch: Option<BatchDecisions<'a>>,
 }
@@ -136,6 +138,7 @@ impl Decisions<'_> {
             columns,
             documents,
             structured,
+            reasoning_end,
             batch,
         } = self;
         let TypeNames {
@@ -176,6 +179,7 @@ impl Decisions<'_> {
                 // Any request of a batch may have a structure.
                 let follows = structured.is_some() || batch.is_some();
                 identity.push("llguidance", follows.then_some(LLGUIDANCE));
+                identity.push("reasoning_end", reasoning_end);
             }
             Some(ColumnDecisions { columns, end_token_ids }) => {
                 identity.push("columns", columns);

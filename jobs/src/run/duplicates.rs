@@ -6,6 +6,7 @@
 use crate::row_error::RowError;
 use crate::run::request::{RequestKey, RowRequest};
 use crate::run::row::{Generated, RowResult};
+use crate::structured::constraint::Structure;
 use blake3::Hash;
 use std::collections::{HashMap, VecDeque};
 
@@ -59,7 +60,7 @@ impl Duplicates {
         }
         let row = request.key();
         let mut bytes = request.sampling.digest().to_vec();
-        bytes.extend(request.structure.as_ref().map_or([0; 32], |structure| *structure.digest()));
+        bytes.extend(request.structure.as_ref().map_or([0; 32], Structure::digest));
         match &request.choices {
             Some(choices) => bytes.extend(choices.bytes()),
             None => bytes.extend(request.prompt.iter().flat_map(|token| token.to_le_bytes())),
