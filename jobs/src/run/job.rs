@@ -2,6 +2,7 @@
 
 use crate::batch::custom_ids::RepeatedIds;
 use crate::batch::requests::BatchRequests;
+use crate::batch::structures::Structures;
 use crate::choices::requests::RowChoices;
 use crate::choices::{Choices, sampling_options};
 use crate::documents::{Documents, Parts};
@@ -160,6 +161,7 @@ impl Job {
                 generation,
                 tokenizer: tokenizer.clone(),
                 vocab,
+                structures: Structures::new(tokenizer.clone(), vocab),
             }),
             false => None,
         };
