@@ -74,6 +74,7 @@ pub fn answer_rows(
         counters,
         choices,
         content_free,
+        reasoning: job.reasoning(),
         documents: open.as_ref().map(|open| (open, next_requests)),
         limits: job.error_limits(),
         rows: job.rows,

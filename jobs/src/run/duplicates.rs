@@ -6,6 +6,7 @@
 use crate::row_error::RowError;
 use crate::run::request::{RequestKey, RowRequest};
 use crate::run::row::{Generated, RowResult};
+use crate::structured::constraint::Structure;
 use blake3::Hash;
 use std::collections::{HashMap, VecDeque};
 
@@ -91,7 +92,7 @@ impl Duplicates {
 /// What the answer to a request is a function of, where it is one of the prompt.
 pub fn digest(request: &RowRequest) -> Hash {
     let mut bytes = request.sampling.digest().to_vec();
-    bytes.extend(request.structure.as_ref().map_or([0; 32], |structure| *structure.digest()));
+    bytes.extend(request.structure.as_ref().map_or([0; 32], Structure::digest));
     match &request.choices {
         Some(choices) => bytes.extend(choices.bytes()),
         None => bytes.extend(request.prompt.iter().flat_map(|token| token.to_le_bytes())),

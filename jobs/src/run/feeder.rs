@@ -254,7 +254,7 @@ impl Feeder<'_> {
         let sampling = self.sampling.clone();
         match prompt {
             Ok(prompt) => {
-                let structure = self.structure.cloned();
+                let structure = self.structure.map(|structure| structure.for_prompt(&prompt));
                 Ok(RowRequest { row, part: None, prompt, sampling, structure, choices: None, alone })
             }
             Err(error) => Err(FailedRow { row, error }),
