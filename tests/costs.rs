@@ -9,7 +9,9 @@ use arrow::datatypes::Int32Type;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 use support::golden;
 use support::job::{Bench, Ran, ints, read, strings, text};
 
@@ -251,4 +253,149 @@ fn plans_of_the_examples_are_what_their_runs_do() {
         );
         assert_eq!((&planned["rows"], &planned["shared_prompts"]), (&status["rows"], &status["shared"]));
     }
+}
+
+/// The receipt of an output, and the sums of its journal's starts: milliseconds, rows.
+fn receipt(bench: &Bench, output: &str) -> (Value, [i64; 2]) {
+    let state = bench.path(&format!("{output}.gristmill"));
+    let receipt = serde_json::from_slice(&std::fs::read(state.join("receipt.json")).unwrap()).unwrap();
+    let journal = rusqlite::Connection::open(state.join("journal.sqlite")).unwrap();
+    let sums = "SELECT sum(elapsed_ms), sum(rows) FROM starts";
+    (receipt, journal.query_row(sums, [], |row| Ok([row.get(0)?, row.get(1)?])).unwrap())
+}
+
+/// Rows that the journal of a running job has.
+fn finished_rows(bench: &Bench, output: &str) -> Option<i64> {
+    let path = bench.path(&format!("{output}.gristmill/journal.sqlite"));
+    let journal =
+        rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+    journal.query_row("SELECT sum(rows) FROM starts", [], |row| row.get(0)).ok()?
+}
+
+#[test]
+fn a_job_that_was_killed_has_one_receipt_of_all_its_starts() {
+    let bench = Bench::new();
+    let input = table(&bench, 1500);
+    let model = golden("qwen3");
+    let job = [
+        "run",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+        "--model",
+        model.to_str().unwrap(),
+        "-i",
+        &input,
+        "-o",
+        "out.parquet",
+    ];
+    let job = [&job[..], &["--prompt-column", "q", "--max-tokens", "16", "--temperature", "0"]].concat();
+    let job = [&job[..], &["--max-num-seqs", "1", "--max-error-rate", "1", "--max-model-len", "60"]].concat();
+    let planned = plan(&bench, &job[1..]);
+    for kill in 1..=3 {
+        let before = finished_rows(&bench, "out.parquet").unwrap_or(0);
+        let mut command = bench.command(&[&job[..], &["--in-process"]].concat());
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        while finished_rows(&bench, "out.parquet").is_none_or(|rows| rows <= before) {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before kill {kill}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let prices = ["--price-per-hour", "2.5", "--compare-price", "1,4"];
+    let ran = bench.run(&[&job[..], &prices].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let (first, [active_ms, rows]) = receipt(&bench, "out.parquet");
+    let number = |key: &str| first[key].as_f64().unwrap();
+    assert_eq!((number("starts"), number("rows"), rows), (4.0, 1500.0, 1500));
+    assert_eq!((1000.0 * number("active_seconds")).round() as i64, active_ms);
+    assert!(active_ms > 0 && first.get("notes").is_none(), "{first}");
+    let (errors, tokens, answered) = of_output(&read(&bench.path("out.parquet")));
+    for (kind, count) in first["errors"].as_object().unwrap() {
+        assert_eq!(count, &errors[kind]["rows"]);
+    }
+    assert_eq!(first["errors"].as_object().unwrap().len(), errors.as_object().unwrap().len());
+    // Those of prompts that are too long are known, too.
+    assert!(number("input_tokens") as u64 > tokens);
+    // Each start has computed the prompts of its rows; what was in flight at a death was computed again.
+    let computed = number("prefill_tokens") + number("decode_tokens");
+    assert!(computed > planned["computed_tokens"].as_f64().unwrap() / 2.0, "{first}");
+    let money = |key: &str| first["money"][key].as_f64().unwrap();
+    let hours = number("active_seconds") / 3600.0;
+    let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * b;
+    assert!(
+        near(money("job"), 2.5 * hours) && near(money("per_1000_rows"), 2500.0 * hours / answered as f64)
+    );
+    let elsewhere = (number("input_tokens") + 4.0 * number("generated_tokens")) / 1e6;
+    assert!(near(money("elsewhere"), elsewhere), "{first}");
+    // Publishing again writes the same text, also without the prices; other prices make another.
+    let path = bench.path("out.parquet.gristmill/receipt.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(bench.path("out.parquet")).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let again = bench.run(&job);
+    assert_eq!((again.code, std::fs::read_to_string(&path).unwrap()), (0, text.clone()), "{}", again.stderr);
+    let cheaper = bench.run(&[&job[..], &["--price-per-hour", "0"]].concat());
+    assert!(cheaper.stderr.contains("money: 0.00 at 0 an hour"), "{}", cheaper.stderr);
+    assert_ne!(std::fs::read_to_string(&path).unwrap(), text);
+    let shown: Vec<&str> = cheaper.stderr.lines().skip_while(|line| !line.starts_with("receipt: ")).collect();
+    assert!(shown.len() <= 9 && shown.last().unwrap().starts_with("1500 rows in out.parquet"), "{shown:?}");
+    // No manifest and no footer knows of it, and it is known if somebody edits it.
+    let manifest = std::fs::read_to_string(bench.path("out.parquet.gristmill/manifest.json")).unwrap();
+    assert!(!manifest.contains("active_seconds") && !manifest.contains("price"));
+    assert_eq!(bench.run(&["verify", "out.parquet"]).code, 0);
+    std::fs::write(&path, text.replace("\"rows\": 1500", "\"rows\": 1501")).unwrap();
+    let verified = bench.run(&["verify", "out.parquet"]);
+    assert_eq!(verified.code, 2);
+    assert!(verified.stderr.contains("receipt.json is not as it was written"), "{}", verified.stderr);
+}
+
+#[test]
+fn a_receipt_counts_what_the_plan_said() {
+    let bench = Bench::new();
+    let input = table(&bench, 60);
+    let model = golden("qwen3");
+    let columns = json!({"a": {"ask": "Which?", "choices": ["mill", "the mill", "river name"]}}).to_string();
+    let job = ["--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "--max-model-len", "70"];
+    let job = [&job[..], &["--prompt", "{{ q }}", "--columns", &columns, "--max-error-rate", "1"]].concat();
+    for caching in ["--enable-prefix-caching=false", "--enable-prefix-caching"] {
+        let output = format!("out{caching}.parquet");
+        let flags = [&job[..], &["-o", &output, caching, "--block-size", "4"]].concat();
+        let planned = plan(&bench, &flags);
+        let ran = bench.run(&[&["run"], &flags[..]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let (receipt, _) = receipt(&bench, &output);
+        let of = |value: &Value, key: &str| value[key].as_u64().unwrap();
+        let done = of(&receipt, "prefill_tokens") + of(&receipt, "decode_tokens");
+        assert_eq!(of(&receipt, "shared_rows"), of(&planned, "shared_prompts"));
+        let (computed, cached) = (of(&planned, "computed_tokens"), of(&planned, "cached_tokens"));
+        // A step finds no page that it computes itself.
+        assert!(done >= computed && of(&receipt, "cached_tokens") <= cached, "{planned} {receipt}");
+        assert_eq!(done + of(&receipt, "cached_tokens"), computed + cached, "{planned} {receipt}");
+        assert_eq!(of(&receipt, "preemptions"), 0);
+    }
+}
+
+#[test]
+fn a_receipt_of_nothing_says_so() {
+    let bench = Bench::new();
+    let input = bench.table("in.parquet", vec![("q", strings(&[None, None]))]);
+    let model = golden("qwen3");
+    let job = ["run", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input];
+    let job = [&job[..], &["--prompt-column", "q", "--max-tokens", "4", "--max-error-rate", "1"]].concat();
+    let errors = bench.run(&[&job[..], &["-o", "errors.parquet", "--price-per-hour", "1"]].concat());
+    assert!(errors.stderr.contains("note: every row is an error"), "{}", errors.stderr);
+    assert!(errors.stderr.contains("no row has an answer, so that none has a price"), "{}", errors.stderr);
+    let none = bench.run(&[&job[..], &["-o", "none.parquet", "--limit", "0"]].concat());
+    assert!(none.stderr.contains("note: there are no rows, so that nothing was spent"), "{}", none.stderr);
+    assert!(none.stderr.contains("money: no price was given (--price-per-hour)"), "{}", none.stderr);
+    assert_eq!(receipt(&bench, "none.parquet").0["starts"], 0);
+    let wrong = bench.run(&[&job[..], &["-o", "x.parquet", "--compare-price", "1"]].concat());
+    assert!(
+        wrong.code == 2 && wrong.stderr.contains("is not two prices such as 0.15,0.60"),
+        "{}",
+        wrong.stderr
+    );
 }

@@ -9,6 +9,7 @@ use crate::options::engine::EngineOptions;
 use crate::options::job::{OnCorrupt, Resume, RetryRows, ReturnColumn};
 use crate::options::model::ModelOptions;
 use crate::options::number::{count, real, whole};
+use crate::options::prices::PriceOptions;
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::options::size::{parse_size, parse_usize};
@@ -144,6 +145,8 @@ pub struct RunArgs {
     /// Run without a supervisor: a device that fails ends the job.
     #[arg(long)]
     pub in_process: bool,
+    #[command(flatten)]
+    pub prices: PriceOptions,
     #[command(flatten)]
     pub batch: BatchOptions,
     #[command(flatten)]

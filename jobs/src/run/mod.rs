@@ -1,6 +1,7 @@
 //! `gristmill run`: from the options to the published answers.
 
 pub mod answer_rows;
+pub mod cost_meter;
 pub mod detokenize;
 pub mod duplicates;
 pub mod engine_loop;
@@ -36,6 +37,7 @@ use crate::publish::manifest::{self, Manifest};
 use crate::publish::publication::{Publication, Unanswered};
 use crate::publish::target::Target;
 use crate::publish::text::LineEncoder;
+use crate::receipt;
 use crate::row_error::shown;
 use crate::run::answer_rows::answer_rows;
 use crate::run::identity::{identity, input_digests};
@@ -111,8 +113,11 @@ pub fn run_on(
         // Those of earlier runs, too.
         job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), None)?;
     }
+    let (receipt, lines) = receipt::freeze(&journal, &job.folders.name, &job.options.prices)?;
     note_fewer_rows(&job);
     let unreadable = publish(&job, &target, &journal)?;
+    receipt::write(&job.options.state_dir, &receipt)?;
+    note!("{lines}");
     drop(journal);
     let endings = endings.with_unreadable(unreadable);
     let column = match &job.options {
