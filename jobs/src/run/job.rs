@@ -265,9 +265,6 @@ impl Job {
         }
         match &self.choices {
             Some(choices) => note!("prompts: {how}; columns: {}", choices.summary()),
-            None if let Some(documents) = &self.documents => {
-                note!("prompts: {how}; {}; sampling: {}", documents.summary(), self.sampling.summary());
-            }
             None if self.options.batch => {
                 let names = self.served_model_names().join(", ");
                 let sampling = self.sampling.summary();
@@ -278,7 +275,9 @@ impl Job {
             None => {
                 let kind = self.options.structured.as_ref().map(|structured| structured.kind());
                 let structured = kind.map_or(String::new(), |kind| format!("; structured outputs: {kind}"));
-                note!("prompts: {how}; sampling: {}{structured}", self.sampling.summary());
+                let documents = self.documents.as_ref().map(|documents| documents.summary() + "; ");
+                let (documents, sampling) = (documents.unwrap_or_default(), self.sampling.summary());
+                note!("prompts: {how}; {documents}sampling: {sampling}{structured}");
             }
         }
     }
