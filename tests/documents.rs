@@ -376,9 +376,9 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
 }
 
 fn notes_of_rows_without_answer(output: &str) -> i64 {
+    // Where no journal is yet, none is made.
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
     let path = format!("{output}.gristmill/journal.sqlite");
-    // Where there is none yet, none is to be made.
-    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let Ok(journal) = rusqlite::Connection::open_with_flags(path, flags) else { return 0 };
     let query =
         "SELECT count(*) FROM answers WHERE part > 1 AND row NOT IN (SELECT row FROM answers WHERE part = 0)";

@@ -191,3 +191,46 @@ fn what_cannot_be_enforced_is_refused_before_the_start() {
     assert!(both.stderr.contains("columns of choices are scored"), "{}", both.stderr);
     assert!(!bench.path("out.parquet.gristmill").exists());
 }
+
+#[test]
+fn reasoning_goes_to_a_column_and_the_structure_begins_behind_it() {
+    let bench = Bench::new();
+    let ask = "Label this customer message with its sentiment (positive, neutral or negative) and its topic (delivery, billing, \
+               refund, quality, account, website, service or stock).\n\n{{ message }}";
+    let flags = [
+        "--prompt",
+        ask,
+        "--regex",
+        " (yes|no)",
+        "--temperature",
+        "0",
+        "--max-tokens",
+        "30",
+        "--reasoning-end",
+    ];
+    let batch = answers(&bench, "out.parquet", &[&flags[..], &[","]].concat());
+    for (reasoning, answer) in text(&batch, "reasoning").into_iter().zip(texts(&batch)) {
+        assert!(["positive", "neutral", "negative"].contains(&reasoning.unwrap().as_str()));
+        assert!([" yes", " no"].contains(&answer.as_str()), "{answer:?}");
+    }
+    let alone = [&flags[..], &[",", "--max-num-seqs", "1", "--enable-prompt-sharing=false"]].concat();
+    assert_eq!(answers(&bench, "alone.parquet", &alone), batch);
+    // One that never ends says so, and keeps what it has thought.
+    let endless = run(&bench, "endless.parquet", &[&flags[..], &["</think>"]].concat());
+    assert_eq!(endless.code, 3, "{}", endless.stderr);
+    let batch = read(&bench.path("endless.parquet"));
+    for (error, reasoning) in text(&batch, "error").into_iter().zip(text(&batch, "reasoning")) {
+        let error = error.unwrap();
+        assert!(
+            error.starts_with("incomplete: the answer is ") && error.contains("</think> does not end"),
+            "{error}"
+        );
+        assert!(reasoning.unwrap().contains(", "));
+    }
+    assert_eq!(batch.column_by_name("generated_text").unwrap().null_count(), 12);
+    let other = run(&bench, "out.parquet", &[&flags[..], &["."]].concat());
+    assert!(other.stderr.contains("reasoning_end: begun with ,, now ."), "{}", other.stderr);
+    let useless = run(&bench, "x.parquet", &["--max-tokens", "9", "--reasoning-end", "</think>"]);
+    assert_eq!(useless.code, 2);
+    assert!(useless.stderr.contains("--reasoning-end has no effect"), "{}", useless.stderr);
+}

@@ -26,7 +26,8 @@ impl RunArgs {
             return Err(JobError::Usage("--served-model-name is empty".into()));
         }
         let ColumnsOptions { choices, columns } = &self.columns;
-        let StructuredOptions { json_schema, regex, grammar, structured_outputs } = &self.structured;
+        let StructuredOptions { json_schema, regex, grammar, structured_outputs, reasoning_end } =
+            &self.structured;
         let PromptOptions {
             prompt,
             prompt_file,
@@ -60,6 +61,7 @@ impl RunArgs {
             ("regex", regex.is_some()),
             ("grammar", grammar.is_some()),
             ("structured-outputs", structured_outputs.is_some()),
+            ("reasoning-end", reasoning_end.is_some()),
             ("return", !self.returns.is_empty()),
             ("keep", self.keep.is_some()),
             ("column-prefix", !self.column_prefix.is_empty()),

@@ -94,6 +94,7 @@ impl RunArgs {
         let state_dir = output.state_dir(state_dir.as_deref())?;
         let columns = columns.resolve()?;
         let documents = documents.documents;
+        let reasoning_end = structured.reasoning_end.clone();
         let structured = structured.resolve()?;
         if let Some(documents) = &documents {
             documents.check()?;
@@ -127,6 +128,7 @@ impl RunArgs {
             columns,
             documents,
             structured,
+            reasoning_end,
             column_prefix,
             max_error_rate,
             max_errors,

@@ -169,6 +169,11 @@ impl Document {
         self.chunks.len() == 1
     }
 
+    /// Chunks of the document, one if it fits into one prompt.
+    pub fn num_chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
     /// Adds a request to the level, or the note that is known of it.
     fn ask(&mut self, chunks: Range<usize>, tokens: Vec<u32>, root: bool, requests: &mut Vec<PartRequest>) {
         let part = Part { level: self.level, index: self.slots.len() as u32 };

@@ -40,6 +40,8 @@ pub struct Decisions<'a> {
     pub documents: Option<&'a DocumentOptions>,
     /// What generated text must be.
     pub structured: Option<&'a StructuredOutputs>,
+    /// What ends the reasoning before it.
+    pub reasoning_end: Option<&'a str>,
     /// What a batch's requests are answered by, where the input is one.
     pub batch: Option<BatchDecisions<'a>>,
 }
@@ -136,6 +138,7 @@ impl Decisions<'_> {
             columns,
             documents,
             structured,
+            reasoning_end,
             batch,
         } = self;
         let TypeNames {
@@ -174,6 +177,7 @@ impl Decisions<'_> {
                 identity.push("return", return_names(returns));
                 identity.push("structured_outputs", structured.map(shown));
                 identity.push("llguidance", structured.map(|_| LLGUIDANCE));
+                identity.push("reasoning_end", reasoning_end);
             }
             Some(ColumnDecisions { columns, end_token_ids }) => {
                 identity.push("columns", columns);

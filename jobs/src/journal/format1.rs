@@ -57,6 +57,7 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
         columns,
         documents,
         structured,
+        reasoning_end,
         batch,
     } = decisions;
     let always = |name, value: &dyn ToString| OldField { name, value: Some(value.to_string()), absent: None };
@@ -86,6 +87,7 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
     let structured =
         structured.map_or(NONE.into(), |structured| format!("{} {}", structured.kind(), structured.text()));
     fields.push(since("structured outputs", &structured, NONE));
+    fields.push(since("reasoning end", reasoning_end.unwrap_or(NONE), NONE));
     let batch = batch.as_ref().map_or(NONE.into(), |batch| format!("{batch:?}"));
     fields.push(since("batch", &batch, NONE));
     spell_prompt(prompt, &mut fields);

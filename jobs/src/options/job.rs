@@ -37,6 +37,8 @@ pub struct JobOptions {
     pub documents: Option<DocumentOptions>,
     /// What generated text must be.
     pub structured: Option<StructuredOutputs>,
+    /// What ends the reasoning before it.
+    pub reasoning_end: Option<String>,
     pub column_prefix: String,
     /// From 0 to 1.
     pub max_error_rate: f64,

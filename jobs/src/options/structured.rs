@@ -25,6 +25,10 @@ pub struct StructuredOptions {
     /// file a table [structured-outputs].
     #[arg(long, value_name = "JSON", value_parser = parse_table)]
     pub structured_outputs: Option<StructuredTable>,
+    /// Let the model think first: the structure begins behind this text, such as '</think>', and what is before it goes to
+    /// a column `reasoning` [default: </think>, where the chat template opens <think>].
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub reasoning_end: Option<String>,
 }
 
 /// The keys of `[structured-outputs]`, of which there is one.
@@ -49,7 +53,7 @@ impl StructuredOptions {
     /// # Errors
     /// [`JobError::Usage`] if there are two, or what is wrong with it; [`JobError::Io`].
     pub fn resolve(self) -> Result<Option<StructuredOutputs>, JobError> {
-        let StructuredOptions { json_schema, regex, grammar, structured_outputs } = self;
+        let StructuredOptions { json_schema, regex, grammar, structured_outputs, reasoning_end } = self;
         let table = structured_outputs.is_some();
         let StructuredTable { json, regex: of_table, choice, grammar: text, response_format } =
             structured_outputs.unwrap_or_default();
@@ -68,6 +72,9 @@ impl StructuredOptions {
             return Err(JobError::Usage(format!(
                 "{one} and {other} are two kinds of structured outputs; give one"
             )));
+        }
+        if reasoning_end.is_some() && names.is_empty() {
+            return Err(JobError::Usage("--reasoning-end has no effect without structured outputs".into()));
         }
         if table && names.is_empty() {
             return Err(JobError::Usage(

@@ -6,6 +6,7 @@ use crate::options::job::ReturnColumn;
 use crate::publish::choice_columns::ChoiceColumns;
 use crate::publish::document_columns::DocumentColumns;
 use crate::publish::schema_metadata::kept_metadata;
+use crate::structured::reasoning::split;
 use arrow::array::{
     ArrayRef, Float32Builder, Int32Array, Int32Builder, ListArray, RecordBatch, StringArray, StructArray,
 };
@@ -57,6 +58,8 @@ enum Generated {
     Text {
         returns: Returns,
         n: usize,
+        /// What ends the reasoning, which has a column of its own.
+        reasoning_end: Option<String>,
         documents: Option<DocumentColumns>,
     },
     Choices(ChoiceColumns),
@@ -83,7 +86,30 @@ impl OutputColumns {
     ) -> Result<Self, JobError> {
         let mut fields = generated_fields(returns, n, prefix);
         fields.extend(documents.iter().flat_map(|documents| documents.fields(prefix)));
-        OutputColumns::plan(input, keep, fields, Generated::Text { returns, n, documents })
+        OutputColumns::plan(
+            input,
+            keep,
+            fields,
+            Generated::Text { returns, n, reasoning_end: None, documents },
+        )
+    }
+
+    /// With a column `reasoning`, the last one, for what stands before `end` in a text.
+    ///
+    /// # Errors
+    /// [`JobError::Column`] if an input column has its name.
+    pub fn with_reasoning(mut self, end: &str, prefix: &str) -> Result<Self, JobError> {
+        let Generated::Text { n, reasoning_end, .. } = &mut self.generated else { return Ok(self) };
+        *reasoning_end = Some(end.to_string());
+        let data_type = if *n == 1 { DataType::Utf8 } else { list(DataType::Utf8) };
+        let field = Field::new(format!("{prefix}reasoning"), data_type, true);
+        let kept = &self.schema.fields()[..self.kept.len()];
+        if kept.iter().any(|kept| kept.name() == field.name()) {
+            return Err(taken(&field));
+        }
+        let fields = self.schema.fields().iter().cloned().chain([Arc::new(field)]).collect::<Fields>();
+        self.schema = Arc::new(Schema::new(fields).with_metadata(self.schema.metadata().clone()));
+        Ok(self)
     }
 
     /// Plans the output of a job that scores choices, as [`OutputColumns::new`].
@@ -134,9 +160,7 @@ impl OutputColumns {
         let mut fields: Vec<Field> = kept.iter().map(|&i| plain(input.field(i))).collect();
         for field in generated_fields {
             if fields.iter().any(|kept| kept.name() == field.name()) {
-                let why = "an input column has this name; leave it out with --keep, or choose other names for \
-                           the generated columns with --column-prefix";
-                return Err(JobError::Column { column: field.name().clone(), why: why.into() });
+                return Err(taken(&field));
             }
             fields.push(field);
         }
@@ -200,8 +224,8 @@ impl OutputColumns {
     ) -> Result<RecordBatch, JobError> {
         let mut columns = kept.columns().to_vec();
         columns.extend(match &self.generated {
-            Generated::Text { returns, n, documents } => {
-                let mut columns = text_columns(answers, *returns, *n)?;
+            Generated::Text { returns, n, reasoning_end, documents } => {
+                let mut columns = text_columns(answers, *returns, *n, reasoning_end.as_deref())?;
                 columns.extend(documents.iter().flat_map(|documents| documents.arrays(answers)));
                 columns
             }
@@ -214,7 +238,12 @@ impl OutputColumns {
 }
 
 /// The generated columns of a job that generates text.
-fn text_columns(answers: &[Option<Answer>], returns: Returns, n: usize) -> Result<Vec<ArrayRef>, JobError> {
+fn text_columns(
+    answers: &[Option<Answer>],
+    returns: Returns,
+    n: usize,
+    reasoning_end: Option<&str>,
+) -> Result<Vec<ArrayRef>, JobError> {
     let rows = answers.len();
     // One entry for each completion of each row, also of rows that have none.
     let mut completions: Vec<Option<&Completion>> = Vec::with_capacity(rows * n);
@@ -231,7 +260,13 @@ fn text_columns(answers: &[Option<Answer>], returns: Returns, n: usize) -> Resul
             reasons.push(there.get(i).map_or(none, |completion| completion.finish_reason).as_str());
         }
     }
-    let texts: StringArray = completions.iter().map(|c| c.map(|c| c.text.as_str())).collect();
+    let text = |c: &&Completion| -> Option<String> {
+        match reasoning_end {
+            None => Some(c.text.clone()),
+            Some(end) => split(&c.text, end).1.map(str::to_string),
+        }
+    };
+    let texts: StringArray = completions.iter().map(|c| c.as_ref().and_then(text)).collect();
     let notes =
         |row: usize| answers[row].as_ref().and_then(|a| a.document.as_ref()).map_or(0, |d| d.num_note_tokens);
     let count = |(i, c): (usize, &Option<&Completion>)| c.map_or(0, |c| c.tokens.len() as u64) + notes(i / n);
@@ -268,7 +303,18 @@ fn text_columns(answers: &[Option<Answer>], returns: Returns, n: usize) -> Resul
             Some(positions.iter().map(|position| position.as_ref().map(with_itself)).collect())
         })));
     }
+    if let Some(end) = reasoning_end {
+        let reasoning: StringArray = completions.iter().map(|c| c.map(|c| split(&c.text, end).0)).collect();
+        columns.push(per_row(n, Arc::new(reasoning)));
+    }
     Ok(columns)
+}
+
+/// What is wrong with a generated column that an input column is called as.
+fn taken(field: &Field) -> JobError {
+    let why = "an input column has this name; leave it out with --keep, or choose other names for the generated columns \
+               with --column-prefix";
+    JobError::Column { column: field.name().clone(), why: why.into() }
 }
 
 /// Gathers an entry for each completion into lists of `n`, if `n` is not 1.

@@ -48,7 +48,8 @@ pub fn answer_rows(
         Some(open) => {
             let max_tokens = u64::from(job.sampling.params.max_tokens);
             let limits = LengthLimits { max_model_len: job.max_model_len as u64, max_tokens };
-            Some(DocumentFeed { open, journal: JournalReader::open(&job.options.state_dir)?, limits })
+            let journal = Some(JournalReader::open(&job.options.state_dir)?);
+            Some(DocumentFeed { open, journal, limits })
         }
     };
     let (next_requests, follow_ups) = channel();
@@ -76,6 +77,7 @@ pub fn answer_rows(
         counters,
         choices,
         content_free,
+        reasoning: job.reasoning(),
         documents: open.as_ref().map(|open| (open, next_requests)),
         limits: job.error_limits(),
         rows: job.rows,

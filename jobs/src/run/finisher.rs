@@ -14,6 +14,7 @@ use crate::run::open_documents::OpenDocuments;
 use crate::run::progress::{Counters, Progress};
 use crate::run::request::RowRequest;
 use crate::run::row::{RowOutcome, RowResult};
+use crate::structured::reasoning::Reasoning;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub struct Finisher<'a> {
     /// The columns of choices, and what those are calibrated by that are.
     pub choices: Option<&'a Choices>,
     pub content_free: Vec<Option<Vec<f64>>>,
+    /// What goes before the structure of the answers.
+    pub reasoning: Option<&'a Reasoning>,
     /// The documents on their way, and where their next requests go.
     pub documents: Option<(&'a OpenDocuments<'a>, Sender<RowRequest>)>,
     /// How many errors are tolerated, among how many rows.
@@ -178,13 +181,23 @@ impl Finisher<'_> {
             let answer = Answer::failed(row, Some(result.num_input_tokens), "");
             return Ok((Answer { choices: scores, error: None, ..answer }, None));
         }
-        let RowResult { num_input_tokens, completions, prompt_logprobs, choices: _, structured, keep: _ } =
+        let RowResult { num_input_tokens, completions, prompt_logprobs, choices: _, structure, keep: _ } =
             result;
-        let mut finished = Vec::with_capacity(completions.len());
+        let (mut finished, mut endless) = (Vec::with_capacity(completions.len()), None);
         for generated in completions {
+            let skip_special_tokens = generated.text.skips_special_tokens();
             let text = generated.text.finish(self.tokenizer);
-            let (tokens, text, stopped) = text
-                .map_err(|why| RowError::new(RowErrorKind::Tokenizer, why).with_tokens(num_input_tokens))?;
+            let wrong = |why| RowError::new(RowErrorKind::Tokenizer, why).with_tokens(num_input_tokens);
+            let (tokens, mut text, stopped) = text.map_err(wrong)?;
+            if let (Some(structure), Some(reasoning)) = (&structure, self.reasoning) {
+                let thought;
+                (text, thought) = match structure.reasoning() {
+                    Some(reasoning) => reasoning.join(&tokens, skip_special_tokens).map_err(wrong)?,
+                    // The prompt has ended it.
+                    None => (format!("{}{text}", reasoning.text()), true),
+                };
+                endless = endless.or((!thought).then_some(finished.len()));
+            }
             let reason = if stopped { Some(FinishReason::Stop) } else { generated.reason };
             finished.push(Completion {
                 text,
@@ -194,7 +207,7 @@ impl Finisher<'_> {
                 logprobs: generated.logprobs,
             });
         }
-        let error = incomplete(&finished).filter(|_| structured);
+        let error = structure.and_then(|_| incomplete(&finished, endless, self.reasoning));
         let answer = Answer {
             row,
             num_input_tokens: Some(num_input_tokens),
@@ -209,10 +222,21 @@ impl Finisher<'_> {
 }
 
 /// What is wrong with completions that were cut off before their structure's end.
-fn incomplete(completions: &[Completion]) -> Option<RowError> {
-    let cut = completions.iter().position(|c| c.finish_reason == FinishReason::Length)?;
-    let which = if completions.len() > 1 { format!("completion {} ", cut + 1) } else { "the answer ".into() };
-    let tokens = completions[cut].tokens.len();
-    let detail = format!("{which}was cut off after {tokens} tokens, before its structure's end");
+/// The completion `endless` did not end its reasoning.
+fn incomplete(
+    completions: &[Completion],
+    endless: Option<usize>,
+    reasoning: Option<&Reasoning>,
+) -> Option<RowError> {
+    let cut = completions.iter().position(|c| c.finish_reason == FinishReason::Length);
+    let at = endless.or(cut)?;
+    let which = if completions.len() > 1 { format!("completion {} ", at + 1) } else { "the answer ".into() };
+    let tokens = completions[at].tokens.len();
+    let detail = match (endless, reasoning) {
+        (Some(_), Some(end)) => {
+            format!("{which}is {tokens} tokens of reasoning, which {} does not end", end.text())
+        }
+        _ => format!("{which}was cut off after {tokens} tokens, before its structure's end"),
+    };
     Some(RowError::new(RowErrorKind::Incomplete, detail))
 }

@@ -17,6 +17,7 @@ use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::prompt::PROMPTS_VERSION;
 use crate::run::job::Job;
+use crate::structured::reasoning::Reasoning;
 use engine::Types;
 use engine::device::DeviceInfo;
 use engine::file::VerifiedFile;
@@ -60,6 +61,8 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         columns,
         documents,
         structured,
+        // The job has it resolved.
+        reasoning_end: _,
         prompt,
         sampling,
         model,
@@ -84,6 +87,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
             .map(|choices| ColumnDecisions { columns, end_token_ids: &choices.end_tokens }),
         documents: documents.as_ref(),
         structured: structured.as_ref(),
+        reasoning_end: job.reasoning().map(Reasoning::text),
         batch: job.batch.as_ref().map(|batch| BatchDecisions {
             version: BATCH_VERSION,
             served_model_names: &batch.served_model_names,

@@ -30,6 +30,7 @@ use crate::run::kept::projected;
 use crate::run::resume::job_date;
 use crate::run::sampling::{KeepLogprobs, Sampling};
 use crate::structured::constraint::Structure;
+use crate::structured::reasoning::Reasoning;
 use crate::structured::vocabulary::Vocabulary;
 use engine::models::Model;
 use std::collections::BTreeMap;
@@ -169,7 +170,14 @@ impl Job {
             }
             false => None,
         };
-        let structure = structure(&options, &sampling, &tokenizer, vocab)?;
+        let structure = structure(&options, &prompts, &sampling, &tokenizer, vocab)?;
+        if let (Some(_), Some(end)) = (&documents, structure.as_ref().and_then(|s| s.reasoning())) {
+            return Err(JobError::Usage(format!(
+                "a structured output behind reasoning, which {} ends, does not go together with documents, whose notes would \
+                 hold the reasoning; leave the structure out",
+                end.text()
+            )));
+        }
         let content_free = match &choices {
             Some(choices) => choices.content_free(&prompts, &input)?,
             None => None,
@@ -200,7 +208,10 @@ impl Job {
             None => {
                 let returns = Returns::of(&options.returns);
                 let documents = documents.as_ref().map(|_| DocumentColumns::of(&options.returns));
-                OutputColumns::new(&schema, keep, returns, sampling.n as usize, documents, prefix)?
+                let n = sampling.n as usize;
+                let columns = OutputColumns::new(&schema, keep, returns, n, documents, prefix)?;
+                let end = structure.as_ref().and_then(|structure| structure.reasoning()).map(Reasoning::text);
+                end.map_or(Ok(columns.clone()), |end| columns.with_reasoning(end, prefix))?
             }
         };
         let format = OutputFormat::of(&options.output)?;
@@ -274,7 +285,9 @@ impl Job {
             }
             None => {
                 let kind = self.options.structured.as_ref().map(|structured| structured.kind());
-                let structured = kind.map_or(String::new(), |kind| format!("; structured outputs: {kind}"));
+                let after = self.reasoning().map_or(String::new(), |end| format!(" behind {}", end.text()));
+                let structured =
+                    kind.map_or(String::new(), |kind| format!("; structured outputs: {kind}{after}"));
                 let documents = self.documents.as_ref().map(|documents| documents.summary() + "; ");
                 let (documents, sampling) = (documents.unwrap_or_default(), self.sampling.summary());
                 note!("prompts: {how}; {documents}sampling: {sampling}{structured}");
@@ -296,6 +309,11 @@ impl Job {
         columns.filter_map(|(field, nulls)| Some((field.name().clone(), (*nulls)?))).collect()
     }
 
+    /// What goes before the structure of the answers.
+    pub fn reasoning(&self) -> Option<&Reasoning> {
+        self.structure.as_ref()?.reasoning()
+    }
+
     /// How many error rows the job tolerates.
     pub fn error_limits(&self) -> ErrorLimits {
         let JobOptions { max_error_rate, max_errors, stop_on_errors, .. } = &self.options;
@@ -306,6 +324,7 @@ impl Job {
 /// Compiles the structure of the answers, if they have one.
 fn structure(
     options: &JobOptions,
+    prompts: &Prompts,
     sampling: &Sampling,
     tokenizer: &Arc<Tokenizer>,
     vocab: usize,
@@ -320,7 +339,25 @@ fn structure(
     }
     let wrong = |why: String| JobError::Usage(format!("structured outputs: {}: {why}", outputs.kind()));
     let vocabulary = Vocabulary::new(tokenizer, vocab, &sampling.params.stop_token_ids).map_err(wrong)?;
-    Structure::compile(outputs, &Arc::new(vocabulary)).map(Some).map_err(wrong)
+    let vocabulary = Arc::new(vocabulary);
+    let structure = Structure::compile(outputs, &vocabulary).map_err(wrong)?;
+    let opened = || opens_reasoning(prompts, tokenizer).then(|| THINK_END.to_string());
+    let Some(end) = options.reasoning_end.clone().or_else(opened) else { return Ok(Some(structure)) };
+    let reasoning = Reasoning::new(&end, &vocabulary);
+    let reasoning = reasoning.map_err(|why| JobError::Usage(format!("--reasoning-end {end}: {why}")))?;
+    Ok(Some(structure.after(reasoning)))
+}
+
+/// What ends the reasoning that chat templates open.
+const THINK_END: &str = "</think>";
+
+/// Whether the chat template opens reasoning at the end of each prompt.
+fn opens_reasoning(prompts: &Prompts, tokenizer: &Tokenizer) -> bool {
+    let Ok(prompt) = prompts.of_messages(r#"[{"role": "user", "content": "a"}]"#, &BTreeMap::new()) else {
+        return false;
+    };
+    let tail = &prompt.tokens[prompt.tokens.len().saturating_sub(THINK_END.len() + 8)..];
+    tokenizer.decode(tail, false).is_ok_and(|text| text.trim_end().ends_with("<think>"))
 }
 
 /// What the requests of a batch may call the model: by the flag, else its name on a hub or that of its folder.

@@ -7,6 +7,7 @@ use crate::row_error::RowError;
 use crate::run::detokenize::Detokenizer;
 use crate::run::request::RowRequest;
 use crate::run::sampling::KeepLogprobs;
+use crate::structured::constraint::Structure;
 use engine::request::TokenLogprobs;
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ pub struct RowResult {
     pub completions: Vec<Generated>,
     /// What is scored, if nothing is generated.
     pub choices: Option<Arc<RowChoices>>,
-    /// Whether its text has a structure, without whose end it is no answer.
-    pub structured: bool,
+    /// The structure of its text, without whose end it is no answer.
+    pub structure: Option<Structure>,
     /// One entry for each prompt token, if asked for; the first has none.
     pub prompt_logprobs: Option<Vec<Option<TokenLogprobs>>>,
     /// Which log-probabilities it keeps.
@@ -39,7 +40,7 @@ impl RowResult {
                 .map(|_| completion())
                 .collect(),
             choices: request.choices.clone(),
-            structured: request.structure.is_some(),
+            structure: request.structure.clone(),
             prompt_logprobs: sampling.params.prompt_logprobs.map(|_| vec![None]),
             keep: sampling.keep,
         }

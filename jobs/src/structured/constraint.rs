@@ -3,6 +3,7 @@
 use crate::guard::guarded;
 use crate::structured::StructuredOutputs;
 use crate::structured::grammar::grammar;
+use crate::structured::reasoning::Reasoning;
 use crate::structured::vocabulary::Vocabulary;
 use engine::constraint::{Constraint, Matcher};
 use llguidance::api::StopReason;
@@ -10,16 +11,24 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// The stack for parsers of grammars, which go down by recursion.
 const STACK: usize = 64 << 20;
+
+/// A structure that is not compiled by then is refused. Limits of its size keep all but made-up ones far below that.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// How many rows share what lexers learn: with one of these, masks of two rows would wait for each other.
 const GROUPS: usize = 16;
 
 /// A compiled structure, for any number of rows.
 #[derive(Clone)]
-pub struct Structure(Arc<Shared>);
+pub struct Structure {
+    shared: Arc<Shared>,
+    /// What goes before it, where the model thinks first.
+    reasoning: Option<Reasoning>,
+}
 
 struct Shared {
     digest: [u8; 32],
@@ -37,27 +46,49 @@ impl Structure {
     /// # Errors
     /// What of it cannot be enforced, or that no answer can begin.
     pub fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<Structure, String> {
-        std::thread::scope(|scope| {
-            let builder = std::thread::Builder::new().name("grammar".into()).stack_size(STACK);
-            let compiling = builder.spawn_scoped(scope, || guarded(|| compile(outputs, vocabulary)));
-            let compiled = compiling.map_err(|error| error.to_string())?.join();
-            compiled.unwrap_or_else(|_| Err("the grammar's parser ended".into()))?
-        })
+        let (outputs, vocabulary) = (outputs.clone(), vocabulary.clone());
+        let (send, compiled) = std::sync::mpsc::channel();
+        let work = move || _ = send.send(guarded(|| compile(&outputs, &vocabulary)));
+        let builder = std::thread::Builder::new().name("grammar".into()).stack_size(STACK);
+        builder.spawn(work).map_err(|error| error.to_string())?;
+        let late = |_| format!("it is not compiled within {} s; make it simpler", LONGEST.as_secs());
+        compiled.recv_timeout(LONGEST).map_err(late)??
     }
 
-    /// Of kind and text.
-    pub fn digest(&self) -> &[u8; 32] {
-        &self.0.digest
+    /// Of kind and text, and of what ends the reasoning before it.
+    pub fn digest(&self) -> [u8; 32] {
+        match &self.reasoning {
+            None => self.shared.digest,
+            Some(reasoning) => {
+                *blake3::keyed_hash(&self.shared.digest, reasoning.text().as_bytes()).as_bytes()
+            }
+        }
+    }
+
+    /// The structure behind reasoning.
+    pub fn after(self, reasoning: Reasoning) -> Structure {
+        Structure { reasoning: Some(reasoning), ..self }
+    }
+
+    /// What goes before it.
+    pub fn reasoning(&self) -> Option<&Reasoning> {
+        self.reasoning.as_ref()
+    }
+
+    /// The structure of the answer to a prompt, which may have ended the reasoning itself.
+    pub fn for_prompt(&self, prompt: &[u32]) -> Structure {
+        let reasoning = self.reasoning.clone().filter(|reasoning| !reasoning.is_closed_by(prompt));
+        Structure { reasoning, ..self.clone() }
     }
 
     /// A copy that shares with its group what lexers learn.
     fn learning(&self, group: usize) -> llguidance::Matcher {
-        self.group(group).get_or_insert_with(|| self.0.fresh.deep_clone()).clone()
+        self.group(group).get_or_insert_with(|| self.shared.fresh.deep_clone()).clone()
     }
 
     fn group(&self, group: usize) -> MutexGuard<'_, Option<llguidance::Matcher>> {
         // What it holds is replaced in whole.
-        self.0.learning[group].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.shared.learning[group].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -74,7 +105,7 @@ fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<
         learning: (0..GROUPS).map(|_| Mutex::new(None)).collect(),
         next: AtomicUsize::new(0),
     };
-    let structure = Structure(Arc::new(shared));
+    let structure = Structure { shared: Arc::new(shared), reasoning: None };
     let size = vocabulary.factory.tok_env().tok_trie().vocab_size();
     let mut first = structure.start();
     first.fill_mask(&mut vec![0; size.div_ceil(32)]).map_err(|why| format!("no answer can begin: {why}"))?;
@@ -83,7 +114,7 @@ fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<
 
 impl Structure {
     fn start(&self) -> Answer {
-        let group = self.0.next.fetch_add(1, Ordering::Relaxed) % GROUPS;
+        let group = self.shared.next.fetch_add(1, Ordering::Relaxed) % GROUPS;
         let inner = self.learning(group);
         let structure = self.clone();
         Answer {
@@ -99,13 +130,17 @@ impl Structure {
 
 impl Constraint for Structure {
     fn matcher(&self) -> Box<dyn Matcher> {
-        Box::new(self.start())
+        let answer = Box::new(self.start());
+        match &self.reasoning {
+            None => answer,
+            Some(reasoning) => reasoning.before(answer),
+        }
     }
 }
 
 impl fmt::Debug for Structure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Structure").field(&blake3::Hash::from_bytes(self.0.digest).to_hex()).finish()
+        f.debug_tuple("Structure").field(&blake3::Hash::from_bytes(self.digest()).to_hex()).finish()
     }
 }
 
@@ -142,7 +177,7 @@ impl Answer {
             (Err(why), None) => Err(why),
             (Err(_), Some(group)) => {
                 *self.structure.group(group) = None;
-                self.inner = self.structure.0.fresh.deep_clone();
+                self.inner = self.structure.shared.fresh.deep_clone();
                 let so_far =
                     self.inner.consume_tokens(&self.tokens).map_err(|error| plain(&error.to_string()));
                 so_far.and_then(|()| work(&mut self.inner))
@@ -164,7 +199,7 @@ impl Answer {
             parser.get_error().map_or(Ok(forced), |error| Err(plain(&error)))
         })?;
         // An end is allowed only where the answer may end, which the mask knows.
-        let ends = &self.structure.0.vocabulary.end_tokens;
+        let ends = &self.structure.shared.vocabulary.end_tokens;
         let end = forced.iter().position(|token| ends.contains(token)).unwrap_or(forced.len());
         self.forced = forced[..end].to_vec().into();
         Ok(())
@@ -180,7 +215,7 @@ impl Answer {
         mask.iter_mut().zip(allowed.as_slice()).for_each(|(mask, allowed)| *mask = *allowed);
         if !may_end {
             // A grammar may name a special token that ends answers.
-            self.structure.0.vocabulary.end_tokens.iter().for_each(|&end| forbid(mask, end));
+            self.structure.shared.vocabulary.end_tokens.iter().for_each(|&end| forbid(mask, end));
         }
         Ok(())
     }
@@ -195,7 +230,7 @@ impl Matcher for Answer {
             None => self.mask_of_parser(mask)?,
         }
         if first {
-            self.structure.0.vocabulary.cut_first.iter().for_each(|&token| forbid(mask, token));
+            self.structure.shared.vocabulary.cut_first.iter().for_each(|&token| forbid(mask, token));
         }
         if mask.iter().all(|&word| word == 0) {
             return Err(match first {
@@ -243,6 +278,9 @@ fn forbid(mask: &mut [u32], token: u32) {
 
 /// llguidance's message without what it says of its own state.
 fn plain(error: &str) -> String {
+    if error.starts_with("NoExtension") {
+        return "nothing fits that could come next".into();
+    }
     let text = error.split("\n<").next().unwrap_or_default();
     text.trim().trim_end_matches('.').to_string()
 }

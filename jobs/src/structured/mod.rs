@@ -1,10 +1,12 @@
 //! Structured outputs: generated text that a regular expression, a grammar, a list of choices or a JSON Schema allows.
 //!
 //! llguidance says which tokens may come next. Here is what it is asked ([`grammar`]), over which tokens ([`vocabulary`]),
-//! and how an answer goes through it ([`constraint`]).
+//! how an answer goes through it
+//! ([`constraint`]), and where it begins in the answers of models that think ([`reasoning`]).
 
 pub mod constraint;
 pub mod grammar;
+pub mod reasoning;
 pub mod vocabulary;
 
 use serde_json::{Value, json};

@@ -88,7 +88,7 @@ fn what_cannot_be_enforced_is_refused() {
         (regex(r"(a)\1"), ""),
         (regex(r"a\bb"), "lookarounds"),
         (regex("a[b"), ""),
-        (regex(&"(".repeat(100_000)), "nested"),
+        (regex(&"(".repeat(10_000)), "nested"),
         (lark("start[temperature=0.5]: /a+/"), "line 1: `temperature`"),
         (lark("start: a\na[capture, stop=\"x\"]: /a+/"), "line 2: `"),
         (lark("start: %json {\"type\": \"object\"}"), "`%json`"),
@@ -101,7 +101,6 @@ fn what_cannot_be_enforced_is_refused() {
         (StructuredOutputs::Json(json!({ "$ref": "#" })), ""),
     ] {
         let error = Structure::compile(&outputs, &vocabulary).unwrap_err();
-        println!("{}: {error}", outputs.text().chars().take(60).collect::<String>());
         assert!(error.contains(why), "{error}");
     }
     assert!(Structure::compile(&lark("start: \"[temperature=1] %json \" // [stop=1]"), &vocabulary).is_ok());
@@ -118,4 +117,67 @@ fn an_answer_without_a_token_is_an_error_and_no_end() {
         assert_eq!(Structure::compile(&regex(text), &vocabulary).is_ok(), ok, "{text}");
     }
     assert!(Vocabulary::new(&tokenizer, size, &[]).unwrap_err().contains("no end token"));
+}
+
+/// A schema of a chain of references.
+fn chain(len: usize, link: impl Fn(Value) -> Value) -> StructuredOutputs {
+    let reference = |i: usize| json!({ "$ref": format!("#/$defs/a{i}") });
+    let mut defs: serde_json::Map<String, Value> =
+        (0..len).map(|i| (format!("a{i}"), link(reference(i + 1)))).collect();
+    defs.insert(format!("a{len}"), json!({ "type": "null" }));
+    StructuredOutputs::Json(json!({ "$ref": "#/$defs/a0", "$defs": defs }))
+}
+
+fn properties(count: usize) -> StructuredOutputs {
+    let properties: serde_json::Map<String, Value> =
+        (0..count).map(|i| (format!("property_{i}"), json!({ "type": "string" }))).collect();
+    StructuredOutputs::Json(
+        json!({ "type": "object", "properties": properties, "additionalProperties": false }),
+    )
+}
+
+#[test]
+fn structures_that_are_made_to_harm_are_refused_or_work() {
+    let (_, vocabulary) = nano();
+    let lark = |text: String| StructuredOutputs::Grammar(text);
+    let json = StructuredOutputs::Json;
+    let values: Vec<String> = (0..100_000).map(|i| format!("value {i}")).collect();
+    let two = |next: Value| json!({ "anyOf": [next.clone(), next] });
+    let rules = |count| (0..count).map(|i| format!("a{i}: \"x\" a{}\n", i + 1)).collect::<String>();
+    let nots = (0..60).map(|i| format!(" & ~/(?s:.*)a{{{i}}}b(?s:.*)/")).collect::<String>();
+    for (outputs, refused) in [
+        (properties(500), None),
+        (properties(5000), Some("more than 2000 properties")),
+        (chain(900, |next| json!({ "allOf": [next] })), None),
+        (chain(20_000, |next| json!({ "allOf": [next] })), Some("more than 1000 schemas")),
+        (chain(30, two), None),
+        (json(json!({ "enum": values })), Some("bytes; at most")),
+        (StructuredOutputs::Choice(values), Some("bytes; at most")),
+        (json(json!({ "$ref": "#" })), Some("no answer can begin")),
+        (json(json!({ "$ref": "https://example.org/a.json" })), Some("")),
+        (json(json!({ "type": "integer", "multipleOf": 982_451_653 })), Some("`multipleOf` 982451653")),
+        (json(json!({ "type": "string", "minLength": 1_000_000_000 })), None),
+        (json(json!({ "type": "array", "minItems": 1_000_000_000 })), None),
+        (regex("(a+)+$"), None),
+        (regex("(a?){1000}a{1000}"), None),
+        (regex("[ab]*a[ab]{200}"), None),
+        (regex("(((a{1,100}){1,100}){1,100}){1,100}"), None),
+        (regex(&"a".repeat(1 << 20)), Some("bytes; at most")),
+        (regex(&format!("{}a", "(".repeat(10_000))), Some("nested 10000 deep")),
+        (lark("start: start start | \"a\"".into()), None),
+        (lark("start: a\na: b\nb: a".into()), Some("no answer can begin")),
+        (lark(format!("start: a0\n{}a5000: \"x\"", rules(5000))), Some("")),
+        (lark(format!("start: T\nT: /(?s:.*)/{nots}")), Some("60 intersections")),
+    ] {
+        let compiled = Structure::compile(&outputs, &vocabulary);
+        let text: String = outputs.text().chars().take(60).collect();
+        match (refused, compiled) {
+            (None, Ok(structure)) => {
+                let walked = walk(structure.matcher().as_mut(), &mut Numbers(1), 2, 30);
+                assert!(walked.is_ok(), "{text}: {walked:?}");
+            }
+            (Some(why), Err(error)) => assert!(error.contains(why), "{text}: {error}"),
+            (refused, compiled) => panic!("{text}: {refused:?}, {compiled:?}"),
+        }
+    }
 }

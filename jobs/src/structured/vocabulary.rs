@@ -18,9 +18,16 @@ const MASK_FUEL: u64 = 20_000_000;
 /// States of a lexer: 1 to 2 kB each.
 const LEXER_STATES: usize = 25_000;
 
+/// Items of a parser's row, and of a whole mask. A property that may come next is two of a row's.
+const ROW_ITEMS: usize = 10_000;
+const MASK_ITEMS: usize = 500_000;
+
 /// A model's tokens as bytes, in a trie.
 pub struct Vocabulary {
     pub(crate) factory: ParserFactory,
+    /// The bytes of each token, as [`crate::prompt::tokenizer::token_bytes`] has them.
+    pub(crate) token_bytes: Arc<Vec<Vec<u8>>>,
+    pub(crate) tokenizer: Arc<Tokenizer>,
     /// The tokens that end an answer.
     pub(crate) end_tokens: Vec<u32>,
     /// Tokens that lose a blank where they come first.
@@ -30,7 +37,7 @@ pub struct Vocabulary {
 /// The trie, with the tokenizer for text that is forced.
 struct Tokens {
     trie: TokTrie,
-    bytes: Vec<Vec<u8>>,
+    bytes: Arc<Vec<Vec<u8>>>,
     tokenizer: Arc<Tokenizer>,
 }
 
@@ -50,10 +57,11 @@ impl Vocabulary {
         let TokenBytes { mut bytes, cut_first } =
             tokenizer.token_bytes(size, end_tokens).map_err(|why| format!("tokenizer.json: {why}"))?;
         bytes.iter_mut().filter(|bytes| bytes.len() > MAX_TOKEN_BYTES).for_each(Vec::clear);
+        let bytes = Arc::new(bytes);
         let made = guarded(|| {
             let info = TokRxInfo::new(size as u32, end_tokens[0]);
             let trie = TokTrie::from(&info, &bytes).with_eos_tokens(end_tokens);
-            let env: TokEnv = Arc::new(Tokens { trie, bytes, tokenizer: tokenizer.clone() });
+            let env: TokEnv = Arc::new(Tokens { trie, bytes: bytes.clone(), tokenizer: tokenizer.clone() });
             ParserFactory::new_simple(&env)
         });
         let mut factory = made.and_then(|made| made.map_err(|error| error.to_string()))?;
@@ -62,7 +70,15 @@ impl Vocabulary {
         limits.verbose_errors = false;
         limits.step_lexer_fuel = MASK_FUEL;
         limits.max_lexer_states = LEXER_STATES;
-        Ok(Vocabulary { factory, end_tokens: end_tokens.to_vec(), cut_first })
+        limits.max_items_in_row = ROW_ITEMS;
+        limits.step_max_items = MASK_ITEMS;
+        Ok(Vocabulary {
+            factory,
+            token_bytes: bytes,
+            tokenizer: tokenizer.clone(),
+            end_tokens: end_tokens.to_vec(),
+            cut_first,
+        })
     }
 }
 

@@ -32,7 +32,7 @@ fn result(tokens: usize) -> Result<RowResult, RowError> {
         completions: vec![completion],
         prompt_logprobs: None,
         choices: None,
-        structured: false,
+        structure: None,
         keep: KeepLogprobs::default(),
     })
 }

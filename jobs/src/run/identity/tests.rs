@@ -61,6 +61,7 @@ const DECIDE: &[(&str, &[&str])] = &[
     ),
     ("json-schema", &["--json-schema", r#"{"type": "object"}"#]),
     ("regex", &["--regex", "[a-z]+"]),
+    ("reasoning-end", &["--regex", "[a-z]+", "--reasoning-end", "."]),
     ("structured-outputs", &["--structured-outputs", r#"{"choice": ["mill", "river"]}"#]),
     ("max-model-len", &["--max-model-len", "128"]),
     ("dtype", &["--dtype", "float32"]),
