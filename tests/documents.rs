@@ -7,6 +7,8 @@ mod support;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Stdio;
@@ -217,6 +219,96 @@ fn refine_carries_one_answer_along_the_chunks() {
     assert_eq!(text(&out, "generated_text")[0], answers[found.len() - 1]);
 }
 
+/// A copy of a model in which a token makes all logits behind it NaN: its embedding is, and the head has weights of its own.
+fn model_without(bench: &Bench, token: usize) -> String {
+    const EMBEDDING: &str = "model.embed_tokens.weight";
+    let folder = bench.model("qwen3");
+    let path = folder.join("model.safetensors");
+    let file = std::fs::read(&path).unwrap();
+    let mut tensors = SafeTensors::deserialize(&file).unwrap().tensors();
+    let (_, embedding) = tensors.iter().find(|(name, _)| name == EMBEDDING).unwrap().clone();
+    let (dtype, shape) = (embedding.dtype(), embedding.shape().to_vec());
+    let mut changed = embedding.data().to_vec();
+    let row = changed.len() / shape[0];
+    changed[token * row..][..row].fill(0xff);
+    tensors.retain(|(name, _)| name != EMBEDDING);
+    tensors.push((EMBEDDING.into(), TensorView::new(dtype, shape, &changed).unwrap()));
+    tensors.push(("lm_head.weight".into(), embedding));
+    std::fs::write(&path, safetensors::serialize(tensors, None).unwrap()).unwrap();
+    folder.to_str().unwrap().to_string()
+}
+
+#[test]
+fn a_chunk_that_fails_is_named_and_the_others_are_kept() {
+    let bench = Bench::new();
+    let (start, end) = (words(250), words(200));
+    let texts = [Some(format!("{start}Q {end}")), Some("the mill".into()), Some("the Q".into())];
+    let input = table(&bench, &texts);
+    // Q.
+    let model = model_without(&bench, 48);
+    let bytes = |seqs: &str| {
+        let output = bench.name(&format!("out{seqs}.parquet"));
+        let documents = options(json!({}));
+        let mut all = arguments(&model, &input, &output, &documents);
+        all.extend([
+            "--temperature",
+            "0",
+            "--max-tokens",
+            "12",
+            "--return",
+            "chunks",
+            "--max-num-seqs",
+            seqs,
+        ]);
+        let ran = bench.run(&all);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        std::fs::read(output).unwrap()
+    };
+    assert!(bytes("1") == bytes("30"), "another batch");
+    let out = read(&bench.path("out1.parquet"));
+    assert_covered(&out, &texts, false);
+    let (errors, found) = (text(&out, "error"), chunks(&out, 0));
+    let failed = found.iter().position(|(from, to, _)| (*from..*to).contains(&start.len())).unwrap();
+    let (from, to, _) = found[failed];
+    let said = format!("not finite: chunk {failed} (bytes {from} to {to}): the model's logits");
+    assert!(errors[0].as_ref().unwrap().starts_with(&said), "{errors:?}, not {said}");
+    assert!(found.iter().enumerate().all(|(i, (_, _, text))| text.is_some() == (i != failed)), "{found:?}");
+    assert!(
+        errors[1].is_none() && errors[2].as_ref().unwrap().contains("chunk 0 (bytes 0 to 5)"),
+        "{errors:?}"
+    );
+    // A prompt that cannot be made is named, too.
+    let documents = options(json!({"map-prompt": "{{ chunk }} {{ 1 // (chunk_index - 1) }}"}));
+    let out = answered(&bench, &input, &documents, &[]);
+    let error = text(&out, "error")[0].clone().unwrap();
+    assert!(error.starts_with("template error: chunk 1 (bytes ") && error.contains("map-prompt"), "{error}");
+}
+
+#[test]
+fn only_the_answer_to_a_document_has_a_structure() {
+    let bench = Bench::new();
+    let texts = [Some("the mill".into()), Some(words(300)), Some(words(3000))];
+    let input = table(&bench, &texts);
+    let flags = ["--regex", "[AB]-[0-9]{5}"];
+    let out = answered(&bench, &input, &options(json!({})), &flags);
+    let is_code = |text: &str| {
+        let digits = text.strip_prefix("A-").or(text.strip_prefix("B-")).unwrap_or_default();
+        digits.len() == 5 && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let answers = text(&out, "generated_text");
+    assert!(answers.iter().all(|answer| answer.as_deref().is_some_and(is_code)), "{answers:?}");
+    assert_eq!(text(&out, "error"), [None, None, None]);
+    assert!(ints(&out, "num_levels")[2] > Some(1));
+    let free = answered(&bench, &input, &options(json!({})), &[]);
+    for row in 1..3 {
+        assert_eq!(chunks(&out, row), chunks(&free, row), "notes have none");
+    }
+    let out = answered(&bench, &input, &options(json!({})), &["--regex", "[ab]{40}"]);
+    for error in text(&out, "error") {
+        assert!(error.as_ref().unwrap().starts_with("incomplete: the answer was cut off"), "{error:?}");
+    }
+}
+
 #[test]
 fn equal_documents_run_once_and_all_end() {
     let bench = Bench::new();
@@ -255,7 +347,10 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
             all.extend(["--temperature", "0", "--max-tokens", "12", "--return", "chunks", "--threads", "1"]);
             all.extend(["--max-num-seqs", &seqs]);
             let mut child = bench.command(&all).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-            std::thread::sleep(Duration::from_millis(150 + (done * 97 + attempt * 350) % 900));
+            // A job gets more time after each kill, so that it finishes eventually.
+            std::thread::sleep(Duration::from_millis(
+                150 + (done * 97 + attempt * 350) % (900 + 300 * attempt),
+            ));
             let lock = std::fs::read_to_string(format!("{output}.gristmill/lock")).unwrap_or_default();
             let ended = child.try_wait().unwrap().is_some();
             let worker = lock.split_whitespace().next().map(String::from);
@@ -281,9 +376,10 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
 }
 
 fn notes_of_rows_without_answer(output: &str) -> i64 {
-    let Ok(journal) = rusqlite::Connection::open(format!("{output}.gristmill/journal.sqlite")) else {
-        return 0;
-    };
+    // Where no journal is yet, none is made.
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let path = format!("{output}.gristmill/journal.sqlite");
+    let Ok(journal) = rusqlite::Connection::open_with_flags(path, flags) else { return 0 };
     let query =
         "SELECT count(*) FROM answers WHERE part > 1 AND row NOT IN (SELECT row FROM answers WHERE part = 0)";
     journal.query_row(query, [], |row| row.get(0)).unwrap_or(0)
@@ -353,6 +449,28 @@ fn notes_that_are_cut_are_counted_and_run_again_with_a_greater_limit() {
     let fresh = answered(&bench, &input, &documents, &[]);
     assert_eq!(text(&again, "generated_text")[0], text(&fresh, "generated_text")[0]);
     assert_eq!(chunks(&again, 0), chunks(&fresh, 0));
+}
+
+#[test]
+fn notes_count_only_for_the_prompt_that_they_answer() {
+    let bench = Bench::new();
+    let texts = [Some(words(400))];
+    let input = table(&bench, &texts);
+    let (documents, output) = (options(json!({})), bench.name("out.parquet"));
+    // Some notes end at a letter, and some at the limit.
+    let flags = ["--max-tokens", "6", "--stop", "e", "--stop", "o", "--stop", "a"];
+    let ran = run(&bench, &input, &output, &documents, &[&flags[..], &["--max-model-len", "160"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let (first, cut) =
+        (chunks(&read(Path::new(&output)), 0), ints(&read(Path::new(&output)), "num_cut_notes")[0]);
+    assert!(cut > Some(0) && cut < Some(first.len() as i32), "{cut:?} of {first:?}");
+    // A longer context makes other chunks.
+    let ran = run(&bench, &input, &output, &documents, &[&flags[..], &["--retry", "length"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let (again, fresh) = (read(Path::new(&output)), answered(&bench, &input, &documents, &flags));
+    assert!(chunks(&again, 0).len() < first.len());
+    assert_eq!(chunks(&again, 0), chunks(&fresh, 0));
+    assert_eq!(text(&again, "generated_text"), text(&fresh, "generated_text"));
 }
 
 #[test]

@@ -54,7 +54,7 @@ unsafe impl GlobalAlloc for Allocator {
 #[cfg(unix)]
 pub fn end_when_out_of_memory() {
     let handler: extern "C" fn(libc::c_int) = end;
-    // SAFETY: the handler calls nothing but what a signal handler may. When it returns, the abort goes on.
+    // SAFETY: the handler calls nothing but what a signal handler may.
     unsafe { libc::signal(libc::SIGABRT, handler as libc::sighandler_t) };
 }
 
@@ -67,6 +67,12 @@ pub fn end_when_out_of_memory() {}
 extern "C" fn end(_: libc::c_int) {
     let refused = REFUSED.try_with(Cell::get).unwrap_or(0);
     if refused == 0 {
+        // Another abort, or a signal from outside, which ends the process as if there were no handler.
+        // SAFETY: both may be called here. The signal comes when this handler returns.
+        unsafe {
+            libc::signal(libc::SIGABRT, libc::SIG_DFL);
+            libc::raise(libc::SIGABRT);
+        }
         return;
     }
     let mut digits = [0; 20];

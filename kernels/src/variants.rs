@@ -67,30 +67,32 @@ fn linears(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
         } else {
             // Rows that cannot be moved 16 bytes at a time occur with a residual or without.
             for vec in if bias.is_some() { &[true, false][..] } else { &[true] } {
-                let variant = Sm90Variant { x: dtype, fp8: false, bias, out, vec: *vec, add, gate: None };
+                let variant = Sm90Variant { x: dtype, weight: x, bias, out, vec: *vec, add, gate: None };
                 all.extend(linear::sm90_variants_that_fit(variant, limits).1);
             }
         }
     }
-    for weight in [Format::Fp8, Format::Fp8Blocks] {
-        for (bias, add) in [(Some(f32), true), (None, false)].into_iter().take(if wide { 2 } else { 1 }) {
-            let variant = LinearVariant { x: dtype, weight, bias, out: x, pair: true, add };
-            all.extend(linear::variants_that_fit(variant, limits).1);
+    let ends = if wide { 2 } else { 1 };
+    if limits.tensor_cores == TensorCores::Mma {
+        for weight in [Format::Fp8, Format::Fp8Blocks] {
+            for (bias, add) in [(Some(f32), true), (None, false)].into_iter().take(ends) {
+                let variant = LinearVariant { x: dtype, weight, bias, out: x, pair: true, add };
+                all.extend(linear::variants_that_fit(variant, limits).1);
+            }
         }
-    }
-    if limits.tensor_cores == TensorCores::Wgmma {
+    } else {
         for (gate, bias) in [(Activation::Silu, None), (Activation::GeluTanh, Some(f32))] {
-            for fp8 in [false, true] {
+            for weight in [x, Format::Fp8, Format::Fp8Blocks] {
                 let gate = Some(gate);
-                let variant = Sm90Variant { x: dtype, fp8, bias, out: x, vec: true, add: false, gate };
+                let variant = Sm90Variant { x: dtype, weight, bias, out: x, vec: true, add: false, gate };
                 all.extend(linear::sm90_variants_that_fit(variant, limits).1);
             }
         }
-        for (bias, out, add) in
-            [(Some(f32), x, true), (None, f32, false)].into_iter().take(if wide { 2 } else { 1 })
-        {
-            let variant = Sm90Variant { x: dtype, fp8: true, bias, out, vec: true, add, gate: None };
-            all.extend(linear::sm90_variants_that_fit(variant, limits).1);
+        for weight in [Format::Fp8, Format::Fp8Blocks] {
+            for (bias, out, add) in [(Some(f32), x, true), (None, f32, false)].into_iter().take(ends) {
+                let variant = Sm90Variant { x: dtype, weight, bias, out, vec: true, add, gate: None };
+                all.extend(linear::sm90_variants_that_fit(variant, limits).1);
+            }
         }
         all.push(linear::quantize_kernel(dtype));
     }

@@ -43,6 +43,7 @@ fn passes(test: &str, settings: &[(&str, &str)], body: impl FnOnce()) {
 
 /// With FP8 weights x is quantised by row.
 const FP8: Formats = Formats { weights: Format::Fp8, ..BF16 };
+const FP8_BLOCKS: Formats = Formats { weights: Format::Fp8Blocks, ..BF16 };
 
 /// The greatest magnitude of the rows of [`with_e4m3_rows`]: their scale is 1 / 512.
 const GREATEST: f32 = e4m3::MAX / 512.0;
@@ -102,11 +103,16 @@ fn every_tile_gives_the_same_bits() {
         let f16 = Formats { activations: DType::F16, weights: DType::F16.into(), kv: DType::F16 };
         let fp8_f16 = Formats { weights: Format::Fp8, ..f16 };
         let tiles: Vec<(usize, usize)> = kernels::linear_tiles().iter().map(|t| (t.0, t.1)).collect();
-        for (formats, tiles) in
-            [(BF16, &tiles[..]), (f16, &tiles[4..7]), (FP8, &tiles[..]), (fp8_f16, &tiles[4..6])]
-        {
+        for (formats, tiles) in [
+            (BF16, &tiles[..]),
+            (f16, &tiles[4..7]),
+            (FP8, &tiles[..]),
+            (fp8_f16, &tiles[4..6]),
+            (FP8_BLOCKS, &tiles[..]),
+        ] {
             let mut cases = all_ends(formats);
-            if formats.weights == Format::Fp8 {
+            let blocks = formats.weights == Format::Fp8Blocks;
+            if blocks || formats.weights == Format::Fp8 {
                 cases = cases.into_iter().map(|case| with_e4m3_rows(case, true)).collect();
             }
             let mut first: Option<Vec<Vec<u8>>> = None;
@@ -115,11 +121,15 @@ fn every_tile_gives_the_same_bits() {
                 let bits: Vec<Vec<u8>> = cases
                     .iter()
                     .map(|case| {
-                        match (case.name.contains("x131") || case.name.contains("x67")) && tile.1 > 128 {
-                            // Rows of out that cannot be moved 16 bytes at a time have no tiles so wide.
-                            true => Vec::new(),
-                            false => run(&mut device, case),
-                        }
+                        // Rows of out that cannot be moved 16 bytes at a time have no tiles so wide, nor do blocks.
+                        let single = case.name.contains("x131") || case.name.contains("x67");
+                        let most = match (blocks, tile.0) {
+                            (true, 3) => 96,
+                            (true, _) if !single => 192,
+                            (_, _) if single => 128,
+                            (_, _) => 256,
+                        };
+                        if tile.1 > most { Vec::new() } else { run(&mut device, case) }
                     })
                     .collect();
                 match &first {
@@ -150,7 +160,7 @@ fn rows_are_quantised_by_themselves() {
             return;
         }
         let mut device = open(None);
-        for case in all_ends(FP8) {
+        for case in [all_ends(FP8), all_ends(FP8_BLOCKS)].concat() {
             let exact = run(&mut device, &with_e4m3_rows(case.clone(), true));
             assert!(run(&mut device, &with_e4m3_rows(case.clone(), false)) == exact, "{}", case.name);
         }
@@ -212,6 +222,7 @@ fn sound_kernel_passes() {
                 linear_gated(BF16, 17, 72, 40, false, Activation::Silu),
                 with_e4m3_rows(linear(FP8, 40, 136, 200, true), true),
                 with_e4m3_rows(linear_gated(FP8, 17, 72, 40, false, Activation::Silu), true),
+                with_e4m3_rows(linear(FP8_BLOCKS, 40, 264, 200, true), true),
             ];
             for case in small {
                 common::compare(&mut device, BF16, &case).unwrap();
@@ -233,7 +244,8 @@ fn runs_cases() {
     let mut device = CudaDevice::open_with(options).unwrap();
     let mut outcome = Ok(());
     let fp8 = with_e4m3_rows(linear_residual(FP8, 33, 200, 72, false), true);
-    for case in [linear(BF16, 70, 400, 72, true), linear_residual(BF16, 33, 64, 72, false), fp8] {
+    let blocks = with_e4m3_rows(linear(FP8_BLOCKS, 33, 400, 72, false), true);
+    for case in [linear(BF16, 70, 400, 72, true), linear_residual(BF16, 33, 64, 72, false), fp8, blocks] {
         outcome = outcome.and_then(|()| common::compare(&mut device, BF16, &case));
     }
     println!("outcome: {}", outcome.map_or_else(|why| why, |()| "right".into()));
@@ -280,6 +292,10 @@ fn faults_in_fp8() {
     caught("x0 * scales.feature0 => scales.feature0", "fast", "the oracle says");
     caught("a.weight_scales[feature + 8] => a.weight_scales[feature]", "fast", "the oracle says");
     caught("token + 1 < rows ? a.x_scales[token + 1] => 1 ? a.x_scales[token + 1]", "full", "linear_sm90");
+    caught("* steps + step] => * steps]", "fast", "the oracle says");
+    caught("scaled[e] = 0.0f; => ;", "fast", "the oracle says");
+    caught("x + 2 * q, q > 0) => x + 2 * q, 1)", "fast", "the oracle says");
+    caught("e / 2 % 2 ? scale1 => e % 2 ? scale1", "fast", "the oracle says");
     caught("#define DEEP (FP8 ? 128 : 64) => #define DEEP 64", "fast", "the oracle says");
     caught("a.scales[r] = greatest / 448.0f => a.scales[r] = greatest", "fast", "the oracle says");
     caught("if (i < a.cols) { => if (i + 8 < a.cols) {", "fast", "the oracle says");

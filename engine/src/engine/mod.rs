@@ -4,24 +4,27 @@
 //! with tokens that only the device knows. A row that ends is noticed one step late, at the price of one
 //! wasted token.
 
+mod capacity;
 mod config;
+mod layout;
 mod stats;
 mod step_times;
 
+pub use capacity::Capacity;
 pub use config::{EngineConfig, Types};
 pub use stats::Stats;
 pub use step_times::{OpsTime, StepShape, StepTimes};
 
-use crate::buffer::{BufferKind, Dims};
+use crate::buffer::Dims;
 use crate::device::{Device, DeviceError, PlanId, Ticket};
 use crate::error::EngineError;
-use crate::models::{Formats, Model, decoder};
+use crate::models::Model;
 use crate::plan::Plan;
 use crate::request::{Event, FinishReason, Request, TokenLogprobs};
 use crate::sampling::{masks, push_sample, push_score, push_targets};
 use crate::scheduler::{Chunk, Limits, Scheduler};
 use crate::step::{Sampled, Step, StepOutput, from_last};
-use config::{kv_pages, limits, matrix_format, max_len, resolve_types};
+use layout::Layout;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -60,32 +63,8 @@ impl Engine {
         mut device: Box<dyn Device>,
         config: &EngineConfig,
     ) -> Result<Engine, EngineError> {
-        let info = device.info().clone();
-        let c = &model.config;
-        let max_len = max_len(config, c.max_position_embeddings)?;
-        let limits = limits(config, info.kind, max_len, c.vocab)?;
-        let pages_per_seq = max_len.div_ceil(limits.page_size);
-        let types = resolve_types(config, &info, c.dtype)?;
-        let matrix = |tensors: &[String]| matrix_format(model, &types, config, tensors);
-        let formats = Formats { activations: types.activations, kv: types.kv[0] };
-        let decoder = decoder(c, &formats, max_len, limits.seqs, pages_per_seq, matrix);
-        decoder.check_blocks()?;
-        let mut max_dims = Dims {
-            tokens: limits.tokens,
-            seqs: limits.seqs,
-            outputs: limits.outputs,
-            adjustments: limits.adjustments,
-            masks: limits.seqs,
-            targets: limits.targets,
-            pages: 0,
-            page_size: limits.page_size,
-            pages_per_seq,
-            attended: 0,
-        };
-        let all_but_pages = decoder.plan.bytes(&max_dims, |kind| kind != BufferKind::KvPage)
-            + device.workspace(&decoder.plan, &max_dims)
-            - device.spared(&decoder.plan, &max_dims);
-        max_dims.pages = kv_pages(&decoder.plan, &max_dims, config, &info, all_but_pages)?;
+        let Layout { decoder, limits, types, mut max_dims, rest: _ } =
+            Layout::new(model, device.as_ref(), config)?;
         let compiled = compile(device.as_mut(), &decoder.plan, &mut max_dims, config)?;
         model.load(device.as_mut(), compiled, &decoder)?;
         Ok(Engine {
@@ -99,7 +78,7 @@ impl Engine {
             },
             plan: decoder.plan,
             limits,
-            vocab: c.vocab,
+            vocab: model.config.vocab,
             scheduler: Scheduler::new(limits, max_dims.pages),
             force_tokens: config.force_tokens,
             in_flight: VecDeque::new(),

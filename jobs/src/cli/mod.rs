@@ -7,6 +7,7 @@ mod devices;
 mod evaluate;
 mod job_file;
 pub mod parse;
+mod plan;
 mod run;
 mod show;
 pub mod status;
@@ -59,6 +60,7 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
         Command::Bench(Bench::Throughput(args)) => bench::throughput(&args)?,
         Command::Bench(Bench::Step(args)) => bench::step(&args)?,
         Command::Devices => devices::devices()?,
+        Command::Plan(args) => plan::plan(*args)?,
         Command::Show(args) => show::show(*args)?,
         Command::Status { output, state_dir, json } => {
             output.refuse_malformed("the output")?;

@@ -15,6 +15,8 @@ use std::ops::Range;
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartRequest {
     pub part: Part,
+    /// Whether its answer is the document's.
+    pub is_last: bool,
     pub prompt: Vec<u32>,
 }
 
@@ -167,6 +169,11 @@ impl Document {
         self.chunks.len() == 1
     }
 
+    /// Chunks of the document, one if it fits into one prompt.
+    pub fn num_chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
     /// Adds a request to the level, or the note that is known of it.
     fn ask(&mut self, chunks: Range<usize>, tokens: Vec<u32>, root: bool, requests: &mut Vec<PartRequest>) {
         let part = Part { level: self.level, index: self.slots.len() as u32 };
@@ -183,7 +190,7 @@ impl Document {
             Some(note) => self.hold(part.index as usize, &note.answer, chunks),
             None => {
                 self.waiting += 1;
-                requests.push(PartRequest { part, prompt: tokens });
+                requests.push(PartRequest { part, is_last: root, prompt: tokens });
             }
         }
     }

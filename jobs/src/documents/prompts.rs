@@ -216,7 +216,12 @@ impl Documents {
         let mut found: Vec<Chunk> = Vec::with_capacity(todo.len());
         while let Some(range) = todo.pop_front() {
             let made = self.map_prompt(&batch, row, &text[range.clone()], found.len());
-            match self.fitting(made)? {
+            let (number, Range { start, end }) = (found.len(), range.clone());
+            let named = |error: RowError| RowError {
+                detail: format!("chunk {number} (bytes {start} to {end}): {}", error.detail),
+                ..error
+            };
+            match self.fitting(made).map_err(named)? {
                 Some(prompt) => found.push(Chunk { range, prompt }),
                 None => self.split(text, range)?.into_iter().rev().for_each(|piece| todo.push_front(piece)),
             }

@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod attempts;
 pub(crate) mod checksum;
+pub mod costs;
 pub(crate) mod database;
 pub mod decisions;
 pub mod endings;
@@ -29,6 +30,7 @@ mod writer;
 use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::attempts::{InFlight, Suspects};
+use crate::journal::costs::StartFigures;
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{Identity, InputDigests, JobIdentity};
 use crate::journal::lock::JobLock;
@@ -206,6 +208,16 @@ impl Journal {
     /// As [`Journal::append`].
     pub fn append_note(&mut self, note: Note) -> Result<(), JobError> {
         self.writer.append_note(note)
+    }
+
+    /// Notes what this start has done so far; it is committed with the next rows, or at once where none wait.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn note_costs(&mut self, figures: &StartFigures) -> Result<(), JobError> {
+        let figures =
+            serde_json::to_string(figures).map_err(|error| JobError::Internal(error.to_string()))?;
+        self.writer.note_costs(figures)
     }
 
     /// Commits all rows added so far: they survive a kill and a power cut.

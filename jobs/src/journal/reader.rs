@@ -81,6 +81,18 @@ impl JournalReader {
         Ok(count.map_err(schema::journal_error(&self.database.path))? as u64)
     }
 
+    /// Rows among the first `rows` that are finished.
+    ///
+    /// # Errors
+    /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
+    pub fn finished(&self, rows: u64) -> Result<u64, JobError> {
+        let is_answer = self.database.format.is_answer();
+        let query = format!("SELECT count(*) FROM answers WHERE row < ? AND {is_answer}");
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        let count = self.database.connection.query_row(&query, [rows], |row| row.get::<_, i64>(0));
+        Ok(count.map_err(schema::journal_error(&self.database.path))? as u64)
+    }
+
     /// The answers of a range of rows, one entry for each row; `None` for a row that is not finished.
     ///
     /// # Errors

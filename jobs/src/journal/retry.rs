@@ -37,14 +37,8 @@ pub(super) fn check(database: &Database, retry: Retry, now: Option<LengthLimits>
         return Err(JobError::RetryFormat { path, format });
     }
     let begun = LengthLimits::of(&database.identity);
-    if let Some((now, begun)) = now.zip(begun)
-        && (now.max_tokens < begun.max_tokens || now.max_model_len < begun.max_model_len)
-    {
-        return Err(JobError::Usage(format!(
-            "--retry takes no smaller --max-tokens than {} and no smaller --max-model-len than {}, with which the job was \
-             begun, and here they are {} and {}: all other rows keep answers of the first values",
-            begun.max_tokens, begun.max_model_len, now.max_tokens, now.max_model_len
-        )));
+    if let Some((now, begun)) = now.zip(begun) {
+        refuse_smaller(now, begun)?;
     }
     if let Some(now) = now.filter(|_| retry.length)
         && begun == Some(now)
@@ -54,6 +48,22 @@ pub(super) fn check(database: &Database, retry: Retry, now: Option<LengthLimits>
             "--retry length needs a greater --max-tokens than {max_tokens} or a greater --max-model-len than \
              {max_model_len}, with which the job was begun: rows that were cut off would end as before"
         )));
+    }
+    Ok(())
+}
+
+/// Refuses limits that are smaller than those with which the job was begun.
+fn refuse_smaller(now: LengthLimits, begun: LengthLimits) -> Result<(), JobError> {
+    for (flag, now, then) in [
+        ("--max-tokens", now.max_tokens, begun.max_tokens),
+        ("--max-model-len", now.max_model_len, begun.max_model_len),
+    ] {
+        if now < then {
+            return Err(JobError::Usage(format!(
+                "--retry takes no smaller {flag} than {then}, with which the job was begun, and here it is {now}: rows that do \
+                 not run again keep answers of the first value"
+            )));
+        }
     }
     Ok(())
 }

@@ -46,9 +46,15 @@ pub(crate) fn refuse_other_kinds(state_dir: &Path) -> Result<(), JobError> {
         Some(other) => return refuse(state_dir, other, "a folder of its own"),
     }
     let journal = ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm", "journal.new"];
-    for name in
-        journal.iter().chain(&["lock", "in-flight", "in-flight.new", "manifest.json", "manifest.next"])
-    {
+    for name in journal.iter().chain(&[
+        "lock",
+        "in-flight",
+        "in-flight.new",
+        "manifest.json",
+        "manifest.next",
+        "receipt.json",
+        "receipt.next",
+    ]) {
         let path = state_dir.join(name);
         match kind(&path)? {
             None | Some("a file") => {}

@@ -28,6 +28,8 @@ enum Message {
     Answer(Answer, bool),
     Note(Note),
     JobRows(u64),
+    /// What the start has done, as JSON.
+    Costs(String),
     Commit(SyncSender<()>),
 }
 
@@ -59,6 +61,10 @@ impl Writer {
 
     pub(crate) fn note_rows(&mut self, rows: u64) -> Result<(), JobError> {
         self.send(Message::JobRows(rows))
+    }
+
+    pub(crate) fn note_costs(&mut self, figures: String) -> Result<(), JobError> {
+        self.send(Message::Costs(figures))
     }
 
     pub(crate) fn commit(&mut self) -> Result<(), JobError> {
@@ -122,10 +128,15 @@ struct Batch {
     errors: u64,
     input_tokens: u64,
     generated_tokens: u64,
+    /// Of rows that took another's answer.
+    shared_tokens: u64,
+    /// What the start has done, if that is not committed.
+    costs: Option<String>,
 }
 
 impl Batch {
     fn begin(database: Database) -> Result<Self, JobError> {
+        database.create_costs()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let line = "INSERT INTO starts VALUES (NULL, ?, ?, ?, NULL, 0, 0, 0, 0, 0, 0)";
         let values = (env!("CARGO_PKG_VERSION"), std::process::id(), now as i64);
@@ -144,6 +155,8 @@ impl Batch {
             errors: 0,
             input_tokens: 0,
             generated_tokens: 0,
+            shared_tokens: 0,
+            costs: None,
         })
     }
 
@@ -158,6 +171,14 @@ impl Batch {
                 Ok(Message::Answer(answer, shared)) => self.insert(&answer, shared)?,
                 Ok(Message::Note(note)) => self.insert_note(&note)?,
                 Ok(Message::JobRows(rows)) => self.note_rows(rows)?,
+                Ok(Message::Costs(figures)) => {
+                    self.costs = Some(figures);
+                    if self.open.is_none() {
+                        // Not by `commit`: the first answer is still to be committed at once.
+                        self.begin_transaction()?;
+                        self.commit_tallies()?;
+                    }
+                }
                 Ok(Message::Commit(done)) => {
                     self.commit()?;
                     let _ = done.send(());
@@ -182,14 +203,16 @@ impl Batch {
 
     fn open(&mut self) -> Result<(), JobError> {
         if self.open.is_none() {
-            self.database
-                .connection
-                .execute_batch("BEGIN IMMEDIATE")
-                .map_err(schema::journal_error(&self.database.path))?;
+            self.begin_transaction()?;
             self.open = Some(Instant::now());
         }
         self.pending += 1;
         Ok(())
+    }
+
+    fn begin_transaction(&self) -> Result<(), JobError> {
+        let begun = self.database.connection.execute_batch("BEGIN IMMEDIATE");
+        begun.map_err(schema::journal_error(&self.database.path))
     }
 
     fn insert_note(&mut self, note: &Note) -> Result<(), JobError> {
@@ -216,6 +239,10 @@ impl Batch {
         self.errors += u64::from(answer.error.is_some());
         self.input_tokens += u64::from(answer.num_input_tokens.unwrap_or(0));
         self.generated_tokens += answer.num_generated_tokens();
+        if shared {
+            let prompt = u64::from(answer.num_input_tokens.unwrap_or(0));
+            self.shared_tokens += prompt + answer.num_generated_tokens();
+        }
         Ok(())
     }
 
@@ -225,6 +252,14 @@ impl Batch {
         }
         self.pending = 0;
         self.age = (self.age * 2).clamp(EARLY, AGE);
+        self.commit_tallies()
+    }
+
+    /// Commits the open transaction, with what this start has done so far.
+    fn commit_tallies(&mut self) -> Result<(), JobError> {
+        if let Some(figures) = self.costs.take() {
+            self.database.note_costs(self.start, self.shared_tokens, &figures)?;
+        }
         let line = "UPDATE starts SET elapsed_ms = ?, rows = ?, shared = ?, errors = ?, input_tokens = ?, \
                     generated_tokens = ? WHERE start = ?";
         let elapsed = self.begun.elapsed().as_millis() as i64;

@@ -47,6 +47,11 @@ impl ModelFolders {
     }
 }
 
+/// Whether a model's files are on this machine, built in or in a folder, and not to be had from a hub.
+pub fn is_here(args: &ModelOptions) -> bool {
+    args.model.as_deref().is_none_or(|name| name == builtin::NANO || Path::new(name).is_dir())
+}
+
 /// Refuses the folder of a LoRA adapter, or of a model with one beside it, which transformers would put on top.
 fn refuse_adapter(folder: &Path) -> Result<(), JobError> {
     let path = folder.join("adapter_config.json");

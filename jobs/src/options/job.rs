@@ -5,6 +5,7 @@ use crate::options::columns::ColumnOptions;
 use crate::options::documents::DocumentOptions;
 use crate::options::engine::EngineOptions;
 use crate::options::model::ModelOptions;
+use crate::options::prices::PriceOptions;
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::store::location::Location;
@@ -54,6 +55,8 @@ pub struct JobOptions {
     pub retry: Vec<RetryRows>,
     /// Run rows of the same prompt once, where that changes no answer.
     pub share_prompts: bool,
+    /// What the receipt reckons with.
+    pub prices: PriceOptions,
     pub prompt: PromptOptions,
     pub sampling: SamplingOptions,
     pub model: ModelOptions,

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod job;
 pub mod model;
 pub mod number;
+pub mod prices;
 pub mod prompt;
 pub mod sampling;
 pub mod size;

@@ -12,6 +12,7 @@ use crate::publish::format::OutputFormat;
 use crate::publish::local::{entries, holds};
 use crate::publish::manifest::{self, ColumnNulls, Manifest, Part};
 use crate::publish::remote::{manifest_key, manifest_key_inside};
+use crate::receipt;
 use crate::store::bucket::{Bucket, ObjectVersion};
 use crate::store::location::state_dir_beside;
 use crate::store::location::{Location, ObjectUrl};
@@ -90,6 +91,7 @@ fn verify_local(output: &Path) -> Result<(Verified, Vec<String>), JobError> {
     }
     problems.extend(check_local(output, is_folder, &manifest)?);
     problems.extend(other_job(&state_dir, &manifest));
+    problems.extend(receipt::problems(&state_dir, &manifest));
     Ok((by_manifest(&manifest), problems))
 }
 

@@ -39,13 +39,17 @@ pub fn answer_rows(
         Some(choices) => choices.calibrate(job.content_free.as_ref(), engine)?,
         None => Vec::new(),
     };
-    let open = job.documents.as_deref().map(|documents| OpenDocuments::new(documents, &job.sampling));
+    let open = job
+        .documents
+        .as_deref()
+        .map(|documents| OpenDocuments::new(documents, &job.sampling, job.structure.as_ref()));
     let documents = match &open {
         None => None,
         Some(open) => {
             let max_tokens = u64::from(job.sampling.params.max_tokens);
             let limits = LengthLimits { max_model_len: job.max_model_len as u64, max_tokens };
-            Some(DocumentFeed { open, journal: JournalReader::open(&job.options.state_dir)?, limits })
+            let journal = Some(JournalReader::open(&job.options.state_dir)?);
+            Some(DocumentFeed { open, journal, limits })
         }
     };
     let (next_requests, follow_ups) = channel();

@@ -58,14 +58,7 @@ impl Duplicates {
         if !self.shared || !request.sampling.is_greedy() {
             return Turn::Runs;
         }
-        let row = request.key();
-        let mut bytes = request.sampling.digest().to_vec();
-        bytes.extend(request.structure.as_ref().map_or([0; 32], Structure::digest));
-        match &request.choices {
-            Some(choices) => bytes.extend(choices.bytes()),
-            None => bytes.extend(request.prompt.iter().flat_map(|token| token.to_le_bytes())),
-        }
-        let prompt = blake3::hash(&bytes);
+        let (row, prompt) = (request.key(), digest(request));
         if let Some(result) = self.ended.get(&prompt) {
             return Turn::Ends(result.clone());
         }
@@ -94,6 +87,17 @@ impl Duplicates {
         }
         rows
     }
+}
+
+/// What the answer to a request is a function of, where it is one of the prompt.
+pub fn digest(request: &RowRequest) -> Hash {
+    let mut bytes = request.sampling.digest().to_vec();
+    bytes.extend(request.structure.as_ref().map_or([0; 32], Structure::digest));
+    match &request.choices {
+        Some(choices) => bytes.extend(choices.bytes()),
+        None => bytes.extend(request.prompt.iter().flat_map(|token| token.to_le_bytes())),
+    }
+    blake3::hash(&bytes)
 }
 
 /// Roughly the memory that a result takes; the same at each look.

@@ -5,6 +5,7 @@ use crate::journal::Journal;
 use crate::journal::answer::FinishReason;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::row_error::{RowError, RowErrorKind};
+use crate::run::cost_meter::CostMeter;
 use crate::run::duplicates::{Duplicates, Turn};
 use crate::run::open_documents::OpenDocuments;
 use crate::run::request::{FailedRow, FeederResult, RequestKey, RowRequest, request_id, run_of_request};
@@ -44,6 +45,7 @@ pub struct EngineLoop<'a> {
     alone: Option<u64>,
     /// Where the requests of documents come from that follow upon others.
     documents: Option<FollowUps<'a>>,
+    meter: CostMeter,
 }
 
 /// The documents on their way, and their requests behind the first level.
@@ -76,6 +78,7 @@ impl<'a> EngineLoop<'a> {
             waits_to_run_alone,
             alone,
             documents,
+            meter: CostMeter::begin(),
         }
     }
 
@@ -84,8 +87,15 @@ impl<'a> EngineLoop<'a> {
     ///
     /// # Errors
     /// What ended the job: of the input, the journal or the device.
-    pub fn run(
-        mut self,
+    pub fn run(mut self, rows: &Receiver<FeederResult>, stop: impl FnMut() -> bool) -> Result<(), JobError> {
+        let ended = self.run_all(rows, stop);
+        // What ended the loop says more than what this may say.
+        let noted = self.note_costs();
+        ended.and(noted)
+    }
+
+    fn run_all(
+        &mut self,
         rows: &Receiver<FeederResult>,
         mut stop: impl FnMut() -> bool,
     ) -> Result<(), JobError> {
@@ -93,6 +103,9 @@ impl<'a> EngineLoop<'a> {
         let mut heartbeat = Heartbeat::default();
         loop {
             heartbeat.send();
+            if self.meter.is_due() {
+                self.note_costs()?;
+            }
             if stop() {
                 return Ok(());
             }
@@ -114,6 +127,11 @@ impl<'a> EngineLoop<'a> {
                 self.take(event)?;
             }
         }
+    }
+
+    fn note_costs(&mut self) -> Result<(), JobError> {
+        let figures = self.meter.figures(self.engine);
+        self.lock()?.note_costs(&figures)
     }
 
     /// Takes the requests that follow upon others, before new rows: what is begun is to end.

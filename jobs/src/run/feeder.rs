@@ -32,8 +32,8 @@ const DOCUMENT_BYTES: usize = 8 << 20;
 /// What documents need besides.
 pub struct DocumentFeed<'a> {
     pub open: &'a OpenDocuments<'a>,
-    /// The notes of earlier runs, and the limits by which they count.
-    pub journal: JournalReader,
+    /// The notes of earlier runs, if they count, and the limits by which they do.
+    pub journal: Option<JournalReader>,
     pub limits: LengthLimits,
 }
 
@@ -81,6 +81,13 @@ impl Feeder<'_> {
                 return;
             }
         }
+    }
+
+    /// Sends the rows of ranges, until all are sent or nobody takes them.
+    pub fn feed_ranges(&self, ranges: &[Range<u64>], out: &SyncSender<FeederResult>) {
+        let fed = ranges.iter().try_for_each(|rows| self.feed_range(rows.clone(), false, out));
+        // Whoever takes no more knows why.
+        fed.unwrap_or(());
     }
 
     fn feed_range(&self, rows: Range<u64>, alone: bool, out: &SyncSender<FeederResult>) -> Result<(), Gone> {
@@ -214,9 +221,10 @@ impl Feeder<'_> {
                     }
                     None => continue,
                 };
-                let notes = match feed.journal.notes(row, feed.limits) {
-                    Ok(notes) => notes,
-                    Err(error) => {
+                let notes = match feed.journal.as_ref().map(|journal| journal.notes(row, feed.limits)) {
+                    None => Vec::new(),
+                    Some(Ok(notes)) => notes,
+                    Some(Err(error)) => {
                         let _ = out.send(Err(error));
                         return Err(Gone);
                     }

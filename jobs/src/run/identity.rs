@@ -57,6 +57,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         retry: _,
         // Answers are the same without.
         share_prompts: _,
+        prices: _,
         returns,
         columns,
         documents,

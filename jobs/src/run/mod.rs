@@ -1,6 +1,7 @@
 //! `gristmill run`: from the options to the published answers.
 
 pub mod answer_rows;
+pub mod cost_meter;
 pub mod detokenize;
 pub mod duplicates;
 pub mod engine_loop;
@@ -19,6 +20,7 @@ pub mod row;
 pub mod sampling;
 mod space;
 
+use crate::batch::logprobs::TokenTexts;
 use crate::batch::results::Results;
 use crate::error::JobError;
 use crate::journal::endings::Endings;
@@ -35,6 +37,7 @@ use crate::publish::manifest::{self, Manifest};
 use crate::publish::publication::{Publication, Unanswered};
 use crate::publish::target::Target;
 use crate::publish::text::LineEncoder;
+use crate::receipt;
 use crate::row_error::shown;
 use crate::run::answer_rows::answer_rows;
 use crate::run::identity::{identity, input_digests};
@@ -110,8 +113,11 @@ pub fn run_on(
         // Those of earlier runs, too.
         job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), None)?;
     }
+    let (receipt, lines) = receipt::freeze(&journal, &job.folders.name, &job.options.prices)?;
     note_fewer_rows(&job);
     let unreadable = publish(&job, &target, &journal)?;
+    receipt::write(&job.options.state_dir, &receipt)?;
+    note!("{lines}");
     drop(journal);
     let endings = endings.with_unreadable(unreadable);
     let column = match &job.options {
@@ -237,8 +243,9 @@ fn answer(
 fn publish(job: &Job, target: &Target, journal: &EndedJournal) -> Result<u64, JobError> {
     journal.check_in_place()?;
     let results = job.batch.as_ref().map(|batch| {
+        let texts = TokenTexts::new(job.tokenizer.clone(), batch.vocab);
         let name = batch.served_model_names.first().map_or("", String::as_str);
-        Results::new(journal.reader.identity(), name, job.date, job.tokenizer.clone())
+        Results::new(journal.reader.identity(), name, job.date, texts)
     });
     let publication = Publication {
         target,

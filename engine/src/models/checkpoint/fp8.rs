@@ -17,6 +17,9 @@ pub struct Fp8 {
 /// What follows a weight's name in that of its scales: compressed-tensors, then DeepSeek and Qwen.
 pub const SCALES: [&str; 2] = ["_scale", "_scale_inv"];
 
+/// What to do with values that [`Format::Fp8`] has no place for.
+const REMEDY: &str = "hold the weights in bfloat16 or float32 to load it all the same";
+
 /// Scales of a matrix.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scales {
@@ -100,10 +103,10 @@ impl Scales {
         for (r, elements) in elements.chunks_exact(cols).enumerate() {
             let scales = self.of_row(row + r);
             if let Some(scale) = scales.iter().find(|scale| !(**scale * e4m3::MAX).is_finite()) {
-                return Err(format!("has the scale {scale} in row {}", row + r));
+                return Err(format!("has the scale {scale} in row {}; {REMEDY}", row + r));
             }
             if elements.iter().any(|&bits| e4m3::is_nan(bits)) {
-                return Err(format!("holds NaN in row {}", row + r));
+                return Err(format!("holds NaN in row {}; {REMEDY}", row + r));
             }
             bytes.extend(DType::F32.encode(scales));
             bytes.extend(elements);

@@ -8,9 +8,11 @@
 // slots of shared memory by bulk copies, as far ahead as there is room; each consumer warpgroup multiplies 64 features.
 // Two mbarriers for each slot say that it is full and that it is empty again.
 //
-// In FP8 both operands are e4m3, and the sums are multiplied by the scales of their token and of their feature.
+// In FP8 both operands are e4m3, and the sums are multiplied by the scales of their token and of their feature. Where a
+// feature has a scale for every 128 columns, those of a slot, the products of a slot are summed by themselves, and the sums
+// that they are added to are a second set of accumulators.
 //
-// -DTX: type of x and weight (bf16, f16 or e4m3); -DFP8: 1 if that is e4m3; -DTB, -DTO: types of bias and out; -DBIAS: 1 with a bias; -DADD: 1 to add
+// -DTX: type of x and weight (bf16, f16 or e4m3); -DFP8: 1 if that is e4m3 with scales of features, 2 with scales of blocks; -DTB, -DTO: types of bias and out; -DBIAS: 1 with a bias; -DADD: 1 to add
 // what out holds, the residual, last; -DGATE: 1 for SiLU, 2 for the tanh form of GELU: of every 16 rows of the weight
 // the first 8 are gates, the others the up rows that they multiply, and out has half as many columns; -DVEC: 1 if 16
 // bytes of out can be moved at once; -DWGS: consumer warpgroups; -DTOKENS; -DSTAGES.
@@ -183,7 +185,7 @@ struct Epilogue {
     };
 
     __device__ __forceinline__ Scales scales(u32 feature) const {
-#if FP8
+#if FP8 == 1
         return {feature < a.features ? a.weight_scales[feature] : 0.0f, feature + 8 < a.features ? a.weight_scales[feature + 8] : 0.0f};
 #else
         return {1.0f, 1.0f};
@@ -336,10 +338,37 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) linear_sm90(con
     const Epilogue epilogue = {a, rooms + warpgroup * ROOM, rows, a.features / (GATE ? 2 : 1), warpgroup, threadIdx.x % 128};
     Ring ring = {0, 0};
     float d[TOKENS / 2];
+#if FP8 == 2
+    float scaled[TOKENS / 2];
+#endif
     for (u32 i = blockIdx.x; i < feature_tiles * token_tiles; i += gridDim.x) {
         const Tile tile(i, feature_tiles, token_tiles);
         Epilogue::Residual residual;
         epilogue.fetch(residual, tile, 0);
+#if FP8 == 2
+#pragma unroll
+        for (u32 e = 0; e < TOKENS / 2; e++) scaled[e] = 0.0f;
+        const u32 first = tile.feature + warpgroup * 64 + threadIdx.x % 128 / 32 * 16 + lane / 4;
+        for (u32 step = 0; step < steps; step++) {
+            const u32 slot = slots + ring.slot * SLOT;
+            const float scale0 = first < a.features ? a.weight_scales[size_t(first) * steps + step] : 0.0f;
+            const float scale1 = first + 8 < a.features ? a.weight_scales[size_t(first + 8) * steps + step] : 0.0f;
+            mbarrier_wait(full + 8 * ring.slot, ring.parity);
+            const u64 weight = wgmma_operand(slot + warpgroup * 64 * 128), x = wgmma_operand(slot + WEIGHTS);
+            wgmma_fence();
+#pragma unroll
+            for (u32 q = 0; q < 4; q++) Wgmma<TX, TOKENS>::multiply(d, weight + 2 * q, x + 2 * q, q > 0);
+            wgmma_commit();
+            // While this warpgroup scales, another one multiplies.
+            wgmma_wait<0>();
+            wgmma_results(d);
+            if (lane == 0) mbarrier_arrive(empty + 8 * ring.slot);
+            ring.next();
+#pragma unroll
+            for (u32 e = 0; e < TOKENS / 2; e++) scaled[e] = fmaf(d[e], e / 2 % 2 ? scale1 : scale0, scaled[e]);
+        }
+        epilogue.run(tile, scaled, residual);
+#else
         u32 before = 0;
         for (u32 step = 0; step < steps; step++) {
             mbarrier_wait(full + 8 * ring.slot, ring.parity);
@@ -359,5 +388,6 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) linear_sm90(con
         wgmma_results(d);
         if (lane == 0) mbarrier_arrive(empty + 8 * before);
         epilogue.run(tile, d, residual);
+#endif
     }
 }

@@ -50,7 +50,7 @@ fn pitch(cols: usize) -> usize {
 /// next begins.
 pub(crate) fn quantized_bytes(plan: &Plan, max_dims: &Dims, limits: &CardLimits) -> usize {
     let bytes = |op: &Op| match op {
-        Op::Linear(op) if plan.desc(op.weight).format == Format::Fp8 => {
+        Op::Linear(op) if matches!(plan.desc(op.weight).format, Format::Fp8 | Format::Fp8Blocks) => {
             max_dims.count(plan.desc(op.x.buffer).rows) * (pitch(op.x.cols) + FP8_SCALE)
         }
         _ => 0,

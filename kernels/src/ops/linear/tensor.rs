@@ -25,8 +25,8 @@ pub(crate) struct LinearVariant {
     pub(crate) add: bool,
 }
 
-/// The source's `FP8`.
-fn fp8(weight: Format) -> u32 {
+/// The sources' `FP8`.
+pub(super) fn fp8(weight: Format) -> u32 {
     match weight {
         Format::Fp8 => 1,
         Format::Fp8Blocks => 2,

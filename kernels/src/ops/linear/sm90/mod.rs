@@ -4,6 +4,7 @@ mod tile;
 
 use super::operands::Operands;
 use super::quantize;
+use super::tensor::fp8;
 use crate::args::{DevicePtr, c_struct, word};
 use crate::driver::card::{CardLimits, TensorCores};
 use crate::driver::launch::LaunchConfig;
@@ -40,8 +41,8 @@ c_struct! {
 pub(crate) struct Sm90Variant {
     /// Of x: bf16 or f16.
     pub(crate) x: DType,
-    /// Whether the weight is [`Format::Fp8`], and x is quantised; else it has the type of x.
-    pub(crate) fp8: bool,
+    /// The type of x, or FP8: then x is quantised.
+    pub(crate) weight: Format,
     pub(crate) bias: Option<Format>,
     pub(crate) out: Format,
     /// Whether 16 bytes of the result can be moved at once.
@@ -53,6 +54,11 @@ pub(crate) struct Sm90Variant {
 }
 
 impl Sm90Variant {
+    /// The source's `FP8`.
+    fn fp8(&self) -> u32 {
+        fp8(self.weight)
+    }
+
     fn wide_out(&self) -> bool {
         self.out == DType::F32.into()
     }
@@ -81,7 +87,14 @@ impl Sm90Variant {
 
     /// Moving single elements beside the most accumulators takes more registers than there are.
     fn fits(&self, tile: &Tile, limits: &CardLimits) -> bool {
-        self.shared(tile) <= limits.shared as usize && (self.vec || tile.tokens <= 128)
+        // So do scales of blocks, whose sums are accumulated twice.
+        let most = match self.weight {
+            Format::Fp8Blocks if tile.warpgroups == 3 => 96,
+            Format::Fp8Blocks if self.vec => 192,
+            _ if self.vec => 256,
+            _ => 128,
+        };
+        self.shared(tile) <= limits.shared as usize && tile.tokens <= most
     }
 
     fn kernel(&self, tile: &Tile) -> Kernel {
@@ -97,8 +110,8 @@ impl Sm90Variant {
             Some(Activation::GeluTanh) => 2,
         };
         Kernel::new::<Args>("linear_sm90.cu", include_str!("../linear_sm90.cu"), "linear_sm90", registers)
-            .define("TX", if self.fp8 { "e4m3" } else { self.x.name() })
-            .define("FP8", u32::from(self.fp8))
+            .define("TX", if self.fp8() > 0 { "e4m3" } else { self.x.name() })
+            .define("FP8", self.fp8())
             .define("TB", self.bias.unwrap_or(self.x.into()))
             .define("TO", self.out)
             .define("BIAS", u32::from(self.bias.is_some()))
@@ -131,9 +144,8 @@ fn variant(limits: &CardLimits, operands: &Operands) -> Option<Sm90Variant> {
     let out_type = out.format.plain()?;
     // Results are rounded to the type of x, or kept.
     let plain_out = out_type == half || out_type == DType::F32 && gate.is_none();
-    let fp8 = weight.format == Format::Fp8;
     if limits.tensor_cores != TensorCores::Wgmma
-        || weight.format != x.format && !fp8
+        || weight.format != x.format && fp8(weight.format) == 0
         || !x.aligned(8)
         || !plain_out
     {
@@ -141,7 +153,7 @@ fn variant(limits: &CardLimits, operands: &Operands) -> Option<Sm90Variant> {
     }
     let vec = out.aligned(16 / out_type.size());
     let bias = bias.map(|bias| bias.format);
-    Some(Sm90Variant { x: half, fp8, bias, out: out.format, vec, add: *add, gate: *gate })
+    Some(Sm90Variant { x: half, weight: weight.format, bias, out: out.format, vec, add: *add, gate: *gate })
 }
 
 /// Whether a Linear with these operands would run here.
@@ -160,7 +172,7 @@ pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Option<Vec<
     let (rows, sms) = (operands.x.rows, lowering.limits.sms);
     let features = operands.weight_rows();
     // In columns of two bytes, which take as long as two of one.
-    let k = if variant.fp8 { operands.x.cols.div_ceil(2) } else { operands.x.cols };
+    let k = if variant.fp8() > 0 { operands.x.cols.div_ceil(2) } else { operands.x.cols };
     let size = Size { rows: lowering.max_dims.count(rows), k, features };
     let (quantize, factors) = factors(lowering, operands, &variant);
     // Only the tiles that some row count will choose are compiled.
@@ -199,7 +211,7 @@ struct Factors {
 fn factors(lowering: &mut Lowering, operands: &Operands, variant: &Sm90Variant) -> (Option<Launch>, Factors) {
     let Operands { x, weight, .. } = operands;
     let (x_rows, features, cols) = (lowering.max_dims.count(x.rows), operands.weight_rows(), x.cols);
-    if variant.fp8 {
+    if variant.fp8() > 0 {
         let (launch, quantized) = quantize::lower(lowering, x, variant.x);
         let matrix = |at, rows, stride| Matrix { at, element: Element::E4m3, rows, cols, stride };
         let (pitch, scales) = fp8_place(features, cols);
