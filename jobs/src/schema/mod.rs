@@ -2,8 +2,10 @@
 //!
 //! A schema is read into a tree of our own ([`node`]), by a list of what is known to be enforced exactly ([`reader`]); all
 //! else is refused. llguidance is handed a schema that is written anew from the tree ([`grammar`]), so that nothing of
-//! what it passes over, or understands otherwise, is ever in it.
+//! what it passes over, or understands otherwise, is ever in it. What has a type of its own becomes a column of that type
+//! ([`types`], [`array`]).
 
+mod array;
 mod containers;
 mod error;
 mod exclusion;
@@ -14,6 +16,7 @@ mod pattern;
 mod productive;
 mod reader;
 mod strings;
+mod types;
 
 pub use error::SchemaError;
 

@@ -1,9 +1,16 @@
 #![allow(clippy::unwrap_used)]
+
+mod random;
+mod suite;
+
 use super::AnswerSchema;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::ApproximateTokEnv;
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// A compiled schema over the 256 bytes as tokens.
 fn compile(schema: &Value) -> Result<Matcher, String> {
@@ -278,4 +285,120 @@ fn numbers_keep_to_their_bounds() {
         }
     }
     assert!(compiled > 100, "{compiled}");
+}
+
+/// An array as lines of JSON.
+fn lines(array: &ArrayRef) -> Vec<String> {
+    let field = Field::new("answer", array.data_type().clone(), true);
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![array.clone()]).unwrap();
+    let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    String::from_utf8(writer.into_inner()).unwrap().lines().map(str::to_string).collect()
+}
+
+#[test]
+fn answers_are_columns_of_the_types_that_the_schema_says() {
+    let schema = json!({ "type": "object", "required": ["id", "kind", "when", "tags", "flat"], "properties": {
+        "id": { "type": "integer" },
+        "kind": { "enum": ["a", "b"] },
+        "price": { "type": ["number", "null"] },
+        "when": { "type": "string", "format": "date-time" },
+        "day": { "anyOf": [{ "type": "string", "format": "date" }, { "type": "null" }] },
+        "at": { "type": "string", "format": "time" },
+        "sure": { "type": "boolean" },
+        "tags": { "type": "array", "items": { "$ref": "#/$defs/tag" } },
+        "mixed": { "type": ["string", "integer"] },
+        "flat": { "type": "object", "properties": { "x": { "type": "integer" } } },
+        "tree": { "$ref": "#/$defs/tree" },
+    }, "additionalProperties": false, "$defs": {
+        "tag": { "type": "object", "properties": { "name": { "type": "string" } }, "required": ["name"], "additionalProperties": false },
+        "tree": { "type": "array", "items": { "$ref": "#/$defs/tree" } },
+    } });
+    let schema = AnswerSchema::read(&schema).unwrap();
+    assert_eq!(schema.untyped(), ["answer.mixed", "answer.tree[]"]);
+    let DataType::Struct(fields) = schema.data_type() else { panic!("{}", schema.data_type()) };
+    let types: Vec<String> = fields
+        .iter()
+        .map(|f| format!("{}{}: {}", f.name(), if f.is_nullable() { "?" } else { "" }, f.data_type()))
+        .collect();
+    assert_eq!(
+        types,
+        [
+            "id: Int64",
+            "kind: Dictionary(Int32, Utf8)",
+            "price?: Float64",
+            "when: Timestamp(µs, \"UTC\")",
+            "day?: Date32",
+            "at?: Time64(µs)",
+            "sure?: Boolean",
+            "tags: List(non-null Struct(\"name\": non-null Utf8))",
+            "mixed?: Utf8",
+            "flat: Struct(\"x\": Int64, \"additional_properties\": Utf8)",
+            "tree?: List(Utf8)",
+        ]
+    );
+    let texts = [
+        Some(
+            r#"{"id": -0,"kind":"b","price":null,"when":"2024-02-29T23:30:00.5-01:00","day":"2024-02-29","at":"00:30:00+01:00","sure":true,"tags":[{"name":"é\n"},{"name":""}],"mixed":12345678901234567890,"flat":{"x":1,"y":[1e400],"y":2},"tree":[[],[[]]]}"#,
+        ),
+        None,
+        Some(r#"{"id":9223372036854774784,"kind":"a","when":"0000-01-01T00:00:00Z","tags":[],"flat":{}}"#),
+        Some("{\"id\":1"),
+        Some(r#"{"id":1,"kind":"c","when":"0000-01-01T00:00:00Z","tags":[],"flat":{}}"#),
+    ];
+    let (array, wrong) = schema.array(&texts);
+    assert_eq!((array.data_type(), wrong), (&schema.data_type(), vec![3, 4]));
+    assert_eq!(
+        lines(&array),
+        [
+            r#"{"answer":{"id":0,"kind":"b","when":"2024-03-01T00:30:00.500Z","day":"2024-02-29","at":"23:30:00","sure":true,"tags":[{"name":"é\n"},{"name":""}],"mixed":"12345678901234567890","flat":{"x":1,"additional_properties":"{\"y\":[1e400],\"y\":2}"},"tree":["[]","[[]]"]}}"#,
+            "{}",
+            r#"{"answer":{"id":9223372036854774784,"kind":"a","when":"0000-01-01T00:00:00Z","tags":[],"flat":{}}}"#,
+            "{}",
+            "{}",
+        ]
+    );
+}
+
+#[test]
+fn what_has_no_type_of_its_own_is_json() {
+    // Each of thirty definitions is there twice in the one before: too many fields for a column.
+    let mut defs: serde_json::Map<String, Value> = (0..30)
+        .map(|i| {
+            let next = json!({ "$ref": format!("#/$defs/a{}", i + 1) });
+            (format!("a{i}"), json!({ "type": "object", "properties": { "x": next, "y": next } }))
+        })
+        .collect();
+    defs.insert("a30".into(), json!({ "type": "null" }));
+    for schema in [
+        json!({}),
+        json!({ "type": "object" }),
+        json!({ "type": "object", "additionalProperties": false }),
+        json!({ "type": ["integer", "number", "string"] }),
+        json!({ "enum": [1, "a"] }),
+        json!({ "type": "array", "prefixItems": [{ "type": "null" }] }),
+        json!({ "type": "object", "properties": { "additional_properties": true } }),
+        json!({ "$ref": "#/$defs/a0", "$defs": defs }),
+    ] {
+        let read = AnswerSchema::read(&schema).unwrap();
+        assert_eq!(
+            (read.data_type(), read.untyped()),
+            (DataType::Utf8, vec!["answer".to_string()]),
+            "{schema}"
+        );
+        let (array, wrong) = read.array(&[Some("{\"a\" : 1.0}"), Some("null")]);
+        assert_eq!(
+            (lines(&array), wrong),
+            (vec![r#"{"answer":"{\"a\" : 1.0}"}"#.into(), "{}".into()], Vec::new())
+        );
+    }
+    for (schema, kind) in [
+        (json!({ "enum": [1, null, 2] }), DataType::Int64),
+        (json!({ "enum": [1, 2.5] }), DataType::Float64),
+        (json!({ "const": true }), DataType::Boolean),
+        (json!({ "anyOf": [{ "type": "string" }, { "type": "string", "format": "uuid" }] }), DataType::Utf8),
+    ] {
+        assert_eq!(AnswerSchema::read(&schema).unwrap().data_type(), kind, "{schema}");
+    }
 }
