@@ -243,10 +243,8 @@ impl OutputColumns {
         let mut columns = kept.columns().to_vec();
         columns.extend(match &self.generated {
             Generated::Text { returns, n, reasoning_end, answers: typed, documents } => {
-                let mut columns =
-                    text_columns(answers, *returns, *n, reasoning_end.as_deref(), typed.as_ref())?;
-                columns.extend(documents.iter().flat_map(|documents| documents.arrays(answers)));
-                columns
+                let more = (reasoning_end.as_deref(), typed.as_ref(), documents.as_ref());
+                text_columns(answers, *returns, *n, more)?
             }
             Generated::Choices(choices) => choices.arrays(answers),
             Generated::Results => Vec::new(),
@@ -261,8 +259,7 @@ fn text_columns(
     answers: &[Option<Answer>],
     returns: Returns,
     n: usize,
-    reasoning_end: Option<&str>,
-    typed: Option<&AnswerColumns>,
+    (reasoning_end, typed, documents): (Option<&str>, Option<&AnswerColumns>, Option<&DocumentColumns>),
 ) -> Result<Vec<ArrayRef>, JobError> {
     let rows = answers.len();
     // One entry for each completion of each row, also of rows that have none.
@@ -329,6 +326,7 @@ fn text_columns(
             Some(positions.iter().map(|position| position.as_ref().map(with_itself)).collect())
         })));
     }
+    columns.extend(documents.iter().flat_map(|documents| documents.arrays(answers)));
     if let Some(end) = reasoning_end {
         let reasoning: StringArray = completions.iter().map(|c| c.map(|c| split(&c.text, end).0)).collect();
         columns.push(per_row(n, Arc::new(reasoning)));

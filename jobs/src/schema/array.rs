@@ -56,7 +56,7 @@ fn array(column: &Column, values: &Values<'_>) -> Result<ArrayRef, String> {
     let values: Vec<Option<&RawValue>> =
         values.iter().map(|value| value.filter(|value| value.get() != "null")).collect();
     Ok(match &column.kind {
-        Kind::Integer => Arc::new(Int64Array::from(each(&values, |text| parsed(text))?)),
+        Kind::Integer => Arc::new(Int64Array::from(each(&values, parsed)?)),
         Kind::Number => Arc::new(Float64Array::from(each(&values, |text| {
             parsed::<f64>(text).filter(|number| number.is_finite())
         })?)),

@@ -29,6 +29,12 @@ impl AnswerSchema {
         schema.into()
     }
 
+    /// A value of an `enum` that needs an escape with `u` where there is none.
+    pub(super) fn unwritable(&self) -> Option<&Value> {
+        let nodes = || [&self.root].into_iter().chain(&self.definitions);
+        self.has_free_names().then(|| nodes().find_map(unwritable)).flatten()
+    }
+
     /// Whether an object may have names besides those that the schema gives.
     pub(super) fn has_free_names(&self) -> bool {
         [&self.root].into_iter().chain(&self.definitions).any(free_names)
@@ -39,6 +45,23 @@ fn free_names(node: &Node) -> bool {
     match node {
         Node::Object(object) if *object.others != Node::Never && !object.properties.is_empty() => true,
         node => node.children().into_iter().any(free_names),
+    }
+}
+
+fn unwritable(node: &Node) -> Option<&Value> {
+    fn escaped(value: &Value) -> bool {
+        match value {
+            Value::String(text) => {
+                text.chars().any(|c| c.is_ascii_control() && !"\n\r\t\u{8}\u{c}".contains(c))
+            }
+            Value::Array(items) => items.iter().any(escaped),
+            Value::Object(keys) => keys.values().any(escaped),
+            _ => false,
+        }
+    }
+    match node {
+        Node::Enum(values) => values.iter().find(|value| escaped(value)),
+        node => node.children().into_iter().find_map(unwritable),
     }
 }
 

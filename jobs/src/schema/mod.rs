@@ -39,7 +39,17 @@ impl AnswerSchema {
     pub fn read(schema: &Value) -> Result<AnswerSchema, SchemaError> {
         let (root, definitions) = reader::read(schema)?;
         productive::check(&root, &definitions)?;
-        Ok(AnswerSchema { root, definitions })
+        let schema = AnswerSchema { root, definitions };
+        match schema.unwritable() {
+            None => Ok(schema),
+            Some(value) => {
+                let why = format!(
+                    "the value {value} has a control character, which cannot be written beside objects that allow other \
+                     properties; forbid them with additionalProperties: false"
+                );
+                Err(SchemaError::new("", why))
+            }
+        }
     }
 }
 

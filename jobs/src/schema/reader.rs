@@ -3,7 +3,7 @@
 use super::error::SchemaError;
 use super::exclusion::exclude;
 use super::node::Node;
-use super::numbers::MAX_EXACT;
+use super::numbers::{MAX_EXACT, MAX_INTEGER};
 use serde_json::{Map, Value};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -15,6 +15,9 @@ const MAX_NODES: usize = 20_000;
 const MAX_DEFINITIONS: usize = 1000;
 const MAX_PROPERTIES: usize = 2000;
 const MAX_VALUES: usize = 10_000;
+/// Bounds, patterns, formats and objects with free names: a lexer looks for all of them at once, and the time to make it
+/// grows with the square of their number.
+const MAX_LEXEMES: usize = 250;
 /// Pairs of branches and values that are compared for `oneOf`.
 const MAX_PAIRS: usize = 1_000_000;
 
@@ -88,6 +91,7 @@ pub(super) fn read(schema: &Value) -> Result<(Node, Vec<Node>), SchemaError> {
         nodes: 0,
         properties: 0,
         values: 0,
+        lexemes: 0,
     };
     let root = reader.schema(schema, "")?;
     let mut definitions = Vec::new();
@@ -154,6 +158,7 @@ pub(super) struct Reader<'a> {
     nodes: usize,
     pub properties: usize,
     values: usize,
+    lexemes: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -328,6 +333,14 @@ impl<'a> Reader<'a> {
                 _ => self.object(keys, at)?,
             });
         }
+        self.lexemes += nodes.iter().filter(|node| is_lexeme(node)).count();
+        if self.lexemes > MAX_LEXEMES {
+            let why = format!(
+                "it has more than {MAX_LEXEMES} bounds, patterns, formats and objects with other properties; leave some \
+                 out, or forbid other properties with additionalProperties: false"
+            );
+            return Err(SchemaError::new(at, why));
+        }
         Ok(Node::any_of(nodes))
     }
 
@@ -339,6 +352,21 @@ impl<'a> Reader<'a> {
             return Err(SchemaError::new(at, why));
         }
         Ok(())
+    }
+}
+
+/// Whether a node is a lexeme of its own, as those without bounds are not.
+fn is_lexeme(node: &Node) -> bool {
+    match node {
+        Node::Integer(integers) => {
+            integers.max != MAX_INTEGER || integers.min != -MAX_INTEGER || integers.multiple_of.is_some()
+        }
+        Node::Number(numbers) => numbers.max != MAX_EXACT || numbers.min != -MAX_EXACT,
+        Node::String(strings) => {
+            strings.pattern.is_some() || strings.max_length.is_some() || strings.min_length > 0
+        }
+        Node::Object(object) => *object.others != Node::Never && !object.properties.is_empty(),
+        _ => false,
     }
 }
 

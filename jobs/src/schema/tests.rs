@@ -189,6 +189,7 @@ fn valid_texts_are_accepted_and_others_are_not() {
 fn what_cannot_be_enforced_is_refused_by_name_and_place() {
     let deep = (0..1000).fold(json!({}), |inner, _| json!({ "items": inner }));
     let values: Vec<u32> = (0..100_000).collect();
+    let bounds: Vec<Value> = (0..300).map(|i| json!({ "type": "integer", "minimum": i })).collect();
     let at = |schema: Value| json!({ "type": "object", "properties": { "a/b": schema } });
     for (schema, why) in [
         (
@@ -242,7 +243,9 @@ fn what_cannot_be_enforced_is_refused_by_name_and_place() {
         (json!({ "additionalItems": false }), "in draft 2020-12, which writes"),
         (json!({ "properties": { "a": {} }, "anyOf": [{}] }), "`anyOf` beside `properties`"),
         (json!([]), "a schema is an object"),
+        (at(json!({ "const": ["\u{1}"] })), "the value [\"\\u0001\"] has a control character"),
         (deep, "nested more than 64 deep"),
+        (json!({ "anyOf": bounds }), "/anyOf/250: it has more than 250 bounds"),
         (json!({ "enum": values }), "/enum: more than 10000 values"),
         (json!({ "description": "x".repeat(2 << 20) }), "bytes; at most"),
     ] {
