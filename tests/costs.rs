@@ -330,6 +330,10 @@ fn a_job_that_was_killed_has_one_receipt_of_all_its_starts() {
     );
     let elsewhere = (number("input_tokens") + 4.0 * number("generated_tokens")) / 1e6;
     assert!(near(money("elsewhere"), elsewhere), "{first}");
+    // Measured for every start, or not at all, and then with a reason.
+    let energy = &first["energy"];
+    let reason = energy["source"].as_str().unwrap().strip_prefix("not measured: ");
+    assert!(energy["joules"].is_number() != reason.is_some_and(|reason| !reason.is_empty()), "{energy}");
     // Publishing again writes the same text, also without the prices; other prices make another.
     let path = bench.path("out.parquet.gristmill/receipt.json");
     let text = std::fs::read_to_string(&path).unwrap();
