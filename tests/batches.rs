@@ -351,6 +351,7 @@ fn mixed(bench: &Bench, rows: usize) -> String {
                 2 => json!({"temperature": 0.8, "seed": 7, "logprobs": true, "top_logprobs": 2}),
                 3 => json!({"repetition_penalty": 1.3, "max_tokens": 9}),
                 4 => json!({"min_p": 0.1, "temperature": 1, "frequency_penalty": 0.5, "stop": "ab"}),
+                _ if i % 4 == 1 => json!({"guided_regex": "[a-f]{2,9}", "temperature": 1, "seed": i}),
                 _ => json!({"logprobs": true, "top_k": 1, "min_tokens": 4}),
             };
             match i {
@@ -415,13 +416,15 @@ fn a_killed_batch_goes_on_and_has_the_same_bytes() {
     let more =
         ["--model", model.to_str().unwrap(), "--max-error-rate", "1", "--in-process", "--max-num-seqs", "4"];
     let all = [all.as_slice(), &more].concat();
-    let mut child = bench.command(&all).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut command = bench.command(&all);
+    command.env("GRISTMILL_FAULTS", "1:hang@250").stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
     let finished = || {
         let status = bench.run(&["status", &output, "--json"]);
         let status: Option<Value> = serde_json::from_str(&status.stdout).ok();
         status.map_or(0, |status| status["finished"].as_u64().unwrap())
     };
-    while finished() < 60 && child.try_wait().unwrap().is_none() {
+    while finished() == 0 && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(20));
     }
     child.kill().unwrap();
@@ -452,6 +455,7 @@ fn a_batch_is_named_alone_and_by_a_job_file_too() {
         (&["--raw"], "--raw does not go together"),
         (&["--system-prompt", "x"], "--system-prompt does not go together"),
         (&["--choices", "x,y"], "--choices does not go together"),
+        (&["--regex", "x"], "--regex does not go together"),
         (&["--return", "generated_tokens"], "--return does not go together"),
         (&["--keep", "q"], "--keep does not go together"),
         (&["--retry", "length"], "--retry length does not go together"),
@@ -497,6 +501,93 @@ fn a_batch_is_named_alone_and_by_a_job_file_too() {
         (std::fs::read(bench.path("empty.jsonl")).unwrap().len(), bench.run(&["verify", "empty.jsonl"]).code),
         (0, 0)
     );
+}
+
+#[test]
+fn a_response_format_is_kept_and_what_cannot_be_is_refused() {
+    let bench = Bench::new();
+    let schema = json!({"type": "object", "properties": {"mood": {"enum": ["good", "bad"]}, "sure": {"type": "boolean"}},
+        "required": ["mood", "sure"], "additionalProperties": false});
+    let format = |schema: &Value| json!({"type": "json_schema", "json_schema": {"name": "a", "strict": true, "schema": schema}});
+    let chat = |id: &str, more: Value| request(id, CHAT, body("grain", more));
+    let long = json!({"max_tokens": 60, "response_format": format(&schema)});
+    let hot = json!({"max_tokens": 60, "temperature": 1.5, "n": 3, "logprobs": true, "response_format": format(&schema)});
+    let requests = [
+        chat("schema", long.clone()),
+        chat("hot", hot),
+        chat("choice", json!({"structured_outputs": {"choice": ["mill", "river"]}})),
+        chat("regex", json!({"guided_regex": "[A-C]-[0-9]{2}", "max_tokens": 20})),
+        chat("text", json!({"response_format": {"type": "text"}})),
+        chat("again", long),
+        chat("cut", json!({"max_tokens": 2, "response_format": format(&schema)})),
+        request(
+            "end",
+            COMPLETIONS,
+            json!({"prompt": "x", "guided_choice": ["mill"], "stop_token_ids": [7], "temperature": 0}),
+        ),
+        chat("two", json!({"guided_regex": "a", "guided_choice": ["b"]})),
+        chat("kind", json!({"response_format": {"type": "xml"}})),
+        chat(
+            "bad",
+            json!({"response_format": format(&json!({"type": "object", "properties": {"a": {"$ref": "http://x/y"}}}))}),
+        ),
+        chat("broken", json!({"guided_regex": "("})),
+        chat("stop", json!({"guided_regex": "a", "stop": "b"})),
+        chat("endless", json!({"guided_regex": "a", "ignore_eos": true})),
+    ];
+    let results = results(&bench, &batch(&bench, &requests), &[]);
+    for choice in
+        [0, 1].iter().flat_map(|&row| results[row]["response"]["body"]["choices"].as_array().unwrap())
+    {
+        let text: Value = serde_json::from_str(choice["message"]["content"].as_str().unwrap()).unwrap();
+        let keys: Vec<&String> = text.as_object().unwrap().keys().collect();
+        assert_eq!(keys.len(), 2);
+        assert!(["good", "bad"].contains(&text["mood"].as_str().unwrap()) && text["sure"].is_boolean());
+        assert_eq!(choice["finish_reason"], "stop");
+    }
+    assert!(["mill", "river"].contains(&content(&results[2])));
+    let code = content(&results[3]).as_bytes();
+    assert!(code.len() == 4 && (b'A'..=b'C').contains(&code[0]) && code[2..].iter().all(u8::is_ascii_digit));
+    assert_eq!(answer(&results[5]), answer(&results[0]));
+    let cut = &results[6]["response"];
+    assert_eq!(
+        (&cut["status_code"], &cut["body"]["choices"][0]["finish_reason"]),
+        (&json!(200), &json!("length"))
+    );
+    assert_eq!(results[7]["response"]["body"]["choices"][0]["text"], "mill");
+    for (row, param) in [
+        (8, "guided_regex"),
+        (9, "response_format"),
+        (10, "response_format"),
+        (11, "guided_regex"),
+        (12, "guided_regex"),
+        (13, "guided_regex"),
+    ] {
+        let response = &results[row]["response"];
+        assert_eq!(
+            (&response["status_code"], &response["body"]["error"]["param"]),
+            (&json!(400), &json!(param)),
+            "{response}"
+        );
+    }
+    let status = bench.run(&["status", &bench.name("results.jsonl"), "--json"]);
+    let status: Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(
+        (&status["shared"], &status["errors"]),
+        (&json!(1), &json!({"bad request": 6, "incomplete": 1}))
+    );
+    let template = "{{ messages[0].content }}{{ tag }}";
+    let with = |tag: &str| json!({"guided_regex": "ab?", "chat_template_kwargs": {"tag": tag}});
+    let thinking = [chat("opened", with("<think>\n")), chat("closed", with("<think></think>"))];
+    let lines: Vec<Vec<u8>> = thinking.iter().map(line).collect();
+    let input = write(&bench, "thinks.jsonl", &lines);
+    let output = bench.name("thinks.out.jsonl");
+    let ran = run(&bench, &input, &output, &["--chat-template", template, "--max-error-rate", "1"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let thinking = read(&bench, "thinks.out.jsonl");
+    let error = &thinking[0]["response"]["body"]["error"]["message"];
+    assert!(error.as_str().unwrap().contains("opens <think>"), "{error}");
+    assert!(content(&thinking[1]).starts_with('a'));
 }
 
 /// A request's text is never markup, whatever field it comes in.

@@ -285,6 +285,31 @@ fn a_chunk_that_fails_is_named_and_the_others_are_kept() {
 }
 
 #[test]
+fn only_the_answer_to_a_document_has_a_structure() {
+    let bench = Bench::new();
+    let texts = [Some("the mill".into()), Some(words(300)), Some(words(3000))];
+    let input = table(&bench, &texts);
+    let flags = ["--regex", "[AB]-[0-9]{5}"];
+    let out = answered(&bench, &input, &options(json!({})), &flags);
+    let is_code = |text: &str| {
+        let digits = text.strip_prefix("A-").or(text.strip_prefix("B-")).unwrap_or_default();
+        digits.len() == 5 && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let answers = text(&out, "generated_text");
+    assert!(answers.iter().all(|answer| answer.as_deref().is_some_and(is_code)), "{answers:?}");
+    assert_eq!(text(&out, "error"), [None, None, None]);
+    assert!(ints(&out, "num_levels")[2] > Some(1));
+    let free = answered(&bench, &input, &options(json!({})), &[]);
+    for row in 1..3 {
+        assert_eq!(chunks(&out, row), chunks(&free, row), "notes have none");
+    }
+    let out = answered(&bench, &input, &options(json!({})), &["--regex", "[ab]{40}"]);
+    for error in text(&out, "error") {
+        assert!(error.as_ref().unwrap().starts_with("incomplete: the answer was cut off"), "{error:?}");
+    }
+}
+
+#[test]
 fn equal_documents_run_once_and_all_end() {
     let bench = Bench::new();
     let texts: Vec<Option<String>> =

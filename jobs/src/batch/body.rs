@@ -3,7 +3,9 @@
 use crate::batch::envelope::Endpoint;
 use crate::batch::fields::{Fields, of_type};
 use crate::batch::sampling::RequestSampling;
+use crate::options::structured::StructuredOptions;
 use crate::prompt::rendering::MARK;
+use crate::structured::StructuredOutputs;
 use minijinja::Value;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -25,6 +27,8 @@ pub struct Body {
     pub model: Option<String>,
     pub ask: Ask,
     pub sampling: RequestSampling,
+    /// What the text must be, and the field that says so.
+    pub structured: Option<(&'static str, StructuredOutputs)>,
 }
 
 /// What the field `prompt` can be.
@@ -47,9 +51,9 @@ impl Body {
         let model = fields.take("model")?;
         let ask = read_ask(endpoint, &mut fields)?;
         let sampling = RequestSampling::read(endpoint, &mut fields)?;
-        refuse_format(&mut fields)?;
+        let structured = read_structure(&mut fields)?;
         fields.refuse_others(endpoint)?;
-        Ok(Body { model, ask, sampling })
+        Ok(Body { model, ask, sampling, structured })
     }
 }
 
@@ -84,18 +88,38 @@ fn only<T>(mut prompts: Vec<T>) -> Result<T, String> {
     }
 }
 
-/// Refuses answers of a form.
-fn refuse_format(fields: &mut Fields) -> Result<(), String> {
-    #[derive(Deserialize)]
-    #[serde(expecting = "an object with a `type`")]
-    struct Format {
-        #[serde(rename = "type")]
-        kind: String,
-    }
-    match fields.take::<Format>("response_format")? {
-        Some(Format { kind }) if kind != "text" => {
-            Err(format!("`response_format`: the type {kind:?} is not supported; leave it out"))
+/// Fields that say what the text must be, with their names in the table of structured outputs.
+const STRUCTURES: [&str; 6] = [
+    "response_format",
+    "structured_outputs",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+];
+
+/// What the text must be: OpenAI's field, vLLM's, or those that vLLM had before.
+fn read_structure(fields: &mut Fields) -> Result<Option<(&'static str, StructuredOutputs)>, String> {
+    let given: Vec<_> = STRUCTURES.iter().filter_map(|name| Some((*name, fields.raw(name)?))).collect();
+    let (name, value) = match given.as_slice() {
+        [] => return Ok(None),
+        [one] => one,
+        [(one, _), (other, _), ..] => {
+            return Err(format!("`{one}` and `{other}` both say what the text must be"));
         }
-        _ => Ok(()),
-    }
+    };
+    let structured_outputs = Some(match *name {
+        "structured_outputs" => of_type(name, value)?,
+        name => {
+            let value: serde_json::Value = of_type(name, value)?;
+            let table = serde_json::json!({ name: value });
+            serde_json::from_value(table).map_err(|error| format!("`{name}`: {error}"))?
+        }
+    });
+    let options = StructuredOptions { structured_outputs, ..StructuredOptions::default() };
+    let structured = options.resolve().map_err(|error| {
+        let why = error.to_string();
+        format!("`{name}`: {}", why.split_once(": ").map_or(why.as_str(), |(_, why)| why))
+    })?;
+    Ok(structured.map(|structured| (*name, structured)))
 }

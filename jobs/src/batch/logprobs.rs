@@ -3,8 +3,10 @@
 use crate::batch::envelope::Endpoint;
 use crate::journal::answer::Completion;
 use crate::prompt::tokenizer::Tokenizer;
+use crate::prompt::tokenizer::token_bytes::{NO_TEXT, TokenBytes};
 use serde::Serialize;
 use serde::ser::SerializeMap;
+use std::sync::Arc;
 
 /// The least log-probability that is written, as OpenAI's does: JSON has no infinity.
 const LEAST: f32 = -9999.0;
@@ -37,8 +39,8 @@ pub struct ChatToken {
 pub struct Token {
     token: String,
     logprob: f32,
-    /// The bytes of its text; none of a token that is a part of a character.
-    bytes: Option<Vec<u8>>,
+    /// The bytes of its text, which may be a part of a character.
+    bytes: Vec<u8>,
 }
 
 /// Tokens by their texts, each text once, with its greatest log-probability.
@@ -54,56 +56,105 @@ impl Serialize for Top {
     }
 }
 
+/// What tokens are as text.
+pub struct TokenTexts {
+    tokenizer: Arc<Tokenizer>,
+    /// Where the tokenizer's decoder makes text token by token.
+    bytes: Option<TokenBytes>,
+}
+
+impl TokenTexts {
+    /// Of a model with so many logits.
+    pub fn new(tokenizer: Arc<Tokenizer>, vocab: usize) -> TokenTexts {
+        let bytes = tokenizer.token_bytes(vocab, &[]).ok();
+        TokenTexts { tokenizer, bytes }
+    }
+
+    /// The bytes of a token; `first` if it begins a text. A special token has its written form.
+    fn bytes(&self, id: u32, first: bool) -> Vec<u8> {
+        let Some(known) = self.bytes.as_ref() else {
+            return self.tokenizer.decode(&[id], false).unwrap_or_default().into_bytes();
+        };
+        let bytes = known.bytes.get(id as usize).map_or(&[][..], Vec::as_slice);
+        match bytes {
+            [NO_TEXT, written @ ..] => written.to_vec(),
+            bytes if first && known.cut_first.contains(&id) => bytes.trim_ascii_start().to_vec(),
+            bytes => bytes.to_vec(),
+        }
+    }
+}
+
 impl Logprobs {
-    /// Those of a completion, if they were asked for.
-    pub fn of(endpoint: Endpoint, completion: &Completion, tokenizer: &Tokenizer) -> Logprobs {
-        let text = |id: u32| tokenizer.decode(&[id], false).unwrap_or_default();
-        let chosen = completion.tokens.iter().copied().zip(completion.token_logprobs.iter().copied());
-        let top = |at: usize| completion.logprobs.get(at).map_or(&[][..], Vec::as_slice);
+    /// Those of a completion.
+    pub fn of(endpoint: Endpoint, completion: &Completion, texts: &TokenTexts) -> Logprobs {
+        let Completion { tokens, token_logprobs, logprobs, .. } = completion;
+        let chosen = || tokens.iter().copied().zip(token_logprobs.iter().copied()).enumerate();
+        let top = |at: usize| logprobs.get(at).map_or(&[][..], Vec::as_slice).iter().copied();
+        let token = |at: usize, (id, logprob): (u32, f32)| Token::new(texts.bytes(id, at == 0), logprob);
         match endpoint {
             Endpoint::Chat => {
-                let token = |(id, logprob): (u32, f32)| Token::new(text(id), logprob);
-                let content = chosen.enumerate().map(|(at, chosen)| ChatToken {
-                    token: token(chosen),
-                    top_logprobs: top(at).iter().copied().map(token).collect(),
+                let content = chosen().map(|(at, chosen)| ChatToken {
+                    token: token(at, chosen),
+                    top_logprobs: top(at).map(|other| token(at, other)).collect(),
                 });
                 Logprobs::Chat { content: content.collect(), refusal: () }
             }
             Endpoint::Completions => {
-                let (mut text_offset, mut at) = (Vec::new(), 0);
-                let tokens: Vec<String> = completion.tokens.iter().map(|&id| text(id)).collect();
-                for token in &tokens {
-                    text_offset.push(at);
-                    at += token.chars().count();
+                let all: Vec<Token> = chosen().map(|(at, chosen)| token(at, chosen)).collect();
+                let of = |(at, chosen)| Top::new(top(at).chain([chosen]).map(|other| token(at, other)));
+                Logprobs::Completion {
+                    text_offset: offsets(&all),
+                    token_logprobs: all.iter().map(|token| token.logprob).collect(),
+                    tokens: all.into_iter().map(|token| token.token).collect(),
+                    top_logprobs: (!logprobs.is_empty()).then(|| chosen().map(of).collect()),
                 }
-                let of = |(at, (id, logprob)): (usize, (u32, f32))| {
-                    let pairs = top(at).iter().copied().chain([(id, logprob)]);
-                    Top::new(pairs.map(|(id, logprob)| (text(id), logprob)))
-                };
-                let top_logprobs =
-                    (!completion.logprobs.is_empty()).then(|| chosen.enumerate().map(of).collect());
-                let token_logprobs = completion.token_logprobs.iter().map(|l| l.max(LEAST)).collect();
-                Logprobs::Completion { text_offset, token_logprobs, tokens, top_logprobs }
             }
         }
     }
 }
 
+/// Where tokens begin in their text, in characters; within one, where that begins.
+fn offsets(tokens: &[Token]) -> Vec<usize> {
+    let begins = |byte: &&u8| **byte & 0xc0 != 0x80;
+    let mut begun = 0;
+    let offset = |token: &Token| {
+        let inside = token.bytes.first().is_some_and(|byte| !begins(&byte));
+        let offset = begun - usize::from(inside && begun > 0);
+        begun += token.bytes.iter().filter(begins).count();
+        offset
+    };
+    tokens.iter().map(offset).collect()
+}
+
 impl Token {
-    fn new(token: String, logprob: f32) -> Token {
-        let bytes = (!token.contains('\u{fffd}')).then(|| token.clone().into_bytes());
+    fn new(bytes: Vec<u8>, logprob: f32) -> Token {
+        let token = String::from_utf8_lossy(&bytes).into_owned();
         Token { token, logprob: logprob.max(LEAST), bytes }
     }
 }
 
 impl Top {
-    fn new(pairs: impl Iterator<Item = (String, f32)>) -> Top {
+    fn new(tokens: impl Iterator<Item = Token>) -> Top {
         let mut top: Vec<(String, f32)> = Vec::new();
-        for (text, logprob) in pairs {
-            if top.iter().all(|(known, _)| *known != text) {
-                top.push((text, logprob.max(LEAST)));
+        for Token { token, logprob, .. } in tokens {
+            if top.iter().all(|(known, _)| *known != token) {
+                top.push((token, logprob));
             }
         }
         Top(top)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_inside_a_character_begins_where_that_does() {
+        let token = |bytes: &[u8]| Token::new(bytes.to_vec(), f32::NEG_INFINITY);
+        let tokens = [&b"a"[..], b"\xe6", b"\xbc", b"\xa2b", b"", "\u{e9}c".as_bytes(), b"d"].map(token);
+        assert_eq!(offsets(&tokens), [0, 1, 1, 1, 3, 3, 5]);
+        assert!(tokens.iter().all(|token| token.logprob == LEAST));
+        assert_eq!(Top::new(tokens.into_iter()).0.len(), 6);
     }
 }

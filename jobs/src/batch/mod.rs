@@ -8,10 +8,11 @@ pub mod body;
 pub mod custom_ids;
 pub mod envelope;
 mod fields;
-mod logprobs;
+pub mod logprobs;
 pub mod requests;
 pub mod results;
 pub mod sampling;
+pub mod structures;
 
 /// The version of what a request means. Grows whenever the same line is answered otherwise.
 pub const BATCH_VERSION: u32 = 1;

@@ -3,14 +3,19 @@
 use crate::batch::body::{Ask, Body};
 use crate::batch::custom_ids::RepeatedIds;
 use crate::batch::envelope::{Endpoint, Envelope};
+use crate::batch::sampling::RequestSampling;
+use crate::batch::structures::Structures;
 use crate::error::JobError;
 use crate::model::generation_config::GenerationConfig;
 use crate::options::sampling::SamplingOptions;
 use crate::prompt::prompts::{Prompts, RowPrompt};
+use crate::prompt::rendering::Rendering;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::row_error::{RowError, RowErrorKind};
 use crate::run::request::RowRequest;
 use crate::run::sampling::Sampling;
+use crate::structured::StructuredOutputs;
+use crate::structured::constraint::Structure;
 use std::sync::Arc;
 
 /// Tokens of an answer at `/v1/completions` where nothing says how many, as at OpenAI.
@@ -26,6 +31,7 @@ pub struct BatchRequests {
     pub generation: GenerationConfig,
     pub tokenizer: Arc<Tokenizer>,
     pub vocab: usize,
+    pub structures: Structures,
 }
 
 impl BatchRequests {
@@ -34,13 +40,7 @@ impl BatchRequests {
     /// # Errors
     /// What its result says instead of an answer.
     pub fn of_line(&self, prompts: &Prompts, line: &[u8], row: u64) -> Result<RowRequest, RowError> {
-        let (body, endpoint) = self.body(line, row)?;
-        let prompt = prompt(prompts, &body.ask)?;
-        let tokens = prompt.tokens.len() as u32;
-        let sampling = self.sampling(body, endpoint, prompts.max_model_len());
-        let sampling = Arc::new(sampling.map_err(|error| error.with_tokens(tokens))?);
-        let prompt = prompt.tokens;
-        Ok(RowRequest { row, part: None, prompt, sampling, structure: None, choices: None, alone: false })
+        self.request(prompts, line, row).map(|(request, _)| request)
     }
 
     /// The prompt of a line, for people.
@@ -48,10 +48,64 @@ impl BatchRequests {
     /// # Errors
     /// As [`BatchRequests::of_line`].
     pub fn prompt(&self, prompts: &Prompts, line: &[u8], row: u64) -> Result<RowPrompt, RowError> {
-        let (body, endpoint) = self.body(line, row)?;
-        let prompt = prompt(prompts, &body.ask)?;
-        self.sampling(body, endpoint, prompts.max_model_len())?;
-        Ok(prompt)
+        let (request, rendering) = self.request(prompts, line, row)?;
+        Ok(RowPrompt { tokens: request.prompt, rendering })
+    }
+
+    fn request(
+        &self,
+        prompts: &Prompts,
+        line: &[u8],
+        row: u64,
+    ) -> Result<(RowRequest, Option<Rendering>), RowError> {
+        let (Body { model: _, ask, sampling, structured }, endpoint) = self.body(line, row)?;
+        let RowPrompt { tokens: prompt, rendering } = prompt(prompts, &ask)?;
+        let tokens = prompt.len() as u32;
+        let bad = |error: RowError| error.with_tokens(tokens);
+        let ignores_eos = sampling.ignore_eos.unwrap_or(self.options.ignore_eos);
+        let sampling = self.sampling(sampling, endpoint, prompts.max_model_len()).map_err(bad)?;
+        let structure = structured.map(|(field, structured)| {
+            let thinks = self.opens_reasoning(&prompt);
+            self.structure(field, &structured, &sampling, (ignores_eos, thinks)).map_err(bad)
+        });
+        let (structure, sampling) = (structure.transpose()?, Arc::new(sampling));
+        Ok((
+            RowRequest { row, part: None, prompt, sampling, structure, choices: None, alone: false },
+            rendering,
+        ))
+    }
+
+    /// The structure of a request, which alone may end its answer.
+    fn structure(
+        &self,
+        field: &str,
+        outputs: &StructuredOutputs,
+        sampling: &Sampling,
+        (ignores_eos, thinks): (bool, bool),
+    ) -> Result<Structure, RowError> {
+        let bad = |why: String| RowError::new(RowErrorKind::BadRequest, why);
+        if !sampling.text.stop.is_empty() {
+            return Err(bad(format!(
+                "`{field}`: a stop string could end the text before it is whole; leave out `stop`"
+            )));
+        }
+        if ignores_eos {
+            return Err(bad(format!("`{field}`: `ignore_eos` leaves the text no end; leave it out")));
+        }
+        if thinks {
+            let why = "the chat template opens <think>, and a structure would keep the model from thinking; leave it \
+                       out, or let the template open nothing (chat_template_kwargs)";
+            return Err(bad(format!("`{field}`: {why}")));
+        }
+        let structure = self.structures.get(outputs, &sampling.params.stop_token_ids);
+        structure.map_err(|why| bad(format!("`{field}`: {why}")))
+    }
+
+    /// Whether a prompt ends with the tag by which chat templates open reasoning.
+    fn opens_reasoning(&self, prompt: &[u32]) -> bool {
+        const OPEN: &str = "<think>";
+        let tail = &prompt[prompt.len().saturating_sub(OPEN.len() + 8)..];
+        self.tokenizer.decode(tail, false).is_ok_and(|text| text.trim_end().ends_with(OPEN))
     }
 
     fn body(&self, line: &[u8], row: u64) -> Result<(Body, Endpoint), RowError> {
@@ -75,9 +129,14 @@ impl BatchRequests {
     }
 
     /// How a request is answered.
-    fn sampling(&self, body: Body, endpoint: Endpoint, max_model_len: usize) -> Result<Sampling, RowError> {
-        let own_seed = body.sampling.seed.is_some();
-        let (mut options, keep) = body.sampling.over(&self.options);
+    fn sampling(
+        &self,
+        asked: RequestSampling,
+        endpoint: Endpoint,
+        max_model_len: usize,
+    ) -> Result<Sampling, RowError> {
+        let own_seed = asked.seed.is_some();
+        let (mut options, keep) = asked.over(&self.options);
         let room = u32::try_from(max_model_len.saturating_sub(1)).unwrap_or(u32::MAX);
         let given = options.max_tokens.or(self.generation.max_new_tokens);
         let default = match endpoint {

@@ -2,14 +2,12 @@
 
 use crate::batch::body::Body as RequestBody;
 use crate::batch::envelope::{Endpoint, Envelope};
-use crate::batch::logprobs::Logprobs;
+use crate::batch::logprobs::{Logprobs, TokenTexts};
 use crate::error::JobError;
 use crate::journal::answer::{Answer, Completion};
 use crate::journal::identity::Identity;
-use crate::prompt::tokenizer::Tokenizer;
 use crate::row_error::RowErrorKind;
 use serde::Serialize;
-use std::sync::Arc;
 
 /// What results are made with.
 pub struct Results {
@@ -17,7 +15,7 @@ pub struct Results {
     pub model: String,
     /// The job's date, in seconds since 1970.
     pub created: i64,
-    pub tokenizer: Arc<Tokenizer>,
+    pub texts: TokenTexts,
     /// The digest of the job's identity.
     identity: String,
     /// What ids are derived from.
@@ -99,11 +97,11 @@ struct LineError<'a> {
 
 impl Results {
     /// Those of a job of this identity. The model is called by the first of its names.
-    pub fn new(identity: &Identity, model: &str, created: i64, tokenizer: Arc<Tokenizer>) -> Results {
+    pub fn new(identity: &Identity, model: &str, created: i64, texts: TokenTexts) -> Results {
         let identity = identity.digest();
         let mut hasher = blake3::Hasher::new_derive_key("gristmill batch ids 1");
         let key = *hasher.update(identity.as_bytes()).finalize().as_bytes();
-        Results { model: model.into(), created, tokenizer, identity, key }
+        Results { model: model.into(), created, texts, identity, key }
     }
 
     /// The result of a row: a line without its end.
@@ -127,6 +125,10 @@ impl Results {
             (Ok(_), _, Some((Some(RowErrorKind::BadLine), message))) => {
                 (None, Some(LineError { code: "duplicate_custom_id", message }))
             }
+            // What was cut off has its text all the same, as at OpenAI.
+            (Ok(envelope), Some(answer), Some((Some(RowErrorKind::Incomplete), _))) => {
+                (Some(self.success(&ids, envelope, answer)), None)
+            }
             (Ok(envelope), _, Some((kind, message))) => {
                 (Some(self.failure(ids.request, envelope.endpoint, kind, message)), None)
             }
@@ -145,11 +147,11 @@ impl Results {
         message: &'a str,
     ) -> Response<'a> {
         use RowErrorKind::{
-            BadMessages, BadRequest, BadTokens, EmptyPrompt, PromptTooLong, Template, UnknownModel,
+            BadMessages, BadRequest, BadTokens, DeadEnd, EmptyPrompt, PromptTooLong, Template, UnknownModel,
         };
         let (status_code, code) = match kind {
             Some(PromptTooLong) => (400, Some("context_length_exceeded")),
-            Some(BadMessages | BadRequest | BadTokens | EmptyPrompt | Template) => (400, None),
+            Some(BadMessages | BadRequest | BadTokens | DeadEnd | EmptyPrompt | Template) => (400, None),
             Some(UnknownModel) => (404, Some("model_not_found")),
             _ => (500, None),
         };
@@ -199,7 +201,7 @@ impl Results {
             Endpoint::Chat => Text::Message { role: "assistant", content: &completion.text, refusal: () },
             Endpoint::Completions => Text::Text(&completion.text),
         };
-        let logprobs = logprobs.then(|| Logprobs::of(endpoint, completion, &self.tokenizer));
+        let logprobs = logprobs.then(|| Logprobs::of(endpoint, completion, &self.texts));
         Choice { index, text, logprobs, finish_reason: completion.finish_reason.as_str() }
     }
 

@@ -99,7 +99,7 @@ impl RunArgs {
         let structured = structured.resolve()?;
         if let Some(documents) = &documents {
             documents.check()?;
-            refuse_beside_documents(&prompt, !columns.is_empty(), structured.is_some(), &sampling)?;
+            refuse_beside_documents(&prompt, !columns.is_empty(), &sampling)?;
         }
         refuse_returns(&returns, !columns.is_empty(), documents.is_some())?;
         if !columns.is_empty() {
@@ -204,7 +204,6 @@ fn refuse_returns(returns: &[ReturnColumn], choices: bool, documents: bool) -> R
 fn refuse_beside_documents(
     prompt: &PromptOptions,
     columns: bool,
-    structured: bool,
     sampling: &SamplingOptions,
 ) -> Result<(), JobError> {
     let given = [
@@ -212,7 +211,6 @@ fn refuse_beside_documents(
         ("--messages-column", prompt.messages_column.is_some()),
         ("--prompt-tokens-column", prompt.prompt_tokens_column.is_some()),
         ("--choices and --columns", columns),
-        ("a structured output", structured),
         ("--n above 1", sampling.n.is_some_and(|n| n > 1)),
     ];
     match given.iter().find(|(_, given)| *given) {

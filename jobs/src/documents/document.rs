@@ -15,6 +15,8 @@ use std::ops::Range;
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartRequest {
     pub part: Part,
+    /// Whether its answer is the document's.
+    pub is_last: bool,
     pub prompt: Vec<u32>,
 }
 
@@ -188,7 +190,7 @@ impl Document {
             Some(note) => self.hold(part.index as usize, &note.answer, chunks),
             None => {
                 self.waiting += 1;
-                requests.push(PartRequest { part, prompt: tokens });
+                requests.push(PartRequest { part, is_last: root, prompt: tokens });
             }
         }
     }

@@ -176,7 +176,9 @@ impl Decisions<'_> {
                 sampling.add_to(&mut identity);
                 identity.push("return", return_names(returns));
                 identity.push("structured_outputs", structured.map(shown));
-                identity.push("llguidance", structured.map(|_| LLGUIDANCE));
+                // Any request of a batch may have a structure.
+                let follows = structured.is_some() || batch.is_some();
+                identity.push("llguidance", follows.then_some(LLGUIDANCE));
                 identity.push("reasoning_end", reasoning_end);
             }
             Some(ColumnDecisions { columns, end_token_ids }) => {

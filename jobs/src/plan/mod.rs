@@ -158,7 +158,10 @@ fn groups(input: &Input, rows: u64) -> Vec<Range<u64>> {
 
 /// Makes the prompts of rows and counts what comes.
 fn count(job: &Job, ranges: &[Range<u64>]) -> Result<Tally, JobError> {
-    let open = job.documents.as_deref().map(|documents| OpenDocuments::new(documents, &job.sampling));
+    let open = job
+        .documents
+        .as_deref()
+        .map(|documents| OpenDocuments::new(documents, &job.sampling, job.structure.as_ref()));
     let limits = LengthLimits { max_model_len: job.max_model_len as u64, max_tokens: 0 };
     let feeder = Feeder {
         input: &job.input,

@@ -39,7 +39,10 @@ pub fn answer_rows(
         Some(choices) => choices.calibrate(job.content_free.as_ref(), engine)?,
         None => Vec::new(),
     };
-    let open = job.documents.as_deref().map(|documents| OpenDocuments::new(documents, &job.sampling));
+    let open = job
+        .documents
+        .as_deref()
+        .map(|documents| OpenDocuments::new(documents, &job.sampling, job.structure.as_ref()));
     let documents = match &open {
         None => None,
         Some(open) => {

@@ -65,8 +65,7 @@ impl Finisher<'_> {
         if let Some((open, _)) = &self.documents
             && let Some(document) = open.take(row)
         {
-            // Documents have no structure to break off.
-            return self.carry_on(document, row, part, result.map(|(answer, _)| answer), shared);
+            return self.carry_on(document, row, part, result, shared);
         }
         if part.is_some() {
             return Err(JobError::Internal(format!("the document of row {row} is lost")));
@@ -87,9 +86,14 @@ impl Finisher<'_> {
         mut document: Document,
         row: u64,
         part: Option<Part>,
-        result: Result<Answer, RowError>,
+        result: Result<(Answer, Option<RowError>), RowError>,
         shared: bool,
     ) -> Result<(), JobError> {
+        // Only the answer itself has a structure, which may be broken off.
+        let (result, incomplete) = match result {
+            Ok((answer, incomplete)) => (Ok(answer), incomplete),
+            Err(error) => (Err(error), None),
+        };
         let Some((open, next_requests)) = &self.documents else { return Ok(()) };
         if let Ok(answer) = &result {
             Counters::add(&self.counters.input_tokens, u64::from(answer.num_input_tokens.unwrap_or(0)));
@@ -113,7 +117,7 @@ impl Finisher<'_> {
                 open.requests(row, alone, parts).for_each(|request| _ = next_requests.send(request));
             }
             Next::Ends(answer) => {
-                self.end(row, answer, None, shared && document.fits())?;
+                self.end(row, answer, incomplete, shared && document.fits())?;
                 self.documents.iter().for_each(|(open, _)| open.end());
             }
             Next::Fails(error) => {

@@ -2,6 +2,7 @@
 
 use crate::batch::custom_ids::RepeatedIds;
 use crate::batch::requests::BatchRequests;
+use crate::batch::structures::Structures;
 use crate::choices::requests::RowChoices;
 use crate::choices::{Choices, sampling_options};
 use crate::documents::{Documents, Parts};
@@ -160,6 +161,7 @@ impl Job {
                 generation,
                 tokenizer: tokenizer.clone(),
                 vocab,
+                structures: Structures::new(tokenizer.clone(), vocab),
             }),
             false => None,
         };
@@ -171,6 +173,13 @@ impl Job {
             false => None,
         };
         let structure = structure(&options, &prompts, &sampling, &tokenizer, vocab)?;
+        if let (Some(_), Some(end)) = (&documents, structure.as_ref().and_then(|s| s.reasoning())) {
+            return Err(JobError::Usage(format!(
+                "a structured output behind reasoning, which {} ends, does not go together with documents, whose notes would \
+                 hold the reasoning; leave the structure out",
+                end.text()
+            )));
+        }
         let content_free = match &choices {
             Some(choices) => choices.content_free(&prompts, &input)?,
             None => None,
@@ -269,9 +278,6 @@ impl Job {
         }
         match &self.choices {
             Some(choices) => note!("prompts: {how}; columns: {}", choices.summary()),
-            None if let Some(documents) = &self.documents => {
-                note!("prompts: {how}; {}; sampling: {}", documents.summary(), self.sampling.summary());
-            }
             None if self.options.batch => {
                 let names = self.served_model_names().join(", ");
                 let sampling = self.sampling.summary();
@@ -284,7 +290,9 @@ impl Job {
                 let after = self.reasoning().map_or(String::new(), |end| format!(" behind {}", end.text()));
                 let structured =
                     kind.map_or(String::new(), |kind| format!("; structured outputs: {kind}{after}"));
-                note!("prompts: {how}; sampling: {}{structured}", self.sampling.summary());
+                let documents = self.documents.as_ref().map(|documents| documents.summary() + "; ");
+                let (documents, sampling) = (documents.unwrap_or_default(), self.sampling.summary());
+                note!("prompts: {how}; {documents}sampling: {sampling}{structured}");
             }
         }
     }

@@ -20,6 +20,7 @@ pub mod row;
 pub mod sampling;
 mod space;
 
+use crate::batch::logprobs::TokenTexts;
 use crate::batch::results::Results;
 use crate::error::JobError;
 use crate::journal::endings::Endings;
@@ -242,8 +243,9 @@ fn answer(
 fn publish(job: &Job, target: &Target, journal: &EndedJournal) -> Result<u64, JobError> {
     journal.check_in_place()?;
     let results = job.batch.as_ref().map(|batch| {
+        let texts = TokenTexts::new(job.tokenizer.clone(), batch.vocab);
         let name = batch.served_model_names.first().map_or("", String::as_str);
-        Results::new(journal.reader.identity(), name, job.date, job.tokenizer.clone())
+        Results::new(journal.reader.identity(), name, job.date, texts)
     });
     let publication = Publication {
         target,

@@ -4,6 +4,7 @@ use crate::documents::Documents;
 use crate::documents::document::{Document, PartRequest};
 use crate::run::request::RowRequest;
 use crate::run::sampling::Sampling;
+use crate::structured::constraint::Structure;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct OpenDocuments<'a> {
     pub documents: &'a Documents,
     sampling: &'a Arc<Sampling>,
+    /// What the answers to documents must match; notes are free.
+    structure: Option<&'a Structure>,
     by_row: Mutex<HashMap<u64, Document>>,
     /// Those in the map, and the one that the finisher works on.
     count: AtomicUsize,
@@ -19,8 +22,13 @@ pub struct OpenDocuments<'a> {
 
 impl<'a> OpenDocuments<'a> {
     /// None so far.
-    pub fn new(documents: &'a Documents, sampling: &'a Arc<Sampling>) -> OpenDocuments<'a> {
-        OpenDocuments { documents, sampling, by_row: Mutex::default(), count: AtomicUsize::new(0) }
+    pub fn new(
+        documents: &'a Documents,
+        sampling: &'a Arc<Sampling>,
+        structure: Option<&'a Structure>,
+    ) -> OpenDocuments<'a> {
+        let (by_row, count) = (Mutex::default(), AtomicUsize::new(0));
+        OpenDocuments { documents, sampling, structure, by_row, count }
     }
 
     /// Adds one that has just begun. Before its first request is sent.
@@ -56,13 +64,13 @@ impl<'a> OpenDocuments<'a> {
         alone: bool,
         parts: Vec<PartRequest>,
     ) -> impl Iterator<Item = RowRequest> + use<> {
-        let sampling = self.sampling.clone();
-        parts.into_iter().map(move |PartRequest { part, prompt }| RowRequest {
+        let (sampling, structure) = (self.sampling.clone(), self.structure.cloned());
+        parts.into_iter().map(move |PartRequest { part, is_last, prompt }| RowRequest {
             row,
             part: Some(part),
             prompt,
             sampling: sampling.clone(),
-            structure: None,
+            structure: structure.clone().filter(|_| is_last),
             choices: None,
             alone,
         })

@@ -170,7 +170,7 @@ fn check_lark(lark: &str) -> Result<(), String> {
         for (word, instead) in REFUSED {
             let written = match word.strip_prefix('%') {
                 Some(_) => line.starts_with(word) || without_literals(line).contains(word),
-                None => attributes.iter().any(|attribute| *attribute == word),
+                None => attributes.contains(&word),
             };
             if written {
                 return Err(format!("line {}: `{word}` is not taken: {instead}", number + 1));

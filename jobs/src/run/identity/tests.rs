@@ -322,7 +322,9 @@ fn the_names_that_requests_may_use_are_in_the_identity_of_a_batch() {
     let base = of(&[]);
     let value = |field: &str| base.get(field).map(|field| field.value.clone());
     assert_eq!(value("served_model_names").as_deref(), Some(r#"["qwen3"]"#));
-    assert!(value("batch_version").is_some() && value("date").is_some());
+    for field in ["batch_version", "date", "llguidance"] {
+        assert!(value(field).is_some(), "{field}");
+    }
     assert_eq!((value("prompt_column"), value("input_schema")), (None, None));
     assert_eq!(of(&["--served-model-name", "qwen3", "--max-tokens", "255"]).differences(&base), "");
     for flags in
