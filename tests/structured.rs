@@ -6,6 +6,7 @@
 mod support;
 
 use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Date32Type, Int32Type, Int64Type};
 use serde_json::Value;
 use std::path::Path;
 use support::job::{Bench, Ran, ints, read, text};
@@ -182,7 +183,7 @@ fn what_cannot_be_enforced_is_refused_before_the_start() {
         (&["--grammar", &hot], "line 1: `temperature` is not taken"),
         (&["--grammar", "none.lark"], "none.lark"),
         (&["--json-schema", r#"{"type": "strng"}"#], "strng"),
-        (&["--json-schema", r#"{"$ref": "https://example.org/x.json"}"#], "structured outputs: json: "),
+        (&["--json-schema", r#"{"$ref": "https://example.org/x.json"}"#], "--json-schema: /$ref: "),
         (&["--structured-outputs", r#"{"choices": ["a"]}"#], "unknown field `choices`"),
     ] {
         let ran = run(&bench, "out.parquet", &[flags, &["--max-tokens", "9"]].concat());
@@ -236,4 +237,77 @@ fn reasoning_goes_to_a_column_and_the_structure_begins_behind_it() {
     let useless = run(&bench, "x.parquet", &["--max-tokens", "9", "--reasoning-end", "</think>"]);
     assert_eq!(useless.code, 2);
     assert!(useless.stderr.contains("--reasoning-end has no effect"), "{}", useless.stderr);
+}
+
+/// A schema whose answers have a field of each kind.
+const KINDS: &str = r#"{"type": "object", "additionalProperties": false, "required": ["amount", "mood", "day", "tags"],
+    "properties": {"amount": {"type": "integer", "minimum": 0, "maximum": 999}, "mood": {"enum": ["good", "bad"]},
+        "day": {"type": "string", "format": "date"},
+        "tags": {"type": "array", "items": {"type": "string", "maxLength": 8}, "maxItems": 2},
+        "urgent": {"type": ["boolean", "null"]}}}"#;
+
+#[test]
+fn answers_under_a_schema_are_typed_columns() {
+    let bench = Bench::new();
+    let flags = ["--json-schema", KINDS, "--temperature", "1.2", "--max-tokens", "120", "--limit", "100"];
+    let batch = answers(&bench, "kinds.parquet", &flags);
+    let answer = batch.column_by_name("answer").unwrap().as_struct();
+    let types: Vec<String> = answer.fields().iter().map(|field| field.data_type().to_string()).collect();
+    assert_eq!(types, ["Int64", "Dictionary(Int32, Utf8)", "Date32", "List(non-null Utf8)", "Boolean"]);
+    assert_eq!(batch.num_rows(), 100);
+    let amounts = answer.column(0).as_primitive::<Int64Type>();
+    let moods = answer.column(1).as_dictionary::<Int32Type>();
+    let labels = moods.values().as_string::<i32>();
+    for (row, text) in texts(&batch).iter().enumerate() {
+        let value: Value = serde_json::from_str(text).unwrap();
+        assert!(answer.is_valid(row));
+        assert_eq!(value["amount"], amounts.value(row));
+        assert_eq!(value["mood"], labels.value(moods.key(row).unwrap()));
+        let tags = answer.column(3).as_list::<i32>().value(row);
+        let tags: Vec<Option<&str>> = tags.as_string::<i32>().iter().collect();
+        assert_eq!(value["tags"], serde_json::json!(tags));
+        let urgent = answer.column(4).as_boolean();
+        assert_eq!(
+            value.get("urgent").and_then(Value::as_bool),
+            urgent.is_valid(row).then(|| urgent.value(row))
+        );
+        let day = answer.column(2).as_primitive::<Date32Type>().value_as_date(row).unwrap();
+        assert_eq!(value["day"], day.format("%Y-%m-%d").to_string());
+    }
+    // Of several answers to a row, a list; a row with an error has none; names have their prefix.
+    let cut = [
+        "--json-schema",
+        ORDER,
+        "--max-tokens",
+        "9",
+        "--n",
+        "2",
+        "--temperature",
+        "1",
+        "--column-prefix",
+        "my_",
+    ];
+    let ran = run(&bench, "cut.parquet", &cut);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    let batch = read(&bench.path("cut.parquet"));
+    let lists = batch.column_by_name("my_answer").unwrap().as_list::<i32>();
+    assert!(
+        (0..batch.num_rows()).all(|row| lists.value(row).len() == 2 && lists.value(row).null_count() == 2)
+    );
+    // As lines, and what has no type of its own is said.
+    let flags = ["--structured-outputs", r#"{"json": {"enum": ["yes", 1]}}"#, "--max-tokens", "20"];
+    let ran = run(&bench, "mixed.jsonl", &flags);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("strings of JSON") && ran.stderr.contains("answer"), "{}", ran.stderr);
+    for line in std::fs::read_to_string(bench.path("mixed.jsonl")).unwrap().lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["answer"], line["generated_text"]);
+    }
+    let refused = run(
+        &bench,
+        "no.parquet",
+        &["--json-schema", r#"{"type": "array", "uniqueItems": true}"#, "--max-tokens", "9"],
+    );
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("/uniqueItems: `uniqueItems` cannot be enforced"), "{}", refused.stderr);
 }

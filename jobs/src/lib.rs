@@ -30,6 +30,7 @@ pub mod publish;
 pub mod receipt;
 pub mod row_error;
 pub mod run;
+pub mod schema;
 pub mod stop_signal;
 pub mod store;
 pub mod structured;

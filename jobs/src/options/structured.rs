@@ -1,6 +1,7 @@
 //! What generated text must be.
 
 use crate::error::JobError;
+use crate::schema::AnswerSchema;
 use crate::structured::StructuredOutputs;
 use crate::structured::grammar::MAX_BYTES;
 use engine::models::read_capped;
@@ -127,6 +128,9 @@ fn check(outputs: &StructuredOutputs) -> Result<(), String> {
                 }
             }
             Ok(())
+        }
+        StructuredOutputs::Json(schema) => {
+            AnswerSchema::read(schema).map(drop).map_err(|error| error.to_string())
         }
         _ => Ok(()),
     }

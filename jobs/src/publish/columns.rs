@@ -3,6 +3,7 @@
 use crate::error::JobError;
 use crate::journal::answer::{Answer, Completion, FinishReason};
 use crate::options::job::ReturnColumn;
+use crate::publish::answer_columns::AnswerColumns;
 use crate::publish::choice_columns::ChoiceColumns;
 use crate::publish::document_columns::DocumentColumns;
 use crate::publish::schema_metadata::kept_metadata;
@@ -60,6 +61,8 @@ enum Generated {
         n: usize,
         /// What ends the reasoning, which has a column of its own.
         reasoning_end: Option<String>,
+        /// What the texts are under a schema, which has a column of its own.
+        answers: Option<AnswerColumns>,
         documents: Option<DocumentColumns>,
     },
     Choices(ChoiceColumns),
@@ -90,7 +93,7 @@ impl OutputColumns {
             input,
             keep,
             fields,
-            Generated::Text { returns, n, reasoning_end: None, documents },
+            Generated::Text { returns, n, reasoning_end: None, answers: None, documents },
         )
     }
 
@@ -102,7 +105,22 @@ impl OutputColumns {
         let Generated::Text { n, reasoning_end, .. } = &mut self.generated else { return Ok(self) };
         *reasoning_end = Some(end.to_string());
         let data_type = if *n == 1 { DataType::Utf8 } else { list(DataType::Utf8) };
-        let field = Field::new(format!("{prefix}reasoning"), data_type, true);
+        self.with_field(Field::new(format!("{prefix}reasoning"), data_type, true))
+    }
+
+    /// With a column `answer`, the last one, for what the texts are under a schema.
+    ///
+    /// # Errors
+    /// [`JobError::Column`] if an input column has its name.
+    pub fn with_answers(mut self, columns: AnswerColumns, prefix: &str) -> Result<Self, JobError> {
+        let Generated::Text { n, answers, .. } = &mut self.generated else { return Ok(self) };
+        let field = columns.field(prefix);
+        let field = if *n == 1 { field } else { field.with_data_type(list(columns.data_type())) };
+        *answers = Some(columns);
+        self.with_field(field)
+    }
+
+    fn with_field(mut self, field: Field) -> Result<Self, JobError> {
         let kept = &self.schema.fields()[..self.kept.len()];
         if kept.iter().any(|kept| kept.name() == field.name()) {
             return Err(taken(&field));
@@ -224,8 +242,9 @@ impl OutputColumns {
     ) -> Result<RecordBatch, JobError> {
         let mut columns = kept.columns().to_vec();
         columns.extend(match &self.generated {
-            Generated::Text { returns, n, reasoning_end, documents } => {
-                let mut columns = text_columns(answers, *returns, *n, reasoning_end.as_deref())?;
+            Generated::Text { returns, n, reasoning_end, answers: typed, documents } => {
+                let mut columns =
+                    text_columns(answers, *returns, *n, reasoning_end.as_deref(), typed.as_ref())?;
                 columns.extend(documents.iter().flat_map(|documents| documents.arrays(answers)));
                 columns
             }
@@ -243,6 +262,7 @@ fn text_columns(
     returns: Returns,
     n: usize,
     reasoning_end: Option<&str>,
+    typed: Option<&AnswerColumns>,
 ) -> Result<Vec<ArrayRef>, JobError> {
     let rows = answers.len();
     // One entry for each completion of each row, also of rows that have none.
@@ -274,6 +294,12 @@ fn text_columns(
     let inputs: Int32Array =
         answers.iter().map(|a| a.as_ref().and_then(|a| a.num_input_tokens).map(|n| n as i32)).collect();
     let errors: StringArray = answers.iter().map(|a| a.as_ref().and_then(|a| a.error.as_deref())).collect();
+    let typed = typed.map(|typed| {
+        let whole = |row: usize| answers[row].as_ref().is_some_and(|answer| answer.error.is_none());
+        let texts: Vec<Option<&str>> =
+            texts.iter().enumerate().map(|(i, text)| text.filter(|_| whole(i / n))).collect();
+        per_row(n, typed.array(&texts, |i| i / n))
+    });
     let mut columns: Vec<ArrayRef> = vec![
         per_row(n, Arc::new(texts)),
         per_row(n, Arc::new(StringArray::from(reasons))),
@@ -307,6 +333,7 @@ fn text_columns(
         let reasoning: StringArray = completions.iter().map(|c| c.map(|c| split(&c.text, end).0)).collect();
         columns.push(per_row(n, Arc::new(reasoning)));
     }
+    columns.extend(typed);
     Ok(columns)
 }
 

@@ -1,5 +1,6 @@
 //! Makes the output of a finished job, and checks it.
 
+pub mod answer_columns;
 pub mod choice_columns;
 pub mod columns;
 mod digest_writer;

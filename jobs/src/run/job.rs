@@ -21,6 +21,7 @@ use crate::prompt::markers::literals::{Literal, literals};
 use crate::prompt::prompts::Prompts;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::prompt::tokenizer::files::{TOKENIZER, TokenizerDigests, TokenizerFiles};
+use crate::publish::answer_columns::AnswerColumns;
 use crate::publish::choice_columns::ChoiceColumns;
 use crate::publish::columns::{OutputColumns, Returns};
 use crate::publish::document_columns::DocumentColumns;
@@ -30,6 +31,8 @@ use crate::run::error_limits::ErrorLimits;
 use crate::run::kept::projected;
 use crate::run::resume::job_date;
 use crate::run::sampling::{KeepLogprobs, Sampling};
+use crate::schema::AnswerSchema;
+use crate::structured::StructuredOutputs;
 use crate::structured::constraint::Structure;
 use crate::structured::reasoning::Reasoning;
 use crate::structured::vocabulary::Vocabulary;
@@ -213,7 +216,14 @@ impl Job {
                 let n = sampling.n as usize;
                 let columns = OutputColumns::new(&schema, keep, returns, n, documents, prefix)?;
                 let end = structure.as_ref().and_then(|structure| structure.reasoning()).map(Reasoning::text);
-                end.map_or(Ok(columns.clone()), |end| columns.with_reasoning(end, prefix))?
+                let columns = match end {
+                    None => columns,
+                    Some(end) => columns.with_reasoning(end, prefix)?,
+                };
+                match answers(&options)? {
+                    None => columns,
+                    Some(answers) => columns.with_answers(answers, prefix)?,
+                }
             }
         };
         let format = OutputFormat::of(&options.output)?;
@@ -321,6 +331,18 @@ impl Job {
         let JobOptions { max_error_rate, max_errors, stop_on_errors, .. } = &self.options;
         ErrorLimits { rate: *max_error_rate, count: *max_errors, stop: *stop_on_errors }
     }
+}
+
+/// The column of answers under a JSON Schema.
+fn answers(options: &JobOptions) -> Result<Option<AnswerColumns>, JobError> {
+    let Some(StructuredOutputs::Json(schema)) = &options.structured else { return Ok(None) };
+    let schema = AnswerSchema::read(schema).map_err(|error| JobError::Usage(format!("json: {error}")))?;
+    let untyped = schema.untyped();
+    if !untyped.is_empty() {
+        let places = untyped.join(", ");
+        tracing::warn!("strings of JSON, as the schema gives them no type of their own: {places}");
+    }
+    Ok(Some(AnswerColumns::new(schema)))
 }
 
 /// Compiles the structure of the answers, if they have one.

@@ -1,9 +1,8 @@
 //! What llguidance is asked: a grammar of each kind of structure.
 
+use crate::schema::AnswerSchema;
 use crate::structured::StructuredOutputs;
 use llguidance::api::TopLevelGrammar;
-use serde_json::{Map, Value, json};
-use std::collections::HashSet;
 
 /// A longer text of a structure is refused, for the time and the memory that its grammar would take; that of a regular
 /// expression or a grammar at a shorter length.
@@ -14,17 +13,8 @@ const MAX_PATTERN_BYTES: usize = 64 << 10;
 const MAX_DEPTH: usize = 200;
 const MAX_LINES: usize = 4000;
 
-/// More names of properties are refused: the time to compile them grows with the square of their number.
-const MAX_PROPERTIES: usize = 2000;
-
-/// More places that `$ref` leads to are refused: compilers go down by recursion.
-const MAX_REFERENCES: usize = 1000;
-
 /// More intersections in a grammar are refused: the states of a lexer may double with each.
 const MAX_INTERSECTIONS: usize = 8;
-
-/// A greater `multipleOf` is refused: remainders are 32 bits, with a digit behind them.
-const MAX_MULTIPLE: f64 = 1e8;
 
 /// What in a grammar is not enforced, or not as a user may think, and what to do.
 const REFUSED: [(&str, &str); 7] = [
@@ -51,7 +41,10 @@ pub fn grammar(outputs: &StructuredOutputs) -> Result<TopLevelGrammar, String> {
         return Err(format!("it has {bytes} bytes; at most {most} are taken"));
     }
     match outputs {
-        StructuredOutputs::Json(schema) => Ok(TopLevelGrammar::from_json_schema(on_one_line(schema)?)),
+        StructuredOutputs::Json(schema) => {
+            let schema = AnswerSchema::read(schema).map_err(|error| error.to_string())?;
+            Ok(TopLevelGrammar::from_json_schema(schema.grammar()))
+        }
         StructuredOutputs::Regex(regex) => {
             check_depth(regex)?;
             Ok(TopLevelGrammar::from_regex(regex))
@@ -69,60 +62,6 @@ pub fn grammar(outputs: &StructuredOutputs) -> Result<TopLevelGrammar, String> {
             check_lark(lark)?;
             Ok(TopLevelGrammar::from_lark(lark.clone()))
         }
-    }
-}
-
-/// A schema for JSON on one line, with a blank or none behind commas and colons: with any white space a model may write
-/// nothing else.
-fn on_one_line(schema: &Value) -> Result<Value, String> {
-    check_schema(schema, &mut Names::default())?;
-    let mut schema = match schema {
-        Value::Bool(true) => Map::new(),
-        Value::Object(keys) => keys.clone(),
-        _ => return Err("a schema is an object".into()),
-    };
-    // Without `u`: with it, a name that is written with escapes would pass by what the schema says of it.
-    let options = json!({
-        "item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": false,
-        "json_allowed_escapes": "nrbtf\\\"",
-    });
-    match schema.insert("x-guidance".into(), options) {
-        None => Ok(schema.into()),
-        Some(_) => Err("`x-guidance` is not taken: its options change what a schema means".into()),
-    }
-}
-
-/// The names of a schema.
-#[derive(Default)]
-struct Names<'a> {
-    properties: HashSet<&'a str>,
-    references: HashSet<&'a str>,
-}
-
-/// Refuses what would take too long to compile, or cannot be computed.
-fn check_schema<'a>(schema: &'a Value, names: &mut Names<'a>) -> Result<(), String> {
-    match schema {
-        Value::Array(items) => items.iter().try_for_each(|item| check_schema(item, names)),
-        Value::Object(keys) => {
-            let properties = schema["properties"].as_object().into_iter().flatten();
-            names.properties.extend(properties.map(|(name, _)| name.as_str()));
-            names.references.extend(schema["$ref"].as_str());
-            if names.properties.len() > MAX_PROPERTIES {
-                return Err(format!("it names more than {MAX_PROPERTIES} properties, which are not taken"));
-            }
-            if names.references.len() > MAX_REFERENCES {
-                return Err(format!(
-                    "its `$ref` name more than {MAX_REFERENCES} schemas, which are not taken"
-                ));
-            }
-            match schema["multipleOf"].as_f64() {
-                Some(multiple) if multiple > MAX_MULTIPLE => {
-                    Err(format!("`multipleOf` {multiple} is more than {MAX_MULTIPLE}, which is not taken"))
-                }
-                _ => keys.values().try_for_each(|value| check_schema(value, names)),
-            }
-        }
-        _ => Ok(()),
     }
 }
 

@@ -1,0 +1,108 @@
+//! Arrays and objects.
+
+use super::error::SchemaError;
+use super::node::{Array, Node, Object, Property};
+use super::reader::{Draft, Reader, whole_number};
+use serde_json::{Map, Value};
+
+/// Greater counts of items are refused as bounds.
+const MAX_ITEMS: u64 = 10_000;
+
+impl<'a> Reader<'a> {
+    pub(super) fn array(&mut self, keys: &'a Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
+        let min = whole_number(keys, "minItems", MAX_ITEMS, at)?.unwrap_or(0);
+        let mut max = whole_number(keys, "maxItems", MAX_ITEMS, at)?;
+        let wrong = |name: &str, why: &str| Err(SchemaError::new(&format!("{at}/{name}"), why));
+        match keys.get("uniqueItems") {
+            None | Some(Value::Bool(false)) => {}
+            Some(Value::Bool(true)) if max.is_some_and(|max| max < 2) => {}
+            _ => return wrong("uniqueItems", "`uniqueItems` cannot be enforced; leave it out"),
+        }
+        let (list, rest) = match (self.draft, keys.get("items")) {
+            (Draft::Draft7, Some(Value::Array(_))) => ("items", "additionalItems"),
+            _ => ("prefixItems", "items"),
+        };
+        let mut prefix = Vec::new();
+        match keys.get(list) {
+            None => {}
+            Some(Value::Array(schemas)) => {
+                for (i, schema) in schemas.iter().enumerate() {
+                    prefix.push(self.schema(schema, &format!("{at}/{list}/{i}"))?);
+                }
+            }
+            Some(_) => return wrong(list, "is no array"),
+        }
+        let mut items = match keys.get(rest) {
+            None => Node::Any,
+            Some(schema) => self.schema(schema, &format!("{at}/{rest}"))?,
+        };
+        // An item that cannot be ends what an array may hold.
+        if let Some(end) = prefix.iter().position(|node| *node == Node::Never) {
+            prefix.truncate(end);
+            items = Node::Never;
+        }
+        if items == Node::Never {
+            max = Some(max.unwrap_or(u64::MAX).min(prefix.len() as u64));
+        }
+        if let Some(max) = max {
+            prefix.truncate(max as usize);
+            if max < min {
+                return Ok(Node::Never);
+            }
+            if max == prefix.len() as u64 {
+                items = Node::Never;
+            }
+        }
+        Ok(Node::Array(Array { prefix, items: Box::new(items), min, max }))
+    }
+
+    pub(super) fn object(&mut self, keys: &'a Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
+        let wrong = |name: &str, why: &str| SchemaError::new(&format!("{at}/{name}"), why);
+        let others = match keys.get("additionalProperties") {
+            None => Node::Any,
+            Some(schema) => self.schema(schema, &format!("{at}/additionalProperties"))?,
+        };
+        let mut properties = Vec::new();
+        if let Some(value) = keys.get("properties") {
+            let map = value.as_object().ok_or_else(|| wrong("properties", "is no object"))?;
+            self.count_properties(map.len(), at)?;
+            for (name, schema) in map {
+                let place = format!("{at}/properties/{}", name.replace('~', "~0").replace('/', "~1"));
+                let node = self.schema(schema, &place)?;
+                properties.push(Property { name: name.clone(), node, required: false });
+            }
+        }
+        if let Some(value) = keys.get("required") {
+            let names = value.as_array().ok_or_else(|| wrong("required", "is no array"))?;
+            self.count_properties(names.len(), at)?;
+            for name in names {
+                let name =
+                    name.as_str().ok_or_else(|| wrong("required", "names a property that is no text"))?;
+                match properties.iter_mut().find(|property| property.name == name) {
+                    Some(property) => property.required = true,
+                    None => {
+                        properties.push(Property { name: name.into(), node: others.clone(), required: true })
+                    }
+                }
+            }
+        }
+        let required = properties.iter().filter(|p| p.required).count() as u64;
+        let possible = properties.iter().filter(|p| p.node != Node::Never).count() as u64;
+        let closed = others == Node::Never;
+        let min = whole_number(keys, "minProperties", u64::MAX, at)?.unwrap_or(0);
+        if min > required {
+            let why =
+                "`minProperties` above the number of `required` properties cannot be enforced; leave it out";
+            return Err(wrong("minProperties", why));
+        }
+        let max = whole_number(keys, "maxProperties", u64::MAX, at)?;
+        if max.is_some_and(|max| !closed || max < possible) {
+            let why = "`maxProperties` cannot be enforced where more properties are possible; leave it out";
+            return Err(wrong("maxProperties", why));
+        }
+        if properties.iter().any(|p| p.required && p.node == Node::Never) {
+            return Ok(Node::Never);
+        }
+        Ok(Node::Object(Object { properties, others: Box::new(others) }))
+    }
+}

@@ -1,0 +1,47 @@
+//! A JSON Schema of answers: what of it can be enforced, and the Arrow type of the column that they make.
+//!
+//! A schema is read into a tree of our own ([`node`]), by a list of what is known to be enforced exactly ([`reader`]); all
+//! else is refused. llguidance is handed a schema that is written anew from the tree ([`grammar`]), so that nothing of
+//! what it passes over, or understands otherwise, is ever in it. What has a type of its own becomes a column of that type
+//! ([`types`], [`array`]).
+
+mod array;
+mod containers;
+mod error;
+mod exclusion;
+pub mod grammar;
+mod node;
+mod numbers;
+mod pattern;
+mod productive;
+mod reader;
+mod strings;
+mod types;
+
+pub use error::SchemaError;
+
+use node::Node;
+use serde_json::Value;
+
+/// A schema that is enforced in whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnswerSchema {
+    root: Node,
+    /// What `$ref` leads to.
+    definitions: Vec<Node>,
+}
+
+impl AnswerSchema {
+    /// Reads a schema of draft 2020-12 or draft 7.
+    ///
+    /// # Errors
+    /// The first keyword that cannot be enforced, and its place.
+    pub fn read(schema: &Value) -> Result<AnswerSchema, SchemaError> {
+        let (root, definitions) = reader::read(schema)?;
+        productive::check(&root, &definitions)?;
+        Ok(AnswerSchema { root, definitions })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! Integers and numbers: their bounds.
+
+use super::error::SchemaError;
+use super::node::{Integers, Node, Numbers};
+use super::reader::Reader;
+use serde_json::{Map, Value};
+
+/// Up to here each whole number is a float64 of its own: greater bounds would be those of a neighbour.
+pub(super) const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// The greatest int64 that is a float64, too: an integer is written so that int64 holds it.
+pub(super) const MAX_INTEGER: i64 = 9_223_372_036_854_774_784;
+
+/// A greater `multipleOf` is refused: remainders are 32 bits, with a digit behind them.
+const MAX_MULTIPLE: f64 = 1e8;
+
+impl Reader<'_> {
+    pub(super) fn integer(&mut self, keys: &Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
+        let bound = |name| bound(keys, name, at);
+        // The first whole number within a bound.
+        let above = bound("exclusiveMinimum")?.map(|x| x.floor() as i64 + 1);
+        let min = [bound("minimum")?.map(|x| x.ceil() as i64), above].into_iter().flatten().max();
+        let below = bound("exclusiveMaximum")?.map(|x| x.ceil() as i64 - 1);
+        let max = [bound("maximum")?.map(|x| x.floor() as i64), below].into_iter().flatten().min();
+        let (min, max) = (min.unwrap_or(-MAX_INTEGER), max.unwrap_or(MAX_INTEGER));
+        let place = format!("{at}/multipleOf");
+        let multiple_of = match keys.get("multipleOf") {
+            None => None,
+            Some(value) => match value.as_f64() {
+                Some(x) if x >= 1.0 && x.fract() == 0.0 && x <= MAX_MULTIPLE => Some(x as u32),
+                _ => {
+                    let why = format!(
+                        "`multipleOf` {value} of integers is a whole number from 1 to {MAX_MULTIPLE}"
+                    );
+                    return Err(SchemaError::new(&place, why));
+                }
+            },
+        };
+        if min > max {
+            return Ok(Node::Never);
+        }
+        match multiple_of {
+            // Whether there is a multiple between the bounds must be known.
+            Some(m)
+                if (min as i128 + i128::from(m) - 1).div_euclid(m.into())
+                    > (max as i128).div_euclid(m.into()) =>
+            {
+                Ok(Node::Never)
+            }
+            multiple_of => Ok(Node::Integer(Integers { min, max, multiple_of })),
+        }
+    }
+
+    pub(super) fn number(&mut self, keys: &Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
+        if keys.contains_key("multipleOf") {
+            let why = "`multipleOf` is taken for the type integer only";
+            return Err(SchemaError::new(&format!("{at}/multipleOf"), why));
+        }
+        let bound = |name| bound(keys, name, at);
+        let (min, above) = (bound("minimum")?, bound("exclusiveMinimum")?);
+        let (max, below) = (bound("maximum")?, bound("exclusiveMaximum")?);
+        let above_min = above.is_some_and(|above| min.is_none_or(|min| above >= min));
+        let below_max = below.is_some_and(|below| max.is_none_or(|max| below <= max));
+        let min = if above_min { above } else { min }.unwrap_or(-MAX_EXACT);
+        let max = if below_max { below } else { max }.unwrap_or(MAX_EXACT);
+        if min > max || (min == max && (above_min || below_max)) {
+            return Ok(Node::Never);
+        }
+        let one_sign = min >= 0.0 || max <= 0.0;
+        if (above_min || below_max) && one_sign && min.trunc() == max.trunc() {
+            let name = if above_min { "exclusiveMinimum" } else { "exclusiveMaximum" };
+            let why = format!("`{name}` is not taken where both bounds have one whole part, {}", min.trunc());
+            return Err(SchemaError::new(&format!("{at}/{name}"), why));
+        }
+        Ok(Node::Number(Numbers { min, max, above_min, below_max }))
+    }
+}
+
+fn bound(keys: &Map<String, Value>, name: &str, at: &str) -> Result<Option<f64>, SchemaError> {
+    let Some(value) = keys.get(name) else { return Ok(None) };
+    let exact = value.as_i64().is_none_or(|whole| whole.unsigned_abs() <= MAX_EXACT as u64);
+    let number = value.as_f64().filter(|x| exact && x.abs() <= MAX_EXACT);
+    let why =
+        || SchemaError::new(&format!("{at}/{name}"), format!("{value} is no number between -2^53 and 2^53"));
+    // There is one zero.
+    number.map(|x| Some(x + 0.0)).ok_or_else(why)
+}

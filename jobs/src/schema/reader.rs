@@ -1,0 +1,422 @@
+//! Reads a schema, by a list of what is taken.
+
+use super::error::SchemaError;
+use super::exclusion::exclude;
+use super::node::Node;
+use super::numbers::MAX_EXACT;
+use serde_json::{Map, Value};
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+
+/// What is taken at most: deeper schemas would overflow stacks, larger ones take too long to compile.
+const MAX_BYTES: usize = 1 << 20;
+const MAX_DEPTH: usize = 64;
+const MAX_NODES: usize = 20_000;
+const MAX_DEFINITIONS: usize = 1000;
+const MAX_PROPERTIES: usize = 2000;
+const MAX_VALUES: usize = 10_000;
+/// Pairs of branches and values that are compared for `oneOf`.
+const MAX_PAIRS: usize = 1_000_000;
+
+/// Keywords that say nothing about which values are valid.
+const ANNOTATIONS: [&str; 12] = [
+    "$comment",
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "contentEncoding",
+    "contentMediaType",
+    "$defs",
+    "definitions",
+];
+
+/// Keywords that say what a value of one type is.
+const OF_TYPES: [&str; 20] = [
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "format",
+    "items",
+    "prefixItems",
+    "additionalItems",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "properties",
+    "required",
+    "additionalProperties",
+    "minProperties",
+    "maxProperties",
+];
+
+/// Keywords that stand for the whole of a schema.
+const WHOLE: [&str; 6] = ["$ref", "anyOf", "oneOf", "allOf", "enum", "const"];
+
+pub(super) const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
+
+/// The versions of JSON Schema whose meaning is enforced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Draft {
+    Draft7,
+    Draft2020,
+}
+
+/// Reads a schema into its tree and what `$ref` leads to.
+pub(super) fn read(schema: &Value) -> Result<(Node, Vec<Node>), SchemaError> {
+    if depth(schema) > MAX_DEPTH {
+        return Err(SchemaError::new("", format!("it is nested more than {MAX_DEPTH} deep")));
+    }
+    let bytes = schema.to_string().len();
+    if bytes > MAX_BYTES {
+        return Err(SchemaError::new("", format!("it has {bytes} bytes; at most {MAX_BYTES} are taken")));
+    }
+    let mut reader = Reader {
+        document: schema,
+        draft: draft(schema)?,
+        places: HashMap::new(),
+        pending: Vec::new(),
+        exclusions: Vec::new(),
+        nodes: 0,
+        properties: 0,
+        values: 0,
+    };
+    let root = reader.schema(schema, "")?;
+    let mut definitions = Vec::new();
+    while definitions.len() < reader.pending.len() {
+        let (pointer, target) = reader.pending[definitions.len()].clone();
+        definitions.push(reader.schema(target, &pointer)?);
+    }
+    let left = Cell::new(MAX_PAIRS);
+    for (pointer, branches) in &reader.exclusions {
+        for (i, a) in branches.iter().enumerate() {
+            if let Some(j) = (i + 1..branches.len()).find(|j| !exclude(a, &branches[*j], &definitions, &left))
+            {
+                let why = format!(
+                    "`oneOf` is taken only where its branches exclude each other, by type or by a required property with \
+                     other values; branches {i} and {j} may overlap; say anyOf if both may be true"
+                );
+                return Err(SchemaError::new(pointer, why));
+            }
+        }
+    }
+    Ok((root, definitions))
+}
+
+/// How deep arrays and objects are nested, counted as far as one beyond what is taken.
+fn depth(value: &Value) -> usize {
+    let mut level: Vec<&Value> = vec![value];
+    for depth in 0..=MAX_DEPTH {
+        level = level
+            .into_iter()
+            .flat_map(|value| match value {
+                Value::Array(items) => items.iter().collect::<Vec<_>>(),
+                Value::Object(keys) => keys.values().collect(),
+                _ => Vec::new(),
+            })
+            .collect();
+        if level.is_empty() {
+            return depth;
+        }
+    }
+    MAX_DEPTH + 1
+}
+
+fn draft(schema: &Value) -> Result<Draft, SchemaError> {
+    let Some(name) = schema.get("$schema") else { return Ok(Draft::Draft2020) };
+    match name.as_str().map(|name| name.strip_suffix('#').unwrap_or(name)) {
+        Some("https://json-schema.org/draft/2020-12/schema") => Ok(Draft::Draft2020),
+        Some("http://json-schema.org/draft-07/schema") => Ok(Draft::Draft7),
+        _ => {
+            let why = format!("{name} is not taken; draft 2020-12 and draft 7 are");
+            Err(SchemaError::new("/$schema", why))
+        }
+    }
+}
+
+pub(super) struct Reader<'a> {
+    document: &'a Value,
+    pub draft: Draft,
+    /// Definitions by their pointer.
+    places: HashMap<String, usize>,
+    /// Where they stand.
+    pending: Vec<(String, &'a Value)>,
+    /// Branches that must exclude each other, by their place.
+    exclusions: Vec<(String, Vec<Node>)>,
+    nodes: usize,
+    pub properties: usize,
+    values: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads what stands at a place.
+    pub fn schema(&mut self, schema: &'a Value, at: &str) -> Result<Node, SchemaError> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err(SchemaError::new(at, format!("it has more than {MAX_NODES} schemas")));
+        }
+        let keys = match schema {
+            Value::Bool(true) => return Ok(Node::Any),
+            Value::Bool(false) => return Ok(Node::Never),
+            Value::Object(keys) => keys,
+            _ => return Err(SchemaError::new(at, "a schema is an object, true or false")),
+        };
+        self.check_keywords(keys, at)?;
+        match WHOLE.iter().find(|name| keys.contains_key(**name)) {
+            Some(name) => self.whole(name, keys, at),
+            None => self.of_types(keys, at),
+        }
+    }
+
+    fn check_keywords(&self, keys: &Map<String, Value>, at: &str) -> Result<(), SchemaError> {
+        for (name, value) in keys {
+            let known = match name.as_str() {
+                "$schema" | "$id" => at.is_empty(),
+                "type" => true,
+                "prefixItems" => self.draft == Draft::Draft2020,
+                "additionalItems" => self.draft == Draft::Draft7,
+                "patternProperties" | "dependentRequired" | "dependentSchemas" | "dependencies" => {
+                    value.as_object().is_some_and(Map::is_empty)
+                }
+                name => ANNOTATIONS.contains(&name) || OF_TYPES.contains(&name) || WHOLE.contains(&name),
+            };
+            if !known {
+                let why = format!("`{name}` cannot be enforced{}; leave it out", beside(name, self.draft));
+                return Err(SchemaError::new(at, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// A schema that one keyword says, beside annotations; with `enum` and `const`, also beside `type`.
+    fn whole(&mut self, name: &str, keys: &'a Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
+        let values = matches!(name, "enum" | "const");
+        let other = keys.keys().find(|other| {
+            let beside = values && *other == "type";
+            *other != name
+                && !beside
+                && (*other == "type" || OF_TYPES.contains(&other.as_str()) || WHOLE.contains(&other.as_str()))
+        });
+        if let Some(other) = other {
+            let why = format!("`{name}` beside `{other}` is not taken; write both into one");
+            return Err(SchemaError::new(at, why));
+        }
+        let value = &keys[name];
+        let place = format!("{at}/{name}");
+        match name {
+            "$ref" => self.reference(value, &place),
+            "const" => self.values(&[value], keys, &place),
+            "enum" => {
+                let list = value.as_array().ok_or_else(|| SchemaError::new(&place, "is no array"))?;
+                self.values(&list.iter().collect::<Vec<_>>(), keys, &place)
+            }
+            _ => {
+                let list = value.as_array().filter(|list| !list.is_empty());
+                let list = list.ok_or_else(|| SchemaError::new(&place, "is no array with schemas"))?;
+                let mut branches = Vec::new();
+                for (i, branch) in list.iter().enumerate() {
+                    branches.push(self.schema(branch, &format!("{place}/{i}"))?);
+                }
+                match name {
+                    "allOf" if branches.len() == 1 => Ok(branches.remove(0)),
+                    "allOf" => {
+                        Err(SchemaError::new(&place, "`allOf` is taken with one schema; write them into one"))
+                    }
+                    "oneOf" => {
+                        self.exclusions.push((place, branches.clone()));
+                        Ok(Node::any_of(branches))
+                    }
+                    _ => Ok(Node::any_of(branches)),
+                }
+            }
+        }
+    }
+
+    /// `enum`, of the types that stand beside it.
+    fn values(&mut self, list: &[&Value], keys: &Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
+        self.values += list.len();
+        if self.values > MAX_VALUES {
+            return Err(SchemaError::new(
+                at,
+                format!("more than {MAX_VALUES} values of `enum` are not taken"),
+            ));
+        }
+        let types = types(keys, at)?;
+        let mut seen = HashSet::new();
+        let mut values = Vec::new();
+        for value in list {
+            let value = normal(value).map_err(|why| SchemaError::new(at, why))?;
+            let taken = types.iter().any(|name| is_of(&value, name));
+            // Texts of objects may differ while they are equal, which costs a branch.
+            if taken && seen.insert(value.to_string()) {
+                values.push(value);
+            }
+        }
+        Ok(if values.is_empty() { Node::Never } else { Node::Enum(values) })
+    }
+
+    /// `$ref`, a pointer into the document.
+    fn reference(&mut self, value: &Value, at: &str) -> Result<Node, SchemaError> {
+        let wrong = |why: &str| SchemaError::new(at, format!("{value} {why}"));
+        let text = value.as_str().ok_or_else(|| wrong("is no text"))?;
+        let pointer = text.strip_prefix('#').ok_or_else(|| {
+            wrong("leads out of the document, and nothing is fetched; put what it names into $defs, as #/$defs/NAME")
+        })?;
+        let pointer = percent_encoding::percent_decode_str(pointer).decode_utf8();
+        let pointer = pointer.map_err(|_| wrong("is not UTF-8"))?.into_owned();
+        if !pointer.is_empty() && !pointer.starts_with('/') {
+            return Err(wrong("is an anchor, which is not taken; write a pointer, as #/$defs/NAME"));
+        }
+        if let Some(known) = self.places.get(&pointer) {
+            return Ok(Node::Ref(*known));
+        }
+        let mut target = self.document;
+        for (i, step) in pointer.split('/').skip(1).enumerate() {
+            if i > 0 && target.get("$id").is_some() {
+                return Err(wrong("leads through a schema with an `$id` of its own, which is not taken"));
+            }
+            let name = step.replace("~1", "/").replace("~0", "~");
+            let next = match target {
+                Value::Object(keys) => keys.get(&name),
+                Value::Array(items) => {
+                    let place = name.parse().ok().filter(|place: &usize| place.to_string() == name);
+                    place.and_then(|place| items.get(place))
+                }
+                _ => None,
+            };
+            target = next.ok_or_else(|| wrong("leads to nothing"))?;
+        }
+        if self.pending.len() == MAX_DEFINITIONS {
+            return Err(SchemaError::new(
+                at,
+                format!("`$ref` to more than {MAX_DEFINITIONS} schemas is not taken"),
+            ));
+        }
+        let number = self.pending.len();
+        self.places.insert(pointer.clone(), number);
+        self.pending.push((pointer, target));
+        Ok(Node::Ref(number))
+    }
+
+    fn of_types(&mut self, keys: &'a Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
+        let types = types(keys, at)?;
+        let free = !keys.contains_key("type");
+        if free && !keys.keys().any(|name| OF_TYPES.contains(&name.as_str())) {
+            return Ok(Node::Any);
+        }
+        let mut nodes = Vec::new();
+        for name in &types {
+            // Every integer is a number.
+            if *name == "integer" && types.contains(&"number") {
+                continue;
+            }
+            nodes.push(match *name {
+                "null" => Node::Null,
+                "boolean" => Node::Boolean,
+                "integer" => self.integer(keys, at)?,
+                "number" => self.number(keys, at)?,
+                "string" => self.string(keys, at)?,
+                "array" => self.array(keys, at)?,
+                _ => self.object(keys, at)?,
+            });
+        }
+        Ok(Node::any_of(nodes))
+    }
+
+    /// Counts properties that are named.
+    pub fn count_properties(&mut self, more: usize, at: &str) -> Result<(), SchemaError> {
+        self.properties += more;
+        if self.properties > MAX_PROPERTIES {
+            let why = format!("it names more than {MAX_PROPERTIES} properties, which are not taken");
+            return Err(SchemaError::new(at, why));
+        }
+        Ok(())
+    }
+}
+
+/// What to say of a keyword that another draft has.
+fn beside(name: &str, draft: Draft) -> &'static str {
+    match (name, draft) {
+        ("prefixItems", Draft::Draft7) => " in draft 7, which writes an array in `items`",
+        ("additionalItems", Draft::Draft2020) => " in draft 2020-12, which writes `prefixItems` and `items`",
+        ("nullable", _) => r#", as it is no keyword of JSON Schema: write "type": ["...", "null"]"#,
+        ("$id", _) => " below the root",
+        _ => "",
+    }
+}
+
+/// The types of a schema: all, where it names none.
+fn types(keys: &Map<String, Value>, at: &str) -> Result<Vec<&'static str>, SchemaError> {
+    let find = |name: &Value| {
+        let known = TYPES.iter().find(|known| name.as_str() == Some(**known)).copied();
+        known.ok_or_else(|| SchemaError::new(&format!("{at}/type"), format!("{name} is no type")))
+    };
+    match keys.get("type") {
+        None => Ok(TYPES.to_vec()),
+        Some(Value::Array(names)) if names.is_empty() => {
+            Err(SchemaError::new(&format!("{at}/type"), "names no type"))
+        }
+        Some(Value::Array(names)) => names.iter().map(find).collect(),
+        Some(name) => Ok(vec![find(name)?]),
+    }
+}
+
+fn is_of(value: &Value, name: &str) -> bool {
+    match name {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        _ => value.is_object(),
+    }
+}
+
+/// A value with whole numbers as such, and none that a float64 may not hold exactly.
+fn normal(value: &Value) -> Result<Value, String> {
+    Ok(match value {
+        Value::Number(number) => {
+            let within = match (number.as_i64(), number.as_f64()) {
+                (Some(whole), _) => whole.unsigned_abs() <= MAX_EXACT as u64,
+                (None, float) => float.is_some_and(|x| x.abs() <= MAX_EXACT),
+            };
+            let float = number.as_f64().filter(|_| within);
+            let float =
+                float.ok_or_else(|| format!("the number {number} is beyond 2^53, which is not taken"))?;
+            if float.fract() == 0.0 { (float as i64).into() } else { value.clone() }
+        }
+        Value::Array(items) => items.iter().map(normal).collect::<Result<Vec<_>, _>>()?.into(),
+        Value::Object(keys) => {
+            let keys = keys.iter().map(|(name, value)| Ok((name.clone(), normal(value)?)));
+            Value::Object(keys.collect::<Result<Map<_, _>, String>>()?)
+        }
+        value => value.clone(),
+    })
+}
+
+/// A keyword whose value is a whole number from 0, which may be written with a fraction of 0.
+pub(super) fn whole_number(
+    keys: &Map<String, Value>,
+    name: &str,
+    most: u64,
+    at: &str,
+) -> Result<Option<u64>, SchemaError> {
+    let Some(value) = keys.get(name) else { return Ok(None) };
+    let number = value.as_f64().filter(|x| *x >= 0.0 && x.fract() == 0.0 && *x <= most as f64);
+    match number {
+        Some(number) => Ok(Some(number as u64)),
+        None => {
+            let why = format!("`{name}` {value} is no whole number from 0 to {most}");
+            Err(SchemaError::new(&format!("{at}/{name}"), why))
+        }
+    }
+}
