@@ -65,7 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
          tokens a row |"
     );
     println!("|---|---:|---:|---:|---:|---:|");
-    let config = EngineConfig::default();
+    let config = EngineConfig { force_tokens: true, ..EngineConfig::default() };
     let cpu = Box::new(CpuDevice::new(None)?);
     compare("nano on the processor", &mut Engine::new(&model, cpu, &config)?, &prompts, &structure)?;
     let pretended = Box::new(PretendDevice::new(step, model.config.vocab));
