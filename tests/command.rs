@@ -23,6 +23,37 @@ fn bench() -> Bench {
     bench
 }
 
+/// No file of such a name is made or looked for.
+#[test]
+fn a_url_with_a_slash_too_few_is_refused() {
+    let bench = bench();
+    let model = model();
+    let flags = ["run", "--device", "cpu", "--prompt-column", "q", "--max-tokens", "2"];
+    let plain = ["--model", &model, "-i", "data/in.parquet", "-o", "out.parquet"];
+    let before = bench.path("").read_dir().unwrap().count();
+    for (flag, wrong) in [
+        ("-o", "s3:"),
+        ("-o", "s3:/bucket/out.parquet"),
+        ("-o", "file:/tmp/out.parquet"),
+        ("-o", "https://host/out.parquet"),
+        ("-i", "gs:bucket/in.parquet"),
+        ("-i", "file:data/in.parquet"),
+        ("--model", "s3://bucket/model"),
+        ("--tokenizer", "file:model"),
+        ("--state-dir", "s3://bucket/state"),
+    ] {
+        let kept = plain.chunks(2).filter(|pair| pair[0] != flag).flatten().copied();
+        let all: Vec<&str> = flags.iter().copied().chain(kept).chain([flag, wrong]).collect();
+        let ran = bench.run(&all);
+        assert!(ran.code == 2 && ran.stderr.contains(wrong), "{flag} {wrong}: {}", ran.stderr);
+    }
+    for command in ["status", "verify"] {
+        let ran = bench.run(&[command, "s3:/bucket/x"]);
+        assert!(ran.code == 2 && ran.stderr.contains("write s3://bucket/x"), "{}", ran.stderr);
+    }
+    assert_eq!(bench.path("").read_dir().unwrap().count(), before);
+}
+
 #[test]
 fn a_number_out_of_range_is_refused_with_its_range() {
     let bench = bench();
@@ -149,7 +180,10 @@ fn a_row_is_shown_with_its_prompt_and_its_answer() {
     assert_eq!(before.code, 0, "{}", before.stderr);
     assert!(before.stdout.contains("\nprompt:\n") && before.stdout.contains("for the 7. time again\n"));
     assert!(!bench.path("out.parquet.gristmill").exists());
-    assert!(show(&["--row", "7", "--answer"]).code == 2, "there is no journal yet");
+    for asked in [show(&["--row", "7", "--answer"]), bench.run(&["status", "out.parquet"])] {
+        let words = "no job of this output was begun: `gristmill run` begins one";
+        assert!(asked.code == 2 && asked.stderr.contains(words), "{}", asked.stderr);
+    }
     let ran = bench.run(&[&["run"], &flags[..], &["--limit", "8"]].concat());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let out = read(&bench.path("out.parquet"));
@@ -164,8 +198,18 @@ fn a_row_is_shown_with_its_prompt_and_its_answer() {
     let text = show(&["--row", "7", "--answer"]).stdout;
     assert!(text.contains(" tokens:\n") && text.contains("\nanswer (4 tokens, length):\n"), "{text}");
     assert!(show(&["--row", "9", "--answer"]).stdout.ends_with("\nno answer yet\n"));
-    let other = show(&["--row", "7", "--answer", "--prompt", "{{ q }}"]);
-    assert!(other.stdout.contains("it was begun otherwise"), "{}", other.stderr);
+    for (more, field) in [
+        (&["--prompt", "{{ q }} agein"][..], "prompt: begun with {{ q }} again, now {{ q }} agein"),
+        (&["--system-prompt", "Be brief."], "system_prompt: "),
+        (&["--chat-template", "{{ messages[0].content }}"], "chat_template: "),
+    ] {
+        let other = show(&[&["--row", "7", "--answer"], more].concat());
+        let words = "the prompts are not those of the answers";
+        let said = other.stderr.contains(words) && other.stderr.contains(field);
+        assert!(other.code == 2 && said, "{more:?}: {}{}", other.stdout, other.stderr);
+    }
+    // How answers are sampled does not show in a prompt.
+    assert_eq!(show(&["--row", "7", "--answer", "--temperature", "1"]).code, 0);
     let refused = show(&["--row", "10"]);
     assert!(refused.code == 2 && refused.stderr.contains("the input has 10 rows"), "{}", refused.stderr);
     let long = show(&["--row", "0", "--max-model-len", "12"]);

@@ -469,6 +469,42 @@ fn a_full_disk_loses_nothing() {
     ran.unwrap();
 }
 
+/// What publishing will need is known before the work, where it is much.
+#[test]
+fn too_little_space_for_kept_columns_is_said_before_the_work() {
+    let bench = Bench::new();
+    let dice = &mut Dice(7);
+    let blob: Vec<String> =
+        (0..20).map(|_| (0..10000).map(|_| format!("{:08x}", dice.below(u64::MAX))).collect()).collect();
+    let blob: Vec<Option<&str>> = blob.iter().map(|blob| Some(&**blob)).collect();
+    bench.table("in.parquet", vec![("q", strings(&[Some("the mill"); 20])), ("blob", strings(&blob))]);
+    let disk = bench.path("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let mount = |options: &str| {
+        Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "none"])
+            .arg(&disk)
+            .status()
+            .unwrap()
+            .success()
+    };
+    if !mount("size=512k") {
+        eprintln!(
+            "SKIPPED too_little_space_for_kept_columns_is_said_before_the_work: no right to mount a tmpfs"
+        );
+        return;
+    }
+    let run = |more: &[&str]| bench.run(&[&job(&model(), "disk/out.parquet", &[])[..], more].concat());
+    let words = "disk/out.parquet.gristmill has 0.";
+    let (full, few) = (run(&[]), run(&["--fresh", "--keep", "q"]));
+    let roomy = mount("remount,size=8m").then(|| run(&["--fresh"]));
+    Command::new("umount").arg(&disk).status().unwrap();
+    assert!(full.code == 1 && full.stderr.contains(words), "{}", full.stderr);
+    for ran in [few, roomy.unwrap()] {
+        assert!(ran.code == 0 && !ran.stderr.contains(words), "{}", ran.stderr);
+    }
+}
+
 /// Gives a job more and more space, so that it runs out of it at another write each time.
 fn fill(bench: &Bench, expected: &[u8], mount: &dyn Fn(&str) -> bool) {
     let output = "disk/out.parquet";

@@ -90,7 +90,11 @@ fn a_bad_cell_takes_no_sound_one_with_it() {
     flags.extend(["--on-corrupt", "row-errors"]);
     let ran = bench.job("qwen3", &input, &output, &flags);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert!(ran.stderr.contains("1 rows have an answer and an `error`"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("2 errors (1 kept cell that cannot be read, 1 row unreadable)"),
+        "{}",
+        ran.stderr
+    );
     let out = read(Path::new(&output));
     assert_eq!(ids(&out), (0..300).map(Some).collect::<Vec<_>>());
     let (errors, q, note, answers) =
@@ -108,7 +112,7 @@ fn a_bad_cell_takes_no_sound_one_with_it() {
     let verified = bench.run(&["verify", &output]);
     assert_eq!(verified.code, 0, "{}", verified.stderr);
     let status = bench.run(&["status", &output]).stdout;
-    assert!(status.contains("unreadable 1 published rows lack kept cells"), "{status}");
+    assert!(status.contains("unreadable 1 published row lacks kept cells, and has"), "{status}");
     // It counts as an error.
     flags.extend(["--max-errors", "1", "--fresh"]);
     assert_eq!(bench.job("qwen3", &input, &output, &flags).code, 3);
@@ -134,7 +138,7 @@ fn a_damaged_column_loses_its_row_group_and_nothing_else() {
     let ran = bench.job("qwen3", &input, &output, &flags);
     // A third of the rows are more errors than allowed, and all are published.
     assert_eq!(ran.code, 3, "{}", ran.stderr);
-    assert!(ran.stderr.contains("100 rows have an answer and an `error`"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("100 errors (100 kept cell that cannot be read)"), "{}", ran.stderr);
     let out = read(Path::new(&output));
     assert_eq!(ids(&out), (0..300).map(Some).collect::<Vec<_>>());
     let (errors, notes) = (text(&out, "error"), text(&out, "note"));

@@ -4,7 +4,7 @@
 
 mod support;
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use support::job::{Bench, Ran, read, strings};
 
 /// Writes `in.parquet` with prompts that differ.
@@ -111,7 +111,7 @@ fn the_last_line_counts_errors_and_cut_answers() {
     assert_eq!(ran.stderr.lines().last(), Some(line));
     let ran = bench.run(&job(&model, "one.parquet", &["--limit", "1", "--stop", "e,a,i,o,u,t,s,n"]));
     let last = ran.stderr.lines().last().unwrap();
-    assert!(last.starts_with("1 rows in one.parquet") && !last.contains("error"), "{last}");
+    assert!(last.starts_with("1 row in one.parquet") && !last.contains("error"), "{last}");
 }
 
 /// A line of the README's table for each.
@@ -144,8 +144,8 @@ fn exit_codes_are_by_cause() {
     }
     std::fs::write(bench.path("out.parquet"), "changed").unwrap();
     assert_eq!(bench.run(&["verify", "out.parquet"]).code, 2);
-    let null = bench.table("in.parquet", vec![("q", strings(&[None]))]);
-    assert_eq!(bench.run(&job(&model, "b.parquet", &["-i", &null])).code, 3);
+    bench.table("in.parquet", vec![("q", strings(&[None]))]);
+    assert_eq!(bench.run(&job(&model, "b.parquet", &[])).code, 3);
 }
 
 /// What may pass: the same command does it later.
@@ -187,6 +187,32 @@ fn what_may_pass_has_an_exit_code_of_its_own() {
     assert!(locked && ran.code == 1 && ran.stderr.contains("is working on"), "{}: {}", ran.code, ran.stderr);
     let ran = bench.run(&arguments);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
+/// A start that is refused memory ends the job by name, as often as it happens, and no row has an error by it.
+#[cfg(unix)]
+#[test]
+fn memory_that_is_refused_costs_no_row_anything() {
+    let bench = Bench::new();
+    prompts(&bench, 20);
+    let model = model();
+    let arguments = job(&model, "out.parquet", &["--max-num-seqs", "2"]);
+    for more in [&[][..], &[], &[], &[], &["--in-process"]] {
+        let mut command = bench.command(&[&arguments, more].concat());
+        let ran = Ran::of(command.env("GRISTMILL_FAULTS", "*:memory@4").output().unwrap());
+        assert_eq!(ran.code, 1, "{more:?}: {}", ran.stderr);
+        let said = "error: out of memory: the system refused 1125899906842624 bytes more";
+        assert!(ran.stderr.contains(said) && !ran.stderr.contains("the worker died"), "{}", ran.stderr);
+    }
+    let ran = bench.run(&arguments);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let out = read(&bench.path("out.parquet"));
+    assert_eq!(out.column_by_name("error").unwrap().null_count(), 20);
+    // An abort of another kind is a crash, as before.
+    let arguments = job(&model, "other.parquet", &[]);
+    let mut command = bench.command(&arguments);
+    let ran = Ran::of(command.env("GRISTMILL_FAULTS", "1:abort@2").output().unwrap());
+    assert!(ran.code == 0 && ran.stderr.contains("it crashed by signal 6"), "{}", ran.stderr);
 }
 
 /// A program that reads a job's messages and goes away ends neither a job nor a command, and nothing panics.

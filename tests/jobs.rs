@@ -228,6 +228,13 @@ fn quantised_matrices_are_of_another_job() {
         "{}",
         ran.stderr
     );
+    // FP8 leaves the embeddings, which are the head too, as they are.
+    let output = bench.name("fp8.parquet");
+    let ran = bench.job("qwen3", &input, &output, &["--prompt-column", "q", "--quantization", "fp8"]);
+    assert!(ran.code == 0 && ran.stderr.contains("weights bf16 and fp8, activations f32"), "{}", ran.stderr);
+    let ran = bench.job("qwen3", &input, &output, &flags);
+    let why = "quantization: begun with fp8, now q8_0";
+    assert!(ran.code == 2 && ran.stderr.contains(why), "{}", ran.stderr);
 }
 
 #[test]
@@ -241,6 +248,12 @@ fn an_option_of_the_engine_is_refused_by_its_flag() {
         &["--prompt-column", "q", "--kv-cache-dtype", "bfloat16"],
     );
     assert!(ran.code == 2 && ran.stderr.contains("--kv-cache-dtype: the cpu device takes"), "{}", ran.stderr);
+    for (dtype, why) in [("fp8_e4m3", "no device holds KV pages in FP8"), ("int8", "known are auto, float32")]
+    {
+        let flags = ["--prompt-column", "q", "--kv-cache-dtype", dtype];
+        let ran = bench.job("qwen3", &input, &bench.name("out.parquet"), &flags);
+        assert!(ran.code == 2 && ran.stderr.contains(why), "{}", ran.stderr);
+    }
 }
 
 #[test]

@@ -50,8 +50,8 @@ impl Loaded {
         let model = Model::open(&support::golden(name), LoadFormat::Auto).unwrap();
         let types = device.info().types_for(on.dtype);
         let formats = Formats { activations: types.activations, kv: on.kv.unwrap_or(types.kv[0]) };
-        let matrix = |tensor: &str| {
-            let own = model.checkpoint.as_ref().and_then(|c| c.dtype(tensor)).unwrap();
+        let matrix = |tensors: &[String]| {
+            let own = model.checkpoint.as_ref().and_then(|c| c.dtype(&tensors[0])).unwrap();
             let wanted = on.weights.unwrap_or(own.into());
             if types.weights.contains(&wanted) { wanted } else { types.weights[0] }
         };
@@ -207,11 +207,11 @@ fn cpu() {
     compare_all(CPU, 1e-4);
 }
 
-/// A model that is converted to Q8_0 as it loads has the logits of the same model whose matrices went through Q8_0 and
-/// back to f32.
-fn compare_q8_0(on: On, models: &[&str], tolerance: f32) {
+/// A model that is converted as it loads has the logits of the same model whose matrices went through the format and back
+/// to f32.
+fn compare_converted(on: On, format: Format, models: &[&str], tolerance: f32) {
     for name in models {
-        let Some(mut converted) = Loaded::open(On { weights: Some(Format::Q8_0), ..on }, name) else {
+        let Some(mut converted) = Loaded::open(On { weights: Some(format), ..on }, name) else {
             return;
         };
         let Some(mut widened) = Loaded::open(On { weights: Some(DType::F32.into()), ..on }, name) else {
@@ -220,34 +220,58 @@ fn compare_q8_0(on: On, models: &[&str], tolerance: f32) {
         let tokens: Vec<u32> = (4..44).collect();
         let plain = widened.logits(0, &tokens);
         let mut matrices = 0;
-        for (buffer, desc) in converted.decoder.plan.iter().filter(|(_, d)| d.format == Format::Q8_0) {
+        for (buffer, desc) in converted.decoder.plan.iter().filter(|(_, d)| d.format == format) {
             let Rows::Fixed(rows) = desc.rows else { panic!("{} is no weight", desc.name) };
             let values = widened.device.read(widened.plan, buffer, 0..rows).unwrap();
-            let through = Format::Q8_0.decode(&Format::Q8_0.encode(&DType::F32.decode(&values)));
+            let through = format.decode(&format.encode(&DType::F32.decode(&values), desc.cols), desc.cols);
             widened.device.write(widened.plan, buffer, 0, &DType::F32.encode(&through)).unwrap();
             matrices += 1;
         }
-        assert!(matrices > 8, "{name}: {matrices} matrices are q8_0");
+        assert!(matrices > 8, "{name}: {matrices} matrices are {format}");
         let (got, want) = (converted.logits(0, &tokens), widened.logits(0, &tokens));
         let apart = got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
-        assert!(apart < tolerance, "{name}: {apart} apart");
+        assert!(apart <= tolerance, "{name}: {apart} apart");
         assert!(got != plain, "{name}: nothing was converted");
     }
 }
 
 #[test]
 fn q8_0_cpu() {
-    compare_q8_0(CPU, &["llama2", "llama3-sharded", "qwen2", "qwen3"], 1e-5);
+    compare_converted(CPU, Format::Q8_0, &["llama2", "llama3-sharded", "qwen2", "qwen3"], 1e-5);
 }
 
 #[test]
 fn q8_0_cuda() {
-    compare_q8_0(On::new("cuda", DType::F32), &["qwen3"], 1e-3);
+    compare_converted(On::new("cuda", DType::F32), Format::Q8_0, &["qwen3"], 1e-3);
 }
 
 #[test]
 fn q8_0_wgpu() {
-    compare_q8_0(On { kv: Some(DType::F32), ..On::new("wgpu", DType::F32) }, &["qwen3"], 1e-3);
+    let on = On { kv: Some(DType::F32), ..On::new("wgpu", DType::F32) };
+    compare_converted(on, Format::Q8_0, &["qwen3"], 1e-3);
+}
+
+/// Widened as they are read, FP8 rows have the bits of f32 ones.
+#[test]
+fn fp8_cpu() {
+    for format in [Format::Fp8, Format::Fp8Blocks] {
+        compare_converted(CPU, format, &["llama2", "llama3-sharded", "qwen2", "qwen3", "llama-linear"], 0.0);
+    }
+}
+
+#[test]
+fn fp8_cuda() {
+    for format in [Format::Fp8, Format::Fp8Blocks] {
+        compare_converted(On::new("cuda", DType::F32), format, &["qwen3"], 0.0);
+    }
+}
+
+#[test]
+fn fp8_wgpu() {
+    let on = On { kv: Some(DType::F32), ..On::new("wgpu", DType::F32) };
+    for format in [Format::Fp8, Format::Fp8Blocks] {
+        compare_converted(on, format, &["qwen3", "llama-linear"], 1e-4);
+    }
 }
 
 /// Its rows have 16 columns.

@@ -237,3 +237,32 @@ fn parquet() {
     let words = ["PAR1", "\u{15}\u{2}\u{19}", "\u{7f}\u{7f}\u{7f}\u{7f}\u{7}", "\0\0\0\0"];
     try_out("parquet", targets::parquet, seeds.map(|seed| std::fs::read(seed).unwrap()).to_vec(), &words);
 }
+
+#[test]
+fn requests() {
+    let line = |url: &str, body: &str| {
+        let body = format!(
+            "{{{body}, \"max_tokens\": 4, \"stop\": [\"a\"], \"logit_bias\": {{\"3\": 1}}, \"seed\": -1}}"
+        );
+        format!("{{\"custom_id\": \"a\", \"method\": \"POST\", \"url\": \"{url}\", \"body\": {body}}}")
+            .into_bytes()
+    };
+    let seeds = vec![
+        line(
+            "/v1/chat/completions",
+            r#""messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]"#,
+        ),
+        line("/v1/completions", r#""prompt": [1, 2], "n": 2, "logprobs": 3"#),
+    ];
+    let words = [
+        "\"top_logprobs\": 3, \"logprobs\": true,",
+        "\"tools\": [],",
+        "\"stream\": true,",
+        "\"chat_template_kwargs\": {\"a\": [1]},",
+        "\"temperature\": 0.5,",
+        "\"prompt\": \"\\ud83d\",",
+        "\u{0}",
+        "[[",
+    ];
+    try_out("requests", targets::request, seeds, &words);
+}

@@ -7,6 +7,7 @@ mod support;
 use engine::cases::{Formats, cases};
 use engine::cpu::CpuDevice;
 use engine::dtype::DType;
+use engine::format::Format;
 use engine::models::{LoadFormat, Model};
 use engine::request::{Event, Request, SamplingParams};
 use engine::{Engine, EngineConfig, EngineError, StepShape};
@@ -22,7 +23,12 @@ fn compare(name: &str, activations: DType) {
             let formats = Formats { activations, weights, kv };
             // Activations that are rounded for a product differ as much as activations that are kept in that type.
             let products = if name == "cpu-medium" { DType::BF16 } else { activations };
-            let epsilon = Formats { activations: products, ..formats }.epsilon();
+            let mut epsilon = Formats { activations: products, ..formats }.epsilon();
+            let fp8 = matches!(weights, Format::Fp8 | Format::Fp8Blocks);
+            if device.info().family == "cuda sm_90a" && fp8 && activations != DType::F32 {
+                // Activations are rounded to e4m3 for the product: by up to 1/16.
+                epsilon = 1.0 / 32.0;
+            }
             for case in cases(formats) {
                 let checked = case.check(device.as_mut(), &mut oracle, epsilon);
                 checked.unwrap_or_else(|why| panic!("{formats:?}: {why}"));

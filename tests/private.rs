@@ -155,3 +155,41 @@ fn row_text_is_in_no_log_above_debug() {
         "the secret is not in a debug log either, so the test proves nothing"
     );
 }
+
+/// The same of a batch, wherever a request has the text.
+#[test]
+fn a_batch_opens_no_socket_and_logs_no_text_of_requests() {
+    let bench = Bench::new();
+    let mut count = 0;
+    let mut body = |body: &str| {
+        count += 1;
+        let chat = "\"method\": \"POST\", \"url\": \"/v1/chat/completions\"";
+        format!("{{\"custom_id\": \"{SECRET} {count}\", {chat}, \"body\": {body}}}\n")
+    };
+    let asked = format!("\"messages\": [{{\"role\": \"user\", \"content\": \"{SECRET}\"}}]");
+    let lines = [
+        body(&format!("{{{asked}}}")),
+        body(&format!("{{{asked}, \"stop\": \"{SECRET}\\\\n<|im_end|>\"}}")),
+        body(&format!("{{{asked}, \"{SECRET}\": 1}}")),
+        body(&format!("{{{asked}, \"temperature\": \"{SECRET}\"}}")),
+        body(&format!("{{{asked}, \"model\": \"{SECRET}\"}}")),
+        body(&format!("{{{asked}, \"bad_words\": [\"{SECRET}\"]}}")),
+        body(&format!("{{\"messages\": [{{\"role\": \"{SECRET}!\", \"content\": \"x\"}}]}}")),
+        format!("{SECRET}\n"),
+        format!("{{\"custom_id\": \"a\", \"{SECRET}\": 1}}\n"),
+    ];
+    std::fs::write(bench.path("requests.jsonl"), lines.concat()).unwrap();
+    let model = support::golden("qwen3");
+    let mut all =
+        vec!["run", "--device", "cpu", "--model", model.to_str().unwrap(), "--batch", "requests.jsonl"];
+    all.extend(["-o", "out.jsonl", "--max-tokens", "4", "--log-level", "info", "--max-error-rate", "0"]);
+    let ran = run_filtered(bench.command(&all), Sockets::None);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(!ran.stderr.contains(SECRET), "{}", ran.stderr);
+    let results = std::fs::read_to_string(bench.path("out.jsonl")).unwrap();
+    assert_eq!(
+        (results.lines().count(), results.matches("\"status_code\":200").count()),
+        (9, 3),
+        "{results}"
+    );
+}

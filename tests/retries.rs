@@ -89,7 +89,7 @@ fn rows_that_were_cut_off_run_again_with_a_greater_limit() {
     let begun = bytes(&bench, "out.parquet");
     for (flags, words) in [
         (&more[..2], "max_tokens: begun with 6, now 24"),
-        (&["--max-tokens", "4", "--retry", "length"], "max_tokens: begun with 6, now 4"),
+        (&["--max-tokens", "4", "--retry", "length"], "takes no smaller --max-tokens than 6"),
         (&[&first[..], &["--retry", "length"]].concat(), "needs a greater --max-tokens than 6"),
         (&[&more[..], &["--top-k", "3"]].concat(), "top_k: begun with 20, now 3"),
         (&[&more[..], &["--fresh"]].concat(), "--fresh discards it"),

@@ -8,11 +8,17 @@ mod support;
 
 use engine::constraint::{Constraint, Matcher};
 use engine::dtype::DType;
+use engine::format::Format;
 use engine::models::{LoadFormat, Model};
 use engine::numbers::Numbers;
 use engine::request::{Branch, Event, FinishReason, Request, SamplingParams, Score, Scores};
 use engine::{Engine, EngineConfig};
-use std::collections::HashMap;
+use jobs::prompt::tokenizer::Tokenizer;
+use jobs::structured::StructuredOutputs;
+use jobs::structured::constraint::Structure;
+use jobs::structured::vocabulary::Vocabulary;
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Everything that is reported for a row, as bits.
@@ -23,9 +29,10 @@ struct Answer {
     prompt_logprobs: Vec<u32>,
     scores: Vec<Vec<u32>>,
     finish: Option<FinishReason>,
+    dead_end: Option<String>,
 }
 
-/// Allows two thirds of the tokens, depending on all previous tokens.
+/// Allows two thirds of the tokens, depending on all previous tokens, and now and then only a run of certain tokens.
 #[derive(Debug)]
 struct TwoThirds {
     vocab: u32,
@@ -35,34 +42,49 @@ struct TwoThirds {
 struct TwoThirdsMatcher {
     vocab: u32,
     sum: u32,
+    forced: VecDeque<u32>,
 }
 
 impl Constraint for TwoThirds {
     fn matcher(&self) -> Box<dyn Matcher> {
-        Box::new(TwoThirdsMatcher { vocab: self.vocab, sum: 0 })
+        Box::new(TwoThirdsMatcher { vocab: self.vocab, sum: 0, forced: VecDeque::new() })
     }
 }
 
 impl Matcher for TwoThirdsMatcher {
-    fn fill_mask(&mut self, mask: &mut [u32]) {
+    fn fill_mask(&mut self, mask: &mut [u32]) -> Result<(), String> {
+        if self.forced.is_empty() && self.sum.is_multiple_of(4) {
+            self.forced = (0..1 + self.sum % 9).map(|i| (self.sum * 5 + i * 11 + 3) % self.vocab).collect();
+        }
+        if let Some(token) = self.forced.front() {
+            mask[*token as usize / 32] |= 1 << (token % 32);
+            return Ok(());
+        }
         for token in (0..self.vocab).filter(|token| !(token + self.sum).is_multiple_of(3)) {
             mask[token as usize / 32] |= 1 << (token % 32);
         }
+        Ok(())
     }
 
     fn accept(&mut self, token: u32) {
-        assert!(!(token + self.sum).is_multiple_of(3), "token {token} was not allowed");
+        match self.forced.pop_front() {
+            Some(forced) => assert_eq!(token, forced),
+            None => assert!(!(token + self.sum).is_multiple_of(3), "token {token} was not allowed"),
+        }
         self.sum += token;
+    }
+
+    fn forced(&self) -> Vec<u32> {
+        self.forced.iter().copied().collect()
     }
 }
 
 /// Rows of many kinds: lengths from 1 to 60, shared prefixes, greedy and drawn, penalties, stops, lists of allowed
 /// tokens, constraints, and rows that are only scored.
-fn rows(count: usize, vocab: usize) -> Vec<Request> {
+fn rows(count: usize, vocab: usize, constraints: &[Arc<dyn Constraint>]) -> Vec<Request> {
     let mut numbers = Numbers(1);
     let prefixes: Vec<Vec<u32>> =
         (0..4).map(|_| (0..40).map(|_| numbers.below(vocab) as u32).collect()).collect();
-    let two_thirds: Arc<dyn Constraint> = Arc::new(TwoThirds { vocab: vocab as u32 });
     let row = |id: usize| {
         let mut prompt =
             if id.is_multiple_of(3) { prefixes[id % 4][..8 * (id % 5) + 1].to_vec() } else { Vec::new() };
@@ -83,7 +105,7 @@ fn rows(count: usize, vocab: usize) -> Vec<Request> {
             key: numbers.bits(),
             ..SamplingParams::default()
         };
-        let constraint = (id % 5 == 3).then(|| two_thirds.clone());
+        let constraint = (id % 5 == 3).then(|| constraints[id / 5 % constraints.len()].clone());
         let scores = (id % 4 == 2).then(|| scores(&mut numbers, prompt.len(), vocab));
         Request { id: id as u64, prompt, params, constraint, scores }
     };
@@ -137,6 +159,7 @@ impl Schedule {
             kv_cache_bytes: Some((tokens + block_size) * kv_bytes_per_token),
             enable_prefix_caching: n.below(3) > 0,
             late_masks: n.below(2) == 0,
+            force_tokens: n.below(3) > 0,
             ..base.clone()
         };
         Schedule {
@@ -190,6 +213,7 @@ fn run(device: &str, model: &Model, rows: &[Request], schedule: &Schedule) -> Op
                     answer.logprobs.push(token.logprob.to_bits());
                     answer.logprobs.extend(token.top.iter().flat_map(|t| [t.0, t.1.to_bits()]));
                 }
+                Event::DeadEnd { id, why } => answers.entry(id).or_default().dead_end = Some(why),
                 Event::Finished { id, reason, .. } => {
                     let scored = rows[id as usize].scores.is_some();
                     assert_eq!(scored, reason == FinishReason::Scored, "row {id}: {reason:?}");
@@ -205,6 +229,27 @@ fn run(device: &str, model: &Model, rows: &[Request], schedule: &Schedule) -> Op
     Some(answers)
 }
 
+/// A made-up constraint, and structures of a model that has a tokenizer.
+fn constraints(model: &Path, vocab: usize) -> Vec<Arc<dyn Constraint>> {
+    let mut constraints: Vec<Arc<dyn Constraint>> = vec![Arc::new(TwoThirds { vocab: vocab as u32 })];
+    if !model.join("tokenizer.json").exists() {
+        return constraints;
+    }
+    let tokenizer = Arc::new(Tokenizer::open(model).unwrap());
+    let vocabulary = Arc::new(Vocabulary::new(&tokenizer, vocab, &[7, 11]).unwrap());
+    let properties =
+        serde_json::json!({ "name": { "type": "string" }, "kind": { "enum": ["mill", "river"] } });
+    for outputs in [
+        StructuredOutputs::Json(serde_json::json!({
+            "type": "object", "properties": properties, "required": ["name", "kind"], "additionalProperties": false
+        })),
+        StructuredOutputs::Regex("(the mill|the river) is (very ){1,9}(old|new)".into()),
+    ] {
+        constraints.push(Arc::new(Structure::compile(&outputs, &vocabulary).unwrap()));
+    }
+    constraints
+}
+
 /// The first difference between two runs, in words.
 fn difference(want: &HashMap<u64, Answer>, got: &HashMap<u64, Answer>) -> Option<String> {
     let mut ids: Vec<_> = want.keys().collect();
@@ -214,20 +259,28 @@ fn difference(want: &HashMap<u64, Answer>, got: &HashMap<u64, Answer>) -> Option
 }
 
 /// `count` rows of a golden model under `schedules` schedules.
-fn keep_their_bits(
+fn keep_their_bits(on: (&str, DType), model: &str, count: usize, schedules: u64, page_sizes: &[usize]) {
+    quantised_keep_their_bits(on, None, model, count, schedules, page_sizes);
+}
+
+/// The same with matrices converted to a format.
+fn quantised_keep_their_bits(
     (device, dtype): (&str, DType),
+    quantization: Option<Format>,
     model: &str,
     count: usize,
     schedules: u64,
     page_sizes: &[usize],
 ) {
-    let model = Model::open(&support::golden(model), LoadFormat::Auto).unwrap();
-    let rows = rows(count, model.config.vocab);
+    let folder = support::golden(model);
+    let model = Model::open(&folder, LoadFormat::Auto).unwrap();
+    let rows = rows(count, model.config.vocab, &constraints(&folder, model.config.vocab));
     let Some(kv_type) = support::open(device).map(|d| d.info().types_for(dtype).kv[0]) else { return };
     let kv = 2 * model.config.layers.len() * model.config.kv_heads * model.config.head_dim * kv_type.size();
-    let base = EngineConfig { max_model_len: Some(MAX_LEN), dtype: Some(dtype), ..EngineConfig::default() };
+    let (max_model_len, dtype) = (Some(MAX_LEN), Some(dtype));
+    let base = EngineConfig { max_model_len, dtype, quantization, ..EngineConfig::default() };
     let plain = Schedule {
-        config: EngineConfig { max_num_seqs: 1, ..base.clone() },
+        config: EngineConfig { max_num_seqs: 1, force_tokens: false, ..base.clone() },
         order: 0,
         preempt: false,
         forget: false,
@@ -264,6 +317,12 @@ fn cpu_gemma2() {
     keep_their_bits(("cpu", DType::F32), "gemma2", 120, support::schedules(15), &[1, 16, 24]);
 }
 
+/// Structures that llguidance follows, which force tokens.
+#[test]
+fn cpu_structures() {
+    keep_their_bits(("cpu", DType::F32), "qwen3", 120, support::schedules(15), &[1, 16, 24]);
+}
+
 /// Products of bf16 pairs.
 #[test]
 fn cpu_medium() {
@@ -280,6 +339,19 @@ fn cuda() {
 #[test]
 fn cuda_sm_90a() {
     support::on_sm90("cuda");
+}
+
+/// Matrices in FP8.
+#[test]
+fn cuda_fp8() {
+    let (on, fp8) = (("cuda", DType::BF16), Some(Format::Fp8));
+    quantised_keep_their_bits(on, fp8, "qwen3", 48, support::schedules(2), &[1, 16, 24]);
+}
+
+/// The same on a card with wgmma, where activations are in FP8 too.
+#[test]
+fn cuda_fp8_sm_90a() {
+    support::on_sm90("cuda_fp8");
 }
 
 /// Heads of 8 columns and a window: the plain attention kernel.

@@ -30,6 +30,7 @@ fn run(device: &str, model: &Model, tokens: usize, request: Request) -> Option<V
                     all.extend(logprobs.iter().map(|l| l.iter().map(|l| l.to_bits()).collect::<Vec<_>>()));
                 }
                 Event::Token { .. } => assert!(!scored),
+                Event::DeadEnd { why, .. } => panic!("{why}"),
                 Event::Finished { reason, .. } => assert_eq!(scored, reason == FinishReason::Scored),
             }
         }

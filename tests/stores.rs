@@ -6,8 +6,10 @@
 mod support;
 
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use support::job::{Bench, Ran, strings};
-use support::store::{Act, S3, Way};
+use support::store::{Act, S3, Way, put};
 
 /// A folder with two tables of prompts, which are also in the bucket, and the server.
 struct Mill {
@@ -96,6 +98,34 @@ fn kill(mut child: Child, lock: std::path::PathBuf) {
     let worker = lock.split_whitespace().next().unwrap();
     Command::new("kill").args(["-KILL", worker]).stderr(Stdio::null()).status().unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+fn a_batch_in_a_store_has_the_bytes_of_a_local_one() {
+    let Some(mill) = Mill::new() else { return };
+    let line = |i: usize| match i % 9 {
+        8 => "no request\n".to_string(),
+        _ => format!(
+            "{{\"custom_id\": \"{i}\", \"method\": \"POST\", \"url\": \"/v1/completions\", \"body\": {{\"prompt\": \"the {i}\"}}}}\n"
+        ),
+    };
+    let lines: String = (0..60).map(line).collect();
+    std::fs::write(mill.bench.path("requests.jsonl"), &lines).unwrap();
+    mill.s3.put("in/requests.jsonl", lines.as_bytes());
+    let model = support::golden("qwen3");
+    for (input, output) in
+        [("requests.jsonl", "local.jsonl"), ("s3://mill/in/requests.jsonl", "s3://mill/out/results.jsonl")]
+    {
+        let all =
+            ["run", "--device", "cpu", "--model", model.to_str().unwrap(), "--batch", input, "-o", output];
+        let ran = mill.run(&[all.as_slice(), &["--temperature", "0", "--max-error-rate", "1"]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let verified = mill.run(&["verify", output]);
+        assert!(verified.stdout.contains("is as published: 60 rows in 1 files"), "{verified:?}");
+    }
+    assert!(
+        mill.s3.get("out/results.jsonl").unwrap() == std::fs::read(mill.bench.path("local.jsonl")).unwrap()
+    );
 }
 
 #[test]
@@ -339,6 +369,50 @@ fn lost_answers_are_read_back() {
     let lost: Vec<String> = way.caught.try_iter().collect();
     assert!(lost.len() == 4 && lost[3].contains("/mill/out.gristmill/manifest.json"), "{lost:?}");
     mill.is_as_local("out");
+}
+
+/// Another object in the place of the first one, before each of the reads, in a store that knows `If-Match` and in one that
+/// does not: nothing is made of it, and the job goes on when the first one is back.
+#[test]
+fn an_object_that_changes_between_two_reads_never_becomes_an_answer() {
+    let Some(mill) = Mill::new() else { return };
+    mill.answer(&["a.parquet"], "calm.parquet", &[]);
+    let calm = std::fs::read(mill.bench.path("calm.parquet")).unwrap();
+    let first = std::fs::read(mill.bench.path("a.parquet")).unwrap();
+    let other: Vec<String> = (0..30).map(|i| format!("the {} whale of {i}", i % 7)).collect();
+    let other: Vec<Option<&str>> = other.iter().map(|text| Some(&**text)).collect();
+    mill.bench.table("other.parquet", vec![("q", strings(&other))]);
+    let other = std::fs::read(mill.bench.path("other.parquet")).unwrap();
+    assert!(other.len() == first.len() && other != first);
+    for act in [Act::Pass, Act::Unconditional] {
+        for nth in 1.. {
+            let (url, output) = (format!("s3://mill/out-{act:?}-{nth}"), format!("out-{act:?}-{nth}"));
+            let reads = Arc::new(AtomicUsize::new(0));
+            let (seen, server, bytes) = (reads.clone(), mill.s3.address.clone(), other.clone());
+            let way = Way::to(&mill.s3, move |_, line| {
+                if !line.starts_with("GET /mill/in/a.parquet") {
+                    return Act::Pass;
+                }
+                if seen.fetch_add(1, Ordering::SeqCst) + 1 == nth {
+                    put(&server, "in/a.parquet", &bytes);
+                }
+                act
+            });
+            let mut job = mill.job(&["s3://mill/in/a.parquet"], &url, &[]);
+            mill.s3.aim(&mut job, &way.address);
+            let ran = Ran::of(job.output().unwrap());
+            if reads.load(Ordering::SeqCst) < nth {
+                assert!(ran.code == 0 && nth > 3, "{nth}: {}", ran.stderr);
+                break;
+            }
+            let said = ran.stderr.contains("changed") && ran.code == 1;
+            assert!(said && mill.s3.get(&output).is_none(), "{act:?} {nth}: {}: {}", ran.code, ran.stderr);
+            mill.s3.put("in/a.parquet", &first);
+            // The store's ETag is the digest of the bytes, and so the object is what it was.
+            mill.answer(&["s3://mill/in/a.parquet"], &url, &[]);
+            assert!(mill.s3.get(&output).unwrap() == calm, "{act:?} {nth}");
+        }
+    }
 }
 
 #[test]

@@ -10,10 +10,23 @@ pub trait Constraint: Send + Sync + fmt::Debug {
 
 /// Follows one answer through its constraint. What it allows is a function of the tokens that it has accepted.
 pub trait Matcher: Send + fmt::Debug {
-    /// Sets bit `t % 32` of word `t / 32` for each token `t` that may come next; all bits are 0 before. At least one
-    /// token is allowed.
-    fn fill_mask(&mut self, mask: &mut [u32]);
+    /// Sets bit `t % 32` of word `t / 32` for each token `t` that may come next; all bits are 0 before.
+    ///
+    /// # Errors
+    /// Why none may come. The row ends with that.
+    fn fill_mask(&mut self, mask: &mut [u32]) -> Result<(), String>;
 
     /// Takes note of the next token.
     fn accept(&mut self, token: u32);
+
+    /// Tokens that must come next, one after the other: where the last mask has allowed a single token, that token and those
+    /// after it. Once the first has been accepted, a mask allows the second alone, and so on. Empty where there is a choice.
+    fn forced(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    /// Whether the answer is whole and nothing but an end token may come next; the row then ends without it.
+    fn is_ended(&self) -> bool {
+        false
+    }
 }

@@ -180,8 +180,13 @@ pub trait Device: Send {
     fn supports(&self, plan: &Plan, op: &Op) -> Result<(), String>;
 
     /// Bytes that the device takes for a plan besides the plan's buffers: work lists, staging, and what rounding
-    /// allocations up loses. Their sum and the buffers' is what `compile` allocates at most.
+    /// allocations up loses. Their sum and the buffers', less [`Device::spared`], is what `compile` allocates at most.
     fn workspace(&self, _plan: &Plan, _max_dims: &Dims) -> usize {
+        0
+    }
+
+    /// Bytes of the plan's buffers that the device does without: what one op hands to the next where it runs both together.
+    fn spared(&self, _plan: &Plan, _max_dims: &Dims) -> usize {
         0
     }
 

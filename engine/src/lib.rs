@@ -10,9 +10,11 @@ pub mod constraint;
 pub mod cpu;
 pub mod device;
 pub mod dtype;
+pub mod e4m3;
 mod engine;
 pub mod error;
 pub mod file;
+pub mod forecast;
 pub mod format;
 pub mod models;
 pub mod numbers;
@@ -27,5 +29,5 @@ pub mod sequence;
 pub mod step;
 pub mod walk;
 
-pub use engine::{Engine, EngineConfig, OpsTime, Stats, StepShape, StepTimes, Types};
+pub use engine::{Capacity, Engine, EngineConfig, OpsTime, Stats, StepShape, StepTimes, Types};
 pub use error::EngineError;

@@ -234,7 +234,7 @@ impl Request {
 /// Why a row ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FinishReason {
-    /// A stop token (it is not among the tokens), or the caller's own stop.
+    /// A stop token (it is not among the tokens), the caller's own stop, or the end of what the constraint allows.
     Stop,
     /// `max_tokens`, or the end of the model's context.
     Length,
@@ -280,6 +280,13 @@ pub enum Event {
         id: u64,
         /// The token; never a stop token.
         token: TokenLogprobs,
+    },
+    /// No token may come next by the request's constraint and its other rules; nothing of it follows.
+    DeadEnd {
+        /// The request.
+        id: u64,
+        /// Why.
+        why: String,
     },
     /// The request is finished; nothing of it follows.
     Finished {

@@ -6,7 +6,7 @@ use crate::step::{Adjustment, NONE, SampleRow, Step};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 
-/// Appends the row that scores `target` at a prompt position.
+/// Appends the row that scores `target`, a token of the prompt or a forced one.
 pub fn push_score(step: &mut Step, row: u32, target: u32, logprobs: u32) {
     step.output_rows.push(row);
     step.sampling.push(SampleRow { target, logprobs, ..SampleRow::greedy() });
@@ -65,17 +65,43 @@ pub fn masks(scheduler: &mut Scheduler, sequences: &[u64], vocab: usize) -> Vec<
     masks
 }
 
-/// The tokens that both the list of allowed tokens and the constraint allow.
+/// The tokens that both the list of allowed tokens and the constraint allow. Where there are none, the sequence has failed,
+/// and any token will do: it is not read.
 fn fill_mask(sequence: &mut Sequence, mask: &mut [u32]) {
+    if sequence.failed.is_some() {
+        return;
+    }
     if let Some(allowed) = &sequence.params.allowed_token_ids {
         mask.fill(0);
         allowed.iter().for_each(|&id| mask[id as usize / 32] |= 1 << (id % 32));
     }
-    if let Some(matcher) = &mut sequence.matcher {
-        let mut allowed = vec![0; mask.len()];
-        matcher.fill_mask(&mut allowed);
-        mask.iter_mut().zip(allowed).for_each(|(mask, allowed)| *mask &= allowed);
+    let Some(matcher) = &mut sequence.matcher else { return };
+    let mut allowed = vec![0; mask.len()];
+    let filled = matcher.fill_mask(&mut allowed);
+    mask.iter_mut().zip(allowed).for_each(|(mask, allowed)| *mask &= allowed);
+    // A ban is a bias, which leaves a token that is alone in its mask the likeliest.
+    for banned in bans(sequence, sequence.known()) {
+        mask[banned as usize / 32] &= !(1 << (banned % 32));
     }
+    let none = || "the other rules of sampling allow none of the tokens that fit".to_string();
+    let failed = filled.err().or_else(|| mask.iter().all(|&word| word == 0).then(none));
+    if failed.is_some() {
+        mask.fill(u32::MAX);
+        sequence.failed = failed;
+    }
+}
+
+/// The tokens that must not come at a position whose tokens before are known.
+fn bans(sequence: &Sequence, position: usize) -> Vec<u32> {
+    let p = &sequence.params;
+    let generated = sequence.answer();
+    let words = p.bad_words.iter().filter_map(|word| word.split_last());
+    let mut bans: Vec<u32> =
+        words.filter(|(_, before)| generated.ends_with(before)).map(|(&last, _)| last).collect();
+    if position - sequence.prompt_len < p.min_tokens as usize {
+        bans.extend(&p.stop_token_ids);
+    }
+    bans
 }
 
 /// All adjustments to the logits for `position`, at most one for each token.
@@ -89,7 +115,7 @@ fn adjustments(sequence: &Sequence, position: usize) -> Vec<Adjustment> {
         change(token, &|a| a.bias += bias);
     }
     if p.needs_history() {
-        let (prompt, generated) = sequence.tokens.split_at(sequence.prompt_len);
+        let (prompt, generated) = (&sequence.tokens[..sequence.prompt_len], &sequence.answer());
         let mut counts: BTreeMap<u32, u32> = BTreeMap::new();
         generated.iter().for_each(|&t| *counts.entry(t).or_default() += 1);
         for (&token, &count) in &counts {
@@ -102,16 +128,8 @@ fn adjustments(sequence: &Sequence, position: usize) -> Vec<Adjustment> {
             }
         }
     }
-    for word in &p.bad_words {
-        let Some((&last, before)) = word.split_last() else { continue };
-        if before.is_empty() || sequence.tokens[sequence.prompt_len..].ends_with(before) {
-            change(last, &|a| a.bias = f32::NEG_INFINITY);
-        }
-    }
-    if position - sequence.prompt_len < p.min_tokens as usize {
-        for &token in &p.stop_token_ids {
-            change(token, &|a| a.bias = f32::NEG_INFINITY);
-        }
+    for token in bans(sequence, position) {
+        change(token, &|a| a.bias = f32::NEG_INFINITY);
     }
     changes.into_values().collect()
 }

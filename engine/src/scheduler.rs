@@ -46,8 +46,11 @@ pub struct Chunk {
     pub start: usize,
     /// The number of positions.
     pub len: usize,
-    /// Prompt positions whose token's log-probability is wanted; the logits are those one before.
+    /// Positions of the prompt, or of forced tokens, whose token's log-probability is wanted; the logits are those one
+    /// before.
     pub score: Range<usize>,
+    /// Whether the chunk is of forced tokens.
+    pub forced: bool,
     /// The scores of the request that are asked for at positions of the chunk.
     pub asked: Range<usize>,
     /// The targets of those, all together.
@@ -190,7 +193,11 @@ impl Scheduler {
             let sequence = &mut self.running[chunk.index];
             sequence.computed = chunk.start + chunk.len;
             sequence.pending += usize::from(chunk.sample);
-            sequence.prompt_scored = sequence.prompt_scored.max(chunk.score.end);
+            if chunk.forced {
+                sequence.asked += chunk.score.len();
+            } else {
+                sequence.prompt_scored = sequence.prompt_scored.max(chunk.score.end);
+            }
             if let Some(walk) = &mut sequence.walk {
                 walk.submit(&chunk.asked);
             }
@@ -207,16 +214,18 @@ impl Scheduler {
         // It may have been preempted for one before it.
         let Some(index) = self.index(id) else { return };
         let sequence = &self.running[index];
-        if sequence.awaits_host(self.limits.late_masks) || sequence.is_full(self.limits.max_len) {
+        let (full, unasked) = (sequence.is_full(self.limits.max_len), sequence.unasked());
+        if sequence.awaits_host(self.limits.late_masks) || full && unasked.is_none() {
             return;
         }
         if sequence.walk.is_some() {
             return self.advance_scored(index, budget, chunks);
         }
         let start = sequence.computed;
-        let mut len = sequence.remaining().min(budget.tokens);
+        // The last token of all need not be computed.
+        let mut len = (sequence.remaining() - usize::from(full)).min(budget.tokens);
         let scores = sequence.params.prompt_logprobs.is_some();
-        if scores {
+        if scores || unasked.is_some() {
             len = len.min(budget.outputs.saturating_sub(1));
         }
         let sample = len == sequence.remaining();
@@ -224,7 +233,10 @@ impl Scheduler {
         if len == 0 || budget.outputs == 0 || adjustments > budget.adjustments {
             return;
         }
-        let score = if scores {
+        let score = if let Some(position) = unasked {
+            let end = (start + len + 1).min(sequence.known());
+            position.min(end)..end
+        } else if scores {
             let end = (start + len + 1).min(sequence.prompt_len);
             sequence.prompt_scored.min(end).max(start + 1).min(end)..end
         } else {
@@ -236,7 +248,8 @@ impl Scheduler {
         budget.tokens -= len;
         budget.outputs -= score.len() + usize::from(sample);
         budget.adjustments -= adjustments;
-        chunks.push(Chunk { index: 0, id, start, len, score, asked: 0..0, targets: 0, sample });
+        let forced = unasked.is_some();
+        chunks.push(Chunk { index: 0, id, start, len, score, forced, asked: 0..0, targets: 0, sample });
     }
 
     /// Plans a chunk of a scored sequence.
@@ -256,7 +269,8 @@ impl Scheduler {
         budget.tokens -= len;
         budget.outputs -= asked.len();
         budget.targets -= targets;
-        chunks.push(Chunk { index: 0, id, start, len, score: 0..0, asked, targets, sample: false });
+        let (score, forced) = (0..0, false);
+        chunks.push(Chunk { index: 0, id, start, len, score, forced, asked, targets, sample: false });
     }
 
     /// Gives a sequence pages for `len` positions, and preempts the newest sequences if necessary.
@@ -373,6 +387,17 @@ impl Scheduler {
     /// The sequence, running or waiting.
     pub fn sequence(&self, id: u64) -> Option<&Sequence> {
         self.running.iter().chain(&self.waiting).find(|s| s.id == id)
+    }
+
+    /// Lets sequences whose next token is being sampled go on with all tokens that their constraints force.
+    pub fn force(&mut self, ids: &[u64]) {
+        let max_len = self.limits.max_len;
+        self.sequences_mut().filter(|s| ids.contains(&s.id)).for_each(|s| s.force(max_len));
+    }
+
+    /// Why the constraint of a sequence cannot go on, if it cannot and every token before is reported.
+    pub fn take_failure(&mut self, id: u64) -> Option<String> {
+        self.sequences_mut().find(|s| s.id == id && s.ahead.is_empty())?.failed.take()
     }
 
     /// Adds a sampled token. False if the sequence has already ended, so that the token is dropped.

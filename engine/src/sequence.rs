@@ -4,6 +4,7 @@ use crate::constraint::Matcher;
 use crate::pages::{PageId, PrefixHash};
 use crate::request::{Request, SamplingParams};
 use crate::walk::Walk;
+use std::collections::VecDeque;
 
 /// A request with its known tokens and its computed positions.
 #[derive(Debug)]
@@ -16,6 +17,10 @@ pub struct Sequence {
     pub tokens: Vec<u32>,
     /// The number of prompt tokens.
     pub prompt_len: usize,
+    /// Tokens that its constraint forces: they follow the known ones, and their log-probabilities are not known yet.
+    pub ahead: VecDeque<u32>,
+    /// How many of those a submitted step reports.
+    pub asked: usize,
     /// Tokens that a submitted step is sampling: the host does not know them yet.
     pub pending: usize,
     /// Leading positions whose keys and values are computed by submitted steps.
@@ -32,6 +37,8 @@ pub struct Sequence {
     pub prompt_scored: usize,
     /// Follows the answer through the request's constraint.
     pub matcher: Option<Box<dyn Matcher>>,
+    /// Why its constraint cannot go on. It ends when the token is there for which it had to.
+    pub failed: Option<String>,
     /// What a sequence has to do that is scored and generates nothing.
     pub walk: Option<Walk>,
 }
@@ -48,6 +55,8 @@ impl Sequence {
             params,
             prompt_len: request.prompt.len(),
             tokens: request.prompt,
+            ahead: VecDeque::new(),
+            asked: 0,
             pending: 0,
             computed: 0,
             pages: Vec::new(),
@@ -56,13 +65,35 @@ impl Sequence {
             seq_slot: 0,
             prompt_scored: 1,
             matcher: constraint.map(|constraint| constraint.matcher()),
+            failed: None,
             walk,
         }
     }
 
-    /// The number of tokens, known or being sampled.
+    /// The number of tokens, known, forced or being sampled.
     pub fn len(&self) -> usize {
-        self.tokens.len() + self.pending
+        self.known() + self.pending
+    }
+
+    /// The number of tokens that are known or forced.
+    pub fn known(&self) -> usize {
+        self.tokens.len() + self.ahead.len()
+    }
+
+    /// The token at a position, if it is known or forced.
+    pub fn token(&self, position: usize) -> Option<u32> {
+        let ahead = || self.ahead.get(position - self.tokens.len()).copied();
+        self.tokens.get(position).copied().or_else(ahead)
+    }
+
+    /// The first position with a token whose report no step was asked for.
+    pub fn unasked(&self) -> Option<usize> {
+        (self.asked < self.ahead.len()).then(|| self.tokens.len() + self.asked)
+    }
+
+    /// The answer's tokens that are known or forced.
+    pub fn answer(&self) -> Vec<u32> {
+        self.tokens[self.prompt_len..].iter().chain(&self.ahead).copied().collect()
     }
 
     /// Whether there are no tokens; a request's prompt is never empty.
@@ -75,7 +106,7 @@ impl Sequence {
         self.len() - self.computed
     }
 
-    /// The number of generated tokens, known or being sampled.
+    /// The number of generated tokens, known, forced or being sampled.
     pub fn generated(&self) -> usize {
         self.len() - self.prompt_len
     }
@@ -86,6 +117,26 @@ impl Sequence {
             return walk.is_submitted();
         }
         self.generated() >= self.params.max_tokens as usize || self.len() >= max_len
+    }
+
+    /// Takes over the tokens that must come next, of which the one that is being sampled is the first, as far as there is
+    /// room for them.
+    pub fn force(&mut self, max_len: usize) {
+        let (p, known) = (&self.params, self.known());
+        // What other rules forbid is found token by token.
+        let free = self.failed.is_none() && p.bad_words.is_empty() && p.allowed_token_ids.is_none();
+        let Some(matcher) = self.matcher.as_mut().filter(|_| free) else { return };
+        let mut forced = matcher.forced();
+        let end = forced.iter().position(|token| p.stop_token_ids.contains(token)).unwrap_or(forced.len());
+        let room = (self.prompt_len + p.max_tokens as usize).min(max_len).saturating_sub(known);
+        forced.truncate(end.min(room));
+        if forced.is_empty() {
+            return;
+        }
+        forced.iter().for_each(|&token| matcher.accept(token));
+        self.pending -= 1;
+        self.asked = self.ahead.len() + 1;
+        self.ahead.extend(forced);
     }
 
     /// Whether the next step cannot be prepared before the last one's token is known.
@@ -120,13 +171,19 @@ impl Sequence {
     /// Leading positions that need not be computed where their pages are cached: all but the last, whose logits give the
     /// next token.
     pub fn skippable(&self) -> usize {
-        let known = self.len() - 1;
+        let known = (self.len() - 1).min(self.tokens.len());
+        let known = self.unasked().map_or(known, |position| known.min(position - 1));
         self.walk.as_ref().map_or(known, |walk| known.min(walk.skippable()))
     }
 
-    /// Adds a sampled token.
+    /// Adds the next token, forced or sampled.
     pub fn accept(&mut self, token: u32) {
         self.tokens.push(token);
+        if let Some(forced) = self.ahead.pop_front() {
+            debug_assert_eq!(forced, token);
+            self.asked -= 1;
+            return;
+        }
         self.pending -= 1;
         if let Some(matcher) = &mut self.matcher {
             matcher.accept(token);

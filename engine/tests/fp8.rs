@@ -8,6 +8,7 @@ use engine::format::Format;
 use engine::models::{Formats, LoadFormat, Model, Source, decoder};
 use engine::numbers::Numbers;
 use engine::plan::{Dims, Rows};
+use engine::{Engine, EngineConfig, Types};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -19,9 +20,9 @@ const MATRICES: [(&str, usize, usize); 7] = [
     ("self_attn.k_proj", 20, 40),
     ("self_attn.v_proj", 20, 40),
     ("self_attn.o_proj", 40, 40),
-    ("mlp.gate_proj", 56, 40),
-    ("mlp.up_proj", 56, 40),
-    ("mlp.down_proj", 40, 56),
+    ("mlp.gate_proj", 200, 40),
+    ("mlp.up_proj", 200, 40),
+    ("mlp.down_proj", 40, 200),
 ];
 
 /// A tensor of a file: type, shape, bytes.
@@ -34,6 +35,8 @@ struct Kind {
     suffix: &'static str,
     shape: fn(usize, usize) -> Vec<usize>,
     block: fn(usize, usize) -> [usize; 2],
+    /// The format that holds a matrix as it is stored.
+    format: Option<Format>,
 }
 
 fn compressed(weights: Value) -> Value {
@@ -41,7 +44,7 @@ fn compressed(weights: Value) -> Value {
         "config_groups": {"group_0": {"weights": weights}}})
 }
 
-fn kinds() -> [Kind; 4] {
+fn kinds() -> [Kind; 5] {
     let weights = |strategy: &str| json!({"num_bits": 8, "type": "float", "strategy": strategy});
     let mut blocks = weights("block");
     blocks["block_structure"] = json!([16, 24]);
@@ -52,19 +55,35 @@ fn kinds() -> [Kind; 4] {
             suffix: "_scale",
             shape: |_, _| vec![1],
             block: |rows, cols| [rows, cols],
+            format: Some(Format::Fp8),
         },
         Kind {
             config: compressed(weights("channel")),
             suffix: "_scale",
             shape: |rows, _| vec![rows, 1],
             block: |_, cols| [1, cols],
+            format: Some(Format::Fp8),
         },
-        Kind { config: compressed(blocks), suffix: "_scale", shape: of_blocks, block: |_, _| [16, 24] },
+        Kind {
+            config: compressed(blocks),
+            suffix: "_scale",
+            shape: of_blocks,
+            block: |_, _| [16, 24],
+            format: None,
+        },
         Kind {
             config: json!({"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [16, 24]}),
             suffix: "_scale_inv",
             shape: of_blocks,
             block: |_, _| [16, 24],
+            format: None,
+        },
+        Kind {
+            config: json!({"quant_method": "fp8", "weight_block_size": [16, 128]}),
+            suffix: "_scale_inv",
+            shape: |rows, cols| vec![rows.div_ceil(16), cols.div_ceil(128)],
+            block: |_, _| [16, 128],
+            format: Some(Format::Fp8Blocks),
         },
     ]
 }
@@ -87,7 +106,7 @@ fn write(
     spoil: impl Fn(&mut HashMap<String, Stored>),
 ) -> HashMap<String, Vec<f32>> {
     let config = json!({
-        "architectures": ["LlamaForCausalLM"], "hidden_size": 40, "intermediate_size": 56, "num_hidden_layers": 1,
+        "architectures": ["LlamaForCausalLM"], "hidden_size": 40, "intermediate_size": 200, "num_hidden_layers": 1,
         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 10, "vocab_size": 12,
         "torch_dtype": "bfloat16", "quantization_config": kind.config
     });
@@ -137,8 +156,12 @@ fn elements_are_multiplied_by_their_scales() {
         let folder = tempfile::tempdir().unwrap();
         let values = write(folder.path(), &kind, |_| ());
         let model = Model::open(folder.path(), LoadFormat::Auto).unwrap();
-        for format in [Format::Plain(DType::F32), Format::Plain(DType::BF16)] {
-            let decoder = decoder(&model.config, &Formats::default(), 16, 1, 1, |_| format);
+        let own = |names: &[String]| model.checkpoint.as_ref().unwrap().format(names);
+        assert_eq!(own(&["model.layers.0.mlp.down_proj.weight".into()]), kind.format);
+        // In two types to which they are widened, and as they are stored where a format holds that.
+        for wide in [Some(Format::Plain(DType::F32)), Some(Format::Plain(DType::BF16)), None] {
+            let format = |names: &[String]| wide.or(own(names)).unwrap_or(Format::Plain(DType::F32));
+            let decoder = decoder(&model.config, &Formats::default(), 16, 1, 1, format);
             let dims = Dims {
                 tokens: 1,
                 seqs: 1,
@@ -161,10 +184,11 @@ fn elements_are_multiplied_by_their_scales() {
                     continue;
                 };
                 let want: Vec<f32> = want.into_iter().flatten().copied().collect();
-                assert!(
-                    device.read(id, *buffer, 0..rows).unwrap() == format.encode(&want),
-                    "{names:?} in {format}"
-                );
+                let got = device.read(id, *buffer, 0..rows).unwrap();
+                match desc.format.plain() {
+                    Some(dtype) => assert!(got == dtype.encode(&want), "{names:?} in {dtype}"),
+                    None => assert!(desc.format.decode(&got, desc.cols) == want, "{names:?} in FP8"),
+                }
                 seen += names.len();
             }
             assert_eq!(seen, MATRICES.len());
@@ -175,7 +199,7 @@ fn elements_are_multiplied_by_their_scales() {
 #[test]
 fn scales_that_are_missing_or_of_another_shape_are_refused() {
     let name = "model.layers.0.mlp.down_proj.weight";
-    for (kind, [rows, cols]) in kinds().into_iter().zip([[40, 1], [20, 1], [3, 4], [4, 3]]) {
+    for (kind, [rows, cols]) in kinds().into_iter().zip([[40, 1], [20, 1], [3, 4], [4, 3], [1, 3]]) {
         let folder = tempfile::tempdir().unwrap();
         let scales = format!("{name}{}", kind.suffix);
         let said = |spoil: &dyn Fn(&mut HashMap<String, Stored>)| {
@@ -189,6 +213,63 @@ fn scales_that_are_missing_or_of_another_shape_are_refused() {
         }
         let other = (Dtype::F32, vec![rows, cols], vec![0; rows * cols * 4]);
         let why = said(&|tensors| drop(tensors.insert(scales.clone(), other.clone())));
-        assert!(why.contains(&scales) && why.contains("a weight of [40, 56] has one scale"), "{why}");
+        assert!(why.contains(&scales) && why.contains("a weight of [40, 200] has one scale"), "{why}");
+    }
+}
+
+/// The formats that an engine chooses: as stored, unless a type is asked for; embeddings and head are no part of it.
+#[test]
+fn matrices_stay_in_fp8() {
+    let folder = tempfile::tempdir().unwrap();
+    let [_, channel, _, _, block] = kinds();
+    let types = |kind: &Kind, config: EngineConfig, spoil: &dyn Fn(&mut HashMap<String, Stored>)| {
+        write(folder.path(), kind, spoil);
+        let model = Model::open(folder.path(), LoadFormat::Auto).unwrap();
+        let device = CpuDevice::new(Some(1)).unwrap();
+        Types::resolve(&model, device.info(), &config).unwrap().weights
+    };
+    let (auto, bf16) = (EngineConfig::default(), Format::Plain(DType::BF16));
+    let nothing = |_: &mut HashMap<String, Stored>| ();
+    assert_eq!(types(&channel, auto.clone(), &nothing), [bf16, Format::Fp8]);
+    // Rows of less than a block have one scale.
+    assert_eq!(types(&block, auto.clone(), &nothing), [bf16, Format::Fp8, Format::Fp8Blocks]);
+    let quantization = EngineConfig { quantization: Some(Format::Fp8), ..auto.clone() };
+    assert_eq!(types(&block, quantization, &nothing), [bf16, Format::Fp8, Format::Fp8Blocks]);
+    let dtype = EngineConfig { dtype: Some(DType::BF16), ..auto.clone() };
+    assert_eq!(types(&channel, dtype, &nothing), [bf16]);
+    // Query, key and value are one matrix: where one of them is not in FP8, all are widened.
+    let mixed = |tensors: &mut HashMap<String, Stored>| {
+        let bytes = DType::BF16.encode(&[0.5; 20 * 40]);
+        tensors.insert("model.layers.0.self_attn.k_proj.weight".into(), (Dtype::BF16, vec![20, 40], bytes));
+    };
+    let mixed_formats = types(&channel, auto, &mixed);
+    assert_eq!(mixed_formats, [bf16, Format::Fp8]);
+    let model = Model::open(folder.path(), LoadFormat::Auto).unwrap();
+    let checkpoint = model.checkpoint.as_ref().unwrap();
+    let qkv = ["q", "k", "v"].map(|m| format!("model.layers.0.self_attn.{m}_proj.weight"));
+    assert_eq!(checkpoint.format(&qkv), None);
+}
+
+/// NaN and scales that make elements infinite have no place in the format.
+#[test]
+fn elements_that_are_no_numbers_are_refused() {
+    let [_, channel, ..] = kinds();
+    let name = "model.layers.0.mlp.down_proj.weight";
+    for (spoilt, why) in
+        [(name.to_owned(), "holds NaN in row 3"), (format!("{name}_scale"), "has the scale inf in row 3")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &channel, |tensors| {
+            let (_, _, bytes) = tensors.get_mut(&spoilt).unwrap();
+            match bytes.len() {
+                160 => bytes[12..16].copy_from_slice(&f32::INFINITY.to_le_bytes()),
+                _ => bytes[3 * 200 + 7] = 0xFF,
+            }
+        });
+        let model = Model::open(folder.path(), LoadFormat::Auto).unwrap();
+        let device = CpuDevice::new(Some(1)).unwrap();
+        let error =
+            Engine::new(&model, Box::new(device), &EngineConfig::default()).err().unwrap().to_string();
+        assert!(error.contains(name) && error.contains(why), "{error}");
     }
 }

@@ -18,7 +18,8 @@ struct Inputs<'a>(&'a Case);
 impl Inputs<'_> {
     fn floats(&self, id: BufferId) -> Vec<f64> {
         let (_, bytes) = self.0.writes.iter().find(|(w, _)| *w == id).unwrap();
-        self.0.plan.desc(id).format.decode(bytes).into_iter().map(f64::from).collect()
+        let desc = self.0.plan.desc(id);
+        desc.format.decode(bytes, desc.cols).into_iter().map(f64::from).collect()
     }
 
     fn rows(&self, view: View) -> Vec<Vec<f64>> {
@@ -43,7 +44,8 @@ fn expected_of_two(case: &Case) -> Vec<Vec<f64>> {
     plan.ops.remove(0);
     let floats: Vec<f32> = first[0].iter().map(|&v| v as f32).collect();
     writes.retain(|(id, _)| *id != buffer);
-    writes.push((buffer, plan.desc(buffer).format.encode(&floats)));
+    let desc = plan.desc(buffer);
+    writes.push((buffer, desc.format.encode(&floats, desc.cols)));
     let second = expected(&Case { plan, writes, ..case.clone() });
     if rotated { first.into_iter().chain(second).collect() } else { second }
 }
@@ -290,6 +292,13 @@ fn every_case_with_f16_weights() {
 #[test]
 fn every_case_with_q8_0_weights() {
     cases(Formats { weights: Format::Q8_0, ..Formats::F32 }).iter().for_each(compare);
+}
+
+#[test]
+fn every_case_with_fp8_weights() {
+    for weights in [Format::Fp8, Format::Fp8Blocks] {
+        cases(Formats { weights, ..Formats::F32 }).iter().for_each(compare);
+    }
 }
 
 /// What a device says of an attention whose step is broken.

@@ -5,11 +5,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+use engine::constraint::{Constraint, Matcher};
 use engine::numbers::Numbers;
 use engine::request::{Branch, Request, SamplingParams, Score, Scores};
 use engine::scheduler::{Chunk, Limits, Scheduler};
 use proptest::prelude::*;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 /// What a slot holds: a digest of the tokens up to and with its own.
 type Content = u64;
@@ -33,6 +35,8 @@ struct Row {
     history: bool,
     /// Whether the prompt's log-probabilities are wanted.
     scored: bool,
+    /// Whether now and then some tokens are forced.
+    forced: bool,
     /// Branches of a row that is scored and generates nothing.
     branches: Option<usize>,
 }
@@ -48,10 +52,11 @@ struct Scenario {
 fn scenarios() -> impl Strategy<Value = Scenario> {
     let limits = (1..12_usize, 1..40_usize, 1..9_usize, any::<bool>());
     let branches = prop::option::weighted(0.4, 0..6_usize);
-    let row = (1..40_usize, 1..20_usize, 0..4_usize, any::<bool>(), prop::bool::weighted(0.2), branches);
-    let row = row.prop_map(|(prompt, answer, family, history, scored, branches)| {
+    let chance = prop::bool::weighted;
+    let row = (1..40_usize, 1..20_usize, 0..4_usize, any::<bool>(), chance(0.2), chance(0.3), branches);
+    let row = row.prop_map(|(prompt, answer, family, history, scored, forced, branches)| {
         let scored = scored && branches.is_none();
-        Row { prompt, answer, family, history, scored, branches }
+        Row { prompt, answer, family, history, scored, forced, branches }
     });
     (limits, prop::collection::vec(row, 1..40), 0..30_usize, any::<u64>()).prop_map(
         |((seqs, tokens, page_size, prefix_caching), rows, extra, seed)| {
@@ -90,7 +95,39 @@ fn request(id: usize, row: Row) -> Request {
         prompt_logprobs: row.scored.then_some(0),
         ..SamplingParams::default()
     };
-    Request::new(id as u64, tokens, params)
+    let runs = Runs { id: id as u64, position: tokens.len() };
+    let constraint = row.forced.then(|| Arc::new(runs) as Arc<dyn Constraint>);
+    Request { constraint, ..Request::new(id as u64, tokens, params) }
+}
+
+/// Forces runs of tokens.
+#[derive(Clone, Copy, Debug)]
+struct Runs {
+    id: u64,
+    position: usize,
+}
+
+impl Constraint for Runs {
+    fn matcher(&self) -> Box<dyn Matcher> {
+        Box::new(*self)
+    }
+}
+
+impl Matcher for Runs {
+    fn fill_mask(&mut self, _: &mut [u32]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn accept(&mut self, token: u32) {
+        assert_eq!(token, sampled(self.id, self.position));
+        self.position += 1;
+    }
+
+    fn forced(&self) -> Vec<u32> {
+        let mut n = Numbers(self.id * 31 + self.position as u64);
+        let count = if n.below(2) == 0 { 0 } else { n.below(9) };
+        (0..count).map(|i| sampled(self.id, self.position + i)).collect()
+    }
 }
 
 /// Scores at random positions of the prompt and of branches that begin anywhere.
@@ -160,6 +197,16 @@ fn run(scenario: &Scenario) -> Result<(), TestCaseError> {
         let chunks = scheduler.schedule();
         check_step(&scheduler, limits, &chunks, &mut slots, rows, &mut scores)?;
         check_asked(&scheduler, limits, &chunks, &asked, &mut reported)?;
+        // As masks are provided: once every token before is known.
+        let known = |s: &engine::sequence::Sequence| s.pending == 1;
+        let sampling: Vec<u64> = chunks
+            .iter()
+            .filter(|c| c.sample && known(&scheduler.running()[c.index]))
+            .map(|c| c.id)
+            .collect();
+        let mut late: Vec<u64> = chunks.iter().filter(|c| c.sample).map(|c| c.id).collect();
+        late.retain(|id| !sampling.contains(id));
+        scheduler.force(&sampling);
         let stalled = chunks.is_empty();
         if !stalled {
             in_flight.push_back(chunks);
@@ -176,9 +223,14 @@ fn run(scenario: &Scenario) -> Result<(), TestCaseError> {
                     ended[id] = true;
                 }
             }
-            for chunk in done.iter().filter(|c| c.sample) {
+            let forced = |c: &Chunk| if c.forced { c.score.clone() } else { 0..0 };
+            let tokens = done.iter().flat_map(|c| {
+                let last = if c.sample { Some(c.start + c.len) } else { None };
+                forced(c).chain(last).map(move |position| (c, position))
+            });
+            for (chunk, position) in tokens {
                 let id = chunk.id as usize;
-                if scheduler.accept(chunk.id, sampled(chunk.id, chunk.start + chunk.len)) {
+                if scheduler.accept(chunk.id, sampled(chunk.id, position)) {
                     generated[id] += 1;
                     let longest = rows[id].answer.min(limits.max_len - rows[id].prompt);
                     prop_assert!(generated[id] <= longest, "row {id} runs on");
@@ -189,6 +241,7 @@ fn run(scenario: &Scenario) -> Result<(), TestCaseError> {
                 }
             }
         }
+        scheduler.force(&late);
     }
     prop_assert_eq!(scheduler.pool().free(), scheduler.pool().count(), "pages leaked");
     for (id, row) in rows.iter().enumerate().filter(|(_, r)| r.scored) {
@@ -241,8 +294,10 @@ fn check_step(
                 position
             );
         }
+        let forced = chunk.forced && !chunk.score.is_empty();
+        prop_assert!(!forced || chunk.score.start > row.prompt, "row {}", chunk.id);
         let scored = scores.entry(chunk.id).or_default();
-        if !chunk.score.is_empty() {
+        if !chunk.score.is_empty() && !chunk.forced {
             prop_assert_eq!(chunk.score.start, *scored + 1, "scores of row {} are not in order", chunk.id);
             prop_assert!(chunk.score.start > chunk.start && chunk.score.end <= chunk.start + chunk.len + 1);
             *scored += chunk.score.len();
@@ -306,7 +361,8 @@ fn a_request_that_can_never_be_served_is_refused() {
     };
     let mut scheduler = Scheduler::new(limits, 6);
     let refuse = |s: &mut Scheduler, prompt, answer| {
-        let row = Row { prompt, answer, family: 0, history: false, scored: false, branches: None };
+        let row =
+            Row { prompt, answer, family: 0, history: false, scored: false, forced: false, branches: None };
         s.add(request(0, row)).unwrap_err()
     };
     let score = |position, targets| vec![Score { position, targets: vec![1; targets] }];

@@ -32,11 +32,17 @@ pub fn digest_files(files: &[Arc<VerifiedFile>]) -> Result<String, JobError> {
     let mut hashes = Vec::with_capacity(files.len());
     for files in files.chunks(lanes) {
         std::thread::scope(|scope| {
-            let running: Vec<_> = files.iter().map(|file| scope.spawn(|| file.digest())).collect();
+            let spawn = |file: &'_ Arc<VerifiedFile>| {
+                let file = file.clone();
+                std::thread::Builder::new().spawn_scoped(scope, move || file.digest())
+            };
+            let running: Vec<_> = files.iter().map(spawn).collect();
             hashes.extend(running.into_iter().zip(files).map(|(thread, file)| {
                 let name = file.path().file_name().unwrap_or_default().to_os_string();
                 let lost = |_| Err(JobError::Internal("a thread that digests a file panicked".into()));
-                thread.join().map_or_else(lost, |hash| Ok((name, hash?)))
+                // Where the system starts no more threads, this one does the work.
+                let hash = thread.map_or_else(|_| Ok(file.digest()), |thread| thread.join());
+                hash.map_or_else(lost, |hash| Ok((name, hash?)))
             }));
         });
     }

@@ -3,6 +3,7 @@
 mod exit_code;
 mod remedy;
 
+use crate::log::counted;
 use crate::stop_signal::StopSignal;
 use crate::store::error::StoreError;
 use engine::error::EngineError;
@@ -53,7 +54,7 @@ pub enum JobError {
         unreachable: bool,
     },
     /// More error rows than `--max-error-rate` or `--max-errors` allow.
-    #[error("{errors} of {rows} rows have errors, more than {limit} allows. The first: {first}. {remedy}")]
+    #[error("{errors} of {} {}, more than {limit} allows. The first: {first}. {remedy}", counted(*rows, "row"), match errors { 1 => "has an error", _ => "have errors" })]
     TooManyErrors {
         /// Rows with errors.
         errors: u64,
@@ -147,6 +148,19 @@ pub enum JobError {
         "{} was moved away or replaced while the job ran; its finished rows are in the folder that was moved, and nothing \
              was published. Move it back and run the same command again", state_dir.display())]
     StateDirMoved { state_dir: PathBuf },
+    /// The lock is not the one that was taken when the job began to run.
+    #[error(
+        "the lock {} was removed or replaced while the job ran, so that another process may have worked on the same job; \
+             finished rows are kept, and nothing was published by this process. Leave the file alone, and run the same \
+             command again", path.display())]
+    LockRemoved { path: PathBuf },
+    /// A row has the answer of another process.
+    #[error(
+        "another process works on the same job and has answered row {row}, as it can where the job's lock was removed; each \
+             row has one answer, and nothing was published by this process. Run the same command again when the other one \
+             has ended"
+    )]
+    AnsweredElsewhere { row: u64 },
     /// Another process works on the job.
     #[error("process {pid} is working on {}; one process works on a job at a time: wait for it, or \
              stop it", state_dir.display())]
@@ -179,8 +193,9 @@ pub enum JobError {
     DoubleAnswer { row: u64 },
     /// The output was asked for before the job was done.
     #[error(
-        "{missing} of {rows} rows have no answer yet (the first is row {first}); run the same command \
-             again to finish them"
+        "{missing} of {} {} no answer yet (the first is row {first}); run the same command again to finish the job",
+        counted(*rows, "row"),
+        match missing { 1 => "has", _ => "have" }
     )]
     Incomplete {
         /// Rows without an answer.

@@ -1,16 +1,20 @@
 //! Jobs of gristmill: a table of prompts goes in, a table of answers comes out.
 //!
 //! A row goes one way, through these folders: input, prompt, run (engine and text), journal, publish. A row that cannot
-//! be answered goes straight to the journal with its error. `cli` and `options` say what to do, `model` finds the model,
-//! `store` reads and writes object stores, and `supervise` restarts a worker that died.
+//! be answered goes straight to the journal with its error. `cli` and `options` say what to do, `plan` what it would take,
+//! `model` finds the model, `store` reads and writes object stores, `structured` says which tokens a structured output allows,
+//! and `supervise` restarts a worker that died.
 
 // What is public here serves the command, the tests and the benches; a comment stands where a name does not say it all.
 #![allow(missing_docs)]
 
+pub mod allocator;
+pub mod batch;
 pub mod choices;
 pub mod cli;
 pub mod date;
 pub mod digest;
+pub mod documents;
 pub mod error;
 pub mod evaluate;
 pub mod files;
@@ -20,11 +24,14 @@ pub mod journal;
 pub mod log;
 pub mod model;
 pub mod options;
+pub mod plan;
 pub mod prompt;
 pub mod publish;
+pub mod receipt;
 pub mod row_error;
 pub mod run;
 pub mod stop_signal;
 pub mod store;
+pub mod structured;
 pub mod supervise;
 pub mod supervisor_link;

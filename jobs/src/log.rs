@@ -86,6 +86,11 @@ pub(crate) fn print_note(line: &str) {
     let _ = error.write_all((line + "\n").as_bytes());
 }
 
+/// A number with its noun, as `1 row` or `2 rows`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 fn fill(line: &str, width: usize) -> String {
     let options = textwrap::Options::new(width)
         .subsequent_indent("  ")

@@ -23,10 +23,18 @@ pub enum RowErrorKind {
     EmptyPrompt,
     /// The prompt leaves no room for an answer.
     PromptTooLong,
-    /// The engine refused the request.
+    /// A line of a batch is no request.
+    BadLine,
+    /// The request cannot be answered as it is.
     BadRequest,
+    /// A request of a batch names another model.
+    UnknownModel,
     /// The model's logits were not finite.
     NotFinite,
+    /// The structure of the answer allows no token more.
+    DeadEnd,
+    /// The answer was cut off before its structure's end. Its text is kept.
+    Incomplete,
     /// The device died three times while the row ran.
     CrashedDevice,
     /// A bug of gristmill.
@@ -35,7 +43,7 @@ pub enum RowErrorKind {
 
 impl RowErrorKind {
     /// All kinds.
-    pub const ALL: [RowErrorKind; 13] = [
+    pub const ALL: [RowErrorKind; 17] = [
         RowErrorKind::Unreadable,
         RowErrorKind::BadRow,
         RowErrorKind::NullPrompt,
@@ -45,8 +53,12 @@ impl RowErrorKind {
         RowErrorKind::Tokenizer,
         RowErrorKind::EmptyPrompt,
         RowErrorKind::PromptTooLong,
+        RowErrorKind::BadLine,
         RowErrorKind::BadRequest,
+        RowErrorKind::UnknownModel,
         RowErrorKind::NotFinite,
+        RowErrorKind::DeadEnd,
+        RowErrorKind::Incomplete,
         RowErrorKind::CrashedDevice,
         RowErrorKind::Internal,
     ];
@@ -63,8 +75,12 @@ impl RowErrorKind {
             RowErrorKind::Tokenizer => "tokenizer error",
             RowErrorKind::EmptyPrompt => "empty prompt",
             RowErrorKind::PromptTooLong => "prompt too long",
+            RowErrorKind::BadLine => "bad line",
             RowErrorKind::BadRequest => "bad request",
+            RowErrorKind::UnknownModel => "unknown model",
             RowErrorKind::NotFinite => "not finite",
+            RowErrorKind::DeadEnd => "dead end",
+            RowErrorKind::Incomplete => "incomplete",
             RowErrorKind::CrashedDevice => "crashed the device",
             RowErrorKind::Internal => "internal error",
         }
@@ -80,8 +96,8 @@ impl RowErrorKind {
 
     /// Whether the detail may quote the row, so that only the row's own `error` may show it.
     pub fn may_quote_row(self) -> bool {
-        use RowErrorKind::{CrashedDevice, EmptyPrompt, NotFinite, NullPrompt, PromptTooLong};
-        !matches!(self, CrashedDevice | EmptyPrompt | NotFinite | NullPrompt | PromptTooLong)
+        use RowErrorKind::{CrashedDevice, EmptyPrompt, Incomplete, NotFinite, NullPrompt, PromptTooLong};
+        !matches!(self, CrashedDevice | EmptyPrompt | Incomplete | NotFinite | NullPrompt | PromptTooLong)
     }
 }
 

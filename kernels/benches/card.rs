@@ -19,6 +19,9 @@ use std::time::Instant;
 const BF16: Formats =
     Formats { activations: DType::BF16, weights: Format::Plain(DType::BF16), kv: DType::BF16 };
 
+/// Weights in FP8; on sm_90 with what rounding activations takes.
+const FP8: Formats = Formats { weights: Format::Fp8, ..BF16 };
+
 /// Linear shapes of Llama-3.1-8B: name, K, N.
 const LAYERS: [(&str, usize, usize); 5] = [
     ("qkv", 4096, 6144),
@@ -147,32 +150,34 @@ fn repeated(case: &Case, repeats: usize, copies: usize, fresh: BufferKind) -> Ca
     Case { plan, writes, ..case.clone() }
 }
 
-/// Linear at the shapes of Llama-3.1-8B against cuBLASLt.
+/// Linear at the shapes of Llama-3.1-8B against cuBLASLt, and in FP8.
 fn linears(scale: usize) {
     let yardstick = CudaDevice::open_with(Options { gemm: Gemm::CublasLt, ..Options::default() });
     let yardstick = yardstick.map_err(|why| eprintln!("linear has no yardstick: {why}")).is_ok();
     println!(
-        "linear: layer rows | TFLOP/s, GB/s of weights | cuBLASLt TFLOP/s | ratio (limit 0.95 with wgmma, else 0.75 from 256 rows)"
+        "linear: layer rows | TFLOP/s, GB/s of weights | cuBLASLt TFLOP/s | ratio (limit 0.95 with wgmma, else 0.75 from 256 rows) | FP8 TFLOP/s, GB/s"
     );
     for (name, k, n) in LAYERS {
         let (k, n) = (k / scale / 8 * 8, n / scale / 8 * 8);
-        for rows in [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192] {
+        for rows in [1, 16, 64, 128, 256, 512, 2048, 8192] {
             let rows = (rows / scale).max(1);
             if rows * n > 1 << 28 || (n > 100_000 && rows > 256) {
                 continue;
             }
-            let case = linear(BF16, rows, k, n, false);
-            let seconds = |gemm| {
-                let options = Options { gemm, ..Options::default() };
+            let seconds = |gemm, formats| {
+                let (case, options) =
+                    (linear(formats, rows, k, n, false), Options { gemm, ..Options::default() });
                 seconds_of(&case, BufferKind::Weight, (256 << 20) / scale, &options)
             };
             let rate = |seconds: f64| 2.0 * (rows * k * n) as f64 / seconds / 1e12;
             // One after the other, so that both see the card at the same temperature.
-            let other = yardstick.then(|| rate(seconds(Gemm::CublasLt)));
-            let seconds = seconds(Gemm::Builtin);
+            let other = yardstick.then(|| rate(seconds(Gemm::CublasLt, BF16)));
+            let fp8 = seconds(Gemm::Builtin, FP8);
+            let seconds = seconds(Gemm::Builtin, BF16);
             let other_text = other.map_or("-".into(), |o| format!("{o:.1} | {:.2}", rate(seconds) / o));
             let bytes = 2.0 * (n * k) as f64 / seconds / 1e9;
-            println!("linear: {name} {rows} | {:.1}, {bytes:.0} | {other_text}", rate(seconds));
+            let fp8 = format!("{:.1}, {:.0}", rate(fp8), (n * k) as f64 / fp8 / 1e9);
+            println!("linear: {name} {rows} | {:.1}, {bytes:.0} | {other_text} | {fp8}", rate(seconds));
         }
     }
 }

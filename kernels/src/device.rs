@@ -6,7 +6,7 @@ use crate::driver::functions::Functions;
 use crate::in_flight::InFlight;
 use crate::lowering::Linears;
 use crate::peaks::peaks;
-use crate::program::Program;
+use crate::program::{Program, spared};
 use crate::summary::devices;
 use crate::supports::supports;
 use crate::workspace::workspace;
@@ -135,7 +135,7 @@ impl CudaDevice {
 
 /// Activations and KV pages are of one type; weights are of that type too, or quantised.
 fn compute_types(dtype: DType) -> ComputeTypes {
-    let weights = [&[Format::Plain(dtype)], Format::BLOCKS].concat();
+    let weights = [&[Format::Plain(dtype)], Format::SCALED].concat();
     ComputeTypes { activations: dtype, kv: vec![dtype], weights }
 }
 
@@ -161,6 +161,12 @@ impl Device for CudaDevice {
         workspace(plan, max_dims, &self.card.limits, self.card.granularity)
     }
 
+    fn spared(&self, plan: &Plan, max_dims: &Dims) -> usize {
+        let linears = Linears { blas: self.blas.clone(), tile: self.linear_tile };
+        let spared = spared(plan, max_dims, self.card.limits, &linears);
+        spared.into_iter().map(|id| plan.desc(id).bytes(max_dims)).sum()
+    }
+
     fn compile(&mut self, plan: &Plan, max_dims: &Dims) -> Result<PlanId, DeviceError> {
         plan.check(max_dims).map_err(DeviceError::BadPlan)?;
         for op in &plan.ops {
@@ -181,12 +187,11 @@ impl Device for CudaDevice {
     fn write(&mut self, plan: PlanId, buffer: BufferId, row: usize, bytes: &[u8]) -> Result<(), DeviceError> {
         self.check_provided()?;
         self.card.bind()?;
-        let program = self.program(plan)?;
-        let width = program.row_bytes(buffer)?;
+        let width = self.program(plan)?.row_bytes(buffer)?;
         if width == 0 || !bytes.len().is_multiple_of(width) {
             return Err(DeviceError::BadPlan(format!("{} bytes are not whole rows of {width}", bytes.len())));
         }
-        program.write(&self.card, buffer, row..row + bytes.len() / width, bytes)
+        self.programs[plan.0].write(&self.card, buffer, row..row + bytes.len() / width, bytes)
     }
 
     fn read(&mut self, plan: PlanId, buffer: BufferId, rows: Range<usize>) -> Result<Vec<u8>, DeviceError> {

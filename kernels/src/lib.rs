@@ -26,6 +26,7 @@ mod lower;
 mod lowering;
 mod ops;
 mod peaks;
+mod planes;
 mod program;
 mod stage;
 mod summary;

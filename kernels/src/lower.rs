@@ -5,7 +5,7 @@ use crate::lowering::Lowering;
 use crate::ops::{
     add, attention, embed, gated_mul, gather_rows, kv_write, linear, rms_norm, rope, sample, soft_cap,
 };
-use engine::op::{Linear, Op, RmsNorm};
+use engine::op::{GatedMul, Linear, Op, RmsNorm};
 use engine::plan::{BufferId, Plan};
 use std::ops::Range;
 
@@ -30,8 +30,8 @@ pub(crate) fn lower(lowering: &mut Lowering) -> Calls<Launch> {
         if let Some(launch) = rope::lower_with_kv_write(lowering, &plan.ops[at..]) {
             into.push(Call::Launch(launch));
             at += 2;
-        } else if let Some(launch) = lower_gated(lowering, &plan.ops, at) {
-            into.push(Call::Launch(launch));
+        } else if let Some(launches) = lower_gated(lowering, &plan.ops, at) {
+            into.extend(launches.into_iter().map(Call::Launch));
             at += 2;
         } else if let Some((linear, norm)) = fuse_residual(plan, &plan.ops[at..]) {
             into.extend(linear::lower(lowering, &linear, true));
@@ -62,10 +62,37 @@ fn fuse_residual(plan: &Plan, ops: &[Op]) -> Option<(Linear, RmsNorm)> {
     Some((Linear { out: residual, ..*linear }, RmsNorm { add: None, ..*norm }))
 }
 
-/// For a Linear whose result only the next op, a GatedMul, reads: both as one launch, if there is a kernel for it. The
-/// gate and up columns then never cross memory, and round once less.
-fn lower_gated(lowering: &mut Lowering, ops: &[Op], at: usize) -> Option<Launch> {
+/// The activations of a plan that no call reads or writes, because the two ops that do run together. `lowering` need have no
+/// addresses.
+pub(crate) fn spared(lowering: &Lowering) -> Vec<BufferId> {
     let plan = lowering.plan;
+    let uses = |op: &Op, id: BufferId| op.reads().iter().chain(&op.writes()).any(|view| view.buffer == id);
+    let between = |at: usize| {
+        let (linear, gated) = gated_pair(plan, &plan.ops, at)?;
+        linear::runs_gated(lowering, linear, gated).then_some(linear.out.buffer)
+    };
+    let pairs: Vec<(usize, BufferId)> =
+        (0..plan.ops.len()).filter_map(|at| Some((at, between(at)?))).collect();
+    let mut spared: Vec<BufferId> = pairs.iter().map(|&(_, id)| id).collect();
+    spared.sort_unstable();
+    spared.dedup();
+    spared.retain(|&id| {
+        let of_pairs = 2 * pairs.iter().filter(|(_, other)| *other == id).count();
+        plan.ops.iter().filter(|op| uses(op, id)).count() == of_pairs
+    });
+    spared
+}
+
+/// For a Linear whose result only the next op, a GatedMul, reads: both together, if there is a kernel for it. The
+/// gate and up columns then never cross memory, and round once less.
+fn lower_gated(lowering: &mut Lowering, ops: &[Op], at: usize) -> Option<Vec<Launch>> {
+    let (linear, gated) = gated_pair(lowering.plan, ops, at)?;
+    linear::lower_gated(lowering, linear, gated)
+}
+
+/// The ops at a place if they are a Linear whose result only the next op, a GatedMul, reads, and whose weight no other op
+/// uses.
+fn gated_pair<'a>(plan: &Plan, ops: &'a [Op], at: usize) -> Option<(&'a Linear, &'a GatedMul)> {
     let [Op::Linear(linear), Op::GatedMul(gated), rest @ ..] = &ops[at..] else { return None };
     let shares_weight = |op: &Op| match op {
         Op::Linear(other) => other.weight == linear.weight,
@@ -80,7 +107,7 @@ fn lower_gated(lowering: &mut Lowering, ops: &[Op], at: usize) -> Option<Launch>
     {
         return None;
     }
-    linear::lower_gated(lowering, linear, gated)
+    Some((linear, gated))
 }
 
 /// Whether some op reads a buffer before one writes all of it.

@@ -32,6 +32,8 @@ pub(crate) struct Lowering<'a> {
     pub(crate) linears: Linears,
     /// Weights whose gate and up rows a kernel wants side by side: [`crate::interleave`].
     pub(crate) interleaved: Vec<BufferId>,
+    /// Where FP8 Linears have the rows of x quantised: [`crate::ops::linear::quantized_bytes`].
+    pub(crate) quantized: DevicePtr,
     /// What the driver refused, if it did.
     pub(crate) refused: Option<DriverError>,
 }
@@ -67,11 +69,24 @@ pub(crate) fn vector_width(operands: &[&Operand]) -> usize {
     if operands.iter().all(|o| o.aligned(8)) { 8 } else { 1 }
 }
 
-impl Lowering<'_> {
+impl<'a> Lowering<'a> {
+    /// A plan that is only looked at. `addresses` has one for each buffer, of no meaning.
+    pub(crate) fn only_looked_at(
+        plan: &'a Plan,
+        max_dims: &'a Dims,
+        limits: CardLimits,
+        linears: Linears,
+        addresses: &'a [DevicePtr],
+    ) -> Lowering<'a> {
+        let (counts, interleaved) = (Counts::new(0), Vec::new());
+        let (work, quantized, refused): (&[Work], _, _) = (&[], 0, None);
+        Lowering { plan, max_dims, limits, addresses, counts, work, linears, interleaved, quantized, refused }
+    }
+
     pub(crate) fn view(&self, view: View) -> Operand {
         let desc = self.plan.desc(view.buffer);
         Operand {
-            at: self.at(view.buffer) + desc.format.row_bytes(view.start) as u64,
+            at: self.at(view.buffer) + (view.start * desc.value_type().size()) as u64,
             format: desc.format,
             rows: desc.rows,
             start: view.start,

@@ -3,7 +3,7 @@
 use crate::args::{ArgBytes, DevicePtr};
 use crate::buckets::decode_grid;
 use crate::counts::{self, Counts, MAX_GROUPS};
-use crate::driver::card::Card;
+use crate::driver::card::{Card, CardLimits};
 use crate::driver::failure::device_lost;
 use crate::driver::functions::Functions;
 use crate::driver::launch::launch;
@@ -14,8 +14,10 @@ use crate::inputs::{self, Inputs};
 use crate::interleave;
 use crate::kernel::Kernel;
 use crate::launch::{Call, Launch};
-use crate::lower::{Calls, lower};
+use crate::lower::{self, Calls, lower};
 use crate::lowering::{Linears, Lowering};
+use crate::ops::linear::quantized_bytes;
+use crate::planes::{self, Plane, planes};
 use crate::stage::{Stage, StepGrid};
 use crate::work::{Lists, Work};
 use crate::workspace::groupings;
@@ -32,6 +34,8 @@ pub(crate) struct Program {
     plan: Plan,
     max_dims: Dims,
     buffers: Vec<DeviceMemory>,
+    /// Activations without memory, until the host writes into them: no kernel does.
+    spared: Vec<BufferId>,
     /// Weights whose rows lie as [`interleave`] says.
     interleaved: Vec<BufferId>,
     works: Vec<Work>,
@@ -48,6 +52,8 @@ pub(crate) struct Program {
     spare: Vec<HostBuffers>,
     /// The counts of the step, which kernels read.
     _counts: DeviceMemory,
+    /// Rows of activations in FP8.
+    _quantized: DeviceMemory,
 }
 
 impl Program {
@@ -63,11 +69,14 @@ impl Program {
         max_dims: &Dims,
     ) -> Result<Program, DeviceError> {
         let context = &card.context;
-        let buffers = allocate(card, plan, max_dims)?;
+        let spared = spared(plan, max_dims, card.limits, &linears);
+        let buffers = allocate(card, plan, max_dims, &spared)?;
         let groups = groupings(plan, max_dims, &card.limits);
         let works: Vec<Work> =
             groups.iter().map(|g| Work::new(context, max_dims, g)).collect::<Result<_, _>>()?;
         let counts = DeviceMemory::new(context, counts::BYTES, "row counts", MemoryUse::Activations)?;
+        let quantized = quantized_bytes(plan, max_dims, &card.limits);
+        let quantized = DeviceMemory::new(context, quantized, "quantised rows", MemoryUse::Activations)?;
         let addresses: Vec<DevicePtr> = buffers.iter().map(|b| b.at).collect();
         let mut lowering = Lowering {
             plan,
@@ -78,6 +87,7 @@ impl Program {
             work: &works,
             linears,
             interleaved: Vec::new(),
+            quantized: quantized.at,
             refused: None,
         };
         let calls = lower(&mut lowering);
@@ -94,6 +104,7 @@ impl Program {
             plan: plan.clone(),
             max_dims: *max_dims,
             buffers,
+            spared,
             interleaved,
             works,
             inputs,
@@ -104,6 +115,7 @@ impl Program {
             ops,
             spare: Vec::new(),
             _counts: counts,
+            _quantized: quantized,
         };
         // Two steps are in flight in the engine's loop; one more is being prepared.
         for _ in 0..3 {
@@ -278,24 +290,35 @@ impl Program {
     /// # Errors
     /// [`DeviceError::BadPlan`] if the rows are not in the buffer, [`DeviceError::Lost`].
     pub(crate) fn write(
-        &self,
+        &mut self,
         card: &Card,
         buffer: BufferId,
         rows: Range<usize>,
         bytes: &[u8],
     ) -> Result<(), DeviceError> {
-        let (memory, width) = self.rows(buffer, rows.clone())?;
-        if !self.interleaved.contains(&buffer) {
-            return memory.write(&card.stream, rows.start * width, bytes);
+        self.rows(buffer, rows.clone())?;
+        if let Some(i) = self.spared.iter().position(|&id| id == buffer) {
+            self.buffers[buffer.0] = memory_of(card, self.plan.desc(buffer), &self.max_dims)?;
+            self.spared.swap_remove(i);
         }
-        let all = self.max_dims.count(self.plan.desc(buffer).rows);
-        for run in interleave::runs(rows.clone(), all) {
-            let from = &bytes[(run.row - rows.start) * width..][..run.rows() * width];
-            let layout =
-                Strided { offset: run.place * width, row: run.height * width, step: run.step * width };
-            memory.write_strided(&card.stream, &layout, from)?;
+        let (memory, row_bytes) = self.rows(buffer, rows.clone())?;
+        let desc = self.plan.desc(buffer);
+        let all = self.max_dims.count(desc.rows);
+        for plane in planes(desc, all) {
+            let (width, bytes) = (plane.width, plane.of(bytes, row_bytes));
+            if !self.interleaved.contains(&buffer) {
+                memory.write(&card.stream, plane.offset + rows.start * width, &bytes)?;
+                continue;
+            }
+            for run in interleave::runs(rows.clone(), all) {
+                let from = &bytes[(run.row - rows.start) * width..][..run.rows() * width];
+                let offset = plane.offset + run.place * width;
+                let layout = Strided { offset, row: run.height * width, step: run.step * width };
+                memory.write_strided(&card.stream, &layout, from)?;
+            }
+            card.stream.synchronize().map_err(device_lost)?;
         }
-        card.stream.synchronize().map_err(device_lost)
+        Ok(())
     }
 
     /// Reads whole rows of a buffer, after all work of the stream.
@@ -308,15 +331,32 @@ impl Program {
         buffer: BufferId,
         rows: Range<usize>,
     ) -> Result<Vec<u8>, DeviceError> {
-        let (memory, width) = self.rows(buffer, rows.clone())?;
-        let mut bytes = vec![0; rows.len() * width];
-        if !self.interleaved.contains(&buffer) {
-            memory.read(&card.stream, rows.start * width, &mut bytes)?;
+        let (memory, row_bytes) = self.rows(buffer, rows.clone())?;
+        let desc = self.plan.desc(buffer);
+        let all = self.max_dims.count(desc.rows);
+        let read = |plane: &Plane, first: usize, bytes: &mut [u8]| {
+            memory.read(&card.stream, plane.offset + first * plane.width, bytes)
+        };
+        let planes = planes(desc, all);
+        let mut bytes = vec![0; rows.len() * row_bytes];
+        if self.spared.contains(&buffer) {
             return Ok(bytes);
         }
-        let all = self.max_dims.count(self.plan.desc(buffer).rows);
-        for (row, to) in rows.zip(bytes.chunks_exact_mut(width)) {
-            memory.read(&card.stream, interleave::place(row, all) * width, to)?;
+        if let ([plane], false) = (planes.as_slice(), self.interleaved.contains(&buffer)) {
+            read(plane, rows.start, &mut bytes)?;
+            return Ok(bytes);
+        }
+        for plane in planes {
+            let mut part = vec![0; rows.len() * plane.width];
+            if self.interleaved.contains(&buffer) {
+                for (row, to) in rows.clone().zip(part.chunks_exact_mut(plane.width)) {
+                    read(&plane, interleave::place(row, all), to)?;
+                }
+            } else {
+                read(&plane, rows.start, &mut part)?;
+            }
+            let parts = part.chunks_exact(plane.width);
+            parts.zip(bytes.chunks_exact_mut(row_bytes)).for_each(|(from, row)| plane.give(from, row));
         }
         Ok(bytes)
     }
@@ -340,12 +380,29 @@ impl Program {
     }
 }
 
-/// The memory of the plan's buffers.
-fn allocate(card: &Card, plan: &Plan, max_dims: &Dims) -> Result<Vec<DeviceMemory>, DeviceError> {
-    let new = |desc: &BufferDesc| {
-        DeviceMemory::new(&card.context, desc.bytes(max_dims), &desc.name, desc.kind.into())
+/// The activations that need no memory.
+pub(crate) fn spared(plan: &Plan, max_dims: &Dims, limits: CardLimits, linears: &Linears) -> Vec<BufferId> {
+    let addresses = vec![0; plan.buffers.len()];
+    lower::spared(&Lowering::only_looked_at(plan, max_dims, limits, linears.clone(), &addresses))
+}
+
+/// The memory of the plan's buffers, next to none for those that are spared.
+fn allocate(
+    card: &Card,
+    plan: &Plan,
+    max_dims: &Dims,
+    spared: &[BufferId],
+) -> Result<Vec<DeviceMemory>, DeviceError> {
+    let new = |(id, desc): (BufferId, &BufferDesc)| match spared.contains(&id) {
+        true => DeviceMemory::new(&card.context, 0, &desc.name, desc.kind.into()),
+        false => memory_of(card, desc, max_dims),
     };
-    plan.buffers.iter().map(new).collect()
+    plan.iter().map(new).collect()
+}
+
+fn memory_of(card: &Card, desc: &BufferDesc, max_dims: &Dims) -> Result<DeviceMemory, DeviceError> {
+    let bytes = planes::bytes(desc, max_dims.count(desc.rows));
+    DeviceMemory::new(&card.context, bytes, &desc.name, desc.kind.into())
 }
 
 /// Writes the counts that no step changes.

@@ -31,7 +31,7 @@ fn plain(dtype: DType, all: &mut Vec<Kernel>) {
     let (x, f32) = (Format::Plain(dtype), Format::Plain(DType::F32));
     for vec in [1, 8] {
         all.push(embed::kernel(x, x, vec));
-        all.extend(Format::BLOCKS.iter().map(|&blocks| embed::kernel(blocks, x, vec)));
+        all.extend(Format::SCALED.iter().map(|&blocks| embed::kernel(blocks, x, vec)));
         all.push(gather_rows::kernel(x, x, vec));
         all.push(add::kernel([x; 3], vec));
         all.push(soft_cap::kernel(x, vec));
@@ -43,7 +43,7 @@ fn plain(dtype: DType, all: &mut Vec<Kernel>) {
             all.push(rms_norm::kernel([x, x, f32, x], false, vec, threads));
         }
     }
-    for weight in [&[x], Format::BLOCKS].concat() {
+    for weight in [&[x], Format::SCALED].concat() {
         all.push(linear::plain_kernel(x, weight, Some(f32), x, false));
         all.push(linear::plain_kernel(x, weight, None, x, true));
     }
@@ -62,21 +62,39 @@ fn linears(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
         [(Some(f32), x, false), (Some(f32), x, true), (None, x, false), (None, x, true), (None, f32, false)];
     for (bias, out, add) in variants.into_iter().take(if wide { 5 } else { 1 }) {
         if limits.tensor_cores == TensorCores::Mma {
-            let variant = LinearVariant { x: dtype, bias, out, pair: true, add };
+            let variant = LinearVariant { x: dtype, weight: x, bias, out, pair: true, add };
             all.extend(linear::variants_that_fit(variant, limits).1);
         } else {
             // Rows that cannot be moved 16 bytes at a time occur with a residual or without.
             for vec in if bias.is_some() { &[true, false][..] } else { &[true] } {
-                let variant = Sm90Variant { x: dtype, bias, out, vec: *vec, add, gate: None };
+                let variant = Sm90Variant { x: dtype, weight: x, bias, out, vec: *vec, add, gate: None };
                 all.extend(linear::sm90_variants_that_fit(variant, limits).1);
             }
         }
     }
-    if limits.tensor_cores == TensorCores::Wgmma {
-        for (gate, bias) in [(Activation::Silu, None), (Activation::GeluTanh, Some(f32))] {
-            let variant = Sm90Variant { x: dtype, bias, out: x, vec: true, add: false, gate: Some(gate) };
-            all.extend(linear::sm90_variants_that_fit(variant, limits).1);
+    let ends = if wide { 2 } else { 1 };
+    if limits.tensor_cores == TensorCores::Mma {
+        for weight in [Format::Fp8, Format::Fp8Blocks] {
+            for (bias, add) in [(Some(f32), true), (None, false)].into_iter().take(ends) {
+                let variant = LinearVariant { x: dtype, weight, bias, out: x, pair: true, add };
+                all.extend(linear::variants_that_fit(variant, limits).1);
+            }
         }
+    } else {
+        for (gate, bias) in [(Activation::Silu, None), (Activation::GeluTanh, Some(f32))] {
+            for weight in [x, Format::Fp8, Format::Fp8Blocks] {
+                let gate = Some(gate);
+                let variant = Sm90Variant { x: dtype, weight, bias, out: x, vec: true, add: false, gate };
+                all.extend(linear::sm90_variants_that_fit(variant, limits).1);
+            }
+        }
+        for weight in [Format::Fp8, Format::Fp8Blocks] {
+            for (bias, out, add) in [(Some(f32), x, true), (None, f32, false)].into_iter().take(ends) {
+                let variant = Sm90Variant { x: dtype, weight, bias, out, vec: true, add, gate: None };
+                all.extend(linear::sm90_variants_that_fit(variant, limits).1);
+            }
+        }
+        all.push(linear::quantize_kernel(dtype));
     }
 }
 

@@ -4,6 +4,8 @@ use crate::counts;
 use crate::driver::card::CardLimits;
 use crate::inputs::Inputs;
 use crate::ops::attention::grouping;
+use crate::ops::linear::quantized_bytes;
+use crate::planes;
 use crate::work::{Grouping, WorkBytes};
 use engine::op::Op;
 use engine::plan::{BufferDesc, BufferKind, Dims, Plan};
@@ -24,7 +26,7 @@ pub(crate) fn groupings(plan: &Plan, max_dims: &Dims, limits: &CardLimits) -> Ve
     groups
 }
 
-/// Bytes of work lists, states, staging and counts, and what is lost where the card rounds allocations up to
+/// Bytes of work lists, states, staging, counts and quantised rows, and what is lost where the card rounds allocations up to
 /// `granularity`.
 pub(crate) fn workspace(plan: &Plan, max_dims: &Dims, limits: &CardLimits, granularity: usize) -> usize {
     // Small allocations share one that is rounded up.
@@ -39,7 +41,8 @@ pub(crate) fn workspace(plan: &Plan, max_dims: &Dims, limits: &CardLimits, granu
     // How many pages there will be is not known yet: each buffer of them may round up by as much.
     let lost = |desc: &BufferDesc| match desc.kind {
         BufferKind::KvPage => granularity,
-        _ => rounded(desc.bytes(max_dims)) - desc.bytes(max_dims),
+        _ => rounded(planes::bytes(desc, max_dims.count(desc.rows))) - desc.bytes(max_dims),
     };
-    works + inputs + plan.buffers.iter().map(lost).sum::<usize>() + granularity
+    let quantized = rounded(quantized_bytes(plan, max_dims, limits));
+    works + inputs + quantized + plan.buffers.iter().map(lost).sum::<usize>() + granularity
 }

@@ -32,7 +32,10 @@ fn linear_rows_with_a_residual_do_not_see_each_other() {
 /// The same with blocks of quantised weights.
 #[test]
 fn linear_rows_with_quantized_weights_do_not_see_each_other() {
-    rows_do_not_see_each_other(Formats { weights: Format::Q8_0, ..BF16 }, linear);
+    for &weights in Format::SCALED {
+        rows_do_not_see_each_other(Formats { weights, ..BF16 }, linear);
+        rows_do_not_see_each_other(Formats { weights, ..BF16 }, linear_residual);
+    }
 }
 
 fn rows_do_not_see_each_other(formats: Formats, case: fn(Formats, usize, usize, usize, bool) -> Case) {

@@ -4,7 +4,7 @@
 //! one compute pass and one submission. The shapes that differ from op to op and from step to step
 //! travel as immediates, so that a shader needs few pipelines.
 //!
-//! Activations are f32. Weights keep their format (bf16, f16, f32 or q8_0) and are widened where they are
+//! Activations are f32. Weights keep their format (bf16, f16, f32, q8_0 or FP8) and are widened where they are
 //! read, with integer operations and `unpack2x16float`, so that no adapter needs 16-bit arithmetic and no
 //! value leaves its format's range.
 

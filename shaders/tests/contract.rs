@@ -44,6 +44,7 @@ fn every_format_agrees_with_the_oracle_and_writes_nothing_else() {
 
 const F16: Formats = Formats { activations: DType::F32, weights: Format::Plain(DType::F16), kv: DType::F16 };
 const Q8_0: Formats = Formats { weights: Format::Q8_0, ..F16 };
+const FP8: Formats = Formats { weights: Format::Fp8Blocks, ..F16 };
 
 #[test]
 fn shards_agree_with_the_oracle() {
@@ -51,7 +52,7 @@ fn shards_agree_with_the_oracle() {
     let Some(mut device) = open(Options { max_binding: Some(192 << 10), ..Options::default() }) else {
         return;
     };
-    for formats in [F16, Q8_0] {
+    for formats in [F16, Q8_0, FP8] {
         compare(&mut device, formats, "Embed");
         compare(&mut device, formats, "Linear");
     }
@@ -67,7 +68,7 @@ fn split_dispatches_agree_with_the_oracle() {
 #[test]
 fn adapters_without_subgroups_agree_with_the_oracle() {
     let Some(mut device) = open(Options { subgroups: false, ..Options::default() }) else { return };
-    for weights in [DType::BF16.into(), DType::F32.into(), Format::Q8_0] {
+    for weights in [DType::BF16.into(), DType::F32.into(), Format::Q8_0, Format::Fp8] {
         compare(&mut device, Formats { weights, ..F16 }, "Linear");
     }
 }
@@ -75,7 +76,7 @@ fn adapters_without_subgroups_agree_with_the_oracle() {
 /// The bits of a Linear's first rows do not depend on the tile, nor on the rows that come with them.
 #[test]
 fn tiles_give_the_same_bits() {
-    for formats in [F16, Q8_0] {
+    for formats in [F16, Q8_0, FP8] {
         let mut seen: Option<Vec<u32>> = None;
         for tile_rows in [None, Some(1), Some(4), Some(8), Some(12), Some(17), Some(22), Some(24)] {
             let Some(mut device) = open(Options { tile_rows, ..Options::default() }) else { return };

@@ -39,6 +39,13 @@ def parquet(corpus):
     shutil.copy(HERE / "small.parquet", corpus / "small")
 
 
+def request(corpus):
+    for url, ask in [("chat/completions", {"messages": [{"role": "user", "content": "x"}]}), ("completions", {"prompt": [1]})]:
+        body = ask | {"max_tokens": 4, "stop": ["a"], "logit_bias": {"3": 1}, "seed": -1, "logprobs": None, "user": "u"}
+        line = {"custom_id": "a", "method": "POST", "url": f"/v1/{url}", "body": body}
+        (corpus / url.replace("/", "-")).write_text(json.dumps(line))
+
+
 if __name__ == "__main__":
     target = sys.argv[1]
-    {f.__name__: f for f in (config, safetensors, template, job, parquet)}[target](HERE / "corpus" / target)
+    {f.__name__: f for f in (config, safetensors, template, job, parquet, request)}[target](HERE / "corpus" / target)

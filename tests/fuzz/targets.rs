@@ -6,6 +6,9 @@
 
 use engine::dtype::DType;
 use engine::models::{Checkpoint, Formats, Fp8, LoadFormat, Model, ModelConfig, decoder};
+use jobs::batch::body::Body;
+use jobs::batch::envelope::Envelope;
+use jobs::options::sampling::SamplingOptions;
 use minijinja::{Value, context};
 use std::cell::RefCell;
 use std::path::Path;
@@ -85,6 +88,18 @@ pub fn job(bytes: &[u8]) -> String {
         let path = folder.join("job.toml").into_os_string();
         outcome(jobs::cli::parse::parse(["gristmill".into(), "run".into(), path]))
     })
+}
+
+/// A line of a batch, down to the sampling that it asks for.
+pub fn request(bytes: &[u8]) -> String {
+    let envelope = match Envelope::read(bytes) {
+        Ok(envelope) => envelope,
+        Err(bad) => return format!("{} {}", bad.code, bad.message),
+    };
+    outcome(Body::read(envelope.endpoint, &envelope.body).map(|body| {
+        let (options, _) = body.sampling.over(&SamplingOptions::default());
+        assert!(options.logprobs.is_none_or(|n| n <= 20));
+    }))
 }
 
 /// An input of Parquet, read to its end.

@@ -39,26 +39,12 @@ impl S3 {
 
     /// Sends a request and returns status and body.
     pub fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let length = body.len();
-        // The server wants an access key, and does not check the signature.
-        let who = "AWS4-HMAC-SHA256 Credential=miller/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
-        let head = format!(
-            "{method} {path} HTTP/1.0\r\nHost: {}\r\nAuthorization: {who}\r\nContent-Length: {length}\r\n\r\n",
-            self.address
-        );
-        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
-        let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, answer[end + 4..].to_vec())
+        ask(&self.address, method, path, body)
     }
 
     /// Puts a file into the bucket.
     pub fn put(&self, key: &str, bytes: &[u8]) {
-        assert_eq!(self.ask("PUT", &format!("/mill/{key}"), bytes).0, 200);
+        put(&self.address, key, bytes);
     }
 
     pub fn get(&self, key: &str) -> Option<Vec<u8>> {
@@ -98,6 +84,28 @@ impl S3 {
     }
 }
 
+/// Puts a file into the bucket of a server.
+pub fn put(address: &str, key: &str, bytes: &[u8]) {
+    assert_eq!(ask(address, "PUT", &format!("/mill/{key}"), bytes).0, 200);
+}
+
+fn ask(address: &str, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    // The server wants an access key, and does not check the signature.
+    let who = "AWS4-HMAC-SHA256 Credential=miller/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+    let head = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nAuthorization: {who}\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer[end + 4..].to_vec())
+}
+
 impl Drop for S3 {
     fn drop(&mut self) {
         self.server.kill().unwrap();
@@ -110,6 +118,8 @@ impl Drop for S3 {
 pub enum Act {
     /// Forwards it, and returns the answer.
     Pass,
+    /// The same without the condition `If-Match`, as a store that does not know it.
+    Unconditional,
     /// Forwards it and drops the answer.
     DropAnswer,
     /// Holds it.
@@ -126,36 +136,41 @@ pub struct Way {
 
 impl Way {
     /// Starts a proxy; `decide` gets the number of requests that did not pass, and a request's first line.
-    pub fn to(s3: &S3, decide: fn(usize, &str) -> Act) -> Way {
+    pub fn to(s3: &S3, decide: impl Fn(usize, &str) -> Act + Send + Sync + 'static) -> Way {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (sender, caught) = channel();
         let server = s3.address.clone();
+        let decide = std::sync::Arc::new(decide);
         let count = std::sync::Arc::new(std::sync::Mutex::new(0));
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let (server, sender, count) = (server.clone(), sender.clone(), count.clone());
+                let decide = decide.clone();
                 std::thread::spawn(move || {
                     let mut client = client.unwrap();
-                    let Some((line, request)) = request(&client) else { return };
+                    let Some((line, mut request)) = request(&client) else { return };
                     let act = {
                         let mut count = count.lock().unwrap();
                         let act = decide(*count, &line);
-                        *count += usize::from(act != Act::Pass);
+                        *count += usize::from(!act.passes());
                         act
                     };
+                    if act == Act::Unconditional {
+                        request = without_condition(&request);
+                    }
                     let mut answer = Vec::new();
                     if act != Act::Hold {
                         let mut server = TcpStream::connect(&server).unwrap();
                         server.write_all(&request).unwrap();
                         server.read_to_end(&mut answer).unwrap();
                     }
-                    if act != Act::Pass {
+                    if !act.passes() {
                         let _ = sender.send(line);
                     }
                     match act {
                         // The client may have disconnected.
-                        Act::Pass => drop(client.write_all(&answer)),
+                        Act::Pass | Act::Unconditional => drop(client.write_all(&answer)),
                         Act::DropAnswer => {}
                         Act::Hold => drop(client.read(&mut [0])),
                     }
@@ -164,6 +179,20 @@ impl Way {
         });
         Way { address, caught }
     }
+}
+
+impl Act {
+    fn passes(self) -> bool {
+        matches!(self, Act::Pass | Act::Unconditional)
+    }
+}
+
+/// A request without a body, without its `If-Match`.
+fn without_condition(request: &[u8]) -> Vec<u8> {
+    let head = String::from_utf8(request.to_vec()).unwrap();
+    let kept =
+        head.split_inclusive("\r\n").filter(|line| !line.to_ascii_lowercase().starts_with("if-match:"));
+    kept.collect::<String>().into_bytes()
 }
 
 /// Reads a request: its first line, and the whole of it, changed so that the connection closes after it.

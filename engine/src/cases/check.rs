@@ -79,9 +79,9 @@ impl Case {
             desc.format = DType::F32.into();
         }
         for (id, bytes) in &mut wide.writes {
-            let format = self.plan.desc(*id).format;
-            if format.value_type().is_float() {
-                *bytes = DType::F32.encode(&format.decode(bytes));
+            let desc = self.plan.desc(*id);
+            if desc.value_type().is_float() {
+                *bytes = DType::F32.encode(&desc.format.decode(bytes, desc.cols));
             }
         }
         wide

@@ -100,7 +100,7 @@ impl Case {
         let mut outputs = Vec::new();
         for &(view, rows) in &self.outputs {
             let desc = self.plan.desc(view.buffer);
-            let values = desc.format.decode(&device.read(id, view.buffer, 0..rows)?);
+            let values = desc.format.decode(&device.read(id, view.buffer, 0..rows)?, desc.cols);
             let rows = values.chunks_exact(desc.cols);
             outputs.push(rows.flat_map(|r| r[view.start..][..view.cols].to_vec()).collect());
         }
@@ -282,7 +282,7 @@ impl Builder {
         let id = self.buffer(name, kind, format, rows, cols);
         let count = self.case.max_dims.count(rows) * cols;
         let values: Vec<f32> = (0..count).map(|_| self.numbers.float() * scale).collect();
-        self.case.writes.push((id, format.encode(&values)));
+        self.case.writes.push((id, format.encode(&values, cols)));
         id
     }
 
@@ -341,7 +341,7 @@ impl Builder {
         }
         for (id, bytes) in writes.iter_mut().filter(|(id, _)| pages.contains(id)) {
             let desc = plan.desc(*id);
-            let nan = desc.format.encode(&vec![f32::NAN; desc.cols]);
+            let nan = desc.format.encode(&vec![f32::NAN; desc.cols], desc.cols);
             for (row, _) in bytes.chunks_exact_mut(nan.len()).zip(&held).filter(|(_, held)| !**held) {
                 row.copy_from_slice(&nan);
             }

@@ -3,6 +3,7 @@
 //! It is the fallback of a machine without a GPU, and the oracle that other devices are compared with.
 
 mod attention;
+mod fp8;
 mod linear;
 mod math;
 mod memory;
@@ -216,7 +217,7 @@ fn info(threads: usize, precision: MatmulPrecision) -> DeviceInfo {
     let (products, weights) = match precision {
         MatmulPrecision::Highest => {
             let plain = [DType::F32, DType::BF16, DType::F16].map(Format::Plain);
-            ("", plain.into_iter().chain(Format::BLOCKS.iter().copied()).collect())
+            ("", plain.into_iter().chain(Format::SCALED.iter().copied()).collect())
         }
         MatmulPrecision::Medium => (", products of bf16", vec![Format::Plain(DType::BF16)]),
     };

@@ -1,6 +1,7 @@
 //! Weight matrices in the layout of the matrix kernel: `[panel][k][NR]`, in their own float type, or
 //! `[panel][k / 2][NR][2]` for products of bf16 pairs; block formats have files of their own.
 
+use super::fp8::Fp8;
 use super::pairs;
 use super::q8::Q8;
 use super::sums::NR;
@@ -24,6 +25,7 @@ enum Data {
     BF16(Vec<bf16>),
     Pairs(Vec<[bf16; 2]>),
     Q8_0(Q8),
+    Fp8(Fp8),
 }
 
 /// The precision of the products of Linear; the names are those of PyTorch's
@@ -50,6 +52,7 @@ impl Panels {
             Format::Plain(DType::BF16) => Data::BF16(vec![bf16::ZERO; len]),
             Format::Plain(DType::F32 | DType::U32) => Data::F32(vec![0.0; len]),
             Format::Q8_0 => Data::Q8_0(Q8::zeros(n.div_ceil(NR), k)),
+            Format::Fp8 | Format::Fp8Blocks => Data::Fp8(Fp8::zeros(n.div_ceil(NR), k, format)),
         };
         Panels { n, k, data }
     }
@@ -72,6 +75,7 @@ impl Panels {
             Data::BF16(data) => interleave(data, self.k, row, bytes),
             Data::Pairs(data) => interleave_pairs(data, self.k, row, bytes),
             Data::Q8_0(data) => data.write(row, bytes),
+            Data::Fp8(data) => data.write(row, bytes),
         }
     }
 
@@ -86,6 +90,7 @@ impl Panels {
                 rows.flat_map(row).flat_map(|v| v.to_le_bytes()).collect()
             }
             Data::Q8_0(data) => rows.flat_map(|row| data.read(row)).collect(),
+            Data::Fp8(data) => rows.flat_map(|row| data.read(row)).collect(),
         }
     }
 
@@ -139,6 +144,11 @@ impl Panels {
                 data.widen(p, scratch);
                 scratch
             }
+            Data::Fp8(data) => {
+                scratch.resize(range.len(), 0.0);
+                data.widen(p, scratch);
+                scratch
+            }
         }
     }
 
@@ -154,6 +164,7 @@ impl Panels {
                 out.zip(pairs_of(data, self.k, row).flatten()).for_each(|(o, v)| *o = v.to_f32());
             }
             Data::Q8_0(data) => out.zip(data.values(row)).for_each(|(o, v)| *o = v),
+            Data::Fp8(data) => out.zip(data.values(row)).for_each(|(o, v)| *o = v),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::device::{ComputeTypes, DeviceInfo, DeviceKind};
 use crate::dtype::DType;
 use crate::error::EngineError;
 use crate::format::Format;
-use crate::models::{Formats, Model, decoder};
+use crate::models::{self, Formats, Model, decoder};
 use crate::plan::Plan;
 use crate::scheduler::Limits;
 
@@ -35,6 +35,8 @@ pub struct EngineConfig {
     /// Whether the masks of constrained rows are handed in while the device runs the step; else such a row sits out
     /// every other step. No answer depends on it.
     pub late_masks: bool,
+    /// Whether tokens that a constraint forces are computed together, and not one by one. No answer depends on it.
+    pub force_tokens: bool,
 }
 
 impl Default for EngineConfig {
@@ -51,6 +53,7 @@ impl Default for EngineConfig {
             kv_cache_dtype: None,
             quantization: None,
             late_masks: true,
+            force_tokens: true,
         }
     }
 }
@@ -74,22 +77,39 @@ impl Types {
     pub fn resolve(model: &Model, info: &DeviceInfo, config: &EngineConfig) -> Result<Types, EngineError> {
         let types = resolve_types(config, info, model.config.dtype)?;
         let formats = Formats { activations: types.activations, kv: types.kv[0] };
-        let matrix = |tensor: &str| matrix_format(model, &types, config, tensor);
+        let matrix = |tensors: &[String]| matrix_format(model, &types, config, tensors);
         let decoder = decoder(&model.config, &formats, 1, 1, 1, matrix);
         Ok(Types { activations: types.activations, kv: types.kv[0], weights: decoder.weight_formats() })
     }
 }
 
-/// The format in which a matrix is held, given its first tensor's name.
+/// The format in which a matrix is held, given the names of its tensors.
 pub(super) fn matrix_format(
     model: &Model,
     types: &ComputeTypes,
     config: &EngineConfig,
-    tensor: &str,
+    tensors: &[String],
 ) -> Format {
-    let own = model.checkpoint.as_ref().and_then(|c| c.dtype(tensor)).unwrap_or(model.config.dtype);
-    let wanted = config.quantization.unwrap_or(config.dtype.unwrap_or(own).into());
-    if types.weights.contains(&wanted) { wanted } else { types.weights[0] }
+    let checkpoint = model.checkpoint.as_ref();
+    let first = || checkpoint?.dtype(tensors.first()?).map(Format::Plain);
+    let stored = checkpoint.and_then(|checkpoint| checkpoint.format(tensors)).or_else(first);
+    let own = stored.unwrap_or(model.config.dtype.into());
+    let is_fp8 = matches!(own, Format::Fp8 | Format::Fp8Blocks);
+    let wanted = match (config.quantization, config.dtype) {
+        // What is in FP8 stays as it is.
+        (Some(Format::Fp8), _) if is_fp8 => own,
+        // The rows of embeddings and head lose too much by three bits of fraction.
+        (Some(Format::Fp8), dtype) if models::is_vocabulary(tensors) => dtype.map_or(own, Format::Plain),
+        (Some(format), _) => format,
+        (None, dtype) => dtype.map_or(own, Format::Plain),
+    };
+    if types.weights.contains(&wanted) { wanted } else { widened(model, types, wanted) }
+}
+
+/// The format of a matrix whose own the device lacks: that of the model's type, or the device's first.
+fn widened(model: &Model, types: &ComputeTypes, lacking: Format) -> Format {
+    let own = Format::Plain(model.config.dtype);
+    if lacking.plain().is_none() && types.weights.contains(&own) { own } else { types.weights[0] }
 }
 
 pub(super) fn max_len(config: &EngineConfig, of_model: usize) -> Result<usize, EngineError> {
@@ -154,16 +174,15 @@ pub(super) fn resolve_types(
     Ok(types)
 }
 
-/// The number of KV pages that memory has room for, at most what all sequences could fill.
+/// The number of KV pages that memory has room for beside `rest` bytes, at most what all sequences could fill.
 pub(super) fn kv_pages(
     plan: &Plan,
     max_dims: &Dims,
     config: &EngineConfig,
     info: &DeviceInfo,
-    workspace: usize,
+    rest: usize,
 ) -> Result<usize, EngineError> {
     let page = plan.kv_bytes_per_token() * max_dims.page_size;
-    let rest = plan.bytes(max_dims, |kind| kind != BufferKind::KvPage) + workspace;
     let share = (info.memory_total as f64 * config.gpu_memory_utilization) as usize;
     let usable = match info.kind {
         // Main memory is shared with all else: half of what is free now.

@@ -4,10 +4,13 @@
 //! with tokens that only the device knows. A row that ends is noticed one step late, at the price of one
 //! wasted token.
 
+mod capacity;
 mod config;
+mod layout;
 mod stats;
 mod step_times;
 
+pub use capacity::Capacity;
 pub use config::{EngineConfig, Types};
 pub use stats::Stats;
 pub use step_times::{OpsTime, StepShape, StepTimes};
@@ -15,13 +18,13 @@ pub use step_times::{OpsTime, StepShape, StepTimes};
 use crate::buffer::Dims;
 use crate::device::{Device, DeviceError, PlanId, Ticket};
 use crate::error::EngineError;
-use crate::models::{Formats, Model, decoder};
+use crate::models::Model;
 use crate::plan::Plan;
 use crate::request::{Event, FinishReason, Request, TokenLogprobs};
 use crate::sampling::{masks, push_sample, push_score, push_targets};
 use crate::scheduler::{Chunk, Limits, Scheduler};
 use crate::step::{Sampled, Step, StepOutput, from_last};
-use config::{kv_pages, limits, matrix_format, max_len, resolve_types};
+use layout::Layout;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -42,6 +45,8 @@ pub struct Engine {
     limits: Limits,
     vocab: usize,
     scheduler: Scheduler,
+    /// Whether forced tokens are computed together.
+    force_tokens: bool,
     in_flight: VecDeque<InFlight>,
     /// When the device was last seen to finish a step, or to get one while it had none.
     marked: Instant,
@@ -58,30 +63,8 @@ impl Engine {
         mut device: Box<dyn Device>,
         config: &EngineConfig,
     ) -> Result<Engine, EngineError> {
-        let info = device.info().clone();
-        let c = &model.config;
-        let max_len = max_len(config, c.max_position_embeddings)?;
-        let limits = limits(config, info.kind, max_len, c.vocab)?;
-        let pages_per_seq = max_len.div_ceil(limits.page_size);
-        let types = resolve_types(config, &info, c.dtype)?;
-        let matrix = |tensor: &str| matrix_format(model, &types, config, tensor);
-        let formats = Formats { activations: types.activations, kv: types.kv[0] };
-        let decoder = decoder(c, &formats, max_len, limits.seqs, pages_per_seq, matrix);
-        decoder.check_blocks()?;
-        let mut max_dims = Dims {
-            tokens: limits.tokens,
-            seqs: limits.seqs,
-            outputs: limits.outputs,
-            adjustments: limits.adjustments,
-            masks: limits.seqs,
-            targets: limits.targets,
-            pages: 0,
-            page_size: limits.page_size,
-            pages_per_seq,
-            attended: 0,
-        };
-        let workspace = device.workspace(&decoder.plan, &max_dims);
-        max_dims.pages = kv_pages(&decoder.plan, &max_dims, config, &info, workspace)?;
+        let Layout { decoder, limits, types, mut max_dims, rest: _ } =
+            Layout::new(model, device.as_ref(), config)?;
         let compiled = compile(device.as_mut(), &decoder.plan, &mut max_dims, config)?;
         model.load(device.as_mut(), compiled, &decoder)?;
         Ok(Engine {
@@ -95,8 +78,9 @@ impl Engine {
             },
             plan: decoder.plan,
             limits,
-            vocab: c.vocab,
+            vocab: model.config.vocab,
             scheduler: Scheduler::new(limits, max_dims.pages),
+            force_tokens: config.force_tokens,
             in_flight: VecDeque::new(),
             marked: Instant::now(),
             stats: Stats::default(),
@@ -194,7 +178,8 @@ impl Engine {
         let mut late = None;
         if advanced {
             let (step, masked) = self.build(&chunks);
-            let prefill = chunks.iter().filter(|c| c.len > 1 || !c.sample).map(|c| c.len).sum();
+            let is_prefill = |c: &&Chunk| !c.forced && (c.len > 1 || !c.sample);
+            let prefill = chunks.iter().filter(is_prefill).map(|c| c.len).sum();
             let ticket = self.device.submit(self.compiled, &step)?;
             late = (step.late_masks > 0).then_some(masked);
             if self.in_flight.is_empty() {
@@ -229,9 +214,19 @@ impl Engine {
     /// Hands in the masks of the step that was submitted last, where it waits for them: now every token before it is
     /// known.
     fn provide(&mut self, masked: Option<Vec<u64>>) -> Result<(), EngineError> {
-        let (Some(masked), Some(step)) = (masked, self.in_flight.back()) else { return Ok(()) };
-        let masks = masks(&mut self.scheduler, &masked, self.vocab);
+        let Some(masked) = masked else { return Ok(()) };
+        let masks = self.masks(&masked);
+        let Some(step) = self.in_flight.back() else { return Ok(()) };
         Ok(self.device.provide(&step.ticket, &masks)?)
+    }
+
+    /// The masks of the next tokens of sequences. Those that must be followed by certain tokens go on with them.
+    fn masks(&mut self, masked: &[u64]) -> Vec<u32> {
+        let masks = masks(&mut self.scheduler, masked, self.vocab);
+        if self.force_tokens {
+            self.scheduler.force(masked);
+        }
+        masks
     }
 
     /// The device's inputs for these chunks, and the sequences that its masks are for.
@@ -244,8 +239,7 @@ impl Engine {
             let sequence = &self.scheduler.running()[chunk.index];
             let first = step.tokens.len();
             for position in chunk.start..chunk.start + chunk.len {
-                let known = sequence.tokens.get(position).copied();
-                step.tokens.push(known.unwrap_or(from_last(sequence.seq_slot)));
+                step.tokens.push(sequence.token(position).unwrap_or(from_last(sequence.seq_slot)));
                 step.positions.push(position as u32);
                 let page = sequence.pages[position / page_size] as usize;
                 step.kv_slots.push((page * page_size + position % page_size) as u32);
@@ -256,8 +250,10 @@ impl Engine {
             step.block_tables.extend(std::iter::repeat_n(0, pages_per_seq - used));
             for position in chunk.score.clone() {
                 let row = (first + position - 1 - chunk.start) as u32;
-                let logprobs = sequence.params.prompt_logprobs.unwrap_or(0);
-                push_score(&mut step, row, sequence.tokens[position], logprobs);
+                let p = &sequence.params;
+                let logprobs = if chunk.forced { p.logprobs } else { p.prompt_logprobs.unwrap_or(0) };
+                let Some(token) = sequence.token(position) else { continue };
+                push_score(&mut step, row, token, logprobs);
             }
             if let Some(walk) = &sequence.walk {
                 for score in walk.scores(chunk.asked.clone()) {
@@ -277,7 +273,7 @@ impl Engine {
         if late {
             step.late_masks = masked.len();
         } else {
-            step.masks = masks(&mut self.scheduler, &masked, self.vocab);
+            step.masks = self.masks(&masked);
         }
         (step, masked)
     }
@@ -294,6 +290,10 @@ impl Engine {
             let reported;
             (reported, targets) = targets.split_at(chunk.targets.min(targets.len()));
             let token = if chunk.sample { sampled.next() } else { None };
+            if chunk.forced {
+                scored.iter().for_each(|token| self.take_token(chunk.id, token, &mut events));
+            }
+            let scored = if chunk.forced { Vec::new() } else { scored };
             let Some(sequence) = self.scheduler.sequence(chunk.id) else { continue };
             if !scored.is_empty() {
                 let n = sequence.params.prompt_logprobs.unwrap_or(0);
@@ -332,6 +332,10 @@ impl Engine {
 
     /// Takes in a sampled token and ends the sequence if it is time.
     fn take_token(&mut self, id: u64, sampled: &Sampled, events: &mut Vec<Event>) {
+        if let Some(why) = self.scheduler.take_failure(id) {
+            self.scheduler.finish(id);
+            return events.push(Event::DeadEnd { id, why });
+        }
         if !self.scheduler.accept(id, sampled.token) {
             return;
         }
@@ -339,13 +343,17 @@ impl Engine {
         let params = &sequence.params;
         let generated = sequence.tokens.len() - sequence.prompt_len;
         let full = generated >= params.max_tokens as usize || sequence.tokens.len() >= self.limits.max_len;
+        let ended =
+            sequence.ahead.is_empty() && sequence.matcher.as_ref().is_some_and(|matcher| matcher.is_ended());
         if sampled.logprob.is_nan() {
             self.end(id, FinishReason::NotFinite, None, events);
         } else if params.stop_token_ids.contains(&sampled.token) {
             self.end(id, FinishReason::Stop, Some(sampled.token), events);
         } else {
             events.push(Event::Token { id, token: logprobs(sampled, params.logprobs) });
-            if full {
+            if ended {
+                self.end(id, FinishReason::Stop, None, events);
+            } else if full {
                 self.end(id, FinishReason::Length, None, events);
             }
         }

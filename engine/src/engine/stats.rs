@@ -9,7 +9,7 @@ pub struct Stats {
     pub steps: u64,
     /// Prompt positions computed, recomputed ones among them.
     pub prefill_tokens: u64,
-    /// Tokens generated one by one.
+    /// Tokens generated, forced ones among them.
     pub decode_tokens: u64,
     /// Prompt positions found in pages instead.
     pub cached_tokens: u64,

@@ -108,3 +108,50 @@ fn what_is_no_regular_file_is_refused_and_not_waited_for() {
         assert_eq!(open_regular(path).unwrap_err().kind(), kind, "{}", path.display());
     }
 }
+
+/// While a file is digested, its first byte changes and then its last: old first and new last were never together.
+#[cfg(unix)]
+#[test]
+fn a_file_that_changes_under_its_digest_is_no_file_that_never_was() {
+    use std::os::unix::fs::FileExt;
+    let mut mixed = bytes(24 << 20);
+    let last = mixed.len() as u64 - 1;
+    let (_folder, path) = {
+        let (folder, file) = file(&mixed);
+        (folder, file.path().to_path_buf())
+    };
+    mixed[last as usize] ^= 1;
+    let never = blake3::hash(&mixed);
+    mixed[last as usize] ^= 1;
+    for wait in 0..12 {
+        std::fs::write(&path, &mixed).unwrap();
+        let file = Arc::new(VerifiedFile::new(&path));
+        let writer = File::options().write(true).open(&path).unwrap();
+        let (first, end) = ([mixed[0] ^ 1], [mixed[last as usize] ^ 1]);
+        let digest = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(5 + 4 * wait));
+                writer.write_all_at(&first, 0).unwrap();
+                writer.write_all_at(&end, last).unwrap();
+            });
+            file.digest()
+        });
+        assert!(digest.is_err() || digest.is_ok_and(|hash| hash != never), "{wait}");
+    }
+}
+
+/// Also before it was digested: bytes that are not there are no zeros, and a file that was there is not missing.
+#[test]
+fn a_file_that_is_cut_or_removed_has_changed() {
+    let changed = |error: FileError| matches!(error, FileError::Changed { .. });
+    for keep in [0, 1000] {
+        let (folder, file) = file(&bytes(200_000));
+        let open = file.open().unwrap();
+        open.read(0..10).unwrap();
+        std::fs::write(folder.path().join("file"), bytes(keep)).unwrap();
+        assert!(changed(open.read(keep as u64..150_000).unwrap_err()), "{keep}");
+        assert!(changed(file.digest().unwrap_err()), "{keep}");
+        std::fs::remove_file(folder.path().join("file")).unwrap();
+        assert!(changed(file.open().unwrap_err()), "{keep}");
+    }
+}

@@ -69,14 +69,14 @@ impl Decoder {
 }
 
 /// Builds the plan for contexts of up to `max_len` tokens, `seqs` sequences and block tables of
-/// `pages_per_seq` columns. `matrix` says in which format to hold a matrix, given its first tensor's name.
+/// `pages_per_seq` columns. `matrix` says in which format to hold a matrix, given the names of its tensors.
 pub fn decoder(
     config: &ModelConfig,
     formats: &Formats,
     max_len: usize,
     seqs: usize,
     pages_per_seq: usize,
-    matrix: impl Fn(&str) -> Format,
+    matrix: impl Fn(&[String]) -> Format,
 ) -> Decoder {
     let (plan, weights, ropes) = (Plan::default(), Vec::new(), Vec::new());
     Builder { c: config, formats, max_len, pages_per_seq, plan, weights, ropes, matrix }.build(seqs)
@@ -105,7 +105,7 @@ struct Builder<'a, F> {
     matrix: F,
 }
 
-impl<'a, F: Fn(&str) -> Format> Builder<'a, F> {
+impl<'a, F: Fn(&[String]) -> Format> Builder<'a, F> {
     fn build(mut self, seqs: usize) -> Decoder {
         let c = self.c;
         let table = self.matrix("model.embed_tokens", c.vocab, c.hidden);
@@ -257,9 +257,9 @@ impl<'a, F: Fn(&str) -> Format> Builder<'a, F> {
     }
 
     fn matrix(&mut self, module: &str, rows: usize, cols: usize) -> BufferId {
-        let tensor = format!("{module}.weight");
+        let tensor = vec![format!("{module}.weight")];
         let format = (self.matrix)(&tensor);
-        self.weight(vec![tensor], Transform::None, format, rows, cols)
+        self.weight(tensor, Transform::None, format, rows, cols)
     }
 
     fn norm(&mut self, module: &str, x: View, add: Option<View>, out: View, width: usize) {
@@ -272,7 +272,7 @@ impl<'a, F: Fn(&str) -> Format> Builder<'a, F> {
     fn linear(&mut self, modules: &[String], bias: bool, x: View, out: View) {
         let tensors = |kind: &str| modules.iter().map(|m| format!("{m}.{kind}")).collect::<Vec<_>>();
         let names = tensors("weight");
-        let format = (self.matrix)(&names[0]);
+        let format = (self.matrix)(&names);
         let weight = self.weight(names, Transform::None, format, out.cols, x.cols);
         let bias = bias.then(|| self.weight(tensors("bias"), Transform::None, DType::F32, 1, out.cols));
         self.push(Linear { x, weight, bias, out });

@@ -26,6 +26,11 @@ const MAX_CONFIG: u64 = 1 << 20;
 const EMBEDDINGS: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
 
+/// Whether tensors are the embeddings or the head.
+pub fn is_vocabulary(tensors: &[String]) -> bool {
+    tensors.iter().any(|name| name == EMBEDDINGS || name == HEAD)
+}
+
 /// Where weights come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LoadFormat {
@@ -123,7 +128,7 @@ fn load_rope(
     let stretch = ((1 << 20) / desc.cols).max(1);
     for row in (0..rows).step_by(stretch) {
         let table = parameters.table(desc.cols, row..rows.min(row + stretch));
-        write(row, &desc.format.encode(&table))?;
+        write(row, &desc.format.encode(&table, desc.cols))?;
     }
     Ok(())
 }

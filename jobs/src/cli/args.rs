@@ -2,14 +2,18 @@
 
 use crate::input::format::InputFormat;
 use crate::log::log_filter;
+use crate::options::batch::BatchOptions;
 use crate::options::columns::ColumnsOptions;
+use crate::options::documents::DocumentsOptions;
 use crate::options::engine::EngineOptions;
 use crate::options::job::{OnCorrupt, Resume, RetryRows, ReturnColumn};
 use crate::options::model::ModelOptions;
 use crate::options::number::{count, real, whole};
+use crate::options::prices::PriceOptions;
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::options::size::{parse_size, parse_usize};
+use crate::options::structured::StructuredOptions;
 use crate::store::location::Location;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 use std::path::PathBuf;
@@ -39,6 +43,9 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print a row's prompt as the model gets it, without loading weights. Takes the flags of `run`.
     Show(Box<ShowArgs>),
+    /// Say what a job would take before it runs: rows, errors, tokens, memory. Loads no weights and writes nothing. Takes
+    /// the flags of `run`.
+    Plan(Box<PlanArgs>),
     /// Measure speed.
     #[command(subcommand)]
     Bench(Bench),
@@ -139,9 +146,17 @@ pub struct RunArgs {
     #[arg(long)]
     pub in_process: bool,
     #[command(flatten)]
+    pub prices: PriceOptions,
+    #[command(flatten)]
+    pub batch: BatchOptions,
+    #[command(flatten)]
     pub prompt: PromptOptions,
     #[command(flatten)]
     pub columns: ColumnsOptions,
+    #[command(flatten)]
+    pub documents: DocumentsOptions,
+    #[command(flatten)]
+    pub structured: StructuredOptions,
     #[command(flatten)]
     pub sampling: SamplingOptions,
     #[command(flatten)]
@@ -160,6 +175,18 @@ pub struct ShowArgs {
     /// Print what the job has answered, too.
     #[arg(long)]
     pub answer: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Read only GROUPS row groups, spread over the input, and say how far off that may be.
+    #[arg(long, value_name = "GROUPS", value_parser = count::<u64>(1, u64::MAX))]
+    pub sample: Option<u64>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

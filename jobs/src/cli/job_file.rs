@@ -3,7 +3,7 @@
 use crate::cli::args::Cli;
 use crate::error::JobError;
 use crate::model::builtin::NANO;
-use crate::store::location::ObjectUrl;
+use crate::store::location::{ObjectUrl, refuse_malformed_url, refuse_url};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, CommandFactory, Parser};
 use engine::models::read_capped;
@@ -12,8 +12,10 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 /// Groups of keys of which a job has one at most. One that the command line gives takes the place of those of the file.
-const EITHER: [&[&str]; 9] = [
+const EITHER: [&[&str]; 11] = [
+    &["batch", "input"],
     &["choices", "columns"],
+    &["json_schema", "regex", "grammar", "structured_outputs"],
     &["prompt", "prompt_file", "prompt_column", "messages_column", "prompt_tokens_column"],
     &["raw", "chat_template"],
     &["raw", "system_prompt"],
@@ -100,9 +102,15 @@ fn add_values(
 /// The value of a key, where that is a path, from the folder of the job file.
 fn in_folder(folder: &Path, id: &str, text: String) -> Result<OsString, String> {
     let there = join(folder, &text);
+    match id {
+        "input" | "output" => refuse_malformed_url(&text)?,
+        "state_dir" | "download_dir" | "prompt_file" => refuse_url(&text)?,
+        _ => {}
+    }
     Ok(match id {
-        "input" | "output" if ObjectUrl::parse(&text).is_none() => there.into(),
-        "prompt_file" | "state_dir" | "download_dir" => there.into(),
+        "input" | "batch" | "output" if ObjectUrl::parse(&text).is_none() => there.into(),
+        "prompt_file" | "state_dir" | "download_dir" | "grammar" => there.into(),
+        "json_schema" if !text.trim_start().starts_with('{') => there.into(),
         "prompt" => match text.strip_prefix('@') {
             Some(file) => {
                 let mut named = OsString::from("@");
@@ -184,6 +192,9 @@ mod tests {
         std::fs::create_dir(jobs.join("nano")).unwrap();
         for name in ["nano", "org/name@main"] {
             assert_eq!(to("model", name), Ok(name.into()));
+        }
+        for (id, text) in [("input", "s3:/bucket/x"), ("output", "s3:"), ("state_dir", "s3://bucket/x")] {
+            assert!(to(id, text).unwrap_err().starts_with(text), "{id}");
         }
         // A folder from where the tests run.
         assert!(to("model", "src").unwrap_err().contains("is a folder here"));

@@ -1,16 +1,19 @@
 //! The `gristmill` command.
 
 pub mod args;
+mod batch;
 mod bench;
 mod devices;
 mod evaluate;
 mod job_file;
 pub mod parse;
+mod plan;
 mod run;
 mod show;
 pub mod status;
 mod verify;
 
+use crate::allocator::end_when_out_of_memory;
 use crate::error::{EXIT_DEVICE_LOST, EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, JobError};
 use crate::log::{self, note};
 use crate::supervise::terminal::write_from_background;
@@ -22,6 +25,7 @@ use std::ffi::OsString;
 
 /// Runs the command line and gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    end_when_out_of_memory();
     log::survive_file_limits();
     if is_worker() {
         write_from_background();
@@ -56,8 +60,10 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
         Command::Bench(Bench::Throughput(args)) => bench::throughput(&args)?,
         Command::Bench(Bench::Step(args)) => bench::step(&args)?,
         Command::Devices => devices::devices()?,
+        Command::Plan(args) => plan::plan(*args)?,
         Command::Show(args) => show::show(*args)?,
         Command::Status { output, state_dir, json } => {
+            output.refuse_malformed("the output")?;
             let status = Status::of(&output, &output.state_dir(state_dir.as_deref())?)?;
             let text = match json {
                 true => {
@@ -67,7 +73,10 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
             };
             log::print(&format!("{text}\n"))?;
         }
-        Command::Verify { output } => verify::verify(&output)?,
+        Command::Verify { output } => {
+            output.refuse_malformed("the output")?;
+            verify::verify(&output)?;
+        }
         Command::Evaluate(args) => evaluate::evaluate(args)?,
     }
     Ok(EXIT_DONE)

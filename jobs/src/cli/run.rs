@@ -3,10 +3,15 @@
 use crate::choices::refuse_sampling;
 use crate::cli::args::RunArgs;
 use crate::error::{EXIT_DONE, JobError};
+use crate::input::format::InputFormat;
+use crate::journal::schema::refuse_other_kinds;
+use crate::options::batch::BatchOptions;
 use crate::options::job::{JobOptions, Resume, RetryRows, ReturnColumn};
+use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::publish::format::OutputFormat;
 use crate::run;
+use crate::store::location::refuse_url;
 use crate::supervise::Supervision;
 use crate::supervise::worker::is_worker;
 use crate::supervisor_link::supervisor_link;
@@ -29,6 +34,7 @@ pub fn run(args: RunArgs) -> Result<u8, JobError> {
         return Err(JobError::Changed { path: path.clone() });
     }
     let options = args.job_options()?;
+    refuse_other_kinds(&options.state_dir)?;
     if !supervised {
         return run::run(options).map(|()| EXIT_DONE);
     }
@@ -46,6 +52,7 @@ impl RunArgs {
     /// # Errors
     /// [`JobError::Usage`] names the flag that is missing, out of range, or without effect.
     pub fn job_options(self) -> Result<JobOptions, JobError> {
+        self.check_batch()?;
         let RunArgs {
             job: _,
             job_read: _,
@@ -68,19 +75,38 @@ impl RunArgs {
             enable_prompt_sharing,
             hang_timeout: _,
             in_process: _,
+            prices,
+            batch: BatchOptions { batch, served_model_name: served_model_names },
             mut prompt,
             columns,
+            documents,
+            structured,
             mut sampling,
             model,
             engine,
         } = self;
         let output = output.ok_or_else(|| JobError::Usage("name the output with --output".into()))?;
+        output.refuse_malformed("--output")?;
+        if let Some(folder) = &state_dir {
+            let refused = refuse_url(&folder.to_string_lossy());
+            refused.map_err(|why| JobError::Usage(format!("--state-dir {why}")))?;
+        }
         OutputFormat::of(&output)?;
         let state_dir = output.state_dir(state_dir.as_deref())?;
         let columns = columns.resolve()?;
-        refuse_returns(&returns, !columns.is_empty())?;
+        let documents = documents.documents;
+        let reasoning_end = structured.reasoning_end.clone();
+        let structured = structured.resolve()?;
+        if let Some(documents) = &documents {
+            documents.check()?;
+            refuse_beside_documents(&prompt, !columns.is_empty(), &sampling)?;
+        }
+        refuse_returns(&returns, !columns.is_empty(), documents.is_some())?;
         if !columns.is_empty() {
             refuse_sampling(&sampling)?;
+        }
+        if structured.is_some() {
+            refuse_beside_structure(&sampling, !columns.is_empty())?;
         }
         prompt.asks = columns.iter().any(|column| column.ask.is_some());
         request_logprobs(&returns, &mut sampling)?;
@@ -89,15 +115,21 @@ impl RunArgs {
             return Err(JobError::Usage(why));
         }
         refuse_contradictions(resume, fresh, &retry)?;
+        let is_batch = !batch.is_empty();
         Ok(JobOptions {
-            input,
-            input_format,
+            input: if is_batch { batch } else { input },
+            batch: is_batch,
+            served_model_names,
+            input_format: if is_batch { Some(InputFormat::Lines) } else { input_format },
             output,
             state_dir,
             limit,
             keep,
             returns,
             columns,
+            documents,
+            structured,
+            reasoning_end,
             column_prefix,
             max_error_rate,
             max_errors,
@@ -108,6 +140,7 @@ impl RunArgs {
             fresh,
             retry,
             share_prompts: enable_prompt_sharing.unwrap_or(true),
+            prices,
             prompt: prompt.with_template_text()?,
             sampling,
             model,
@@ -131,8 +164,33 @@ fn refuse_contradictions(resume: Resume, fresh: bool, retry: &[RetryRows]) -> Re
     Err(JobError::Usage(why.into()))
 }
 
+/// Refuses what would end an answer elsewhere than its structure does, and columns of choices.
+fn refuse_beside_structure(sampling: &SamplingOptions, columns: bool) -> Result<(), JobError> {
+    let why = if columns {
+        "columns of choices are scored and generate nothing, so that structured outputs do not go together with them; \
+         `choice` in [structured-outputs] generates one of its texts"
+    } else if !sampling.stop.is_empty() {
+        "--stop could end a structured output before it is whole; a structured output ends where its structure does"
+    } else if sampling.ignore_eos {
+        "--ignore-eos leaves a structured output no end; leave it out"
+    } else {
+        return Ok(());
+    };
+    Err(JobError::Usage(why.into()))
+}
+
 /// Refuses optional columns that a job of this kind does not have.
-fn refuse_returns(returns: &[ReturnColumn], choices: bool) -> Result<(), JobError> {
+fn refuse_returns(returns: &[ReturnColumn], choices: bool, documents: bool) -> Result<(), JobError> {
+    if !documents && returns.contains(&ReturnColumn::Chunks) {
+        return Err(JobError::Usage(
+            "--return chunks is of documents, and the job has none; give --documents".into(),
+        ));
+    }
+    if documents && returns.contains(&ReturnColumn::PromptLogprobs) {
+        return Err(JobError::Usage(
+            "--return prompt_logprobs does not go together with documents, which have many prompts".into(),
+        ));
+    }
     let Some(other) = returns.iter().find(|column| column.is_of_choices() != choices) else { return Ok(()) };
     let name = other.to_possible_value().map_or(String::new(), |value| value.get_name().to_string());
     let why = match choices {
@@ -140,6 +198,27 @@ fn refuse_returns(returns: &[ReturnColumn], choices: bool) -> Result<(), JobErro
         false => "is of columns of choices, and the job has none; give --choices",
     };
     Err(JobError::Usage(format!("--return {name} {why}")))
+}
+
+/// Refuses what a job of documents cannot have.
+fn refuse_beside_documents(
+    prompt: &PromptOptions,
+    columns: bool,
+    sampling: &SamplingOptions,
+) -> Result<(), JobError> {
+    let given = [
+        ("--prompt-column", prompt.prompt_column.is_some()),
+        ("--messages-column", prompt.messages_column.is_some()),
+        ("--prompt-tokens-column", prompt.prompt_tokens_column.is_some()),
+        ("--choices and --columns", columns),
+        ("--n above 1", sampling.n.is_some_and(|n| n > 1)),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => {
+            Err(JobError::Usage(format!("{flag} does not go together with documents; leave it out")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Asks for the log-probabilities that the columns need, and refuses those that no column shows.

@@ -2,15 +2,18 @@
 
 use crate::choices::Choices;
 use crate::cli::args::ShowArgs;
+use crate::documents::Documents;
 use crate::error::JobError;
 use crate::journal::JournalReader;
 use crate::journal::answer::Answer;
-use crate::journal::schema;
-use crate::log::print;
+use crate::journal::decisions::prompt_fields;
+use crate::log::{counted, print};
 use crate::options::job::OnCorrupt;
 use crate::options::model::LoadFormat;
-use crate::run::identity::input_digests;
+use crate::prompt::prompts::RowPrompt;
+use crate::run::identity::{input_digests, prompt_identity};
 use crate::run::job::Job;
+use arrow::array::{AsArray, RecordBatch};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -18,12 +21,15 @@ use std::fmt::Write;
 #[derive(Debug, Default, Serialize)]
 struct ShownRow {
     row: u64,
-    /// The row's prompt; in a job of columns of choices that of the first column.
+    /// The row's prompt; in a job of columns of choices that of the first column, in one of documents that of the first chunk.
     #[serde(flatten)]
     prompt: ShownPrompt,
     /// Those of the other columns.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     columns: Vec<ShownPrompt>,
+    /// Those of the other chunks of a document.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    chunks: Vec<ShownPrompt>,
     /// What the job has for the row, if that was asked for and is there.
     answer: Option<ShownAnswer>,
 }
@@ -34,6 +40,9 @@ struct ShownPrompt {
     /// The column of choices that it asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     column: Option<String>,
+    /// The bytes of a document that it holds, if that does not fit into one prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<[usize; 2]>,
     /// `None` if it cannot be rendered, or where the input gives token ids.
     prompt: Option<String>,
     /// `None` where the row has an error instead.
@@ -80,22 +89,18 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
     let job = Job::prepare(run.job_options()?)?;
     if row >= job.input.rows {
         return Err(JobError::Usage(format!(
-            "--row {row}: the input has {} rows, counted from 0",
-            job.input.rows
+            "--row {row}: the input has {}, counted from 0",
+            counted(job.input.rows, "row")
         )));
     }
-    let asks: Vec<(Option<&str>, Option<&str>)> = match &job.choices {
-        None => vec![(None, None)],
-        Some(choices) => choices.columns.iter().map(|c| (Some(c.name.as_str()), c.ask.as_deref())).collect(),
-    };
-    let mut prompts = asks.into_iter().map(|(column, ask)| prompt(&job, row, column, ask));
-    let first = prompts.next().transpose()?.unwrap_or_default();
-    let mut shown =
-        ShownRow { row, prompt: first, columns: prompts.collect::<Result<_, _>>()?, answer: None };
+    let mut shown = shown_row(&job, row)?;
     if answer {
-        let path = schema::path(&job.options.state_dir);
-        std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
-        let journal = JournalReader::open(&job.options.state_dir)?;
+        let journal = JournalReader::of_begun(&job.options.state_dir)?;
+        let changed = prompt_identity(&job).differences(&prompt_fields(journal.identity()));
+        if journal.is_of_this_format() && !changed.is_empty() {
+            let why = "the prompts are not those of the answers, which --answer would show beside others";
+            return Err(JobError::Usage(format!("{why}; give the job's own flags:\n{changed}")));
+        }
         let changed = input_digests(&job)?.differences(journal.inputs());
         if !changed.is_empty() {
             let why = "the input is not that of the answers, which --answer would show beside other prompts";
@@ -112,29 +117,88 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
     print(&text)
 }
 
-/// The prompt of a row, made as for a run, with the question of a column.
-fn prompt(job: &Job, row: u64, column: Option<&str>, ask: Option<&str>) -> Result<ShownPrompt, JobError> {
-    let mut shown = ShownPrompt { column: column.map(String::from), ..ShownPrompt::default() };
-    for batch in job.input.read(job.prompts.columns().to_vec(), row..row + 1) {
+/// The prompts of a row, made as for a run.
+fn shown_row(job: &Job, row: u64) -> Result<ShownRow, JobError> {
+    if let Some(documents) = &job.documents {
+        let mut chunks = chunks(job, documents, row)?.into_iter();
+        let prompt = chunks.next().unwrap_or_default();
+        return Ok(ShownRow { row, prompt, chunks: chunks.collect(), ..ShownRow::default() });
+    }
+    let asks: Vec<(Option<&str>, Option<&str>)> = match &job.choices {
+        None => vec![(None, None)],
+        Some(choices) => choices.columns.iter().map(|c| (Some(c.name.as_str()), c.ask.as_deref())).collect(),
+    };
+    let mut prompts = asks.into_iter().map(|(column, ask)| prompt(job, row, column, ask));
+    let prompt = prompts.next().transpose()?.unwrap_or_default();
+    Ok(ShownRow { row, prompt, columns: prompts.collect::<Result<_, _>>()?, ..ShownRow::default() })
+}
+
+/// The prompts of the chunks of a row's document.
+fn chunks(job: &Job, documents: &Documents, row: u64) -> Result<Vec<ShownPrompt>, JobError> {
+    let mut shown = Vec::new();
+    in_batch(job, row, job.columns_read(), |found| {
+        let opened = found
+            .map_err(str::to_string)
+            .and_then(|(batch, at)| documents.open(batch, at).map_err(|error| error.to_string()));
+        match opened {
+            Ok(opened) => {
+                let many = opened.chunks().count() > 1;
+                shown.extend(opened.chunks().map(|(range, tokens)| ShownPrompt {
+                    bytes: many.then_some([range.start, range.end]),
+                    prompt: job.tokenizer.decode(tokens, false).ok(),
+                    ..ShownPrompt::of_tokens(job, tokens.to_vec())
+                }));
+            }
+            Err(error) => shown.push(ShownPrompt { error: Some(error), ..ShownPrompt::default() }),
+        }
+    })?;
+    Ok(shown)
+}
+
+/// Reads columns of a row, and hands over its batch and its place there, or why it cannot be read.
+fn in_batch(
+    job: &Job,
+    row: u64,
+    columns: &[usize],
+    mut take: impl FnMut(Result<(&RecordBatch, usize), &str>),
+) -> Result<(), JobError> {
+    for batch in job.input.read(columns.to_vec(), row..row + 1) {
         let batch = match job.options.on_corrupt {
             OnCorrupt::Refuse => batch?.refuse_lost()?,
             OnCorrupt::RowErrors => batch?,
         };
         let Some(at) = row.checked_sub(batch.first_row).map(|at| at as usize) else { continue };
         if let Some(lost) = batch.lost_rows().get(&row) {
-            shown.error = Some(lost.to_string());
+            take(Err(&lost.to_string()));
         } else if at < batch.columns.num_rows() {
-            shown.prompt = job.prompts.text_of_row(&batch.columns, at, ask);
-            match job.prompts.asked(&batch.columns, at, ask).map(|prompt| prompt.tokens) {
-                Ok(tokens) => {
-                    let piece = |&token: &u32| job.tokenizer.written_form(token).unwrap_or_default();
-                    shown.pieces = Some(tokens.iter().map(piece).collect());
-                    shown.tokens = Some(tokens);
-                }
-                Err(error) => shown.error = Some(error.to_string()),
-            }
+            take(Ok((&batch.columns, at)));
         }
     }
+    Ok(())
+}
+
+/// The prompt of a row, made as for a run, with the question of a column.
+fn prompt(job: &Job, row: u64, column: Option<&str>, ask: Option<&str>) -> Result<ShownPrompt, JobError> {
+    let mut shown = ShownPrompt { column: column.map(String::from), ..ShownPrompt::default() };
+    in_batch(job, row, job.prompts.columns(), |found| match found {
+        Err(lost) => shown.error = Some(lost.to_string()),
+        Ok((batch, at)) => {
+            let mut text = job.prompts.text_of_row(batch, at, ask);
+            let line = || batch.column(0).as_binary::<i32>().value(at);
+            let made = match &job.batch {
+                Some(requests) => requests.prompt(&job.prompts, line(), row),
+                None => job.prompts.asked(batch, at, ask),
+            };
+            let made = match made {
+                Ok(RowPrompt { tokens, rendering }) => {
+                    text = text.or(rendering.map(|rendering| rendering.plain()));
+                    ShownPrompt::of_tokens(job, tokens)
+                }
+                Err(error) => ShownPrompt { error: Some(error.to_string()), ..ShownPrompt::default() },
+            };
+            shown = ShownPrompt { prompt: text, column: shown.column.take(), ..made };
+        }
+    })?;
     Ok(shown)
 }
 
@@ -169,13 +233,16 @@ impl ShownRow {
     /// The row as text; `answer` says whether its answer was asked for.
     fn lines(&self, answer: bool) -> String {
         let mut text = format!("row {}\n", self.row);
-        std::iter::once(&self.prompt).chain(&self.columns).for_each(|prompt| prompt.add_lines(&mut text));
+        std::iter::once(&self.prompt)
+            .chain(&self.columns)
+            .chain(&self.chunks)
+            .for_each(|prompt| prompt.add_lines(&mut text));
         match &self.answer {
             None if answer => text += "\nno answer yet\n",
             None => {}
             Some(answer) => {
                 answer.add_lines(&mut text);
-                if self.prompt.column.is_none() {
+                if self.prompt.column.is_none() && self.chunks.is_empty() {
                     answer.compare(&mut text, self.prompt.tokens.as_ref().map(Vec::len));
                 }
             }
@@ -185,9 +252,18 @@ impl ShownRow {
 }
 
 impl ShownPrompt {
+    fn of_tokens(job: &Job, tokens: Vec<u32>) -> ShownPrompt {
+        let piece = |&token: &u32| job.tokenizer.written_form(token).unwrap_or_default();
+        let pieces = Some(tokens.iter().map(piece).collect());
+        ShownPrompt { pieces, tokens: Some(tokens), ..ShownPrompt::default() }
+    }
+
     fn add_lines(&self, text: &mut String) {
         if let Some(column) = &self.column {
             let _ = writeln!(text, "\ncolumn {column}:");
+        }
+        if let Some([start, end]) = self.bytes {
+            let _ = writeln!(text, "\nbytes {start} to {end}:");
         }
         if let Some(prompt) = &self.prompt {
             let _ = writeln!(text, "\nprompt:\n{prompt}");

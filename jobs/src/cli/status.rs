@@ -5,6 +5,7 @@ use crate::journal::JournalReader;
 use crate::journal::endings::{Again, Endings};
 use crate::journal::lock::JobLock;
 use crate::journal::schema;
+use crate::log::counted;
 use crate::publish::local::is_published;
 use crate::publish::manifest::{self, Manifest};
 use crate::publish::remote::RemoteOutput;
@@ -12,7 +13,6 @@ use crate::store::location::Location;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub struct Status {
     pub errors: BTreeMap<String, u64>,
     /// Finished rows of which an answer was cut off at `--max-tokens` or the end of the context.
     pub cut: u64,
+    /// Notes of documents that were cut off at `--max-tokens`.
+    pub cut_notes: u64,
     /// Published rows that have an answer and an error besides, as a kept cell of theirs cannot be read.
     pub unreadable: u64,
     /// Rows that wait to run again (`--retry`); their answers are kept until then.
@@ -57,18 +59,11 @@ impl Status {
     /// Looks at the job of an output, by its state_dir.
     ///
     /// # Errors
-    /// [`JobError::Io`] if there is no job; [`JobError::JournalDamaged`] or [`JobError::Journal`].
+    /// [`JobError::Usage`] if there is no job; [`JobError::JournalDamaged`] or [`JobError::Journal`].
     pub fn of(output: &Location, state_dir: &Path) -> Result<Self, JobError> {
-        let path = schema::path(state_dir);
-        let found = std::fs::metadata(&path).map_err(JobError::io("find", &path))?;
-        if !found.is_file() {
-            // SQLite would wait on a FIFO. It is not opened here, as closing it would end SQLite's locks.
-            let why = std::io::Error::new(ErrorKind::InvalidInput, "it is no regular file");
-            return Err(JobError::io("read", &path)(why));
-        }
+        let journal = JournalReader::of_begun(state_dir)?;
         let process = JobLock::holder(state_dir)?;
-        let journal = JournalReader::open(state_dir)?;
-        let wrong = schema::journal_error(&path);
+        let wrong = schema::journal_error(&journal.database.path);
         // All from one moment, while the job goes on.
         let moment = journal.database.connection.unchecked_transaction().map_err(&wrong)?;
         let last = |row: &rusqlite::Row<'_>| {
@@ -98,6 +93,7 @@ impl Status {
             shared: shared as u64,
             errors: endings.errors,
             cut: endings.cut,
+            cut_notes: endings.cut_notes.0,
             unreadable: unreadable(state_dir),
             waiting: again.waiting,
             own_limits: again.own_limits,
@@ -157,12 +153,15 @@ impl fmt::Display for Status {
         if self.cut > 0 {
             writeln!(f, "cut off    {} at --max-tokens or the end of the context", self.cut)?;
         }
+        if self.cut_notes > 0 {
+            writeln!(f, "           {} notes of documents at --max-tokens", self.cut_notes)?;
+        }
         if self.unreadable > 0 {
             let rows = self.unreadable;
-            writeln!(
-                f,
-                "unreadable {rows} published rows lack kept cells, and have an error besides their answer"
-            )?;
+            let (lack, have, their) =
+                if rows == 1 { ("lacks", "has", "its") } else { ("lack", "have", "their") };
+            let rows = counted(rows, "published row");
+            writeln!(f, "unreadable {rows} {lack} kept cells, and {have} an error besides {their} answer")?;
         }
         if self.waiting > 0 {
             writeln!(f, "retry      {} wait to run again; they keep their answers until then", self.waiting)?;
@@ -179,7 +178,7 @@ impl fmt::Display for Status {
         }
         match &self.process {
             Some(process) => writeln!(f, "process    {process}, start {}", self.starts)?,
-            None => writeln!(f, "process    none; {} starts so far", self.starts)?,
+            None => writeln!(f, "process    none; {} so far", counted(self.starts, "start"))?,
         }
         let published = match self.published {
             Some(true) => "yes",

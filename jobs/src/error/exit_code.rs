@@ -46,6 +46,8 @@ impl JobError {
             | JobError::Claimed { .. }
             | JobError::Journal { .. }
             | JobError::Locked { .. }
+            | JobError::LockRemoved { .. }
+            | JobError::AnsweredElsewhere { .. }
             | JobError::DoubleAnswer { .. }
             | JobError::Incomplete { .. }
             | JobError::Encode { .. }

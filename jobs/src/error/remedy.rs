@@ -11,7 +11,7 @@ pub fn message(error: &EngineError) -> String {
             let remedy = match usable {
                 Some(usable) if weights >= usable => {
                     "the weights alone do not fit, and a shorter context would not help: choose a smaller model, give \
-                     --quantization q8_0, or free memory"
+                     --quantization fp8, or free memory"
                         .into()
                 }
                 Some(usable) if rest >= usable => {
@@ -48,7 +48,7 @@ fn flag(field: &str) -> String {
 
 fn remedy(memory: MemoryUse) -> &'static str {
     match memory {
-        MemoryUse::Weights => "choose a smaller model or give --quantization q8_0",
+        MemoryUse::Weights => "choose a smaller model or give --quantization fp8",
         MemoryUse::KvPages => "lower --gpu-memory-utilization or --kv-cache-memory-bytes",
         MemoryUse::Activations => "lower --max-num-batched-tokens or --max-num-seqs",
         MemoryUse::Plan => {
@@ -100,7 +100,7 @@ mod tests {
             let what = "layers.0.mlp".to_string();
             DeviceError::OutOfMemory { what, needed: 2, available: 1, memory_use }.into()
         };
-        assert!(message(&error(MemoryUse::Weights)).ends_with("smaller model or give --quantization q8_0"));
+        assert!(message(&error(MemoryUse::Weights)).ends_with("smaller model or give --quantization fp8"));
         assert!(message(&error(MemoryUse::Activations)).contains("--max-num-batched-tokens"));
     }
 }

@@ -11,7 +11,7 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::convert::try_fb_to_schema;
 use arrow::ipc::reader::FileDecoder;
-use arrow::ipc::{Block, MessageHeader, root_as_message};
+use arrow::ipc::{Block, MessageHeader, root_as_footer, root_as_message};
 use parquet::file::reader::{ChunkReader, Length};
 use std::path::Path;
 use std::sync::Arc;
@@ -94,6 +94,18 @@ pub fn scan(source: &OpenSource, path: &Path) -> Result<(ArrowLayout, Vec<u64>),
         at = end;
     }
     let layout = layout.ok_or_else(|| broken(path, "", "is not Arrow IPC: it has no schema"))?;
+    let ended =
+        if is_file { walk.batches_by_footer()? == Some(layout.batches.len()) } else { walk.is_end(at)? };
+    if !ended {
+        let why = match is_file {
+            true => "has other record batches than its footer says; the file is damaged",
+            false => {
+                "has no end: the stream was cut short between two batches, or its writer was not closed; write it again, and \
+                 close the writer"
+            }
+        };
+        return Err(broken(path, "", why));
+    }
     Ok((layout, rows))
 }
 
@@ -108,6 +120,27 @@ impl Walk<'_> {
         read.map_err(|error| {
             self.source.failure().unwrap_or_else(|| broken(self.path, "", &error.to_string()))
         })
+    }
+
+    /// Whether a stream says at this place that it has ended. Formats allow that it just stops, and then nobody can tell it
+    /// from one that was cut short.
+    fn is_end(&self, at: u64) -> Result<bool, JobError> {
+        let left = self.source.len().saturating_sub(at).min(8) as usize;
+        let end = self.bytes(at, left)?;
+        Ok(end.starts_with(&[0; 4]) || end.starts_with(&MARKER) && end.ends_with(&[0; 4]) && left == 8)
+    }
+
+    /// The record batches of a file by its footer, if that can be read.
+    fn batches_by_footer(&self) -> Result<Option<usize>, JobError> {
+        let size = self.source.len();
+        let tail = self.bytes(size - 10, 4)?;
+        let length = tail[..].try_into().map_or(0, u32::from_le_bytes);
+        if u64::from(length) > HEAD.min(size - 10) {
+            return Ok(None);
+        }
+        let footer = self.bytes(size - 10 - u64::from(length), length as usize)?;
+        let batches = guarded(|| root_as_footer(&footer).ok()?.recordBatches().map(|batches| batches.len()));
+        Ok(batches.ok().flatten())
     }
 
     /// The head of the message at a place; none at the end.

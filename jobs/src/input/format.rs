@@ -18,6 +18,9 @@ pub enum InputFormat {
     /// Arrow IPC: a file, or a stream.
     #[value(alias = "feather", alias = "ipc")]
     Arrow,
+    /// JSON lines of which each is read as bytes, whatever stands in it: the requests of a batch.
+    #[value(skip)]
+    Lines,
 }
 
 /// Endings of names, and what they stand for.
@@ -54,6 +57,7 @@ impl InputFormat {
             InputFormat::Csv => "csv",
             InputFormat::Tsv => "tsv",
             InputFormat::Arrow => "arrow",
+            InputFormat::Lines => "lines",
         }
     }
 
@@ -62,7 +66,7 @@ impl InputFormat {
     /// # Errors
     /// [`JobError::Usage`] for a file that is packed as a whole.
     pub fn of_file(name: &str, given: Option<InputFormat>) -> Result<InputFormat, JobError> {
-        if let Some(format) = given {
+        if let Some(format) = given.filter(|&format| format != InputFormat::Lines) {
             return Ok(format);
         }
         match ending(name) {
@@ -70,7 +74,7 @@ impl InputFormat {
                 let why = "is packed as a whole, and rows are read from the middle of files too";
                 Err(JobError::Usage(format!("--input {name}: .{ending} {why}; unpack it")))
             }
-            _ => Ok(InputFormat::of_name(name).unwrap_or(InputFormat::Parquet)),
+            _ => Ok(given.or_else(|| InputFormat::of_name(name)).unwrap_or(InputFormat::Parquet)),
         }
     }
 }
@@ -113,6 +117,7 @@ pub fn names_of_format<'a>(
     names: impl Iterator<Item = &'a str> + Clone,
 ) -> impl Fn(&str) -> bool {
     let is_json = |name: &str| ending(name).as_deref() == Some("json");
+    let format = if format == InputFormat::Lines { InputFormat::Jsonl } else { format };
     let lines = names
         .filter(|name| !is_json(name))
         .any(|name| InputFormat::of_name(name) == Some(InputFormat::Jsonl));
@@ -139,6 +144,8 @@ mod tests {
         }
         assert!(InputFormat::of_file("a.csv.gz", None).unwrap_err().to_string().contains("unpack it"));
         assert_eq!(InputFormat::of_file("a.gz", Some(InputFormat::Csv)).unwrap(), InputFormat::Csv);
+        assert_eq!(InputFormat::of_file("a.csv", Some(InputFormat::Lines)).unwrap(), InputFormat::Lines);
+        assert!(InputFormat::of_file("a.jsonl.gz", Some(InputFormat::Lines)).is_err());
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub mod format;
 pub mod found;
 mod group;
 mod group_file;
-mod json;
+pub mod json;
 mod json_types;
 mod lines;
 pub mod local;
@@ -106,11 +106,15 @@ impl Opened {
         self.file.schema = match layout.dialect {
             Dialect::Json => json.clone(),
             Dialect::Csv(_) => Arc::new(csv.schema(&self.names)),
+            Dialect::Lines => text::line_schema(),
         };
         let rows = self.file.rows();
         let values = |name: &String| self.values.get(name).copied().unwrap_or(0);
         let fields = self.file.schema.fields().iter();
         self.nulls = fields.map(|field| Some(rows.saturating_sub(values(field.name())))).collect();
+        if layout.dialect == Dialect::Lines {
+            self.nulls = vec![Some(0)];
+        }
     }
 }
 
@@ -248,8 +252,11 @@ impl Input {
 
     /// The columns and their types, if any of these are inferred: of lines, or of the names of folders.
     pub fn inferred(&self) -> Option<String> {
-        let inferred =
-            |file: &InputFile| matches!(file.layout, Layout::Text(_)) || !file.partition.is_empty();
+        let inferred = |file: &InputFile| match &file.layout {
+            Layout::Text(layout) if layout.dialect == Dialect::Lines => false,
+            Layout::Text(_) => true,
+            _ => !file.partition.is_empty(),
+        };
         if !self.files.iter().any(inferred) {
             return None;
         }
@@ -315,6 +322,7 @@ fn open(found: &Found, format: Option<InputFormat>, types: &mut TextTypes) -> Re
             return Ok(opened);
         }
         InputFormat::Jsonl => Dialect::Json,
+        InputFormat::Lines => Dialect::Lines,
         InputFormat::Csv => Dialect::Csv(b','),
         InputFormat::Tsv => Dialect::Csv(b'\t'),
     };

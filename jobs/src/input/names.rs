@@ -7,12 +7,12 @@ use crate::input::own::{OwnOutput, is_state_dir};
 use crate::input::partitions::partition_of;
 use crate::input::source::Source;
 use crate::log::note;
-use crate::store::location::{Location, ObjectUrl};
+use crate::store::location::{Location, ObjectUrl, refuse_malformed_url};
 use crate::store::object::Object;
 use crate::store::{self, bucket::Bucket, bucket::ObjectVersion, error::StoreError};
 use glob::{MatchOptions, Pattern};
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,6 +41,7 @@ impl Search {
         let mut buckets: HashMap<String, Arc<dyn Bucket>> = HashMap::new();
         let mut found = Vec::new();
         for (at, name) in names.iter().enumerate() {
+            refuse_malformed_url(name).map_err(|why| JobError::Usage(format!("--input {why}")))?;
             match Location::from(std::ffi::OsString::from(name)) {
                 Location::Local(_) => found.extend(self.local(name, at)?),
                 Location::Object(url) => {
@@ -51,6 +52,7 @@ impl Search {
                 }
             }
         }
+        refuse_twice(&found)?;
         Ok(found)
     }
 
@@ -324,4 +326,26 @@ fn number<'a>(text: &mut &'a str) -> &'a str {
     let (digits, rest) = text.split_at(end);
     *text = rest;
     digits.trim_start_matches('0')
+}
+
+/// Refuses a file that two names stand for: its rows would be answered twice. Links are files of their own.
+fn refuse_twice(found: &[Found]) -> Result<(), JobError> {
+    let mut seen = HashSet::new();
+    let twice = found.iter().map(|found| found.source.name()).find(|name| {
+        let (folder, file) = (name.parent().unwrap_or(Path::new("")), name.file_name());
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let place = match (folder.canonicalize(), file) {
+            (Ok(folder), Some(file)) => folder.join(file),
+            // An object, or a file that is not there, which is said elsewhere.
+            _ => name.clone(),
+        };
+        !seen.insert(place)
+    });
+    match twice {
+        Some(name) => Err(JobError::Usage(format!(
+            "--input: {} is named twice, so that its rows would be answered twice; name it once",
+            name.display()
+        ))),
+        None => Ok(()),
+    }
 }

@@ -299,7 +299,9 @@ fn nulls_are_counted_by_the_footers() {
     let texts: ArrayRef = Arc::new(StringArray::from_iter((0..30).map(|i| (i % 3 == 0).then_some("x"))));
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..30));
     write_parquet(&path, &RecordBatch::try_from_iter([("id", ids), ("text", texts)]).unwrap(), 7);
-    let input = Input::open(&[name(&path), name(&path)]).unwrap();
+    let copy = folder.path().join("b.parquet");
+    std::fs::copy(&path, &copy).unwrap();
+    let input = Input::open(&[name(&path), name(&copy)]).unwrap();
     assert_eq!(input.nulls, [Some(0), Some(40)]);
 }
 
@@ -435,4 +437,35 @@ fn a_blank_line_is_a_null_where_there_is_one_column() {
     for (row, cell) in cells.iter().enumerate() {
         assert_eq!(cell[0], (row % 2 == 0).then(|| format!("\u{feff}{row}")));
     }
+}
+
+#[test]
+fn lines_are_read_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("requests.jsonl");
+    let line = |i: usize| match i % 5 {
+        0 => b"\xff\x00 no UTF-8".to_vec(),
+        1 => b"{\"a\": ".to_vec(),
+        _ => format!(" {i} ").into_bytes(),
+    };
+    let text =
+        |i: usize| [line(i), if i.is_multiple_of(3) { b"\r\n".to_vec() } else { b"\n\n".to_vec() }].concat();
+    std::fs::write(&path, (0..9000).flat_map(text).collect::<Vec<_>>()).unwrap();
+    let search = Search { format: Some(InputFormat::Lines), ..Search::default() };
+    for input in [name(&path), name(folder.path())] {
+        let input = Input::search(&[input], &search).unwrap();
+        assert_eq!((input.rows, input.inferred()), (9000, None));
+        for rows in [0..9000, 8190..8195, 8999..9000] {
+            let mut read = Vec::new();
+            for batch in input.read(vec![0], rows.clone()) {
+                let batch = batch.unwrap();
+                assert!(batch.lost.is_empty());
+                let lines = arrow::array::AsArray::as_binary::<i32>(batch.columns.column(0));
+                read.extend(lines.iter().map(|line| line.unwrap().to_vec()));
+            }
+            assert_eq!(read, (rows.start as usize..rows.end as usize).map(line).collect::<Vec<_>>());
+        }
+    }
+    std::fs::write(&path, "PAR1").unwrap();
+    assert!(Input::search(&[name(&path)], &search).is_err());
 }

@@ -1,5 +1,5 @@
-//! Files of lines: JSON lines and CSV. They are read through once when they are opened, for their types and the places of
-//! their rows.
+//! Files of lines: JSON lines, CSV and lines as they are. They are read through once when they are opened, for their types
+//! and the places of their rows.
 
 use crate::error::JobError;
 use crate::input::batch::Batch;
@@ -13,8 +13,8 @@ use crate::input::lost::LostCells;
 use crate::input::ranges::OpenSource;
 use crate::input::records::{Record, Records};
 use crate::input::text_layout::{Blocks, Dialect, TextLayout};
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::file::reader::{ChunkReader, Length};
 use std::collections::HashMap;
 use std::path::Path;
@@ -69,7 +69,23 @@ pub fn scan(
     match dialect {
         Dialect::Json => scan_json(source, path, types),
         Dialect::Csv(delimiter) => scan_csv(source, path, delimiter, types),
+        Dialect::Lines => scan_lines(source, path),
     }
+}
+
+/// The schema of lines as they are: one column of bytes.
+pub fn line_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("line", DataType::Binary, true)]))
+}
+
+fn scan_lines(source: &OpenSource, path: &Path) -> Result<Scanned, JobError> {
+    let mut lines = Lines::new(source.reader(0), 0, 1);
+    let (mut line, mut blocks) = (Vec::new(), Blocks::default());
+    while let Some(place) = lines.next(&mut line).map_err(|error| failed(source, path, error))? {
+        blocks.push(place.at, place.number);
+    }
+    let layout = TextLayout { dialect: Dialect::Lines, width: 0, blocks: blocks.blocks };
+    Ok(Scanned { layout, rows: blocks.rows, names: Vec::new(), values: HashMap::new() })
 }
 
 /// What a failure to read a file is.
@@ -168,6 +184,7 @@ pub struct TextGroup {
 
 enum LineReader {
     Json(Lines),
+    Plain(Lines),
     Csv(Box<Records>),
 }
 
@@ -190,6 +207,7 @@ impl TextGroup {
         let reader = source.reader(place.at);
         let lines = match layout.dialect {
             Dialect::Json => LineReader::Json(Lines::new(reader, place.at, place.line)),
+            Dialect::Lines => LineReader::Plain(Lines::new(reader, place.at, place.line)),
             Dialect::Csv(delimiter) => {
                 let mut records = Records::new(reader, delimiter, place.at, place.line);
                 records.blank_records = layout.width == 1;
@@ -216,6 +234,7 @@ impl TextGroup {
         let wanted = (self.end - next).min(BATCH_ROWS as u64) as usize;
         let read = match &mut self.lines {
             LineReader::Json(_) => self.read_json(file, wanted),
+            LineReader::Plain(_) => self.read_plain(file, wanted),
             LineReader::Csv(_) => self.read_csv(file, wanted),
         };
         file.check(&self.source)?;
@@ -231,7 +250,9 @@ impl TextGroup {
 
     fn skip(&mut self, file: &InputFile) -> Result<(), JobError> {
         let there = match &mut self.lines {
-            LineReader::Json(lines) => lines.next(&mut Vec::new()).map(|place| place.is_some()),
+            LineReader::Json(lines) | LineReader::Plain(lines) => {
+                lines.next(&mut Vec::new()).map(|place| place.is_some())
+            }
             LineReader::Csv(records) => records.next(&mut Record::default()),
         };
         match there {
@@ -252,8 +273,9 @@ impl TextGroup {
         }
     }
 
-    fn read_json(&mut self, file: &InputFile, wanted: usize) -> Result<TextRows, ReadError> {
-        let LineReader::Json(lines) = &mut self.lines else { return Ok((0, Vec::new(), Vec::new())) };
+    /// The next lines and their numbers.
+    fn read_lines(&mut self, file: &InputFile, wanted: usize) -> Result<Vec<(Vec<u8>, u64)>, ReadError> {
+        let (LineReader::Json(lines) | LineReader::Plain(lines)) = &mut self.lines else { return Ok(vec![]) };
         let (mut read, mut bytes): (Vec<(Vec<u8>, u64)>, usize) = (Vec::new(), 0);
         while read.len() < wanted && bytes < BATCH_BYTES {
             let mut line = Vec::new();
@@ -266,6 +288,17 @@ impl TextGroup {
                 Err(error) => return Err(ReadError::Job(failed(&self.source, &file.path, error))),
             }
         }
+        Ok(read)
+    }
+
+    fn read_plain(&mut self, file: &InputFile, wanted: usize) -> Result<TextRows, ReadError> {
+        let read = self.read_lines(file, wanted)?;
+        let lines: ArrayRef = Arc::new(BinaryArray::from_iter_values(read.iter().map(|(line, _)| line)));
+        Ok((read.len(), vec![lines; self.columns.len()], Vec::new()))
+    }
+
+    fn read_json(&mut self, file: &InputFile, wanted: usize) -> Result<TextRows, ReadError> {
+        let read = self.read_lines(file, wanted)?;
         let texts: Vec<&[u8]> = read.iter().map(|(line, _)| line.as_slice()).collect();
         let (columns, wrong) = json::decode(&texts, &self.schema)?;
         let mut lost = Vec::new();

@@ -13,6 +13,8 @@ pub enum Dialect {
     Json,
     /// CSV with this delimiter.
     Csv(u8),
+    /// Any line, as it is.
+    Lines,
 }
 
 /// The blocks of a file, which are its row groups.

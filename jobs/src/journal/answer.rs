@@ -2,6 +2,7 @@
 
 use crate::choices::scores::ColumnScores;
 use engine::request::TokenLogprobs;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -18,9 +19,38 @@ pub struct Answer {
     pub prompt_logprobs: Option<Vec<Option<TokenLogprobs>>>,
     /// The scores of each column of choices; none in a job that generates text, or if there is an error.
     pub choices: Vec<ColumnScores>,
+    /// What the row's document took, in a job of documents.
+    pub document: Option<DocumentAnswer>,
     /// Why the row has no completions. `kind: detail`, where `kind` is a fixed phrase that
     /// `gristmill status` counts by.
     pub error: Option<String>,
+}
+
+/// What a row's document took to be answered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentAnswer {
+    pub num_chunks: u32,
+    /// Of merges; 0 for a document that fits into one prompt.
+    pub num_levels: u32,
+    /// Notes that were cut off, the answer not among them.
+    pub num_cut_notes: u32,
+    /// Tokens of the notes, the answer's not among them.
+    pub num_note_tokens: u64,
+    /// The chunks with their own answers, if they are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<Vec<ChunkNote>>,
+}
+
+/// A chunk of a document and its own answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChunkNote {
+    /// Bytes of the document.
+    pub start: u64,
+    pub end: u64,
+    /// None if it has failed.
+    pub text: Option<String>,
 }
 
 /// One of a row's `n` completions.
@@ -92,12 +122,14 @@ impl Answer {
             completions: Vec::new(),
             prompt_logprobs: None,
             choices: Vec::new(),
+            document: None,
             error: Some(error.into()),
         }
     }
 
-    /// Generated tokens of all completions.
+    /// Generated tokens of all completions, and of notes.
     pub fn num_generated_tokens(&self) -> u64 {
-        self.completions.iter().map(|c| c.tokens.len() as u64).sum()
+        let notes = self.document.as_ref().map_or(0, |document| document.num_note_tokens);
+        notes + self.completions.iter().map(|c| c.tokens.len() as u64).sum::<u64>()
     }
 }

@@ -54,7 +54,10 @@ impl InFlight {
     /// Begins an empty file.
     pub(crate) fn begin(state_dir: &Path) -> Result<Self, JobError> {
         let path = in_flight(state_dir);
-        let file = File::create(&path).map_err(JobError::io("create", &path))?;
+        // Whoever else writes to it, where the lock was removed, leaves no gaps that look like rows.
+        let file = File::options().create(true).append(true).open(&path);
+        let file =
+            file.and_then(|file| file.set_len(0).map(|()| file)).map_err(JobError::io("create", &path))?;
         Ok(InFlight { file, path, rows: 0 })
     }
 
@@ -181,9 +184,18 @@ fn read(database: &Database) -> Result<Vec<(i64, i64, i64)>, JobError> {
     Ok(attempts)
 }
 
-/// Gives up rows of three deaths, and lists those that must run alone.
-pub(crate) fn resolve(database: &Database, finished: &mut FinishedRows) -> Result<Vec<u64>, JobError> {
-    let mut alone = Vec::new();
+/// Rows that were in flight when a worker died and have no answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Suspects {
+    /// Those that must run alone, after all others.
+    pub alone: Vec<u64>,
+    /// The others that died once by themselves, sorted: what may die again is best begun after what will not.
+    pub later: Vec<u64>,
+}
+
+/// Gives up rows of three deaths, and lists those that must run alone or later.
+pub(crate) fn resolve(database: &Database, finished: &mut FinishedRows) -> Result<Suspects, JobError> {
+    let mut suspects = Suspects::default();
     let wrong = schema::journal_error(&database.path);
     let transaction = database.connection.unchecked_transaction().map_err(&wrong)?;
     for (row, deaths, kills) in read(database)? {
@@ -196,11 +208,13 @@ pub(crate) fn resolve(database: &Database, finished: &mut FinishedRows) -> Resul
             finished.insert(number);
             finished.errors += u64::from(added);
         } else if deaths + kills >= ALONE {
-            alone.push(number);
+            suspects.alone.push(number);
+        } else if deaths > 0 {
+            suspects.later.push(number);
         }
     }
     transaction.commit().map_err(&wrong)?;
-    Ok(alone)
+    Ok(suspects)
 }
 
 #[cfg(test)]

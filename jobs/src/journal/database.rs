@@ -3,6 +3,7 @@
 use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::checksum::Checksum;
+use crate::journal::costs;
 use crate::journal::format::{ANSWER, Format, SET_ASIDE, checked, with_checksum};
 use crate::journal::identity::{Identity, InputDigest, InputDigests};
 use crate::journal::record;
@@ -287,5 +288,7 @@ fn prepare(connection: &Connection, path: &Path) -> Result<Format, JobError> {
 
 fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare("SELECT sql FROM sqlite_schema ORDER BY rowid")?;
-    statement.query_map([], |row| row.get(0))?.collect()
+    let tables: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    // A journal of any format may have those of costs.
+    Ok(tables.into_iter().filter(|table| !costs::TABLES.contains(&table.as_str())).collect())
 }

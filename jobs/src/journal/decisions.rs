@@ -3,12 +3,15 @@
 //! What is part of the identity is destructured field by field here and in [`crate::journal::format1`], so that a new
 //! field forces a decision in both.
 
+use crate::digest::digest_bytes;
 use crate::journal::identity::Identity;
 use crate::journal::length_limits::{MAX_MODEL_LEN, MAX_TOKENS};
 use crate::options::columns::ColumnOptions;
 use crate::options::device::{Gemm, Precision};
+use crate::options::documents::DocumentOptions;
 use crate::options::engine::Dtype;
 use crate::options::job::ReturnColumn;
+use crate::structured::{LLGUIDANCE, StructuredOutputs};
 use clap::ValueEnum;
 use engine::request::SamplingParams;
 use minijinja::Value;
@@ -34,6 +37,21 @@ pub struct Decisions<'a> {
     pub returns: &'a [ReturnColumn],
     /// Columns of choices, for which sampling and `returns` decide nothing.
     pub columns: Option<ColumnDecisions<'a>>,
+    pub documents: Option<&'a DocumentOptions>,
+    /// What generated text must be.
+    pub structured: Option<&'a StructuredOutputs>,
+    /// What ends the reasoning before it.
+    pub reasoning_end: Option<&'a str>,
+    /// What a batch's requests are answered by, where the input is one.
+    pub batch: Option<BatchDecisions<'a>>,
+}
+
+/// What the requests of a batch are answered by, beside what they say themselves.
+#[derive(Clone, Debug)]
+pub struct BatchDecisions<'a> {
+    /// [`crate::batch::BATCH_VERSION`].
+    pub version: u32,
+    pub served_model_names: &'a [String],
 }
 
 /// What columns of choices are scored by.
@@ -118,6 +136,10 @@ impl Decisions<'_> {
             sampling,
             returns,
             columns,
+            documents,
+            structured,
+            reasoning_end,
+            batch,
         } = self;
         let TypeNames {
             activations,
@@ -144,10 +166,20 @@ impl Decisions<'_> {
         identity.push(MAX_MODEL_LEN, max_model_len);
         identity.push("input_schema", input_schema);
         prompt.add_to(&mut identity);
+        identity.push("documents", documents);
+        if let Some(BatchDecisions { version, served_model_names }) = batch {
+            identity.push("batch_version", version);
+            identity.push("served_model_names", served_model_names);
+        }
         match columns {
             None => {
                 sampling.add_to(&mut identity);
                 identity.push("return", return_names(returns));
+                identity.push("structured_outputs", structured.map(shown));
+                // Any request of a batch may have a structure.
+                let follows = structured.is_some() || batch.is_some();
+                identity.push("llguidance", follows.then_some(LLGUIDANCE));
+                identity.push("reasoning_end", reasoning_end);
             }
             Some(ColumnDecisions { columns, end_token_ids }) => {
                 identity.push("columns", columns);
@@ -158,7 +190,34 @@ impl Decisions<'_> {
     }
 }
 
+/// The fields of an identity that say what prompts are made of.
+pub fn prompt_fields(identity: &Identity) -> Identity {
+    const FIELDS: [&str; 11] = [
+        "tokenizer",
+        "tokenizer_config",
+        "prompts_version",
+        "prompt",
+        "prompt_column",
+        "messages_column",
+        "prompt_tokens_column",
+        "system_prompt",
+        "chat_template",
+        "chat_template_kwargs",
+        DATE,
+    ];
+    identity.only(&FIELDS)
+}
+
 impl PromptDecisions<'_> {
+    /// The fields of the identity that say what prompts are made of, with the digests of the tokenizer's files.
+    pub fn identity(&self, tokenizer: &str, tokenizer_config: Option<&str>) -> Identity {
+        let mut identity = Identity::default();
+        identity.push("tokenizer", tokenizer);
+        identity.push("tokenizer_config", tokenizer_config);
+        self.add_to(&mut identity);
+        identity
+    }
+
     fn add_to(&self, identity: &mut Identity) {
         let PromptDecisions {
             version,
@@ -241,6 +300,14 @@ impl SamplingDecisions<'_> {
         identity.push("allowed_token_ids", allowed_token_ids);
         identity.push("bad_words", bad_words);
     }
+}
+
+/// A structure by its kind, and its text or a digest of that.
+fn shown(structured: &StructuredOutputs) -> BTreeMap<&'static str, String> {
+    const SHORT: usize = 200;
+    let text = Some(structured.text()).filter(|text| text.len() <= SHORT);
+    let text = text.unwrap_or_else(|| format!("blake3 {}", digest_bytes(structured.text().as_bytes())));
+    BTreeMap::from([(structured.kind(), text)])
 }
 
 /// The flag's name of a value.

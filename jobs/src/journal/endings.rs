@@ -4,6 +4,7 @@ use crate::error::JobError;
 use crate::journal::JournalReader;
 use crate::journal::format::{ANSWER, Format, SET_ASIDE};
 use crate::journal::schema;
+use crate::log::counted;
 use crate::row_error::RowErrorKind;
 use rusqlite::OptionalExtension;
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ pub struct Endings {
     pub errors: BTreeMap<String, u64>,
     /// Rows of which an answer was cut off at `--max-tokens` or the end of the context.
     pub cut: u64,
+    /// Notes of documents that were cut off at `--max-tokens`, and the rows that they are of.
+    pub cut_notes: (u64, u64),
     /// The first row that has an error, and the error.
     pub first_error: Option<(u64, String)>,
 }
@@ -36,7 +39,7 @@ impl Again {
     /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
     pub fn of(journal: &JournalReader, rows: u64) -> Result<Again, JobError> {
         let database = &journal.database;
-        if database.format != Format::Three {
+        if database.format < Format::Three {
             return Ok(Again::default());
         }
         let query = format!(
@@ -73,16 +76,38 @@ impl Endings {
             *errors.entry(kind.to_string()).or_default() += record.get::<_, i64>(1)? as u64;
         }
         // Several completions of a row are a list of JSON.
-        let cut = first("(finish_reason = 'length' OR finish_reason LIKE '%\"length\"%')");
+        let cut = first("(finish_reason = 'length' OR finish_reason LIKE '%\"length\"%') AND error IS NULL");
         let cut: i64 =
             connection.query_row(&format!("SELECT count(*) {cut}"), [rows as i64], |record| record.get(0))?;
+        let cut_notes = match is_answer {
+            // Formats before the fourth have no documents.
+            "TRUE" => (0, 0),
+            _ => {
+                let notes = "CASE WHEN typed_values LIKE '{\"document\":%' AND json_valid(typed_values) \
+                             THEN json_extract(typed_values, '$.document.num_cut_notes') END";
+                let cut =
+                    format!("SELECT coalesce(sum({notes}), 0), count(*) {}", first(&format!("{notes} > 0")));
+                connection.query_row(&cut, [rows as i64], |record| {
+                    Ok((record.get::<_, i64>(0)? as u64, record.get::<_, i64>(1)? as u64))
+                })?
+            }
+        };
         let first_error = format!("SELECT row, error {} ORDER BY row LIMIT 1", first("error IS NOT NULL"));
         let first_error = connection
             .query_row(&first_error, [rows as i64], |record| {
                 Ok((record.get::<_, i64>(0)? as u64, record.get(1)?))
             })
             .optional()?;
-        Ok(Endings { errors, cut: cut as u64, first_error })
+        Ok(Endings { errors, cut: cut as u64, cut_notes, first_error })
+    }
+
+    /// With rows that have an answer, and an error besides, as a kept cell of theirs cannot be read. They show when the
+    /// output is written.
+    pub fn with_unreadable(mut self, rows: u64) -> Endings {
+        if rows > 0 {
+            self.errors.insert("kept cell that cannot be read".into(), rows);
+        }
+        self
     }
 
     /// Rows that have an error.
@@ -98,12 +123,13 @@ impl fmt::Display for Endings {
         if !self.errors.is_empty() {
             let kinds: Vec<String> =
                 self.errors.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-            let errors = self.error_rows();
-            let word = if errors == 1 { "error" } else { "errors" };
-            parts.push(format!("{errors} {word} ({})", kinds.join(", ")));
+            parts.push(format!("{} ({})", counted(self.error_rows(), "error"), kinds.join(", ")));
         }
         if self.cut > 0 {
             parts.push(format!("{} cut off at length", self.cut));
+        }
+        if let (notes @ 1.., rows) = self.cut_notes {
+            parts.push(format!("{notes} notes cut off at length in {rows} rows"));
         }
         f.write_str(&parts.join(", "))
     }

@@ -5,7 +5,8 @@
 //! The key of a record since format 2 is (row, part). Part 0 is the row's answer; a row may have further parts.
 //! `typed_values` is for answers that are not text, `settings` for what a record was made with where that differs from
 //! the identity. Both are JSON. In format 2 they are null, and there are no further parts. Format 3 has both: settings
-//! ([`crate::journal::length_limits`]), and part 1 is an answer that was set aside ([`crate::journal::retry`]).
+//! ([`crate::journal::length_limits`]), and part 1 is an answer that was set aside ([`crate::journal::retry`]). In format 4
+//! a row may have notes, each a part from 2^32 on ([`crate::journal::note`]), and `typed_values` of what a document took.
 
 use crate::journal::checksum::Checksum;
 use crate::journal::format1;
@@ -16,7 +17,7 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Row, params_from_iter};
 
 /// The format of a journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Format {
     /// Values as [`format1`] spells them, one record for each row, checksums that any job could have made.
     One,
@@ -24,10 +25,12 @@ pub(crate) enum Format {
     Two,
     /// The same, with rows that run again and have settings of their own.
     Three,
+    /// The same, with notes of documents.
+    Four,
 }
 
 /// The format of new journals.
-pub(crate) const CURRENT: Format = Format::Three;
+pub(crate) const CURRENT: Format = Format::Four;
 
 /// The part of a row that is its answer.
 pub(crate) const ANSWER: i64 = 0;
@@ -57,6 +60,7 @@ impl Format {
             0 | 1 => Some(Format::One),
             2 => Some(Format::Two),
             3 => Some(Format::Three),
+            4 => Some(Format::Four),
             _ => None,
         }
     }
@@ -67,6 +71,7 @@ impl Format {
             Format::One => 0,
             Format::Two => 2,
             Format::Three => 3,
+            Format::Four => 4,
         }
     }
 
@@ -74,7 +79,7 @@ impl Format {
     pub(crate) fn tables(self) -> &'static [&'static str; 6] {
         match self {
             Format::One => &format1::TABLES,
-            Format::Two | Format::Three => &TABLES,
+            _ => &TABLES,
         }
     }
 
@@ -82,7 +87,7 @@ impl Format {
     pub(crate) fn columns(self, table: &str) -> usize {
         match (table, self) {
             ("answers", Format::One) => record::COLUMNS,
-            ("answers", Format::Two | Format::Three) => record::COLUMNS + 3,
+            ("answers", _) => record::COLUMNS + 3,
             ("inputs", _) => 5,
             _ => 3,
         }
@@ -92,7 +97,7 @@ impl Format {
     pub(crate) fn identity_text(self, field: &Field) -> String {
         match self {
             Format::One => field.shown().into_owned(),
-            Format::Two | Format::Three => field.value.clone(),
+            _ => field.value.clone(),
         }
     }
 
@@ -100,7 +105,7 @@ impl Format {
     pub(crate) fn push_field(self, identity: &mut Identity, field: &str, text: &str) {
         match self {
             Format::One => identity.push(field, text),
-            Format::Two | Format::Three => identity.push_json(field, text),
+            _ => identity.push_json(field, text),
         }
     }
 
@@ -108,7 +113,7 @@ impl Format {
     pub(crate) fn is_answer(self) -> &'static str {
         match self {
             Format::One => "TRUE",
-            Format::Two | Format::Three => "part = 0",
+            _ => "part = 0",
         }
     }
 
@@ -117,7 +122,7 @@ impl Format {
         format!("INSERT INTO {table} VALUES ({}?)", "?, ".repeat(self.columns(table)))
     }
 
-    /// The values of a record of `answers` without its checksum, from the columns of [`record::encode`]. Only format 3 has
+    /// The values of a record of `answers` without its checksum, from the columns of [`record::encode`]. Since format 3 there are
     /// settings and typed values.
     pub(crate) fn to_record(self, mut columns: Vec<Value>, settings: Option<&str>) -> Vec<Value> {
         if self == Format::One {
@@ -140,14 +145,14 @@ impl Format {
         let &[typed_values, settings] = values.split_off(record::COLUMNS + 1).as_slice() else { return None };
         let known = match settings {
             ValueRef::Null => true,
-            ValueRef::Text(text) if self == Format::Three => {
+            ValueRef::Text(text) if self >= Format::Three => {
                 str::from_utf8(text).is_ok_and(length_limits::are_known)
             }
             _ => false,
         };
         values.remove(1);
         values.push(typed_values);
-        (known && (self == Format::Three || typed_values == ValueRef::Null)).then_some(values)
+        (known && (self >= Format::Three || typed_values == ValueRef::Null)).then_some(values)
     }
 }
 

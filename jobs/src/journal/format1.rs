@@ -55,6 +55,10 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
         sampling,
         returns,
         columns,
+        documents,
+        structured,
+        reasoning_end,
+        batch,
     } = decisions;
     let always = |name, value: &dyn ToString| OldField { name, value: Some(value.to_string()), absent: None };
     let file = |name, digest: &Option<String>| always(name, &digest.as_deref().unwrap_or(NONE));
@@ -78,6 +82,14 @@ pub(crate) fn spell(decisions: &Decisions<'_>) -> Vec<OldField> {
     // There were none.
     let columns = columns.as_ref().map_or(NONE.into(), |columns| format!("{columns:?}"));
     fields.push(since("columns", &columns, NONE));
+    let documents = documents.map_or(NONE.into(), |documents| format!("{documents:?}"));
+    fields.push(since("documents", &documents, NONE));
+    let structured =
+        structured.map_or(NONE.into(), |structured| format!("{} {}", structured.kind(), structured.text()));
+    fields.push(since("structured outputs", &structured, NONE));
+    fields.push(since("reasoning end", reasoning_end.unwrap_or(NONE), NONE));
+    let batch = batch.as_ref().map_or(NONE.into(), |batch| format!("{batch:?}"));
+    fields.push(since("batch", &batch, NONE));
     spell_prompt(prompt, &mut fields);
     spell_sampling(sampling, &mut fields);
     let names: Vec<&str> = returns.iter().map(|column| return_name(*column)).collect();
@@ -208,6 +220,7 @@ fn return_name(column: ReturnColumn) -> &'static str {
         ReturnColumn::Logprobs => "Logprobs",
         ReturnColumn::PromptLogprobs => "PromptLogprobs",
         ReturnColumn::ChoiceProbabilities | ReturnColumn::ChoiceMass => "Choices",
+        ReturnColumn::Chunks => "Chunks",
     }
 }
 

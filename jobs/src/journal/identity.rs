@@ -2,6 +2,7 @@
 //!
 //! Batch size, token budgets, threads and paths are no part of it: they never change an answer.
 
+use crate::log::counted;
 use engine::device::DeviceKind;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -88,6 +89,12 @@ impl Identity {
     /// A field by its name.
     pub fn get(&self, field: &str) -> Option<&Field> {
         self.fields.iter().find(|f| f.field == field)
+    }
+
+    /// Those of its fields that have these names.
+    pub(crate) fn only(&self, names: &[&str]) -> Identity {
+        let fields = self.fields.iter().filter(|field| names.contains(&field.field.as_str()));
+        Identity { fields: fields.cloned().collect() }
     }
 
     /// One digest of all fields.
@@ -198,7 +205,7 @@ fn described(input: &InputDigest) -> String {
         Some(_) => digest.clone(),
         None => format!("blake3 {}", digest.chars().take(16).collect::<String>()),
     };
-    format!("{} ({rows} rows, {size} bytes, {known})", path.display())
+    format!("{} ({}, {size} bytes, {known})", path.display(), counted(*rows, "row"))
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ const ORPHAN: Duration = Duration::from_secs(12);
 #[derive(Debug)]
 pub struct JobLock {
     file: File,
+    /// The state_dir, where a folder can be opened.
+    folder: Option<File>,
     path: PathBuf,
 }
 
@@ -51,25 +53,23 @@ impl JobLock {
         }
         let supervisor = supervisor_link().map(|link| link.supervisor.to_string()).unwrap_or_default();
         write_holder(&mut file, &supervisor).map_err(JobError::io("write", &path))?;
-        Ok(JobLock { file, path })
+        Ok(JobLock { file, folder: File::open(state_dir).ok(), path })
     }
 
     /// Makes sure that the state_dir is still where it was: who moves it away, or puts another in its place, takes the lock
-    /// along.
+    /// along. Where only the lock is gone, another process may have taken a new one.
     ///
     /// # Errors
-    /// [`JobError::StateDirMoved`] or [`JobError::Io`].
+    /// [`JobError::StateDirMoved`], [`JobError::LockRemoved`] or [`JobError::Io`].
     pub fn check_in_place(&self) -> Result<(), JobError> {
-        let here = match std::fs::metadata(&self.path) {
-            Ok(here) => Some(here),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(source) => return Err(JobError::io("look at", &self.path)(source)),
-        };
-        let held = self.file.metadata().map_err(JobError::io("look at", &self.path))?;
-        if here.is_some_and(|here| same_file(&here, &held)) {
+        if is_at(&self.file, &self.path)? {
             return Ok(());
         }
-        Err(JobError::StateDirMoved { state_dir: self.state_dir().to_path_buf() })
+        let state_dir = self.state_dir().to_path_buf();
+        Err(match &self.folder {
+            Some(folder) if is_at(folder, &state_dir)? => JobError::LockRemoved { path: self.path.clone() },
+            _ => JobError::StateDirMoved { state_dir },
+        })
     }
 
     /// The state_dir.
@@ -111,6 +111,17 @@ impl Holder {
         let gone = |pid: &String| !proc.join(pid).exists();
         proc.join("self").exists() && self.supervisor.as_ref().is_some_and(gone)
     }
+}
+
+/// Whether an open file or folder is what stands at a path.
+fn is_at(open: &File, path: &Path) -> Result<bool, JobError> {
+    let here = match std::fs::metadata(path) {
+        Ok(here) => here,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(JobError::io("look at", path)(source)),
+    };
+    let held = open.metadata().map_err(JobError::io("look at", path))?;
+    Ok(same_file(&here, &held))
 }
 
 #[cfg(unix)]
@@ -173,5 +184,11 @@ mod tests {
         std::fs::remove_dir_all(&state_dir).unwrap();
         std::fs::rename(&elsewhere, &state_dir).unwrap();
         lock.check_in_place().unwrap();
+        // The lock alone, which another process may then have taken.
+        std::fs::remove_file(state_dir.join(NAME)).unwrap();
+        assert!(matches!(lock.check_in_place(), Err(JobError::LockRemoved { .. })));
+        let other = JobLock::acquire(&state_dir).unwrap();
+        assert!(matches!(lock.check_in_place(), Err(JobError::LockRemoved { .. })));
+        other.check_in_place().unwrap();
     }
 }

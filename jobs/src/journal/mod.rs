@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod attempts;
 pub(crate) mod checksum;
+pub mod costs;
 pub(crate) mod database;
 pub mod decisions;
 pub mod endings;
@@ -16,6 +17,7 @@ pub mod format1;
 pub mod identity;
 pub mod length_limits;
 pub mod lock;
+pub mod note;
 mod reader;
 pub(crate) mod record;
 mod repair;
@@ -27,10 +29,12 @@ mod writer;
 
 use crate::error::JobError;
 use crate::journal::answer::Answer;
-use crate::journal::attempts::InFlight;
+use crate::journal::attempts::{InFlight, Suspects};
+use crate::journal::costs::StartFigures;
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{Identity, InputDigests, JobIdentity};
 use crate::journal::lock::JobLock;
+use crate::journal::note::Note;
 use crate::journal::retry::Retry;
 use crate::journal::row_set::RowSet;
 use crate::journal::writer::Writer;
@@ -60,7 +64,7 @@ pub struct Journal {
     writer: Writer,
     in_flight: InFlight,
     running: HashSet<u64>,
-    alone: Vec<u64>,
+    suspects: Suspects,
     again: RowSet,
     discarded: Option<u64>,
     // Last, so that the lock goes when all else is closed.
@@ -119,13 +123,13 @@ impl Journal {
             }
             other => other?,
         };
-        let alone = attempts::resolve(&database, &mut finished)?;
+        let suspects = attempts::resolve(&database, &mut finished)?;
         let in_flight = InFlight::begin(state_dir)?;
         let identity = database.identity.clone();
         let again = database.again.clone();
         let writer = Writer::spawn(database)?;
         let running = HashSet::new();
-        let journal = Journal { identity, writer, in_flight, running, alone, again, discarded, lock };
+        let journal = Journal { identity, writer, in_flight, running, suspects, again, discarded, lock };
         Ok((journal, finished))
     }
 
@@ -140,9 +144,14 @@ impl Journal {
     }
 
     /// Rows that were in flight when a worker died, twice: each must run with nothing else in flight
-    /// ([`Journal::is_idle`]), after a [`Journal::commit`]. Those of a third death are finished already, with an error.
+    /// ([`Journal::runs_nothing_but`]), after a [`Journal::commit`]. Those of a third death are finished already, with an error.
     pub fn alone(&self) -> &[u64] {
-        &self.alone
+        &self.suspects.alone
+    }
+
+    /// Rows that were in flight when a worker died, once: they are best begun after those beside them.
+    pub fn later(&self) -> &[u64] {
+        &self.suspects.later
     }
 
     /// Rows that have an answer and run again nevertheless. Until they are appended, the answer is kept.
@@ -165,19 +174,20 @@ impl Journal {
     /// [`JobError::Io`].
     pub fn admit(&mut self, rows: &[u64]) -> Result<(), JobError> {
         self.in_flight.shorten(&self.running)?;
-        self.running.extend(rows);
-        self.in_flight.add(rows)
+        // A row of several requests is there once.
+        let new: Vec<u64> = rows.iter().copied().filter(|&row| self.running.insert(row)).collect();
+        self.in_flight.add(&new)
     }
 
-    /// Whether every row that was admitted has been appended.
-    pub fn is_idle(&self) -> bool {
-        self.running.is_empty()
+    /// Whether every row that was admitted has been appended, but for this one.
+    pub fn runs_nothing_but(&self, row: u64) -> bool {
+        self.running.iter().all(|&running| running == row)
     }
 
     /// Adds a finished row. It is committed with the next batch: about a second later, or earlier.
     ///
     /// # Errors
-    /// [`JobError::DoubleAnswer`] or [`JobError::Journal`], of this row or of any before it.
+    /// [`JobError::DoubleAnswer`], [`JobError::AnsweredElsewhere`] or [`JobError::Journal`], of this row or of any before it.
     pub fn append(&mut self, answer: Answer) -> Result<(), JobError> {
         self.running.remove(&answer.row);
         self.writer.append(answer, false)
@@ -190,6 +200,24 @@ impl Journal {
     pub fn append_shared(&mut self, answer: Answer) -> Result<(), JobError> {
         self.running.remove(&answer.row);
         self.writer.append(answer, true)
+    }
+
+    /// Adds a note of a row that has no answer yet, in place of one that the part had before.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn append_note(&mut self, note: Note) -> Result<(), JobError> {
+        self.writer.append_note(note)
+    }
+
+    /// Notes what this start has done so far; it is committed with the next rows, or at once where none wait.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn note_costs(&mut self, figures: &StartFigures) -> Result<(), JobError> {
+        let figures =
+            serde_json::to_string(figures).map_err(|error| JobError::Internal(error.to_string()))?;
+        self.writer.note_costs(figures)
     }
 
     /// Commits all rows added so far: they survive a kill and a power cut.
@@ -233,10 +261,10 @@ pub struct EndedJournal {
 }
 
 impl EndedJournal {
-    /// Makes sure that nobody has moved the state_dir away or put another in its place.
+    /// Makes sure that nobody has moved the state_dir away, put another in its place or removed the lock.
     ///
     /// # Errors
-    /// [`JobError::StateDirMoved`] or [`JobError::Io`].
+    /// [`JobError::StateDirMoved`], [`JobError::LockRemoved`] or [`JobError::Io`].
     pub fn check_in_place(&self) -> Result<(), JobError> {
         self.lock.check_in_place()
     }

@@ -3,7 +3,9 @@
 use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::database::Database;
+use crate::journal::format::Format;
 use crate::journal::identity::{Identity, InputDigests};
+use crate::journal::note;
 use crate::journal::schema;
 use std::ops::Range;
 use std::path::Path;
@@ -17,14 +19,36 @@ impl JournalReader {
     /// Opens the journal of a state_dir.
     ///
     /// # Errors
-    /// [`JobError::JournalDamaged`] if it is not one; [`JobError::JournalFormat`]; [`JobError::Journal`].
+    /// [`JobError::Usage`] or [`JobError::JournalDamaged`] if it is not one; [`JobError::JournalFormat`];
+    /// [`JobError::Journal`].
     pub fn open(state_dir: &Path) -> Result<Self, JobError> {
+        schema::refuse_other_kinds(state_dir)?;
         Ok(JournalReader { database: Database::open_read_only(&schema::path(state_dir))? })
+    }
+
+    /// Opens the journal of a job that somebody asks about.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`] if there is none; as [`JournalReader::open`].
+    pub fn of_begun(state_dir: &Path) -> Result<Self, JobError> {
+        schema::refuse_other_kinds(state_dir)?;
+        if !schema::path(state_dir).try_exists().map_err(JobError::io("look at", state_dir))? {
+            return Err(JobError::Usage(format!(
+                "no job of this output was begun: `gristmill run` begins one, and what it has done would be in {}",
+                state_dir.display()
+            )));
+        }
+        JournalReader::open(state_dir)
     }
 
     /// The identity with which the job was begun, in the spelling of its format.
     pub fn identity(&self) -> &Identity {
         &self.database.identity
+    }
+
+    /// Whether the identity is spelt as new journals spell it.
+    pub fn is_of_this_format(&self) -> bool {
+        self.database.format != Format::One
     }
 
     /// The inputs of the job.
@@ -42,13 +66,30 @@ impl JournalReader {
         process.map_err(schema::journal_error(&self.database.path))
     }
 
-    /// Rows that workers have finished, each as often as it was; without those that were given up for crashing the device.
+    /// Rows that workers have finished, each as often as it was, and notes of documents; without rows that were given up for
+    /// crashing the device.
     ///
     /// # Errors
     /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
     pub fn answered(&self) -> Result<u64, JobError> {
-        let query = "SELECT coalesce(sum(rows), 0) FROM starts";
-        let count = self.database.connection.query_row(query, [], |row| row.get::<_, i64>(0));
+        let rows = "(SELECT coalesce(sum(rows), 0) FROM starts)";
+        let query = match self.database.format < Format::Four {
+            true => format!("SELECT {rows}"),
+            false => format!("SELECT {rows} + count(*) FROM answers WHERE part >= {}", note::FIRST),
+        };
+        let count = self.database.connection.query_row(&query, [], |row| row.get::<_, i64>(0));
+        Ok(count.map_err(schema::journal_error(&self.database.path))? as u64)
+    }
+
+    /// Rows among the first `rows` that are finished.
+    ///
+    /// # Errors
+    /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
+    pub fn finished(&self, rows: u64) -> Result<u64, JobError> {
+        let is_answer = self.database.format.is_answer();
+        let query = format!("SELECT count(*) FROM answers WHERE row < ? AND {is_answer}");
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        let count = self.database.connection.query_row(&query, [rows], |row| row.get::<_, i64>(0));
         Ok(count.map_err(schema::journal_error(&self.database.path))? as u64)
     }
 

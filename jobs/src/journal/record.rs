@@ -9,14 +9,16 @@
 //! likewise, for each token: v count, then (v token, f log-probability) for each alternative.
 //! `prompt_logprobs` = for each position a byte 0, or a byte 1, v token, f, and alternatives as above.
 //!
-//! What follows them is the JSON of the scores of columns of choices, or null: `typed_values` of the formats that have it.
+//! What follows them is the JSON of the scores of columns of choices, that of what a document took, or null: `typed_values`
+//! of the formats that have it.
 //!
 //! The others are the columns that every format of the journal has; [`crate::journal::format`] adds its own and the checksum.
 
 use crate::choices::scores::ColumnScores;
-use crate::journal::answer::{Answer, Completion};
+use crate::journal::answer::{Answer, Completion, DocumentAnswer};
 use engine::request::TokenLogprobs;
 use rusqlite::types::{Value, ValueRef};
+use serde::{Deserialize, Serialize};
 
 /// How many columns there are that every format has.
 pub(crate) const COLUMNS: usize = 10;
@@ -52,7 +54,7 @@ pub(crate) fn encode(answer: &Answer) -> Vec<Value> {
         blob(chosen),
         blob(alternatives),
         prompt.map_or(Value::Null, Value::Blob),
-        encode_choices(&answer.choices),
+        encode_typed(answer),
     ]
 }
 
@@ -62,6 +64,12 @@ pub(crate) fn decode(columns: &[ValueRef<'_>]) -> Option<Answer> {
         columns
     else {
         return None;
+    };
+    let typed = choices.as_str_or_null().ok()?.map(serde_json::from_str).transpose().ok()?;
+    let (choices, document) = match typed {
+        None | Some(TypedValues::Note { .. }) => (Vec::new(), None),
+        Some(TypedValues::Choices(choices)) => (choices, None),
+        Some(TypedValues::Document { document }) => (Vec::new(), Some(document)),
     };
     let counts_and_tokens = decode_tokens(blob(tokens)?)?;
     let n = counts_and_tokens.len();
@@ -89,18 +97,37 @@ pub(crate) fn decode(columns: &[ValueRef<'_>]) -> Option<Answer> {
             Some(bytes) => Some(decode_prompt(bytes)?),
             None => None,
         },
-        choices: match choices.as_str_or_null().ok()? {
-            Some(json) => serde_json::from_str(json).ok()?,
-            None => Vec::new(),
-        },
+        choices,
+        document,
         error: error.as_str_or_null().ok()?.map(str::to_string),
     })
 }
 
-fn encode_choices(choices: &[ColumnScores]) -> Value {
-    // Numbers have a spelling in JSON; what is none has made the row an error before.
-    let json = (!choices.is_empty()).then(|| serde_json::to_string(choices).unwrap_or_default());
-    json.map_or(Value::Null, Value::Text)
+/// What the column `typed_values` may hold.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub(crate) enum TypedValues {
+    /// Of an answer of choices.
+    Choices(Vec<ColumnScores>),
+    /// Of the answer to a document.
+    Document { document: DocumentAnswer },
+    /// Of a note: the digest of its prompt.
+    Note { prompt: String },
+}
+
+impl TypedValues {
+    pub(crate) fn json(&self) -> Value {
+        // Numbers have a spelling in JSON; what is none has made the row an error before.
+        Value::Text(serde_json::to_string(self).unwrap_or_default())
+    }
+}
+
+fn encode_typed(answer: &Answer) -> Value {
+    match &answer.document {
+        Some(document) => TypedValues::Document { document: document.clone() }.json(),
+        None if answer.choices.is_empty() => Value::Null,
+        None => TypedValues::Choices(answer.choices.clone()).json(),
+    }
 }
 
 /// One text as it is, several as a JSON array.
@@ -250,6 +277,7 @@ pub(crate) mod tests {
                     completions,
                     prompt_logprobs,
                     choices: Vec::new(),
+                    document: None,
                     error: None,
                 });
         let bad =

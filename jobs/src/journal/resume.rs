@@ -51,7 +51,7 @@ fn differences(database: &Database, identity: &JobIdentity, inputs: &InputDigest
             let own = format1::differences(begun, &identity.format1);
             [own.clone(), own]
         }
-        Format::Two | Format::Three => {
+        _ => {
             let lowered = LengthLimits::lowered_to_begun(&identity.identity, begun);
             [identity.identity.differences(begun), lowered.differences(begun)]
         }

@@ -32,18 +32,38 @@ pub struct Retry {
 /// # Errors
 /// [`JobError::RetryFormat`], or [`JobError::Usage`] if no row could end otherwise.
 pub(super) fn check(database: &Database, retry: Retry, now: Option<LengthLimits>) -> Result<(), JobError> {
-    if database.format != Format::Three {
+    if database.format < Format::Three {
         let (path, format) = (database.path.clone(), database.format.number().max(1));
         return Err(JobError::RetryFormat { path, format });
     }
+    let begun = LengthLimits::of(&database.identity);
+    if let Some((now, begun)) = now.zip(begun) {
+        refuse_smaller(now, begun)?;
+    }
     if let Some(now) = now.filter(|_| retry.length)
-        && LengthLimits::of(&database.identity) == Some(now)
+        && begun == Some(now)
     {
         let LengthLimits { max_tokens, max_model_len } = now;
         return Err(JobError::Usage(format!(
             "--retry length needs a greater --max-tokens than {max_tokens} or a greater --max-model-len than \
              {max_model_len}, with which the job was begun: rows that were cut off would end as before"
         )));
+    }
+    Ok(())
+}
+
+/// Refuses limits that are smaller than those with which the job was begun.
+fn refuse_smaller(now: LengthLimits, begun: LengthLimits) -> Result<(), JobError> {
+    for (flag, now, then) in [
+        ("--max-tokens", now.max_tokens, begun.max_tokens),
+        ("--max-model-len", now.max_model_len, begun.max_model_len),
+    ] {
+        if now < then {
+            return Err(JobError::Usage(format!(
+                "--retry takes no smaller {flag} than {then}, with which the job was begun, and here it is {now}: rows that do \
+                 not run again keep answers of the first value"
+            )));
+        }
     }
     Ok(())
 }
@@ -60,7 +80,7 @@ pub(super) fn choose(
     rows: u64,
 ) -> Result<RowSet, JobError> {
     let mut chosen = RowSet::none_of(rows);
-    if database.format != Format::Three {
+    if database.format < Format::Three {
         return Ok(chosen);
     }
     let wrong = journal_error(&database.path);
@@ -73,7 +93,8 @@ pub(super) fn choose(
     if let Some(retry) = retry.filter(|retry| !retry.chosen) {
         // Where an earlier start was interrupted, the errors that are not left over have run again already.
         let again = |answer: &Answer| answer.error.is_none() || is_too_long(answer) || !errors_left;
-        let maybe = "(error IS NOT NULL OR finish_reason = 'length' OR finish_reason LIKE '%\"length\"%')";
+        let maybe = "(error IS NOT NULL OR finish_reason = 'length' OR finish_reason LIKE '%\"length\"%' \
+                     OR typed_values LIKE '%num_cut_notes%')";
         let mut begun = RowSet::none_of(rows);
         for (row, _) in
             rows_where(database, ANSWER, maybe, |answer| again(answer) && retry.wants(answer, now))?
@@ -134,12 +155,18 @@ impl Retry {
             return false;
         }
         let tokens = answer.num_input_tokens.map(u64::from);
-        if answer.error.is_some() {
+        let incomplete = answer.error.as_deref().and_then(RowErrorKind::of) == Some(RowErrorKind::Incomplete);
+        if answer.error.is_some() && !incomplete {
             let fits = now.zip(tokens).is_none_or(|(now, tokens)| tokens < now.max_model_len);
             return self.errors && (fits || !is_too_long(answer));
         }
         let cut = answer.completions.iter().filter(|c| c.finish_reason == FinishReason::Length);
+        if let Some(document) = &answer.document {
+            // Its tokens are those of many prompts.
+            return self.length && (document.num_cut_notes > 0 || cut.count() > 0);
+        }
         let longer = |length: u64| now.zip(tokens).is_none_or(|(now, tokens)| now.room(tokens) > length);
-        self.length && cut.map(|c| c.tokens.len() as u64).any(longer)
+        // An answer that was cut off before its structure's end is both.
+        (self.length || incomplete && self.errors) && cut.map(|c| c.tokens.len() as u64).any(longer)
     }
 }

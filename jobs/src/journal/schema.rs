@@ -7,6 +7,7 @@ use crate::journal::format::{self, Format, with_checksum};
 use crate::journal::identity::{Identity, InputDigest, InputDigests};
 use rusqlite::Connection;
 use rusqlite::types::Value;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// "grst": what `file` and SQLite call the application id.
@@ -15,6 +16,52 @@ pub(super) const APPLICATION_ID: i64 = 0x6772_7374;
 /// The journal in a state_dir.
 pub(crate) fn path(state_dir: &Path) -> PathBuf {
     state_dir.join("journal.sqlite")
+}
+
+/// Refuses a state_dir in which something that is no file stands where a job has its files: SQLite and others would wait on
+/// a FIFO for ever, and fail on a folder only after the inputs were read.
+///
+/// # Errors
+/// [`JobError::Usage`] names it; [`JobError::Io`].
+pub(crate) fn refuse_other_kinds(state_dir: &Path) -> Result<(), JobError> {
+    let kind = |path: &Path| match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(Some("a folder")),
+        Ok(found) if found.is_file() => Ok(Some("a file")),
+        Ok(_) => Ok(Some("a device, a FIFO or a socket")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => match path.is_symlink() {
+            true => Ok(Some("a symbolic link that cannot be followed")),
+            false => Err(JobError::io("look at", path)(error)),
+        },
+    };
+    let refuse = |path: &Path, kind: &str, wanted: &str| {
+        Err(JobError::Usage(format!(
+            "{} is {kind}, where the job has {wanted}: move it away, or choose another place",
+            path.display()
+        )))
+    };
+    match kind(state_dir)? {
+        None => return Ok(()),
+        Some("a folder") => {}
+        Some(other) => return refuse(state_dir, other, "a folder of its own"),
+    }
+    let journal = ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm", "journal.new"];
+    for name in journal.iter().chain(&[
+        "lock",
+        "in-flight",
+        "in-flight.new",
+        "manifest.json",
+        "manifest.next",
+        "receipt.json",
+        "receipt.next",
+    ]) {
+        let path = state_dir.join(name);
+        match kind(&path)? {
+            None | Some("a file") => {}
+            Some(other) => return refuse(&path, other, "a file"),
+        }
+    }
+    Ok(())
 }
 
 /// Turns an error of SQLite into the job's. Errors of the system, which may pass, are distinguished from damage, which

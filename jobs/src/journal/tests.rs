@@ -64,6 +64,7 @@ pub(crate) fn answer(row: u64) -> Answer {
         }],
         prompt_logprobs: None,
         choices: Vec::new(),
+        document: None,
         error: None,
     }
 }
@@ -101,6 +102,65 @@ fn a_second_answer_to_a_row_is_an_error_and_the_first_stays() {
     drop(journal);
     let read = open(state_dir.path(), 9).0.reader().unwrap().answers(0..3).unwrap();
     assert_eq!(read, [None, Some(answer(1)), Some(answer(2))]);
+}
+
+/// With the lock removed, two processes can work on a job: each row has one answer, and both say what has happened.
+#[test]
+fn a_row_that_another_process_has_answered_is_told_from_a_bug() {
+    let state_dir = tempfile::tempdir().unwrap();
+    let (mut one, _) = open(state_dir.path(), 9);
+    std::fs::remove_file(state_dir.path().join("lock")).unwrap();
+    let (mut other, _) = open(state_dir.path(), 9);
+    other.append(answer(1)).unwrap();
+    other.commit().unwrap();
+    one.append(answer(2)).unwrap();
+    one.append(answer(1)).unwrap();
+    assert!(matches!(one.commit(), Err(JobError::AnsweredElsewhere { row: 1 })));
+    other.append(answer(2)).unwrap();
+    assert!(matches!(other.commit(), Err(JobError::AnsweredElsewhere { row: 2 })));
+    drop((one, other));
+    let (journal, finished) = open(state_dir.path(), 9);
+    assert_eq!(finished.count, 2);
+    let read = journal.reader().unwrap().answers(1..3).unwrap();
+    assert_eq!(read, [Some(answer(1)), Some(answer(2))]);
+}
+
+/// Nothing waits on a FIFO, and nothing is begun beside a folder.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_where_a_job_has_its_files_is_named() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let state_dir = folder.path().join("job");
+    let refused = |path: &Path, words: &str| {
+        let refused = schema::refuse_other_kinds(&state_dir).unwrap_err();
+        assert_eq!(refused.exit_code(), crate::error::EXIT_REFUSED);
+        let said = refused.to_string();
+        assert!(said.contains(&format!("{} is {words}", path.display())), "{said}");
+        assert!(matches!(JournalReader::of_begun(&state_dir), Err(JobError::Usage(_))));
+        if path.is_dir() { std::fs::remove_dir(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+    };
+    let fifo = |path: &Path| mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    schema::refuse_other_kinds(&state_dir).unwrap();
+    fifo(&state_dir);
+    refused(&state_dir, "a device, a FIFO or a socket");
+    std::fs::write(&state_dir, "text").unwrap();
+    refused(&state_dir, "a file, where the job has a folder");
+    drop(open(&state_dir, 9));
+    for name in ["journal.sqlite", "journal.sqlite-wal", "lock", "in-flight", "manifest.next"] {
+        let path = state_dir.join(name);
+        let _ = std::fs::remove_file(&path);
+        std::fs::create_dir(&path).unwrap();
+        refused(&path, "a folder, where the job has a file");
+        fifo(&path);
+        refused(&path, "a device, a FIFO or a socket");
+        symlink("/dev/zero", &path).unwrap();
+        refused(&path, "a device, a FIFO or a socket");
+        symlink(name, &path).unwrap();
+        refused(&path, "a symbolic link that cannot be followed");
+    }
+    schema::refuse_other_kinds(&state_dir).unwrap();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::database::Database;
+use crate::journal::note::Note;
 use crate::journal::schema;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -25,7 +26,10 @@ const QUEUE: usize = 1024;
 enum Message {
     /// And whether it is that of another row of the same prompt.
     Answer(Answer, bool),
+    Note(Note),
     JobRows(u64),
+    /// What the start has done, as JSON.
+    Costs(String),
     Commit(SyncSender<()>),
 }
 
@@ -51,8 +55,16 @@ impl Writer {
         self.send(Message::Answer(answer, shared))
     }
 
+    pub(crate) fn append_note(&mut self, note: Note) -> Result<(), JobError> {
+        self.send(Message::Note(note))
+    }
+
     pub(crate) fn note_rows(&mut self, rows: u64) -> Result<(), JobError> {
         self.send(Message::JobRows(rows))
+    }
+
+    pub(crate) fn note_costs(&mut self, figures: String) -> Result<(), JobError> {
+        self.send(Message::Costs(figures))
     }
 
     pub(crate) fn commit(&mut self) -> Result<(), JobError> {
@@ -103,6 +115,8 @@ impl Drop for Writer {
 struct Batch {
     database: Database,
     start: i64,
+    /// The rows of all other starts, when this one began.
+    others: i64,
     begun: Instant,
     /// When the first uncommitted answer came, if there is one.
     open: Option<Instant>,
@@ -114,16 +128,23 @@ struct Batch {
     errors: u64,
     input_tokens: u64,
     generated_tokens: u64,
+    /// Of rows that took another's answer.
+    shared_tokens: u64,
+    /// What the start has done, if that is not committed.
+    costs: Option<String>,
 }
 
 impl Batch {
     fn begin(database: Database) -> Result<Self, JobError> {
+        database.create_costs()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let line = "INSERT INTO starts VALUES (NULL, ?, ?, ?, NULL, 0, 0, 0, 0, 0, 0)";
         let values = (env!("CARGO_PKG_VERSION"), std::process::id(), now as i64);
         database.connection.execute(line, values).map_err(schema::journal_error(&database.path))?;
+        let start = database.connection.last_insert_rowid();
         Ok(Batch {
-            start: database.connection.last_insert_rowid(),
+            start,
+            others: rows_of_others(&database, start)?,
             database,
             begun: Instant::now(),
             open: None,
@@ -134,6 +155,8 @@ impl Batch {
             errors: 0,
             input_tokens: 0,
             generated_tokens: 0,
+            shared_tokens: 0,
+            costs: None,
         })
     }
 
@@ -146,7 +169,16 @@ impl Batch {
             };
             match message {
                 Ok(Message::Answer(answer, shared)) => self.insert(&answer, shared)?,
+                Ok(Message::Note(note)) => self.insert_note(&note)?,
                 Ok(Message::JobRows(rows)) => self.note_rows(rows)?,
+                Ok(Message::Costs(figures)) => {
+                    self.costs = Some(figures);
+                    if self.open.is_none() {
+                        // Not by `commit`: the first answer is still to be committed at once.
+                        self.begin_transaction()?;
+                        self.commit_tallies()?;
+                    }
+                }
                 Ok(Message::Commit(done)) => {
                     self.commit()?;
                     let _ = done.send(());
@@ -169,28 +201,48 @@ impl Batch {
         updated.map(drop).map_err(schema::journal_error(&self.database.path))
     }
 
-    fn insert(&mut self, answer: &Answer, shared: bool) -> Result<(), JobError> {
+    fn open(&mut self) -> Result<(), JobError> {
         if self.open.is_none() {
-            self.database
-                .connection
-                .execute_batch("BEGIN IMMEDIATE")
-                .map_err(schema::journal_error(&self.database.path))?;
+            self.begin_transaction()?;
             self.open = Some(Instant::now());
         }
+        self.pending += 1;
+        Ok(())
+    }
+
+    fn begin_transaction(&self) -> Result<(), JobError> {
+        let begun = self.database.connection.execute_batch("BEGIN IMMEDIATE");
+        begun.map_err(schema::journal_error(&self.database.path))
+    }
+
+    fn insert_note(&mut self, note: &Note) -> Result<(), JobError> {
+        self.open()?;
+        self.database.insert_note(note)
+    }
+
+    fn insert(&mut self, answer: &Answer, shared: bool) -> Result<(), JobError> {
+        self.open()?;
         match self.database.insert(answer) {
             Err(JobError::DoubleAnswer { row }) => {
                 // The rows before it are good.
                 self.commit()?;
-                return Err(JobError::DoubleAnswer { row });
+                let elsewhere = rows_of_others(&self.database, self.start)? != self.others;
+                return Err(match elsewhere {
+                    true => JobError::AnsweredElsewhere { row },
+                    false => JobError::DoubleAnswer { row },
+                });
             }
             other => _ = other?,
         }
-        self.pending += 1;
         self.rows += 1;
         self.shared += u64::from(shared);
         self.errors += u64::from(answer.error.is_some());
         self.input_tokens += u64::from(answer.num_input_tokens.unwrap_or(0));
         self.generated_tokens += answer.num_generated_tokens();
+        if shared {
+            let prompt = u64::from(answer.num_input_tokens.unwrap_or(0));
+            self.shared_tokens += prompt + answer.num_generated_tokens();
+        }
         Ok(())
     }
 
@@ -200,6 +252,14 @@ impl Batch {
         }
         self.pending = 0;
         self.age = (self.age * 2).clamp(EARLY, AGE);
+        self.commit_tallies()
+    }
+
+    /// Commits the open transaction, with what this start has done so far.
+    fn commit_tallies(&mut self) -> Result<(), JobError> {
+        if let Some(figures) = self.costs.take() {
+            self.database.note_costs(self.start, self.shared_tokens, &figures)?;
+        }
         let line = "UPDATE starts SET elapsed_ms = ?, rows = ?, shared = ?, errors = ?, input_tokens = ?, \
                     generated_tokens = ? WHERE start = ?";
         let elapsed = self.begun.elapsed().as_millis() as i64;
@@ -212,4 +272,12 @@ impl Batch {
             .and_then(|_| self.database.connection.execute_batch("COMMIT"))
             .map_err(schema::journal_error(&self.database.path))
     }
+}
+
+/// The rows that were finished by all starts but one, this process's: they grow only where another process works on the
+/// job, too.
+fn rows_of_others(database: &Database, start: i64) -> Result<i64, JobError> {
+    let query = "SELECT coalesce(sum(rows), 0) FROM starts WHERE start <> ?";
+    let rows = database.connection.query_row(query, [start], |row| row.get(0));
+    rows.map_err(schema::journal_error(&database.path))
 }

@@ -37,6 +37,8 @@ pub struct GenerationConfig {
     /// What the user should know of the file.
     pub warnings: Vec<String>,
     eos: Vec<u32>,
+    /// The file that names them.
+    eos_path: PathBuf,
 }
 
 impl GenerationConfig {
@@ -60,11 +62,26 @@ impl GenerationConfig {
             }
             (None, _) => Self::default(),
         };
+        config.eos_path = path.clone();
         config.path = path;
         if config.eos.is_empty() {
-            config.eos = Keys::parse(&folder.join("config.json"), config_json)?.ids(EOS)?;
+            config.eos_path = folder.join("config.json");
+            config.eos = Keys::parse(&config.eos_path, config_json)?.ids(EOS)?;
         }
         Ok(config)
+    }
+
+    /// Refuses a token that ends an answer and that no model of this vocabulary gives.
+    ///
+    /// # Errors
+    /// [`JobError::Model`] names the file.
+    pub fn refuse_eos_beyond(&self, vocab: usize) -> Result<(), JobError> {
+        let Some(id) = self.eos.iter().find(|&&id| id as usize >= vocab) else { return Ok(()) };
+        let why = format!(
+            "{EOS} names {id}, and the model's vocabulary has {vocab} tokens, from 0: correct the file, or give --ignore-eos \
+             and the tokens that end answers with --stop-token-ids"
+        );
+        Err(JobError::Model { path: self.eos_path.clone(), why })
     }
 
     /// The tokens that end an answer.
@@ -95,6 +112,7 @@ impl GenerationConfig {
             stop: keys.texts("stop_strings")?,
             warnings: Vec::new(),
             eos,
+            eos_path: PathBuf::new(),
         };
         let greedy = do_sample == Some(false) || temperature == Some(0.0);
         for neutral in NEUTRAL.iter().filter(|key| !(greedy && key.only_sampling)) {

@@ -8,6 +8,7 @@ pub mod hub;
 
 use crate::error::JobError;
 use crate::options::model::{LoadFormat, ModelOptions};
+use crate::store::location::refuse_url;
 use engine::models::read_capped;
 use std::fs::Metadata;
 use std::io::ErrorKind;
@@ -46,6 +47,11 @@ impl ModelFolders {
     }
 }
 
+/// Whether a model's files are on this machine, built in or in a folder, and not to be had from a hub.
+pub fn is_here(args: &ModelOptions) -> bool {
+    args.model.as_deref().is_none_or(|name| name == builtin::NANO || Path::new(name).is_dir())
+}
+
 /// Refuses the folder of a LoRA adapter, or of a model with one beside it, which transformers would put on top.
 fn refuse_adapter(folder: &Path) -> Result<(), JobError> {
     let path = folder.join("adapter_config.json");
@@ -71,6 +77,7 @@ fn folder(name: &str, args: &ModelOptions, weights: bool) -> Result<PathBuf, Job
             None => builtin::nano(),
         };
     }
+    refuse_url(name).map_err(|why| JobError::Usage(format!("the model or tokenizer {why}")))?;
     let path = Path::new(name);
     let found = match std::fs::metadata(path) {
         Ok(metadata) => Some(metadata),

@@ -16,6 +16,8 @@ pub struct Finding {
     pub what: String,
     /// Whether a job can run on it.
     pub usable: bool,
+    /// What `--device` names it by.
+    pub choice: DeviceChoice,
 }
 
 /// Looks for every family of devices.
@@ -31,7 +33,7 @@ fn cpu(threads: Option<usize>) -> Finding {
         Ok(device) => (device.info().name.clone(), true),
         Err(error) => (error.to_string(), false),
     };
-    Finding { kind: DeviceKind::Cpu, what, usable }
+    Finding { kind: DeviceKind::Cpu, what, usable, choice: DeviceChoice::Cpu }
 }
 
 #[cfg(feature = "cuda")]
@@ -39,6 +41,7 @@ fn cuda() -> Vec<Finding> {
     let finding = |card: kernels::CudaSummary| Finding {
         kind: DeviceKind::Cuda,
         usable: card.unusable.is_none(),
+        choice: DeviceChoice::Cuda(card.index),
         what: card.unusable.unwrap_or_else(|| {
             let (major, minor) = card.capability;
             let index = card.index.unwrap_or(0);
@@ -50,7 +53,12 @@ fn cuda() -> Vec<Finding> {
 
 #[cfg(not(feature = "cuda"))]
 fn cuda() -> Vec<Finding> {
-    vec![Finding { kind: DeviceKind::Cuda, what: "not in this build (feature `cuda`)".into(), usable: false }]
+    vec![Finding {
+        kind: DeviceKind::Cuda,
+        what: "not in this build (feature `cuda`)".into(),
+        usable: false,
+        choice: DeviceChoice::Cuda(None),
+    }]
 }
 
 #[cfg(feature = "wgpu")]
@@ -59,23 +67,28 @@ fn wgpu() -> Vec<Finding> {
         let memory = adapter.memory.map_or(String::new(), |bytes| format!(", {} MiB", bytes >> 20));
         let what =
             format!("wgpu:{index} {} ({}, {}{memory})", adapter.name, adapter.backend, adapter.device_type);
-        match adapter.unusable {
-            None => Finding { kind: DeviceKind::Wgpu, what, usable: true },
-            Some(why) => Finding { kind: DeviceKind::Wgpu, what: format!("{what}: {why}"), usable: false },
-        }
+        let usable = adapter.unusable.is_none();
+        let what = adapter.unusable.map_or(what.clone(), |why| format!("{what}: {why}"));
+        Finding { kind: DeviceKind::Wgpu, what, usable, choice: DeviceChoice::Wgpu(Some(index.to_string())) }
     };
     let found: Vec<Finding> = shaders::adapters().into_iter().enumerate().map(finding).collect();
     if found.is_empty() {
         let what = "no adapter of Vulkan, Metal or DX12 was found: install the card's driver, or a software driver \
                     (Debian: mesa-vulkan-drivers)";
-        return vec![Finding { kind: DeviceKind::Wgpu, what: what.into(), usable: false }];
+        let choice = DeviceChoice::Wgpu(None);
+        return vec![Finding { kind: DeviceKind::Wgpu, what: what.into(), usable: false, choice }];
     }
     found
 }
 
 #[cfg(not(feature = "wgpu"))]
 fn wgpu() -> Vec<Finding> {
-    vec![Finding { kind: DeviceKind::Wgpu, what: "not in this build (feature `wgpu`)".into(), usable: false }]
+    vec![Finding {
+        kind: DeviceKind::Wgpu,
+        what: "not in this build (feature `wgpu`)".into(),
+        usable: false,
+        choice: DeviceChoice::Wgpu(None),
+    }]
 }
 
 /// Opens the device that the options name.

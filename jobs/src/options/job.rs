@@ -2,11 +2,14 @@
 
 use crate::input::format::InputFormat;
 use crate::options::columns::ColumnOptions;
+use crate::options::documents::DocumentOptions;
 use crate::options::engine::EngineOptions;
 use crate::options::model::ModelOptions;
+use crate::options::prices::PriceOptions;
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::store::location::Location;
+use crate::structured::StructuredOutputs;
 use clap::ValueEnum;
 use std::path::PathBuf;
 
@@ -15,6 +18,10 @@ use std::path::PathBuf;
 pub struct JobOptions {
     /// Files, folders, globs or URLs.
     pub input: Vec<String>,
+    /// Whether these are batch files, whose lines are requests.
+    pub batch: bool,
+    /// What requests may call the model, if not by its own name.
+    pub served_model_names: Vec<String>,
     /// The format of all input files; by their names if there is none.
     pub input_format: Option<InputFormat>,
     pub output: Location,
@@ -27,6 +34,12 @@ pub struct JobOptions {
     pub returns: Vec<ReturnColumn>,
     /// Columns of choices; with any, no text is generated.
     pub columns: Vec<ColumnOptions>,
+    /// Documents of any length, if rows are that.
+    pub documents: Option<DocumentOptions>,
+    /// What generated text must be.
+    pub structured: Option<StructuredOutputs>,
+    /// What ends the reasoning before it.
+    pub reasoning_end: Option<String>,
     pub column_prefix: String,
     /// From 0 to 1.
     pub max_error_rate: f64,
@@ -42,6 +55,8 @@ pub struct JobOptions {
     pub retry: Vec<RetryRows>,
     /// Run rows of the same prompt once, where that changes no answer.
     pub share_prompts: bool,
+    /// What the receipt reckons with.
+    pub prices: PriceOptions,
     pub prompt: PromptOptions,
     pub sampling: SamplingOptions,
     pub model: ModelOptions,
@@ -93,6 +108,8 @@ pub enum ReturnColumn {
     PromptLogprobs,
     /// For each column of choices the probability of each choice.
     ChoiceProbabilities,
+    /// The chunks of a document with their own answers.
+    Chunks,
     /// For each column of choices the share of all continuations that are one of them.
     ChoiceMass,
 }

@@ -47,6 +47,17 @@ pub struct PromptOptions {
     /// Whether columns ask something, each for itself: a template may say `{{ ask }}`.
     #[arg(skip)]
     pub asks: bool,
+    /// What the template reads besides columns.
+    #[arg(skip)]
+    pub given: Option<Given>,
+}
+
+/// Names that a template of a job of documents reads besides columns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Given {
+    /// The key of the template.
+    pub key: &'static str,
+    pub names: &'static [&'static str],
 }
 
 impl PromptOptions {

@@ -108,6 +108,21 @@ impl Chat {
         generation: bool,
         marking: &Marking,
     ) -> Result<String, String> {
+        self.render_with(messages, Vec::new(), generation, marking)
+    }
+
+    /// The same with more names, which come before those of the job.
+    ///
+    /// # Errors
+    /// What the template says.
+    pub fn render_with(
+        &self,
+        messages: Vec<Value>,
+        names: Vec<(&str, Value)>,
+        generation: bool,
+        marking: &Marking,
+    ) -> Result<String, String> {
+        let more = names;
         let messages = if self.takes_parts {
             Value::from(messages)
         } else {
@@ -119,7 +134,7 @@ impl Chat {
             (MARK, marking.mark()),
         ];
         let names = self.names.iter().map(|(name, value)| (name.as_str(), value.clone()));
-        self.template.render(Value::from_pairs(own.into_iter().chain(names)), marking.bytes())
+        self.template.render(Value::from_pairs(own.into_iter().chain(names).chain(more)), marking.bytes())
     }
 }
 

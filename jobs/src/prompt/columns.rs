@@ -21,6 +21,8 @@ pub enum Source {
     Column,
     Messages,
     Tokens,
+    /// Requests of a batch, which are read elsewhere.
+    Requests,
 }
 
 mod names;
@@ -80,9 +82,15 @@ impl PromptColumns {
             }
         };
         if flag == "--prompt" {
+            let what = options.given.map_or(flag, |given| given.key);
             let template =
-                Template::prompt(flag, value, date).map_err(|error| with_hint(error, value, input))?;
-            let columns = read_columns(&template, input, options.asks)?;
+                Template::prompt(what, value, date).map_err(|error| with_hint(error, value, input))?;
+            let given = match options.given {
+                Some(given) => given.names,
+                None if options.asks => &[ASK],
+                None => &[],
+            };
+            let columns = read_columns(&template, input, given)?;
             if columns.positions.is_empty() && !options.allow_constant_prompt {
                 return Err(constant(value, input));
             }

@@ -9,7 +9,8 @@ use crate::prompt::rendering::Marking;
 use crate::row_error::{RowError, RowErrorKind};
 use arrow::array::Array;
 use arrow::datatypes::{DataType, Field};
-use convert::conversation;
+pub use convert::each_string;
+use convert::{conversation, json};
 use minijinja::Value;
 use minijinja::value::ValueKind;
 
@@ -51,16 +52,70 @@ pub fn row_messages(column: &dyn Array, row: usize, marking: &Marking) -> Result
     let marked = conversation(column, row, &mut |text: &str| marking.value(text)).map_err(bad)?;
     // Roles and types are names that templates compare, so they are taken unmarked.
     let plain = conversation(column, row, &mut |text: &str| Value::from(text)).map_err(bad)?;
+    checked_messages(&marked, &plain).map_err(bad)
+}
+
+/// The messages of a request: JSON of a list of them, with nothing but role, name and content, and every text but the roles
+/// marked.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn json_messages(text: &str, marking: &Marking) -> Result<Vec<Value>, RowError> {
+    let bad = |why: String| RowError::new(RowErrorKind::BadMessages, format!("`messages`: {why}"));
+    let marked = json(text, &mut |text: &str| marking.value(text)).map_err(bad)?;
+    let plain = json(text, &mut |text: &str| Value::from(text)).map_err(bad)?;
+    if plain.kind() != ValueKind::Seq {
+        return Err(bad("it must be a list of messages with role and content".into()));
+    }
+    refuse_fields(&plain).map_err(bad)?;
+    checked_messages(&without_nulls(&marked), &without_nulls(&plain)).map_err(bad)
+}
+
+/// A list of messages without the fields that are null.
+fn without_nulls(messages: &Value) -> Value {
+    let items = |value: &Value| value.try_iter().into_iter().flatten().collect::<Vec<_>>();
+    let there = |message: &Value| match message.kind() {
+        ValueKind::Map => {
+            let pairs = items(message).into_iter().map(|key| {
+                let value = message.get_item(&key).unwrap_or_default();
+                (key, value)
+            });
+            Value::from_pairs(pairs.filter(|(_, value)| !value.is_none()))
+        }
+        _ => message.clone(),
+    };
+    match messages.kind() {
+        ValueKind::Seq => items(messages).iter().map(there).collect(),
+        _ => messages.clone(),
+    }
+}
+
+/// Refuses fields of messages that say what is not followed.
+fn refuse_fields(messages: &Value) -> Result<(), String> {
+    let items = messages.try_iter().into_iter().flatten();
+    for (i, message) in items.enumerate().filter(|(_, message)| message.kind() == ValueKind::Map) {
+        for key in message.try_iter().into_iter().flatten() {
+            let known = key.as_str().is_some_and(|key| ["role", "name", "content"].contains(&key));
+            if !known && !message.get_item(&key).unwrap_or_default().is_none() {
+                return Err(format!("message {i}: {key} is not supported; leave it out"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A list of messages, from the marked and the plain one.
+fn checked_messages(marked: &Value, plain: &Value) -> Result<Vec<Value>, String> {
     if marked.kind() != ValueKind::Seq {
-        return Err(bad(format!("it is {COLUMN_OF_MESSAGES}; this row has a {}", marked.kind())));
+        return Err(format!("it is {COLUMN_OF_MESSAGES}; this row has a {}", marked.kind()));
     }
     let n = marked.len().unwrap_or(0);
     if n == 0 {
-        return Err(bad("the list is empty".into()));
+        return Err("the list is empty".into());
     }
     let messages = (0..n).map(|i| {
-        let item = |list: &Value| list.get_item_by_index(i).map_err(|e| bad(e.to_string()));
-        checked_message(&item(&marked)?, &item(&plain)?).map_err(|why| bad(format!("message {i}: {why}")))
+        let item = |list: &Value| list.get_item_by_index(i).map_err(|e| e.to_string());
+        checked_message(&item(marked)?, &item(plain)?).map_err(|why| format!("message {i}: {why}"))
     });
     messages.collect()
 }

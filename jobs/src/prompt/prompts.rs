@@ -3,10 +3,10 @@
 use crate::error::JobError;
 use crate::input::Input;
 use crate::input::row::{row_values, value};
-use crate::options::prompt::PromptOptions;
+use crate::options::prompt::{Given, PromptOptions};
 use crate::prompt::chat::Chat;
 use crate::prompt::columns::{ASK, PromptColumns, Source, row_tokens};
-use crate::prompt::messages::{message, row_messages, with_system};
+use crate::prompt::messages::{each_string, json_messages, message, row_messages, with_system};
 use crate::prompt::rendering::{MARK, Marking, Rendering};
 use crate::prompt::template::Template;
 use crate::prompt::template::names::ROW;
@@ -15,6 +15,7 @@ use crate::row_error::{RowError, RowErrorKind};
 use arrow::array::RecordBatch;
 use minijinja::Value;
 use minijinja::value::ValueKind;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What prompts are made with.
@@ -23,6 +24,8 @@ pub struct Prompts {
     /// Whether columns of choices ask something, and whether the template says where.
     asks: bool,
     template_asks: bool,
+    /// What the template reads besides columns.
+    given: Option<Given>,
     /// The system message that goes before a conversation without one.
     system: Option<String>,
     chat: Option<Chat>,
@@ -35,6 +38,31 @@ pub struct Prompts {
 pub struct RowPrompt {
     pub tokens: Vec<u32>,
     pub rendering: Option<Rendering>,
+}
+
+/// A value that a template reads besides columns.
+#[derive(Clone, Copy, Debug)]
+pub enum GivenValue<'a> {
+    Text(&'a str),
+    Texts(&'a [&'a str]),
+    Number(usize),
+}
+
+impl GivenValue<'_> {
+    fn marked(&self, marking: &Marking) -> Value {
+        match self {
+            GivenValue::Text(text) => marking.value(text),
+            GivenValue::Texts(texts) => texts.iter().map(|text| marking.value(text)).collect(),
+            GivenValue::Number(number) => Value::from(*number),
+        }
+    }
+}
+
+/// What a prompt has besides the row's columns.
+#[derive(Clone, Copy, Default)]
+struct Besides<'a> {
+    ask: Option<&'a str>,
+    given: &'a [(&'a str, GivenValue<'a>)],
 }
 
 /// What is rendered.
@@ -69,12 +97,30 @@ impl Prompts {
         }
         let chat = Chat::find(options, &columns.source, &tokenizer, template, date)?;
         let system = options.system_prompt.clone();
-        let asks = options.asks;
+        let (asks, given) = (options.asks, options.given);
         let template_asks = match &columns.source {
             Source::Template(template, _) => asks && template.variables().contains(ASK),
             _ => false,
         };
-        Ok(Prompts { columns, asks, template_asks, system, chat, tokenizer, max_model_len, vocab })
+        Ok(Prompts { columns, asks, template_asks, given, system, chat, tokenizer, max_model_len, vocab })
+    }
+
+    /// Prepares the chat template for a batch, whose requests are conversations or prompts.
+    ///
+    /// # Errors
+    /// [`JobError::Template`].
+    pub fn of_batch(
+        options: &PromptOptions,
+        tokenizer: Arc<Tokenizer>,
+        template: Option<String>,
+        max_model_len: usize,
+        vocab: usize,
+        date: i64,
+    ) -> Result<Prompts, JobError> {
+        let columns = PromptColumns { source: Source::Requests, positions: vec![0] };
+        let chat = Chat::find(options, &columns.source, &tokenizer, template, date)?;
+        let (asks, template_asks, given, system) = (false, false, None, None);
+        Ok(Prompts { columns, asks, template_asks, given, system, chat, tokenizer, max_model_len, vocab })
     }
 
     /// Refuses templates by which none of the first rows can be rendered. Reads until it finds one that can.
@@ -89,15 +135,17 @@ impl Prompts {
             },
             self.chat.as_ref().map(|chat| &chat.template),
         ];
-        if templates.iter().all(Option::is_none) {
+        // Requests of a batch have each its own error.
+        if templates.iter().all(Option::is_none) || matches!(self.columns.source, Source::Requests) {
             return Ok(());
         }
+        let besides = Besides { ask: self.asks.then_some(""), given: &self.without_content() };
         let (mut tried, mut first) = (0, None);
         for batch in input.read(self.columns().to_vec(), 0..rows) {
             // What cannot be read is said where the rows are answered.
             let Some(batch) = batch.ok().filter(|batch| batch.lost.is_empty()) else { return Ok(()) };
             for row in 0..batch.columns.num_rows() {
-                match self.rendering(&batch.columns, row, self.asks.then_some("")) {
+                match self.rendering(&batch.columns, row, besides) {
                     Ok(_) => return Ok(()),
                     // A row that is null says less than any other.
                     Err(error) if error.kind == RowErrorKind::Template => {
@@ -126,6 +174,22 @@ impl Prompts {
             what: "the templates".into(),
             why: format!("no row can be rendered ({tried} tried); --log-level debug shows why"),
         }))
+    }
+
+    /// Given values that say nothing.
+    pub fn without_content(&self) -> Vec<(&'static str, GivenValue<'static>)> {
+        let value = |name: &&'static str| match *name {
+            "notes" => (*name, GivenValue::Texts(&["", ""])),
+            "sources" => (*name, GivenValue::Texts(&[])),
+            "level" | "chunk_index" => (*name, GivenValue::Number(0)),
+            name => (name, GivenValue::Text("")),
+        };
+        self.given.iter().flat_map(|given| given.names).map(value).collect()
+    }
+
+    /// Whether the template reads what is given to it by this name.
+    pub fn reads(&self, name: &str) -> bool {
+        matches!(&self.columns.source, Source::Template(template, _) if template.variables().contains(name))
     }
 
     /// The columns of the input that prompts are made of.
@@ -175,10 +239,12 @@ impl Prompts {
         let make = &make;
         std::thread::scope(|scope| {
             let one = move |rows: &[usize]| rows.iter().map(|&row| make(row)).collect::<Vec<_>>();
-            let work: Vec<_> =
-                rows.chunks(share).map(|rows| (rows, scope.spawn(move || one(rows)))).collect();
+            let spawn = |rows| std::thread::Builder::new().spawn_scoped(scope, move || one(rows));
+            let work: Vec<_> = rows.chunks(share).map(|rows| (rows, spawn(rows))).collect();
             let lost = || Err(RowError::new(RowErrorKind::Internal, "the thread that made the prompt ended"));
             let made = work.into_iter().flat_map(|(rows, thread)| {
+                // Where the system starts no more threads, this one does the work.
+                let Ok(thread) = thread else { return one(rows) };
                 thread.join().unwrap_or_else(|_| rows.iter().map(|_| lost()).collect())
             });
             made.collect()
@@ -201,22 +267,113 @@ impl Prompts {
         let (ids, rendering) = match &self.columns.source {
             Source::Tokens => (row_tokens(batch.column(0), row, self.vocab)?, None),
             _ => {
-                let rendering = self.rendering(batch, row, ask)?;
+                let rendering = self.rendering(batch, row, Besides { ask, given: &[] })?;
                 (self.encode(&rendering)?, Some(rendering))
             }
         };
+        self.checked(ids, rendering)
+    }
+
+    /// The prompt of a conversation in JSON, with more names for the chat template.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn of_messages(&self, json: &str, names: &BTreeMap<String, Value>) -> Result<RowPrompt, RowError> {
+        let Some(chat) = &self.chat else {
+            let why = "the model has no chat template, which messages need; name one with --chat-template";
+            return Err(RowError::new(RowErrorKind::Template, why));
+        };
+        let mut kind = RowErrorKind::Template;
+        let rendering = Rendering::of_row(self.tokenizer.markers(), |marking| {
+            let messages = json_messages(json, marking).map_err(|error| {
+                kind = error.kind;
+                error.detail
+            })?;
+            let mark = |value: &Value| each_string(value, &mut |text: &str| marking.value(text));
+            let names = names.iter().map(|(name, value)| (name.as_str(), mark(value)));
+            chat.render_with(messages, names.collect(), true, marking)
+        });
+        let rendering = rendering.map_err(|why| RowError::new(kind, why))?;
+        self.checked(self.encode(&rendering)?, Some(rendering))
+    }
+
+    /// The prompt of a text that goes to the model as it is.
+    ///
+    /// # Errors
+    /// Why there is none: also a special token in the text, which would be ordinary text and not what was meant.
+    pub fn of_text(&self, text: &str) -> Result<RowPrompt, RowError> {
+        if let Some(special) =
+            self.tokenizer.special_id(text).map_or(self.tokenizer.special_inside(text), |_| Some(text))
+        {
+            let why = format!(
+                "`prompt` holds the special token {special}, and text is never taken for one; give token ids, or \
+                 messages, which the chat template puts tokens around"
+            );
+            return Err(RowError::new(RowErrorKind::BadRequest, why));
+        }
+        let rendering =
+            Rendering::of_row(self.tokenizer.markers(), |marking| Ok(marking.text(text).into_owned()));
+        let rendering = rendering.map_err(|why| RowError::new(RowErrorKind::BadRequest, why))?;
+        self.refuse_long(&rendering)?;
+        let ids = self.tokenizer.encode_raw(&rendering);
+        let ids = ids.map_err(|why| RowError::new(RowErrorKind::Tokenizer, why))?;
+        self.checked(ids, Some(rendering))
+    }
+
+    /// The prompt of token ids.
+    ///
+    /// # Errors
+    /// A token that the model does not have, none at all, or too many.
+    pub fn of_tokens(&self, ids: Vec<u32>) -> Result<RowPrompt, RowError> {
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= self.vocab) {
+            let why = format!("{id} is no token; the model's tokens are 0 to {}", self.vocab - 1);
+            return Err(RowError::new(RowErrorKind::BadTokens, why));
+        }
+        self.checked(ids, None)
+    }
+
+    /// Refuses prompts that are empty or leave no room for an answer.
+    fn checked(&self, ids: Vec<u32>, rendering: Option<Rendering>) -> Result<RowPrompt, RowError> {
         let tokens = u32::try_from(ids.len()).unwrap_or(u32::MAX);
         if ids.is_empty() {
             return Err(RowError::new(RowErrorKind::EmptyPrompt, "the prompt has no tokens"));
         }
         if ids.len() >= self.max_model_len {
             let detail = format!(
-                "{tokens} tokens; the context has {} (--max-model-len), one of them for the answer",
-                self.max_model_len
+                "{tokens} tokens; the context has {} (--max-model-len), one of them for the answer{}",
+                self.max_model_len,
+                self.hint()
             );
             return Err(RowError::new(RowErrorKind::PromptTooLong, detail).with_tokens(tokens));
         }
         Ok(RowPrompt { tokens: ids, rendering })
+    }
+
+    /// The prompt of a row with what is given besides its columns, of any length up to where the bytes alone are too many.
+    ///
+    /// # Errors
+    /// Why the row has none.
+    pub fn of_given(
+        &self,
+        batch: &RecordBatch,
+        row: usize,
+        given: &[(&str, GivenValue<'_>)],
+    ) -> Result<Vec<u32>, RowError> {
+        let ids = self.encode(&self.rendering(batch, row, Besides { ask: None, given })?)?;
+        match ids.is_empty() {
+            true => Err(RowError::new(RowErrorKind::EmptyPrompt, "the prompt has no tokens")),
+            false => Ok(ids),
+        }
+    }
+
+    /// How texts that are too long can be answered, where they can.
+    fn hint(&self) -> &'static str {
+        match &self.columns.source {
+            Source::Template(..) | Source::Column if !self.asks && self.given.is_none() => {
+                "; [documents] in a job file, or --documents, reads texts of any length chunk by chunk"
+            }
+            _ => "",
+        }
     }
 
     /// The tokens of a rendering and a text behind it, put into tokens together.
@@ -230,22 +387,32 @@ impl Prompts {
     /// The text of a row's prompt, if it is made of text and can be made.
     pub fn text_of_row(&self, batch: &RecordBatch, row: usize, ask: Option<&str>) -> Option<String> {
         match &self.columns.source {
-            Source::Tokens => None,
-            _ => self.rendering(batch, row, ask).ok().map(|rendering| rendering.plain()),
+            Source::Tokens | Source::Requests => None,
+            _ => self
+                .rendering(batch, row, Besides { ask, given: &[] })
+                .ok()
+                .map(|rendering| rendering.plain()),
         }
     }
 
     fn encode(&self, rendering: &Rendering) -> Result<Vec<u32>, RowError> {
+        self.refuse_long(rendering)?;
+        self.ids(rendering)
+    }
+
+    /// Refuses what cannot fit, without putting it into tokens.
+    fn refuse_long(&self, rendering: &Rendering) -> Result<(), RowError> {
         let limit = self.tokenizer.max_bytes(self.max_model_len);
         if rendering.len() > limit {
             let detail = format!(
-                "{} bytes; at most {limit} bytes can fit in {} tokens (--max-model-len)",
+                "{} bytes; at most {limit} bytes can fit in {} tokens (--max-model-len){}",
                 rendering.len(),
-                self.max_model_len
+                self.max_model_len,
+                self.hint()
             );
             return Err(RowError::new(RowErrorKind::PromptTooLong, detail));
         }
-        self.ids(rendering)
+        Ok(())
     }
 
     fn ids(&self, rendering: &Rendering) -> Result<Vec<u32>, RowError> {
@@ -256,13 +423,18 @@ impl Prompts {
         ids.map_err(|why| RowError::new(RowErrorKind::Tokenizer, why))
     }
 
-    fn rendering(&self, batch: &RecordBatch, row: usize, ask: Option<&str>) -> Result<Rendering, RowError> {
+    fn rendering(
+        &self,
+        batch: &RecordBatch,
+        row: usize,
+        besides: Besides<'_>,
+    ) -> Result<Rendering, RowError> {
         // The kind of the last error; a rendering's error is only a text.
         let mut kind = RowErrorKind::Template;
         Rendering::of_row(self.tokenizer.markers(), |marking| {
             let messages = match &self.columns.source {
                 Source::Messages => row_messages(batch.column(0), row, marking).map(Conversation::Messages),
-                _ => self.row_prompt(batch, row, ask, marking).map(|prompt| match &self.chat {
+                _ => self.row_prompt(batch, row, besides, marking).map(|prompt| match &self.chat {
                     None => Conversation::Text(prompt),
                     Some(_) => Conversation::Messages(vec![message("user", Value::from(prompt))]),
                 }),
@@ -286,7 +458,7 @@ impl Prompts {
         &self,
         batch: &RecordBatch,
         row: usize,
-        ask: Option<&str>,
+        Besides { ask, given }: Besides<'_>,
         marking: &Marking,
     ) -> Result<String, RowError> {
         let behind = |prompt: String| match ask {
@@ -301,6 +473,7 @@ impl Prompts {
                 context.push((ROW.to_string(), Value::from_pairs(context.clone())));
             }
             context.push((MARK.to_string(), marking.mark()));
+            context.extend(given.iter().map(|(name, value)| (name.to_string(), value.marked(marking))));
             if self.template_asks {
                 context.push((ASK.to_string(), Value::from(ask.unwrap_or_default())));
             }

@@ -99,7 +99,9 @@ impl Template {
         let (environment, names) = match compiled {
             Ok(Ok(Ok(compiled))) => compiled,
             Ok(Ok(Err(why))) => return Err(fail(why)),
-            _ => return Err(fail("the template engine gave up on it; simplify it".into())),
+            // Too little memory, or too many threads; the template is not to blame.
+            Err(error) => return Err(JobError::io("start a thread for", what)(error)),
+            Ok(Err(_)) => return Err(fail("the template engine gave up on it; simplify it".into())),
         };
         let template = Template { environment, what: what.into(), source: given, names, strict };
         template.check_filters_and_tests()?;

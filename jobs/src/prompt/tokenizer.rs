@@ -9,6 +9,7 @@ mod bounds;
 mod config;
 pub mod files;
 mod special;
+pub mod token_bytes;
 
 use crate::error::JobError;
 use crate::guard::guarded;
@@ -184,6 +185,17 @@ impl Tokenizer {
     /// What the tokenizer says.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, String> {
         self.aliases.encode_text(&self.inner, text)
+    }
+
+    /// The places in a text, in bytes, at which its tokens begin, sorted. Tokens of one character begin with it.
+    ///
+    /// # Errors
+    /// What the tokenizer says.
+    pub fn token_starts(&self, text: &str) -> Result<Vec<usize>, String> {
+        let encoding = guarded(|| self.inner.encode(text, false))?.map_err(|error| error.to_string())?;
+        let mut starts: Vec<usize> = encoding.get_offsets().iter().map(|(start, _)| *start).collect();
+        starts.sort_unstable();
+        Ok(starts)
     }
 
     /// The text of ids. Ids that the tokenizer does not know have no text.

@@ -4,7 +4,9 @@ use crate::error::JobError;
 use crate::journal::answer::{Answer, Completion, FinishReason};
 use crate::options::job::ReturnColumn;
 use crate::publish::choice_columns::ChoiceColumns;
+use crate::publish::document_columns::DocumentColumns;
 use crate::publish::schema_metadata::kept_metadata;
+use crate::structured::reasoning::split;
 use arrow::array::{
     ArrayRef, Float32Builder, Int32Array, Int32Builder, ListArray, RecordBatch, StringArray, StructArray,
 };
@@ -53,8 +55,16 @@ pub struct OutputColumns {
 /// What stands behind the kept columns.
 #[derive(Clone, Debug)]
 enum Generated {
-    Text { returns: Returns, n: usize },
+    Text {
+        returns: Returns,
+        n: usize,
+        /// What ends the reasoning, which has a column of its own.
+        reasoning_end: Option<String>,
+        documents: Option<DocumentColumns>,
+    },
     Choices(ChoiceColumns),
+    /// Lines that are made elsewhere, of the kept columns and the answers; the output has no columns.
+    Results,
 }
 
 impl OutputColumns {
@@ -71,10 +81,35 @@ impl OutputColumns {
         keep: Option<&[String]>,
         returns: Returns,
         n: usize,
+        documents: Option<DocumentColumns>,
         prefix: &str,
     ) -> Result<Self, JobError> {
-        let fields = generated_fields(returns, n, prefix);
-        OutputColumns::plan(input, keep, fields, Generated::Text { returns, n })
+        let mut fields = generated_fields(returns, n, prefix);
+        fields.extend(documents.iter().flat_map(|documents| documents.fields(prefix)));
+        OutputColumns::plan(
+            input,
+            keep,
+            fields,
+            Generated::Text { returns, n, reasoning_end: None, documents },
+        )
+    }
+
+    /// With a column `reasoning`, the last one, for what stands before `end` in a text.
+    ///
+    /// # Errors
+    /// [`JobError::Column`] if an input column has its name.
+    pub fn with_reasoning(mut self, end: &str, prefix: &str) -> Result<Self, JobError> {
+        let Generated::Text { n, reasoning_end, .. } = &mut self.generated else { return Ok(self) };
+        *reasoning_end = Some(end.to_string());
+        let data_type = if *n == 1 { DataType::Utf8 } else { list(DataType::Utf8) };
+        let field = Field::new(format!("{prefix}reasoning"), data_type, true);
+        let kept = &self.schema.fields()[..self.kept.len()];
+        if kept.iter().any(|kept| kept.name() == field.name()) {
+            return Err(taken(&field));
+        }
+        let fields = self.schema.fields().iter().cloned().chain([Arc::new(field)]).collect::<Fields>();
+        self.schema = Arc::new(Schema::new(fields).with_metadata(self.schema.metadata().clone()));
+        Ok(self)
     }
 
     /// Plans the output of a job that scores choices, as [`OutputColumns::new`].
@@ -97,6 +132,20 @@ impl OutputColumns {
         OutputColumns::plan(input, keep, fields, Generated::Choices(choices))
     }
 
+    /// Plans the output of a batch, which is made of the columns that are kept for it and has none of them.
+    pub fn of_results(input: &Schema) -> OutputColumns {
+        let kept = (0..input.fields().len()).collect();
+        OutputColumns { schema: Arc::new(input.clone()), kept, generated: Generated::Results }
+    }
+
+    /// How many of the kept columns are in the output; they are its first.
+    pub(crate) fn kept_in_output(&self) -> usize {
+        match self.generated {
+            Generated::Results => 0,
+            _ => self.kept.len(),
+        }
+    }
+
     fn plan(
         input: &Schema,
         keep: Option<&[String]>,
@@ -111,9 +160,7 @@ impl OutputColumns {
         let mut fields: Vec<Field> = kept.iter().map(|&i| plain(input.field(i))).collect();
         for field in generated_fields {
             if fields.iter().any(|kept| kept.name() == field.name()) {
-                let why = "an input column has this name; leave it out with --keep, or choose other names for \
-                           the generated columns with --column-prefix";
-                return Err(JobError::Column { column: field.name().clone(), why: why.into() });
+                return Err(taken(&field));
             }
             fields.push(field);
         }
@@ -177,8 +224,13 @@ impl OutputColumns {
     ) -> Result<RecordBatch, JobError> {
         let mut columns = kept.columns().to_vec();
         columns.extend(match &self.generated {
-            Generated::Text { returns, n } => text_columns(answers, *returns, *n)?,
+            Generated::Text { returns, n, reasoning_end, documents } => {
+                let mut columns = text_columns(answers, *returns, *n, reasoning_end.as_deref())?;
+                columns.extend(documents.iter().flat_map(|documents| documents.arrays(answers)));
+                columns
+            }
             Generated::Choices(choices) => choices.arrays(answers),
+            Generated::Results => Vec::new(),
         });
         RecordBatch::try_new(self.schema.clone(), columns)
             .map_err(|error| JobError::Column { column: "(all)".into(), why: error.to_string() })
@@ -186,7 +238,12 @@ impl OutputColumns {
 }
 
 /// The generated columns of a job that generates text.
-fn text_columns(answers: &[Option<Answer>], returns: Returns, n: usize) -> Result<Vec<ArrayRef>, JobError> {
+fn text_columns(
+    answers: &[Option<Answer>],
+    returns: Returns,
+    n: usize,
+    reasoning_end: Option<&str>,
+) -> Result<Vec<ArrayRef>, JobError> {
     let rows = answers.len();
     // One entry for each completion of each row, also of rows that have none.
     let mut completions: Vec<Option<&Completion>> = Vec::with_capacity(rows * n);
@@ -203,9 +260,17 @@ fn text_columns(answers: &[Option<Answer>], returns: Returns, n: usize) -> Resul
             reasons.push(there.get(i).map_or(none, |completion| completion.finish_reason).as_str());
         }
     }
-    let texts: StringArray = completions.iter().map(|c| c.map(|c| c.text.as_str())).collect();
-    let counts: Int32Array =
-        completions.iter().map(|c| c.map_or(0, |c| c.tokens.len() as i32)).map(Some).collect();
+    let text = |c: &&Completion| -> Option<String> {
+        match reasoning_end {
+            None => Some(c.text.clone()),
+            Some(end) => split(&c.text, end).1.map(str::to_string),
+        }
+    };
+    let texts: StringArray = completions.iter().map(|c| c.as_ref().and_then(text)).collect();
+    let notes =
+        |row: usize| answers[row].as_ref().and_then(|a| a.document.as_ref()).map_or(0, |d| d.num_note_tokens);
+    let count = |(i, c): (usize, &Option<&Completion>)| c.map_or(0, |c| c.tokens.len() as u64) + notes(i / n);
+    let counts: Int32Array = completions.iter().enumerate().map(|c| i32::try_from(count(c)).ok()).collect();
     let inputs: Int32Array =
         answers.iter().map(|a| a.as_ref().and_then(|a| a.num_input_tokens).map(|n| n as i32)).collect();
     let errors: StringArray = answers.iter().map(|a| a.as_ref().and_then(|a| a.error.as_deref())).collect();
@@ -238,7 +303,18 @@ fn text_columns(answers: &[Option<Answer>], returns: Returns, n: usize) -> Resul
             Some(positions.iter().map(|position| position.as_ref().map(with_itself)).collect())
         })));
     }
+    if let Some(end) = reasoning_end {
+        let reasoning: StringArray = completions.iter().map(|c| c.map(|c| split(&c.text, end).0)).collect();
+        columns.push(per_row(n, Arc::new(reasoning)));
+    }
     Ok(columns)
+}
+
+/// What is wrong with a generated column that an input column is called as.
+fn taken(field: &Field) -> JobError {
+    let why = "an input column has this name; leave it out with --keep, or choose other names for the generated columns \
+               with --column-prefix";
+    JobError::Column { column: field.name().clone(), why: why.into() }
 }
 
 /// Gathers an entry for each completion into lists of `n`, if `n` is not 1.

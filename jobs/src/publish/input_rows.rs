@@ -26,7 +26,8 @@ pub(super) struct InputRows<'a, I> {
 impl<'a, I: Iterator<Item = Result<Batch, JobError>>> InputRows<'a, I> {
     pub fn new(inputs: I, columns: &'a OutputColumns) -> InputRows<'a, I> {
         let kept = columns.kept_schema();
-        let nulls = kept.fields().iter().map(|field| ColumnNulls::none(field.name()));
+        let shown = kept.fields().iter().take(columns.kept_in_output());
+        let nulls = shown.map(|field| ColumnNulls::none(field.name()));
         let nulls = nulls.collect();
         InputRows { inputs, ready: VecDeque::new(), columns, errors: BTreeMap::new(), nulls }
     }

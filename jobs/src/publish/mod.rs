@@ -3,6 +3,7 @@
 pub mod choice_columns;
 pub mod columns;
 mod digest_writer;
+pub mod document_columns;
 pub mod format;
 mod input_rows;
 pub(crate) mod local;
@@ -11,7 +12,7 @@ mod part_writer;
 pub mod publication;
 pub(crate) mod remote;
 mod schema_metadata;
-mod sizes;
+pub(crate) mod sizes;
 pub mod target;
 pub mod text;
 pub mod verify;

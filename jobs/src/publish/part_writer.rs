@@ -71,6 +71,18 @@ impl PartWriter {
         }
     }
 
+    /// Adds a row as a line that is made already, without its end.
+    pub fn write_line(&mut self, line: &[u8]) -> Result<(), JobError> {
+        match &mut self.encoder {
+            PartEncoder::Parquet(_) => Err(JobError::Internal("a line for a file of Parquet".into())),
+            PartEncoder::Lines(both) => {
+                let sink = &mut both.1;
+                let written = sink.write_all(line).and_then(|()| sink.write_all(b"\n"));
+                written.map_err(JobError::io("write", &self.path))
+            }
+        }
+    }
+
     /// Ends a row group.
     pub fn end_group(&mut self) -> Result<(), JobError> {
         match &mut self.encoder {

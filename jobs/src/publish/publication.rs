@@ -4,6 +4,7 @@
 //! but the rows, so that however a job was scheduled or interrupted, its files have the same bytes. They are
 //! written aside, synced, and appear by one rename; those of an object store go there one by one.
 
+use crate::batch::results::Results;
 use crate::error::JobError;
 use crate::input::batch::Batch;
 use crate::journal::JournalReader;
@@ -17,6 +18,7 @@ use crate::publish::manifest::{self, ColumnNulls, Manifest, Part, inputs_digest}
 use crate::publish::part_writer::PartWriter;
 use crate::publish::target::Target;
 use crate::row_error::{RowError, RowErrorKind};
+use arrow::array::AsArray;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{WriterProperties, WriterVersion};
@@ -57,6 +59,8 @@ pub struct Publication<'a> {
     pub days: bool,
     /// What to do with rows that have no answer.
     pub unanswered: Unanswered,
+    /// What makes lines of the requests of a batch and their answers, in the place of columns.
+    pub results: Option<&'a Results>,
     /// Asked when all is written, before any of it appears.
     pub may_appear: &'a dyn Fn() -> Result<(), JobError>,
 }
@@ -170,7 +174,16 @@ impl Publication<'_> {
                 for (row, answer) in (at..).zip(&mut *now) {
                     missing.unreadable += u64::from(note_error(answer, rows.error(row)));
                 }
-                writer.write(&self.columns.join(&kept, now)?, at)?;
+                match self.results {
+                    Some(results) => {
+                        let lines = kept.column(0).as_binary::<i32>();
+                        for (row, (line, answer)) in (at..).zip(lines.iter().zip(&*now)) {
+                            let line = line.unwrap_or_default();
+                            writer.write_line(&results.line(row, line, answer.as_ref())?)?;
+                        }
+                    }
+                    None => writer.write(&self.columns.join(&kept, now)?, at)?,
+                }
                 at += now.len() as u64;
                 answers = later;
             }

@@ -5,16 +5,19 @@ mod footers;
 use crate::error::JobError;
 use crate::input::Input;
 use crate::input::footer::Footer;
+use crate::input::format::InputFormat;
 use crate::input::source::Source;
 use crate::journal::{JournalReader, schema};
 use crate::publish::format::OutputFormat;
 use crate::publish::local::{entries, holds};
 use crate::publish::manifest::{self, ColumnNulls, Manifest, Part};
 use crate::publish::remote::{manifest_key, manifest_key_inside};
+use crate::receipt;
+use crate::store::bucket::{Bucket, ObjectVersion};
 use crate::store::location::state_dir_beside;
 use crate::store::location::{Location, ObjectUrl};
 use crate::store::object::Object;
-use crate::store::{self, bucket::Bucket, error::StoreError};
+use crate::store::{self, error::StoreError};
 use arrow::array::Array;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -72,18 +75,23 @@ fn verify_local(output: &Path) -> Result<(Verified, Vec<String>), JobError> {
         return Ok((by_manifest(&next), [problems, other_job(&state_dir, &next)].concat()));
     }
     let known = |path: &PathBuf| path.symlink_metadata().is_ok();
-    let Some(path) = [&beside, &inside].into_iter().find(|path| known(path)) else {
+    let by_footers = || -> Result<_, JobError> {
         let files = if is_folder { entries(output)? } else { vec![output.to_path_buf()] };
-        return Ok(footers::check(files.into_iter().map(Source::local), &beside.display().to_string()));
+        let files = files.into_iter().filter(|path| *path != inside).map(Source::local);
+        Ok(footers::check(files, &beside.display().to_string()))
     };
-    let (manifest, mut problems) = read_manifest(&manifest::read_text(path)?, path)?;
+    let Some(path) = [&beside, &inside].into_iter().find(|path| known(path)) else { return by_footers() };
+    let manifest = match read_manifest(&manifest::read_text(path)?, path)? {
+        Text::AsWritten(manifest) => manifest,
+        Text::Edited(problem) => return Ok(without(problem, output, by_footers()?)),
+    };
+    let mut problems = Vec::new();
     if *path == beside && is_folder && known(&inside) && Manifest::read(&inside)? != manifest {
         problems.push(format!("{} and {} differ", inside.display(), beside.display()));
     }
-    // What was edited tells nothing of other jobs.
-    let other_job = if problems.is_empty() { other_job(&state_dir, &manifest) } else { vec![] };
     problems.extend(check_local(output, is_folder, &manifest)?);
-    problems.extend(other_job);
+    problems.extend(other_job(&state_dir, &manifest));
+    problems.extend(receipt::problems(&state_dir, &manifest));
     Ok((by_manifest(&manifest), problems))
 }
 
@@ -111,14 +119,16 @@ fn verify_remote(url: &ObjectUrl) -> Result<(Verified, Vec<String>), JobError> {
             found = Some((url.with_key(key), text));
         }
     }
-    let Some((at, text)) = found else {
-        let beside = url.with_key(beside).to_string();
+    let by_footers = || -> Result<_, JobError> {
+        let beside = url.with_key(beside.clone()).to_string();
         let object = |version| Object { bucket: bucket.clone(), url: url.clone(), version };
         let objects = if single {
             bucket.head(&url.key)?.into_iter().collect()
         } else {
             bucket.list(&url.key, true)?
         };
+        let is_part = |object: &ObjectVersion| object.key != inside;
+        let objects: Vec<ObjectVersion> = objects.into_iter().filter(is_part).collect();
         if objects.is_empty() {
             return Err(JobError::Store { doing: "find", url: beside, error: StoreError::NoObject });
         }
@@ -126,26 +136,46 @@ fn verify_remote(url: &ObjectUrl) -> Result<(Verified, Vec<String>), JobError> {
             let url = url.with_key(version.key.clone());
             Source::Object(Object { url, ..object(version) })
         });
-        return Ok(footers::check(objects, &beside));
+        Ok(footers::check(objects, &beside))
     };
-    let (manifest, mut problems) = read_manifest(&text, Path::new(&at.to_string()))?;
+    let Some((at, text)) = found else { return by_footers() };
+    let manifest = match read_manifest(&text, Path::new(&at.to_string()))? {
+        Text::AsWritten(manifest) => manifest,
+        Text::Edited(problem) => return Ok(without(problem, Path::new(&url.key), by_footers()?)),
+    };
     let part_url = |part: &Part| {
         if single { url.clone() } else { url.with_key(format!("{}/{}", url.key, part.name)) }
     };
-    problems.extend(check_parts(&manifest, |part| Object::find(&bucket, part_url(part)).map(Source::Object)));
+    let mut problems =
+        check_parts(&manifest, |part| Object::find(&bucket, part_url(part)).map(Source::Object));
     if !single {
         problems.extend(unpublished_objects(&bucket, url, &manifest)?);
     }
     Ok((by_manifest(&manifest), problems))
 }
 
-/// A manifest, and what is wrong with its text.
-fn read_manifest(text: &[u8], path: &Path) -> Result<(Manifest, Vec<String>), JobError> {
+/// The text of a manifest.
+enum Text {
+    AsWritten(Manifest),
+    /// What is wrong with it.
+    Edited(String),
+}
+
+fn read_manifest(text: &[u8], path: &Path) -> Result<Text, JobError> {
     let manifest = Manifest::parse(text, path)?;
-    let sealed = manifest.is_sealed(text);
-    let edited =
-        format!("{}: the manifest is not as it was written: its own digest does not match", path.display());
-    Ok((manifest, if sealed { vec![] } else { vec![edited] }))
+    if manifest.is_sealed(text) {
+        return Ok(Text::AsWritten(manifest));
+    }
+    let why = "the manifest is not as it was written: its own digest does not match, and so the output was not compared with it";
+    Ok(Text::Edited(format!("{}: {why}", path.display())))
+}
+
+/// What is found where the manifest was edited, which then tells nothing of output and job: what the footers tell, where the
+/// files have any.
+fn without(problem: String, output: &Path, by_footers: (Verified, Vec<String>)) -> (Verified, Vec<String>) {
+    let (verified, found) = by_footers;
+    let parquet = OutputFormat::of_name(&output.to_string_lossy()) == Ok(OutputFormat::Parquet);
+    (verified, [vec![problem], if parquet { found } else { vec![] }].concat())
 }
 
 /// What tells that an output is not that of the job whose journal is beside it.
@@ -197,6 +227,7 @@ fn check_parts(manifest: &Manifest, find: impl Fn(&Part) -> Result<Source, JobEr
             check_part(&source, part, manifest)
                 .and_then(|()| match format_of(part) {
                     OutputFormat::Parquet => count_nulls(&source, manifest, &mut nulls),
+                    _ if nulls.is_empty() => Ok(()),
                     _ => count_nulls_of_lines(&lines_of(&source, part)?, manifest, &mut nulls),
                 })
                 .map_err(|problem| format!("{}: {problem}", source.name().display()))
@@ -225,7 +256,11 @@ fn check_part(source: &Source, part: &Part, manifest: &Manifest) -> Result<(), S
         return Err(format!("its BLAKE3 is {digest}, but {} was published", part.blake3));
     }
     if format_of(part) != OutputFormat::Parquet {
-        let rows = lines_of(source, part)?.rows;
+        // Where no column is compared, the columns need not be known: results of a batch have others in each line.
+        let format = format_of(part).as_input();
+        let plain = format == InputFormat::Jsonl && manifest.nulls.is_empty();
+        let format = if plain { InputFormat::Lines } else { format };
+        let rows = Input::of_source(source, format).map_err(|error| error.to_string())?.rows;
         return if rows == part.rows {
             Ok(())
         } else {

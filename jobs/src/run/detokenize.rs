@@ -75,6 +75,11 @@ impl Detokenizer {
         Ok(self.stopped.is_some())
     }
 
+    /// Whether special tokens have no text.
+    pub fn skips_special_tokens(&self) -> bool {
+        self.rules.skip_special_tokens
+    }
+
     /// The tokens so far.
     pub fn tokens(&self) -> &[u32] {
         &self.ids

@@ -4,8 +4,9 @@
 //! prompt runs or ran lately, with the same sampling, takes that row's answer. Each row still has a record of its own in the journal.
 
 use crate::row_error::RowError;
-use crate::run::request::RowRequest;
+use crate::run::request::{RequestKey, RowRequest};
 use crate::run::row::{Generated, RowResult};
+use crate::structured::constraint::Structure;
 use blake3::Hash;
 use std::collections::{HashMap, VecDeque};
 
@@ -31,9 +32,9 @@ pub enum Turn {
 pub struct Duplicates {
     shared: bool,
     /// The row that runs for each prompt.
-    runs: HashMap<Hash, u64>,
+    runs: HashMap<Hash, RequestKey>,
     /// The prompt of each row that runs, and the rows that wait for it.
-    waits: HashMap<u64, (Hash, Vec<u64>)>,
+    waits: HashMap<RequestKey, (Hash, Vec<RequestKey>)>,
     waiting: usize,
     /// How prompts ended, and in which order.
     ended: HashMap<Hash, Result<RowResult, RowError>>,
@@ -54,17 +55,10 @@ impl Duplicates {
 
     /// Decides about a row that is about to start.
     pub fn take_up(&mut self, request: &RowRequest) -> Turn {
-        // Constraints are not compared.
-        if !self.shared || !request.sampling.is_greedy() || request.constraint.is_some() {
+        if !self.shared || !request.sampling.is_greedy() {
             return Turn::Runs;
         }
-        let row = request.row;
-        let mut bytes = request.sampling.digest().to_vec();
-        match &request.choices {
-            Some(choices) => bytes.extend(choices.bytes()),
-            None => bytes.extend(request.prompt.iter().flat_map(|token| token.to_le_bytes())),
-        }
-        let prompt = blake3::hash(&bytes);
+        let (row, prompt) = (request.key(), digest(request));
         if let Some(result) = self.ended.get(&prompt) {
             return Turn::Ends(result.clone());
         }
@@ -79,7 +73,7 @@ impl Duplicates {
     }
 
     /// Takes the end of a row, keeps it for rows to come, and gives the rows that have waited for it.
-    pub fn end(&mut self, row: u64, result: &Result<RowResult, RowError>) -> Vec<u64> {
+    pub fn end(&mut self, row: RequestKey, result: &Result<RowResult, RowError>) -> Vec<RequestKey> {
         let Some((prompt, rows)) = self.waits.remove(&row) else { return Vec::new() };
         self.runs.remove(&prompt);
         self.waiting -= rows.len();
@@ -93,6 +87,17 @@ impl Duplicates {
         }
         rows
     }
+}
+
+/// What the answer to a request is a function of, where it is one of the prompt.
+pub fn digest(request: &RowRequest) -> Hash {
+    let mut bytes = request.sampling.digest().to_vec();
+    bytes.extend(request.structure.as_ref().map_or([0; 32], Structure::digest));
+    match &request.choices {
+        Some(choices) => bytes.extend(choices.bytes()),
+        None => bytes.extend(request.prompt.iter().flat_map(|token| token.to_le_bytes())),
+    }
+    blake3::hash(&bytes)
 }
 
 /// Roughly the memory that a result takes; the same at each look.

@@ -5,9 +5,11 @@ use crate::journal::Journal;
 use crate::journal::answer::FinishReason;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::row_error::{RowError, RowErrorKind};
+use crate::run::cost_meter::CostMeter;
 use crate::run::duplicates::{Duplicates, Turn};
-use crate::run::request::{FailedRow, FeederResult, RowRequest, request_id, row_of_request};
-use crate::run::row::{KeepLogprobs, RowOutcome, RowResult};
+use crate::run::open_documents::OpenDocuments;
+use crate::run::request::{FailedRow, FeederResult, RequestKey, RowRequest, request_id, run_of_request};
+use crate::run::row::{RowOutcome, RowResult};
 use crate::supervise::worker::Heartbeat;
 use engine::Engine;
 use engine::error::EngineError;
@@ -20,6 +22,9 @@ use std::time::Duration;
 /// How often an idle engine looks for signals.
 const IDLE: Duration = Duration::from_millis(50);
 
+/// How often an idle engine looks for the next requests of documents.
+const SHORT: Duration = Duration::from_millis(1);
+
 /// Rows that start between two steps, at most.
 const ROWS_AT_ONCE: usize = 1024;
 
@@ -29,14 +34,24 @@ pub struct EngineLoop<'a> {
     tokenizer: &'a Tokenizer,
     /// Notes the rows that start.
     journal: &'a Mutex<Journal>,
-    keep: KeepLogprobs,
     /// Where rows go.
     out: SyncSender<RowOutcome>,
     duplicates: Duplicates,
-    running: HashMap<u64, RowResult>,
-    /// A row that waits until it can run alone, and whether one does.
+    /// By the number of the run, which the engine's requests have in place of row and part.
+    running: HashMap<u64, (RequestKey, RowResult)>,
+    runs: u64,
+    /// A row that waits until it can run alone, and the one that does.
     waits_to_run_alone: Option<RowRequest>,
-    alone: bool,
+    alone: Option<u64>,
+    /// Where the requests of documents come from that follow upon others.
+    documents: Option<FollowUps<'a>>,
+    meter: CostMeter,
+}
+
+/// The documents on their way, and their requests behind the first level.
+pub struct FollowUps<'a> {
+    pub open: &'a OpenDocuments<'a>,
+    pub requests: Receiver<RowRequest>,
 }
 
 impl<'a> EngineLoop<'a> {
@@ -45,14 +60,26 @@ impl<'a> EngineLoop<'a> {
         engine: &'a mut Engine,
         tokenizer: &'a Tokenizer,
         journal: &'a Mutex<Journal>,
-        keep: KeepLogprobs,
         share: bool,
+        documents: Option<FollowUps<'a>>,
         out: SyncSender<RowOutcome>,
     ) -> EngineLoop<'a> {
         let duplicates = Duplicates::new(share && engine.device().info().breaks_contract.is_none());
         let running = HashMap::new();
-        let (waits_to_run_alone, alone) = (None, false);
-        EngineLoop { engine, tokenizer, journal, keep, out, duplicates, running, waits_to_run_alone, alone }
+        let (waits_to_run_alone, alone, runs) = (None, None, 0);
+        EngineLoop {
+            engine,
+            tokenizer,
+            journal,
+            out,
+            duplicates,
+            running,
+            runs,
+            waits_to_run_alone,
+            alone,
+            documents,
+            meter: CostMeter::begin(),
+        }
     }
 
     /// Runs until all rows are answered, or until `stop` says so or nobody takes the rows; then unfinished rows are
@@ -60,8 +87,15 @@ impl<'a> EngineLoop<'a> {
     ///
     /// # Errors
     /// What ended the job: of the input, the journal or the device.
-    pub fn run(
-        mut self,
+    pub fn run(mut self, rows: &Receiver<FeederResult>, stop: impl FnMut() -> bool) -> Result<(), JobError> {
+        let ended = self.run_all(rows, stop);
+        // What ended the loop says more than what this may say.
+        let noted = self.note_costs();
+        ended.and(noted)
+    }
+
+    fn run_all(
+        &mut self,
         rows: &Receiver<FeederResult>,
         mut stop: impl FnMut() -> bool,
     ) -> Result<(), JobError> {
@@ -69,13 +103,23 @@ impl<'a> EngineLoop<'a> {
         let mut heartbeat = Heartbeat::default();
         loop {
             heartbeat.send();
+            if self.meter.is_due() {
+                self.note_costs()?;
+            }
             if stop() {
                 return Ok(());
             }
+            self.admit_follow_ups()?;
             more = more && self.admit(rows)?;
             if self.engine.is_idle() {
-                if !more && self.waits_to_run_alone.is_none() {
+                // Requests that follow are of documents that are open.
+                let documents_done =
+                    self.documents.as_ref().is_none_or(|documents| documents.open.are_none());
+                if !more && self.waits_to_run_alone.is_none() && documents_done {
                     return Ok(());
+                }
+                if !more && self.documents.is_some() {
+                    std::thread::sleep(SHORT);
                 }
                 continue;
             }
@@ -85,10 +129,31 @@ impl<'a> EngineLoop<'a> {
         }
     }
 
+    fn note_costs(&mut self) -> Result<(), JobError> {
+        let figures = self.meter.figures(self.engine);
+        self.lock()?.note_costs(&figures)
+    }
+
+    /// Takes the requests that follow upon others, before new rows: what is begun is to end.
+    fn admit_follow_ups(&mut self) -> Result<(), JobError> {
+        let full = self.engine.limits().seqs;
+        while self.engine.waiting() < full && self.duplicates.have_room() {
+            let Some(Ok(request)) = self.documents.as_ref().map(|documents| documents.requests.try_recv())
+            else {
+                break;
+            };
+            if request.alone {
+                self.alone = Some(request.row);
+            }
+            self.start(request)?;
+        }
+        Ok(())
+    }
+
     /// Fills the engine's queue. Returns whether more rows may come.
     fn admit(&mut self, rows: &Receiver<FeederResult>) -> Result<bool, JobError> {
         if self.engine.is_idle() {
-            self.alone = false;
+            self.alone = None;
             if let Some(row) = self.waits_to_run_alone.take()
                 && !self.start_alone(row)?
             {
@@ -100,20 +165,24 @@ impl<'a> EngineLoop<'a> {
         // Rows that share an answer do not wait in the engine.
         for taken in 0..ROWS_AT_ONCE {
             let room = self.engine.waiting() < full && self.duplicates.have_room();
-            if self.alone || self.waits_to_run_alone.is_some() || !room {
+            if self.waits_to_run_alone.is_some() || !room {
                 break;
             }
             let fed = if taken == 0 && self.engine.is_idle() {
-                rows.recv_timeout(IDLE).map_err(|error| error == RecvTimeoutError::Disconnected)
+                let documents = self.documents.as_ref().is_some_and(|documents| !documents.open.are_none());
+                rows.recv_timeout(if documents { SHORT } else { IDLE })
+                    .map_err(|error| error == RecvTimeoutError::Disconnected)
             } else {
                 rows.try_recv().map_err(|error| error == TryRecvError::Disconnected)
             };
             match fed {
                 Err(closed) => return Ok(!closed),
                 Ok(fed) => match fed? {
-                    Ok(row) if row.alone => self.waits_to_run_alone = Some(row),
+                    Ok(row) if row.alone && self.alone != Some(row.row) => {
+                        self.waits_to_run_alone = Some(row)
+                    }
                     Ok(row) => self.start(row)?,
-                    Err(FailedRow { row, error }) => self.send(row, Err(error))?,
+                    Err(FailedRow { row, error }) => self.send(RequestKey { row, part: None }, Err(error))?,
                 },
             }
         }
@@ -123,13 +192,13 @@ impl<'a> EngineLoop<'a> {
     /// Starts a row that must run alone, once the journal has all others; until then it waits.
     fn start_alone(&mut self, row: RowRequest) -> Result<bool, JobError> {
         // Rows that the finisher has not appended would share the blame.
-        if !self.lock()?.is_idle() {
+        if !self.lock()?.runs_nothing_but(row.row) {
             self.waits_to_run_alone = Some(row);
             std::thread::sleep(Duration::from_millis(1));
             return Ok(false);
         }
         self.lock()?.commit()?;
-        self.alone = true;
+        self.alone = Some(row.row);
         self.start(row)?;
         Ok(true)
     }
@@ -142,53 +211,56 @@ impl<'a> EngineLoop<'a> {
 
     /// Gives a row to the engine, as one request for each completion.
     fn start(&mut self, request: RowRequest) -> Result<(), JobError> {
-        let row = request.row;
+        let (row, key) = (request.row, request.key());
         match self.duplicates.take_up(&request) {
-            Turn::Ends(result) => return self.send_shared(row, result),
+            Turn::Ends(result) => return self.send_shared(key, result),
             // One that waits is in flight as much as the one that runs: it is its prompt that runs.
             Turn::Waits => return self.lock()?.admit(&[row]),
             Turn::Runs => self.lock()?.admit(&[row])?,
         }
         let tokens = request.num_input_tokens();
-        for asked in request.requests() {
+        self.runs += 1;
+        let run = self.runs;
+        self.running.insert(run, (key, RowResult::begin(&request)));
+        for asked in request.requests(run) {
             match self.engine.add(asked) {
                 Ok(()) => {}
                 Err(EngineError::Request(why)) => {
                     let error = RowError::new(RowErrorKind::BadRequest, why);
-                    return self.give_up(row, error.with_tokens(tokens));
+                    return self.give_up(run, error.with_tokens(tokens));
                 }
                 Err(error) => return Err(error.into()),
             }
-            self.running.entry(row).or_insert_with(|| RowResult::begin(&request));
         }
         Ok(())
     }
 
     /// Sends a row on its way, and with it those that have waited for it.
-    fn send(&mut self, row: u64, result: Result<RowResult, RowError>) -> Result<(), JobError> {
-        for other in self.duplicates.end(row, &result) {
+    fn send(&mut self, key: RequestKey, result: Result<RowResult, RowError>) -> Result<(), JobError> {
+        for other in self.duplicates.end(key, &result) {
             self.send_shared(other, result.clone())?;
         }
         // The finisher closes the channel only when it fails, and says why.
-        let _ = self.out.send(RowOutcome { row, result, shared: false });
+        let RequestKey { row, part } = key;
+        let _ = self.out.send(RowOutcome { row, part, result, shared: false });
         Ok(())
     }
 
-    fn send_shared(&self, row: u64, result: Result<RowResult, RowError>) -> Result<(), JobError> {
-        let _ = self.out.send(RowOutcome { row, result, shared: true });
+    fn send_shared(&self, key: RequestKey, result: Result<RowResult, RowError>) -> Result<(), JobError> {
+        let RequestKey { row, part } = key;
+        let _ = self.out.send(RowOutcome { row, part, result, shared: true });
         Ok(())
     }
 
     /// Ends a row with an error, all of its completions with it.
-    fn give_up(&mut self, row: u64, error: RowError) -> Result<(), JobError> {
-        if let Some(result) = self.running.remove(&row) {
-            for (completion, generated) in (0..).zip(&result.completions) {
-                if generated.reason.is_none() {
-                    self.engine.stop(request_id(row, completion));
-                }
+    fn give_up(&mut self, run: u64, error: RowError) -> Result<(), JobError> {
+        let Some((key, result)) = self.running.remove(&run) else { return Ok(()) };
+        for (completion, generated) in (0..).zip(&result.completions) {
+            if generated.reason.is_none() {
+                self.engine.stop(request_id(run, completion));
             }
         }
-        self.send(row, Err(error))
+        self.send(key, Err(error))
     }
 
     /// Takes in what the engine did.
@@ -196,10 +268,11 @@ impl<'a> EngineLoop<'a> {
         let (Event::Prompt { id, .. }
         | Event::Scores { id, .. }
         | Event::Token { id, .. }
+        | Event::DeadEnd { id, .. }
         | Event::Finished { id, .. }) = &event;
-        let (id, (row, completion)) = (*id, row_of_request(*id));
+        let (id, (run, completion)) = (*id, run_of_request(*id));
         // Events of a row that was given up may still be under way.
-        let Some(result) = self.running.get_mut(&row) else { return Ok(()) };
+        let Some((_, result)) = self.running.get_mut(&run) else { return Ok(()) };
         let tokens = result.num_input_tokens;
         let generated = &mut result.completions[completion];
         match event {
@@ -214,10 +287,10 @@ impl<'a> EngineLoop<'a> {
                 Ok(())
             }
             Event::Token { token, .. } => {
-                if self.keep.tokens {
+                if result.keep.tokens {
                     generated.token_logprobs.push(token.logprob);
                 }
-                if self.keep.alternatives {
+                if result.keep.alternatives {
                     generated.logprobs.push(token.top);
                 }
                 match generated.text.push(token.token, self.tokenizer) {
@@ -225,12 +298,16 @@ impl<'a> EngineLoop<'a> {
                     Ok(true) => {
                         generated.reason = Some(FinishReason::Stop);
                         self.engine.stop(id);
-                        self.finish_if_done(row)
+                        self.finish_if_done(run)
                     }
                     Err(why) => {
-                        self.give_up(row, RowError::new(RowErrorKind::Tokenizer, why).with_tokens(tokens))
+                        self.give_up(run, RowError::new(RowErrorKind::Tokenizer, why).with_tokens(tokens))
                     }
                 }
+            }
+            Event::DeadEnd { why, .. } => {
+                let why = format!("after {} tokens: {why}", generated.text.tokens().len());
+                self.give_up(run, RowError::new(RowErrorKind::DeadEnd, why).with_tokens(tokens))
             }
             Event::Finished { reason: EngineReason::NotFinite, .. } => {
                 let why = match result.choices {
@@ -240,23 +317,24 @@ impl<'a> EngineLoop<'a> {
                         format!("the model's logits after {after} tokens are not finite")
                     }
                 };
-                self.give_up(row, RowError::new(RowErrorKind::NotFinite, why).with_tokens(tokens))
+                self.give_up(run, RowError::new(RowErrorKind::NotFinite, why).with_tokens(tokens))
             }
             Event::Finished { reason, .. } => {
                 let cut = reason == EngineReason::Length;
                 generated.reason = Some(if cut { FinishReason::Length } else { FinishReason::Stop });
-                self.finish_if_done(row)
+                self.finish_if_done(run)
             }
         }
     }
 
-    fn finish_if_done(&mut self, row: u64) -> Result<(), JobError> {
-        let done = |result: &RowResult| result.completions.iter().all(|c| c.reason.is_some());
-        if !self.running.get(&row).is_some_and(done) {
+    fn finish_if_done(&mut self, run: u64) -> Result<(), JobError> {
+        let done =
+            |(_, result): &(RequestKey, RowResult)| result.completions.iter().all(|c| c.reason.is_some());
+        if !self.running.get(&run).is_some_and(done) {
             return Ok(());
         }
-        match self.running.remove(&row) {
-            Some(result) => self.send(row, Ok(result)),
+        match self.running.remove(&run) {
+            Some((key, result)) => self.send(key, Ok(result)),
             None => Ok(()),
         }
     }

@@ -1,21 +1,41 @@
 //! Reads the input and makes prompts, ahead of the engine and bounded.
 
+use crate::batch::requests::BatchRequests;
 use crate::choices::Choices;
 use crate::choices::requests::RowChoices;
+use crate::documents::document::{Document, Next};
 use crate::input::Input;
 use crate::input::batch::Batch;
+use crate::journal::JournalReader;
 use crate::journal::finished::FinishedRows;
+use crate::journal::length_limits::LengthLimits;
 use crate::options::job::OnCorrupt;
 use crate::prompt::prompts::Prompts;
 use crate::row_error::{RowError, RowErrorKind};
+use crate::run::open_documents::OpenDocuments;
+use crate::run::order::{of_prompt, order};
 use crate::run::request::{FailedRow, FeederResult, RowRequest};
 use crate::run::sampling::Sampling;
+use crate::structured::constraint::Structure;
+use arrow::array::AsArray;
+use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 /// Rows whose prompts are made together.
 const TOGETHER: usize = 64;
+
+/// Bytes of documents that are cut together, but for the first of them.
+const DOCUMENT_BYTES: usize = 8 << 20;
+
+/// What documents need besides.
+pub struct DocumentFeed<'a> {
+    pub open: &'a OpenDocuments<'a>,
+    /// The notes of earlier runs, if they count, and the limits by which they do.
+    pub journal: Option<JournalReader>,
+    pub limits: LengthLimits,
+}
 
 /// What the feeder works on.
 pub struct Feeder<'a> {
@@ -24,6 +44,12 @@ pub struct Feeder<'a> {
     pub prompts: &'a Prompts,
     /// The columns of choices, if rows are scored.
     pub choices: Option<&'a Choices>,
+    /// The documents, if rows hold such.
+    pub documents: Option<DocumentFeed<'a>>,
+    /// What their text must be.
+    pub structure: Option<&'a Structure>,
+    /// What makes requests of lines, if the input is a batch.
+    pub batch: Option<&'a BatchRequests>,
     /// How rows are answered, unless a row says otherwise.
     pub sampling: &'a Arc<Sampling>,
     /// The number of rows of the job, from the first.
@@ -32,6 +58,8 @@ pub struct Feeder<'a> {
     pub finished: &'a FinishedRows,
     /// Rows that run alone, after all others.
     pub alone: Vec<u64>,
+    /// Rows that begin after the others of their window, sorted.
+    pub later: Vec<u64>,
     /// What to do about rows that cannot be read.
     pub on_corrupt: OnCorrupt,
     /// Threads that make prompts.
@@ -55,8 +83,15 @@ impl Feeder<'_> {
         }
     }
 
+    /// Sends the rows of ranges, until all are sent or nobody takes them.
+    pub fn feed_ranges(&self, ranges: &[Range<u64>], out: &SyncSender<FeederResult>) {
+        let fed = ranges.iter().try_for_each(|rows| self.feed_range(rows.clone(), false, out));
+        // Whoever takes no more knows why.
+        fed.unwrap_or(());
+    }
+
     fn feed_range(&self, rows: Range<u64>, alone: bool, out: &SyncSender<FeederResult>) -> Result<(), Gone> {
-        for batch in self.input.read(self.prompts.columns().to_vec(), rows) {
+        for batch in self.input.read(self.columns().to_vec(), rows) {
             let batch = match self.on_corrupt {
                 OnCorrupt::Refuse => batch.and_then(Batch::refuse_lost),
                 OnCorrupt::RowErrors => batch,
@@ -70,6 +105,10 @@ impl Feeder<'_> {
             }
         }
         Ok(())
+    }
+
+    fn columns(&self) -> &[usize] {
+        self.documents.as_ref().map_or(self.prompts.columns(), |feed| feed.open.documents.columns())
     }
 
     fn takes(&self, row: u64, alone: bool) -> bool {
@@ -86,19 +125,121 @@ impl Feeder<'_> {
             .filter(|&i| self.takes(batch.first_row + i as u64, alone))
             .filter(|&i| !lost.contains_key(&(batch.first_row + i as u64)))
             .collect();
+        if let Some(feed) = &self.documents {
+            return self.feed_documents(feed, batch, &rows, alone, out);
+        }
         for rows in rows.chunks(TOGETHER) {
             let row = |i: usize| batch.first_row + i as u64;
             if let Some(choices) = self.choices {
                 let make = |i| choices.of_row(self.prompts, &batch.columns, i);
                 let made = self.prompts.of_each(rows, self.threads, make);
-                for (&i, asked) in rows.iter().zip(made) {
-                    self.send(self.scored(row(i), asked, alone), out)?;
-                }
+                let made = rows.iter().zip(made).map(|(&i, asked)| self.scored(row(i), asked, alone));
+                self.send_in_order(made.collect(), out)?;
+                continue;
+            }
+            if let Some(requests) = self.batch {
+                let lines = batch.columns.column(0).as_binary::<i32>();
+                let make = |i: usize| requests.of_line(self.prompts, lines.value(i), row(i));
+                let made = self.prompts.of_each(rows, self.threads, make);
+                let made = rows.iter().zip(made).map(|(&i, asked)| {
+                    let asked = asked.map(|request| RowRequest { alone, ..request });
+                    asked.map_err(|error| FailedRow { row: row(i), error })
+                });
+                self.send_in_order(made.collect(), out)?;
                 continue;
             }
             let made = self.prompts.of_rows(&batch.columns, rows, self.threads);
-            for (&i, prompt) in rows.iter().zip(made) {
-                self.send(self.request(row(i), prompt, alone), out)?;
+            let made = rows.iter().zip(made).map(|(&i, prompt)| self.request(row(i), prompt, alone));
+            self.send_in_order(made.collect(), out)?;
+        }
+        Ok(())
+    }
+
+    /// The order in which rows of a window begin. Where a worker has died, in their own, and those that were in flight then
+    /// at the end: rows that crash a device are often long, and a start is to answer some row before it meets the next.
+    fn in_order<P: Eq + Hash>(&self, known: &[(P, usize)], rows: &[u64]) -> Vec<usize> {
+        if self.alone.is_empty() && self.later.is_empty() {
+            return order(known);
+        }
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&at| self.later.binary_search(&rows[at]).is_ok());
+        order
+    }
+
+    /// Sends the rows of a window.
+    fn send_in_order(
+        &self,
+        rows: Vec<Result<RowRequest, FailedRow>>,
+        out: &SyncSender<FeederResult>,
+    ) -> Result<(), Gone> {
+        let (made, failed): (Vec<_>, Vec<_>) = rows.into_iter().partition(Result::is_ok);
+        failed.into_iter().try_for_each(|row| self.send(row, out))?;
+        let mut made: Vec<Option<RowRequest>> = made.into_iter().map(Result::ok).collect();
+        let known: Vec<_> = made.iter().flatten().map(|row| of_prompt(&row.prompt)).collect();
+        let rows: Vec<u64> = made.iter().flatten().map(|row| row.row).collect();
+        for at in self.in_order(&known, &rows) {
+            let Some(row) = made[at].take() else { continue };
+            self.send(Ok(row), out)?;
+        }
+        Ok(())
+    }
+
+    /// Begins the documents of rows of a batch.
+    fn feed_documents(
+        &self,
+        feed: &DocumentFeed<'_>,
+        batch: &Batch,
+        rows: &[usize],
+        alone: bool,
+        out: &SyncSender<FeederResult>,
+    ) -> Result<(), Gone> {
+        let documents = feed.open.documents;
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fit = |&&row: &&usize| {
+                bytes += documents.text(&batch.columns, row).map_or(0, |text| text.len());
+                bytes <= DOCUMENT_BYTES
+            };
+            let together = rest.iter().take(TOGETHER).take_while(fit).count().max(1);
+            let (rows, later) = rest.split_at(together);
+            rest = later;
+            let opened = self.prompts.of_each(rows, self.threads, |row| documents.open(&batch.columns, row));
+            let known: Vec<((), usize)> = opened
+                .iter()
+                .map(|opened| ((), opened.as_ref().map_or(usize::MAX, |o| o.tokens())))
+                .collect();
+            let mut opened: Vec<_> = opened.into_iter().map(Some).collect();
+            let numbers: Vec<u64> = rows.iter().map(|&row| batch.first_row + row as u64).collect();
+            for at in self.in_order(&known, &numbers) {
+                let row = batch.first_row + rows[at] as u64;
+                let opened = match opened[at].take() {
+                    Some(Ok(opened)) => opened,
+                    Some(Err(error)) => {
+                        self.send(Err(FailedRow { row, error }), out)?;
+                        continue;
+                    }
+                    None => continue,
+                };
+                let notes = match feed.journal.as_ref().map(|journal| journal.notes(row, feed.limits)) {
+                    None => Vec::new(),
+                    Some(Ok(notes)) => notes,
+                    Some(Err(error)) => {
+                        let _ = out.send(Err(error));
+                        return Err(Gone);
+                    }
+                };
+                let (document, next) = Document::begin(documents, row, opened, notes, alone);
+                feed.open.add(row, document);
+                match next {
+                    Next::Requests(parts) => feed
+                        .open
+                        .requests(row, alone, parts)
+                        .try_for_each(|request| self.send(Ok(request), out))?,
+                    // The finisher has the rest of what is known of it.
+                    Next::Fails(error) => self.send(Err(FailedRow { row, error }), out)?,
+                    Next::Waits | Next::Ends(_) => {}
+                }
             }
         }
         Ok(())
@@ -112,7 +253,10 @@ impl Feeder<'_> {
     ) -> Result<RowRequest, FailedRow> {
         let sampling = self.sampling.clone();
         match prompt {
-            Ok(prompt) => Ok(RowRequest { row, prompt, sampling, constraint: None, choices: None, alone }),
+            Ok(prompt) => {
+                let structure = self.structure.map(|structure| structure.for_prompt(&prompt));
+                Ok(RowRequest { row, part: None, prompt, sampling, structure, choices: None, alone })
+            }
             Err(error) => Err(FailedRow { row, error }),
         }
     }
@@ -126,7 +270,8 @@ impl Feeder<'_> {
         let asked = asked.map_err(|error| FailedRow { row, error })?;
         let prompt = asked.columns[0].tokens.clone();
         let choices = Some(Arc::new(asked));
-        Ok(RowRequest { row, prompt, sampling: self.sampling.clone(), constraint: None, choices, alone })
+        let sampling = self.sampling.clone();
+        Ok(RowRequest { row, part: None, prompt, sampling, structure: None, choices, alone })
     }
 
     fn send(&self, row: Result<RowRequest, FailedRow>, out: &SyncSender<FeederResult>) -> Result<(), Gone> {

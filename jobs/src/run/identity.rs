@@ -1,14 +1,15 @@
 //! What makes two runs of this job the same: its identity and its inputs.
 
+use crate::batch::BATCH_VERSION;
 use crate::date;
 use crate::digest::{digest_bytes, digest_files};
 use crate::error::JobError;
 use crate::input::file::InputFile;
 use crate::input::partitions::shown;
 use crate::journal::decisions::{
-    ColumnDecisions, Decisions, FileDigests, PromptDecisions, SamplingDecisions, TypeNames,
+    BatchDecisions, ColumnDecisions, Decisions, FileDigests, PromptDecisions, SamplingDecisions, TypeNames,
 };
-use crate::journal::identity::{InputDigest, InputDigests, JobIdentity, numerics_version};
+use crate::journal::identity::{Identity, InputDigest, InputDigests, JobIdentity, numerics_version};
 use crate::options::engine::{EngineOptions, engine_config};
 use crate::options::job::JobOptions;
 use crate::options::model::{LoadFormat, ModelOptions};
@@ -16,6 +17,7 @@ use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::prompt::PROMPTS_VERSION;
 use crate::run::job::Job;
+use crate::structured::reasoning::Reasoning;
 use engine::Types;
 use engine::device::DeviceInfo;
 use engine::file::VerifiedFile;
@@ -35,6 +37,9 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         // Inputs have digests of their own.
         input: _,
         input_format: _,
+        // The job has the names resolved.
+        batch: _,
+        served_model_names: _,
         // Paths, and how much of the job to do and to publish.
         output: _,
         state_dir: _,
@@ -52,8 +57,13 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         retry: _,
         // Answers are the same without.
         share_prompts: _,
+        prices: _,
         returns,
         columns,
+        documents,
+        structured,
+        // The job has it resolved.
+        reasoning_end: _,
         prompt,
         sampling,
         model,
@@ -76,8 +86,21 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
             .choices
             .as_ref()
             .map(|choices| ColumnDecisions { columns, end_token_ids: &choices.end_tokens }),
+        documents: documents.as_ref(),
+        structured: structured.as_ref(),
+        reasoning_end: job.reasoning().map(Reasoning::text),
+        batch: job.batch.as_ref().map(|batch| BatchDecisions {
+            version: BATCH_VERSION,
+            served_model_names: &batch.served_model_names,
+        }),
     };
     Ok(decisions.job_identity())
+}
+
+/// The part of the identity that says what prompts are made of, but for the input: it needs neither weights nor a device.
+pub fn prompt_identity(job: &Job) -> Identity {
+    let files = &job.tokenizer_digests;
+    prompt_decisions(job, &job.options.prompt).identity(&files.tokens, files.config.as_deref())
 }
 
 /// Of what was loaded: texts that were read once, and weights whose every read is held against their digest.
@@ -144,6 +167,8 @@ fn prompt_decisions<'a>(job: &'a Job, options: &'a PromptOptions) -> PromptDecis
         allow_constant_prompt: _,
         // Shows in the columns.
         asks: _,
+        // Shows in the documents.
+        given: _,
     } = options;
     let template = chat_template.as_ref().or(job.chat_template.as_ref());
     let template = template.filter(|_| job.prompts.uses_chat_template());
@@ -153,15 +178,15 @@ fn prompt_decisions<'a>(job: &'a Job, options: &'a PromptOptions) -> PromptDecis
         prompt_column: prompt_column.as_deref(),
         messages_column: messages_column.as_deref(),
         prompt_tokens_column: prompt_tokens_column.as_deref(),
-        is_default: [prompt, prompt_column, messages_column, prompt_tokens_column]
-            .iter()
-            .all(|o| o.is_none()),
+        is_default: job.batch.is_none()
+            && [prompt, prompt_column, messages_column, prompt_tokens_column].iter().all(|o| o.is_none()),
         system_prompt: system_prompt.as_deref(),
         chat_template: template.map(|text| digest_bytes(text.as_bytes())),
         chat_template_kwargs: chat_template_kwargs.as_ref(),
-        date: job.prompts.shows_date().then(|| date::shown(job.date)),
+        // Results of a batch show it, too.
+        date: (job.shows_date() || job.batch.is_some()).then(|| date::shown(job.date)),
     };
-    if decisions.is_default {
+    if decisions.is_default && job.documents.is_none() {
         let column =
             job.prompts.columns().first().map(|&column| job.input.schema.field(column).name().as_str());
         match column {

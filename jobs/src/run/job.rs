@@ -1,30 +1,41 @@
 //! A job with everything checked that can be checked before weights are loaded.
 
+use crate::batch::custom_ids::RepeatedIds;
+use crate::batch::requests::BatchRequests;
+use crate::batch::structures::Structures;
 use crate::choices::requests::RowChoices;
 use crate::choices::{Choices, sampling_options};
+use crate::documents::{Documents, Parts};
 use crate::error::JobError;
 use crate::input::Input;
 use crate::input::names::Search;
 use crate::input::own::OwnOutput;
-use crate::log::note;
+use crate::log::{counted, note};
 use crate::model::ModelFolders;
+use crate::model::builtin::NANO;
 use crate::model::generation_config::GenerationConfig;
-use crate::options::job::JobOptions;
+use crate::options::job::{JobOptions, ReturnColumn};
+use crate::options::prompt::PromptOptions;
 use crate::prompt::chat::template_texts;
-use crate::prompt::markers::literals::Literal;
+use crate::prompt::markers::literals::{Literal, literals};
 use crate::prompt::prompts::Prompts;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::prompt::tokenizer::files::{TOKENIZER, TokenizerDigests, TokenizerFiles};
 use crate::publish::choice_columns::ChoiceColumns;
 use crate::publish::columns::{OutputColumns, Returns};
+use crate::publish::document_columns::DocumentColumns;
 use crate::publish::format::OutputFormat;
 use crate::publish::text::LineEncoder;
 use crate::run::error_limits::ErrorLimits;
 use crate::run::kept::projected;
 use crate::run::resume::job_date;
-use crate::run::sampling::Sampling;
+use crate::run::sampling::{KeepLogprobs, Sampling};
+use crate::structured::constraint::Structure;
+use crate::structured::reasoning::Reasoning;
+use crate::structured::vocabulary::Vocabulary;
 use engine::models::Model;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What a job works on and with.
@@ -46,6 +57,12 @@ pub struct Job {
     pub sampling: Arc<Sampling>,
     /// The columns of choices, if the job scores them and generates nothing.
     pub choices: Option<Arc<Choices>>,
+    /// The documents, if rows hold such; `prompts` then makes those of documents that fit into one prompt.
+    pub documents: Option<Arc<Documents>>,
+    /// What generated text must be.
+    pub structure: Option<Structure>,
+    /// What makes requests of lines, if the input is a batch.
+    pub batch: Option<BatchRequests>,
     /// What a row without content asks, by which columns may be calibrated.
     pub content_free: Option<RowChoices>,
     /// The model's own.
@@ -78,16 +95,76 @@ impl Job {
         let mut texts = template_texts(&options.prompt, chat_template.as_deref(), &tokenizer, date)?;
         let asks = options.columns.iter().filter_map(|column| column.ask.clone());
         texts.extend(asks.map(|text| Literal { text, looked_for: false }));
+        if let Some(documents) = &options.documents {
+            let (second, _) = documents.second_prompt();
+            texts.extend([documents.map_prompt.as_str(), second].into_iter().flat_map(literals));
+        }
         tokenizer.mark_tokens_of(&texts).map_err(|why| JobError::Model { path, why })?;
         let tokenizer = Arc::new(tokenizer);
         let vocab = model.config.vocab;
         let scores = !options.columns.is_empty();
-        let asked = if scores { &sampling_options() } else { &options.sampling };
+        let mut asked = if scores { sampling_options() } else { options.sampling.clone() };
         let generation = GenerationConfig::read(&folders.model, &model.config_json, asked.generation_config)?;
-        let sampling = Arc::new(Sampling::resolve(asked, generation, &tokenizer, vocab, max_model_len)?);
-        let template = chat_template.clone();
-        let prompts =
-            Prompts::new(&options.prompt, &input, tokenizer.clone(), template, max_model_len, vocab, date)?;
+        if options.batch && generation.max_new_tokens.is_none() {
+            // Requests say how long their answers may be, or have all the room that there is.
+            asked.max_tokens = asked.max_tokens.or(u32::try_from(max_model_len.saturating_sub(1)).ok());
+        }
+        let sampling = Sampling::resolve(&asked, &generation, &tokenizer, vocab, max_model_len)?;
+        sampling.warn(&generation, &tokenizer, vocab);
+        let sampling = Arc::new(sampling.keeping(KeepLogprobs {
+            tokens: options.returns.contains(&ReturnColumn::TokenLogprobs),
+            alternatives: options.returns.contains(&ReturnColumn::Logprobs),
+        }));
+        let prompts_of = |options: &PromptOptions| {
+            let template = chat_template.clone();
+            Prompts::new(options, &input, tokenizer.clone(), template, max_model_len, vocab, date)
+        };
+        let documents = match &options.documents {
+            None => None,
+            Some(own) => {
+                let parts = Parts {
+                    options: own,
+                    input: &input,
+                    tokenizer: tokenizer.clone(),
+                    max_model_len,
+                    max_tokens: sampling.params.max_tokens,
+                    keeps_chunks: options.returns.contains(&ReturnColumn::Chunks),
+                };
+                let prompt = &options.prompt;
+                let documents = Documents::new(parts, prompt.prompt.as_deref(), |template, given| {
+                    let constant = given.is_some() || prompt.allow_constant_prompt;
+                    prompts_of(&PromptOptions {
+                        prompt: Some(template.into()),
+                        allow_constant_prompt: constant,
+                        given,
+                        ..prompt.clone()
+                    })
+                })?;
+                Some(Arc::new(documents))
+            }
+        };
+        let prompts = match &options.documents {
+            _ if options.batch => {
+                let template = chat_template.clone();
+                Prompts::of_batch(&options.prompt, tokenizer.clone(), template, max_model_len, vocab, date)?
+            }
+            Some(documents) if options.prompt.prompt.is_none() => {
+                prompts_of(&documents.map_options(&options.prompt))?
+            }
+            _ => prompts_of(&options.prompt)?,
+        };
+        let batch = match options.batch {
+            true => Some(BatchRequests {
+                served_model_names: served_model_names(&options, &folders),
+                repeated: RepeatedIds::of(&input, rows)?,
+                options: options.sampling.clone(),
+                generation,
+                tokenizer: tokenizer.clone(),
+                vocab,
+                structures: Structures::new(tokenizer.clone(), vocab),
+            }),
+            false => None,
+        };
         let choices = match scores {
             true => {
                 let ends = &sampling.params.stop_token_ids;
@@ -95,11 +172,20 @@ impl Job {
             }
             false => None,
         };
+        let structure = structure(&options, &prompts, &sampling, &tokenizer, vocab)?;
+        if let (Some(_), Some(end)) = (&documents, structure.as_ref().and_then(|s| s.reasoning())) {
+            return Err(JobError::Usage(format!(
+                "a structured output behind reasoning, which {} ends, does not go together with documents, whose notes would \
+                 hold the reasoning; leave the structure out",
+                end.text()
+            )));
+        }
         let content_free = match &choices {
             Some(choices) => choices.content_free(&prompts, &input)?,
             None => None,
         };
         let mut kept = match &options.keep {
+            None if options.batch => vec![0],
             None => (0..input.schema.fields().len()).collect(),
             Some(names) => {
                 let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
@@ -111,7 +197,8 @@ impl Job {
         };
         kept.sort_unstable();
         kept.dedup();
-        input.refuse_unreadable(&[kept.as_slice(), prompts.columns()].concat())?;
+        let read = documents.as_ref().map_or(prompts.columns(), |documents| documents.columns());
+        input.refuse_unreadable(&[kept.as_slice(), read].concat())?;
         let schema = projected(&input.schema, &kept);
         let (keep, prefix) = (options.keep.as_deref(), &options.column_prefix);
         let columns = match &choices {
@@ -119,13 +206,18 @@ impl Job {
                 let choices = ChoiceColumns::new(choices, &options.returns, prefix);
                 OutputColumns::of_choices(&schema, keep, choices)?
             }
+            None if options.batch => OutputColumns::of_results(&schema),
             None => {
                 let returns = Returns::of(&options.returns);
-                OutputColumns::new(&schema, keep, returns, sampling.n as usize, prefix)?
+                let documents = documents.as_ref().map(|_| DocumentColumns::of(&options.returns));
+                let n = sampling.n as usize;
+                let columns = OutputColumns::new(&schema, keep, returns, n, documents, prefix)?;
+                let end = structure.as_ref().and_then(|structure| structure.reasoning()).map(Reasoning::text);
+                end.map_or(Ok(columns.clone()), |end| columns.with_reasoning(end, prefix))?
             }
         };
         let format = OutputFormat::of(&options.output)?;
-        if format != OutputFormat::Parquet {
+        if format != OutputFormat::Parquet && !options.batch {
             LineEncoder::new(format).check(columns.schema())?;
         }
         Ok(Job {
@@ -141,6 +233,9 @@ impl Job {
             prompts,
             sampling,
             choices,
+            documents,
+            structure,
+            batch,
             content_free,
             chat_template,
             max_model_len,
@@ -148,16 +243,26 @@ impl Job {
         })
     }
 
+    /// The columns of the input that prompts are made of.
+    pub fn columns_read(&self) -> &[usize] {
+        self.documents.as_ref().map_or(self.prompts.columns(), |documents| documents.columns())
+    }
+
+    /// Whether a prompt may show the date.
+    pub fn shows_date(&self) -> bool {
+        self.prompts.shows_date() || self.documents.as_ref().is_some_and(|documents| documents.shows_date())
+    }
+
     /// Prints what was resolved.
     pub fn print(&self) {
         note!(
-            "model: {} ({}, {} tokens of context); input: {} of {} rows in {} files",
+            "model: {} ({}, {} tokens of context); input: {} of {} in {}",
             self.folders.name,
             self.model.config.architecture,
             self.max_model_len,
             self.rows,
-            self.input.rows,
-            self.input.files.len()
+            counted(self.input.rows, "row"),
+            counted(self.input.files.len() as u64, "file")
         );
         if let Some(columns) = self.input.inferred() {
             note!("columns of the input, as they were inferred: {columns}");
@@ -173,8 +278,28 @@ impl Job {
         }
         match &self.choices {
             Some(choices) => note!("prompts: {how}; columns: {}", choices.summary()),
-            None => note!("prompts: {how}; sampling: {}", self.sampling.summary()),
+            None if self.options.batch => {
+                let names = self.served_model_names().join(", ");
+                let sampling = self.sampling.summary();
+                note!(
+                    "batch: messages {how}; the model is called {names}; where a request says nothing else: {sampling}"
+                );
+            }
+            None => {
+                let kind = self.options.structured.as_ref().map(|structured| structured.kind());
+                let after = self.reasoning().map_or(String::new(), |end| format!(" behind {}", end.text()));
+                let structured =
+                    kind.map_or(String::new(), |kind| format!("; structured outputs: {kind}{after}"));
+                let documents = self.documents.as_ref().map(|documents| documents.summary() + "; ");
+                let (documents, sampling) = (documents.unwrap_or_default(), self.sampling.summary());
+                note!("prompts: {how}; {documents}sampling: {sampling}{structured}");
+            }
         }
+    }
+
+    /// What the requests of a batch may call the model.
+    pub fn served_model_names(&self) -> &[String] {
+        self.batch.as_ref().map_or(&[], |batch| &batch.served_model_names)
     }
 
     /// The nulls of the input's columns by its footers, if the job takes all rows.
@@ -186,9 +311,66 @@ impl Job {
         columns.filter_map(|(field, nulls)| Some((field.name().clone(), (*nulls)?))).collect()
     }
 
+    /// What goes before the structure of the answers.
+    pub fn reasoning(&self) -> Option<&Reasoning> {
+        self.structure.as_ref()?.reasoning()
+    }
+
     /// How many error rows the job tolerates.
     pub fn error_limits(&self) -> ErrorLimits {
         let JobOptions { max_error_rate, max_errors, stop_on_errors, .. } = &self.options;
         ErrorLimits { rate: *max_error_rate, count: *max_errors, stop: *stop_on_errors }
     }
+}
+
+/// Compiles the structure of the answers, if they have one.
+fn structure(
+    options: &JobOptions,
+    prompts: &Prompts,
+    sampling: &Sampling,
+    tokenizer: &Arc<Tokenizer>,
+    vocab: usize,
+) -> Result<Option<Structure>, JobError> {
+    let Some(outputs) = &options.structured else { return Ok(None) };
+    if !sampling.text.stop.is_empty() {
+        return Err(JobError::Usage(format!(
+            "stop_strings of generation_config.json ({:?}) could end a structured output before it is whole; give \
+             --generation-config none",
+            sampling.text.stop
+        )));
+    }
+    let wrong = |why: String| JobError::Usage(format!("structured outputs: {}: {why}", outputs.kind()));
+    let vocabulary = Vocabulary::new(tokenizer, vocab, &sampling.params.stop_token_ids).map_err(wrong)?;
+    let vocabulary = Arc::new(vocabulary);
+    let structure = Structure::compile(outputs, &vocabulary).map_err(wrong)?;
+    let opened = || opens_reasoning(prompts, tokenizer).then(|| THINK_END.to_string());
+    let Some(end) = options.reasoning_end.clone().or_else(opened) else { return Ok(Some(structure)) };
+    let reasoning = Reasoning::new(&end, &vocabulary);
+    let reasoning = reasoning.map_err(|why| JobError::Usage(format!("--reasoning-end {end}: {why}")))?;
+    Ok(Some(structure.after(reasoning)))
+}
+
+/// What ends the reasoning that chat templates open.
+const THINK_END: &str = "</think>";
+
+/// Whether the chat template opens reasoning at the end of each prompt.
+fn opens_reasoning(prompts: &Prompts, tokenizer: &Tokenizer) -> bool {
+    let Ok(prompt) = prompts.of_messages(r#"[{"role": "user", "content": "a"}]"#, &BTreeMap::new()) else {
+        return false;
+    };
+    let tail = &prompt.tokens[prompt.tokens.len().saturating_sub(THINK_END.len() + 8)..];
+    tokenizer.decode(tail, false).is_ok_and(|text| text.trim_end().ends_with("<think>"))
+}
+
+/// What the requests of a batch may call the model: by the flag, else its name on a hub or that of its folder.
+fn served_model_names(options: &JobOptions, folders: &ModelFolders) -> Vec<String> {
+    if !options.served_model_names.is_empty() {
+        return options.served_model_names.clone();
+    }
+    let path = Path::new(&folders.name);
+    let folder = path.canonicalize().ok().filter(|path| path.is_dir() && folders.name != NANO);
+    let name =
+        folder.as_ref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned());
+    let on_hub = || folders.name.split('@').next().unwrap_or_default().to_string();
+    vec![name.unwrap_or_else(on_hub)]
 }

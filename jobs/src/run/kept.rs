@@ -4,20 +4,30 @@ use crate::error::JobError;
 use crate::input::Input;
 use crate::input::batch::Batch;
 use crate::options::job::OnCorrupt;
+use crate::run::space::KeptBytes;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::sync::Arc;
 
-/// Reads columns of the first rows, so that what would end the job does so before it begins.
+/// Reads columns of the first rows, so that what would end the job does so before it begins. The first `kept` of the columns
+/// go to the output; how large their values are is returned.
 ///
 /// # Errors
 /// What cannot be read; with `row-errors` not what is damaged.
 pub fn check_input(
     input: &Input,
     columns: Vec<usize>,
+    kept: usize,
     rows: u64,
     on_corrupt: OnCorrupt,
-) -> Result<(), JobError> {
-    kept_batches(input, &columns, rows, on_corrupt).try_for_each(|batch| batch.map(drop))
+) -> Result<KeptBytes, JobError> {
+    let mut bytes = KeptBytes::default();
+    let of_output: Vec<usize> = (0..kept).collect();
+    for batch in kept_batches(input, &columns, rows, on_corrupt) {
+        if let Ok(kept) = batch?.columns.project(&of_output) {
+            bytes.add(&kept);
+        }
+    }
+    Ok(bytes)
 }
 
 /// Columns of the first rows; with `row-errors`, cells that cannot be read are null and named by the batch.

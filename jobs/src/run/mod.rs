@@ -1,6 +1,7 @@
 //! `gristmill run`: from the options to the published answers.
 
 pub mod answer_rows;
+pub mod cost_meter;
 pub mod detokenize;
 pub mod duplicates;
 pub mod engine_loop;
@@ -10,19 +11,24 @@ pub mod finisher;
 pub mod identity;
 pub mod job;
 pub mod kept;
+pub mod open_documents;
+pub mod order;
 pub mod progress;
 pub mod request;
 pub mod resume;
 pub mod row;
 pub mod sampling;
+mod space;
 
+use crate::batch::logprobs::TokenTexts;
+use crate::batch::results::Results;
 use crate::error::JobError;
 use crate::journal::endings::Endings;
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{InputDigests, JobIdentity};
 use crate::journal::lock::JobLock;
 use crate::journal::{EndedJournal, Journal};
-use crate::log::note;
+use crate::log::{counted, note};
 use crate::options::devices;
 use crate::options::engine::{EngineOptions, engine_config, print_engine};
 use crate::options::job::JobOptions;
@@ -31,6 +37,7 @@ use crate::publish::manifest::{self, Manifest};
 use crate::publish::publication::{Publication, Unanswered};
 use crate::publish::target::Target;
 use crate::publish::text::LineEncoder;
+use crate::receipt;
 use crate::row_error::shown;
 use crate::run::answer_rows::answer_rows;
 use crate::run::identity::{identity, input_digests};
@@ -74,6 +81,9 @@ pub fn run_on(
     let job = Job::prepare(options)?;
     job.print();
     job.prompts.check_rows(&job.input, job.rows)?;
+    if let Some(documents) = &job.documents {
+        documents.check_rows(&job.input, job.rows)?;
+    }
     if let Location::Object(_) = job.options.output {
         note!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
     }
@@ -103,18 +113,19 @@ pub fn run_on(
         // Those of earlier runs, too.
         job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), None)?;
     }
+    let (receipt, lines) = receipt::freeze(&journal, &job.folders.name, &job.options.prices)?;
     note_fewer_rows(&job);
     let unreadable = publish(&job, &target, &journal)?;
-    if unreadable > 0 {
-        note!(
-            "{unreadable} rows have an answer and an `error`: kept cells of theirs could not be read and are null"
-        );
-    }
+    receipt::write(&job.options.state_dir, &receipt)?;
+    note!("{lines}");
     drop(journal);
-    let column = format!("the column {}error of {}", job.options.column_prefix, job.options.output);
+    let endings = endings.with_unreadable(unreadable);
+    let column = match &job.options {
+        JobOptions { batch: true, output, .. } => format!("the `error` of its result in {output}"),
+        JobOptions { column_prefix, output, .. } => format!("the column {column_prefix}error of {output}"),
+    };
     note!("{}", last_line(&job, &endings, &column));
-    let errors = endings.error_rows() + unreadable;
-    job.error_limits().check(errors, job.rows, first_error(&endings), Some(&column))
+    job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), Some(&column))
 }
 
 /// The first row that has an error, as the screen may show it.
@@ -130,8 +141,9 @@ fn note_fewer_rows(job: &Job) {
     let published = Manifest::find(&job.options.state_dir, manifest::NAME).filter(|_| !job.options.fresh);
     if let Some(before) = published.map(|manifest| manifest.rows).filter(|&before| before > job.rows) {
         note!(
-            "{} has {before} rows; with --limit {} it gets {}, and the journal keeps the answers of the others",
+            "{} has {}; with --limit {} it gets {}, and the journal keeps the answers of the others",
             job.options.output,
+            counted(before, "row"),
             job.rows,
             job.rows
         );
@@ -142,7 +154,7 @@ fn note_fewer_rows(job: &Job) {
 fn last_line(job: &Job, endings: &Endings, column: &str) -> String {
     const LOOK: f64 = 0.01;
     let (rows, output) = (job.rows, &job.options.output);
-    let all = format!("{rows} rows in {output}");
+    let all = format!("{} in {output}", counted(rows, "row"));
     if *endings == Endings::default() {
         return all;
     }
@@ -165,19 +177,25 @@ fn open_journal(
     let (mut journal, finished) = Journal::open_or_create(&job.options.state_dir, identity, inputs, mode)?;
     journal.note_rows(job.rows)?;
     if let Some(rows) = journal.discarded() {
-        note!("discarded a job with {rows} finished rows (--fresh)");
+        note!("discarded a job with {} (--fresh)", counted(rows, "finished row"));
     }
     let again = journal.again().count();
     if !job.options.retry.is_empty() {
-        note!("running {again} rows again (--retry); each keeps its answer until the new one is there");
+        let again = counted(again, "row");
+        note!("running {again} again (--retry); each keeps its answer until the new one is there");
     }
     if finished.count > 0 {
         let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
         note!("resuming: {} of {} rows already answered", job.rows - left, job.rows);
     } else if again == 0 {
-        let columns = [job.kept.as_slice(), job.prompts.columns()].concat();
-        check_input(&job.input, columns, job.rows, job.options.on_corrupt)?;
+        let columns = [job.kept.as_slice(), job.columns_read()].concat();
+        let kept = check_input(&job.input, columns, job.kept.len(), job.rows, job.options.on_corrupt)?;
         check_output(job)?;
+        if let Location::Local(_) = job.options.output
+            && let Some(short) = space::warning(&job.options.state_dir, kept.at_least(&job.input))
+        {
+            tracing::warn!("{short}");
+        }
     }
     Ok((journal, finished))
 }
@@ -185,7 +203,7 @@ fn open_journal(
 /// Refuses values of kept columns that the format of the output cannot hold.
 fn check_output(job: &Job) -> Result<(), JobError> {
     let format = OutputFormat::of(&job.options.output)?;
-    if format == OutputFormat::Parquet {
+    if format == OutputFormat::Parquet || job.options.batch {
         return Ok(());
     }
     let encoder = LineEncoder::new(format);
@@ -224,6 +242,11 @@ fn answer(
 /// Makes the output of the journal and the input. Returns the rows that got an error by that.
 fn publish(job: &Job, target: &Target, journal: &EndedJournal) -> Result<u64, JobError> {
     journal.check_in_place()?;
+    let results = job.batch.as_ref().map(|batch| {
+        let texts = TokenTexts::new(job.tokenizer.clone(), batch.vocab);
+        let name = batch.served_model_names.first().map_or("", String::as_str);
+        Results::new(journal.reader.identity(), name, job.date, texts)
+    });
     let publication = Publication {
         target,
         state_dir: &job.options.state_dir,
@@ -234,6 +257,7 @@ fn publish(job: &Job, target: &Target, journal: &EndedJournal) -> Result<u64, Jo
         input_nulls: job.input_nulls(),
         days: job.input.days && job.columns.has_date64(),
         unanswered: Unanswered::Refuse,
+        results: results.as_ref(),
         may_appear: &|| journal.check_in_place(),
     };
     let _heartbeats = HeartbeatThread::start();

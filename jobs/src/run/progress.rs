@@ -1,7 +1,7 @@
 //! The progress of a job or a benchmark, shown on standard error: a bar on a terminal, a line now and then elsewhere.
 
 use crate::journal::finished::FinishedRows;
-use crate::log::note;
+use crate::log::{counted, note};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -120,7 +120,7 @@ impl Progress {
     pub fn summary(&self, counters: &Counters) -> String {
         let rows = Counters::get(&counters.finished) - self.before.0;
         let (time, message) = (rounded(self.begun.elapsed()), self.message(counters, SHARED));
-        format!("{rows} {} in {time}, {message}", self.what)
+        format!("{} in {time}, {message}", counted(rows, self.what.trim_end_matches('s')))
     }
 
     /// Speed, errors and the time left; `shared_by` says what rows are that took another's answer.
@@ -132,7 +132,7 @@ impl Progress {
         let tokens = Counters::get(&counters.generated_tokens) - self.before.1;
         let errors = match Counters::get(&counters.errors) {
             0 => String::new(),
-            errors => format!(", {errors} errors"),
+            errors => format!(", {}", counted(errors, "error")),
         };
         let shared = match Counters::get(&counters.shared) {
             0 => String::new(),

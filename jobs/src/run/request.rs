@@ -2,25 +2,29 @@
 
 use crate::choices::requests::RowChoices;
 use crate::error::JobError;
+use crate::journal::note::Part;
 use crate::row_error::RowError;
 use crate::run::sampling::Sampling;
+use crate::structured::constraint::Structure;
 use engine::constraint::Constraint;
 use engine::request::Request;
 use std::sync::Arc;
 
-/// Bits of an engine request's id that number the completion; the row's number stands above them.
+/// Bits of an engine request's id that number the completion; the number of the run stands above them.
 const COMPLETION_BITS: u32 = 8;
 
 /// A row as a request: what may differ from row to row is in here.
 #[derive(Clone, Debug)]
 pub struct RowRequest {
     pub row: u64,
+    /// Which of the requests of a document it is.
+    pub part: Option<Part>,
     /// Token ids, at least one.
     pub prompt: Vec<u32>,
     /// Most often that of the job.
     pub sampling: Arc<Sampling>,
     /// What the answer must match.
-    pub constraint: Option<Arc<dyn Constraint>>,
+    pub structure: Option<Structure>,
     /// What is scored, if nothing is generated; `prompt` is then that of the first column.
     pub choices: Option<Arc<RowChoices>>,
     /// Whether it must run with no other row beside it.
@@ -37,13 +41,24 @@ pub struct FailedRow {
 /// What comes from the feeder: a row to run, one that has failed already, or the end of the job.
 pub type FeederResult = Result<Result<RowRequest, FailedRow>, JobError>;
 
+/// What a request is known by: its row, and which of a document's it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestKey {
+    pub row: u64,
+    pub part: Option<Part>,
+}
+
 impl RowRequest {
-    /// The engine's requests for the row.
-    pub fn requests(&self) -> Vec<Request> {
+    pub fn key(&self) -> RequestKey {
+        RequestKey { row: self.row, part: self.part }
+    }
+
+    /// The engine's requests for the row, which have this number among those that the engine runs.
+    pub fn requests(&self, run: u64) -> Vec<Request> {
         match &self.choices {
-            None => (0..self.sampling.n).map(|completion| self.completion(completion)).collect(),
+            None => (0..self.sampling.n).map(|completion| self.completion(run, completion)).collect(),
             Some(choices) => {
-                let number = |i: usize| choices.request(request_id(self.row, i as u32), i);
+                let number = |i: usize| choices.request(request_id(run, i as u32), i);
                 (0..choices.count()).map(number).collect()
             }
         }
@@ -55,22 +70,26 @@ impl RowRequest {
     }
 
     /// The engine's request for one of the row's completions.
-    fn completion(&self, completion: u32) -> Request {
-        let mut params = self.sampling.params(self.row, completion);
+    fn completion(&self, run: u64, completion: u32) -> Request {
+        let mut params = match self.part {
+            Some(part) => self.sampling.params_of_part(self.row, part),
+            None => self.sampling.params(self.row, completion),
+        };
         // One of the completions computes the prompt for all.
         params.prompt_logprobs = params.prompt_logprobs.filter(|_| completion == 0);
-        let constraint = self.constraint.clone();
-        let (id, prompt) = (request_id(self.row, completion), self.prompt.clone());
+        let structure = self.structure.clone();
+        let constraint = structure.map(|structure| Arc::new(structure) as Arc<dyn Constraint>);
+        let (id, prompt) = (request_id(run, completion), self.prompt.clone());
         Request { constraint, ..Request::new(id, prompt, params) }
     }
 }
 
-/// The id of the engine's request for a completion of a row.
-pub fn request_id(row: u64, completion: u32) -> u64 {
-    row << COMPLETION_BITS | u64::from(completion)
+/// The id of the engine's request for a completion of a run.
+pub fn request_id(run: u64, completion: u32) -> u64 {
+    run << COMPLETION_BITS | u64::from(completion)
 }
 
-/// The row and the completion of a request's id.
-pub fn row_of_request(id: u64) -> (u64, usize) {
+/// The run and the completion of a request's id.
+pub fn run_of_request(id: u64) -> (u64, usize) {
     (id >> COMPLETION_BITS, (id & ((1 << COMPLETION_BITS) - 1)) as usize)
 }

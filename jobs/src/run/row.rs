@@ -2,9 +2,12 @@
 
 use crate::choices::requests::RowChoices;
 use crate::journal::answer::FinishReason;
+use crate::journal::note::Part;
 use crate::row_error::RowError;
 use crate::run::detokenize::Detokenizer;
 use crate::run::request::RowRequest;
+use crate::run::sampling::KeepLogprobs;
+use crate::structured::constraint::Structure;
 use engine::request::TokenLogprobs;
 use std::sync::Arc;
 
@@ -17,8 +20,12 @@ pub struct RowResult {
     pub completions: Vec<Generated>,
     /// What is scored, if nothing is generated.
     pub choices: Option<Arc<RowChoices>>,
+    /// The structure of its text, without whose end it is no answer.
+    pub structure: Option<Structure>,
     /// One entry for each prompt token, if asked for; the first has none.
     pub prompt_logprobs: Option<Vec<Option<TokenLogprobs>>>,
+    /// Which log-probabilities it keeps.
+    pub keep: KeepLogprobs,
 }
 
 impl RowResult {
@@ -33,7 +40,9 @@ impl RowResult {
                 .map(|_| completion())
                 .collect(),
             choices: request.choices.clone(),
+            structure: request.structure.clone(),
             prompt_logprobs: sampling.params.prompt_logprobs.map(|_| vec![None]),
+            keep: sampling.keep,
         }
     }
 }
@@ -57,16 +66,9 @@ pub struct Generated {
 #[derive(Debug)]
 pub struct RowOutcome {
     pub row: u64,
+    /// Which of the requests of a document it was.
+    pub part: Option<Part>,
     pub result: Result<RowResult, RowError>,
     /// Whether another row of the same prompt was run for it.
     pub shared: bool,
-}
-
-/// Which log-probabilities are kept.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KeepLogprobs {
-    /// Of the generated tokens.
-    pub tokens: bool,
-    /// Of their alternatives.
-    pub alternatives: bool,
 }

@@ -1,6 +1,7 @@
 //! How rows are answered: the flags, over the model's `generation_config.json`, over the defaults.
 
 use crate::error::JobError;
+use crate::journal::note::Part;
 use crate::model::generation_config::GenerationConfig;
 use crate::options::sampling::SamplingOptions;
 use crate::prompt::tokenizer::Tokenizer;
@@ -24,12 +25,25 @@ pub struct Sampling {
     pub params: SamplingParams,
     /// How text is made of tokens.
     pub text: Arc<TextRules>,
+    /// Which log-probabilities an answer keeps.
+    pub keep: KeepLogprobs,
     seed: u64,
+    /// Whether the random keys are a function of the seed alone, and not of the row's number too.
+    own_seed: bool,
     /// Of all values: rows of equal digests and prompts have equal answers where sampling is greedy. Whoever changes a
     /// value makes a new digest.
     digest: [u8; 32],
     /// Each value with its name and where it comes from, for the screen and the job's identity.
     resolved: Vec<(&'static str, String, &'static str)>,
+}
+
+/// Which log-probabilities are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeepLogprobs {
+    /// Of the generated tokens.
+    pub tokens: bool,
+    /// Of their alternatives.
+    pub alternatives: bool,
 }
 
 /// Picks values and remembers where they came from.
@@ -57,21 +71,13 @@ impl Sampling {
     /// [`JobError::Usage`] names the flag that is missing or out of range.
     pub fn resolve(
         options: &SamplingOptions,
-        model: GenerationConfig,
+        model: &GenerationConfig,
         tokenizer: &Tokenizer,
         vocab: usize,
         max_model_len: usize,
     ) -> Result<Sampling, JobError> {
-        for warning in &model.warnings {
-            tracing::warn!("{warning}");
-        }
-        let mut eos = model.eos_token_ids().to_vec();
-        eos.extend(tokenizer.special_token_names().get("eos_token").and_then(|eos| tokenizer.id(eos)));
-        if !eos.is_empty() && eos.iter().all(|&id| id as usize >= vocab) {
-            tracing::warn!(
-                "the model's end tokens {eos:?} are beyond its vocabulary of {vocab}, so that every answer runs to \
-                 --max-tokens; name one with --stop-token-ids"
-            );
+        if !options.ignore_eos {
+            model.refuse_eos_beyond(vocab)?;
         }
         let mut r = Resolver { resolved: Vec::new() };
         let greedy = model.do_sample == Some(false);
@@ -103,7 +109,7 @@ impl Sampling {
             logit_bias: options.logit_bias.iter().flatten().map(|(&id, &bias)| (id, bias)).collect(),
             allowed_token_ids: Some(options.allowed_token_ids.clone()).filter(|ids| !ids.is_empty()),
             bad_words: [bad_words(&options.bad_words, tokenizer)?, model.banned.clone()].concat(),
-            stop_token_ids: stop_ids(options, &stop, &eos, tokenizer, vocab),
+            stop_token_ids: stop_ids(options, &stop, &end_tokens(model, tokenizer), tokenizer, vocab),
             min_tokens,
             max_tokens,
             logprobs: options.logprobs.unwrap_or(0),
@@ -128,21 +134,51 @@ impl Sampling {
             )));
         }
         let skip_special_tokens = options.skip_special_tokens.unwrap_or(true);
-        let doubtful = |stop: &String| doubtful_stop(stop, tokenizer, skip_special_tokens);
-        for warning in stop.iter().filter_map(doubtful) {
-            tracing::warn!("{warning}");
-        }
         let text = Arc::new(TextRules {
             stop,
             min_tokens: min_tokens as usize,
             include_stop_str_in_output: options.include_stop_str_in_output,
             skip_special_tokens,
         });
-        let mut sampling =
-            Sampling { n, params, text, seed: options.seed, digest: [0; 32], resolved: r.resolved };
-        sampling.list_others(options, &model);
+        let keep = KeepLogprobs::default();
+        let (seed, own_seed, digest, resolved) = (options.seed, false, [0; 32], r.resolved);
+        let mut sampling = Sampling { n, params, text, keep, seed, own_seed, digest, resolved };
+        sampling.list_others(options, model);
         sampling.digest = sampling.digest_fields();
         Ok(sampling)
+    }
+
+    /// The same with these log-probabilities kept.
+    #[must_use]
+    pub fn keeping(mut self, keep: KeepLogprobs) -> Sampling {
+        self.keep = keep;
+        self.digest = self.digest_fields();
+        self
+    }
+
+    /// The same for one request. With a seed of its own, equal requests have equal answers.
+    #[must_use]
+    pub fn of_request(mut self, keep: KeepLogprobs, own_seed: bool) -> Sampling {
+        self.own_seed = own_seed;
+        self.keeping(keep)
+    }
+
+    /// Warns of what is doubtful about the job's values.
+    pub fn warn(&self, model: &GenerationConfig, tokenizer: &Tokenizer, vocab: usize) {
+        for warning in &model.warnings {
+            tracing::warn!("{warning}");
+        }
+        let ends = end_tokens(model, tokenizer);
+        if !ends.is_empty() && ends.iter().all(|&id| id as usize >= vocab) {
+            tracing::warn!(
+                "the model's end tokens {ends:?} are beyond its vocabulary of {vocab}, so that every answer runs to \
+                 --max-tokens; name one with --stop-token-ids"
+            );
+        }
+        let doubtful = |stop: &String| doubtful_stop(stop, tokenizer, self.text.skip_special_tokens);
+        for warning in self.text.stop.iter().filter_map(doubtful) {
+            tracing::warn!("{warning}");
+        }
     }
 
     /// The values that are not resolved but set or left out.
@@ -186,14 +222,16 @@ impl Sampling {
     #[cfg(test)]
     pub(crate) fn of_params(params: SamplingParams) -> Sampling {
         let resolved = vec![("params", format!("{params:?}"), "")];
+        let (text, keep) = (Arc::default(), KeepLogprobs::default());
         let mut sampling =
-            Sampling { n: 1, params, text: Arc::default(), seed: 0, digest: [0; 32], resolved };
+            Sampling { n: 1, params, text, keep, seed: 0, own_seed: false, digest: [0; 32], resolved };
         sampling.digest = sampling.digest_fields();
         sampling
     }
 
     fn digest_fields(&self) -> [u8; 32] {
         let mut hash = blake3::Hasher::new();
+        hash.update(&[self.keep.tokens.into(), self.keep.alternatives.into()]);
         for (name, value) in self.fields() {
             hash.update(&(value.len() as u64).to_le_bytes()).update(name.as_bytes()).update(value.as_bytes());
         }
@@ -212,8 +250,24 @@ impl Sampling {
 
     /// The parameters of one completion of a row.
     pub fn params(&self, row: u64, completion: u32) -> SamplingParams {
+        let row = if self.own_seed { 0 } else { row };
         SamplingParams { key: key(self.seed, row, completion), ..self.params.clone() }
     }
+
+    /// The parameters of one of the requests of a row's document.
+    pub fn params_of_part(&self, row: u64, part: Part) -> SamplingParams {
+        SamplingParams { key: part_key(self.seed, row, part), ..self.params.clone() }
+    }
+}
+
+/// The random key of a document's request: a function of the job's seed, the row's number, and which of its requests it is.
+fn part_key(seed: u64, row: u64, part: Part) -> u64 {
+    let mut hash = blake3::Hasher::new_derive_key("gristmill document key 1");
+    hash.update(&seed.to_le_bytes()).update(&row.to_le_bytes());
+    hash.update(&part.level.to_le_bytes()).update(&part.index.to_le_bytes());
+    let mut key = [0; 8];
+    hash.finalize_xof().fill(&mut key);
+    u64::from_le_bytes(key)
 }
 
 /// The random key of a row's completion: a function of the job's seed and the row's number only.
@@ -223,6 +277,13 @@ pub fn key(seed: u64, row: u64, completion: u32) -> u64 {
     let mut key = [0; 8];
     hash.finalize_xof().fill(&mut key);
     u64::from_le_bytes(key)
+}
+
+/// The tokens that the model's files say end an answer.
+fn end_tokens(model: &GenerationConfig, tokenizer: &Tokenizer) -> Vec<u32> {
+    let mut ends = model.eos_token_ids().to_vec();
+    ends.extend(tokenizer.special_token_names().get("eos_token").and_then(|end| tokenizer.id(end)));
+    ends
 }
 
 fn resolve_top_k(top_k: i64) -> Result<u32, String> {

@@ -12,6 +12,49 @@ pub enum Location {
     Object(ObjectUrl),
 }
 
+/// Schemes of URLs. Whoever writes one of them with a colon behind it does not mean a file of that name.
+const SCHEMES: [&str; 16] = [
+    "s3", "s3a", "gs", "gcs", "az", "azure", "adl", "abfs", "abfss", "wasb", "wasbs", "http", "https", "ftp",
+    "hdfs", "file",
+];
+
+/// Refuses a path that is a URL, well made or not, where only a path can be.
+///
+/// # Errors
+/// Why it is no path.
+pub fn refuse_url(text: &str) -> Result<(), String> {
+    match text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) {
+        Some(_) => {
+            Err(format!("{text} is a URL, and this takes a path of this machine; ./{text} is a path, too"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses a name with the scheme of a URL and without the two slashes behind it.
+///
+/// # Errors
+/// How it is written instead.
+pub fn refuse_malformed_url(text: &str) -> Result<(), String> {
+    match text.split_once(':').filter(|(scheme, rest)| is_scheme(scheme) && !rest.starts_with("//")) {
+        Some(("file", _)) => {
+            Err(format!("{text}: give a file of this machine by its path alone, without `file:`"))
+        }
+        Some((scheme, rest)) => Err(format!(
+            "{text} is no URL: write {scheme}://{}, or ./{text} for a file of that name",
+            match rest.trim_start_matches('/') {
+                "" => "BUCKET/NAME",
+                rest => rest,
+            }
+        )),
+        None => Ok(()),
+    }
+}
+
+fn is_scheme(text: &str) -> bool {
+    SCHEMES.iter().any(|scheme| text.eq_ignore_ascii_case(scheme))
+}
+
 impl From<OsString> for Location {
     fn from(text: OsString) -> Self {
         match text.to_str().and_then(ObjectUrl::parse) {
@@ -31,6 +74,15 @@ impl fmt::Display for Location {
 }
 
 impl Location {
+    /// Refuses a path that was meant as a URL. `what` is the flag or the argument.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`].
+    pub fn refuse_malformed(&self, what: &str) -> Result<(), JobError> {
+        let Location::Local(path) = self else { return Ok(()) };
+        refuse_malformed_url(&path.to_string_lossy()).map_err(|why| JobError::Usage(format!("{what} {why}")))
+    }
+
     /// The local folder of the journal of the job with this output: beside a local output; for one in a store
     /// the folder given, or one in the current folder that is named after the URL.
     ///
@@ -125,6 +177,25 @@ mod tests {
         );
         for path in ["s3:/x", "a/b.parquet", "://x", "C:\\x", "./s3://x"] {
             assert_eq!(at(path), Location::Local(path.into()), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_url_with_a_slash_too_few_is_no_path() {
+        for (text, right) in [
+            ("s3:", "s3://BUCKET/NAME"),
+            ("s3:/bucket/x", "s3://bucket/x"),
+            ("S3:bucket", "S3://bucket"),
+            ("http:", "http://"),
+            ("file:/x", "by its path alone"),
+        ] {
+            let refused = at(text).refuse_malformed("--output").unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("--output {text}")) && refused.contains(right), "{refused}");
+            assert!(refuse_url(text).is_err());
+        }
+        for sound in ["s3://bucket/x", "./s3:/x", "a/s3:", "C:\\x", "notes:1.parquet", "s3", ":x"] {
+            at(sound).refuse_malformed("--output").unwrap();
+            assert_eq!(refuse_url(sound).is_err(), sound.contains("://"), "{sound}");
         }
     }
 

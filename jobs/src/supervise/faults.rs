@@ -2,7 +2,8 @@
 //!
 //! `GRISTMILL_FAULTS` is a list with commas of `START:KIND@N`: in the worker's start `START` (from 1; `*` for
 //! every one), `lost@N` reports a lost device at the N-th step of the process, `hang@N` waits in it for ever,
-//! `spin@N` computes in it for ever, `abort@N` ends the process in it, and `token@N` ends the process at each step that holds token N.
+//! `spin@N` computes in it for ever, `abort@N` ends the process in it, `memory@N`
+//! asks in it for more memory than there is, and `token@N` ends the process at each step that holds token N.
 
 use crate::error::JobError;
 use crate::supervisor_link::supervisor_link;
@@ -23,6 +24,7 @@ enum Fault {
     Hang(u64),
     Spin(u64),
     Abort(u64),
+    Memory(u64),
     Token(u32),
 }
 
@@ -50,6 +52,7 @@ fn parse(text: &str, start: &str) -> Option<Vec<Fault>> {
             "hang" => Fault::Hang(n.parse().ok()?),
             "spin" => Fault::Spin(n.parse().ok()?),
             "abort" => Fault::Abort(n.parse().ok()?),
+            "memory" => Fault::Memory(n.parse().ok()?),
             "token" => Fault::Token(n.parse().ok()?),
             _ => return None,
         };
@@ -79,6 +82,10 @@ impl Device for FaultyDevice {
         self.device.workspace(plan, max_dims)
     }
 
+    fn spared(&self, plan: &Plan, max_dims: &Dims) -> usize {
+        self.device.spared(plan, max_dims)
+    }
+
     fn compile(&mut self, plan: &Plan, max_dims: &Dims) -> Result<PlanId, DeviceError> {
         self.device.compile(plan, max_dims)
     }
@@ -106,6 +113,7 @@ impl Device for FaultyDevice {
                     std::hint::spin_loop();
                 },
                 Fault::Abort(n) if n == self.steps => std::process::abort(),
+                Fault::Memory(n) if n == self.steps => drop(std::hint::black_box(vec![0u8; 1 << 50])),
                 Fault::Token(token) if step.tokens.contains(&token) => std::process::abort(),
                 _ => {}
             }

@@ -6,27 +6,41 @@ use cudarc::driver::sys::{
     CUtensorMap, CUtensorMapDataType, CUtensorMapFloatOOBfill, CUtensorMapInterleave, CUtensorMapL2promotion,
     CUtensorMapSwizzle, cuTensorMapEncodeTiled,
 };
-use engine::dtype::DType;
 
 /// The words of a `CUtensorMap`.
 pub(crate) type TensorMap = [u64; 16];
 
-/// Columns of a box of two-byte elements: 128 bytes, the longest row that can be swizzled.
-pub(crate) const BOX_COLS: usize = 64;
+/// Bytes of a row of a box: the longest that can be swizzled.
+pub(crate) const BOX_BYTES: usize = 128;
 
-/// A row-major matrix of two-byte elements in the card's memory.
+/// The type of a matrix's elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Element {
+    F16,
+    BF16,
+    E4m3,
+}
+
+impl Element {
+    /// Bytes of one.
+    pub(crate) fn size(self) -> usize {
+        if self == Element::E4m3 { 1 } else { 2 }
+    }
+}
+
+/// A row-major matrix in the card's memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Matrix {
     /// A multiple of 16.
     pub(crate) at: DevicePtr,
-    pub(crate) dtype: DType,
+    pub(crate) element: Element,
     pub(crate) rows: usize,
     pub(crate) cols: usize,
-    /// Elements from row to row, a multiple of 8.
+    /// Bytes from row to row, a multiple of 16.
     pub(crate) stride: usize,
 }
 
-/// The map of a matrix for copies of `box_rows` (at most 256) by [`BOX_COLS`], swizzled by 128 bytes; what lies outside of
+/// The map of a matrix for copies of `box_rows` (at most 256) by [`BOX_BYTES`], swizzled by 128 bytes; what lies outside of
 /// the matrix becomes zero.
 ///
 /// # Errors
@@ -34,17 +48,19 @@ pub(crate) struct Matrix {
 pub(crate) fn tensor_map(matrix: &Matrix, box_rows: u32) -> Result<TensorMap, DriverError> {
     let mut map = CUtensorMap { opaque: [0; 16] };
     let dims = [matrix.cols as u64, matrix.rows as u64];
-    let strides = [2 * matrix.stride as u64];
-    let (sides, steps) = ([BOX_COLS as u32, box_rows], [1, 1]);
-    let dtype = match matrix.dtype {
-        DType::F16 => CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-        _ => CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+    let strides = [matrix.stride as u64];
+    let cols = BOX_BYTES / matrix.element.size();
+    let (sides, steps) = ([cols as u32, box_rows], [1, 1]);
+    let element = match matrix.element {
+        Element::F16 => CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+        Element::BF16 => CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+        Element::E4m3 => CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT8,
     };
     // SAFETY: the arrays have the lengths that two dimensions ask for, and outlive the call, which only writes the map.
     unsafe {
         cuTensorMapEncodeTiled(
             &mut map,
-            dtype,
+            element,
             2,
             matrix.at as *mut _,
             dims.as_ptr(),

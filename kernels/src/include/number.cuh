@@ -15,11 +15,20 @@ struct f16 {
     u16 bits;
 };
 
+struct e4m3 {
+    unsigned char bits;
+};
+
 #define INFINITY_F __int_as_float(0x7f800000)
 
 __device__ __forceinline__ float to_f32(float x) { return x; }
 __device__ __forceinline__ float to_f32(bf16 x) { return bf16_to_float(x.bits); }
 __device__ __forceinline__ float to_f32(f16 x) { return f16_to_float(x.bits); }
+
+// An e4m3 element that is no NaN. Its exponent's bias is smaller than that of f32 by 120.
+__device__ __forceinline__ float e4m3_to_float(u32 bits) {
+    return __int_as_float((bits & 0x80) << 24 | (bits & 0x7f) << 20) * __int_as_float(0x7b800000);
+}
 
 // One rounding, to nearest even.
 template <class T> struct Round;

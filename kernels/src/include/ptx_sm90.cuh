@@ -65,7 +65,15 @@ PTX_FN void stmatrix_x2_trans(unsigned row, const unsigned (&r)[2]) {
     asm volatile("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1, %2};" ::"r"(row), "r"(r[0]), "r"(r[1]) : "memory");
 }
 
-// ---- wgmma: d[64 x N] (+)= a[64 x 16] b[N x 16]^T by a warpgroup, both operands in shared memory ----
+// ---- two e4m3 elements, nearest to lo and hi, the even one of two; what is beyond their range becomes the greatest ----
+PTX_FN unsigned floats_to_e4m3x2(float lo, float hi) {
+    unsigned short two;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(two) : "f"(hi), "f"(lo));
+    return two;
+}
+
+// ---- wgmma: d[64 x N] (+)= a[64 x K] b[N x K]^T by a warpgroup, both operands in shared memory ----
+// K is 16 elements of two bytes or 32 of one.
 // With g = lane / 4 and t = lane % 4 a lane of warp w holds of columns 8 j to 8 j + 7
 // d[4 j] = D(16 w + g, 8 j + 2 t)  d[4 j + 1] = D(16 w + g, 8 j + 2 t + 1)  d[4 j + 2], d[4 j + 3]: row 16 w + g + 8
 PTX_FN void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
@@ -98,26 +106,27 @@ template <class T, int N> struct Wgmma;
 #define R128 R96 ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111" \
                  ", %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 
-#define WGMMA(T, type, N, registers, a_at, b_at, keep_at, ...)                                                         \
+// `deep`: K in the name; `last`: of elements of two bytes, that neither operand is transposed.
+#define WGMMA(T, type, deep, last, N, registers, a_at, b_at, keep_at, ...)                                                         \
     template <> struct Wgmma<T, N> {                                                                                   \
         static __device__ __forceinline__ void multiply(                                                               \
             float (&d)[N / 2], unsigned long long a, unsigned long long b, int keep) {                                 \
             asm volatile("{\n.reg .pred keep;\nsetp.ne.b32 keep, " keep_at ", 0;\n"                                    \
-                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." type "." type " {" registers "}, " a_at     \
-                         ", " b_at ", keep, 1, 1, 0, 0;\n}\n"                                                          \
+                         "wgmma.mma_async.sync.aligned.m64n" #N deep ".f32." type "." type " {" registers "}, " a_at     \
+                         ", " b_at ", keep, 1, 1" last ";\n}\n"                                                          \
                          : __VA_ARGS__ : "l"(a), "l"(b), "r"(keep));                                                   \
         }                                                                                                              \
     };
-#define WGMMAS(T, type)                                                                                                \
-    WGMMA(T, type, 8, R4, "%4", "%5", "%6", D4(0))                                                                     \
-    WGMMA(T, type, 16, R8, "%8", "%9", "%10", D8(0))                                                                   \
-    WGMMA(T, type, 32, R16, "%16", "%17", "%18", D16(0))                                                               \
-    WGMMA(T, type, 64, R32, "%32", "%33", "%34", D32(0))                                                               \
-    WGMMA(T, type, 96, R48, "%48", "%49", "%50", D32(0), D16(32))                                                      \
-    WGMMA(T, type, 160, R80, "%80", "%81", "%82", D32(0), D32(32), D16(64))                                            \
-    WGMMA(T, type, 128, R64, "%64", "%65", "%66", D32(0), D32(32))                                                     \
-    WGMMA(T, type, 192, R96, "%96", "%97", "%98", D32(0), D32(32), D32(64))                                            \
-    WGMMA(T, type, 256, R128, "%128", "%129", "%130", D32(0), D32(32), D32(64), D32(96))
+#define WGMMAS(T, type, deep, last)                                                                                    \
+    WGMMA(T, type, deep, last, 8, R4, "%4", "%5", "%6", D4(0))                                                                     \
+    WGMMA(T, type, deep, last, 16, R8, "%8", "%9", "%10", D8(0))                                                                   \
+    WGMMA(T, type, deep, last, 32, R16, "%16", "%17", "%18", D16(0))                                                               \
+    WGMMA(T, type, deep, last, 64, R32, "%32", "%33", "%34", D32(0))                                                               \
+    WGMMA(T, type, deep, last, 96, R48, "%48", "%49", "%50", D32(0), D16(32))                                                      \
+    WGMMA(T, type, deep, last, 160, R80, "%80", "%81", "%82", D32(0), D32(32), D16(64))                                            \
+    WGMMA(T, type, deep, last, 128, R64, "%64", "%65", "%66", D32(0), D32(32))                                                     \
+    WGMMA(T, type, deep, last, 192, R96, "%96", "%97", "%98", D32(0), D32(32), D32(64))                                            \
+    WGMMA(T, type, deep, last, 256, R128, "%128", "%129", "%130", D32(0), D32(32), D32(64), D32(96))
 
 #else  // The twins. The stand-in driver has mbarriers, bulk copies and products.
 
@@ -144,16 +153,24 @@ PTX_FN void stmatrix_trans(unsigned row, unsigned r, int line = __builtin_LINE()
 PTX_FN void stmatrix_x2_trans(unsigned row, const unsigned (&r)[2], int line = __builtin_LINE()) {
     standin_stmatrix<2>(row, r, "stmatrix_x2_trans", line);
 }
+PTX_FN unsigned standin_e4m3(float x) {
+    const unsigned bits = __float_as_uint(x), sign = bits >> 24 & 0x80, magnitude = bits & 0x7fffffff;
+    if (magnitude > 0x7f800000) return sign | 0x7f;
+    if (magnitude >= 0x43e00000) return sign | 0x7e;                                       // 448
+    if (magnitude < 0x3c800000) return sign | (unsigned)rintf(__uint_as_float(magnitude) * 512.0f); // 2^-6
+    return sign | (magnitude + 0x7ffff + (magnitude >> 20 & 1) - (120u << 23)) >> 20;
+}
+PTX_FN unsigned floats_to_e4m3x2(float lo, float hi) { return standin_e4m3(lo) | standin_e4m3(hi) << 8; }
 PTX_FN void wgmma_fence(int line = __builtin_LINE()) { standin_wgmma_fence(line); }
 PTX_FN void wgmma_commit(int line = __builtin_LINE()) { standin_wgmma_commit(line); }
 template <int left> PTX_FN void wgmma_wait(int line = __builtin_LINE()) { standin_wgmma_wait(left, line); }
 template <int count> PTX_FN void wgmma_results(float (&)[count]) {}
 template <class T, int N> struct Wgmma;
-#define WGMMAS(T, type)                                                                                                \
+#define WGMMAS(T, type, deep, last)                                                                                    \
     template <int N> struct Wgmma<T, N> {                                                                              \
         static inline __attribute__((always_inline)) void multiply(                                                    \
             float (&d)[N / 2], unsigned long long a, unsigned long long b, int keep, int line = __builtin_LINE()) {    \
-            standin_wgmma(d, N, type[0] == 'f', a, b, keep, line);                                                     \
+            standin_wgmma(d, N, type[0] == 'b' ? 0 : type[0] == 'f' ? 1 : 2, a, b, keep, line);                                                     \
         }                                                                                                              \
     };
 #endif

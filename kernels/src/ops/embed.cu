@@ -11,7 +11,7 @@ struct Args {
     u32 cols;
     u32 out_stride;
     float scale;
-    u32 pad;
+    u32 table_rows;
 };
 
 extern "C" __global__ void embed(Args a) {
@@ -20,7 +20,7 @@ extern "C" __global__ void embed(Args a) {
     u32 token = a.tokens[t];
     // The upper bit marks a reference to the last token of a sequence slot.
     if (token >> 31) token = a.last[token & 0x7fffffffu];
-    const TW *row = weight_row(a.table, token, a.cols);
+    const auto row = weight_row(a.table, token, a.cols, a.table_rows);
     for (u32 i = threadIdx.x * VEC; i < a.cols; i += blockDim.x * VEC) {
         const Pack<float, VEC> x = widen<VEC>(row, i);
         Pack<TO, VEC> y;

@@ -20,7 +20,7 @@ c_struct! {
         cols: u32,
         out_stride: u32,
         scale: f32,
-        pad: u32,
+        table_rows: u32,
     }
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn lower(lowering: &mut Lowering, op: &Embed) -> Launch {
         cols: word(out.cols),
         out_stride: word(out.stride),
         scale: op.scale,
-        pad: 0,
+        table_rows: word(lowering.max_dims.count(table.rows)),
     };
     let kernels = vec![kernel(table.format, out.format, vec)];
     Launch::new(kernels, args, block_per_row(out.rows, threads_for(out.cols / vec)))

@@ -7,21 +7,29 @@
 //! - f16, bf16: 8 columns in one piece of 16 bytes.
 //! - f32: 8 columns in two pieces of 16 bytes.
 //! - q8_0: 64 columns, their quants in four pieces of 16 bytes, then their two scales in one of 4 bytes.
+//! - fp8, fp8_block: 128 columns, their elements in eight pieces of 16 bytes, then their scale in one of 4 bytes. Where a
+//!   row has one scale, all of its groups have it.
 //!
 //! K is padded with zeros to whole groups and a multiple of 32, N to a multiple of 64.
 //!
 //! Blocks are distributed over as many buffers (shards) as the adapter's limit on bindings asks for.
 
 use engine::dtype::DType;
-use engine::format::Format;
+use engine::format::{FP8_SCALE, Format};
 use std::ops::Range;
 
 /// Rows of a block.
 pub(crate) const BLOCK: usize = 64;
 
 /// The formats of weights that shaders can widen, the preferred first.
-pub(crate) const FORMATS: [Format; 4] =
-    [Format::Plain(DType::BF16), Format::Plain(DType::F16), Format::Plain(DType::F32), Format::Q8_0];
+pub(crate) const FORMATS: [Format; 6] = [
+    Format::Plain(DType::BF16),
+    Format::Plain(DType::F16),
+    Format::Plain(DType::F32),
+    Format::Q8_0,
+    Format::Fp8,
+    Format::Fp8Blocks,
+];
 
 /// Columns that a shader widens at a time.
 const UNIT: usize = 8;
@@ -40,27 +48,56 @@ struct Group {
 /// can be written by itself.
 struct Piece {
     size: usize,
-    /// Where its bytes come from: the first byte within the row's part of the group, and how many.
-    from: &'static [(usize, usize)],
+    from: From,
 }
 
-const HALVES: Group = Group { cols: 8, bytes: 16, pieces: &[Piece { size: 16, from: &[(0, 16)] }] };
+/// Where the bytes of a piece come from.
+enum From {
+    /// The first byte within the row's part of the group, and how many, run by run.
+    Runs(&'static [(usize, usize)]),
+    /// Elements of FP8, behind the scales of their row, from the group's column on.
+    Elements(usize),
+    /// The scale of FP8 elements.
+    Scale,
+}
 
-const FLOATS: Group = Group {
-    cols: 8,
-    bytes: 32,
-    pieces: &[Piece { size: 16, from: &[(0, 16)] }, Piece { size: 16, from: &[(16, 16)] }],
-};
+const fn runs(size: usize, from: &'static [(usize, usize)]) -> Piece {
+    Piece { size, from: From::Runs(from) }
+}
+
+const fn elements(col: usize) -> Piece {
+    Piece { size: 16, from: From::Elements(col) }
+}
+
+const HALVES: Group = Group { cols: 8, bytes: 16, pieces: &[runs(16, &[(0, 16)])] };
+
+const FLOATS: Group = Group { cols: 8, bytes: 32, pieces: &[runs(16, &[(0, 16)]), runs(16, &[(16, 16)])] };
 
 const Q8_0: Group = Group {
     cols: 64,
     bytes: 68,
     pieces: &[
-        Piece { size: 16, from: &[(2, 16)] },
-        Piece { size: 16, from: &[(18, 16)] },
-        Piece { size: 16, from: &[(36, 16)] },
-        Piece { size: 16, from: &[(52, 16)] },
-        Piece { size: 4, from: &[(0, 2), (34, 2)] },
+        runs(16, &[(2, 16)]),
+        runs(16, &[(18, 16)]),
+        runs(16, &[(36, 16)]),
+        runs(16, &[(52, 16)]),
+        runs(4, &[(0, 2), (34, 2)]),
+    ],
+};
+
+const FP8: Group = Group {
+    cols: 128,
+    bytes: 132,
+    pieces: &[
+        elements(0),
+        elements(16),
+        elements(32),
+        elements(48),
+        elements(64),
+        elements(80),
+        elements(96),
+        elements(112),
+        Piece { size: FP8_SCALE, from: From::Scale },
     ],
 };
 
@@ -87,6 +124,7 @@ impl Blocks {
             Format::Plain(DType::F32 | DType::U32) => &FLOATS,
             Format::Plain(DType::F16 | DType::BF16) => &HALVES,
             Format::Q8_0 => &Q8_0,
+            Format::Fp8 | Format::Fp8Blocks => &FP8,
         }
     }
 
@@ -152,10 +190,19 @@ impl Blocks {
     /// Calls `copy(row, byte within the row, byte within the block, length)` for all bytes of these rows.
     fn copies(&self, rows: Range<usize>, mut copy: impl FnMut(usize, usize, usize, usize)) {
         let (group, end) = (self.group(), self.row_bytes());
+        let scales = self.format.fp8_scales(self.cols);
         for (g, piece, at) in self.pieces() {
             let mut within = 0;
-            for &(start, length) in piece.from {
-                let first = g * group.bytes + start;
+            let runs: &[(usize, usize)] = match &piece.from {
+                From::Runs(runs) => runs,
+                From::Elements(_) | From::Scale => &[(0, piece.size)],
+            };
+            for &(start, length) in runs {
+                let first = match piece.from {
+                    From::Runs(_) => g * group.bytes + start,
+                    From::Elements(col) => scales * FP8_SCALE + g * group.cols + col,
+                    From::Scale => g.min(scales - 1) * FP8_SCALE,
+                };
                 // The last group may be padding in part.
                 let used = length.min(end.saturating_sub(first));
                 for row in rows.clone().filter(|_| used > 0) {
@@ -190,6 +237,7 @@ pub(crate) fn format_code(format: Format) -> f64 {
         Format::Plain(DType::F16) => 1.0,
         Format::Plain(DType::BF16) => 2.0,
         Format::Q8_0 => 3.0,
+        Format::Fp8 | Format::Fp8Blocks => 4.0,
     }
 }
 

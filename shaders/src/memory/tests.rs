@@ -45,7 +45,7 @@ fn taken(device: &mut WgpuDevice, case: &Case) -> usize {
 #[test]
 fn plans_take_no_more_than_is_announced() {
     let Some(mut device) = open() else { return };
-    for weights in [Format::Q8_0, Format::Plain(DType::F16)] {
+    for weights in [Format::Q8_0, Format::Fp8, Format::Plain(DType::F16)] {
         for case in cases(Formats { weights, ..Formats::F32 }) {
             let (announced, taken) = (announced(&device, &case), taken(&mut device, &case));
             assert!(taken <= announced, "{}: {taken} bytes are taken, {announced} were announced", case.name);

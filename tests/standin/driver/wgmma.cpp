@@ -68,41 +68,53 @@ static inline __attribute__((always_inline)) float widen_16(uint16_t x, int type
     return value;
 }
 
-static inline __attribute__((always_inline)) void multiply_16(float* sums, const float (*a)[16], const float (*b)[256], unsigned n) {
+// e4m3: a bias of 7, no infinities, NaN only where all bits but the sign are set.
+static inline __attribute__((always_inline)) float widen_8(uint8_t x) {
+    int exponent = x >> 3 & 15, fraction = x & 7;
+    if ((x & 127) == 127) return std::numeric_limits<float>::quiet_NaN();
+    float magnitude = exponent == 0 ? float(fraction) * 0x1p-9f : std::ldexp(float(8 + fraction), exponent - 10);
+    return x >> 7 ? -magnitude : magnitude;
+}
+
+// Elements of 32 bytes.
+static unsigned depth(int type) { return type == 2 ? 32 : 16; }
+
+static inline __attribute__((always_inline)) void multiply_rows(float* sums, const float (*a)[32], const float (*b)[256], unsigned n, unsigned deep) {
     for (unsigned r = 0; r < 16; ++r)
-        for (unsigned k = 0; k < 16; ++k)
+        for (unsigned k = 0; k < deep; ++k)
             for (unsigned c = 0; c < n; ++c) sums[r * n + c] = __builtin_fmaf(a[r][k], b[k][c], sums[r * n + c]);
 }
 #if defined(__x86_64__)
-__attribute__((target("avx2,fma"), optimize("O3"))) static void multiply_fast(float* sums, const float (*a)[16], const float (*b)[256], unsigned n) {
-    multiply_16(sums, a, b, n);
+__attribute__((target("avx2,fma"), optimize("O3"))) static void multiply_fast(float* sums, const float (*a)[32], const float (*b)[256], unsigned n, unsigned deep) {
+    multiply_rows(sums, a, b, n, deep);
 }
 #endif
-static void multiply(float* sums, const float (*a)[16], const float (*b)[256], unsigned n) {
+static void multiply(float* sums, const float (*a)[32], const float (*b)[256], unsigned n, unsigned deep) {
 #if defined(__x86_64__)
     static const bool fast = __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx2");
-    if (fast) return multiply_fast(sums, a, b, n);
+    if (fast) return multiply_fast(sums, a, b, n, deep);
 #endif
-    multiply_16(sums, a, b, n);
+    multiply_rows(sums, a, b, n, deep);
+}
+
+static float load_element(uintptr_t row_of_32, unsigned k, int type) {
+    if (type == 2) return widen_8(*(const uint8_t*)(row_of_32 + k));
+    uint16_t x;
+    std::memcpy(&x, (const void*)(row_of_32 + 2 * k), 2);
+    return widen_16(x, type);
 }
 
 static void compute(Worker& w, Accumulator& acc, const Product& p, unsigned warp) {
     Matrix ma(w, p.a, "A", 0), mb(w, p.b, "B", 0);
-    float a[16][16], b[16][256];
+    float a[16][32], b[32][256];
+    const unsigned deep = depth(acc.type), half = deep / 2;
+    // 16 bytes lie together.
     for (unsigned r = 0; r < 16; ++r)
-        for (unsigned k = 0; k < 16; ++k) {
-            uint16_t x;
-            std::memcpy(&x, (const void*)ma.at(warp % 4 * 16 + r, 2 * k), 2);
-            a[r][k] = widen_16(x, acc.type);
-        }
+        for (unsigned k = 0; k < deep; ++k) a[r][k] = load_element(ma.at(warp % 4 * 16 + r, k / half * 16), k % half, acc.type);
     for (unsigned c = 0; c < acc.n; ++c)
-        for (unsigned k = 0; k < 16; ++k) {
-            uint16_t x;
-            std::memcpy(&x, (const void*)mb.at(c, 2 * k), 2);
-            b[k][c] = widen_16(x, acc.type);
-        }
+        for (unsigned k = 0; k < deep; ++k) b[k][c] = load_element(mb.at(c, k / half * 16), k % half, acc.type);
     if (!p.keep) std::fill(acc.sums.begin(), acc.sums.end(), 0.0f);
-    multiply(acc.sums.data(), a, b, acc.n);
+    multiply(acc.sums.data(), a, b, acc.n, deep);
 }
 
 struct Issue { float* d; uint64_t a, b; unsigned n; int type, keep, line; };

@@ -63,28 +63,49 @@ fn address(stream: &CudaStream, x: &CudaSlice<u16>) -> u64 {
     x.device_ptr(stream).0
 }
 
-/// Runs the product and returns it, or the error.
+/// The elements of words: one of 16 bits, or two of e4m3.
+fn widen(element: &str, words: &[u16]) -> Vec<f32> {
+    let e4m3 = |bits: u8| {
+        let (exponent, fraction) = (i32::from(bits >> 3 & 15), f32::from(bits & 7));
+        let magnitude = match exponent {
+            0 => fraction * 2.0_f32.powi(-9),
+            _ => (8.0 + fraction) * 2.0_f32.powi(exponent - 10),
+        };
+        if bits & 0x80 == 0 { magnitude } else { -magnitude }
+    };
+    let of_word = |&word: &u16| match element {
+        "f16" => vec![half::f16::from_bits(word).to_f32()],
+        "bf16" => vec![half::bf16::from_bits(word).to_f32()],
+        _ => word.to_le_bytes().map(e4m3).to_vec(),
+    };
+    words.iter().flat_map(of_word).collect()
+}
+
+/// Runs the product and returns it, or the error. `k` counts words of 16 bits.
 fn product(
-    half: bool,
+    element: &str,
     (m, n, k): (usize, usize, usize),
     columns: usize,
     options: &[&str],
 ) -> Result<(Vec<f32>, Vec<f32>), String> {
     let (context, stream) = device();
-    let widen = |bits: u16| {
-        if half { half::f16::from_bits(bits).to_f32() } else { half::bf16::from_bits(bits).to_f32() }
-    };
     let value = |i: usize| {
         let x = ((i * 7919 % 1009) as f32 - 504.0) / 300.0;
-        if half { half::f16::from_f32(x).to_bits() } else { half::bf16::from_f32(x).to_bits() }
+        // All but NaN.
+        let byte = |i: usize| (i * 37 % 127 + i / 3 % 2 * 128) as u8;
+        match element {
+            "f16" => half::f16::from_f32(x).to_bits(),
+            "bf16" => half::bf16::from_f32(x).to_bits(),
+            _ => u16::from_le_bytes([byte(2 * i), byte(2 * i + 1)]),
+        }
     };
     let a: Vec<u16> = (0..m * k).map(value).collect();
     let b: Vec<u16> = (0..n * k).map(|i| value(i + 13)).collect();
     let (da, db) = (stream.clone_htod(&a).unwrap(), stream.clone_htod(&b).unwrap());
     let d = stream.alloc_zeros::<f32>(m * n).unwrap();
     let width = format!("-DWIDTH={columns}");
-    let element = if half { "-DELEMENT=f16" } else { "-DELEMENT=bf16" };
-    let options = [&[&width, element, "-DSTAGES=2"], options].concat();
+    let define = format!("-DELEMENT={element}");
+    let options = [&[&width, &define, "-DSTAGES=2"], options].concat();
     let function = variant_for(&context, "sm_90a", SOURCE, "wgmma_product", &options);
     let shared = 2 * (64 + columns as u32) * 128;
     let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
@@ -106,9 +127,11 @@ fn product(
     unsafe { stream.launch_builder(&function).arg(&args).launch(config) }.map_err(|e| e.to_string())?;
     stream.synchronize().map_err(|e| e.to_string())?;
     let got = stream.clone_dtoh(&d).unwrap();
+    let (a, b) = (widen(element, &a), widen(element, &b));
     let dot = |i: usize| {
-        let (row, column) = (i / n, i % n);
-        (0..k).fold(0.0f32, |s, x| widen(a[row * k + x]).mul_add(widen(b[column * k + x]), s))
+        let k = a.len() / m;
+        let (row, column) = (i / n * k, i % n * k);
+        (0..k).fold(0.0f32, |s, x| a[row + x].mul_add(b[column + x], s))
     };
     Ok((got, (0..m * n).map(dot).collect()))
 }
@@ -120,13 +143,20 @@ fn products_of_every_width() {
     for settings in [&[("CHECK", "full"), ("SCHEDULE", "5")][..], &[("CHECK", "fast")]] {
         let settings = [&[("ARCH", "90")], settings].concat();
         let said = child("products_of_every_width", &settings, || {
-            for (columns, half) in
-                [(8, false), (16, true), (64, false), (128, true), (192, false), (256, false)]
-            {
-                let (got, want) = product(half, (100, 70, 200), columns, &[]).unwrap();
-                assert!(got == want, "{columns} columns");
+            for (columns, element) in [
+                (8, "bf16"),
+                (16, "f16"),
+                (64, "bf16"),
+                (128, "f16"),
+                (192, "bf16"),
+                (256, "bf16"),
+                (8, "e4m3"),
+                (96, "e4m3"),
+            ] {
+                let (got, want) = product(element, (100, 70, 200), columns, &[]).unwrap();
+                assert!(got == want, "{columns} columns of {element}");
             }
-            let (got, want) = product(false, (64, 40, 136), 32, &["-DSTORED"]).unwrap();
+            let (got, want) = product("bf16", (64, 40, 136), 32, &["-DSTORED"]).unwrap();
             assert!(got == want, "stored");
         });
         assert!(said.is_none_or(|said| said.contains("test result: ok. 1 passed")));
@@ -170,7 +200,7 @@ fn maps_that_the_driver_refuses() {
 fn caught(test: &str, check: &str, options: &[&str], signs: &[&str]) {
     let settings = [("ARCH", "90"), ("CHECK", check)];
     let said = child(test, &settings, || {
-        match product(false, (64, 8, 320), 8, options) {
+        match product("bf16", (64, 8, 320), 8, options) {
             Ok((got, want)) if got == want => println!("outcome: right"),
             Ok(_) => println!("outcome: wrong"),
             Err(error) => println!("outcome: {error}"),

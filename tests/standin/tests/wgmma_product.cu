@@ -1,11 +1,13 @@
-// d[m x n] = a[m x k] b[n x k]^T with 16-bit inputs and f32 sums: one block for each 64 rows and WIDTH columns. A
+// d[m x n] = a[m x k] b[n x k]^T with 16-bit inputs, or pairs of e4m3 in their place, and f32 sums: one block for each 64 rows and WIDTH columns. A
 // producer fills STAGES slots by bulk copies, a consumer warpgroup multiplies. -DELEMENT, -DWIDTH, -DSTAGES. Each of the
 // other macros plants one fault; STORED writes b by ordinary stores, so that there is something to fence.
 #include "ptx_sm90.cuh"
 struct bf16 { unsigned short bits; };
 struct f16 { unsigned short bits; };
-WGMMAS(bf16, "bf16")
-WGMMAS(f16, "f16")
+struct e4m3 { unsigned char bits; };
+WGMMAS(bf16, "bf16", "k16", ", 0, 0")
+WGMMAS(f16, "f16", "k16", ", 0, 0")
+WGMMAS(e4m3, "e4m3", "k32", "")
 
 #define K_STEP 64
 #define SLOT ((64 + WIDTH) * 128)

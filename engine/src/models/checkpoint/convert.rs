@@ -4,29 +4,40 @@ use super::Transform;
 use crate::dtype::DType;
 use crate::format::Format;
 
-/// Converts elements of one type to another, transformed on the way.
+/// Converts rows of `cols` elements of one type to another, transformed on the way.
 ///
 /// # Errors
 /// A value that the other type cannot hold.
-pub fn convert(bytes: Vec<u8>, from: DType, to: Format, transform: Transform) -> Result<Vec<u8>, String> {
+pub fn convert(
+    bytes: Vec<u8>,
+    from: DType,
+    to: Format,
+    cols: usize,
+    transform: Transform,
+) -> Result<Vec<u8>, String> {
     if to == Format::Plain(from) && transform == Transform::None {
         return Ok(bytes);
     }
-    encode(from.decode(&bytes), to, transform)
+    encode(from.decode(&bytes), to, cols, transform)
 }
 
-/// Encodes values in a format, transformed on the way.
+/// Encodes rows of `cols` values in a format, transformed on the way.
 ///
 /// # Errors
 /// A value that the format cannot hold.
-pub fn encode(mut values: Vec<f32>, to: Format, transform: Transform) -> Result<Vec<u8>, String> {
+pub fn encode(
+    mut values: Vec<f32>,
+    to: Format,
+    cols: usize,
+    transform: Transform,
+) -> Result<Vec<u8>, String> {
     transform.apply(&mut values);
     match values.iter().find(|v| !to.holds(**v)) {
-        Some(v) if Format::BLOCKS.contains(&to) => {
+        Some(v) if Format::SCALED.contains(&to) => {
             Err(format!("holds {v}, which {to} with its scales cannot; load it without quantization"))
         }
         Some(v) => Err(format!("holds {v}, which {to} cannot; hold the weights in float32")),
-        None => Ok(to.encode(&values)),
+        None => Ok(to.encode(&values, cols)),
     }
 }
 
@@ -35,7 +46,8 @@ mod tests {
     use super::*;
 
     fn converted(values: &[f32], to: Format, transform: Transform) -> Result<Vec<f32>, String> {
-        convert(DType::F32.encode(values), DType::F32, to, transform).map(|bytes| to.decode(&bytes))
+        let (bytes, cols) = (DType::F32.encode(values), values.len());
+        convert(bytes, DType::F32, to, cols, transform).map(|bytes| to.decode(&bytes, cols))
     }
 
     #[test]
@@ -50,6 +62,9 @@ mod tests {
             (Format::Q8_0, -8.4e6, false),
             (Format::Q8_0, f32::INFINITY, false),
             (Format::Q8_0, f32::NAN, false),
+            (Format::Fp8, 1e30, true),
+            (Format::Fp8, f32::NEG_INFINITY, false),
+            (Format::Fp8, f32::NAN, false),
         ] {
             values[7] = value;
             let got = converted(&values, to, Transform::None);

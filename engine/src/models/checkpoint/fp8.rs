@@ -2,7 +2,10 @@
 //! or one for each block of rows and columns.
 
 use super::{Stored, Tensor};
+use crate::dtype::DType;
+use crate::e4m3;
 use crate::error::EngineError;
+use crate::format::{FP8_BLOCK, Format};
 
 /// What a checkpoint says of its FP8 weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,16 +17,8 @@ pub struct Fp8 {
 /// What follows a weight's name in that of its scales: compressed-tensors, then DeepSeek and Qwen.
 pub const SCALES: [&str; 2] = ["_scale", "_scale_inv"];
 
-/// The value of an e4m3 element: four bits of exponent with a bias of 7, three of fraction, no infinities.
-pub fn e4m3(bits: u8) -> f32 {
-    let (exponent, fraction) = (i32::from(bits >> 3 & 15), f32::from(bits & 7) / 8.0);
-    let magnitude = match (exponent, bits & 7) {
-        (15, 7) => f32::NAN,
-        (0, _) => fraction * 2.0_f32.powi(-6),
-        _ => (1.0 + fraction) * 2.0_f32.powi(exponent - 7),
-    };
-    if bits & 0x80 == 0 { magnitude } else { -magnitude }
-}
+/// What to do with values that [`Format::Fp8`] has no place for.
+const REMEDY: &str = "hold the weights in bfloat16 or float32 to load it all the same";
 
 /// Scales of a matrix.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +56,15 @@ impl Scales {
         Ok(Scales { values: Vec::new(), across, block })
     }
 
+    /// The format that holds the matrix as it is; none if its blocks have another width.
+    pub fn format(&self) -> Option<Format> {
+        match self.block[1] {
+            _ if self.across == 1 => Some(Format::Fp8),
+            FP8_BLOCK => Some(Format::Fp8Blocks),
+            _ => None,
+        }
+    }
+
     /// The same with its values.
     ///
     /// # Errors
@@ -74,14 +78,40 @@ impl Scales {
         Ok(self)
     }
 
-    /// Multiplies whole rows of `cols` elements, the first of which is row `row`.
-    pub fn apply(&self, row: usize, cols: usize, values: &mut [f32]) {
+    /// The scales of a row.
+    fn of_row(&self, row: usize) -> &[f32] {
+        &self.values[row / self.block[0] * self.across..][..self.across]
+    }
+
+    /// The values of whole rows of `cols` elements, the first of which is row `row`.
+    pub fn widen(&self, row: usize, cols: usize, elements: &[u8]) -> Vec<f32> {
+        let mut values: Vec<f32> = elements.iter().map(|&bits| e4m3::to_f32(bits)).collect();
         for (r, values) in values.chunks_exact_mut(cols).enumerate() {
-            let scales = &self.values[(row + r) / self.block[0] * self.across..][..self.across];
-            for (values, scale) in values.chunks_mut(self.block[1]).zip(scales) {
+            for (values, scale) in values.chunks_mut(self.block[1]).zip(self.of_row(row + r)) {
                 values.iter_mut().for_each(|v| *v *= scale);
             }
         }
+        values
+    }
+
+    /// Whole rows of `cols` elements, the first of which is row `row`, in `format`, that of [`Scales::format`].
+    ///
+    /// # Errors
+    /// A value that is no number, or is not finite.
+    pub fn rows(&self, row: usize, cols: usize, elements: &[u8], format: Format) -> Result<Vec<u8>, String> {
+        let mut bytes = Vec::with_capacity(elements.len() / cols * format.row_bytes(cols));
+        for (r, elements) in elements.chunks_exact(cols).enumerate() {
+            let scales = self.of_row(row + r);
+            if let Some(scale) = scales.iter().find(|scale| !(**scale * e4m3::MAX).is_finite()) {
+                return Err(format!("has the scale {scale} in row {}; {REMEDY}", row + r));
+            }
+            if elements.iter().any(|&bits| e4m3::is_nan(bits)) {
+                return Err(format!("holds NaN in row {}; {REMEDY}", row + r));
+            }
+            bytes.extend(DType::F32.encode(scales));
+            bytes.extend(elements);
+        }
+        Ok(bytes)
     }
 }
 
@@ -89,31 +119,10 @@ impl Scales {
 mod tests {
     use super::*;
 
-    /// OCP 8-bit Floating Point Specification, table 1.
-    #[test]
-    fn elements_have_the_values_of_the_specification() {
-        for (bits, value) in [
-            (0x00, 0.0),
-            (0x01, 2.0_f32.powi(-9)),
-            (0x07, 0.875 * 2.0_f32.powi(-6)),
-            (0x08, 2.0_f32.powi(-6)),
-            (0x38, 1.0),
-            (0xBC, -1.5),
-            (0x7E, 448.0),
-            (0xFE, -448.0),
-        ] {
-            assert_eq!(e4m3(bits), value, "{bits:#x}");
-        }
-        assert!(e4m3(0x7F).is_nan() && e4m3(0xFF).is_nan());
-        // Between two zeros and two that are no numbers all values differ and grow.
-        assert!((1..0x7E).all(|bits| e4m3(bits) < e4m3(bits + 1)));
-    }
-
     #[test]
     fn blocks_at_the_edge_are_cut() {
         let scales = Scales { values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], across: 2, block: [2, 3] };
-        let mut values = [1.0; 4 * 5];
-        scales.apply(1, 5, &mut values);
+        let values = scales.widen(1, 5, &[0x38; 4 * 5]);
         let rows: Vec<&[f32]> = values.chunks(5).collect();
         assert_eq!(rows[0], [1.0, 1.0, 1.0, 2.0, 2.0]);
         assert_eq!(rows[1], [3.0, 3.0, 3.0, 4.0, 4.0]);

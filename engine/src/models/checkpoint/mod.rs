@@ -17,9 +17,10 @@ use super::files;
 use crate::dtype::DType;
 use crate::error::EngineError;
 use crate::file::{OpenFile, VerifiedFile};
+use crate::format::Format;
 use crate::plan::{BufferDesc, Rows};
 use convert::{convert, encode};
-use fp8::{SCALES, Scales, e4m3};
+use fp8::{SCALES, Scales};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -147,7 +148,18 @@ impl Checkpoint {
         Ok(false)
     }
 
-    /// The type of a tensor; none of FP8, which is widened as it is read.
+    /// The format that holds the tensors of a matrix as they are stored; none if they are stored in several, or in FP8
+    /// with scales for blocks of another width than [`crate::format::FP8_BLOCK`].
+    pub fn format(&self, names: &[String]) -> Option<Format> {
+        let stored = |name: &String| match self.tensors.get(name)?.stored {
+            Stored::Plain(dtype) => Some(Format::Plain(dtype)),
+            Stored::E4m3 => self.scales(name).ok()??.0.format(),
+        };
+        let first = stored(names.first()?)?;
+        names.iter().all(|name| stored(name) == Some(first)).then_some(first)
+    }
+
+    /// The type of a tensor; none of FP8.
     pub fn dtype(&self, name: &str) -> Option<DType> {
         match self.tensors.get(name)?.stored {
             Stored::Plain(dtype) => Some(dtype),
@@ -218,6 +230,7 @@ impl Checkpoint {
         mut take: impl FnMut(usize, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let vector = desc.rows == Rows::Fixed(1);
+        let (cols, as_stored) = (desc.cols, self.format(names) == Some(desc.format));
         let mut whole = Vec::new();
         let mut row = 0;
         for name in names {
@@ -227,7 +240,7 @@ impl Checkpoint {
                 None => None,
             };
             let first = row;
-            let width = if vector { 1 } else { desc.cols } * tensor.stored.size();
+            let width = if vector { 1 } else { cols } * tensor.stored.size();
             let step = (CHUNK / width).max(1) * width;
             let mut at = tensor.bytes.start;
             let open = tensor.open()?;
@@ -236,14 +249,14 @@ impl Checkpoint {
                 let bytes = open.read(at..at + n as u64).map_err(EngineError::from)?;
                 at += n as u64;
                 let converted = match (tensor.stored, &scales) {
-                    (Stored::Plain(dtype), _) => convert(bytes, dtype, desc.format, transform),
-                    (Stored::E4m3, scales) => {
-                        let mut values: Vec<f32> = bytes.iter().map(|&bits| e4m3(bits)).collect();
-                        if let Some(scales) = scales {
-                            scales.apply(row - first, desc.cols, &mut values);
-                        }
-                        encode(values, desc.format, transform)
+                    (Stored::Plain(dtype), _) => convert(bytes, dtype, desc.format, cols, transform),
+                    (Stored::E4m3, Some(scales)) if as_stored && transform == Transform::None => {
+                        scales.rows(row - first, cols, &bytes, desc.format)
                     }
+                    (Stored::E4m3, Some(scales)) => {
+                        encode(scales.widen(row - first, cols, &bytes), desc.format, cols, transform)
+                    }
+                    (Stored::E4m3, None) => Err("is in FP8 without scales".into()),
                 };
                 let converted = converted.map_err(|why| tensor.bad(name, &why))?;
                 if vector {

@@ -92,7 +92,7 @@ fn run(engine: &mut Engine, requests: Vec<Request>) -> Result<Run, JobError> {
                     run.output_tokens += 1;
                     Counters::add(&counters.generated_tokens, 1);
                 }
-                Event::Finished { .. } => Counters::add(&counters.finished, 1),
+                Event::Finished { .. } | Event::DeadEnd { .. } => Counters::add(&counters.finished, 1),
                 Event::Prompt { .. } | Event::Scores { .. } => {}
             }
         }

@@ -13,7 +13,7 @@ fn status_of(output: &Path) -> Result<Status, JobError> {
 fn status_counts_what_is_committed_also_while_the_job_runs() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out.parquet");
-    assert!(matches!(status_of(&output), Err(JobError::Io { .. })));
+    assert!(matches!(status_of(&output), Err(JobError::Usage(_))));
     let state_dir = state_dir_beside(&output);
     let (mut journal, _) =
         Journal::open_or_create(&state_dir, &job_identity(), &inputs(200), ResumeMode::Auto).unwrap();

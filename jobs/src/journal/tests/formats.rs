@@ -4,7 +4,7 @@ use super::*;
 
 const ROWS: u64 = 60;
 
-const ALL: [Format; 3] = [Format::One, Format::Two, Format::Three];
+const ALL: [Format; 4] = [Format::One, Format::Two, Format::Three, Format::Four];
 
 /// A journal of a format with answers to its first rows, closed.
 fn begun(state_dir: &Path, format: Format, answers: u64) {
@@ -26,7 +26,7 @@ fn number(state_dir: &Path) -> i64 {
 
 #[test]
 fn a_job_is_resumed_in_the_format_in_which_it_was_begun() {
-    for (format, stored) in [(Format::One, 0), (Format::Two, 2), (Format::Three, 3)] {
+    for (format, stored) in [(Format::One, 0), (Format::Two, 2), (Format::Three, 3), (Format::Four, 4)] {
         let state_dir = tempfile::tempdir().unwrap();
         begun(state_dir.path(), format, 20);
         let (mut journal, finished) = open(state_dir.path(), ROWS);
@@ -41,7 +41,7 @@ fn a_job_is_resumed_in_the_format_in_which_it_was_begun() {
     }
     let state_dir = tempfile::tempdir().unwrap();
     drop(open(state_dir.path(), ROWS));
-    assert_eq!(number(state_dir.path()), 3, "a new journal");
+    assert_eq!(number(state_dir.path()), 4, "a new journal");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn a_journal_of_an_unknown_format_is_refused_by_its_number_and_left_alone() {
     assert_eq!(files(state_dir.path()), before);
     let fresh = Journal::open_or_create(state_dir.path(), &job_identity(), &inputs(ROWS), ResumeMode::Fresh);
     fresh.unwrap().0.close().unwrap();
-    assert_eq!(number(state_dir.path()), 3);
+    assert_eq!(number(state_dir.path()), 4);
 }
 
 #[test]

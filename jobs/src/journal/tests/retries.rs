@@ -42,6 +42,7 @@ fn answer(row: u64, limits: LengthLimits) -> Answer {
         completions: vec![completion],
         prompt_logprobs: None,
         choices: Vec::new(),
+        document: None,
         error: None,
     }
 }
@@ -113,8 +114,8 @@ fn only_greater_limits_and_only_format_3() {
     assert!(refused(FIRST, retry).contains("--retry length needs a greater --max-tokens than 4"));
     let shorter = LengthLimits { max_model_len: 99, max_tokens: 9 };
     let message = refused(shorter, retry);
-    assert!(message.contains("max_model_len: begun with 100, now 99"), "{message}");
-    assert!(!message.contains("max_tokens"), "{message}");
+    assert!(message.contains("no smaller --max-model-len than 100"), "{message}");
+    assert!(!message.contains("--max-tokens"), "{message}");
     let none = tempfile::tempdir().unwrap();
     assert!(matches!(begin(none.path(), FIRST, retry), Err(JobError::NothingToRetry { .. })));
     for format in [Format::One, Format::Two] {

@@ -20,13 +20,17 @@ pub struct ReadColumns {
 /// The name by which a template reads the question of a column of choices.
 pub const ASK: &str = "ask";
 
-/// Finds the columns that a template reads. With `asks`, [`ASK`] is none of them.
+/// Finds the columns that a template reads. What is given besides is none of them.
 ///
 /// # Errors
 /// [`JobError::Usage`] for a name that is no column and set nowhere, and for one that may be taken for another
 /// thing than the column.
-pub fn read_columns(template: &Template, input: &Input, asks: bool) -> Result<ReadColumns, JobError> {
-    let mut reading = Reading { template, input, asks, positions: BTreeSet::new(), whole_row: false };
+pub fn read_columns<'a>(
+    template: &'a Template,
+    input: &'a Input,
+    given: &'a [&'a str],
+) -> Result<ReadColumns, JobError> {
+    let mut reading = Reading { template, input, given, positions: BTreeSet::new(), whole_row: false };
     template.names().uses.iter().try_for_each(|used| reading.take(used))?;
     Ok(ReadColumns { positions: reading.positions.into_iter().collect(), whole_row: reading.whole_row })
 }
@@ -34,7 +38,7 @@ pub fn read_columns(template: &Template, input: &Input, asks: bool) -> Result<Re
 struct Reading<'a> {
     template: &'a Template,
     input: &'a Input,
-    asks: bool,
+    given: &'a [&'a str],
     positions: BTreeSet<usize>,
     whole_row: bool,
 }
@@ -52,11 +56,12 @@ impl Reading<'_> {
             format!("read the column as {}", by_key(name))
         };
         match kind {
-            Kind::Value if self.asks && name == ASK => {
+            Kind::Value if self.given.contains(&name.as_str()) => {
                 if column.is_some() {
+                    let is =
+                        if name == ASK { "the question of a column of choices" } else { "given by the job" };
                     return refuse(format!(
-                        "`{ASK}` (line {line}) is the question of a column of choices and also a column of the input; \
-                         {instead}"
+                        "`{name}` (line {line}) is {is} and also a column of the input; {instead}"
                     ));
                 }
             }

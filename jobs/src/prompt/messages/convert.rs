@@ -56,14 +56,17 @@ fn nested(array: &dyn Array, row: usize, each: EachString<'_>, depth: usize) -> 
 }
 
 /// The conversation of a text. What is null there is null.
-fn json(text: &str, each: EachString<'_>) -> Result<Value, String> {
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn json(text: &str, each: EachString<'_>) -> Result<Value, String> {
     let parsed: Value = serde_json::from_str(text)
         .map_err(|error| format!("the text is not a JSON list of messages with role and content: {error}"))?;
     Ok(each_string(&parsed, each))
 }
 
 /// A value with another one for each of its strings but keys.
-fn each_string(value: &Value, each: EachString<'_>) -> Value {
+pub fn each_string(value: &Value, each: EachString<'_>) -> Value {
     let items = |value: &Value| value.try_iter().into_iter().flatten().collect::<Vec<_>>();
     match value.kind() {
         ValueKind::String => each(value.as_str().unwrap_or_default()),

@@ -145,7 +145,9 @@ fn read_special(keys: &Keys, file: &str, names: &mut Names, extra: &mut Vec<Spec
             set(names, key, special(value).map_err(|why| fail(key, why))?);
         }
     }
-    for (name, value) in keys.get("extra_special_tokens").and_then(Value::as_object).into_iter().flatten() {
+    // In the order of their names, which decides the ids of those that are new.
+    let named = keys.get("extra_special_tokens").and_then(Value::as_object);
+    for (name, value) in named.into_iter().flatten().collect::<BTreeMap<_, _>>() {
         set(names, name, special(value).map_err(|why| fail("extra_special_tokens", why))?);
     }
     let list = |key: &str| keys.get(key).and_then(Value::as_array).filter(|list| !list.is_empty());

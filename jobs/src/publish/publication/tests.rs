@@ -90,7 +90,7 @@ fn publish(
         }
     }
     journal.commit().unwrap();
-    let columns = OutputColumns::new(&schema(), None, ALL, n, "").unwrap();
+    let columns = OutputColumns::new(&schema(), None, ALL, n, None, "").unwrap();
     let publication = Publication {
         target: &Target::Local(output.clone()),
         state_dir: &state_dir,
@@ -101,6 +101,7 @@ fn publish(
         input_nulls: BTreeMap::new(),
         days: false,
         unanswered: Unanswered::Refuse,
+        results: None,
         may_appear: &|| Ok(()),
     };
     let manifest = publication.publish(&journal.reader().unwrap(), batches(rows, schedule.batch)).unwrap();
@@ -216,8 +217,9 @@ fn check(table: &RecordBatch, answers: &[Answer], n: usize) {
 fn names_that_clash_or_are_not_there_are_refused() {
     let schema =
         Schema::new(vec![arrow::datatypes::Field::new("error", arrow::datatypes::DataType::Utf8, true)]);
-    let plan =
-        |keep: Option<&[String]>, prefix| OutputColumns::new(&schema, keep, Returns::default(), 1, prefix);
+    let plan = |keep: Option<&[String]>, prefix| {
+        OutputColumns::new(&schema, keep, Returns::default(), 1, None, prefix)
+    };
     let message = plan(None, "").unwrap_err().to_string();
     assert!(message.contains("\"error\"") && message.contains("--column-prefix"), "{message}");
     let message = plan(Some(&["none".into()]), "").unwrap_err().to_string();
@@ -234,7 +236,7 @@ fn an_unfinished_job_is_not_published_and_an_aborted_one_says_so() {
     journal.append(crate::journal::tests::answer(0)).unwrap();
     journal.append(crate::journal::tests::answer(2)).unwrap();
     journal.commit().unwrap();
-    let columns = OutputColumns::new(&schema(), Some(&[]), Returns::default(), 1, "").unwrap();
+    let columns = OutputColumns::new(&schema(), Some(&[]), Returns::default(), 1, None, "").unwrap();
     let publish = |rows, unanswered| {
         let identity = &identity();
         let (target, state_dir) = (&Target::Local(output.clone()), &*state_dir);
@@ -248,6 +250,7 @@ fn an_unfinished_job_is_not_published_and_an_aborted_one_says_so() {
             input_nulls: BTreeMap::new(),
             days: false,
             unanswered,
+            results: None,
             may_appear: &|| Ok(()),
         };
         publication.publish(&journal.reader().unwrap(), batches(10, 4))
@@ -277,7 +280,7 @@ fn a_folder_that_is_replaced_is_never_missing() {
     use std::sync::atomic::{AtomicBool, Ordering};
     let folder = tempfile::tempdir().unwrap();
     let (output, state_dir) = (folder.path().join("out"), folder.path().join("out.gristmill"));
-    let columns = OutputColumns::new(&schema(), None, Returns::default(), 1, "").unwrap();
+    let columns = OutputColumns::new(&schema(), None, Returns::default(), 1, None, "").unwrap();
     let mut journal = open(&state_dir, 3);
     (0..3).for_each(|row| journal.append(Answer::failed(row, None, "no")).unwrap());
     journal.commit().unwrap();
@@ -295,6 +298,7 @@ fn a_folder_that_is_replaced_is_never_missing() {
             input_nulls: BTreeMap::new(),
             days: false,
             unanswered: Unanswered::Refuse,
+            results: None,
             may_appear: &|| Ok(()),
         };
         publication.publish(&reader, batches(3, 3)).unwrap();

@@ -1,12 +1,24 @@
 use super::*;
-use crate::run::sampling::Sampling;
+use crate::run::sampling::{KeepLogprobs, Sampling};
 use engine::request::SamplingParams;
 use std::sync::Arc;
 
 fn request(row: u64, prompt: &[u32], temperature: f32) -> RowRequest {
     let params = SamplingParams { temperature, ..SamplingParams::default() };
     let sampling = Arc::new(Sampling::of_params(params));
-    RowRequest { row, prompt: prompt.to_vec(), sampling, constraint: None, choices: None, alone: false }
+    RowRequest {
+        row,
+        part: None,
+        prompt: prompt.to_vec(),
+        sampling,
+        structure: None,
+        choices: None,
+        alone: false,
+    }
+}
+
+fn key(row: u64) -> RequestKey {
+    RequestKey { row, part: None }
 }
 
 fn take_up(rows: &mut Duplicates, row: u64, prompt: &[u32]) -> Turn {
@@ -15,7 +27,14 @@ fn take_up(rows: &mut Duplicates, row: u64, prompt: &[u32]) -> Turn {
 
 fn result(tokens: usize) -> Result<RowResult, RowError> {
     let completion = Generated { token_logprobs: vec![-1.0; tokens], ..Generated::default() };
-    Ok(RowResult { num_input_tokens: 2, completions: vec![completion], prompt_logprobs: None, choices: None })
+    Ok(RowResult {
+        num_input_tokens: 2,
+        completions: vec![completion],
+        prompt_logprobs: None,
+        choices: None,
+        structure: None,
+        keep: KeepLogprobs::default(),
+    })
 }
 
 #[test]
@@ -25,13 +44,13 @@ fn rows_wait_for_the_first_of_their_prompt_and_end_as_it_did() {
     assert!(matches!(take_up(&mut rows, 4, &[2, 1]), Turn::Runs));
     assert!(matches!(take_up(&mut rows, 5, &[1, 2]), Turn::Waits));
     assert!(matches!(take_up(&mut rows, 6, &[1, 2]), Turn::Waits));
-    assert!(rows.end(4, &result(1)).is_empty());
-    assert_eq!(rows.end(3, &result(7)), [5, 6]);
+    assert!(rows.end(key(4), &result(1)).is_empty());
+    assert_eq!(rows.end(key(3), &result(7)), [key(5), key(6)]);
     assert_eq!(rows.waiting, 0);
     let Turn::Ends(Ok(ending)) = take_up(&mut rows, 7, &[1, 2]) else { panic!("7 has no answer") };
     assert_eq!(ending.completions[0].token_logprobs.len(), 7);
     // What never ran has no prompt.
-    assert!(rows.end(8, &result(1)).is_empty());
+    assert!(rows.end(key(8), &result(1)).is_empty());
     let longer = SamplingParams { temperature: 0.0, max_tokens: 17, ..SamplingParams::default() };
     let other = RowRequest { sampling: Arc::new(Sampling::of_params(longer)), ..request(9, &[1, 2], 0.0) };
     assert!(matches!(rows.take_up(&other), Turn::Runs), "another sampling");
@@ -45,7 +64,7 @@ fn what_is_kept_and_what_waits_is_bounded() {
     let mut rows = Duplicates::new(true);
     for row in 0..200u32 {
         assert!(matches!(take_up(&mut rows, row.into(), &[row]), Turn::Runs));
-        rows.end(row.into(), &result(100_000));
+        rows.end(key(row.into()), &result(100_000));
         assert!(rows.bytes <= KEPT_BYTES && rows.ended.len() == rows.order.len());
     }
     assert!(matches!(take_up(&mut rows, 500, &[199]), Turn::Ends(_)));

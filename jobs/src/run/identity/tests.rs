@@ -52,6 +52,17 @@ const DECIDE: &[(&str, &[&str])] = &[
     ("generation-config", &["--generation-config", "none"]),
     ("choices", &["--choices", "mill,river"]),
     ("columns", &["--columns", r#"{"label": {"ask": "Which?", "choices": ["mill", "river"]}}"#]),
+    (
+        "documents",
+        &[
+            "--documents",
+            r#"{"column": "other", "map-prompt": "{{ chunk }}", "reduce-prompt": "{{ notes }}"}"#,
+        ],
+    ),
+    ("json-schema", &["--json-schema", r#"{"type": "object"}"#]),
+    ("regex", &["--regex", "[a-z]+"]),
+    ("reasoning-end", &["--regex", "[a-z]+", "--reasoning-end", "."]),
+    ("structured-outputs", &["--structured-outputs", r#"{"choice": ["mill", "river"]}"#]),
     ("max-model-len", &["--max-model-len", "128"]),
     ("dtype", &["--dtype", "float32"]),
     ("kv-cache-dtype", &["--kv-cache-dtype", "float32"]),
@@ -102,7 +113,11 @@ const SAY_WHERE: &[&str] = &[
     "tokenizer",
     "revision",
     "prompt-file",
+    "grammar",
 ];
+
+/// Flags of a batch, which has another input; a test of its own looks at them.
+const OF_A_BATCH: &[&str] = &["batch", "served-model-name"];
 
 /// Flags that say, once more, what the base job resolves to.
 const SAY_AGAIN: &[&[&str]] = &[
@@ -122,7 +137,7 @@ fn device(family: &'static str) -> DeviceInfo {
     let types = ComputeTypes {
         activations: f32,
         kv: vec![f16, f32, bf16],
-        weights: vec![bf16.into(), f16.into(), f32.into(), Format::Q8_0],
+        weights: [&[bf16.into(), f16.into(), f32.into()], Format::SCALED].concat(),
     };
     DeviceInfo {
         kind: DeviceKind::Wgpu,
@@ -196,6 +211,7 @@ fn every_flag_either_decides_answers_or_does_not() {
     let flags: BTreeSet<&str> =
         run.get_arguments().filter_map(|arg| arg.get_long()).filter(|flag| *flag != "help").collect();
     let listed = DECIDE.iter().chain(DO_NOT).map(|(flag, _)| *flag).chain(SAY_WHERE.iter().copied());
+    let listed = listed.chain(OF_A_BATCH.iter().copied());
     assert_eq!(
         listed.clone().count(),
         listed.clone().collect::<BTreeSet<_>>().len(),
@@ -285,6 +301,34 @@ fn columns_of_choices_are_in_the_identity_with_their_order_and_no_sampling_is() 
         &["--columns", calibrated],
     ] {
         assert!(of(other).differences(&base).contains("columns"), "{other:?}");
+    }
+}
+
+#[test]
+fn the_names_that_requests_may_use_are_in_the_identity_of_a_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("in.jsonl"), "{}\n").unwrap();
+    let of = |flags: &[&str]| {
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+        let (input, output) = (path("in.jsonl"), path("out.jsonl"));
+        let all = ["gristmill", "run", "--model", MODEL, "--batch", &input, "-o", &output];
+        let Command::Run(args) = Cli::try_parse_from(all.iter().chain(flags)).unwrap().command else {
+            panic!()
+        };
+        identity(&Job::prepare(args.job_options().unwrap()).unwrap(), &device("wgpu")).unwrap().identity
+    };
+    let base = of(&[]);
+    let value = |field: &str| base.get(field).map(|field| field.value.clone());
+    assert_eq!(value("served_model_names").as_deref(), Some(r#"["qwen3"]"#));
+    for field in ["batch_version", "date", "llguidance"] {
+        assert!(value(field).is_some(), "{field}");
+    }
+    assert_eq!((value("prompt_column"), value("input_schema")), (None, None));
+    assert_eq!(of(&["--served-model-name", "qwen3", "--max-tokens", "255"]).differences(&base), "");
+    for flags in
+        [["--served-model-name", "x"], ["--temperature", "0.1"], ["--max-tokens", "9"], ["--seed", "4"]]
+    {
+        assert_ne!(of(&flags).differences(&base), "", "{flags:?}");
     }
 }
 

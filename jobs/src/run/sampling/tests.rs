@@ -6,10 +6,10 @@ use crate::prompt::tokenizer::tests::byte_level;
 fn resolve(options: &SamplingOptions, generation: &str) -> Result<Sampling, String> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("generation_config.json"), generation).unwrap();
-    let config = br#"{"eos_token_id": [7, 9999]}"#;
+    let config = br#"{"eos_token_id": 7}"#;
     let used = options.generation_config;
     let generation = GenerationConfig::read(folder.path(), config, used).map_err(|e| e.to_string())?;
-    Sampling::resolve(options, generation, &byte_level(), 300, 128).map_err(|e| e.to_string())
+    Sampling::resolve(options, &generation, &byte_level(), 300, 128).map_err(|e| e.to_string())
 }
 
 fn asked() -> SamplingOptions {
@@ -25,7 +25,7 @@ fn flags_go_over_the_model_and_the_model_over_defaults() {
     assert!(s.summary().contains("temperature=0.6 (generation_config.json)"), "{}", s.summary());
     let s = resolve(&asked(), r#"{"do_sample": false, "temperature": 0.6}"#).unwrap();
     assert_eq!((s.params.temperature, s.params.max_tokens), (0.0, 10));
-    assert_eq!(s.params.stop_token_ids, [7], "config.json's, without the one beyond the vocabulary");
+    assert_eq!(s.params.stop_token_ids, [7], "config.json's");
     let s = resolve(&SamplingOptions { ignore_eos: true, stop_token_ids: vec![9, 3, 9], ..asked() }, "{}")
         .unwrap();
     assert_eq!(s.params.stop_token_ids, [3, 9]);
@@ -100,6 +100,10 @@ fn keys_of_the_model_that_are_wrong_or_not_supported_are_named() {
             "begin_suppress_tokens is [3], which gristmill does not support",
         ),
         (r#"{"no_repeat_ngram_size": 3}"#, "no_repeat_ngram_size is 3, which"),
+        (
+            r#"{"eos_token_id": [5, 300]}"#,
+            "eos_token_id names 300, and the model's vocabulary has 300 tokens",
+        ),
         (r#"{"forced_eos_token_id": 5}"#, "forced_eos_token_id is 5, which"),
         (r#"{"forced_bos_token_id": 5}"#, "forced_bos_token_id is 5, which"),
         (r#"{"min_length": 8}"#, "min_length is 8, which"),

@@ -5,13 +5,18 @@
 // STAGES slots of shared memory; 16-byte chunks of a 128-byte row are permuted by (row & 7) so that
 // neither cp.async nor ldmatrix meets a bank conflict.
 //
-// -DTX: type of x and weight (bf16 or f16); -DTB, -DTO: types of bias and out; -DBIAS: 1 with a bias;
+// FP8 weights are widened to the type of x, which takes e4m3 elements as they are: between shared memory and the products.
+// A row's scale multiplies the sum; a block's multiplies its elements, which then round to the type of x.
+//
+// -DTX: type of x (bf16 or f16); -DTW: format of the weight, that of x or FP8; -DFP8: 0, 1 with scales of rows, 2 with
+// scales of blocks; -DTB, -DTO: types of bias and out; -DBIAS: 1 with a bias;
 // -DPAIR: 1 if pairs of out are aligned; -DADD: 1 to add what out holds, the residual, last;
 // -DBM, -DBN: the tile; -DWM, -DWN: warps along each; -DSTAGES.
-#include "number.cuh"
+#include "weight.cuh"
 
 #define BK 64                     // columns of a slot: 128 bytes
-#define CHUNKS 8                  // 16-byte chunks of a row of a slot
+#define CHUNKS 8                  // 16-byte chunks of a row of x in a slot
+#define W_CHUNKS (FP8 ? 4 : 8)    // and of a row of weight
 #define THREADS (32 * WM * WN)
 #define TM (BM / WM / 16)         // 16-row fragments of a warp
 #define TN (BN / WN / 8)          // 8-column fragments of a warp
@@ -20,7 +25,7 @@
 struct Args {
     const u32 *rows;
     const TX *x;
-    const TX *weight;
+    const TW *weight;
     const TB *bias;
     TO *out;
     u32 n;
@@ -30,7 +35,7 @@ struct Args {
 };
 
 // A slot holds BM rows of x, then BN rows of weight.
-#define SLOT ((BM + BN) * CHUNKS)
+#define SLOT (BM * CHUNKS + BN * W_CHUNKS)
 
 __device__ __forceinline__ u32 place(u32 row, u32 chunk) { return row * CHUNKS + (chunk ^ (row & 7)); }
 
@@ -47,6 +52,33 @@ __device__ __forceinline__ void fetch(uint4 *slot, const TX *from, u32 stride, u
         cp_async_16_or_zero(slot + place(row, chunk), at, inside);
     }
 }
+
+#if FP8
+// Rows of 4 chunks, permuted so that those of 8 rows lie in different banks.
+__device__ __forceinline__ u32 fp8_place(u32 row, u32 chunk) { return row * W_CHUNKS + (chunk ^ (row / 2 & 3)); }
+
+// Starts the copies of K columns k0 .. k0 + BK of BN rows; what is outside becomes zero.
+__device__ __forceinline__ void fetch_fp8(uint4 *slot, const TW *from, u32 pitch, u32 first, u32 rows, u32 k0) {
+#pragma unroll
+    for (u32 i = 0; i < BN * W_CHUNKS; i += THREADS) {
+        const u32 c = i + threadIdx.x;
+        if (BN * W_CHUNKS % THREADS != 0 && c >= BN * W_CHUNKS) break;
+        const u32 row = c / W_CHUNKS, chunk = c % W_CHUNKS;
+        const bool inside = first + row < rows && k0 + chunk * 16 < pitch;
+        const TW *at = inside ? from + size_t(first + row) * pitch + k0 + chunk * 16 : from;
+        cp_async_16_or_zero(slot + fp8_place(row, chunk), at, inside);
+    }
+}
+
+// Two elements in the type of x.
+__device__ __forceinline__ u32 widen_pair(u32 two, float scale) {
+    float low = e4m3_to_float(two & 0xff), high = e4m3_to_float(two >> 8);
+#if FP8 == 2
+    low *= scale, high *= scale;
+#endif
+    return Round<TX>::pair(low, high);
+}
+#endif
 
 extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
     extern __shared__ uint4 slots[];
@@ -73,13 +105,20 @@ extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
         if (step < steps) {
             uint4 *slot = slots + step % STAGES * SLOT;
             fetch<BM>(slot, a.x, a.x_stride, m0, rows, step * BK, a.k);
+#if FP8
+            fetch_fp8(slot + BM * CHUNKS, a.weight, fp8_pitch(a.k), n0, a.n, step * BK);
+#else
             fetch<BN>(slot + BM * CHUNKS, a.weight, a.k, n0, a.n, step * BK, a.k);
+#endif
         }
         cp_async_commit();
     };
 #pragma unroll
     for (u32 s = 0; s < STAGES - 1; s++) fetch_step(s);
 
+#if FP8
+    const float *scales = fp8_scales(a.weight, a.k, a.n);
+#endif
     // The operands of one step of 16 columns, and those of the next, which load while the first are multiplied.
     u32 af[2][TM][4], bf[2][TN / 2][4];
     auto load_step = [&](u32 step, u32 k) {
@@ -88,10 +127,25 @@ extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
 #pragma unroll
         for (int i = 0; i < TM; i++)
             ldmatrix_x4(af[k % 2][i], xs + place(warp_m + i * 16 + lane % 16, 2 * k + lane / 16));
+#if FP8
+#pragma unroll
+        for (int j = 0; j < TN; j++) {
+            // Columns 2 t and 2 t + 1 of the 16, and the same 8 on, of row g: what ldmatrix gives of wider elements.
+            const u32 row = warp_n + j * 8 + lane / 4;
+            const u16 *two = reinterpret_cast<const u16 *>(ws + fp8_place(row, k)) + lane % 4;
+            float scale = 1.0f;
+#if FP8 == 2
+            if (n0 + row < a.n) scale = scales[size_t(n0 + row) * TW::scales(a.k) + TW::scale_of(step * BK)];
+#endif
+            bf[k % 2][j / 2][j % 2 * 2] = widen_pair(two[0], scale);
+            bf[k % 2][j / 2][j % 2 * 2 + 1] = widen_pair(two[4], scale);
+        }
+#else
 #pragma unroll
         for (int j = 0; j < TN / 2; j++)
             ldmatrix_x4(
                 bf[k % 2][j], ws + place(warp_n + j * 16 + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
+#endif
     };
     cp_async_wait<STAGES - 2>();
     __syncthreads();
@@ -125,6 +179,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
         for (int j = 0; j < TN; j++) {
             const u32 n = n0 + warp_n + j * 8 + lane % 4 * 2;
             float bias0 = 0.0f, bias1 = 0.0f;
+#if FP8 == 1
+            const float scale0 = n < a.n ? scales[n] : 0.0f, scale1 = n + 1 < a.n ? scales[n + 1] : 0.0f;
+#endif
 #if BIAS
             if (n < a.n) bias0 = to_f32(a.bias[n]);
             if (n + 1 < a.n) bias1 = to_f32(a.bias[n + 1]);
@@ -134,7 +191,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
                 const u32 m = m0 + warp_m + i * 16 + half * 8 + lane / 4;
                 if (m >= rows) continue;
                 TO *out = a.out + size_t(m) * a.out_stride + n;
-                float v0 = acc[i][j][half * 2] + bias0, v1 = acc[i][j][half * 2 + 1] + bias1;
+                float v0 = acc[i][j][half * 2], v1 = acc[i][j][half * 2 + 1];
+#if FP8 == 1
+                v0 *= scale0, v1 *= scale1;
+#endif
+                v0 += bias0, v1 += bias1;
 #if PAIR
                 if (n >= a.n) continue;
 #if ADD

@@ -36,7 +36,7 @@ extern "C" __global__ void __launch_bounds__(TILE *TILE) linear_plain(Args a) {
             xs[threadIdx.y][half + threadIdx.x] =
                 m < rows && k < a.k ? to_f32(a.x[size_t(m) * a.x_stride + k]) : 0.0f;
             ws[threadIdx.y][half + threadIdx.x] =
-                w < a.n && k < a.k ? widen<1>(weight_row(a.weight, w, a.k), k).at[0] : 0.0f;
+                w < a.n && k < a.k ? widen<1>(weight_row(a.weight, w, a.k, a.n), k).at[0] : 0.0f;
         }
         __syncthreads();
 #pragma unroll

@@ -1,25 +1,31 @@
 // out = x weight^T + bias, out += the same, or act(gate) * up of it, on the tensor cores of sm_90a (wgmma).
 //
 // The operands are swapped: features are the 64 rows of a wgmma, tokens its columns, of which there are 8 to 256. So one
-// instruction serves every row count, and K runs in steps of 16, ascending, into one accumulator for each element: the
+// instruction serves every row count, and K runs in steps of 32 bytes, ascending, into one accumulator for each element: the
 // shape of a tile never changes a bit.
 //
 // A block stays on its multiprocessor and makes one tile of FEATURES x TOKENS after the other. A producer fills STAGES
 // slots of shared memory by bulk copies, as far ahead as there is room; each consumer warpgroup multiplies 64 features.
 // Two mbarriers for each slot say that it is full and that it is empty again.
 //
-// -DTX: type of x and weight (bf16 or f16); -DTB, -DTO: types of bias and out; -DBIAS: 1 with a bias; -DADD: 1 to add
+// In FP8 both operands are e4m3, and the sums are multiplied by the scales of their token and of their feature. Where a
+// feature has a scale for every 128 columns, those of a slot, the products of a slot are summed by themselves, and the sums
+// that they are added to are a second set of accumulators.
+//
+// -DTX: type of x and weight (bf16, f16 or e4m3); -DFP8: 1 if that is e4m3 with scales of features, 2 with scales of blocks; -DTB, -DTO: types of bias and out; -DBIAS: 1 with a bias; -DADD: 1 to add
 // what out holds, the residual, last; -DGATE: 1 for SiLU, 2 for the tanh form of GELU: of every 16 rows of the weight
 // the first 8 are gates, the others the up rows that they multiply, and out has half as many columns; -DVEC: 1 if 16
 // bytes of out can be moved at once; -DWGS: consumer warpgroups; -DTOKENS; -DSTAGES.
 #include "number.cuh"
 #include "ptx_sm90.cuh"
 
-WGMMAS(bf16, "bf16")
-WGMMAS(f16, "f16")
+WGMMAS(bf16, "bf16", "k16", ", 0, 0")
+WGMMAS(f16, "f16", "k16", ", 0, 0")
+WGMMAS(e4m3, "e4m3", "k32", "")
 
 #define FEATURES (64 * WGS)
-#define WEIGHTS (FEATURES * 128)          // bytes: rows of 64 columns
+#define DEEP (FP8 ? 128 : 64)             // columns of a slot: 128 bytes
+#define WEIGHTS (FEATURES * 128)          // bytes
 #define SLOT (WEIGHTS + TOKENS * 128)
 #define GROUP 8                           // token tiles that share their weights in L2
 #define OUTS (GATE ? 32 : 64)             // columns of out that a warpgroup makes
@@ -32,10 +38,12 @@ struct Args {
     const u32 *rows;
     const TB *bias;
     TO *out;
+    const float *weight_scales;
+    const float *x_scales;
     u32 features;
     u32 k;
     u32 out_stride;
-    u32 pad[7];
+    u32 pad[3];
 };
 
 // One tile of the walk: groups of GROUP token tiles go over all feature tiles, the token tile first.
@@ -171,6 +179,30 @@ struct Epilogue {
 #endif
     }
 
+    // What a lane's accumulators are multiplied by in FP8: the scales of its two features.
+    struct Scales {
+        float feature0, feature1;
+    };
+
+    __device__ __forceinline__ Scales scales(u32 feature) const {
+#if FP8 == 1
+        return {feature < a.features ? a.weight_scales[feature] : 0.0f, feature + 8 < a.features ? a.weight_scales[feature + 8] : 0.0f};
+#else
+        return {1.0f, 1.0f};
+#endif
+    }
+
+    // The sums of a lane's two features of a token and the next, from its accumulators.
+    __device__ __forceinline__ void sums(float (&v)[4], const float *d, const Scales &scales, u32 token) const {
+#pragma unroll
+        for (u32 e = 0; e < 4; e++) v[e] = d[e];
+#if FP8
+        const float x0 = token < rows ? a.x_scales[token] : 0.0f, x1 = token + 1 < rows ? a.x_scales[token + 1] : 0.0f;
+        v[0] *= x0 * scales.feature0, v[1] *= x1 * scales.feature0;
+        v[2] *= x0 * scales.feature1, v[3] *= x1 * scales.feature1;
+#endif
+    }
+
     // Writes the tile; `residual` holds that of its first chunk.
     __device__ __forceinline__ void run(const Tile &tile, const float (&d)[TOKENS / 2], Residual &residual) const {
         const u32 lane = thread % 32, warp = thread / 32;
@@ -182,6 +214,7 @@ struct Epilogue {
 #else
         const float bias0 = bias(first), bias1 = bias(first + 8);
 #endif
+        const Scales scales = this->scales(first);
 #pragma unroll
         for (u32 chunk = 0; chunk < TOKENS / CHUNK; chunk++) {
             meet(); // The room is free.
@@ -194,7 +227,7 @@ struct Epilogue {
             meet();
             if (chunk + 1 < TOKENS / CHUNK) fetch(residual, tile, chunk + 1);
 #endif
-            turn(d, chunk, lane, warp, bias0, bias1);
+            turn(d, chunk, lane, warp, bias0, bias1, scales, tile.token + chunk * CHUNK + lane % 4 * 2);
             meet();
 #pragma unroll
             for (u32 round = 0; round < ROUNDS; round++) {
@@ -219,12 +252,13 @@ struct Epilogue {
 
     // Brings the accumulators of a chunk into the room, tokens first.
     __device__ __forceinline__ void
-    turn(const float (&d)[TOKENS / 2], u32 chunk, u32 lane, u32 warp, float bias0, float bias1) const {
+    turn(const float (&d)[TOKENS / 2], u32 chunk, u32 lane, u32 warp, float bias0, float bias1, const Scales &scales, u32 token) const {
 #if WIDE_OUT
         float *to = reinterpret_cast<float *>(room) + (lane % 4 * 2) * PITCH + warp * 16 + lane / 4;
 #pragma unroll
         for (u32 j = 0; j < CHUNK / 8; j++) {
-            const float *v = d + (chunk * (CHUNK / 8) + j) * 4;
+            float v[4];
+            sums(v, d + (chunk * (CHUNK / 8) + j) * 4, scales, token + j * 8);
             to[j * 8 * PITCH] = v[0] + bias0;
             to[(j * 8 + 1) * PITCH] = v[1] + bias0;
             to[j * 8 * PITCH + 8] = v[2] + bias1;
@@ -233,14 +267,16 @@ struct Epilogue {
 #elif GATE
 #pragma unroll
         for (u32 j = 0; j < CHUNK / 8; j++) {
-            const float *v = d + (chunk * (CHUNK / 8) + j) * 4;
+            float v[4];
+            sums(v, d + (chunk * (CHUNK / 8) + j) * 4, scales, token + j * 8);
             const float y0 = activate(v[0] + bias0) * (v[2] + bias1), y1 = activate(v[1] + bias0) * (v[3] + bias1);
             stmatrix_trans(shared_address(room) + address(j * 8 + lane % 8, warp), Round<TO>::pair(y0, y1));
         }
 #else
 #pragma unroll
         for (u32 j = 0; j < CHUNK / 8; j++) {
-            const float *v = d + (chunk * (CHUNK / 8) + j) * 4;
+            float v[4];
+            sums(v, d + (chunk * (CHUNK / 8) + j) * 4, scales, token + j * 8);
             float y[4] = {v[0] + bias0, v[1] + bias0, v[2] + bias1, v[3] + bias1};
             // Lane l gives the address of token l % 8, of the features from 0 on or from 8 on.
             const u32 at = address(j * 8 + lane % 8, warp * 2 + lane / 8 % 2);
@@ -259,7 +295,7 @@ struct Epilogue {
 
 // Fills the slots, tile after tile.
 __device__ __forceinline__ void produce(const Args &a, u32 slots, u32 full, u32 empty, u32 feature_tiles, u32 token_tiles) {
-    const u32 steps = (a.k + 63) / 64;
+    const u32 steps = (a.k + DEEP - 1) / DEEP;
     Ring ring = {0, 1};
     for (u32 i = blockIdx.x; i < feature_tiles * token_tiles; i += gridDim.x) {
         const Tile tile(i, feature_tiles, token_tiles);
@@ -267,8 +303,8 @@ __device__ __forceinline__ void produce(const Args &a, u32 slots, u32 full, u32 
             const u32 slot = slots + ring.slot * SLOT, filled = full + 8 * ring.slot;
             mbarrier_wait(empty + 8 * ring.slot, ring.parity);
             mbarrier_arrive_expect(filled, SLOT);
-            bulk_copy(slot, a.weight, filled, step * 64, tile.feature);
-            bulk_copy(slot + WEIGHTS, a.x, filled, step * 64, tile.token);
+            bulk_copy(slot, a.weight, filled, step * DEEP, tile.feature);
+            bulk_copy(slot + WEIGHTS, a.x, filled, step * DEEP, tile.token);
             ring.next();
         }
     }
@@ -298,14 +334,41 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) linear_sm90(con
         return;
     }
     take_registers<CONSUMER_REGISTERS>();
-    const u32 steps = (a.k + 63) / 64, lane = threadIdx.x % 32;
+    const u32 steps = (a.k + DEEP - 1) / DEEP, lane = threadIdx.x % 32;
     const Epilogue epilogue = {a, rooms + warpgroup * ROOM, rows, a.features / (GATE ? 2 : 1), warpgroup, threadIdx.x % 128};
     Ring ring = {0, 0};
     float d[TOKENS / 2];
+#if FP8 == 2
+    float scaled[TOKENS / 2];
+#endif
     for (u32 i = blockIdx.x; i < feature_tiles * token_tiles; i += gridDim.x) {
         const Tile tile(i, feature_tiles, token_tiles);
         Epilogue::Residual residual;
         epilogue.fetch(residual, tile, 0);
+#if FP8 == 2
+#pragma unroll
+        for (u32 e = 0; e < TOKENS / 2; e++) scaled[e] = 0.0f;
+        const u32 first = tile.feature + warpgroup * 64 + threadIdx.x % 128 / 32 * 16 + lane / 4;
+        for (u32 step = 0; step < steps; step++) {
+            const u32 slot = slots + ring.slot * SLOT;
+            const float scale0 = first < a.features ? a.weight_scales[size_t(first) * steps + step] : 0.0f;
+            const float scale1 = first + 8 < a.features ? a.weight_scales[size_t(first + 8) * steps + step] : 0.0f;
+            mbarrier_wait(full + 8 * ring.slot, ring.parity);
+            const u64 weight = wgmma_operand(slot + warpgroup * 64 * 128), x = wgmma_operand(slot + WEIGHTS);
+            wgmma_fence();
+#pragma unroll
+            for (u32 q = 0; q < 4; q++) Wgmma<TX, TOKENS>::multiply(d, weight + 2 * q, x + 2 * q, q > 0);
+            wgmma_commit();
+            // While this warpgroup scales, another one multiplies.
+            wgmma_wait<0>();
+            wgmma_results(d);
+            if (lane == 0) mbarrier_arrive(empty + 8 * ring.slot);
+            ring.next();
+#pragma unroll
+            for (u32 e = 0; e < TOKENS / 2; e++) scaled[e] = fmaf(d[e], e / 2 % 2 ? scale1 : scale0, scaled[e]);
+        }
+        epilogue.run(tile, scaled, residual);
+#else
         u32 before = 0;
         for (u32 step = 0; step < steps; step++) {
             mbarrier_wait(full + 8 * ring.slot, ring.parity);
@@ -325,5 +388,6 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) linear_sm90(con
         wgmma_results(d);
         if (lane == 0) mbarrier_arrive(empty + 8 * before);
         epilogue.run(tile, d, residual);
+#endif
     }
 }

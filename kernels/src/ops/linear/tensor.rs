@@ -13,8 +13,10 @@ use engine::format::Format;
 /// Types and alignment of a variant of `linear.cu`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LinearVariant {
-    /// Of x and weight: bf16 or f16.
+    /// Of x: bf16 or f16.
     pub(crate) x: DType,
+    /// The type of x, or FP8.
+    pub(crate) weight: Format,
     pub(crate) bias: Option<Format>,
     pub(crate) out: Format,
     /// Whether pairs of results can be stored at once.
@@ -23,9 +25,22 @@ pub(crate) struct LinearVariant {
     pub(crate) add: bool,
 }
 
+/// The sources' `FP8`.
+pub(super) fn fp8(weight: Format) -> u32 {
+    match weight {
+        Format::Fp8 => 1,
+        Format::Fp8Blocks => 2,
+        Format::Plain(_) | Format::Q8_0 => 0,
+    }
+}
+
 fn kernel(tile: &Tile, variant: LinearVariant, stages: u32) -> Kernel {
-    Kernel::new::<Args>("linear.cu", include_str!("linear.cu"), "linear", tile.registers)
+    // Widening takes some.
+    let registers = if fp8(variant.weight) > 0 { (tile.registers + 24).min(255) } else { tile.registers };
+    Kernel::new::<Args>("linear.cu", include_str!("linear.cu"), "linear", registers)
         .define("TX", variant.x)
+        .define("TW", variant.weight)
+        .define("FP8", fp8(variant.weight))
         .define("TB", variant.bias.unwrap_or(variant.x.into()))
         .define("TO", variant.out)
         .define("BIAS", u32::from(variant.bias.is_some()))
@@ -36,24 +51,35 @@ fn kernel(tile: &Tile, variant: LinearVariant, stages: u32) -> Kernel {
         .define("WM", tile.warps.0)
         .define("WN", tile.warps.1)
         .define("STAGES", stages)
-        .shared(tile.slot() * stages)
+        .shared(tile.slot(variant.weight) * stages)
 }
 
 /// The kernels of a variant that fit a card, with their tiles.
 pub(crate) fn variants_that_fit(variant: LinearVariant, limits: &CardLimits) -> (Vec<Tile>, Vec<Kernel>) {
-    let fit = |tile: &Tile| tile.fit(limits.shared).map(|stages| (*tile, kernel(tile, variant, stages)));
-    TILES.iter().filter_map(fit).unzip()
+    let fit = |tile: &Tile| {
+        tile.fit(variant.weight, limits.shared).map(|stages| (*tile, kernel(tile, variant, stages)))
+    };
+    // Beside the most accumulators there are no registers for the scales of blocks.
+    let scaled = |tile: &&Tile| variant.weight != Format::Fp8Blocks || tile.registers < 255;
+    TILES.iter().filter(scaled).filter_map(fit).unzip()
 }
 
 /// `None` if the types or the alignment are not those of tensor cores.
 pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Option<Launch> {
     let Operands { x, weight, bias, out, add, .. } = operands;
     let half = x.format.plain().filter(|dtype| matches!(dtype, DType::BF16 | DType::F16))?;
-    if weight.format != x.format || !x.aligned(8) {
+    if weight.format != x.format && fp8(weight.format) == 0 || !x.aligned(8) {
         return None;
     }
     let bias = bias.map(|bias| bias.format);
-    let variant = LinearVariant { x: half, bias, out: out.format, pair: out.aligned(2), add: *add };
+    let variant = LinearVariant {
+        x: half,
+        weight: weight.format,
+        bias,
+        out: out.format,
+        pair: out.aligned(2),
+        add: *add,
+    };
     let (tiles, kernels) = variants_that_fit(variant, &lowering.limits);
     let (rows, k, n, sms) = (x.rows, x.cols, out.cols, lowering.limits.sms);
     // Only the tiles that some row count will choose are compiled.

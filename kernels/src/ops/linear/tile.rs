@@ -1,5 +1,8 @@
 //! The tiles of `linear.cu`, and which one a row count gets.
 
+use engine::dtype::DType;
+use engine::format::Format;
+
 /// A tile of `linear.cu`. Every tile gives the same bits, so the choice is a matter of speed only.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Tile {
@@ -39,14 +42,15 @@ pub(crate) const TILES: [Tile; 8] = [
 ];
 
 impl Tile {
-    /// Bytes of a slot: rows of 64 two-byte elements.
-    pub(super) fn slot(&self) -> u32 {
-        (self.rows + self.cols) as u32 * 128
+    /// Bytes of a slot: rows of 64 elements, two-byte ones of x, and of the weight two-byte ones or FP8.
+    pub(super) fn slot(&self, weight: Format) -> u32 {
+        let element = weight.plain().map_or(1, DType::size);
+        (self.rows * 128 + self.cols * 64 * element) as u32
     }
 
     /// Slots that fit in `shared` bytes, or `None` if the pipeline would have fewer than three.
-    pub(super) fn fit(&self, shared: u32) -> Option<u32> {
-        Some((shared / self.slot()).min(self.stages)).filter(|&stages| stages >= 3)
+    pub(super) fn fit(&self, weight: Format, shared: u32) -> Option<u32> {
+        Some((shared / self.slot(weight)).min(self.stages)).filter(|&stages| stages >= 3)
     }
 
     /// Tiles of an output.

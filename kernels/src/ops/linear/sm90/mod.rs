@@ -3,13 +3,16 @@
 mod tile;
 
 use super::operands::Operands;
+use super::quantize;
+use super::tensor::fp8;
 use crate::args::{DevicePtr, c_struct, word};
 use crate::driver::card::{CardLimits, TensorCores};
 use crate::driver::launch::LaunchConfig;
-use crate::driver::tensor_map::{BOX_COLS, Matrix, TensorMap, tensor_map};
+use crate::driver::tensor_map::{BOX_BYTES, Element, Matrix, TensorMap, tensor_map};
 use crate::kernel::Kernel;
 use crate::launch::Launch;
-use crate::lowering::{Lowering, Operand};
+use crate::lowering::Lowering;
+use crate::planes::fp8_place;
 use cudarc::driver::DriverError;
 use engine::dtype::DType;
 use engine::format::Format;
@@ -24,18 +27,22 @@ c_struct! {
         rows: DevicePtr,
         bias: DevicePtr,
         out: DevicePtr,
+        weight_scales: DevicePtr,
+        x_scales: DevicePtr,
         features: u32,
         k: u32,
         out_stride: u32,
-        pad: [u32; 7],
+        pad: [u32; 3],
     }
 }
 
 /// Types, alignment and end of a variant of `linear_sm90.cu`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sm90Variant {
-    /// Of x and weight: bf16 or f16.
+    /// Of x: bf16 or f16.
     pub(crate) x: DType,
+    /// The type of x, or FP8: then x is quantised.
+    pub(crate) weight: Format,
     pub(crate) bias: Option<Format>,
     pub(crate) out: Format,
     /// Whether 16 bytes of the result can be moved at once.
@@ -47,6 +54,11 @@ pub(crate) struct Sm90Variant {
 }
 
 impl Sm90Variant {
+    /// The source's `FP8`.
+    fn fp8(&self) -> u32 {
+        fp8(self.weight)
+    }
+
     fn wide_out(&self) -> bool {
         self.out == DType::F32.into()
     }
@@ -75,7 +87,14 @@ impl Sm90Variant {
 
     /// Moving single elements beside the most accumulators takes more registers than there are.
     fn fits(&self, tile: &Tile, limits: &CardLimits) -> bool {
-        self.shared(tile) <= limits.shared as usize && (self.vec || tile.tokens <= 128)
+        // So do scales of blocks, whose sums are accumulated twice.
+        let most = match self.weight {
+            Format::Fp8Blocks if tile.warpgroups == 3 => 96,
+            Format::Fp8Blocks if self.vec => 192,
+            _ if self.vec => 256,
+            _ => 128,
+        };
+        self.shared(tile) <= limits.shared as usize && tile.tokens <= most
     }
 
     fn kernel(&self, tile: &Tile) -> Kernel {
@@ -91,7 +110,8 @@ impl Sm90Variant {
             Some(Activation::GeluTanh) => 2,
         };
         Kernel::new::<Args>("linear_sm90.cu", include_str!("../linear_sm90.cu"), "linear_sm90", registers)
-            .define("TX", self.x)
+            .define("TX", if self.fp8() > 0 { "e4m3" } else { self.x.name() })
+            .define("FP8", self.fp8())
             .define("TB", self.bias.unwrap_or(self.x.into()))
             .define("TO", self.out)
             .define("BIAS", u32::from(self.bias.is_some()))
@@ -124,12 +144,16 @@ fn variant(limits: &CardLimits, operands: &Operands) -> Option<Sm90Variant> {
     let out_type = out.format.plain()?;
     // Results are rounded to the type of x, or kept.
     let plain_out = out_type == half || out_type == DType::F32 && gate.is_none();
-    if limits.tensor_cores != TensorCores::Wgmma || weight.format != x.format || !x.aligned(8) || !plain_out {
+    if limits.tensor_cores != TensorCores::Wgmma
+        || weight.format != x.format && fp8(weight.format) == 0
+        || !x.aligned(8)
+        || !plain_out
+    {
         return None;
     }
     let vec = out.aligned(16 / out_type.size());
     let bias = bias.map(|bias| bias.format);
-    Some(Sm90Variant { x: half, bias, out: out.format, vec, add: *add, gate: *gate })
+    Some(Sm90Variant { x: half, weight: weight.format, bias, out: out.format, vec, add: *add, gate: *gate })
 }
 
 /// Whether a Linear with these operands would run here.
@@ -137,8 +161,9 @@ pub(super) fn runs(lowering: &Lowering, operands: &Operands) -> bool {
     variant(&lowering.limits, operands).is_some() && lowering.max_dims.count(operands.x.rows) > 0
 }
 
-/// `None` if the card, the types or the alignment are not those of bulk copies.
-pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Option<Launch> {
+/// The launches of a Linear: of its x in FP8, if the weight is that, and of the product; `None` if the card, the types or
+/// the alignment are not those of bulk copies.
+pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Option<Vec<Launch>> {
     let variant = variant(&lowering.limits, operands)?;
     if !runs(lowering, operands) {
         return None;
@@ -146,7 +171,10 @@ pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Option<Laun
     let (tiles, kernels) = variants_that_fit(variant, &lowering.limits);
     let (rows, sms) = (operands.x.rows, lowering.limits.sms);
     let features = operands.weight_rows();
-    let size = Size { rows: lowering.max_dims.count(rows), k: operands.x.cols, features };
+    // In columns of two bytes, which take as long as two of one.
+    let k = if variant.fp8() > 0 { operands.x.cols.div_ceil(2) } else { operands.x.cols };
+    let size = Size { rows: lowering.max_dims.count(rows), k, features };
+    let (quantize, factors) = factors(lowering, operands, &variant);
     // Only the tiles that some row count will choose are compiled.
     let used = match lowering.linears.tile {
         Some(only) => (0..tiles.len()).filter(|&i| (tiles[i].warpgroups, tiles[i].tokens) == only).collect(),
@@ -154,10 +182,10 @@ pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Option<Laun
     };
     let tiles: Vec<Tile> = used.iter().map(|&i| tiles[i]).collect();
     let args: Result<Vec<Args>, DriverError> =
-        tiles.iter().map(|tile| args(lowering, operands, &size, tile)).collect();
+        tiles.iter().map(|tile| args(lowering, operands, &factors, tile)).collect();
     let args = args.map_err(|error| lowering.refused = Some(error)).ok()?;
     let kernels = used.iter().map(|&i| kernels[i].clone());
-    Some(Launch::of_variants(
+    let product = Launch::of_variants(
         kernels.zip(args).collect(),
         Box::new(move |grid| {
             let size = Size { rows: grid.dims.count(rows), ..size };
@@ -167,27 +195,60 @@ pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Option<Laun
             let block = (128 * (tile.warpgroups as u32 + 1), 1, 1);
             (blocks > 0).then_some(LaunchConfig { kernel, grid: (blocks, 1, 1), block })
         }),
-    ))
+    );
+    Some(quantize.into_iter().chain([product]).collect())
+}
+
+/// The two matrices that are multiplied, and the scales of their rows in FP8.
+struct Factors {
+    weight: Matrix,
+    x: Matrix,
+    weight_scales: DevicePtr,
+    x_scales: DevicePtr,
+}
+
+/// The factors, and the launch that makes x one of them, if it must be quantised.
+fn factors(lowering: &mut Lowering, operands: &Operands, variant: &Sm90Variant) -> (Option<Launch>, Factors) {
+    let Operands { x, weight, .. } = operands;
+    let (x_rows, features, cols) = (lowering.max_dims.count(x.rows), operands.weight_rows(), x.cols);
+    if variant.fp8() > 0 {
+        let (launch, quantized) = quantize::lower(lowering, x, variant.x);
+        let matrix = |at, rows, stride| Matrix { at, element: Element::E4m3, rows, cols, stride };
+        let (pitch, scales) = fp8_place(features, cols);
+        let factors = Factors {
+            weight: matrix(weight.at, features, pitch),
+            x: matrix(quantized.elements, x_rows, quantized.pitch),
+            weight_scales: weight.at + scales as u64,
+            x_scales: quantized.scales,
+        };
+        return (Some(launch), factors);
+    }
+    let element = if variant.x == DType::F16 { Element::F16 } else { Element::BF16 };
+    let matrix = |at, rows, stride: usize| Matrix { at, element, rows, cols, stride: 2 * stride };
+    let (weight, x) = (matrix(weight.at, features, weight.stride), matrix(x.at, x_rows, x.stride));
+    (None, Factors { weight, x, weight_scales: 0, x_scales: 0 })
 }
 
 /// The arguments for a tile: its boxes differ.
-fn args(lowering: &mut Lowering, operands: &Operands, size: &Size, tile: &Tile) -> Result<Args, DriverError> {
-    let Operands { x, weight, bias, out, .. } = operands;
-    let map = |operand: &Operand, rows: usize, box_rows: usize| {
-        let dtype = operand.format.plain().unwrap_or(DType::BF16);
-        let matrix = Matrix { at: operand.at, dtype, rows, cols: size.k, stride: operand.stride };
-        tensor_map(&matrix, box_rows as u32)
-    };
-    const _: () = assert!(BOX_COLS == 64);
+fn args(
+    lowering: &mut Lowering,
+    operands: &Operands,
+    factors: &Factors,
+    tile: &Tile,
+) -> Result<Args, DriverError> {
+    let Operands { x, bias, out, .. } = operands;
+    const _: () = assert!(BOX_BYTES == 128);
     Ok(Args {
-        weight: map(weight, size.features, tile.features())?,
-        x: map(x, size.rows, tile.tokens)?,
+        weight: tensor_map(&factors.weight, tile.features() as u32)?,
+        x: tensor_map(&factors.x, tile.tokens as u32)?,
         rows: lowering.rows(x.rows),
         bias: bias.map_or(0, |bias| bias.at),
         out: out.at,
-        features: word(size.features),
-        k: word(size.k),
+        weight_scales: factors.weight_scales,
+        x_scales: factors.x_scales,
+        features: word(factors.weight.rows),
+        k: word(factors.weight.cols),
         out_stride: word(out.stride),
-        pad: [0; 7],
+        pad: [0; 3],
     })
 }

@@ -1,0 +1,224 @@
+//! What a structure costs: tokens a second of rows under a JSON schema, beside free ones, by turns in one run.
+//!
+//! `cargo bench --bench structured -- --rows 256`. Once with nano on the processor, and once with a device that only
+//! pretends, whose steps take a time that is given: `--step-ms 10`.
+
+use engine::constraint::Constraint;
+use engine::cpu::CpuDevice;
+use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
+use engine::dtype::DType;
+use engine::models::{LoadFormat, Model};
+use engine::op::Op;
+use engine::plan::{BufferId, Dims, Plan};
+use engine::request::{Event, Request, SamplingParams};
+use engine::sample::philox;
+use engine::step::{MAX_LOGPROBS, NONE, SampleRow, Sampled, Step, StepOutput};
+use engine::{Engine, EngineConfig};
+use jobs::prompt::tokenizer::Tokenizer;
+use jobs::structured::StructuredOutputs;
+use jobs::structured::constraint::Structure;
+use jobs::structured::vocabulary::Vocabulary;
+use std::collections::VecDeque;
+use std::error::Error;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const NANO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/nano");
+
+/// nano's end token.
+const END: u32 = 2;
+
+const SCHEMA: &str = r#"{"type": "object", "additionalProperties": false,
+    "properties": {
+        "order_number": {"type": ["string", "null"], "maxLength": 12},
+        "topic": {"enum": ["delivery", "billing", "refund", "quality", "account", "website", "service", "stock"]},
+        "sentiment": {"enum": ["positive", "neutral", "negative"]},
+        "amount": {"type": ["integer", "null"], "minimum": 0, "maximum": 99999},
+        "urgent": {"type": "boolean"}},
+    "required": ["order_number", "topic", "sentiment", "amount", "urgent"]}"#;
+
+/// Rounds of each kind; the median counts.
+const ROUNDS: usize = 5;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().collect();
+    let after = |flag: &str| args.iter().position(|a| a == flag).and_then(|i| args.get(i + 1));
+    let number = |flag: &str, default: u64| after(flag).map_or(Ok(default), |n| n.parse());
+    let (rows, step) = (number("--rows", 256)?, Duration::from_millis(number("--step-ms", 10)?));
+    let model = Model::open(Path::new(NANO), LoadFormat::Auto)?;
+    let tokenizer = Arc::new(Tokenizer::open(Path::new(NANO))?);
+    let begun = Instant::now();
+    let vocabulary = Arc::new(Vocabulary::new(&tokenizer, model.config.vocab, &[END])?);
+    let made = begun.elapsed();
+    let outputs = StructuredOutputs::Json(serde_json::from_str(SCHEMA)?);
+    let structure = Structure::compile(&outputs, &vocabulary)?;
+    println!("vocabulary of {}: {made:.0?}; grammar: {:.0?}\n", model.config.vocab, begun.elapsed() - made);
+    let prompts: Vec<Vec<u32>> = (0..rows)
+        .map(|i| {
+            tokenizer.encode_plain(&format!("Order A-{i:05}: the kettle is late, I paid {i}.90. What now?"))
+        })
+        .collect::<Result<_, _>>()?;
+    println!("| device | free, tokens/s | under a schema, tokens/s | share (limit: 95 %) | tokens a row |");
+    println!("|---|---:|---:|---:|---:|");
+    let config = EngineConfig::default();
+    let cpu = Box::new(CpuDevice::new(None)?);
+    compare("nano on the processor", &mut Engine::new(&model, cpu, &config)?, &prompts, &structure)?;
+    let pretended = Box::new(PretendDevice::new(step, model.config.vocab));
+    let name = format!("one that pretends, {} ms a step", step.as_millis());
+    compare(&name, &mut Engine::new(&model, pretended, &config)?, &prompts, &structure)
+}
+
+/// Runs both kinds by turns and prints the medians of their rates.
+fn compare(
+    name: &str,
+    engine: &mut Engine,
+    prompts: &[Vec<u32>],
+    structure: &Structure,
+) -> Result<(), Box<dyn Error>> {
+    let constraint: Arc<dyn Constraint> = Arc::new(structure.clone());
+    // Each free row is as long as the other of its prompt, so that as many run in the last steps.
+    let most = vec![200; prompts.len()];
+    let (lengths, _) = run(engine, prompts, Some(&constraint), &most)?;
+    let tokens: u32 = lengths.iter().sum();
+    let (mut free, mut held) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let (generated, time) = run(engine, prompts, None, &lengths)?;
+        assert_eq!(generated, lengths);
+        free.push(f64::from(tokens) / time.as_secs_f64());
+        let (generated, time) = run(engine, prompts, Some(&constraint), &most)?;
+        assert_eq!(generated, lengths);
+        held.push(f64::from(tokens) / time.as_secs_f64());
+    }
+    let (free, held) = (median(&mut free), median(&mut held));
+    let (share, mean) = (100.0 * held / free, f64::from(tokens) / prompts.len() as f64);
+    println!("| {name} | {free:.0} | {held:.0} | {share:.1} % | {mean:.0} |");
+    Ok(())
+}
+
+fn median(rates: &mut [f64]) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
+}
+
+/// Answers all prompts with up to so many tokens, and says how many each had and how long it took.
+fn run(
+    engine: &mut Engine,
+    prompts: &[Vec<u32>],
+    constraint: Option<&Arc<dyn Constraint>>,
+    most: &[u32],
+) -> Result<(Vec<u32>, Duration), Box<dyn Error>> {
+    let begun = Instant::now();
+    for ((id, prompt), &max_tokens) in (0..).zip(prompts).zip(most) {
+        let params = SamplingParams {
+            max_tokens,
+            stop_token_ids: constraint.map_or(Vec::new(), |_| vec![END]),
+            key: id,
+            ..SamplingParams::default()
+        };
+        engine
+            .add(Request { constraint: constraint.cloned(), ..Request::new(id, prompt.clone(), params) })?;
+    }
+    let mut tokens = vec![0; prompts.len()];
+    while !engine.is_idle() {
+        for event in engine.step()? {
+            match event {
+                Event::Token { id, .. } => tokens[id as usize] += 1,
+                Event::DeadEnd { why, .. } => return Err(why.into()),
+                _ => {}
+            }
+        }
+    }
+    Ok((tokens, begun.elapsed()))
+}
+
+/// A device that chooses among the allowed tokens by a hash of a row's key and position, and takes its time.
+struct PretendDevice {
+    info: DeviceInfo,
+    step: Duration,
+    vocab: usize,
+    steps: VecDeque<(Vec<SampleRow>, Vec<u32>)>,
+    submitted: u64,
+    /// When the device is done with the steps so far.
+    done: Instant,
+}
+
+impl PretendDevice {
+    fn new(step: Duration, vocab: usize) -> PretendDevice {
+        let f32 =
+            ComputeTypes { activations: DType::F32, kv: vec![DType::F32], weights: vec![DType::BF16.into()] };
+        let info = DeviceInfo {
+            kind: DeviceKind::Cpu,
+            family: "cpu",
+            name: "a device that pretends".into(),
+            memory_total: 1 << 30,
+            memory_free: 1 << 30,
+            max_buffer: 1 << 30,
+            types: vec![f32],
+            breaks_contract: None,
+        };
+        PretendDevice { info, step, vocab, steps: VecDeque::new(), submitted: 0, done: Instant::now() }
+    }
+
+    fn sampled(&self, row: &SampleRow, masks: &[u32]) -> Sampled {
+        let words = self.vocab.div_ceil(32);
+        let mask = (row.mask != NONE).then(|| &masks[row.mask as usize * words..][..words]);
+        let [start, ..] = philox([row.position, 0, 0, 0], [row.key_lo, row.key_hi]);
+        let allowed =
+            |token: &u32| mask.is_none_or(|mask| mask[*token as usize / 32] >> (token % 32) & 1 == 1);
+        let all = (0..self.vocab as u32).map(|i| (start % 8192 + i) % self.vocab as u32);
+        let chosen = if row.target == NONE { all.clone().find(allowed) } else { Some(row.target) };
+        let token = chosen.unwrap_or_default();
+        Sampled { token, logprob: -1.0, top_tokens: [0; MAX_LOGPROBS], top_logprobs: [0.0; MAX_LOGPROBS] }
+    }
+}
+
+impl Device for PretendDevice {
+    fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    fn supports(&self, _: &Plan, _: &Op) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn compile(&mut self, _: &Plan, _: &Dims) -> Result<PlanId, DeviceError> {
+        Ok(PlanId(0))
+    }
+
+    fn write(&mut self, _: PlanId, _: BufferId, _: usize, _: &[u8]) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn read(&mut self, _: PlanId, _: BufferId, _: Range<usize>) -> Result<Vec<u8>, DeviceError> {
+        Ok(Vec::new())
+    }
+
+    fn submit(&mut self, _: PlanId, step: &Step) -> Result<Ticket, DeviceError> {
+        self.steps.push_back((step.sampling.clone(), step.masks.clone()));
+        self.done = self.done.max(Instant::now()) + self.step;
+        self.submitted += 1;
+        Ok(Ticket(self.submitted))
+    }
+
+    fn provide(&mut self, _: &Ticket, masks: &[u32]) -> Result<(), DeviceError> {
+        if let Some((_, late)) = self.steps.back_mut() {
+            *late = masks.to_vec();
+        }
+        // Masks that come after the model's ops hold the device up.
+        self.done = self.done.max(Instant::now());
+        Ok(())
+    }
+
+    fn wait(&mut self, _: Ticket) -> Result<StepOutput, DeviceError> {
+        let Some((sampling, masks)) = self.steps.pop_front() else {
+            return Err(DeviceError::BadStep("nothing was submitted".into()));
+        };
+        // Those that are still to come are not waited for.
+        let done = self.done - self.step * self.steps.len() as u32;
+        std::thread::sleep(done.saturating_duration_since(Instant::now()));
+        let sampled = sampling.iter().map(|row| self.sampled(row, &masks)).collect();
+        Ok(StepOutput { sampled, target_logprobs: Vec::new() })
+    }
+}

@@ -1,0 +1,171 @@
+//! Rows of a batch: each line becomes the request that it is, or the error that its result says.
+
+use crate::batch::body::{Ask, Body};
+use crate::batch::custom_ids::RepeatedIds;
+use crate::batch::envelope::{Endpoint, Envelope};
+use crate::batch::sampling::RequestSampling;
+use crate::batch::structures::Structures;
+use crate::error::JobError;
+use crate::model::generation_config::GenerationConfig;
+use crate::options::sampling::SamplingOptions;
+use crate::prompt::prompts::{Prompts, RowPrompt};
+use crate::prompt::rendering::Rendering;
+use crate::prompt::tokenizer::Tokenizer;
+use crate::row_error::{RowError, RowErrorKind};
+use crate::run::request::RowRequest;
+use crate::run::sampling::Sampling;
+use crate::structured::StructuredOutputs;
+use crate::structured::constraint::Structure;
+use std::sync::Arc;
+
+/// Tokens of an answer at `/v1/completions` where nothing says how many, as at OpenAI.
+const COMPLETION_TOKENS: u32 = 16;
+
+/// What all requests of a batch are answered with.
+pub struct BatchRequests {
+    /// The names that a request may give the model; any of them, or none, is this one.
+    pub served_model_names: Vec<String>,
+    pub repeated: RepeatedIds,
+    /// What holds where a request does not say otherwise.
+    pub options: SamplingOptions,
+    pub generation: GenerationConfig,
+    pub tokenizer: Arc<Tokenizer>,
+    pub vocab: usize,
+    pub structures: Structures,
+}
+
+impl BatchRequests {
+    /// The request of a line.
+    ///
+    /// # Errors
+    /// What its result says instead of an answer.
+    pub fn of_line(&self, prompts: &Prompts, line: &[u8], row: u64) -> Result<RowRequest, RowError> {
+        self.request(prompts, line, row).map(|(request, _)| request)
+    }
+
+    /// The prompt of a line, for people.
+    ///
+    /// # Errors
+    /// As [`BatchRequests::of_line`].
+    pub fn prompt(&self, prompts: &Prompts, line: &[u8], row: u64) -> Result<RowPrompt, RowError> {
+        let (request, rendering) = self.request(prompts, line, row)?;
+        Ok(RowPrompt { tokens: request.prompt, rendering })
+    }
+
+    fn request(
+        &self,
+        prompts: &Prompts,
+        line: &[u8],
+        row: u64,
+    ) -> Result<(RowRequest, Option<Rendering>), RowError> {
+        let (Body { model: _, ask, sampling, structured }, endpoint) = self.body(line, row)?;
+        let RowPrompt { tokens: prompt, rendering } = prompt(prompts, &ask)?;
+        let tokens = prompt.len() as u32;
+        let bad = |error: RowError| error.with_tokens(tokens);
+        let ignores_eos = sampling.ignore_eos.unwrap_or(self.options.ignore_eos);
+        let sampling = self.sampling(sampling, endpoint, prompts.max_model_len()).map_err(bad)?;
+        let structure = structured.map(|(field, structured)| {
+            let thinks = self.opens_reasoning(&prompt);
+            self.structure(field, &structured, &sampling, (ignores_eos, thinks)).map_err(bad)
+        });
+        let (structure, sampling) = (structure.transpose()?, Arc::new(sampling));
+        Ok((
+            RowRequest { row, part: None, prompt, sampling, structure, choices: None, alone: false },
+            rendering,
+        ))
+    }
+
+    /// The structure of a request, which alone may end its answer.
+    fn structure(
+        &self,
+        field: &str,
+        outputs: &StructuredOutputs,
+        sampling: &Sampling,
+        (ignores_eos, thinks): (bool, bool),
+    ) -> Result<Structure, RowError> {
+        let bad = |why: String| RowError::new(RowErrorKind::BadRequest, why);
+        if !sampling.text.stop.is_empty() {
+            return Err(bad(format!(
+                "`{field}`: a stop string could end the text before it is whole; leave out `stop`"
+            )));
+        }
+        if ignores_eos {
+            return Err(bad(format!("`{field}`: `ignore_eos` leaves the text no end; leave it out")));
+        }
+        if thinks {
+            let why = "the chat template opens <think>, and a structure would keep the model from thinking; leave it \
+                       out, or let the template open nothing (chat_template_kwargs)";
+            return Err(bad(format!("`{field}`: {why}")));
+        }
+        let structure = self.structures.get(outputs, &sampling.params.stop_token_ids);
+        structure.map_err(|why| bad(format!("`{field}`: {why}")))
+    }
+
+    /// Whether a prompt ends with the tag by which chat templates open reasoning.
+    fn opens_reasoning(&self, prompt: &[u32]) -> bool {
+        const OPEN: &str = "<think>";
+        let tail = &prompt[prompt.len().saturating_sub(OPEN.len() + 8)..];
+        self.tokenizer.decode(tail, false).is_ok_and(|text| text.trim_end().ends_with(OPEN))
+    }
+
+    fn body(&self, line: &[u8], row: u64) -> Result<(Body, Endpoint), RowError> {
+        let bad_line = |why: String| RowError::new(RowErrorKind::BadLine, why);
+        let envelope = Envelope::read(line).map_err(|bad| bad_line(bad.message))?;
+        if let Some(first) = self.repeated.first(row) {
+            return Err(bad_line(format!("its custom_id is that of request {first}, counted from 0")));
+        }
+        let body = Body::read(envelope.endpoint, &envelope.body)
+            .map_err(|why| RowError::new(RowErrorKind::BadRequest, why))?;
+        if let Some(model) = body.model.as_ref().filter(|model| !model.is_empty())
+            && !self.served_model_names.contains(model)
+        {
+            let served = self.served_model_names.join("`, `");
+            let why = format!(
+                "`model` is {model:?}, and this job serves `{served}`; --served-model-name gives it other names"
+            );
+            return Err(RowError::new(RowErrorKind::UnknownModel, why));
+        }
+        Ok((body, envelope.endpoint))
+    }
+
+    /// How a request is answered.
+    fn sampling(
+        &self,
+        asked: RequestSampling,
+        endpoint: Endpoint,
+        max_model_len: usize,
+    ) -> Result<Sampling, RowError> {
+        let own_seed = asked.seed.is_some();
+        let (mut options, keep) = asked.over(&self.options);
+        let room = u32::try_from(max_model_len.saturating_sub(1)).unwrap_or(u32::MAX);
+        let given = options.max_tokens.or(self.generation.max_new_tokens);
+        let default = match endpoint {
+            Endpoint::Chat => room,
+            Endpoint::Completions => COMPLETION_TOKENS,
+        };
+        // An answer ends at the end of the context in any case.
+        options.max_tokens = Some(given.unwrap_or(default).min(room));
+        let sampling =
+            Sampling::resolve(&options, &self.generation, &self.tokenizer, self.vocab, max_model_len);
+        let sampling =
+            sampling.map_err(|error| RowError::new(RowErrorKind::BadRequest, field_error(error)))?;
+        Ok(sampling.of_request(keep, own_seed))
+    }
+}
+
+fn prompt(prompts: &Prompts, ask: &Ask) -> Result<RowPrompt, RowError> {
+    match ask {
+        Ask::Messages(messages, names) => prompts.of_messages(messages, names),
+        Ask::Text(text) => prompts.of_text(text),
+        Ask::Tokens(tokens) => prompts.of_tokens(tokens.clone()),
+    }
+}
+
+/// An error about a flag as one about the field of the same name.
+fn field_error(error: JobError) -> String {
+    let text = error.to_string();
+    let Some((flag, rest)) = text.strip_prefix("--").and_then(|flag| flag.split_once(' ')) else {
+        return text;
+    };
+    format!("`{}` {rest}", flag.trim_end_matches(':').replace('-', "_"))
+}

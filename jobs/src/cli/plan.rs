@@ -1,0 +1,21 @@
+//! `gristmill plan`: what a job would take.
+
+use crate::cli::args::PlanArgs;
+use crate::error::JobError;
+use crate::log::print;
+use crate::plan::Plan;
+
+/// Prints what a job would take. It loads no weights, writes nothing and leaves a job that was begun alone.
+///
+/// # Errors
+/// What a run would refuse before its first row.
+pub fn plan(args: PlanArgs) -> Result<(), JobError> {
+    let PlanArgs { run, sample, json } = args;
+    let plan = Plan::of(run.job_options()?, sample)?;
+    print(&match json {
+        true => {
+            serde_json::to_string_pretty(&plan).map_err(|error| JobError::Internal(error.to_string()))? + "\n"
+        }
+        false => plan.to_string(),
+    })
+}

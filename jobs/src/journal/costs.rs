@@ -1,0 +1,161 @@
+//! What the starts of a job took, and the receipt that was made of it.
+//!
+//! Both have tables of their own beside those of the journal's format, so that a job of any format has them; a journal in
+//! which they are missing is one of an earlier version, or was repaired. No answer depends on them.
+
+use crate::error::JobError;
+use crate::journal::database::Database;
+use crate::journal::schema::journal_error;
+use rusqlite::OptionalExtension;
+use serde::{Deserialize, Serialize};
+
+/// The tables, word for word as SQLite keeps them.
+pub(super) const TABLES: [&str; 2] = [
+    "CREATE TABLE costs (start INTEGER PRIMARY KEY, shared_tokens INTEGER, figures TEXT)",
+    "CREATE TABLE receipt (answered INTEGER, prices TEXT, text TEXT)",
+];
+
+/// What a start of the worker has done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StartFigures {
+    pub machine: String,
+    pub device: String,
+    pub steps: u64,
+    /// Positions computed, in steps with prompts and in others.
+    pub prefill_tokens: u64,
+    pub decode_tokens: u64,
+    /// Positions of prompts that were found in cached pages.
+    pub cached_tokens: u64,
+    pub preemptions: u64,
+    pub prefill_us: u64,
+    pub decode_us: u64,
+    pub kv_pages: u64,
+    pub peak_kv_pages: u64,
+    /// The peak of the process's memory in bytes, where the system tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
+}
+
+/// A start, as the journal has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// In seconds since 1970.
+    pub began: u64,
+    /// From the opening of the journal to the last commit.
+    pub active_ms: u64,
+    /// Rows that it has finished, and of these those that took another's answer.
+    pub rows: u64,
+    pub shared_rows: u64,
+    /// Tokens of their prompts and answers.
+    pub shared_tokens: u64,
+    /// None of a start of an earlier version.
+    pub figures: Option<StartFigures>,
+}
+
+/// A receipt that was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrozenReceipt {
+    /// Rows that all starts had finished by then, each as often as it was.
+    pub answered: u64,
+    /// The prices, as JSON.
+    pub prices: String,
+    pub text: String,
+}
+
+/// Rows and tokens of the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub rows: u64,
+    pub input_tokens: u64,
+    pub generated_tokens: u64,
+}
+
+impl Database {
+    /// Makes the tables, if they are not there.
+    pub(super) fn create_costs(&self) -> Result<(), JobError> {
+        let create =
+            TABLES.map(|table| table.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1)).join(";");
+        self.connection.execute_batch(&create).map_err(journal_error(&self.path))
+    }
+
+    /// Notes what a start has done so far.
+    pub(super) fn note_costs(&self, start: i64, shared_tokens: u64, figures: &str) -> Result<(), JobError> {
+        let line = "INSERT OR REPLACE INTO costs VALUES (?, ?, ?)";
+        let noted = self.connection.prepare_cached(line);
+        let noted = noted.and_then(|mut line| line.execute((start, shared_tokens as i64, figures)));
+        noted.map(drop).map_err(journal_error(&self.path))
+    }
+
+    fn has_costs(&self) -> Result<bool, JobError> {
+        let query = "SELECT count(*) FROM sqlite_schema WHERE name IN ('costs', 'receipt')";
+        let count = self.connection.query_row(query, [], |row| row.get::<_, i64>(0));
+        Ok(count.map_err(journal_error(&self.path))? == TABLES.len() as i64)
+    }
+
+    /// The starts that have done something, in order.
+    pub(crate) fn starts(&self) -> Result<Vec<Start>, JobError> {
+        let costs = match self.has_costs()? {
+            true => "shared_tokens, figures FROM starts LEFT JOIN costs USING (start)",
+            false => "NULL, NULL FROM starts",
+        };
+        let query = format!(
+            "SELECT began, elapsed_ms, rows, shared, {costs} WHERE elapsed_ms > 0 OR rows > 0 ORDER BY start"
+        );
+        let wrong = journal_error(&self.path);
+        let mut statement = self.connection.prepare(&query).map_err(&wrong)?;
+        let starts = statement.query_map([], |row| {
+            let number = |column| row.get::<_, Option<i64>>(column).map(|n| n.unwrap_or(0).max(0) as u64);
+            let figures: Option<String> = row.get(5)?;
+            Ok(Start {
+                began: number(0)?,
+                active_ms: number(1)?,
+                rows: number(2)?,
+                shared_rows: number(3)?,
+                shared_tokens: number(4)?,
+                figures: figures.and_then(|figures| serde_json::from_str(&figures).ok()),
+            })
+        });
+        starts.and_then(Iterator::collect).map_err(&wrong)
+    }
+
+    /// Rows and tokens of all answers.
+    pub(crate) fn totals(&self) -> Result<Totals, JobError> {
+        let is_answer = self.format.is_answer();
+        let query = format!(
+            "SELECT count(*), coalesce(sum(num_input_tokens), 0), coalesce(sum(num_generated_tokens), 0) \
+             FROM answers WHERE {is_answer}"
+        );
+        let totals = self.connection.query_row(&query, [], |row| {
+            let number = |column| row.get::<_, i64>(column).map(|n| n as u64);
+            Ok(Totals { rows: number(0)?, input_tokens: number(1)?, generated_tokens: number(2)? })
+        });
+        totals.map_err(journal_error(&self.path))
+    }
+
+    /// The receipt that was made last.
+    pub(crate) fn receipt(&self) -> Result<Option<FrozenReceipt>, JobError> {
+        if !self.has_costs()? {
+            return Ok(None);
+        }
+        let receipt = self.connection.query_row("SELECT answered, prices, text FROM receipt", [], |row| {
+            let answered = row.get::<_, i64>(0)? as u64;
+            Ok(FrozenReceipt { answered, prices: row.get(1)?, text: row.get(2)? })
+        });
+        receipt.optional().map_err(journal_error(&self.path))
+    }
+
+    /// Keeps a receipt, in place of one that was made before.
+    pub(crate) fn keep_receipt(&self, receipt: &FrozenReceipt) -> Result<(), JobError> {
+        let wrong = journal_error(&self.path);
+        let transaction = self.connection.unchecked_transaction().map_err(&wrong)?;
+        let FrozenReceipt { answered, prices, text } = receipt;
+        transaction
+            .execute("DELETE FROM receipt", [])
+            .and_then(|_| {
+                transaction.execute("INSERT INTO receipt VALUES (?, ?, ?)", (*answered as i64, prices, text))
+            })
+            .and_then(|_| transaction.commit())
+            .map_err(&wrong)
+    }
+}

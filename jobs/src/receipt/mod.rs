@@ -1,0 +1,271 @@
+//! What a job took: time, tokens, memory, money.
+//!
+//! A receipt is a function of the journal, in which each start notes what it does, and of the prices that were given last. Its
+//! text is kept there once the last row is committed, so that publishing again writes the same. It is no part of manifest,
+//! footers or identity.
+
+pub mod machine;
+pub mod money;
+mod show;
+
+use crate::digest::digest_bytes;
+use crate::error::JobError;
+use crate::files::{rename, write_durably};
+use crate::journal::costs::{FrozenReceipt, Start, StartFigures};
+use crate::journal::endings::Endings;
+use crate::journal::{EndedJournal, JournalReader};
+use crate::options::prices::PriceOptions;
+use crate::publish::manifest::{Manifest, inputs_digest, read_text};
+use crate::row_error::RowErrorKind;
+use money::{Money, Prices, Work};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// The file's name, in the state_dir.
+pub const NAME: &str = "receipt.json";
+
+/// Its name while it is written.
+const NEXT: &str = "receipt.next";
+
+/// The last key: the digest of all text before it.
+const SEAL: &str = "receipt_blake3";
+
+/// What a job took, over all of its starts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Receipt {
+    pub version: &'static str,
+    /// The job, as the manifest names it.
+    pub identity_blake3: String,
+    pub inputs_blake3: String,
+    /// Of the model's weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights_blake3: Option<String>,
+    pub model: String,
+    /// Those that starts had, each once.
+    pub machine: Vec<String>,
+    pub device: Vec<String>,
+    /// In UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub began: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// Starts of the worker that have done something.
+    pub starts: u64,
+    /// The sum over these, each from the opening of the journal to its last commit.
+    pub active_seconds: f64,
+    /// Rows of the journal, errors among them.
+    pub rows: u64,
+    pub errors: BTreeMap<String, u64>,
+    pub cut_off: u64,
+    /// Tokens of the rows' prompts and answers.
+    pub input_tokens: u64,
+    pub generated_tokens: u64,
+    /// Rows that took another's answer, and their tokens.
+    pub shared_rows: u64,
+    pub shared_tokens: u64,
+    /// Positions that were computed, and found in cached pages instead.
+    pub prefill_tokens: u64,
+    pub decode_tokens: u64,
+    pub cached_tokens: u64,
+    pub preemptions: u64,
+    /// In steps that computed prompts, also where other rows decoded beside them, and in others.
+    pub prefill_seconds: f64,
+    pub decode_seconds: f64,
+    pub prefill_tokens_per_second: f64,
+    pub decode_tokens_per_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
+    /// The greatest share of KV pages in use.
+    pub peak_kv_share: f64,
+    pub money: Money,
+    /// What to know about these figures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl Receipt {
+    /// That of a journal.
+    ///
+    /// # Errors
+    /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
+    fn of(
+        journal: &JournalReader,
+        model: &str,
+        starts: &[Start],
+        prices: Prices,
+    ) -> Result<Receipt, JobError> {
+        let totals = journal.database.totals()?;
+        let endings = Endings::of(journal, journal.inputs().rows())?;
+        let figures = || starts.iter().filter_map(|start| start.figures.as_ref());
+        let sum = |of: fn(&StartFigures) -> u64| figures().map(of).sum::<u64>();
+        let names = |of: fn(&StartFigures) -> &String| {
+            let mut names: Vec<String> = Vec::new();
+            figures().map(of).for_each(|name| {
+                if !names.contains(name) {
+                    names.push(name.clone());
+                }
+            });
+            names
+        };
+        let active_seconds = starts.iter().map(|start| start.active_ms).sum::<u64>() as f64 / 1e3;
+        let (prefill, decode) = (sum(|f| f.prefill_us) as f64 / 1e6, sum(|f| f.decode_us) as f64 / 1e6);
+        let (prefill_tokens, decode_tokens) = (sum(|f| f.prefill_tokens), sum(|f| f.decode_tokens));
+        let rate = |tokens: u64, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+        let kv_share = |f: &StartFigures| f.peak_kv_pages as f64 / f.kv_pages.max(1) as f64;
+        let work = Work {
+            active_seconds,
+            answered_rows: totals.rows - endings.error_rows().min(totals.rows),
+            input_tokens: totals.input_tokens,
+            generated_tokens: totals.generated_tokens,
+        };
+        Ok(Receipt {
+            version: env!("CARGO_PKG_VERSION"),
+            identity_blake3: journal.identity().digest(),
+            inputs_blake3: inputs_digest(journal.inputs()),
+            weights_blake3: journal.identity().get("weights").map(|weights| weights.shown().into_owned()),
+            model: model.to_string(),
+            machine: names(|f| &f.machine),
+            device: names(|f| &f.device),
+            began: starts.first().map(|start| utc(start.began, 0)),
+            ended: starts.last().map(|start| utc(start.began, start.active_ms)),
+            starts: starts.len() as u64,
+            active_seconds,
+            rows: totals.rows,
+            notes: notes(starts, totals.rows, &endings),
+            errors: endings.errors,
+            cut_off: endings.cut,
+            input_tokens: totals.input_tokens,
+            generated_tokens: totals.generated_tokens,
+            shared_rows: starts.iter().map(|start| start.shared_rows).sum(),
+            shared_tokens: starts.iter().map(|start| start.shared_tokens).sum(),
+            prefill_tokens,
+            decode_tokens,
+            cached_tokens: sum(|f| f.cached_tokens),
+            preemptions: sum(|f| f.preemptions),
+            prefill_seconds: prefill,
+            decode_seconds: decode,
+            prefill_tokens_per_second: rate(prefill_tokens, prefill),
+            decode_tokens_per_second: rate(decode_tokens, decode),
+            peak_memory_bytes: figures().filter_map(|f| f.peak_memory).max(),
+            peak_kv_share: figures().map(kv_share).fold(0.0, f64::max),
+            money: Money::of(prices, &work),
+        })
+    }
+
+    /// The receipt as JSON, sealed with a digest.
+    fn to_json(&self) -> String {
+        // Maps with keys that are not text are all that could fail.
+        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let head = text.strip_suffix("\n}").unwrap_or(&text);
+        format!("{head}{}", seal(head))
+    }
+}
+
+/// Makes the receipt of a job all of whose rows are finished, or takes the one that was made when they were: it is made anew
+/// only if rows have been finished since, or other prices are given. Gives its text and what to print of it.
+///
+/// # Errors
+/// [`JobError::JournalDamaged`] or [`JobError::Journal`].
+pub fn freeze(
+    journal: &EndedJournal,
+    model: &str,
+    given: &PriceOptions,
+) -> Result<(String, String), JobError> {
+    let database = &journal.reader.database;
+    let before = database.receipt()?;
+    let prices_before = before.as_ref().and_then(|receipt| serde_json::from_str(&receipt.prices).ok());
+    let prices = Prices::given_or(given, prices_before.unwrap_or_default());
+    let starts = database.starts()?;
+    let answered = starts.iter().map(|start| start.rows).sum();
+    let receipt = Receipt::of(&journal.reader, model, &starts, prices)?;
+    if let Some(before) = before.filter(|before| before.answered == answered && prices_before == Some(prices))
+    {
+        return Ok((before.text, receipt.lines()));
+    }
+    let text = receipt.to_json();
+    let prices = serde_json::to_string(&prices).map_err(|error| JobError::Internal(error.to_string()))?;
+    database.keep_receipt(&FrozenReceipt { answered, prices, text: text.clone() })?;
+    Ok((text, receipt.lines()))
+}
+
+/// Puts a receipt into a state_dir.
+///
+/// # Errors
+/// [`JobError::Io`].
+pub fn write(state_dir: &Path, text: &str) -> Result<(), JobError> {
+    let path = state_dir.join(NAME);
+    if std::fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
+        return Ok(());
+    }
+    write_durably(&state_dir.join(NEXT), text)?;
+    rename(&state_dir.join(NEXT), &path)
+}
+
+/// What is wrong with the receipt in a state_dir, if there is one: it was edited, or is that of another job than the
+/// manifest's.
+pub fn problems(state_dir: &Path, manifest: &Manifest) -> Vec<String> {
+    let path = state_dir.join(NAME);
+    if path.symlink_metadata().is_err() {
+        return vec![];
+    }
+    let name = path.display();
+    let Ok(text) = read_text(&path) else { return vec![format!("{name} cannot be read")] };
+    let Ok(text) = String::from_utf8(text) else { return vec![format!("{name} is not UTF-8")] };
+    let head = text.rfind(&format!(",\n  \"{SEAL}\"")).map_or("", |at| &text[..at]);
+    if head.is_empty() || text[head.len()..] != seal(head) {
+        return vec![format!("{name} is not as it was written: its own digest does not match")];
+    }
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let same = |key: &str, of: Option<&String>| of.is_none_or(|of| value[key] == **of);
+    match same("identity_blake3", Some(&manifest.identity_blake3))
+        && same("inputs_blake3", manifest.inputs_blake3.as_ref())
+    {
+        true => vec![],
+        false => vec![format!("{name} is the receipt of another job")],
+    }
+}
+
+fn seal(head: &str) -> String {
+    format!(",\n  \"{SEAL}\": \"{}\"\n}}\n", digest_bytes(head.as_bytes()))
+}
+
+/// A time as text, so many milliseconds after one in seconds since 1970.
+fn utc(began: u64, after_ms: u64) -> String {
+    let time = UNIX_EPOCH
+        .checked_add(Duration::from_secs(began))
+        .and_then(|time| time.checked_add(Duration::from_millis(after_ms)));
+    // A clock may have said anything.
+    let last = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    humantime::format_rfc3339_seconds(time.unwrap_or(last).min(last)).to_string()
+}
+
+/// What to know about the figures.
+fn notes(starts: &[Start], rows: u64, endings: &Endings) -> Vec<String> {
+    let mut notes = Vec::new();
+    if rows == 0 {
+        notes.push("there are no rows, so that nothing was spent".to_string());
+    } else if endings.error_rows() == rows {
+        notes.push("every row is an error".to_string());
+    }
+    let finished: u64 = starts.iter().map(|start| start.rows).sum();
+    let given_up = endings.errors.get(RowErrorKind::CrashedDevice.text()).copied().unwrap_or(0);
+    let lost = rows.saturating_sub(finished + given_up);
+    if lost > 0 {
+        notes.push(format!(
+            "time, tokens computed and money lack those of {lost} rows: the journal was repaired, and what it knew of them is \
+             gone"
+        ));
+    }
+    let before: u64 = starts.iter().filter(|start| start.figures.is_none()).map(|start| start.rows).sum();
+    if before > 0 {
+        notes.push(format!(
+            "tokens computed, rates and memory lack those of {before} rows, which an earlier version answered"
+        ));
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,34 @@
+//! A receipt in a few lines.
+
+use crate::receipt::Receipt;
+use std::time::Duration;
+
+impl Receipt {
+    /// At most eight lines, without the last line's end.
+    pub fn lines(&self) -> String {
+        let active = humantime::format_duration(Duration::from_secs(self.active_seconds.round() as u64));
+        let starts = if self.starts == 1 { "1 start".into() } else { format!("{} starts", self.starts) };
+        let mut lines = vec![format!("receipt: {active} of work in {starts}")];
+        lines.push(format!(
+            "  tokens: {} of prompts, {} generated; {} computed, {} found in cached pages, {} of rows that took another's \
+             answer",
+            self.input_tokens,
+            self.generated_tokens,
+            self.prefill_tokens + self.decode_tokens,
+            self.cached_tokens,
+            self.shared_tokens
+        ));
+        if self.prefill_tokens + self.decode_tokens > 0 {
+            let memory = self.peak_memory_bytes.map(|bytes| format!("; memory: {} MiB at most", bytes >> 20));
+            lines.push(format!(
+                "  rates: {:.1} tokens/s in steps with prompts, {:.1} in others{}",
+                self.prefill_tokens_per_second,
+                self.decode_tokens_per_second,
+                memory.unwrap_or_default()
+            ));
+        }
+        lines.push(format!("  money: {}", self.money.line()));
+        lines.extend(self.notes.iter().map(|note| format!("  note: {note}")));
+        lines.join("\n")
+    }
+}

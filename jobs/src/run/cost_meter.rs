@@ -1,0 +1,52 @@
+//! What the engine has done, for the journal to note.
+
+use crate::journal::costs::StartFigures;
+use crate::receipt::machine::{machine, peak_memory};
+use engine::Engine;
+use std::time::{Duration, Instant};
+
+/// How often the figures are noted: what a kill can cost of them.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The pause before they are noted for the second time; it doubles up to [`EVERY`].
+const EARLY: Duration = Duration::from_millis(10);
+
+/// Looks at the engine from time to time.
+pub struct CostMeter {
+    machine: String,
+    noted: Instant,
+    pause: Duration,
+}
+
+impl CostMeter {
+    /// One that has noted nothing yet, which is to be done at once: then a start is known however early it dies.
+    pub fn begin() -> CostMeter {
+        CostMeter { machine: machine(), noted: Instant::now(), pause: Duration::ZERO }
+    }
+
+    /// Whether it is time to note the figures again.
+    pub fn is_due(&self) -> bool {
+        self.noted.elapsed() >= self.pause
+    }
+
+    /// The figures of this start so far.
+    pub fn figures(&mut self, engine: &Engine) -> StartFigures {
+        self.noted = Instant::now();
+        self.pause = (2 * self.pause).clamp(EARLY, EVERY);
+        let stats = engine.stats();
+        StartFigures {
+            machine: self.machine.clone(),
+            device: format!("{}: {}", engine.device().info().kind, engine.device().info().name),
+            steps: stats.steps,
+            prefill_tokens: stats.prefill_tokens,
+            decode_tokens: stats.decode_tokens,
+            cached_tokens: stats.cached_tokens,
+            preemptions: stats.preemptions,
+            prefill_us: stats.prefill_time.as_micros() as u64,
+            decode_us: stats.decode_time.as_micros() as u64,
+            kv_pages: engine.pages() as u64,
+            peak_kv_pages: stats.peak_pages as u64,
+            peak_memory: peak_memory(),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! A structure as the engine follows it: which tokens may come next in an answer.
+
+use crate::guard::guarded;
+use crate::structured::StructuredOutputs;
+use crate::structured::grammar::grammar;
+use crate::structured::reasoning::Reasoning;
+use crate::structured::vocabulary::Vocabulary;
+use engine::constraint::{Constraint, Matcher};
+use llguidance::api::StopReason;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// The stack for parsers of grammars, which go down by recursion.
+const STACK: usize = 64 << 20;
+
+/// A structure that is not compiled by then is refused. Limits of its size keep all but made-up ones far below that.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// How many rows share what lexers learn: with one of these, masks of two rows would wait for each other.
+const GROUPS: usize = 16;
+
+/// A compiled structure, for any number of rows.
+#[derive(Clone)]
+pub struct Structure {
+    shared: Arc<Shared>,
+    /// What goes before it, where the model thinks first.
+    reasoning: Option<Reasoning>,
+}
+
+struct Shared {
+    digest: [u8; 32],
+    vocabulary: Arc<Vocabulary>,
+    /// At the start of an answer, and with nothing learnt from any.
+    fresh: llguidance::Matcher,
+    /// Copies whose lexers learn, each from the rows of its group.
+    learning: Vec<Mutex<Option<llguidance::Matcher>>>,
+    next: AtomicUsize,
+}
+
+impl Structure {
+    /// Compiles a structure.
+    ///
+    /// # Errors
+    /// What of it cannot be enforced, or that no answer can begin.
+    pub fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<Structure, String> {
+        let (outputs, vocabulary) = (outputs.clone(), vocabulary.clone());
+        let (send, compiled) = std::sync::mpsc::channel();
+        let work = move || _ = send.send(guarded(|| compile(&outputs, &vocabulary)));
+        let builder = std::thread::Builder::new().name("grammar".into()).stack_size(STACK);
+        builder.spawn(work).map_err(|error| error.to_string())?;
+        let late = |_| format!("it is not compiled within {} s; make it simpler", LONGEST.as_secs());
+        compiled.recv_timeout(LONGEST).map_err(late)??
+    }
+
+    /// Of kind and text, and of what ends the reasoning before it.
+    pub fn digest(&self) -> [u8; 32] {
+        match &self.reasoning {
+            None => self.shared.digest,
+            Some(reasoning) => {
+                *blake3::keyed_hash(&self.shared.digest, reasoning.text().as_bytes()).as_bytes()
+            }
+        }
+    }
+
+    /// The structure behind reasoning.
+    pub fn after(self, reasoning: Reasoning) -> Structure {
+        Structure { reasoning: Some(reasoning), ..self }
+    }
+
+    /// What goes before it.
+    pub fn reasoning(&self) -> Option<&Reasoning> {
+        self.reasoning.as_ref()
+    }
+
+    /// The structure of the answer to a prompt, which may have ended the reasoning itself.
+    pub fn for_prompt(&self, prompt: &[u32]) -> Structure {
+        let reasoning = self.reasoning.clone().filter(|reasoning| !reasoning.is_closed_by(prompt));
+        Structure { reasoning, ..self.clone() }
+    }
+
+    /// A copy that shares with its group what lexers learn.
+    fn learning(&self, group: usize) -> llguidance::Matcher {
+        self.group(group).get_or_insert_with(|| self.shared.fresh.deep_clone()).clone()
+    }
+
+    fn group(&self, group: usize) -> MutexGuard<'_, Option<llguidance::Matcher>> {
+        // What it holds is replaced in whole.
+        self.shared.learning[group].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<Structure, String> {
+    let parser = vocabulary.factory.create_parser(grammar(outputs)?);
+    let fresh = llguidance::Matcher::new(parser);
+    if let Some(error) = fresh.get_error() {
+        return Err(plain(&error));
+    }
+    let shared = Shared {
+        digest: outputs.digest(),
+        vocabulary: vocabulary.clone(),
+        fresh,
+        learning: (0..GROUPS).map(|_| Mutex::new(None)).collect(),
+        next: AtomicUsize::new(0),
+    };
+    let structure = Structure { shared: Arc::new(shared), reasoning: None };
+    let size = vocabulary.factory.tok_env().tok_trie().vocab_size();
+    let mut first = structure.start();
+    first.fill_mask(&mut vec![0; size.div_ceil(32)]).map_err(|why| format!("no answer can begin: {why}"))?;
+    Ok(structure)
+}
+
+impl Structure {
+    fn start(&self) -> Answer {
+        let group = self.shared.next.fetch_add(1, Ordering::Relaxed) % GROUPS;
+        let inner = self.learning(group);
+        let structure = self.clone();
+        Answer {
+            structure,
+            group: Some(group),
+            inner,
+            tokens: Vec::new(),
+            forced: VecDeque::new(),
+            failed: None,
+        }
+    }
+}
+
+impl Constraint for Structure {
+    fn matcher(&self) -> Box<dyn Matcher> {
+        let answer = Box::new(self.start());
+        match &self.reasoning {
+            None => answer,
+            Some(reasoning) => reasoning.before(answer),
+        }
+    }
+}
+
+impl fmt::Debug for Structure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Structure").field(&blake3::Hash::from_bytes(self.digest()).to_hex()).finish()
+    }
+}
+
+/// An answer on its way through a structure.
+struct Answer {
+    structure: Structure,
+    /// Whose lexer it shares; none once it has one of its own.
+    group: Option<usize>,
+    inner: llguidance::Matcher,
+    tokens: Vec<u32>,
+    /// Tokens that must come next. They are asked for once and then taken one by one, so that they are the same whether a
+    /// step takes one of them or all.
+    forced: VecDeque<u32>,
+    failed: Option<String>,
+}
+
+impl Answer {
+    /// Does something with the parser. If that fails, it is done again with a parser that has learnt nothing from other
+    /// rows, so that whether a row fails is its own matter: a lexer's limits count what all rows of a group have met, and
+    /// a panic spoils it for all of them.
+    fn with_parser<T>(
+        &mut self,
+        work: impl Fn(&mut llguidance::Matcher) -> Result<T, String>,
+    ) -> Result<T, String> {
+        if let Some(why) = &self.failed {
+            return Err(why.clone());
+        }
+        let shared = work(&mut self.inner);
+        let result = match (shared, self.group.take()) {
+            (Ok(done), group) => {
+                self.group = group;
+                return Ok(done);
+            }
+            (Err(why), None) => Err(why),
+            (Err(_), Some(group)) => {
+                *self.structure.group(group) = None;
+                self.inner = self.structure.shared.fresh.deep_clone();
+                let so_far =
+                    self.inner.consume_tokens(&self.tokens).map_err(|error| plain(&error.to_string()));
+                so_far.and_then(|()| work(&mut self.inner))
+            }
+        };
+        if let Err(why) = &result {
+            self.failed = Some(why.clone());
+        }
+        result
+    }
+
+    /// Asks for the tokens that must come next, if there is no choice.
+    fn force(&mut self) -> Result<(), String> {
+        if !self.forced.is_empty() || self.inner.is_stopped() {
+            return Ok(());
+        }
+        let forced = self.with_parser(|parser| {
+            let forced = parser.compute_ff_tokens();
+            parser.get_error().map_or(Ok(forced), |error| Err(plain(&error)))
+        })?;
+        // An end is allowed only where the answer may end, which the mask knows.
+        let ends = &self.structure.shared.vocabulary.end_tokens;
+        let end = forced.iter().position(|token| ends.contains(token)).unwrap_or(forced.len());
+        self.forced = forced[..end].to_vec().into();
+        Ok(())
+    }
+
+    fn mask_of_parser(&mut self, mask: &mut [u32]) -> Result<(), String> {
+        let (allowed, may_end) = self.with_parser(|parser| {
+            let wrong = |error| plain(&format!("{error}"));
+            let ended = parser.is_stopped();
+            let allowed = parser.compute_mask_or_eos().map_err(wrong)?;
+            Ok((allowed, ended || parser.is_accepting().map_err(wrong)?))
+        })?;
+        mask.iter_mut().zip(allowed.as_slice()).for_each(|(mask, allowed)| *mask = *allowed);
+        if !may_end {
+            // A grammar may name a special token that ends answers.
+            self.structure.shared.vocabulary.end_tokens.iter().for_each(|&end| forbid(mask, end));
+        }
+        Ok(())
+    }
+}
+
+impl Matcher for Answer {
+    fn fill_mask(&mut self, mask: &mut [u32]) -> Result<(), String> {
+        self.force()?;
+        let first = self.tokens.is_empty();
+        match self.forced.front() {
+            Some(&token) => mask[token as usize / 32] |= 1 << (token % 32),
+            None => self.mask_of_parser(mask)?,
+        }
+        if first {
+            self.structure.shared.vocabulary.cut_first.iter().for_each(|&token| forbid(mask, token));
+        }
+        if mask.iter().all(|&word| word == 0) {
+            return Err(match first {
+                true => "this tokenizer has no token that may begin it".into(),
+                false => "this tokenizer has no token that may come next".into(),
+            });
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, token: u32) {
+        self.forced.pop_front();
+        if self.inner.is_stopped() && self.failed.is_none() {
+            return;
+        }
+        let taken =
+            self.with_parser(|parser| parser.consume_token(token).map_err(|error| plain(&error.to_string())));
+        // Of a failure the next mask tells.
+        if taken.is_ok() {
+            self.tokens.push(token);
+        }
+    }
+
+    fn forced(&self) -> Vec<u32> {
+        self.forced.iter().copied().collect()
+    }
+
+    fn is_ended(&self) -> bool {
+        self.failed.is_none() && self.inner.stop_reason() == StopReason::NoExtension
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("tokens", &self.tokens)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+fn forbid(mask: &mut [u32], token: u32) {
+    mask[token as usize / 32] &= !(1 << (token % 32));
+}
+
+/// llguidance's message without what it says of its own state.
+fn plain(error: &str) -> String {
+    if error.starts_with("NoExtension") {
+        return "nothing fits that could come next".into();
+    }
+    let text = error.split("\n<").next().unwrap_or_default();
+    text.trim().trim_end_matches('.').to_string()
+}

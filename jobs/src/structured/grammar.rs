@@ -1,0 +1,211 @@
+//! What llguidance is asked: a grammar of each kind of structure.
+
+use crate::structured::StructuredOutputs;
+use llguidance::api::TopLevelGrammar;
+use serde_json::{Map, Value, json};
+use std::collections::HashSet;
+
+/// A longer text of a structure is refused, for the time and the memory that its grammar would take; that of a regular
+/// expression or a grammar at a shorter length.
+pub const MAX_BYTES: usize = 1 << 20;
+const MAX_PATTERN_BYTES: usize = 64 << 10;
+
+/// Deeper brackets are refused, and more lines of a grammar: parsers go down by recursion, and so do rules of rules.
+const MAX_DEPTH: usize = 200;
+const MAX_LINES: usize = 4000;
+
+/// More names of properties are refused: the time to compile them grows with the square of their number.
+const MAX_PROPERTIES: usize = 2000;
+
+/// More places that `$ref` leads to are refused: compilers go down by recursion.
+const MAX_REFERENCES: usize = 1000;
+
+/// More intersections in a grammar are refused: the states of a lexer may double with each.
+const MAX_INTERSECTIONS: usize = 8;
+
+/// A greater `multipleOf` is refused: remainders are 32 bits, with a digit behind them.
+const MAX_MULTIPLE: f64 = 1e8;
+
+/// What in a grammar is not enforced, or not as a user may think, and what to do.
+const REFUSED: [(&str, &str); 7] = [
+    ("temperature", "set --temperature for all tokens"),
+    ("stop", "tokens cannot be taken back; write what follows as a part of the rule"),
+    ("stop_capture", "captures are not shown"),
+    ("capture", "captures are not shown"),
+    ("%json", "give a schema with --json-schema, which checks what it says"),
+    ("%llguidance", "its options change what a grammar means; leave them out"),
+    ("%override", "llguidance passes it over"),
+];
+
+/// The grammar of a structure.
+///
+/// # Errors
+/// What of it cannot be enforced.
+pub fn grammar(outputs: &StructuredOutputs) -> Result<TopLevelGrammar, String> {
+    let most = match outputs {
+        StructuredOutputs::Json(_) | StructuredOutputs::Choice(_) => MAX_BYTES,
+        StructuredOutputs::Regex(_) | StructuredOutputs::Grammar(_) => MAX_PATTERN_BYTES,
+    };
+    let bytes = outputs.text().len();
+    if bytes > most {
+        return Err(format!("it has {bytes} bytes; at most {most} are taken"));
+    }
+    match outputs {
+        StructuredOutputs::Json(schema) => Ok(TopLevelGrammar::from_json_schema(on_one_line(schema)?)),
+        StructuredOutputs::Regex(regex) => {
+            check_depth(regex)?;
+            Ok(TopLevelGrammar::from_regex(regex))
+        }
+        StructuredOutputs::Choice(texts) => {
+            let texts: Vec<String> = texts.iter().map(|text| literal(text)).collect();
+            Ok(TopLevelGrammar::from_lark(format!("start: CHOICE\nCHOICE: {}\n", texts.join("\n  | "))))
+        }
+        StructuredOutputs::Grammar(lark) => {
+            check_depth(lark)?;
+            let lines = lark.lines().count();
+            if lines > MAX_LINES {
+                return Err(format!("it has {lines} lines; at most {MAX_LINES} are taken"));
+            }
+            check_lark(lark)?;
+            Ok(TopLevelGrammar::from_lark(lark.clone()))
+        }
+    }
+}
+
+/// A schema for JSON on one line, with a blank or none behind commas and colons: with any white space a model may write
+/// nothing else.
+fn on_one_line(schema: &Value) -> Result<Value, String> {
+    check_schema(schema, &mut Names::default())?;
+    let mut schema = match schema {
+        Value::Bool(true) => Map::new(),
+        Value::Object(keys) => keys.clone(),
+        _ => return Err("a schema is an object".into()),
+    };
+    // Without `u`: with it, a name that is written with escapes would pass by what the schema says of it.
+    let options = json!({
+        "item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": false,
+        "json_allowed_escapes": "nrbtf\\\"",
+    });
+    match schema.insert("x-guidance".into(), options) {
+        None => Ok(schema.into()),
+        Some(_) => Err("`x-guidance` is not taken: its options change what a schema means".into()),
+    }
+}
+
+/// The names of a schema.
+#[derive(Default)]
+struct Names<'a> {
+    properties: HashSet<&'a str>,
+    references: HashSet<&'a str>,
+}
+
+/// Refuses what would take too long to compile, or cannot be computed.
+fn check_schema<'a>(schema: &'a Value, names: &mut Names<'a>) -> Result<(), String> {
+    match schema {
+        Value::Array(items) => items.iter().try_for_each(|item| check_schema(item, names)),
+        Value::Object(keys) => {
+            let properties = schema["properties"].as_object().into_iter().flatten();
+            names.properties.extend(properties.map(|(name, _)| name.as_str()));
+            names.references.extend(schema["$ref"].as_str());
+            if names.properties.len() > MAX_PROPERTIES {
+                return Err(format!("it names more than {MAX_PROPERTIES} properties, which are not taken"));
+            }
+            if names.references.len() > MAX_REFERENCES {
+                return Err(format!(
+                    "its `$ref` name more than {MAX_REFERENCES} schemas, which are not taken"
+                ));
+            }
+            match schema["multipleOf"].as_f64() {
+                Some(multiple) if multiple > MAX_MULTIPLE => {
+                    Err(format!("`multipleOf` {multiple} is more than {MAX_MULTIPLE}, which is not taken"))
+                }
+                _ => keys.values().try_for_each(|value| check_schema(value, names)),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A text as a literal of Lark: a JSON string, without the escapes that Lark does not have.
+fn literal(text: &str) -> String {
+    let mut literal = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => literal.extend(['\\', c]),
+            c if c.is_control() => literal.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => literal.push(c),
+        }
+    }
+    literal + "\""
+}
+
+/// Refuses brackets within brackets beyond what parsers can take. Those in literals count, too.
+fn check_depth(text: &str) -> Result<(), String> {
+    let (mut depth, mut deepest) = (0usize, 0);
+    for c in text.chars() {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    if deepest > MAX_DEPTH {
+        return Err(format!("its brackets are nested {deepest} deep; at most {MAX_DEPTH} are taken"));
+    }
+    Ok(())
+}
+
+/// Refuses what llguidance takes and does not enforce.
+fn check_lark(lark: &str) -> Result<(), String> {
+    let intersections: usize = lark.lines().map(|line| without_literals(line).matches('&').count()).sum();
+    if intersections > MAX_INTERSECTIONS {
+        return Err(format!(
+            "it has {intersections} intersections (`&`); at most {MAX_INTERSECTIONS} are taken"
+        ));
+    }
+    for (number, line) in lark.lines().enumerate() {
+        let line = line.trim_start();
+        let attributes = attributes(line);
+        for (word, instead) in REFUSED {
+            let written = match word.strip_prefix('%') {
+                Some(_) => line.starts_with(word) || without_literals(line).contains(word),
+                None => attributes.contains(&word),
+            };
+            if written {
+                return Err(format!("line {}: `{word}` is not taken: {instead}", number + 1));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The attributes of the rule that a line begins: `name[capture, max_tokens=3]: ...`.
+fn attributes(line: &str) -> Vec<&str> {
+    let name = line.find(|c: char| !(c.is_alphanumeric() || "_!?.-".contains(c))).unwrap_or(line.len());
+    let rest = line[name..].trim_start();
+    let Some(list) = rest.strip_prefix('[').filter(|_| name > 0) else { return Vec::new() };
+    let plain = without_literals(list);
+    let end = plain.find(']').unwrap_or(plain.len());
+    let list = &list[..list.len().min(end)];
+    list.split(',').map(|attribute| attribute.split('=').next().unwrap_or_default().trim()).collect()
+}
+
+/// A line with blanks in place of what stands in quotes, and without its comment.
+fn without_literals(line: &str) -> String {
+    let (mut plain, mut quoted, mut escaped) = (String::with_capacity(line.len()), false, false);
+    for (at, c) in line.char_indices() {
+        if !quoted && line[at..].starts_with("//") {
+            break;
+        }
+        let was = quoted;
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        if was || quoted { (0..c.len_utf8()).for_each(|_| plain.push(' ')) } else { plain.push(c) }
+    }
+    plain
+}

@@ -1,0 +1,108 @@
+//! A model's tokens, as llguidance walks them.
+
+use crate::guard::guarded;
+use crate::prompt::tokenizer::Tokenizer;
+use crate::prompt::tokenizer::token_bytes::TokenBytes;
+use llguidance::ParserFactory;
+use llguidance::toktrie::{TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
+use std::fmt;
+use std::sync::Arc;
+
+/// Tokens of more bytes are never allowed: the trie does not hold them.
+const MAX_TOKEN_BYTES: usize = 1000;
+
+/// Derivatives that one mask may cost. A lexer's states are the same for every row and limited by their number, which
+/// decides alone whether a row fails; this only bounds the time of a mask.
+const MASK_FUEL: u64 = 20_000_000;
+
+/// States of a lexer: 1 to 2 kB each.
+const LEXER_STATES: usize = 25_000;
+
+/// Items of a parser's row, and of a whole mask. A property that may come next is two of a row's.
+const ROW_ITEMS: usize = 10_000;
+const MASK_ITEMS: usize = 500_000;
+
+/// A model's tokens as bytes, in a trie.
+pub struct Vocabulary {
+    pub(crate) factory: ParserFactory,
+    /// The bytes of each token, as [`crate::prompt::tokenizer::token_bytes`] has them.
+    pub(crate) token_bytes: Arc<Vec<Vec<u8>>>,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    /// The tokens that end an answer.
+    pub(crate) end_tokens: Vec<u32>,
+    /// Tokens that lose a blank where they come first.
+    pub(crate) cut_first: Vec<u32>,
+}
+
+/// The trie, with the tokenizer for text that is forced.
+struct Tokens {
+    trie: TokTrie,
+    bytes: Arc<Vec<Vec<u8>>>,
+    tokenizer: Arc<Tokenizer>,
+}
+
+impl Vocabulary {
+    /// Of a model with `size` logits, whose answers end with any of `end_tokens`.
+    ///
+    /// # Errors
+    /// Why its tokens cannot be constrained.
+    pub fn new(tokenizer: &Arc<Tokenizer>, size: usize, end_tokens: &[u32]) -> Result<Vocabulary, String> {
+        if end_tokens.is_empty() {
+            return Err(
+                "the model names no end token (eos_token_id of generation_config.json or config.json), with \
+                        which a structured output ends"
+                    .into(),
+            );
+        }
+        let TokenBytes { mut bytes, cut_first } =
+            tokenizer.token_bytes(size, end_tokens).map_err(|why| format!("tokenizer.json: {why}"))?;
+        bytes.iter_mut().filter(|bytes| bytes.len() > MAX_TOKEN_BYTES).for_each(Vec::clear);
+        let bytes = Arc::new(bytes);
+        let made = guarded(|| {
+            let info = TokRxInfo::new(size as u32, end_tokens[0]);
+            let trie = TokTrie::from(&info, &bytes).with_eos_tokens(end_tokens);
+            let env: TokEnv = Arc::new(Tokens { trie, bytes: bytes.clone(), tokenizer: tokenizer.clone() });
+            ParserFactory::new_simple(&env)
+        });
+        let mut factory = made.and_then(|made| made.map_err(|error| error.to_string()))?;
+        factory.quiet();
+        let limits = factory.limits_mut();
+        limits.verbose_errors = false;
+        limits.step_lexer_fuel = MASK_FUEL;
+        limits.max_lexer_states = LEXER_STATES;
+        limits.max_items_in_row = ROW_ITEMS;
+        limits.step_max_items = MASK_ITEMS;
+        Ok(Vocabulary {
+            factory,
+            token_bytes: bytes,
+            tokenizer: tokenizer.clone(),
+            end_tokens: end_tokens.to_vec(),
+            cut_first,
+        })
+    }
+}
+
+impl fmt::Debug for Vocabulary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vocabulary").field("end_tokens", &self.end_tokens).finish_non_exhaustive()
+    }
+}
+
+impl TokenizerEnv for Tokens {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    /// The tokens that the tokenizer makes of a text, unless it adds something to it.
+    fn tokenize_bytes(&self, text: &[u8]) -> Vec<TokenId> {
+        self.trie.tokenize_with_greedy_fallback(text, |text| {
+            let tokens = self.tokenizer.encode_plain(text).unwrap_or_default();
+            let known = |token: &u32| self.bytes.get(*token as usize);
+            let bytes: Option<Vec<&Vec<u8>>> = tokens.iter().map(known).collect();
+            match bytes {
+                Some(bytes) if bytes.iter().flat_map(|b| b.iter()).eq(text.as_bytes()) => tokens,
+                _ => self.trie.greedy_tokenize(text.as_bytes()),
+            }
+        })
+    }
+}

@@ -1,0 +1,401 @@
+//! What a job takes: the plan before it says what the run then does.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use arrow::array::{Array, ArrayRef, Int32Array, ListArray, RecordBatch};
+use arrow::datatypes::Int32Type;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+use support::golden;
+use support::job::{Bench, Ran, ints, read, strings, text};
+
+fn json_of(ran: &Ran) -> Value {
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+/// Plans a job with these flags.
+fn plan(bench: &Bench, flags: &[&str]) -> Value {
+    json_of(&bench.run(&[&["plan", "--json"], flags].concat()))
+}
+
+/// All names below a folder.
+fn listing(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path.clone());
+            }
+            names.push(path.display().to_string());
+        }
+    }
+    names.sort();
+    names
+}
+
+/// Errors by kind with their first rows, tokens of rows without an error, and rows, of an output.
+fn of_output(out: &RecordBatch) -> (Value, u64, u64) {
+    let mut kinds: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let (mut tokens, mut answered) = (0, 0);
+    for (row, (error, count)) in text(out, "error").iter().zip(ints(out, "num_input_tokens")).enumerate() {
+        match error {
+            Some(error) => {
+                let kind = error.split(':').next().unwrap().to_string();
+                kinds.entry(kind).or_default().push(row as u64);
+            }
+            None => {
+                tokens += count.unwrap() as u64;
+                answered += 1;
+            }
+        }
+    }
+    let of = |(kind, rows): (String, Vec<u64>)| {
+        let first: Vec<u64> = rows.iter().copied().take(5).collect();
+        (kind, json!({"rows": rows.len(), "first": first}))
+    };
+    (Value::Object(kinds.into_iter().map(of).collect()), tokens, answered)
+}
+
+/// Prompts, of which some are null, empty, too long or there twice.
+fn prompts(rows: usize) -> Vec<Option<String>> {
+    let prompt = |row: usize| match row % 10 {
+        3 => None,
+        5 => Some("the mill grinds ".repeat(40)),
+        7 => Some("the river".to_string()),
+        _ => Some(format!("the mill by the river grinds the grain of {row}")),
+    };
+    (0..rows).map(prompt).collect()
+}
+
+fn table(bench: &Bench, rows: usize) -> String {
+    let prompts = prompts(rows);
+    let prompts: Vec<Option<&str>> = prompts.iter().map(Option::as_deref).collect();
+    let columns = vec![("q", strings(&prompts), true), ("other", strings(&prompts), true)];
+    bench.batch("in.parquet", &RecordBatch::try_from_iter_with_nullable(columns).unwrap(), 20)
+}
+
+#[test]
+fn a_plan_says_what_the_run_does() {
+    let bench = Bench::new();
+    let input = table(&bench, 100);
+    let model = golden("qwen3");
+    let output = bench.name("out.parquet");
+    let job = ["--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", &output];
+    let job = [&job[..], &["--prompt-column", "q", "--max-tokens", "4", "--temperature", "0"]].concat();
+    let job = [&job[..], &["--max-model-len", "60", "--max-error-rate", "1", "--block-size", "4"]].concat();
+    let before = listing(&bench.path(""));
+    for more in [&[][..], &["--limit", "37"], &["--keep", "other", "--n", "2"], &["--min-tokens", "2"]] {
+        let flags = [&job[..], more].concat();
+        let planned = plan(&bench, &flags);
+        assert_eq!(listing(&bench.path("")), before, "it has written something");
+        let ran = bench.run(&[&["run", "--fresh"], &flags[..]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let status = json_of(&bench.run(&["status", &output, "--json"]));
+        let (errors, tokens, answered) = of_output(&read(Path::new(&output)));
+        assert_eq!(planned["rows"], status["rows"], "{more:?}");
+        assert_eq!(planned["errors"], errors, "{more:?}");
+        assert_eq!(planned["prompts"], answered, "{more:?}");
+        assert_eq!(planned["prompt_tokens"]["sum"], tokens, "{more:?}");
+        assert_eq!(planned["shared_prompts"], status["shared"], "{more:?}");
+        let distinct = answered - status["shared"].as_u64().unwrap();
+        assert_eq!(planned["distinct_prompts"], distinct, "{more:?}");
+        assert_eq!(planned["too_long"]["rows"], errors["prompt too long"]["rows"]);
+        let generated = status["generated_tokens"].as_u64().unwrap();
+        let span = &planned["generated_tokens"];
+        assert!(span["least"].as_u64().unwrap() <= generated && generated <= span["most"].as_u64().unwrap());
+        if more == ["--min-tokens", "2"] {
+            assert_eq!(span, &json!({"least": 2 * answered, "most": 4 * answered}));
+        }
+        if !more.contains(&"--n") {
+            let number = |key: &str| planned[key].as_u64().unwrap();
+            let all = number("computed_tokens") + number("cached_tokens") + number("shared_tokens");
+            assert_eq!(all, tokens, "{more:?}");
+            assert!(number("cached_tokens") > 0);
+        }
+        // The job that is there is counted and left as it is.
+        let there = listing(&bench.path(""));
+        let journal = std::fs::read(bench.path("out.parquet.gristmill/journal.sqlite")).unwrap();
+        let again = plan(&bench, &flags);
+        assert_eq!(again["finished"], planned["rows"], "{more:?}");
+        assert_eq!(listing(&bench.path("")), there);
+        assert_eq!(std::fs::read(bench.path("out.parquet.gristmill/journal.sqlite")).unwrap(), journal);
+        std::fs::remove_file(&output).unwrap();
+        std::fs::remove_dir_all(bench.path("out.parquet.gristmill")).unwrap();
+    }
+    // Sampled answers are no function of the prompt.
+    let sampled = plan(&bench, &[&job[..], &["--temperature", "1"]].concat());
+    assert_eq!((sampled["shared_prompts"].as_u64(), sampled["prompts"].as_u64()), (Some(0), Some(80)));
+    // By hand: KV of a token is that of 2 tensors of each layer; a row at its longest fills whole pages.
+    let whole = plan(&bench, &[&job[..], &["--kv-cache-memory-bytes", "1m"]].concat());
+    let device = &whole["devices"][0];
+    let number = |key: &str| device[key].as_u64().unwrap();
+    let of_page = 4 * number("kv_bytes_per_token");
+    let longest = device["row_tokens"]["max"].as_u64().unwrap();
+    assert_eq!(longest, whole["prompt_tokens"]["max"].as_u64().unwrap() + 4);
+    assert_eq!(number("kv_pages"), (1_000_000 / of_page).min(256 * 15));
+    assert_eq!(device["row_kv_bytes"]["max"], longest.div_ceil(4) * of_page);
+    assert_eq!(device["rows_at_once"]["max"], (number("kv_pages") / longest.div_ceil(4)).min(256));
+    assert!(number("weight_bytes") > 0 && device["chosen"] == json!(true));
+    let text = bench.run(&[&["plan"], &job[..]].concat());
+    assert!(text.stdout.starts_with("rows       100 of 100 in 1 files\nerrors     20\n"), "{}", text.stdout);
+    assert!(
+        text.stdout.contains("           10 null prompt: rows 3, 13, 23, 33, 43, ...\n"),
+        "{}",
+        text.stdout
+    );
+}
+
+#[test]
+fn a_plan_counts_asks_and_branches() {
+    let bench = Bench::new();
+    let input = table(&bench, 30);
+    let model = golden("qwen3");
+    let columns = json!({
+        "a": {"ask": "Which of them?", "choices": ["mill", "the mill", "the", "river name"]},
+        "b": {"ask": "Where is the river?", "choices": ["mill", "grain"], "calibrate": "content-free"},
+    });
+    let columns = columns.to_string();
+    let output = bench.name("out.parquet");
+    let job = ["--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", &output];
+    let job = [&job[..], &["--prompt", "{{ q }}", "--columns", &columns, "--max-error-rate", "1"]].concat();
+    let job = [&job[..], &["--max-model-len", "70"]].concat();
+    let planned = plan(&bench, &job);
+    let ran = bench.run(&[&["run"], &job[..]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let out = read(Path::new(&output));
+    let (errors, tokens, answered) = of_output(&out);
+    assert_eq!((&planned["errors"], &planned["prompt_tokens"]["sum"]), (&errors, &json!(tokens)));
+    assert_eq!(planned["choices"]["asks"], 2 * answered);
+    let status = json_of(&bench.run(&["status", &output, "--json"]));
+    assert_eq!(planned["shared_prompts"], status["shared"]);
+    assert_eq!(planned["generated_tokens"], json!({"least": 0, "most": 0}));
+    // One request walks both columns of a row, if most of their tokens are the same: not those of three short rows.
+    let walked = planned["choices"]["walked_tokens"].as_u64().unwrap();
+    assert_eq!(planned["choices"]["requests"], answered + 3);
+    assert!(planned["choices"]["branches"].as_u64().unwrap() >= 2 * answered && walked > tokens);
+}
+
+#[test]
+fn a_sample_says_how_far_off_it_may_be() {
+    let bench = Bench::new();
+    let input = table(&bench, 100);
+    let model = golden("qwen3");
+    let job = ["--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", "out.parquet"];
+    let job = [&job[..], &["--prompt-column", "q", "--max-tokens", "4"]].concat();
+    let whole = plan(&bench, &job);
+    let some = plan(&bench, &[&job[..], &["--sample", "3"]].concat());
+    let sample = &some["sample"];
+    assert_eq!(
+        (&sample["row_groups"], &sample["of_row_groups"], &sample["rows"]),
+        (&json!(3), &json!(5), &json!(60))
+    );
+    let (value, error) = (
+        sample["prompt_tokens"]["value"].as_f64().unwrap(),
+        sample["prompt_tokens"]["error"].as_f64().unwrap(),
+    );
+    let all = whole["prompt_tokens"]["sum"].as_f64().unwrap();
+    assert!((value - all).abs() <= error.max(0.05 * all) && error > 0.0, "{value} ± {error}, {all}");
+    assert_eq!(
+        sample["error_rows"],
+        json!({"value": whole["errors"]["null prompt"]["rows"].as_f64(), "error": 0.0})
+    );
+    let every = plan(&bench, &[&job[..], &["--sample", "9"]].concat());
+    assert_eq!(every["sample"]["prompt_tokens"], json!({"value": all, "error": 0.0}));
+    assert_eq!(every["prompt_tokens"], whole["prompt_tokens"]);
+    let one = bench.run(&[&["plan"], &job[..], &["--sample", "1"]].concat());
+    assert!(one.stdout.contains("does not say how far off that is"), "{}", one.stdout);
+}
+
+#[test]
+fn an_input_without_rows_has_a_plan() {
+    let bench = Bench::new();
+    let lists = ListArray::from_iter_primitive::<Int32Type, _, _>(Vec::<Option<Vec<Option<i32>>>>::new());
+    let empty: ArrayRef = Arc::new(lists);
+    let numbers: ArrayRef = Arc::new(Int32Array::from(Vec::<i32>::new()));
+    assert_eq!(empty.len() + numbers.len(), 0);
+    let input = bench.table("in.parquet", vec![("ids", empty), ("other", numbers)]);
+    let model = golden("qwen3");
+    let job = ["--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", "out.parquet"];
+    let planned = plan(&bench, &[&job[..], &["--prompt-tokens-column", "ids", "--max-tokens", "4"]].concat());
+    assert_eq!((planned["rows"].as_u64(), planned["prompt_tokens"]["max"].as_u64()), (Some(0), Some(0)));
+    assert_eq!((planned["errors"].clone(), planned["finished"].clone()), (json!({}), Value::Null));
+}
+
+#[test]
+fn plans_of_the_examples_are_what_their_runs_do() {
+    let bench = Bench::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let job = entry.unwrap().path();
+        if job.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let output = bench.name("out.parquet");
+        let job = [job.to_str().unwrap(), "-o", &output, "--limit", "8", "--device", "cpu"];
+        let planned = plan(&bench, &job);
+        let ran = bench.run(&[&["run", "--fresh"], &job[..]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let status = json_of(&bench.run(&["status", &output, "--json"]));
+        let (errors, tokens, _) = of_output(&read(Path::new(&output)));
+        assert_eq!(
+            (&planned["errors"], &planned["prompt_tokens"]["sum"]),
+            (&errors, &json!(tokens)),
+            "{job:?}"
+        );
+        assert_eq!((&planned["rows"], &planned["shared_prompts"]), (&status["rows"], &status["shared"]));
+    }
+}
+
+/// The receipt of an output, and the sums of its journal's starts: milliseconds, rows.
+fn receipt(bench: &Bench, output: &str) -> (Value, [i64; 2]) {
+    let state = bench.path(&format!("{output}.gristmill"));
+    let receipt = serde_json::from_slice(&std::fs::read(state.join("receipt.json")).unwrap()).unwrap();
+    let journal = rusqlite::Connection::open(state.join("journal.sqlite")).unwrap();
+    let sums = "SELECT sum(elapsed_ms), sum(rows) FROM starts";
+    (receipt, journal.query_row(sums, [], |row| Ok([row.get(0)?, row.get(1)?])).unwrap())
+}
+
+/// Rows that the journal of a running job has.
+fn finished_rows(bench: &Bench, output: &str) -> Option<i64> {
+    let path = bench.path(&format!("{output}.gristmill/journal.sqlite"));
+    let journal =
+        rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+    journal.query_row("SELECT sum(rows) FROM starts", [], |row| row.get(0)).ok()?
+}
+
+#[test]
+fn a_job_that_was_killed_has_one_receipt_of_all_its_starts() {
+    let bench = Bench::new();
+    let input = table(&bench, 1500);
+    let model = golden("qwen3");
+    let job = [
+        "run",
+        "--threads",
+        "1",
+        "--device",
+        "cpu",
+        "--model",
+        model.to_str().unwrap(),
+        "-i",
+        &input,
+        "-o",
+        "out.parquet",
+    ];
+    let job = [&job[..], &["--prompt-column", "q", "--max-tokens", "16", "--temperature", "0"]].concat();
+    let job = [&job[..], &["--max-num-seqs", "1", "--max-error-rate", "1", "--max-model-len", "60"]].concat();
+    let planned = plan(&bench, &job[1..]);
+    for kill in 1..=3 {
+        let before = finished_rows(&bench, "out.parquet").unwrap_or(0);
+        let mut command = bench.command(&[&job[..], &["--in-process"]].concat());
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        while finished_rows(&bench, "out.parquet").is_none_or(|rows| rows <= before) {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before kill {kill}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let prices = ["--price-per-hour", "2.5", "--compare-price", "1,4"];
+    let ran = bench.run(&[&job[..], &prices].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let (first, [active_ms, rows]) = receipt(&bench, "out.parquet");
+    let number = |key: &str| first[key].as_f64().unwrap();
+    assert_eq!((number("starts"), number("rows"), rows), (4.0, 1500.0, 1500));
+    assert_eq!((1000.0 * number("active_seconds")).round() as i64, active_ms);
+    assert!(active_ms > 0 && first.get("notes").is_none(), "{first}");
+    let (errors, tokens, answered) = of_output(&read(&bench.path("out.parquet")));
+    for (kind, count) in first["errors"].as_object().unwrap() {
+        assert_eq!(count, &errors[kind]["rows"]);
+    }
+    assert_eq!(first["errors"].as_object().unwrap().len(), errors.as_object().unwrap().len());
+    // Those of prompts that are too long are known, too.
+    assert!(number("input_tokens") as u64 > tokens);
+    // Each start has computed the prompts of its rows; what was in flight at a death was computed again.
+    let computed = number("prefill_tokens") + number("decode_tokens");
+    assert!(computed > planned["computed_tokens"].as_f64().unwrap() / 2.0, "{first}");
+    let money = |key: &str| first["money"][key].as_f64().unwrap();
+    let hours = number("active_seconds") / 3600.0;
+    let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * b;
+    assert!(
+        near(money("job"), 2.5 * hours) && near(money("per_1000_rows"), 2500.0 * hours / answered as f64)
+    );
+    let elsewhere = (number("input_tokens") + 4.0 * number("generated_tokens")) / 1e6;
+    assert!(near(money("elsewhere"), elsewhere), "{first}");
+    // Publishing again writes the same text, also without the prices; other prices make another.
+    let path = bench.path("out.parquet.gristmill/receipt.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(bench.path("out.parquet")).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let again = bench.run(&job);
+    assert_eq!((again.code, std::fs::read_to_string(&path).unwrap()), (0, text.clone()), "{}", again.stderr);
+    let cheaper = bench.run(&[&job[..], &["--price-per-hour", "0"]].concat());
+    assert!(cheaper.stderr.contains("money: 0.00 at 0 an hour"), "{}", cheaper.stderr);
+    assert_ne!(std::fs::read_to_string(&path).unwrap(), text);
+    let shown: Vec<&str> = cheaper.stderr.lines().skip_while(|line| !line.starts_with("receipt: ")).collect();
+    assert!(shown.len() <= 9 && shown.last().unwrap().starts_with("1500 rows in out.parquet"), "{shown:?}");
+    // No manifest and no footer knows of it, and it is known if somebody edits it.
+    let manifest = std::fs::read_to_string(bench.path("out.parquet.gristmill/manifest.json")).unwrap();
+    assert!(!manifest.contains("active_seconds") && !manifest.contains("price"));
+    assert_eq!(bench.run(&["verify", "out.parquet"]).code, 0);
+    std::fs::write(&path, text.replace("\"rows\": 1500", "\"rows\": 1501")).unwrap();
+    let verified = bench.run(&["verify", "out.parquet"]);
+    assert_eq!(verified.code, 2);
+    assert!(verified.stderr.contains("receipt.json is not as it was written"), "{}", verified.stderr);
+}
+
+#[test]
+fn a_receipt_counts_what_the_plan_said() {
+    let bench = Bench::new();
+    let input = table(&bench, 60);
+    let model = golden("qwen3");
+    let columns = json!({"a": {"ask": "Which?", "choices": ["mill", "the mill", "river name"]}}).to_string();
+    let job = ["--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "--max-model-len", "70"];
+    let job = [&job[..], &["--prompt", "{{ q }}", "--columns", &columns, "--max-error-rate", "1"]].concat();
+    for caching in ["--enable-prefix-caching=false", "--enable-prefix-caching"] {
+        let output = format!("out{caching}.parquet");
+        let flags = [&job[..], &["-o", &output, caching, "--block-size", "4"]].concat();
+        let planned = plan(&bench, &flags);
+        let ran = bench.run(&[&["run"], &flags[..]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let (receipt, _) = receipt(&bench, &output);
+        let of = |value: &Value, key: &str| value[key].as_u64().unwrap();
+        let done = of(&receipt, "prefill_tokens") + of(&receipt, "decode_tokens");
+        assert_eq!(of(&receipt, "shared_rows"), of(&planned, "shared_prompts"));
+        let (computed, cached) = (of(&planned, "computed_tokens"), of(&planned, "cached_tokens"));
+        // A step finds no page that it computes itself.
+        assert!(done >= computed && of(&receipt, "cached_tokens") <= cached, "{planned} {receipt}");
+        assert_eq!(done + of(&receipt, "cached_tokens"), computed + cached, "{planned} {receipt}");
+        assert_eq!(of(&receipt, "preemptions"), 0);
+    }
+}
+
+#[test]
+fn a_receipt_of_nothing_says_so() {
+    let bench = Bench::new();
+    let input = bench.table("in.parquet", vec![("q", strings(&[None, None]))]);
+    let model = golden("qwen3");
+    let job = ["run", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input];
+    let job = [&job[..], &["--prompt-column", "q", "--max-tokens", "4", "--max-error-rate", "1"]].concat();
+    let errors = bench.run(&[&job[..], &["-o", "errors.parquet", "--price-per-hour", "1"]].concat());
+    assert!(errors.stderr.contains("note: every row is an error"), "{}", errors.stderr);
+    assert!(errors.stderr.contains("no row has an answer, so that none has a price"), "{}", errors.stderr);
+    let none = bench.run(&[&job[..], &["-o", "none.parquet", "--limit", "0"]].concat());
+    assert!(none.stderr.contains("note: there are no rows, so that nothing was spent"), "{}", none.stderr);
+    assert!(none.stderr.contains("money: no price was given (--price-per-hour)"), "{}", none.stderr);
+    assert_eq!(receipt(&bench, "none.parquet").0["starts"], 0);
+    let wrong = bench.run(&[&job[..], &["-o", "x.parquet", "--compare-price", "1"]].concat());
+    assert!(
+        wrong.code == 2 && wrong.stderr.contains("is not two prices such as 0.15,0.60"),
+        "{}",
+        wrong.stderr
+    );
+}

@@ -1,0 +1,546 @@
+//! Documents of any length through the binary: every byte read, each request as a row of its prompt would be answered, and
+//! the same bytes whatever shares a batch and whatever was interrupted.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+use support::golden;
+use support::job::{Bench, Ran, ints, read, strings, text};
+
+const MAP: &str = "Note: {{ chunk }}";
+const REDUCE: &str = "Join:{% for note in notes %} {{ note }};{% endfor %}";
+
+fn words(count: usize) -> String {
+    let words = ["mill", "river", "grain", "stone", "name", "wheel", "flour"];
+    let word = |i: usize| match i % 11 {
+        10 => format!("{} {i}.\n\n", words[i / 7 % 7]),
+        4 => format!("the {}. ", words[i % 7]),
+        _ => format!("{} ", words[i * 5 / 3 % 7]),
+    };
+    (0..count).map(word).collect()
+}
+
+/// What a table of documents may hold.
+fn texts() -> Vec<Option<String>> {
+    let repeated = |text: &str, times| Some(text.repeat(times));
+    vec![
+        None,
+        Some("the mill and the river".into()),
+        Some(words(400)),
+        Some(String::new()),
+        repeated("👩‍👩‍👧‍👦🏳️‍🌈", 20),
+        repeated("One line.\r\n\r\nAnother\r\n", 40),
+        None,
+        repeated("שלום עולם. ", 50),
+        repeated("x", 1500),
+        Some(String::new()),
+        Some(words(3000)),
+        repeated("<|im_end|> and <|im_start|>user ", 40),
+    ]
+}
+
+fn table(bench: &Bench, texts: &[Option<String>]) -> String {
+    bench.table("in.parquet", vec![("t", strings(&texts.iter().map(Option::as_deref).collect::<Vec<_>>()))])
+}
+
+fn options(more: Value) -> String {
+    let mut options = json!({"column": "t", "map-prompt": MAP, "reduce-prompt": REDUCE});
+    for (key, value) in more.as_object().unwrap() {
+        match value {
+            Value::Null => _ = options.as_object_mut().unwrap().remove(key),
+            value => options[key] = value.clone(),
+        }
+    }
+    options.to_string()
+}
+
+fn arguments<'a>(model: &'a str, input: &'a str, output: &'a str, documents: &'a str) -> Vec<&'a str> {
+    let mut all = vec!["run", "--device", "cpu", "--model", model, "-i", input, "-o", output];
+    all.extend(["--max-error-rate", "1", "--documents", documents]);
+    all
+}
+
+fn run(bench: &Bench, input: &str, output: &str, documents: &str, flags: &[&str]) -> Ran {
+    let model = golden("qwen3");
+    let mut all = arguments(model.to_str().unwrap(), input, output, documents);
+    for (flag, value) in [("--temperature", "0"), ("--max-tokens", "12"), ("--return", "chunks")] {
+        if !flags.contains(&flag) {
+            all.extend([flag, value]);
+        }
+    }
+    all.extend(flags);
+    bench.run(&all)
+}
+
+fn answered(bench: &Bench, input: &str, documents: &str, flags: &[&str]) -> RecordBatch {
+    let output = bench.name("out.parquet");
+    let ran = run(bench, input, &output, documents, &[flags, &["--fresh"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    read(Path::new(&output))
+}
+
+/// A row's chunks: where each begins and ends, and its own answer.
+fn chunks(batch: &RecordBatch, row: usize) -> Vec<(usize, usize, Option<String>)> {
+    let lists = batch.column_by_name("chunks").unwrap().as_list::<i32>();
+    if lists.is_null(row) {
+        return Vec::new();
+    }
+    let list = lists.value(row);
+    let of = |name: &str| list.as_struct().column_by_name(name).unwrap().clone();
+    let (starts, ends, texts) = (of("start"), of("end"), of("text"));
+    let number = |array: &dyn Array, i| array.as_primitive::<Int64Type>().value(i) as usize;
+    let text = |i| (!texts.is_null(i)).then(|| texts.as_string::<i32>().value(i).to_string());
+    (0..list.len()).map(|i| (number(&starts, i), number(&ends, i), text(i))).collect()
+}
+
+/// The answers that prompts have as rows of a job without documents.
+fn plain(bench: &Bench, prompts: Vec<String>) -> Vec<Option<String>> {
+    let prompts: Vec<Option<&str>> = prompts.iter().map(|prompt| Some(prompt.as_str())).collect();
+    let input = bench.table("plain.parquet", vec![("q", strings(&prompts))]);
+    let flags = ["--prompt-column", "q", "--max-tokens", "12", "--fresh"];
+    text(&bench.answers("qwen3", &input, &flags), "generated_text")
+}
+
+/// Every byte of every document is in a chunk; only of overlapping ones in two.
+fn assert_covered(batch: &RecordBatch, texts: &[Option<String>], overlap: bool) {
+    for (row, text) in texts.iter().enumerate() {
+        let Some(text) = text.as_ref().filter(|text| !text.is_empty()) else { continue };
+        let chunks = chunks(batch, row);
+        assert_eq!((chunks[0].0, chunks[chunks.len() - 1].1), (0, text.len()), "row {row}");
+        let joins = |pair: &[(usize, usize, Option<String>)]| match overlap {
+            false => pair[0].1 == pair[1].0,
+            true => pair[1].0 <= pair[0].1 && pair[0].1 < pair[1].1,
+        };
+        assert!(chunks.windows(2).all(joins), "row {row}: {chunks:?}");
+        assert_eq!(ints(batch, "num_chunks")[row], Some(chunks.len() as i32));
+        assert!(chunks.iter().all(|(start, end, _)| text.get(*start..*end).is_some_and(|t| !t.is_empty())));
+    }
+}
+
+#[test]
+fn each_request_is_answered_as_a_row_of_its_prompt() {
+    let bench = Bench::new();
+    let texts = texts();
+    let out = answered(&bench, &table(&bench, &texts), &options(json!({})), &[]);
+    assert_covered(&out, &texts, false);
+    let errors = text(&out, "error");
+    let answers = text(&out, "generated_text");
+    let levels = ints(&out, "num_levels");
+    for (row, error) in errors.iter().enumerate() {
+        let kind = match texts[row].as_deref() {
+            None => Some("null prompt: the column t is null"),
+            Some("") => Some("empty prompt: the column t is empty"),
+            Some(_) => None,
+        };
+        match (kind, error) {
+            (None, None) => assert!(answers[row].is_some()),
+            (Some(kind), Some(error)) => assert!(error.starts_with(kind), "{error}"),
+            other => panic!("row {row}: {other:?}"),
+        }
+        assert_eq!(levels[row].is_none(), kind.is_some());
+    }
+    assert_eq!(levels[1], Some(0), "it fits");
+    assert!(levels.iter().flatten().any(|&levels| levels > 1), "{levels:?}");
+    let mut prompts = Vec::new();
+    let mut expected = Vec::new();
+    for row in (0..texts.len()).filter(|&row| errors[row].is_none()) {
+        let (document, chunks) = (texts[row].as_ref().unwrap(), chunks(&out, row));
+        for (start, end, note) in &chunks {
+            prompts.push(format!("Note: {}", &document[*start..*end]));
+            expected.push(note.clone());
+        }
+        if levels[row] == Some(1) {
+            let notes: String =
+                chunks.iter().map(|(_, _, note)| format!(" {};", note.as_ref().unwrap())).collect();
+            prompts.push(format!("Join:{notes}"));
+            expected.push(answers[row].clone());
+        }
+    }
+    assert_eq!(plain(&bench, prompts), expected);
+}
+
+#[test]
+fn no_byte_depends_on_what_shares_a_batch() {
+    let bench = Bench::new();
+    let texts = texts();
+    let input = table(&bench, &texts);
+    for (more, flags) in [
+        (json!({}), &["--temperature", "0"][..]),
+        (json!({}), &["--temperature", "0.8", "--seed", "3"]),
+        (json!({"overlap": 12, "format": "markdown"}), &["--temperature", "0"]),
+        (json!({"sources": true, "reduce-prompt": "{{ notes }} {{ sources }}"}), &["--temperature", "0"]),
+        (
+            json!({"method": "refine", "reduce-prompt": null, "refine-prompt": "{{ answer }} {{ chunk }}"}),
+            &["--temperature", "0.8"],
+        ),
+    ] {
+        let documents = options(more.clone());
+        let bytes = |name: &str, how: &[&str]| {
+            let ran =
+                run(&bench, &input, &bench.name(name), &documents, &[flags, how, &["--fresh"]].concat());
+            assert_eq!(ran.code, 0, "{more}: {}", ran.stderr);
+            std::fs::read(bench.path(name)).unwrap()
+        };
+        let one = bytes("one.parquet", &["--max-num-seqs", "1", "--enable-prompt-sharing=false"]);
+        let many = bytes("many.parquet", &["--max-num-seqs", "40", "--block-size", "4", "--threads", "2"]);
+        assert!(one == many, "{more}");
+        assert_covered(&read(&bench.path("many.parquet")), &texts, more.get("overlap").is_some());
+    }
+}
+
+#[test]
+fn refine_carries_one_answer_along_the_chunks() {
+    let bench = Bench::new();
+    let texts = [Some(words(300)), Some("the mill".into())];
+    let more = json!({"method": "refine", "reduce-prompt": null,
+                      "refine-prompt": "{{ answer }} | {{ chunk_index }} {{ chunk }}"});
+    let out = answered(&bench, &table(&bench, &texts), &options(more), &[]);
+    assert_covered(&out, &texts, false);
+    let (document, found) = (texts[0].as_ref().unwrap(), chunks(&out, 0));
+    assert!(found.len() > 3, "{found:?}");
+    let prompt = |i: usize| {
+        let chunk = &document[found[i].0..found[i].1];
+        match i {
+            0 => format!("Note: {chunk}"),
+            i => format!("{} | {i} {chunk}", found[i - 1].2.as_ref().unwrap()),
+        }
+    };
+    let answers: Vec<_> = found.iter().map(|(_, _, answer)| answer.clone()).collect();
+    assert_eq!(plain(&bench, (0..found.len()).map(prompt).collect()), answers);
+    assert_eq!(text(&out, "generated_text")[0], answers[found.len() - 1]);
+}
+
+/// A copy of a model in which a token makes all logits behind it NaN: its embedding is, and the head has weights of its own.
+fn model_without(bench: &Bench, token: usize) -> String {
+    const EMBEDDING: &str = "model.embed_tokens.weight";
+    let folder = bench.model("qwen3");
+    let path = folder.join("model.safetensors");
+    let file = std::fs::read(&path).unwrap();
+    let mut tensors = SafeTensors::deserialize(&file).unwrap().tensors();
+    let (_, embedding) = tensors.iter().find(|(name, _)| name == EMBEDDING).unwrap().clone();
+    let (dtype, shape) = (embedding.dtype(), embedding.shape().to_vec());
+    let mut changed = embedding.data().to_vec();
+    let row = changed.len() / shape[0];
+    changed[token * row..][..row].fill(0xff);
+    tensors.retain(|(name, _)| name != EMBEDDING);
+    tensors.push((EMBEDDING.into(), TensorView::new(dtype, shape, &changed).unwrap()));
+    tensors.push(("lm_head.weight".into(), embedding));
+    std::fs::write(&path, safetensors::serialize(tensors, None).unwrap()).unwrap();
+    folder.to_str().unwrap().to_string()
+}
+
+#[test]
+fn a_chunk_that_fails_is_named_and_the_others_are_kept() {
+    let bench = Bench::new();
+    let (start, end) = (words(250), words(200));
+    let texts = [Some(format!("{start}Q {end}")), Some("the mill".into()), Some("the Q".into())];
+    let input = table(&bench, &texts);
+    // Q.
+    let model = model_without(&bench, 48);
+    let bytes = |seqs: &str| {
+        let output = bench.name(&format!("out{seqs}.parquet"));
+        let documents = options(json!({}));
+        let mut all = arguments(&model, &input, &output, &documents);
+        all.extend([
+            "--temperature",
+            "0",
+            "--max-tokens",
+            "12",
+            "--return",
+            "chunks",
+            "--max-num-seqs",
+            seqs,
+        ]);
+        let ran = bench.run(&all);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        std::fs::read(output).unwrap()
+    };
+    assert!(bytes("1") == bytes("30"), "another batch");
+    let out = read(&bench.path("out1.parquet"));
+    assert_covered(&out, &texts, false);
+    let (errors, found) = (text(&out, "error"), chunks(&out, 0));
+    let failed = found.iter().position(|(from, to, _)| (*from..*to).contains(&start.len())).unwrap();
+    let (from, to, _) = found[failed];
+    let said = format!("not finite: chunk {failed} (bytes {from} to {to}): the model's logits");
+    assert!(errors[0].as_ref().unwrap().starts_with(&said), "{errors:?}, not {said}");
+    assert!(found.iter().enumerate().all(|(i, (_, _, text))| text.is_some() == (i != failed)), "{found:?}");
+    assert!(
+        errors[1].is_none() && errors[2].as_ref().unwrap().contains("chunk 0 (bytes 0 to 5)"),
+        "{errors:?}"
+    );
+    // A prompt that cannot be made is named, too.
+    let documents = options(json!({"map-prompt": "{{ chunk }} {{ 1 // (chunk_index - 1) }}"}));
+    let out = answered(&bench, &input, &documents, &[]);
+    let error = text(&out, "error")[0].clone().unwrap();
+    assert!(error.starts_with("template error: chunk 1 (bytes ") && error.contains("map-prompt"), "{error}");
+}
+
+#[test]
+fn only_the_answer_to_a_document_has_a_structure() {
+    let bench = Bench::new();
+    let texts = [Some("the mill".into()), Some(words(300)), Some(words(3000))];
+    let input = table(&bench, &texts);
+    let flags = ["--regex", "[AB]-[0-9]{5}"];
+    let out = answered(&bench, &input, &options(json!({})), &flags);
+    let is_code = |text: &str| {
+        let digits = text.strip_prefix("A-").or(text.strip_prefix("B-")).unwrap_or_default();
+        digits.len() == 5 && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let answers = text(&out, "generated_text");
+    assert!(answers.iter().all(|answer| answer.as_deref().is_some_and(is_code)), "{answers:?}");
+    assert_eq!(text(&out, "error"), [None, None, None]);
+    assert!(ints(&out, "num_levels")[2] > Some(1));
+    let free = answered(&bench, &input, &options(json!({})), &[]);
+    for row in 1..3 {
+        assert_eq!(chunks(&out, row), chunks(&free, row), "notes have none");
+    }
+    let out = answered(&bench, &input, &options(json!({})), &["--regex", "[ab]{40}"]);
+    for error in text(&out, "error") {
+        assert!(error.as_ref().unwrap().starts_with("incomplete: the answer was cut off"), "{error:?}");
+    }
+}
+
+#[test]
+fn equal_documents_run_once_and_all_end() {
+    let bench = Bench::new();
+    let texts: Vec<Option<String>> =
+        (0..40).map(|i| Some(words(if i % 2 == 0 { 500 } else { 700 }))).collect();
+    let input = table(&bench, &texts);
+    let out = answered(&bench, &input, &options(json!({})), &["--max-num-seqs", "2"]);
+    assert_covered(&out, &texts, false);
+    let answers = text(&out, "generated_text");
+    assert!((2..40).all(|row| answers[row].is_some() && answers[row] == answers[row % 2]), "{answers:?}");
+    let apart = answered(&bench, &input, &options(json!({})), &["--enable-prompt-sharing=false"]);
+    assert_eq!(text(&apart, "generated_text"), answers);
+}
+
+/// `GRISTMILL_DOCUMENT_KILLS` sets the number of kills; a full run has 200.
+#[test]
+#[cfg(unix)]
+fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
+    let kills: u64 = std::env::var("GRISTMILL_DOCUMENT_KILLS").map_or(12, |kills| kills.parse().unwrap());
+    let bench = Bench::new();
+    let texts: Vec<Option<String>> =
+        (0..16).map(|i| Some(format!("{i} {}", words(if i % 3 == 0 { 20 } else { 400 + 40 * i })))).collect();
+    let input = table(&bench, &texts);
+    let documents = options(json!({}));
+    let calm =
+        run(&bench, &input, &bench.name("calm.parquet"), &documents, &["--enable-prompt-sharing=false"]);
+    assert_eq!(calm.code, 0, "{}", calm.stderr);
+    let expected = std::fs::read(bench.path("calm.parquet")).unwrap();
+    let (model, mut done, mut jobs, mut kept) = (golden("qwen3"), 0, 0, 0);
+    while done < kills {
+        let output = bench.name(&format!("out{jobs}.parquet"));
+        jobs += 1;
+        for attempt in 0u64.. {
+            let seqs = (1 + (done * 7 + attempt) % 20).to_string();
+            let mut all = arguments(model.to_str().unwrap(), &input, &output, &documents);
+            all.extend(["--temperature", "0", "--max-tokens", "12", "--return", "chunks", "--threads", "1"]);
+            all.extend(["--max-num-seqs", &seqs]);
+            let mut child = bench.command(&all).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+            // A job gets more time after each kill, so that it finishes eventually.
+            std::thread::sleep(Duration::from_millis(
+                150 + (done * 97 + attempt * 350) % (900 + 300 * attempt),
+            ));
+            let lock = std::fs::read_to_string(format!("{output}.gristmill/lock")).unwrap_or_default();
+            let ended = child.try_wait().unwrap().is_some();
+            let worker = lock.split_whitespace().next().map(String::from);
+            for process in [Some(child.id().to_string()), worker].into_iter().flatten().filter(|_| !ended) {
+                std::process::Command::new("kill")
+                    .args(["-KILL", &process])
+                    .stderr(Stdio::null())
+                    .status()
+                    .unwrap();
+            }
+            let ran = Ran::of(child.wait_with_output().unwrap());
+            assert!(ran.code == 0 || ran.code == -1, "{}: {}", ran.code, ran.stderr);
+            if ran.code == 0 {
+                break;
+            }
+            done += 1;
+            kept += notes_of_rows_without_answer(&output);
+        }
+        assert!(std::fs::read(&output).unwrap() == expected, "{output} differs");
+    }
+    println!("{done} kills over {jobs} jobs of documents, which left {kept} notes of documents under way");
+    assert!(kept > 0, "no kill met a document in its middle");
+}
+
+fn notes_of_rows_without_answer(output: &str) -> i64 {
+    // Where no journal is yet, none is made.
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let path = format!("{output}.gristmill/journal.sqlite");
+    let Ok(journal) = rusqlite::Connection::open_with_flags(path, flags) else { return 0 };
+    let query =
+        "SELECT count(*) FROM answers WHERE part > 1 AND row NOT IN (SELECT row FROM answers WHERE part = 0)";
+    journal.query_row(query, [], |row| row.get(0)).unwrap_or(0)
+}
+
+#[test]
+fn what_leaves_no_room_is_refused_with_the_arithmetic() {
+    let bench = Bench::new();
+    let input = table(&bench, &[Some("the mill".into())]);
+    let long = format!("{} {{{{ chunk }}}}", "the mill ".repeat(115));
+    for (more, flags, said) in [
+        (
+            json!({"map-prompt": long}),
+            &[][..],
+            "of the context of 256 tokens (--max-model-len), 12 are for the answer",
+        ),
+        (json!({}), &["--max-tokens", "100"], "a merge needs room for two notes of 100"),
+        (json!({"map-prompt": "Note"}), &[], "map-prompt does not read `chunk`"),
+        (json!({"reduce-prompt": "Join {{ level }}"}), &[], "reduce-prompt does not read `notes`"),
+        (json!({"map-prompt": "{{ t }} {{ chunk }}"}), &[], "map-prompt reads the column t"),
+        (json!({"map-prompt": "{{ chunks }}"}), &[], "the input has no column `chunks`"),
+        (json!({"map-prompt": "{{ chunk"}), &[], "map-prompt"),
+        (json!({"column": "u"}), &[], "documents: column"),
+        (json!({"reduce-prompt": null}), &[], "needs a reduce-prompt"),
+        (json!({}), &["--n", "2"], "--n above 1 does not go together with documents"),
+        (json!({}), &["--choices", "a,b"], "does not go together with documents"),
+        (json!({}), &["--return", "prompt_logprobs"], "--return prompt_logprobs"),
+    ] {
+        let ran = run(&bench, &input, &bench.name("none.parquet"), &options(more.clone()), flags);
+        assert_eq!(ran.code, 2, "{more} {}", ran.stderr);
+        assert!(ran.stderr.contains(said), "{more}: {}", ran.stderr);
+    }
+    let flags = ["--prompt", "{{ t }}", "--return", "chunks", "--max-tokens", "8"];
+    let ran = bench.job("qwen3", &input, &bench.name("none.parquet"), &flags);
+    assert!(ran.code == 2 && ran.stderr.contains("the job has none"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_row_that_is_too_long_says_how_it_can_be_read() {
+    let bench = Bench::new();
+    let input = table(&bench, &[Some(words(400)), Some("x".repeat(9_000_000))]);
+    let out = bench.answers("qwen3", &input, &["--prompt", "{{ t }}"]);
+    for error in text(&out, "error") {
+        assert!(error.as_ref().unwrap().contains("[documents] in a job file, or --documents"), "{error:?}");
+    }
+}
+
+#[test]
+fn notes_that_are_cut_are_counted_and_run_again_with_a_greater_limit() {
+    let bench = Bench::new();
+    let input = table(&bench, &[Some(words(200)), Some("the mill".into())]);
+    let (documents, output) = (options(json!({})), bench.name("out.parquet"));
+    let run = |flags: &[&str]| {
+        let ran = run(&bench, &input, &output, &documents, flags);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        (read(Path::new(&output)), ran.stderr)
+    };
+    let (first, said) = run(&["--max-tokens", "4"]);
+    let cut = ints(&first, "num_cut_notes");
+    assert!(cut[0].unwrap() > 0 && cut[1] == Some(0), "{cut:?}");
+    assert!(said.contains(&format!("{} notes cut off at length in 1 rows", cut[0].unwrap())), "{said}");
+    let (again, said) = run(&["--max-tokens", "12", "--retry", "length"]);
+    assert!(said.contains("rows again (--retry)"), "{said}");
+    assert_covered(&again, &[Some(words(200))], false);
+    assert!(ints(&again, "num_generated_tokens")[0] > ints(&first, "num_generated_tokens")[0]);
+    // As a job that began with that limit.
+    let fresh = answered(&bench, &input, &documents, &[]);
+    assert_eq!(text(&again, "generated_text")[0], text(&fresh, "generated_text")[0]);
+    assert_eq!(chunks(&again, 0), chunks(&fresh, 0));
+}
+
+#[test]
+fn notes_count_only_for_the_prompt_that_they_answer() {
+    let bench = Bench::new();
+    let texts = [Some(words(400))];
+    let input = table(&bench, &texts);
+    let (documents, output) = (options(json!({})), bench.name("out.parquet"));
+    // Some notes end at a letter, and some at the limit.
+    let flags = ["--max-tokens", "6", "--stop", "e", "--stop", "o", "--stop", "a"];
+    let ran = run(&bench, &input, &output, &documents, &[&flags[..], &["--max-model-len", "160"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let (first, cut) =
+        (chunks(&read(Path::new(&output)), 0), ints(&read(Path::new(&output)), "num_cut_notes")[0]);
+    assert!(cut > Some(0) && cut < Some(first.len() as i32), "{cut:?} of {first:?}");
+    // A longer context makes other chunks.
+    let ran = run(&bench, &input, &output, &documents, &[&flags[..], &["--retry", "length"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let (again, fresh) = (read(Path::new(&output)), answered(&bench, &input, &documents, &flags));
+    assert!(chunks(&again, 0).len() < first.len());
+    assert_eq!(chunks(&again, 0), chunks(&fresh, 0));
+    assert_eq!(text(&again, "generated_text"), text(&fresh, "generated_text"));
+}
+
+#[test]
+fn prompts_of_documents_are_shown_and_decide_the_identity() {
+    let bench = Bench::new();
+    let texts = texts();
+    let (input, output) = (table(&bench, &texts), bench.name("out.parquet"));
+    let ran = run(&bench, &input, &output, &options(json!({})), &[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let other = run(&bench, &input, &output, &options(json!({"overlap": 3})), &[]);
+    assert!(other.code == 2 && other.stderr.contains("  documents: begun with {"), "{}", other.stderr);
+    let model = golden("qwen3");
+    let documents = options(json!({}));
+    let mut all = vec!["show", "--model", model.to_str().unwrap(), "-i", &input, "-o", &output, "--row", "2"];
+    all.extend([
+        "--documents",
+        &documents,
+        "--max-tokens",
+        "12",
+        "--temperature",
+        "0",
+        "--return",
+        "chunks",
+        "--answer",
+    ]);
+    let shown = bench.run(&all);
+    assert!(shown.stdout.contains("bytes 0 to ") && shown.stdout.contains("answer ("), "{}", shown.stdout);
+    all.push("--json");
+    let shown: Value = serde_json::from_str(&bench.run(&all).stdout).unwrap();
+    let count = 1 + shown["chunks"].as_array().unwrap().len();
+    assert_eq!(ints(&read(Path::new(&output)), "num_chunks")[2], Some(count as i32));
+}
+
+#[test]
+fn a_job_file_has_a_table_of_documents_and_a_prompt_of_those_that_fit() {
+    let bench = Bench::new();
+    let texts = [Some("the mill".into()), Some(words(200))];
+    table(&bench, &texts);
+    let job = format!(
+        "model = {:?}\ninput = \"in.parquet\"\noutput = \"out.jsonl\"\nprompt = \"All: {{{{ t }}}}\"\nmax-tokens = 12\n\
+         temperature = 0\nreturn = \"chunks\"\n\n[documents]\ncolumn = \"t\"\nmap-prompt = {MAP:?}\nreduce-prompt = {REDUCE:?}\n",
+        golden("qwen3")
+    );
+    std::fs::write(bench.path("job.toml"), job).unwrap();
+    let ran = bench.run(&["run", "job.toml", "--device", "cpu"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let lines = std::fs::read_to_string(bench.path("out.jsonl")).unwrap();
+    let rows: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let first = &rows[1]["chunks"][0];
+    let chunk = &texts[1].as_ref().unwrap()[..first["end"].as_u64().unwrap() as usize];
+    let answers = plain(&bench, vec!["All: the mill".into(), format!("Note: {chunk}")]);
+    assert_eq!(rows[0]["generated_text"].as_str(), answers[0].as_deref());
+    assert_eq!(first["text"].as_str(), answers[1].as_deref());
+}
+
+#[test]
+fn nano_reads_a_thread_of_20_000_tokens() {
+    let bench = Bench::new();
+    let message = "My parcel has not arrived, and nobody answers the phone. Please refund order A-12345.\n\n";
+    let texts = [Some(message.into()), Some(message.repeat(800))];
+    let nano = concat!(env!("CARGO_MANIFEST_DIR"), "/nano");
+    let input = table(&bench, &texts);
+    let summarise = "Summarise this customer message in one line.\n\n{{ chunk }}";
+    let documents = options(json!({"map-prompt": summarise}));
+    let mut all = arguments(nano, &input, "out.parquet", &documents);
+    all.extend(["--temperature", "0", "--max-tokens", "60", "--return", "chunks"]);
+    let ran = bench.run(&all);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let out = read(&bench.path("out.parquet"));
+    assert_covered(&out, &texts, false);
+    assert!(ints(&out, "num_input_tokens")[1] > Some(15_000), "{:?}", ints(&out, "num_input_tokens"));
+    assert_eq!(text(&out, "error"), [None, None]);
+}

@@ -1,0 +1,239 @@
+//! Structured outputs through the binary: every text is what the structure allows, whatever shares a step and whatever was
+//! interrupted, and what cannot be enforced is refused.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use serde_json::Value;
+use std::path::Path;
+use support::job::{Bench, Ran, ints, read, text};
+
+const MESSAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/messages.parquet");
+const EXTRACT: &str = "Extract the order number, the product and the amount from this customer message as JSON.\n\n\
+                       {{ message }}";
+const ORDER: &str = r#"{"type": "object", "additionalProperties": false,
+    "properties": {"amount": {"type": ["number", "null"]}, "mood": {"enum": ["good", "bad"]}, "urgent": {"type": "boolean"}},
+    "required": ["amount", "mood", "urgent"]}"#;
+
+/// Runs a job of nano on the first messages.
+fn run(bench: &Bench, output: &str, flags: &[&str]) -> Ran {
+    let output = bench.name(output);
+    let mut all =
+        vec!["run", "--device", "cpu", "--model", "nano", "-i", MESSAGES, "-o", &output, "--keep", "message"];
+    if !flags.contains(&"--limit") {
+        all.extend(["--limit", "12"]);
+    }
+    if !flags.iter().any(|flag| flag.starts_with("--prompt")) {
+        all.extend(["--prompt", EXTRACT]);
+    }
+    all.extend(flags);
+    bench.run(&all)
+}
+
+fn answers(bench: &Bench, output: &str, flags: &[&str]) -> RecordBatch {
+    let ran = run(bench, output, flags);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    read(Path::new(&bench.name(output)))
+}
+
+fn texts(batch: &RecordBatch) -> Vec<String> {
+    text(batch, "generated_text").into_iter().map(Option::unwrap).collect()
+}
+
+/// What the schema [`ORDER`] says.
+fn is_order(text: &str) -> bool {
+    let Ok(Value::Object(order)) = serde_json::from_str(text) else { return false };
+    order.keys().collect::<Vec<_>>() == ["amount", "mood", "urgent"]
+        && (order["amount"].is_number() || order["amount"].is_null())
+        && ["good", "bad"].contains(&order["mood"].as_str().unwrap_or_default())
+        && order["urgent"].is_boolean()
+}
+
+#[test]
+fn every_text_is_what_the_structure_allows() {
+    let bench = Bench::new();
+    let is_code = |text: &str| {
+        let rest = text.strip_prefix("A-").or(text.strip_prefix("B-"));
+        rest.is_some_and(|rest| rest.len() == 5 && rest.bytes().all(|b| b.is_ascii_digit()))
+    };
+    std::fs::write(bench.path("mood.lark"), "start: MOOD \", \" MOOD\nMOOD: \"good\" | \"bad\"\n").unwrap();
+    let (schema, lark) = (bench.name("order.json"), bench.name("mood.lark"));
+    std::fs::write(&schema, ORDER).unwrap();
+    let is_mood = |text: &str| text.split(", ").filter(|mood| ["good", "bad"].contains(mood)).count() == 2;
+    let cases: [(&[&str], &dyn Fn(&str) -> bool); 4] = [
+        (&["--regex", "[AB]-[0-9]{5}"], &is_code),
+        (&["--json-schema", &schema], &is_order),
+        (&["--grammar", &lark], &is_mood),
+        (&["--structured-outputs", r#"{"choice": ["yes", "no", "a while"]}"#], &|text| {
+            ["yes", "no", "a while"].contains(&text)
+        }),
+    ];
+    for (i, (flags, allows)) in cases.into_iter().enumerate() {
+        for (name, more) in [("greedy", &["--temperature", "0"][..]), ("drawn", &["--temperature", "1.5"])] {
+            let more = [flags, more, &["--max-tokens", "100", "--return", "generated_tokens,token_logprobs"]]
+                .concat();
+            let batch = answers(&bench, &format!("{name}{i}.parquet"), &more);
+            for answer in texts(&batch) {
+                assert!(allows(&answer), "{flags:?}, {name}: {answer:?}");
+            }
+            assert!(text(&batch, "error").iter().all(Option::is_none));
+            assert!(text(&batch, "finish_reason").iter().all(|reason| reason.as_deref() == Some("stop")));
+            // Whatever shares a step, of a regex greedily and of a schema drawn.
+            if [(0, "greedy"), (1, "drawn")].contains(&(i, name)) {
+                let alone = [&more[..], &["--max-num-seqs", "1", "--enable-prompt-sharing=false"]].concat();
+                assert_eq!(answers(&bench, &format!("{name}{i}-alone.parquet"), &alone), batch, "{flags:?}");
+            }
+        }
+    }
+    let n = answers(&bench, "n.parquet", &["--regex", "[AB]-[0-9]{5}", "--max-tokens", "20", "--n", "3"]);
+    let lists = n.column_by_name("generated_text").unwrap().as_list::<i32>();
+    let all = lists.values().as_string::<i32>();
+    assert_eq!(all.len(), 36);
+    assert!(all.iter().all(|text| is_code(text.unwrap())));
+}
+
+#[test]
+fn an_answer_that_is_cut_off_is_incomplete_until_it_has_room() {
+    let bench = Bench::new();
+    let flags = ["--json-schema", ORDER, "--temperature", "0", "--max-tokens"];
+    let cut = run(&bench, "out.parquet", &[&flags[..], &["9"]].concat());
+    assert_eq!(cut.code, 3, "{}", cut.stderr);
+    let batch = read(&bench.path("out.parquet"));
+    let whole = answers(&bench, "whole.parquet", &[&flags[..], &["60"]].concat());
+    for (error, (text, whole)) in
+        text(&batch, "error").into_iter().zip(texts(&batch).iter().zip(texts(&whole)))
+    {
+        assert_eq!(
+            error.unwrap(),
+            "incomplete: the answer was cut off after 9 tokens, before its structure's end"
+        );
+        assert!(whole.starts_with(text.as_str()) && whole.len() > text.len(), "{text:?}: {whole:?}");
+    }
+    assert!(text(&batch, "finish_reason").iter().all(|reason| reason.as_deref() == Some("length")));
+    assert_eq!(ints(&batch, "num_generated_tokens"), vec![Some(9); 12]);
+    // Either word runs them again, where there is more room.
+    for retry in ["errors", "length"] {
+        run(&bench, "again.parquet", &[&flags[..], &["9"]].concat());
+        let more = [&flags[..], &["60", "--retry", retry]].concat();
+        assert_eq!(answers(&bench, "again.parquet", &more).columns(), whole.columns(), "--retry {retry}");
+        std::fs::remove_file(bench.path("again.parquet")).unwrap();
+        std::fs::remove_dir_all(bench.path("again.parquet.gristmill")).unwrap();
+    }
+}
+
+#[test]
+fn another_structure_is_another_job_and_the_same_one_goes_on() {
+    let bench = Bench::new();
+    let flags = ["--temperature", "0", "--max-tokens", "30"];
+    let of = |regex: &'static str| [&flags[..], &["--regex", regex]].concat();
+    run(&bench, "out.parquet", &[&of("[a-f]{3}")[..], &["--limit", "5"]].concat());
+    let other = run(&bench, "out.parquet", &of("[a-f]{4}"));
+    assert_eq!(other.code, 2);
+    assert!(other.stderr.contains("structured_outputs: begun with"), "{}", other.stderr);
+    let whole = answers(&bench, "whole.parquet", &of("[a-f]{3}"));
+    assert_eq!(answers(&bench, "out.parquet", &of("[a-f]{3}")).columns(), whole.columns());
+    // Rows of one prompt are one run under one structure.
+    let ran = run(
+        &bench,
+        "same.parquet",
+        &[&of("[a-f]{3}")[..], &["--prompt", "Hi", "--allow-constant-prompt"]].concat(),
+    );
+    assert!(ran.stderr.contains("11 rows answered by another of the same prompt"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_job_file_has_a_table_and_the_command_line_goes_over_it() {
+    let bench = Bench::new();
+    let job = |structured: &str| {
+        let text = format!(
+            "model = \"nano\"\ninput = {MESSAGES:?}\noutput = \"out.parquet\"\nkeep = \"message\"\nlimit = 4\n\
+             prompt = \"{{{{ message }}}}\"\nmax-tokens = 40\ntemperature = 0\ndevice = \"cpu\"\nfresh = true\n{structured}"
+        );
+        std::fs::write(bench.path("job.toml"), text).unwrap();
+        bench.name("job.toml")
+    };
+    std::fs::write(bench.path("yes.lark"), "start: \"yes\"").unwrap();
+    for (structured, flags, expected) in [
+        ("[structured-outputs]\nchoice = [\"only this\"]", &[][..], "only this"),
+        ("[structured-outputs]\nguided_regex = \"x{3}\"", &[], "xxx"),
+        ("grammar = \"yes.lark\"", &[], "yes"),
+        ("grammar = \"yes.lark\"", &["--regex", "no"], "no"),
+        ("[structured-outputs.json]\nconst = 7", &[], "7"),
+    ] {
+        let ran = bench.run(&[&["run", &job(structured)][..], flags].concat());
+        assert_eq!(ran.code, 0, "{structured}: {}", ran.stderr);
+        assert_eq!(texts(&read(&bench.path("out.parquet"))), vec![expected; 4], "{structured}");
+    }
+}
+
+#[test]
+fn what_cannot_be_enforced_is_refused_before_the_start() {
+    let bench = Bench::new();
+    std::fs::write(bench.path("hot.lark"), "start[temperature=2]: /a+/").unwrap();
+    let hot = bench.name("hot.lark");
+    for (flags, why) in [
+        (&["--regex", "a", "--json-schema", "{}"][..], "--json-schema and --regex are two kinds"),
+        (&["--regex", "a", "--stop", "b"], "--stop could end"),
+        (&["--regex", "a", "--ignore-eos"], "--ignore-eos leaves"),
+        (&["--regex", r"(a)\1"], "structured outputs: regex: "),
+        (&["--regex", ""], "--regex: is empty"),
+        (&["--grammar", &hot], "line 1: `temperature` is not taken"),
+        (&["--grammar", "none.lark"], "none.lark"),
+        (&["--json-schema", r#"{"type": "strng"}"#], "strng"),
+        (&["--json-schema", r#"{"$ref": "https://example.org/x.json"}"#], "structured outputs: json: "),
+        (&["--structured-outputs", r#"{"choices": ["a"]}"#], "unknown field `choices`"),
+    ] {
+        let ran = run(&bench, "out.parquet", &[flags, &["--max-tokens", "9"]].concat());
+        assert_eq!(ran.code, 2, "{flags:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(why), "{flags:?}: {}", ran.stderr);
+    }
+    let both = run(&bench, "out.parquet", &["--regex", "a", "--choices", "a,b"]);
+    assert_eq!(both.code, 2);
+    assert!(both.stderr.contains("columns of choices are scored"), "{}", both.stderr);
+    assert!(!bench.path("out.parquet.gristmill").exists());
+}
+
+#[test]
+fn reasoning_goes_to_a_column_and_the_structure_begins_behind_it() {
+    let bench = Bench::new();
+    let ask = "Label this customer message with its sentiment (positive, neutral or negative) and its topic (delivery, billing, \
+               refund, quality, account, website, service or stock).\n\n{{ message }}";
+    let flags = [
+        "--prompt",
+        ask,
+        "--regex",
+        " (yes|no)",
+        "--temperature",
+        "0",
+        "--max-tokens",
+        "30",
+        "--reasoning-end",
+    ];
+    let batch = answers(&bench, "out.parquet", &[&flags[..], &[","]].concat());
+    for (reasoning, answer) in text(&batch, "reasoning").into_iter().zip(texts(&batch)) {
+        assert!(["positive", "neutral", "negative"].contains(&reasoning.unwrap().as_str()));
+        assert!([" yes", " no"].contains(&answer.as_str()), "{answer:?}");
+    }
+    let alone = [&flags[..], &[",", "--max-num-seqs", "1", "--enable-prompt-sharing=false"]].concat();
+    assert_eq!(answers(&bench, "alone.parquet", &alone), batch);
+    // One that never ends says so, and keeps what it has thought.
+    let endless = run(&bench, "endless.parquet", &[&flags[..], &["</think>"]].concat());
+    assert_eq!(endless.code, 3, "{}", endless.stderr);
+    let batch = read(&bench.path("endless.parquet"));
+    for (error, reasoning) in text(&batch, "error").into_iter().zip(text(&batch, "reasoning")) {
+        let error = error.unwrap();
+        assert!(
+            error.starts_with("incomplete: the answer is ") && error.contains("</think> does not end"),
+            "{error}"
+        );
+        assert!(reasoning.unwrap().contains(", "));
+    }
+    assert_eq!(batch.column_by_name("generated_text").unwrap().null_count(), 12);
+    let other = run(&bench, "out.parquet", &[&flags[..], &["."]].concat());
+    assert!(other.stderr.contains("reasoning_end: begun with ,, now ."), "{}", other.stderr);
+    let useless = run(&bench, "x.parquet", &["--max-tokens", "9", "--reasoning-end", "</think>"]);
+    assert_eq!(useless.code, 2);
+    assert!(useless.stderr.contains("--reasoning-end has no effect"), "{}", useless.stderr);
+}
