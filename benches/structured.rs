@@ -60,9 +60,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             tokenizer.encode_plain(&format!("Order A-{i:05}: the kettle is late, I paid {i}.90. What now?"))
         })
         .collect::<Result<_, _>>()?;
-    println!("| device | free, tokens/s | under a schema, tokens/s | share (limit: 95 %) | tokens a row |");
-    println!("|---|---:|---:|---:|---:|");
-    let config = EngineConfig::default();
+    println!(
+        "| device | free, tokens/s | under a schema, tokens/s | share (limit: 95 %) | more processor time a token | \
+         tokens a row |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|");
+    let config = EngineConfig { force_tokens: true, ..EngineConfig::default() };
     let cpu = Box::new(CpuDevice::new(None)?);
     compare("nano on the processor", &mut Engine::new(&model, cpu, &config)?, &prompts, &structure)?;
     let pretended = Box::new(PretendDevice::new(step, model.config.vocab));
@@ -82,19 +85,30 @@ fn compare(
     let most = vec![200; prompts.len()];
     let (lengths, _) = run(engine, prompts, Some(&constraint), &most)?;
     let tokens: u32 = lengths.iter().sum();
-    let (mut free, mut held) = (Vec::new(), Vec::new());
+    let (mut free, mut held, mut more) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
+        let begun = processor_time();
         let (generated, time) = run(engine, prompts, None, &lengths)?;
+        let between = processor_time();
         assert_eq!(generated, lengths);
         free.push(f64::from(tokens) / time.as_secs_f64());
         let (generated, time) = run(engine, prompts, Some(&constraint), &most)?;
         assert_eq!(generated, lengths);
         held.push(f64::from(tokens) / time.as_secs_f64());
+        more.push((processor_time() - between - (between - begun)) * 1e6 / f64::from(tokens));
     }
-    let (free, held) = (median(&mut free), median(&mut held));
+    let (free, held, more) = (median(&mut free), median(&mut held), median(&mut more));
     let (share, mean) = (100.0 * held / free, f64::from(tokens) / prompts.len() as f64);
-    println!("| {name} | {free:.0} | {held:.0} | {share:.1} % | {mean:.0} |");
+    println!("| {name} | {free:.0} | {held:.0} | {share:.1} % | {more:.0} µs | {mean:.0} |");
     Ok(())
+}
+
+/// Processor time of this process so far, in seconds; 0 where there is no `/proc`.
+fn processor_time() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the name; user and system time are fields 14 and 15, in hundredths of a second.
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
+    fields.map(|ticks| ticks.parse().unwrap_or(0.0)).sum::<f64>() / 100.0
 }
 
 fn median(rates: &mut [f64]) -> f64 {

@@ -330,6 +330,10 @@ fn a_job_that_was_killed_has_one_receipt_of_all_its_starts() {
     );
     let elsewhere = (number("input_tokens") + 4.0 * number("generated_tokens")) / 1e6;
     assert!(near(money("elsewhere"), elsewhere), "{first}");
+    // Measured for every start, or not at all, and then with a reason.
+    let energy = &first["energy"];
+    let reason = energy["source"].as_str().unwrap().strip_prefix("not measured: ");
+    assert!(energy["joules"].is_number() != reason.is_some_and(|reason| !reason.is_empty()), "{energy}");
     // Publishing again writes the same text, also without the prices; other prices make another.
     let path = bench.path("out.parquet.gristmill/receipt.json");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -398,4 +402,71 @@ fn a_receipt_of_nothing_says_so() {
         "{}",
         wrong.stderr
     );
+}
+
+#[test]
+fn a_plan_counts_the_chunks_of_documents() {
+    let bench = Bench::new();
+    let long = "the mill by the river grinds grain. ".repeat(60);
+    let texts = [None, Some("the mill"), Some(long.as_str())];
+    let input = bench.table("in.parquet", vec![("t", strings(&texts))]);
+    let model = golden("qwen3");
+    for (method, key) in [("map-reduce", "reduce-prompt"), ("refine", "refine-prompt")] {
+        let second = if method == "refine" { "{{ answer }} {{ chunk }}" } else { "{{ notes | join(' ') }}" };
+        let documents =
+            json!({"column": "t", "method": method, "map-prompt": "Note: {{ chunk }}", key: second});
+        let (documents, output) = (documents.to_string(), format!("{method}.parquet"));
+        let job = ["--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", &output];
+        let job =
+            [&job[..], &["--documents", &documents, "--max-tokens", "12", "--temperature", "0"]].concat();
+        let planned = plan(&bench, &job);
+        let ran = bench.run(&[&["run", "--max-error-rate", "1"], &job[..]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let out = read(&bench.path(&output));
+        let (errors, tokens, answered) = of_output(&out);
+        let chunks: i32 = ints(&out, "num_chunks")[1..].iter().flatten().sum();
+        assert_eq!((&planned["errors"], answered), (&errors, 2));
+        let cut = planned["documents"]["chunks"].as_i64().unwrap() as i32;
+        // With refine, an answer whose text has more tokens than were generated leaves less room for its chunk.
+        assert!(
+            cut == chunks || method == "refine" && (3..chunks).contains(&cut),
+            "{method}: {cut}, {chunks}"
+        );
+        assert_eq!(planned["documents"]["documents"], 2);
+        let others = cut as u64 - 2;
+        let least = if method == "refine" { others } else { 1 };
+        assert_eq!(planned["documents"]["follow_ups"], json!({"least": least, "most": others}));
+        assert_eq!(planned["prompts"], if method == "refine" { 2 } else { cut });
+        assert!(planned["prompt_tokens"]["sum"].as_u64().unwrap() < tokens && others > 1);
+        let (receipt, _) = receipt(&bench, &output);
+        let generated = receipt["generated_tokens"].as_u64().unwrap();
+        let most = planned["generated_tokens"]["most"].as_u64().unwrap() + 12 * (chunks - cut) as u64;
+        assert!(generated <= most, "{planned} {receipt}");
+    }
+}
+
+#[test]
+fn a_sweep_is_one_table() {
+    let bench = Bench::new();
+    std::fs::copy(golden("llama3").join("config.json"), bench.path("config.json")).unwrap();
+    let flags = ["bench", "throughput", "--device", "cpu", "--model", ".", "--load-format", "dummy"];
+    let flags =
+        [&flags[..], &["--input-len", "12", "--output-len", "5", "--sweep", "num-prompts=1,7"]].concat();
+    let flags = [&flags[..], &["--output-csv", "runs.csv", "--output-json", "runs.json"]].concat();
+    let ran = bench.run(&[&flags[..], &["--price-per-hour", "3600"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let lines: Vec<&str> = ran.stdout.lines().collect();
+    assert!(lines.len() == 4 && lines[0].ends_with("| money/1M tokens |") && lines[3].starts_with("| 7 | "));
+    let runs: Value = serde_json::from_slice(&std::fs::read(bench.path("runs.json")).unwrap()).unwrap();
+    // At 3,600 an hour a second costs 1.
+    let money = runs[1]["money_per_million_tokens"].as_f64().unwrap();
+    let wanted = runs[1]["elapsed_time"].as_f64().unwrap() * 1e6 / 119.0;
+    assert!((money - wanted).abs() < 1e-6 * wanted, "{runs}");
+    let csv = std::fs::read_to_string(bench.path("runs.csv")).unwrap();
+    let heads: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    let at = heads.iter().position(|head| *head == "total_num_tokens").unwrap();
+    let totals: Vec<&str> = csv.lines().skip(1).map(|line| line.split(',').nth(at).unwrap()).collect();
+    assert_eq!(totals, ["17", "119"]);
+    let wrong = bench.run(&[&flags[..10], &["--sweep", "seqs=1"]].concat());
+    assert!(wrong.code == 2 && wrong.stderr.contains("is not num-prompts=N,..."), "{}", wrong.stderr);
 }

@@ -5,7 +5,7 @@
 mod support;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::Float64Type;
+use arrow::datatypes::{Float32Type, Float64Type};
 use serde_json::{Value, json};
 use support::job::{Bench, read, text, texts};
 
@@ -24,9 +24,9 @@ fn answers(bench: &Bench, job: &str, rows: usize) -> RecordBatch {
     out
 }
 
-/// Checks the share of right rows; a failure shows messages and answers of wrong ones.
-fn assert_share(least: f64, out: &RecordBatch, right: impl Fn(usize, &str) -> bool) {
-    let answers = texts(out, "generated_text");
+/// Checks the share of rows whose answer in a column is right; a failure shows messages and answers of wrong ones.
+fn assert_share(least: f64, out: &RecordBatch, column: &str, right: impl Fn(usize, &str) -> bool) {
+    let answers = texts(out, column);
     let wrong: Vec<usize> = (0..answers.len()).filter(|&row| !right(row, &answers[row])).collect();
     let share = 1.0 - wrong.len() as f64 / answers.len() as f64;
     eprintln!("{:.2} % of {} rows are right", 100.0 * share, answers.len());
@@ -39,17 +39,21 @@ fn assert_share(least: f64, out: &RecordBatch, right: impl Fn(usize, &str) -> bo
 fn labels_are_right() {
     let bench = Bench::new();
     let out = answers(&bench, "label-messages", 500);
-    let (sentiments, topics) = (texts(&out, "sentiment"), texts(&out, "topic"));
-    assert_share(0.96, &out, |row, answer| answer == format!("{}, {}", sentiments[row], topics[row]));
+    for column in ["sentiment", "topic"] {
+        let truths = texts(&out, &format!("true_{column}"));
+        assert_share(0.96, &out, column, |row, answer| answer == truths[row]);
+        let probabilities = out.column_by_name(&format!("{column}_probability")).unwrap();
+        assert!(probabilities.as_primitive::<Float32Type>().values().iter().all(|p| (0.1..=1.0).contains(p)));
+    }
 }
 
 #[test]
 fn orders_are_right() {
     let bench = Bench::new();
     let out = answers(&bench, "extract-orders", 200);
-    let (numbers, products) = (text(&out, "order_number"), text(&out, "product"));
-    let amounts = out.column_by_name("amount").unwrap().as_primitive::<Float64Type>();
-    assert_share(0.93, &out, |row, answer| {
+    let (numbers, products) = (text(&out, "true_order_number"), text(&out, "true_product"));
+    let amounts = out.column_by_name("true_amount").unwrap().as_primitive::<Float64Type>();
+    assert_share(0.93, &out, "generated_text", |row, answer| {
         let Ok(found) = serde_json::from_str::<Value>(answer) else { return false };
         // Compare amounts as numbers: 49 and 49.00 are equal.
         let amount = amounts.is_valid(row).then(|| amounts.value(row));
@@ -66,7 +70,7 @@ fn summaries_hold_the_facts() {
     let bench = Bench::new();
     let out = answers(&bench, "summarise-messages", 200);
     let facts = texts(&out, "key_facts");
-    assert_share(0.90, &out, |row, answer| {
+    assert_share(0.90, &out, "generated_text", |row, answer| {
         let answer = answer.to_lowercase();
         facts[row].split("; ").all(|fact| answer.contains(&fact.to_lowercase()))
     });

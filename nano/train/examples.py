@@ -10,17 +10,18 @@ import messages
 import names
 import prompts
 
-COLUMNS = [("id", pa.int64()), ("message", pa.string()), ("sentiment", pa.string()), ("topic", pa.string()), ("issue", pa.string()),
-           ("request", pa.string()), ("order_number", pa.string()), ("product", pa.string()), ("amount", pa.float64()),
-           ("summary", pa.string()), ("key_facts", pa.string()), ("features", pa.string())]
+COLUMNS = [("id", pa.int64()), ("message", pa.string()), ("true_sentiment", pa.string()), ("true_topic", pa.string()), ("true_issue", pa.string()),
+           ("true_request", pa.string()), ("true_order_number", pa.string()), ("true_product", pa.string()), ("true_amount", pa.float64()),
+           ("true_summary", pa.string()), ("key_facts", pa.string()), ("features", pa.string())]
 
 
 def record(index: int) -> dict:
     """Row `index`: the message, its truth, the facts a summary must hold and what makes the row hard."""
     row = messages.write(f"example-{index}", names.HELD)
-    return {"id": index + 1, "message": row.text, "sentiment": row.sentiment, "topic": row.topic, "issue": row.issue, "request": row.request,
-            "order_number": row.order_number, "product": row.product, "amount": float(row.amount) if row.amount else None,
-            "summary": row.summary(), "key_facts": "; ".join(prompts.key_facts(row)), "features": "; ".join(row.features)}
+    return {"id": index + 1, "message": row.text, "true_sentiment": row.sentiment, "true_topic": row.topic, "true_issue": row.issue,
+            "true_request": row.request, "true_order_number": row.order_number, "true_product": row.product,
+            "true_amount": float(row.amount) if row.amount else None, "true_summary": row.summary(),
+            "key_facts": "; ".join(prompts.key_facts(row)), "features": "; ".join(row.features)}
 
 
 def main():

@@ -4,7 +4,8 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
-use arrow::compute::concat_batches;
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::DataType;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
@@ -132,9 +133,9 @@ pub fn strings(values: &[Option<&str>]) -> ArrayRef {
     Arc::new(StringArray::from(values.to_vec()))
 }
 
-/// A string column of the output.
+/// A column of strings of the output, or of a dictionary of them.
 pub fn text(batch: &RecordBatch, column: &str) -> Vec<Option<String>> {
-    let array = batch.column_by_name(column).unwrap();
+    let array = cast(batch.column_by_name(column).unwrap(), &DataType::Utf8).unwrap();
     array.as_string::<i32>().iter().map(|text| text.map(String::from)).collect()
 }
 

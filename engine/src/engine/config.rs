@@ -35,7 +35,8 @@ pub struct EngineConfig {
     /// Whether the masks of constrained rows are handed in while the device runs the step; else such a row sits out
     /// every other step. No answer depends on it.
     pub late_masks: bool,
-    /// Whether tokens that a constraint forces are computed together, and not one by one. No answer depends on it.
+    /// Whether tokens that a constraint forces are computed together, and not one by one, for which a step has room for
+    /// twice as many rows of logits. No answer depends on it.
     pub force_tokens: bool,
 }
 
@@ -53,7 +54,7 @@ impl Default for EngineConfig {
             kv_cache_dtype: None,
             quantization: None,
             late_masks: true,
-            force_tokens: true,
+            force_tokens: false,
         }
     }
 }
@@ -139,7 +140,8 @@ pub(super) fn limits(
     Ok(Limits {
         seqs: seqs.min(tokens),
         tokens,
-        outputs: seqs.min(tokens).max(256),
+        // Forced tokens are reported beside those that all rows sample.
+        outputs: seqs.min(tokens).max(256) * if config.force_tokens { 2 } else { 1 },
         adjustments: vocab.max(65_536) + 4096,
         targets: vocab.max(65_536),
         page_size,

@@ -9,7 +9,7 @@ use crate::options::engine::EngineOptions;
 use crate::options::job::{OnCorrupt, Resume, RetryRows, ReturnColumn};
 use crate::options::model::ModelOptions;
 use crate::options::number::{count, real, whole};
-use crate::options::prices::PriceOptions;
+use crate::options::prices::{PriceOptions, price};
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::options::size::{parse_size, parse_usize};
@@ -228,6 +228,15 @@ pub struct ThroughputArgs {
     /// Number of prompts.
     #[arg(long, value_parser = count::<usize>(1, u64::MAX), default_value = "1000")]
     pub num_prompts: usize,
+    /// Run once with each of these numbers of prompts, as in num-prompts=1,8,64, and print one table.
+    #[arg(long, value_name = "num-prompts=N,...", value_parser = sweep, conflicts_with = "num_prompts")]
+    pub sweep: Option<Sweep>,
+    /// Write the figures of all runs here, as CSV.
+    #[arg(long, value_name = "PATH")]
+    pub output_csv: Option<PathBuf>,
+    /// What an hour of this machine costs: the figures then have money for each million tokens.
+    #[arg(long, value_name = "PRICE", value_parser = price)]
+    pub price_per_hour: Option<f64>,
     /// Vary lengths by this share around those given; at least 0, less than 1.
     #[arg(long, value_name = "SHARE", value_parser = real::<f64>, default_value_t = 0.0)]
     pub random_range_ratio: f64,
@@ -246,6 +255,16 @@ pub struct ThroughputArgs {
     /// Seed of the made-up prompts.
     #[arg(long, value_parser = whole::<u64>, default_value_t = 0)]
     pub seed: u64,
+}
+
+/// Numbers of prompts to run one after the other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sweep(pub Vec<usize>);
+
+fn sweep(text: &str) -> Result<Sweep, String> {
+    let list = text.strip_prefix("num-prompts=");
+    let list = list.ok_or_else(|| format!("{text:?} is not num-prompts=N,..., as in num-prompts=1,8,64"))?;
+    list.split(',').map(count::<usize>(1, u64::MAX)).collect::<Result<_, _>>().map(Sweep)
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]

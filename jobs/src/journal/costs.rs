@@ -35,6 +35,21 @@ pub struct StartFigures {
     /// The peak of the process's memory in bytes, where the system tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_memory: Option<u64>,
+    /// Energy while rows ran, where it is measured; else why it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_energy: Option<String>,
+}
+
+/// Energy that was measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Energy {
+    pub microjoules: u64,
+    /// Of what, and by which counters.
+    pub source: String,
+    /// Time inside the reads.
+    pub reading_us: u64,
 }
 
 /// A start, as the journal has it.

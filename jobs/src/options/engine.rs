@@ -113,7 +113,7 @@ pub fn engine_config(args: &EngineOptions) -> EngineConfig {
         kv_cache_dtype: dtype(args.kv_cache_dtype),
         quantization: args.quantization,
         late_masks: true,
-        force_tokens: true,
+        force_tokens: false,
     }
 }
 

@@ -25,7 +25,8 @@ pub struct ComparePrice {
 /// A greater price is taken for a mistake, and no product of it overflows.
 const MOST: f64 = 1e12;
 
-fn price(text: &str) -> Result<f64, String> {
+/// Reads a price.
+pub fn price(text: &str) -> Result<f64, String> {
     let price = real::<f64>(text)?;
     let fits = (0.0..=MOST).contains(&price);
     fits.then_some(price).ok_or_else(|| format!("{text} must be from 0 to {MOST:e}"))

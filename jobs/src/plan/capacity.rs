@@ -2,7 +2,7 @@
 
 use crate::options::device::DeviceChoice;
 use crate::options::devices::{self, find};
-use crate::options::engine::{EngineOptions, engine_config};
+use crate::options::engine::EngineOptions;
 use crate::plan::lengths::Lengths;
 use crate::run::job::Job;
 use engine::Capacity;
@@ -76,7 +76,7 @@ pub fn devices(job: &Job, reach: &Lengths) -> Vec<DevicePlan> {
 }
 
 fn plan(job: &Job, device: &dyn Device, reach: &Lengths, chosen: bool) -> DevicePlan {
-    let capacity = Capacity::of(&job.model, device, &engine_config(&job.options.engine));
+    let capacity = Capacity::of(&job.model, device, &job.engine_config());
     let (kind, name) = (device.info().kind.to_string(), device.info().name.clone());
     match capacity {
         Ok(capacity) => {

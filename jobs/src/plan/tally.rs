@@ -51,7 +51,8 @@ pub struct AskedChoices {
 pub struct AskedDocuments {
     pub documents: u64,
     pub chunks: u64,
-    /// Requests that follow upon answers: merges, or with `refine` all chunks but the first.
+    /// Requests that follow upon answers: merges, or with `refine` all chunks but the first. With `refine` they can be more:
+    /// an answer whose text has more tokens than were generated leaves less room, and chunks are cut again.
     pub follow_ups: Span,
 }
 

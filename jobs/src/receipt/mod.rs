@@ -4,6 +4,8 @@
 //! text is kept there once the last row is committed, so that publishing again writes the same. It is no part of manifest,
 //! footers or identity.
 
+pub mod energy;
+mod energy_use;
 pub mod machine;
 pub mod money;
 mod show;
@@ -17,6 +19,7 @@ use crate::journal::{EndedJournal, JournalReader};
 use crate::options::prices::PriceOptions;
 use crate::publish::manifest::{Manifest, inputs_digest, read_text};
 use crate::row_error::RowErrorKind;
+use energy_use::EnergyUse;
 use money::{Money, Prices, Work};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -79,6 +82,7 @@ pub struct Receipt {
     pub peak_memory_bytes: Option<u64>,
     /// The greatest share of KV pages in use.
     pub peak_kv_share: f64,
+    pub energy: EnergyUse,
     pub money: Money,
     /// What to know about these figures.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -150,6 +154,7 @@ impl Receipt {
             decode_tokens_per_second: rate(decode_tokens, decode),
             peak_memory_bytes: figures().filter_map(|f| f.peak_memory).max(),
             peak_kv_share: figures().map(kv_share).fold(0.0, f64::max),
+            energy: EnergyUse::of(starts, &work),
             money: Money::of(prices, &work),
         })
     }

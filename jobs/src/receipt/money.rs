@@ -100,7 +100,7 @@ impl Money {
 }
 
 /// Money with three digits that count, and at least two behind the point.
-fn amount(money: f64) -> String {
+pub fn amount(money: f64) -> String {
     let digits = if money > 0.0 { (2.0 - money.log10().floor()).clamp(2.0, 12.0) as usize } else { 2 };
     format!("{money:.digits$}")
 }

@@ -27,6 +27,7 @@ impl Receipt {
                 memory.unwrap_or_default()
             ));
         }
+        lines.push(format!("  energy: {}", self.energy.line()));
         lines.push(format!("  money: {}", self.money.line()));
         lines.extend(self.notes.iter().map(|note| format!("  note: {note}")));
         lines.join("\n")

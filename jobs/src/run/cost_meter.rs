@@ -1,6 +1,7 @@
 //! What the engine has done, for the journal to note.
 
 use crate::journal::costs::StartFigures;
+use crate::receipt::energy::EnergyMeter;
 use crate::receipt::machine::{machine, peak_memory};
 use engine::Engine;
 use std::time::{Duration, Instant};
@@ -16,12 +17,19 @@ pub struct CostMeter {
     machine: String,
     noted: Instant,
     pause: Duration,
+    /// Or why energy is not measured.
+    energy: Result<EnergyMeter, String>,
 }
 
 impl CostMeter {
     /// One that has noted nothing yet, which is to be done at once: then a start is known however early it dies.
     pub fn begin() -> CostMeter {
-        CostMeter { machine: machine(), noted: Instant::now(), pause: Duration::ZERO }
+        CostMeter {
+            machine: machine(),
+            noted: Instant::now(),
+            pause: Duration::ZERO,
+            energy: EnergyMeter::begin(),
+        }
     }
 
     /// Whether it is time to note the figures again.
@@ -34,6 +42,13 @@ impl CostMeter {
         self.noted = Instant::now();
         self.pause = (2 * self.pause).clamp(EARLY, EVERY);
         let stats = engine.stats();
+        let (energy, no_energy) = match &mut self.energy {
+            Ok(meter) => match meter.so_far() {
+                Some(energy) => (Some(energy), None),
+                None => (None, Some("a counter could not be read any more".to_string())),
+            },
+            Err(why) => (None, Some(why.clone())),
+        };
         StartFigures {
             machine: self.machine.clone(),
             device: format!("{}: {}", engine.device().info().kind, engine.device().info().name),
@@ -47,6 +62,8 @@ impl CostMeter {
             kv_pages: engine.pages() as u64,
             peak_kv_pages: stats.peak_pages as u64,
             peak_memory: peak_memory(),
+            energy,
+            no_energy,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::log::{counted, note};
 use crate::model::ModelFolders;
 use crate::model::builtin::NANO;
 use crate::model::generation_config::GenerationConfig;
+use crate::options::engine::engine_config;
 use crate::options::job::{JobOptions, ReturnColumn};
 use crate::options::prompt::PromptOptions;
 use crate::prompt::chat::template_texts;
@@ -36,6 +37,7 @@ use crate::structured::StructuredOutputs;
 use crate::structured::constraint::Structure;
 use crate::structured::reasoning::Reasoning;
 use crate::structured::vocabulary::Vocabulary;
+use engine::EngineConfig;
 use engine::models::Model;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -319,6 +321,12 @@ impl Job {
         }
         let columns = self.input.schema.fields().iter().zip(&self.input.nulls);
         columns.filter_map(|(field, nulls)| Some((field.name().clone(), (*nulls)?))).collect()
+    }
+
+    /// How the model runs. Tokens are forced where answers have structures, as requests of a batch may have.
+    pub fn engine_config(&self) -> EngineConfig {
+        let force_tokens = self.structure.is_some() || self.options.batch;
+        EngineConfig { force_tokens, ..engine_config(&self.options.engine) }
     }
 
     /// What goes before the structure of the answers.

@@ -30,7 +30,7 @@ use crate::journal::lock::JobLock;
 use crate::journal::{EndedJournal, Journal};
 use crate::log::{counted, note};
 use crate::options::devices;
-use crate::options::engine::{EngineOptions, engine_config, print_engine};
+use crate::options::engine::{EngineOptions, print_engine};
 use crate::options::job::JobOptions;
 use crate::publish::format::OutputFormat;
 use crate::publish::manifest::{self, Manifest};
@@ -99,7 +99,7 @@ pub fn run_on(
     target.prepare(&job.options.state_dir, folder)?;
     let counters = Counters::resume(&finished);
     if finished.missing(job.rows).is_some() {
-        let mut engine = Engine::new(&job.model, device, &engine_config(&job.options.engine))?;
+        let mut engine = Engine::new(&job.model, device, &job.engine_config())?;
         print_engine(&engine);
         target.claim()?;
         drop(heartbeats);

@@ -1,6 +1,7 @@
 //! What a run of the benchmark measured.
 
 use crate::options::engine::EngineOptions;
+use crate::receipt::money::{Money, Prices, Work, amount};
 use engine::{Engine, Stats};
 use serde::Serialize;
 use std::time::Duration;
@@ -46,11 +47,21 @@ pub struct Figures {
     pub gemm: String,
     float32_matmul_precision: String,
     pub model: String,
+    /// Money for each million tokens, of prompts and answers together, if a price was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub money_per_million_tokens: Option<f64>,
 }
 
 impl Figures {
     /// The figures of a run.
-    pub fn new(engine: &Engine, run: &Run, load: Duration, model: String, args: &EngineOptions) -> Figures {
+    pub fn new(
+        engine: &Engine,
+        run: &Run,
+        load: Duration,
+        model: String,
+        args: &EngineOptions,
+        price_per_hour: Option<f64>,
+    ) -> Figures {
         let Stats { steps, prefill_tokens, decode_tokens, prefill_time, decode_time, .. } = engine.stats();
         let stats = engine.stats();
         let rate = |n: u64, time: Duration| if time.is_zero() { 0.0 } else { n as f64 / time.as_secs_f64() };
@@ -83,10 +94,20 @@ impl Figures {
             gemm: format!("{:?}", args.gemm).to_lowercase(),
             float32_matmul_precision: format!("{:?}", args.float32_matmul_precision).to_lowercase(),
             model,
+            money_per_million_tokens: Money::of(
+                Prices { per_hour: price_per_hour, elsewhere: None },
+                &Work {
+                    active_seconds: run.elapsed.as_secs_f64(),
+                    answered_rows: run.requests as u64,
+                    input_tokens: run.prompt_tokens,
+                    generated_tokens: run.output_tokens,
+                },
+            )
+            .per_million_tokens,
         }
     }
 
-    /// The figures, in three lines.
+    /// The figures, in three lines, and one of money if there is a price.
     pub fn lines(&self) -> String {
         let requests = format!(
             "Throughput: {:.2} requests/s, {:.2} total tokens/s, {:.2} output tokens/s",
@@ -102,6 +123,8 @@ impl Figures {
             100.0 * self.kv_peak_occupancy,
             1000.0 * self.host_seconds_per_step
         );
-        format!("{requests}\n{parts}\n")
+        let money = self.money_per_million_tokens;
+        let money = money.map(|money| format!("Money: {} for each million tokens\n", amount(money)));
+        format!("{requests}\n{parts}\n{}", money.unwrap_or_default())
     }
 }

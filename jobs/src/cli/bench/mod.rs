@@ -5,6 +5,7 @@
 mod figures;
 mod requests;
 mod step;
+mod sweep;
 
 pub use step::step;
 
@@ -32,6 +33,21 @@ const MAX_TOKENS: usize = 1 << 30;
 /// # Errors
 /// What is wrong with the flags, the model, the dataset or the device.
 pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
+    let Some(sweep) = &args.sweep else {
+        let figures = measure(args)?;
+        print(&figures.lines())?;
+        sweep::write_csv(args.output_csv.as_deref(), std::slice::from_ref(&figures))?;
+        return write_json(args.output_json.as_deref(), &figures);
+    };
+    let run = |&num_prompts: &usize| measure(&ThroughputArgs { num_prompts, ..args.clone() });
+    let figures = sweep.0.iter().map(run).collect::<Result<Vec<_>, _>>()?;
+    print(&sweep::table(&figures))?;
+    sweep::write_csv(args.output_csv.as_deref(), &figures)?;
+    write_json(args.output_json.as_deref(), &figures)
+}
+
+/// Runs the benchmark once, with an engine of its own.
+fn measure(args: &ThroughputArgs) -> Result<Figures, JobError> {
     if !(0.0..1.0).contains(&args.random_range_ratio) {
         return Err(JobError::Usage("--random-range-ratio must be at least 0 and less than 1".into()));
     }
@@ -56,9 +72,7 @@ pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
     let load = begun.elapsed();
     print_engine(&engine);
     let run = run(&mut engine, requests)?;
-    let figures = Figures::new(&engine, &run, load, folders.name, &args.engine);
-    print(&figures.lines())?;
-    write_json(args.output_json.as_deref(), &figures)
+    Ok(Figures::new(&engine, &run, load, folders.name, &args.engine, args.price_per_hour))
 }
 
 /// Writes figures to the file of `--output-json`, if there is one.

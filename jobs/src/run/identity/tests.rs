@@ -87,6 +87,8 @@ const DO_NOT: &[(&str, &[&str])] = &[
     ("fresh", &["--fresh"]),
     ("allow-constant-prompt", &["--allow-constant-prompt"]),
     ("enable-prompt-sharing", &["--enable-prompt-sharing=false"]),
+    ("price-per-hour", &["--price-per-hour", "1"]),
+    ("compare-price", &["--compare-price", "1,2"]),
     ("hang-timeout", &["--hang-timeout", "5"]),
     ("in-process", &["--in-process"]),
     ("download-dir", &["--download-dir", "elsewhere"]),
