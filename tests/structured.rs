@@ -63,7 +63,8 @@ fn every_text_is_what_the_structure_allows() {
     let (schema, lark) = (bench.name("order.json"), bench.name("mood.lark"));
     std::fs::write(&schema, ORDER).unwrap();
     let is_mood = |text: &str| text.split(", ").filter(|mood| ["good", "bad"].contains(mood)).count() == 2;
-    let cases: [(&[&str], &dyn Fn(&str) -> bool); 4] = [
+    type Case<'a> = (&'a [&'a str], &'a dyn Fn(&str) -> bool);
+    let cases: [Case; 4] = [
         (&["--regex", "[AB]-[0-9]{5}"], &is_code),
         (&["--json-schema", &schema], &is_order),
         (&["--grammar", &lark], &is_mood),
