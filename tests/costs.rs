@@ -105,6 +105,7 @@ fn a_plan_says_what_the_run_does() {
         assert_eq!(planned["errors"], errors, "{more:?}");
         assert_eq!(planned["prompts"], answered, "{more:?}");
         assert_eq!(planned["prompt_tokens"]["sum"], tokens, "{more:?}");
+        assert_eq!(status["input_tokens"], tokens, "those of refused prompts do not count");
         assert_eq!(planned["shared_prompts"], status["shared"], "{more:?}");
         let distinct = answered - status["shared"].as_u64().unwrap();
         assert_eq!(planned["distinct_prompts"], distinct, "{more:?}");
@@ -293,9 +294,10 @@ fn a_job_that_was_killed_has_one_receipt_of_all_its_starts() {
     let job = [&job[..], &["--prompt-column", "q", "--max-tokens", "16", "--temperature", "0"]].concat();
     let job = [&job[..], &["--max-num-seqs", "1", "--max-error-rate", "1", "--max-model-len", "60"]].concat();
     let planned = plan(&bench, &job[1..]);
+    let prices = ["--price-per-hour", "2.5", "--compare-price", "1,4"];
     for kill in 1..=3 {
         let before = finished_rows(&bench, "out.parquet").unwrap_or(0);
-        let mut command = bench.command(&[&job[..], &["--in-process"]].concat());
+        let mut command = bench.command(&[&job[..], &prices, &["--in-process"]].concat());
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
         while finished_rows(&bench, "out.parquet").is_none_or(|rows| rows <= before) {
             assert!(child.try_wait().unwrap().is_none(), "it ended before kill {kill}");
@@ -304,8 +306,8 @@ fn a_job_that_was_killed_has_one_receipt_of_all_its_starts() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let prices = ["--price-per-hour", "2.5", "--compare-price", "1,4"];
-    let ran = bench.run(&[&job[..], &prices].concat());
+    // A job keeps the prices that were given last, also if that start was killed.
+    let ran = bench.run(&job);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let (first, [active_ms, rows]) = receipt(&bench, "out.parquet");
     let number = |key: &str| first[key].as_f64().unwrap();
@@ -317,8 +319,7 @@ fn a_job_that_was_killed_has_one_receipt_of_all_its_starts() {
         assert_eq!(count, &errors[kind]["rows"]);
     }
     assert_eq!(first["errors"].as_object().unwrap().len(), errors.as_object().unwrap().len());
-    // Those of prompts that are too long are known, too.
-    assert!(number("input_tokens") as u64 > tokens);
+    assert_eq!(number("input_tokens") as u64, tokens, "those of refused prompts do not count");
     // Each start has computed the prompts of its rows; what was in flight at a death was computed again.
     let computed = number("prefill_tokens") + number("decode_tokens");
     assert!(computed > planned["computed_tokens"].as_f64().unwrap() / 2.0, "{first}");

@@ -488,7 +488,7 @@ fn too_little_space_for_kept_columns_is_said_before_the_work() {
             .unwrap()
             .success()
     };
-    if !mount("size=512k") {
+    if !mount("size=768k") {
         eprintln!(
             "SKIPPED too_little_space_for_kept_columns_is_said_before_the_work: no right to mount a tmpfs"
         );

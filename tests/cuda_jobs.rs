@@ -134,12 +134,17 @@ fn a_sticky_error_ends_the_process_and_loses_nothing() {
                  const size_t slot = !a.k_pages ? 0 : a.positions[t] == 19 ? size_t(1) << 24 : a.kv_slots[t];";
     let cache = bench.name("cache");
     let planted = [("GRISTMILL_STANDIN_PATCH", patch), ("GRISTMILL_CACHE", &cache)];
-    let ran = job(&bench, &drivers, "out.parquet", &["--in-process", "--max-num-seqs", "2"], &planted);
+    // Long rows come first, so some rows are finished before.
+    let flags = ["--in-process", "--max-num-seqs", "2"];
+    let ran = job(&bench, &drivers, "out.parquet", &[&flags[..], &["--limit", "4"]].concat(), &[]);
+    ends_with(&ran, 0, &["4 rows in"]);
+    std::fs::remove_file(bench.path("out.parquet")).unwrap();
+    let ran = job(&bench, &drivers, "out.parquet", &flags, &planted);
     ends_with(&ran, 1, &["error: the cuda device failed: ", "CUDA_ERROR_ILLEGAL_ADDRESS"]);
     assert!(!bench.path("out.parquet").exists());
     let status = bench.run(&["status", "out.parquet"]);
     assert!(
-        status.stdout.contains("process    none") && !status.stdout.contains("0 of 20"),
+        status.stdout.contains("process    none") && status.stdout.contains("4 of 20"),
         "{}",
         status.stdout
     );

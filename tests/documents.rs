@@ -406,6 +406,11 @@ fn what_leaves_no_room_is_refused_with_the_arithmetic() {
         (json!({"map-prompt": "{{ chunks }}"}), &[], "the input has no column `chunks`"),
         (json!({"map-prompt": "{{ chunk"}), &[], "map-prompt"),
         (json!({"column": "u"}), &[], "documents: column"),
+        (
+            json!({}),
+            &["--prompt", "Sum up", "--allow-constant-prompt"],
+            "the prompt does not read the column t",
+        ),
         (json!({"reduce-prompt": null}), &[], "needs a reduce-prompt"),
         (json!({}), &["--n", "2"], "--n above 1 does not go together with documents"),
         (json!({}), &["--choices", "a,b"], "does not go together with documents"),

@@ -178,6 +178,7 @@ fn what_cannot_be_enforced_is_refused_before_the_start() {
     for (flags, why) in [
         (&["--regex", "a", "--json-schema", "{}"][..], "--json-schema and --regex are two kinds"),
         (&["--regex", "a", "--stop", "b"], "--stop could end"),
+        (&["--regex", "a", "--stop-token-ids", "7"], "--stop-token-ids could end"),
         (&["--regex", "a", "--ignore-eos"], "--ignore-eos leaves"),
         (&["--regex", r"(a)\1"], "structured outputs: regex: "),
         (&["--regex", ""], "--regex: is empty"),

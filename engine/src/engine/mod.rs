@@ -201,10 +201,13 @@ impl Engine {
         let time = waited - self.marked;
         self.marked = waited;
         self.stats.steps += 1;
-        let total: usize = done.chunks.iter().map(|c| c.len).sum();
-        self.stats.prefill_tokens += done.prefill as u64;
-        self.stats.decode_tokens += (total - done.prefill) as u64;
-        *(if done.prefill > 0 { &mut self.stats.prefill_time } else { &mut self.stats.decode_time }) += time;
+        let tokens: usize = done.chunks.iter().map(|c| c.len).sum();
+        let Stats { prefill_tokens, decode_tokens, prefill_time, decode_time, .. } = &mut self.stats;
+        // Tokens and time of the same steps, so that one over the other is a rate.
+        let (all, took) =
+            if done.prefill > 0 { (prefill_tokens, prefill_time) } else { (decode_tokens, decode_time) };
+        *all += tokens as u64;
+        *took += time;
         let events = self.take_in(&done.chunks, &output);
         self.provide(late)?;
         self.stats.host_time += waited.elapsed();

@@ -7,9 +7,10 @@ use std::time::Duration;
 pub struct Stats {
     /// Steps that are done.
     pub steps: u64,
-    /// Prompt positions computed, recomputed ones among them.
+    /// Positions computed in steps that computed prompts, recomputed ones and those of rows that decoded beside them
+    /// among them.
     pub prefill_tokens: u64,
-    /// Tokens generated, forced ones among them.
+    /// Positions computed in steps that only decoded. The step after a row's last token is among them.
     pub decode_tokens: u64,
     /// Prompt positions found in pages instead.
     pub cached_tokens: u64,

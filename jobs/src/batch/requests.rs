@@ -63,10 +63,12 @@ impl BatchRequests {
         let tokens = prompt.len() as u32;
         let bad = |error: RowError| error.with_tokens(tokens);
         let ignores_eos = sampling.ignore_eos.unwrap_or(self.options.ignore_eos);
+        let stop_ids = sampling.stop_token_ids.as_ref().unwrap_or(&self.options.stop_token_ids);
+        let stops = !stop_ids.is_empty();
         let sampling = self.sampling(sampling, endpoint, prompts.max_model_len()).map_err(bad)?;
         let structure = structured.map(|(field, structured)| {
             let thinks = self.opens_reasoning(&prompt);
-            self.structure(field, &structured, &sampling, (ignores_eos, thinks)).map_err(bad)
+            self.structure(field, &structured, &sampling, (stops, ignores_eos, thinks)).map_err(bad)
         });
         let (structure, sampling) = (structure.transpose()?, Arc::new(sampling));
         Ok((
@@ -81,12 +83,18 @@ impl BatchRequests {
         field: &str,
         outputs: &StructuredOutputs,
         sampling: &Sampling,
-        (ignores_eos, thinks): (bool, bool),
+        (stops, ignores_eos, thinks): (bool, bool, bool),
     ) -> Result<Structure, RowError> {
         let bad = |why: String| RowError::new(RowErrorKind::BadRequest, why);
         if !sampling.text.stop.is_empty() {
             return Err(bad(format!(
-                "`{field}`: a stop string could end the text before it is whole; leave out `stop`"
+                "`{field}`: a stop string could end the text before it is whole; leave out `stop` (and --stop)"
+            )));
+        }
+        if stops {
+            return Err(bad(format!(
+                "`{field}`: a stop token could end the text before it is whole; leave out `stop_token_ids` (and \
+                 --stop-token-ids)"
             )));
         }
         if ignores_eos {

@@ -171,6 +171,8 @@ fn refuse_beside_structure(sampling: &SamplingOptions, columns: bool) -> Result<
          `choice` in [structured-outputs] generates one of its texts"
     } else if !sampling.stop.is_empty() {
         "--stop could end a structured output before it is whole; a structured output ends where its structure does"
+    } else if !sampling.stop_token_ids.is_empty() {
+        "--stop-token-ids could end a structured output before it is whole; a structured output ends where its structure does"
     } else if sampling.ignore_eos {
         "--ignore-eos leaves a structured output no end; leave it out"
     } else {

@@ -56,6 +56,13 @@ impl Documents {
     /// Makes sure that the templates read what they are there for, and not the document itself.
     pub(super) fn check_names(&self, document: usize) -> Result<(), JobError> {
         let wrong = |why: String| Err(JobError::Usage(format!("documents: {why}")));
+        if self.whole.as_ref().is_some_and(|whole| !whole.columns().contains(&document)) {
+            let column = &self.options.column;
+            return wrong(format!(
+                "the prompt does not read the column {column}, so that documents which fit into one prompt would be \
+                 answered unread; name it in the prompt, or leave the prompt out, for map-prompt to serve them"
+            ));
+        }
         let given = [MAP, second(&self.options)];
         for (prompts, Given { key, names }) in [&self.map, &self.second].into_iter().zip(given) {
             if prompts.columns().contains(&document) {

@@ -68,6 +68,12 @@ pub struct Start {
     pub figures: Option<StartFigures>,
 }
 
+/// Makes prices, as JSON, of those that a job had before.
+pub(super) type MergePrices = Box<dyn FnOnce(Option<&str>) -> String + Send>;
+
+/// The rows of a receipt that has prices only.
+const NOT_YET: u64 = u64::MAX;
+
 /// A receipt that was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FrozenReceipt {
@@ -138,7 +144,7 @@ impl Database {
     pub(crate) fn totals(&self) -> Result<Totals, JobError> {
         let is_answer = self.format.is_answer();
         let query = format!(
-            "SELECT count(*), coalesce(sum(num_input_tokens), 0), coalesce(sum(num_generated_tokens), 0) \
+            "SELECT count(*), coalesce(sum(num_input_tokens) FILTER (WHERE error IS NULL OR error NOT LIKE 'prompt too long%'), 0), coalesce(sum(num_generated_tokens), 0) \
              FROM answers WHERE {is_answer}"
         );
         let totals = self.connection.query_row(&query, [], |row| {
@@ -146,6 +152,16 @@ impl Database {
             Ok(Totals { rows: number(0)?, input_tokens: number(1)?, generated_tokens: number(2)? })
         });
         totals.map_err(journal_error(&self.path))
+    }
+
+    /// Notes prices for the receipt to come. `merge` makes them of those that were noted before.
+    pub(super) fn note_prices(&self, merge: MergePrices) -> Result<(), JobError> {
+        let before = self.receipt()?;
+        let prices = merge(before.as_ref().map(|receipt| receipt.prices.as_str()));
+        if before.is_some_and(|before| before.prices == prices) {
+            return Ok(());
+        }
+        self.keep_receipt(&FrozenReceipt { answered: NOT_YET, prices, text: String::new() })
     }
 
     /// The receipt that was made last.

@@ -210,14 +210,27 @@ impl Journal {
         self.writer.append_note(note)
     }
 
-    /// Notes what this start has done so far; it is committed with the next rows, or at once where none wait.
+    /// Notes what this start has done so far; it is committed with the next rows, or at once where none wait. A journal that
+    /// cannot be written says so to the next answer.
     ///
     /// # Errors
-    /// As [`Journal::append`].
+    /// [`JobError::Internal`].
     pub fn note_costs(&mut self, figures: &StartFigures) -> Result<(), JobError> {
         let figures =
             serde_json::to_string(figures).map_err(|error| JobError::Internal(error.to_string()))?;
-        self.writer.note_costs(figures)
+        self.writer.note_costs(figures);
+        Ok(())
+    }
+
+    /// Notes the job's prices, which `merge` makes, as JSON, of those that it had before.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn note_prices(
+        &mut self,
+        merge: impl FnOnce(Option<&str>) -> String + Send + 'static,
+    ) -> Result<(), JobError> {
+        self.writer.note_prices(Box::new(merge))
     }
 
     /// Commits all rows added so far: they survive a kill and a power cut.

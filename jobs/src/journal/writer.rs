@@ -2,6 +2,7 @@
 
 use crate::error::JobError;
 use crate::journal::answer::Answer;
+use crate::journal::costs::MergePrices;
 use crate::journal::database::Database;
 use crate::journal::note::Note;
 use crate::journal::schema;
@@ -30,6 +31,7 @@ enum Message {
     JobRows(u64),
     /// What the start has done, as JSON.
     Costs(String),
+    Prices(MergePrices),
     Commit(SyncSender<()>),
 }
 
@@ -63,8 +65,15 @@ impl Writer {
         self.send(Message::JobRows(rows))
     }
 
-    pub(crate) fn note_costs(&mut self, figures: String) -> Result<(), JobError> {
-        self.send(Message::Costs(figures))
+    /// Says nothing of a thread that has ended: why it has, is for those who have answers to append.
+    pub(crate) fn note_costs(&mut self, figures: String) {
+        if let Some(sender) = &self.sender {
+            let _ = sender.send(Message::Costs(figures));
+        }
+    }
+
+    pub(crate) fn note_prices(&mut self, merge: MergePrices) -> Result<(), JobError> {
+        self.send(Message::Prices(merge))
     }
 
     pub(crate) fn commit(&mut self) -> Result<(), JobError> {
@@ -178,6 +187,12 @@ impl Batch {
                         self.begin_transaction()?;
                         self.commit_tallies()?;
                     }
+                }
+                Ok(Message::Prices(merge)) => {
+                    if self.open.is_some() {
+                        self.commit()?;
+                    }
+                    self.database.note_prices(merge)?;
                 }
                 Ok(Message::Commit(done)) => {
                     self.commit()?;

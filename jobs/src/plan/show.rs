@@ -38,7 +38,10 @@ impl fmt::Display for Plan {
         }
         if let Some(documents) = &self.documents {
             let (count, chunks) = (number(documents.documents), number(documents.chunks));
-            let follow_ups = documents.follow_ups.text();
+            // With `refine` chunks may be cut again.
+            let Span { least, most } = documents.follow_ups;
+            let at_least = if least == most && most > 0 { "at least " } else { "" };
+            let follow_ups = format!("{at_least}{}", documents.follow_ups.text());
             writeln!(
                 f,
                 "documents  {count} of {chunks} chunks; {follow_ups} requests follow upon these, with tokens of their own"

@@ -15,7 +15,7 @@ use crate::error::JobError;
 use crate::files::{rename, write_durably};
 use crate::journal::costs::{FrozenReceipt, Start, StartFigures};
 use crate::journal::endings::Endings;
-use crate::journal::{EndedJournal, JournalReader};
+use crate::journal::{EndedJournal, Journal, JournalReader};
 use crate::options::prices::PriceOptions;
 use crate::publish::manifest::{Manifest, inputs_digest, read_text};
 use crate::row_error::RowErrorKind;
@@ -166,6 +166,21 @@ impl Receipt {
         let head = text.strip_suffix("\n}").unwrap_or(&text);
         format!("{head}{}", seal(head))
     }
+}
+
+/// Keeps the prices that were given, so that a job that ends before its receipt still has them.
+///
+/// # Errors
+/// As [`Journal::append`].
+pub fn note_prices(journal: &mut Journal, given: &PriceOptions) -> Result<(), JobError> {
+    if given.price_per_hour.is_none() && given.compare_price.is_none() {
+        return Ok(());
+    }
+    let given = *given;
+    journal.note_prices(move |before| {
+        let before = before.and_then(|before| serde_json::from_str(before).ok());
+        serde_json::to_string(&Prices::given_or(&given, before.unwrap_or_default())).unwrap_or_default()
+    })
 }
 
 /// Makes the receipt of a job all of whose rows are finished, or takes the one that was made when they were: it is made anew

@@ -31,7 +31,7 @@ impl ErrorLimits {
         let remedy = match column {
             Some(column) => format!(
                 "All rows are published. Read why in {column}. --retry errors runs these rows again, with a greater \
-                 --max-model-len those that are too long; with another prompt or input it is another job, for another \
+                 --max-model-len those that are too long, with a greater --max-tokens those that are incomplete; with another prompt or input it is another job, for another \
                  --output or with --fresh"
             ),
             None => "No output was written. Fix the cause and begin again with --fresh; or run the same command without \

@@ -102,6 +102,7 @@ pub fn run_on(
         let mut engine = Engine::new(&job.model, device, &job.engine_config())?;
         print_engine(&engine);
         target.claim()?;
+        receipt::note_prices(&mut journal, &job.options.prices)?;
         drop(heartbeats);
         journal = answer(&job, &mut engine, journal, &finished, &counters, &signals)?;
     }
