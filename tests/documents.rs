@@ -333,7 +333,7 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
     let kills: u64 = std::env::var("GRISTMILL_DOCUMENT_KILLS").map_or(12, |kills| kills.parse().unwrap());
     let bench = Bench::new();
     let texts: Vec<Option<String>> =
-        (0..16).map(|i| Some(format!("{i} {}", words(if i % 3 == 0 { 20 } else { 400 + 40 * i })))).collect();
+        (0..8).map(|i| Some(format!("{i} {}", words(if i % 3 == 0 { 20 } else { 400 + 40 * i })))).collect();
     let input = table(&bench, &texts);
     let documents = options(json!({}));
     let calm =
