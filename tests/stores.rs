@@ -121,7 +121,7 @@ fn a_batch_in_a_store_has_the_bytes_of_a_local_one() {
         let ran = mill.run(&[all.as_slice(), &["--temperature", "0", "--max-error-rate", "1"]].concat());
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         let verified = mill.run(&["verify", output]);
-        assert!(verified.stdout.contains("is as published: 60 rows in 1 files"), "{verified:?}");
+        assert!(verified.stdout.contains("is as published: 60 rows in 1 file"), "{verified:?}");
     }
     assert!(
         mill.s3.get("out/results.jsonl").unwrap() == std::fs::read(mill.bench.path("local.jsonl")).unwrap()
