@@ -71,6 +71,10 @@ pub struct Start {
 /// Makes prices, as JSON, of those that a job had before.
 pub(super) type MergePrices = Box<dyn FnOnce(Option<&str>) -> String + Send>;
 
+/// Tokens of prompts over rows of `answers`, as SQL. Prompts that were refused as too long were never computed.
+pub(crate) const INPUT_TOKENS: &str = "coalesce(sum(num_input_tokens) FILTER (WHERE error IS NULL \
+    OR error NOT LIKE 'prompt too long%'), 0)";
+
 /// The rows of a receipt that has prices only.
 const NOT_YET: u64 = u64::MAX;
 
@@ -144,7 +148,7 @@ impl Database {
     pub(crate) fn totals(&self) -> Result<Totals, JobError> {
         let is_answer = self.format.is_answer();
         let query = format!(
-            "SELECT count(*), coalesce(sum(num_input_tokens) FILTER (WHERE error IS NULL OR error NOT LIKE 'prompt too long%'), 0), coalesce(sum(num_generated_tokens), 0) \
+            "SELECT count(*), {INPUT_TOKENS}, coalesce(sum(num_generated_tokens), 0) \
              FROM answers WHERE {is_answer}"
         );
         let totals = self.connection.query_row(&query, [], |row| {
