@@ -12,19 +12,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+use support::dice::Dice;
 use support::job::{Bench, Ran, int_list, read, strings, text, texts};
 
 const MODEL: &str = "qwen3";
-
-/// A sequence of numbers that is the same on every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-}
 
 /// One row in four has the prompt of two rows before, and some have one from much earlier.
 fn prompts(bench: &Bench, rows: usize) -> String {
@@ -475,7 +466,7 @@ fn too_little_space_for_kept_columns_is_said_before_the_work() {
     let bench = Bench::new();
     let dice = &mut Dice(7);
     let blob: Vec<String> =
-        (0..20).map(|_| (0..10000).map(|_| format!("{:08x}", dice.below(u64::MAX))).collect()).collect();
+        (0..20).map(|_| (0..80_000).map(|_| format!("{:08x}", dice.below(u64::MAX))).collect()).collect();
     let blob: Vec<Option<&str>> = blob.iter().map(|blob| Some(&**blob)).collect();
     bench.table("in.parquet", vec![("q", strings(&[Some("the mill"); 20])), ("blob", strings(&blob))]);
     let disk = bench.path("disk");
@@ -488,16 +479,16 @@ fn too_little_space_for_kept_columns_is_said_before_the_work() {
             .unwrap()
             .success()
     };
-    if !mount("size=768k") {
+    if !mount("size=4m") {
         eprintln!(
             "SKIPPED too_little_space_for_kept_columns_is_said_before_the_work: no right to mount a tmpfs"
         );
         return;
     }
     let run = |more: &[&str]| bench.run(&[&job(&model(), "disk/out.parquet", &[])[..], more].concat());
-    let words = "disk/out.parquet.gristmill has 0.";
+    let words = "disk/out.parquet.gristmill has 3.";
     let (full, few) = (run(&[]), run(&["--fresh", "--keep", "q"]));
-    let roomy = mount("remount,size=8m").then(|| run(&["--fresh"]));
+    let roomy = mount("remount,size=40m").then(|| run(&["--fresh"]));
     Command::new("umount").arg(&disk).status().unwrap();
     assert!(full.code == 1 && full.stderr.contains(words), "{}", full.stderr);
     for ran in [few, roomy.unwrap()] {

@@ -12,7 +12,8 @@ use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use support::dice::Dice;
 use support::golden;
 use support::job::{Bench, Ran, ints, read, strings, text};
 
@@ -336,24 +337,25 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
         (0..8).map(|i| Some(format!("{i} {}", words(if i % 3 == 0 { 20 } else { 400 + 40 * i })))).collect();
     let input = table(&bench, &texts);
     let documents = options(json!({}));
+    let begun = Instant::now();
     let calm =
         run(&bench, &input, &bench.name("calm.parquet"), &documents, &["--enable-prompt-sharing=false"]);
     assert_eq!(calm.code, 0, "{}", calm.stderr);
+    let whole = begun.elapsed().as_millis() as u64;
     let expected = std::fs::read(bench.path("calm.parquet")).unwrap();
     let (model, mut done, mut jobs, mut kept) = (golden("qwen3"), 0, 0, 0);
+    let mut dice = Dice(3);
     while done < kills {
         let output = bench.name(&format!("out{jobs}.parquet"));
         jobs += 1;
-        for attempt in 0u64.. {
-            let seqs = (1 + (done * 7 + attempt) % 20).to_string();
+        for attempt in 0.. {
+            let seqs = (1 + dice.below(20)).to_string();
             let mut all = arguments(model.to_str().unwrap(), &input, &output, &documents);
             all.extend(["--temperature", "0", "--max-tokens", "12", "--return", "chunks", "--threads", "1"]);
             all.extend(["--max-num-seqs", &seqs]);
             let mut child = bench.command(&all).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
             // A job gets more time after each kill, so that it finishes eventually.
-            std::thread::sleep(Duration::from_millis(
-                150 + (done * 97 + attempt * 350) % (900 + 300 * attempt),
-            ));
+            std::thread::sleep(Duration::from_millis(dice.below(whole * (2 + attempt) / 2)));
             let lock = std::fs::read_to_string(format!("{output}.gristmill/lock")).unwrap_or_default();
             let ended = child.try_wait().unwrap().is_some();
             let worker = lock.split_whitespace().next().map(String::from);

@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use support::dice::Dice;
 
 /// Cases without `GRISTMILL_FUZZ_SECONDS`.
 const CASES: u64 = 400;
@@ -20,18 +21,9 @@ const CASES: u64 = 400;
 /// The maximum length of a file, in bytes.
 const LONGEST: usize = 1 << 16;
 
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) % n.max(1) as u64) as usize
-    }
-
-    fn range(&mut self, of: usize, most: usize) -> std::ops::Range<usize> {
-        let start = self.below(of + 1);
-        start..(start + self.below(most)).min(of)
-    }
+fn range(dice: &mut Dice, of: usize, most: usize) -> std::ops::Range<usize> {
+    let start = dice.index(of + 1);
+    start..(start + dice.index(most)).min(of)
 }
 
 /// Changes a file in one to eight places, with pieces of it, pieces of `other`, and `words`.
@@ -51,34 +43,34 @@ fn mutate(dice: &mut Dice, file: &[u8], other: &[u8], words: &[&str]) -> Vec<u8>
         "\"\"",
     ];
     let mut file = file.to_vec();
-    for _ in 0..1 + dice.below(8) {
-        let at = dice.range(file.len(), 24);
-        match dice.below(8) {
+    for _ in 0..1 + dice.index(8) {
+        let at = range(dice, file.len(), 24);
+        match dice.index(8) {
             0 if !file.is_empty() => {
-                let at = dice.below(file.len());
-                file[at] ^= 1 << dice.below(8);
+                let at = dice.index(file.len());
+                file[at] ^= 1 << dice.index(8);
             }
             1 => drop(file.splice(at, [])),
             2 => {
-                let piece = file[dice.range(file.len(), 64)].to_vec();
+                let piece = file[range(dice, file.len(), 64)].to_vec();
                 file.splice(at, piece);
             }
             3 => {
-                let piece = other[dice.range(other.len(), 200)].to_vec();
+                let piece = other[range(dice, other.len(), 200)].to_vec();
                 file.splice(at, piece);
             }
             4 => {
                 // A number, where there is one.
                 let start = at.start + file[at.start..].iter().position(u8::is_ascii_digit).unwrap_or(0);
                 let digits = file[start..].iter().take_while(|b| b.is_ascii_digit()).count();
-                file.splice(start..start + digits, NUMBERS[dice.below(NUMBERS.len())].bytes());
+                file.splice(start..start + digits, NUMBERS[dice.index(NUMBERS.len())].bytes());
             }
             5 => {
-                let piece = file[dice.range(file.len(), 16)].repeat(1 + dice.below(200));
+                let piece = file[range(dice, file.len(), 16)].repeat(1 + dice.index(200));
                 file.splice(at, piece);
             }
-            6 => file.truncate(file.len() - dice.below(file.len() / 4 + 1)),
-            _ => drop(file.splice(at.start..at.start, words[dice.below(words.len())].bytes())),
+            6 => file.truncate(file.len() - dice.index(file.len() / 4 + 1)),
+            _ => drop(file.splice(at.start..at.start, words[dice.index(words.len())].bytes())),
         }
         file.truncate(LONGEST);
     }
@@ -106,7 +98,7 @@ fn try_out(name: &str, target: fn(&[u8]) -> String, seeds: Vec<Vec<u8>>, words: 
     let mut shapes: HashSet<String> = corpus.iter().map(|seed| shape(&target(seed))).collect();
     let (mut cases, mut slowest) = (0u64, Duration::ZERO);
     while until.map_or(cases < CASES, |until| Instant::now() < until) {
-        let (one, other) = (dice.below(corpus.len()), dice.below(corpus.len()));
+        let (one, other) = (dice.index(corpus.len()), dice.index(corpus.len()));
         let file = mutate(&mut dice, &corpus[one], &corpus[other], words);
         std::fs::write(&last, &file).unwrap();
         let begun = Instant::now();

@@ -10,6 +10,7 @@ use arrow::array::{ArrayRef, Int64Builder, ListBuilder, RecordBatch};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+use support::dice::Dice;
 use support::job::{Bench, Ran, int_list, ints, read, strings, text, texts};
 
 /// Writes `in.parquet`: some prompts come twice, some are null, and some are long.
@@ -175,15 +176,6 @@ fn sampled_rows_run_again_to_the_same_random_numbers() {
 }
 
 /// A sequence of numbers that is the same on every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-}
-
 fn spawn(mut command: Command) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }

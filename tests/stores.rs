@@ -8,6 +8,7 @@ mod support;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use support::dice::Dice;
 use support::job::{Bench, Ran, strings};
 use support::store::{Act, S3, Way, put};
 
@@ -208,14 +209,9 @@ fn folders_in_a_store_are_searched_as_local_ones() {
 #[test]
 fn large_objects_go_in_ranges_and_pieces() {
     let Some(mill) = Mill::new() else { return };
-    let mut dice = 7u64;
-    let mut letters = |n: usize| -> String {
-        let mut letter = || {
-            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            char::from(b' ' + (dice >> 33) as u8 % 64)
-        };
-        (0..n).map(|_| letter()).collect()
-    };
+    let mut dice = Dice(7);
+    let mut letters =
+        |n: usize| -> String { (0..n).map(|_| char::from(b' ' + dice.below(64) as u8)).collect() };
     let ballast: Vec<String> = (0..24).map(|_| letters(1 << 20)).collect();
     let ballast: Vec<Option<&str>> = ballast.iter().map(|text| Some(&**text)).collect();
     let prompts = vec![Some("the mill"); ballast.len()];

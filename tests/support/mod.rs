@@ -3,6 +3,7 @@
 // Every test binary compiles this module and uses a part of it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod dice;
 #[cfg(target_os = "linux")]
 pub mod interpose;
 pub mod job;
