@@ -113,9 +113,14 @@ impl Random {
         made
     }
 
+    /// Narrow as often as not, so that answers come to the bounds.
+    fn width(&mut self) -> u64 {
+        if self.flip() { self.dice.below(3) } else { self.dice.below(500) }
+    }
+
     fn integer(&mut self) -> Value {
         let least = self.dice.below(2000) as i64 - 1000;
-        let most = least + self.dice.below(500) as i64;
+        let most = least + self.width() as i64;
         match self.dice.below(5) {
             0 => json!({ "type": "integer" }),
             1 => json!({ "type": "integer", "minimum": least }),
@@ -127,7 +132,7 @@ impl Random {
 
     fn number(&mut self) -> Value {
         let least = self.dice.below(2000) as f64 / 8.0 - 100.0;
-        let most = least + 2.0 + self.dice.below(500) as f64 / 16.0;
+        let most = least + 2.0 + self.width() as f64 / 16.0;
         match self.dice.below(4) {
             0 => json!({ "type": "number" }),
             1 => json!({ "type": "number", "minimum": least }),
