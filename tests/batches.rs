@@ -212,6 +212,34 @@ fn what_a_request_says_goes_before_flags_and_flags_before_the_model() {
 }
 
 #[test]
+fn requests_that_were_cut_off_run_again_with_a_greater_limit() {
+    let bench = Bench::new();
+    let chat = |id: &str, more: Value| {
+        let mut body = json!({"messages": ask("grain"), "temperature": 0});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        request(id, CHAT, body)
+    };
+    let requests = [
+        chat("own", json!({"max_tokens": 3, "ignore_eos": true})),
+        chat("flag", json!({"ignore_eos": true})),
+        chat("structure", json!({"guided_regex": "[a-c]{7}"})),
+    ];
+    let input = batch(&bench, &requests);
+    let tokens = |results: &[Value]| {
+        let of = |result: &Value| result["response"]["body"]["usage"]["completion_tokens"].as_u64().unwrap();
+        results.iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(tokens(&results(&bench, &input, &["--max-tokens", "5"])), [3, 5, 5]);
+    let again = results(&bench, &input, &["--max-tokens", "9", "--retry", "length"]);
+    let whole = results(&bench, &input, &["--max-tokens", "9", "--fresh"]);
+    assert_eq!(tokens(&again), [3, 9, 7]);
+    let choices = |results: &[Value]| {
+        results.iter().map(|result| result["response"]["body"]["choices"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(choices(&again), choices(&whole));
+}
+
+#[test]
 fn every_wrong_request_is_its_own_result() {
     let bench = Bench::new();
     let chat = |id: &str, more: Value| line(&request(id, CHAT, body("grain", more)));
@@ -301,6 +329,32 @@ fn every_wrong_request_is_its_own_result() {
         (completion("blank", json!({"prompt": []})), Some("blank"), "400 prompt"),
         (completion("echo", json!({"prompt": "x", "echo": true})), Some("echo"), "400 echo"),
         (messages("nested", nested), Some("nested"), "400 messages"),
+        (
+            completion(
+                "one token",
+                json!({"prompt": "x", "allowed_token_ids": [5], "logit_bias": {"5": -100}, "bad_words": ["%"]}),
+            ),
+            Some("one token"),
+            "200",
+        ),
+        (
+            completion("far token", json!({"prompt": "x", "allowed_token_ids": [99999999]})),
+            Some("far token"),
+            "400 allowed_token_ids",
+        ),
+        (
+            completion("word token", json!({"prompt": "x", "bad_words": [""]})),
+            Some("word token"),
+            "400 bad_words",
+        ),
+        (
+            completion(
+                "dead token",
+                json!({"prompt": "x", "allowed_token_ids": [5], "guided_regex": "[0-9]+"}),
+            ),
+            Some("dead token"),
+            "400 guided_regex",
+        ),
         (messages("control", ask("a\u{0}b\u{1}\u{fdd0}\u{2028}")), Some("control"), "200"),
         (good("last"), Some("last"), "200"),
     ];
@@ -458,7 +512,7 @@ fn a_batch_is_named_alone_and_by_a_job_file_too() {
         (&["--regex", "x"], "--regex does not go together"),
         (&["--return", "generated_tokens"], "--return does not go together"),
         (&["--keep", "q"], "--keep does not go together"),
-        (&["--retry", "length"], "--retry length does not go together"),
+        (&["--on-corrupt", "row-errors"], "--on-corrupt does not go together"),
         (&["--logprobs", "2"], "--logprobs has no effect"),
         (&["--temperature", "-1"], "--temperature is -1"),
     ] {
@@ -535,9 +589,8 @@ fn a_response_format_is_kept_and_what_cannot_be_is_refused() {
         chat("stop", json!({"guided_regex": "a", "stop": "b"})),
         chat("endless", json!({"guided_regex": "a", "ignore_eos": true})),
     ];
-    let results = results(&bench, &batch(&bench, &requests), &[]);
-    for choice in
-        [0, 1].iter().flat_map(|&row| results[row]["response"]["body"]["choices"].as_array().unwrap())
+    let first = results(&bench, &batch(&bench, &requests), &[]);
+    for choice in [0, 1].iter().flat_map(|&row| first[row]["response"]["body"]["choices"].as_array().unwrap())
     {
         let text: Value = serde_json::from_str(choice["message"]["content"].as_str().unwrap()).unwrap();
         let keys: Vec<&String> = text.as_object().unwrap().keys().collect();
@@ -545,11 +598,11 @@ fn a_response_format_is_kept_and_what_cannot_be_is_refused() {
         assert!(["good", "bad"].contains(&text["mood"].as_str().unwrap()) && text["sure"].is_boolean());
         assert_eq!(choice["finish_reason"], "stop");
     }
-    assert!(["mill", "river"].contains(&content(&results[2])));
-    let code = content(&results[3]).as_bytes();
+    assert!(["mill", "river"].contains(&content(&first[2])));
+    let code = content(&first[3]).as_bytes();
     assert!(code.len() == 4 && (b'A'..=b'C').contains(&code[0]) && code[2..].iter().all(u8::is_ascii_digit));
-    assert_eq!(answer(&results[5]), answer(&results[0]));
-    let cut = &results[6]["response"];
+    assert_eq!(answer(&first[5]), answer(&first[0]));
+    let cut = &first[6]["response"];
     assert_eq!(
         (&cut["status_code"], &cut["body"]["choices"][0]["finish_reason"]),
         (&json!(200), &json!("length"))
@@ -563,7 +616,7 @@ fn a_response_format_is_kept_and_what_cannot_be_is_refused() {
         (12, "guided_regex"),
         (13, "guided_regex"),
     ] {
-        let response = &results[row]["response"];
+        let response = &first[row]["response"];
         assert_eq!(
             (&response["status_code"], &response["body"]["error"]["param"]),
             (&json!(400), &json!(param)),
@@ -576,6 +629,12 @@ fn a_response_format_is_kept_and_what_cannot_be_is_refused() {
         (&status["shared"], &status["errors"]),
         (&json!(1), &json!({"bad request": 7, "incomplete": 1}))
     );
+    // What flags say of other answers' ends does not end one that has a structure.
+    let mixed = [chat("free", json!({"max_tokens": 40})), requests[3].clone(), requests[7].clone()];
+    let flags = ["--fresh", "--ignore-eos", "--stop", "a", "--stop-token-ids", "9"];
+    let mixed = results(&bench, &batch(&bench, &mixed), &flags);
+    assert_eq!(answer(&mixed[1])["choices"], answer(&first[3])["choices"]);
+    assert_eq!(mixed[2]["response"]["body"]["error"]["param"], "guided_choice");
     let template = "{{ messages[0].content }}{{ tag }}";
     let with = |tag: &str| json!({"guided_regex": "ab?", "chat_template_kwargs": {"tag": tag}});
     let thinking = [chat("opened", with("<think>\n")), chat("closed", with("<think></think>"))];

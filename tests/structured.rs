@@ -174,7 +174,9 @@ fn a_job_file_has_a_table_and_the_command_line_goes_over_it() {
 fn what_cannot_be_enforced_is_refused_before_the_start() {
     let bench = Bench::new();
     std::fs::write(bench.path("hot.lark"), "start[temperature=2]: /a+/").unwrap();
-    let hot = bench.name("hot.lark");
+    std::fs::write(bench.path("end.lark"), "start: \"a\" <|im_end|>").unwrap();
+    std::fs::write(bench.path("twice.json"), "{\"type\": \"string\",\n \"type\": \"null\"}").unwrap();
+    let (hot, end, twice) = (bench.name("hot.lark"), bench.name("end.lark"), bench.name("twice.json"));
     for (flags, why) in [
         (&["--regex", "a", "--json-schema", "{}"][..], "--json-schema and --regex are two kinds"),
         (&["--regex", "a", "--stop", "b"], "--stop could end"),
@@ -182,6 +184,12 @@ fn what_cannot_be_enforced_is_refused_before_the_start() {
         (&["--regex", "a", "--ignore-eos"], "--ignore-eos leaves"),
         (&["--regex", r"(a)\1"], "structured outputs: regex: "),
         (&["--regex", ""], "--regex: is empty"),
+        (
+            &["--json-schema", &twice],
+            "twice.json: the key `type` comes twice in an object at line 2 column 7",
+        ),
+        (&["--structured-outputs", r#"{"json": "s.json"}"#], "a file is named by --json-schema"),
+        (&["--grammar", &end], "line 1: <|im_end|> is taken for <|im_end|>, which ends an answer"),
         (&["--grammar", &hot], "line 1: `temperature` is not taken"),
         (&["--grammar", "none.lark"], "none.lark"),
         (&["--json-schema", r#"{"type": "strng"}"#], "strng"),

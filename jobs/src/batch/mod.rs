@@ -15,4 +15,4 @@ pub mod sampling;
 pub mod structures;
 
 /// The version of what a request means. Grows whenever the same line is answered otherwise.
-pub const BATCH_VERSION: u32 = 1;
+pub const BATCH_VERSION: u32 = 2;

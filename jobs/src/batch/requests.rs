@@ -62,13 +62,13 @@ impl BatchRequests {
         let RowPrompt { tokens: prompt, rendering } = prompt(prompts, &ask)?;
         let tokens = prompt.len() as u32;
         let bad = |error: RowError| error.with_tokens(tokens);
-        let ignores_eos = sampling.ignore_eos.unwrap_or(self.options.ignore_eos);
-        let stop_ids = sampling.stop_token_ids.as_ref().unwrap_or(&self.options.stop_token_ids);
-        let stops = !stop_ids.is_empty();
-        let sampling = self.sampling(sampling, endpoint, prompts.max_model_len()).map_err(bad)?;
+        let other_end = structured.as_ref().and_then(|_| other_end(&sampling));
+        let is_structured = structured.is_some();
+        let sampling =
+            self.sampling(sampling, endpoint, is_structured, prompts.max_model_len()).map_err(bad)?;
         let structure = structured.map(|(field, structured)| {
-            let thinks = self.opens_reasoning(&prompt);
-            self.structure(field, &structured, &sampling, (stops, ignores_eos, thinks)).map_err(bad)
+            let other_end = other_end.or_else(|| self.opens_reasoning(&prompt).then_some(THINKS));
+            self.structure(field, &structured, &sampling, other_end).map_err(bad)
         });
         let (structure, sampling) = (structure.transpose()?, Arc::new(sampling));
         Ok((
@@ -83,30 +83,20 @@ impl BatchRequests {
         field: &str,
         outputs: &StructuredOutputs,
         sampling: &Sampling,
-        (stops, ignores_eos, thinks): (bool, bool, bool),
+        other_end: Option<&str>,
     ) -> Result<Structure, RowError> {
-        let bad = |why: String| RowError::new(RowErrorKind::BadRequest, why);
+        let bad = |why: String| RowError::new(RowErrorKind::BadRequest, format!("`{field}`: {why}"));
+        if let Some(why) = other_end {
+            return Err(bad(why.into()));
+        }
         if !sampling.text.stop.is_empty() {
             return Err(bad(format!(
-                "`{field}`: a stop string could end the text before it is whole; leave out `stop` (and --stop)"
+                "stop_strings of generation_config.json ({:?}) could end the text before it is whole; give \
+                 --generation-config none",
+                sampling.text.stop
             )));
         }
-        if stops {
-            return Err(bad(format!(
-                "`{field}`: a stop token could end the text before it is whole; leave out `stop_token_ids` (and \
-                 --stop-token-ids)"
-            )));
-        }
-        if ignores_eos {
-            return Err(bad(format!("`{field}`: `ignore_eos` leaves the text no end; leave it out")));
-        }
-        if thinks {
-            let why = "the chat template opens <think>, and a structure would keep the model from thinking; leave it \
-                       out, or let the template open nothing (chat_template_kwargs)";
-            return Err(bad(format!("`{field}`: {why}")));
-        }
-        let structure = self.structures.get(outputs, &sampling.params.stop_token_ids);
-        structure.map_err(|why| bad(format!("`{field}`: {why}")))
+        self.structures.get(outputs, &sampling.params.stop_token_ids).map_err(bad)
     }
 
     /// Whether a prompt ends with the tag by which chat templates open reasoning.
@@ -129,7 +119,8 @@ impl BatchRequests {
         {
             let served = self.served_model_names.join("`, `");
             let why = format!(
-                "`model` is {model:?}, and this job serves `{served}`; --served-model-name gives it other names"
+                "`model` is {model:?}, and this job serves `{served}`; a job of its own that is begun with \
+                 --served-model-name serves other names, and this one keeps its own"
             );
             return Err(RowError::new(RowErrorKind::UnknownModel, why));
         }
@@ -141,10 +132,17 @@ impl BatchRequests {
         &self,
         asked: RequestSampling,
         endpoint: Endpoint,
+        is_structured: bool,
         max_model_len: usize,
     ) -> Result<Sampling, RowError> {
         let own_seed = asked.seed.is_some();
-        let (mut options, keep) = asked.over(&self.options);
+        let (mut options, keep) = if is_structured {
+            // What ends other answers of the job does not end one that ends with its structure.
+            let (stop, stop_token_ids) = (Vec::new(), Vec::new());
+            asked.over(&SamplingOptions { stop, stop_token_ids, ignore_eos: false, ..self.options.clone() })
+        } else {
+            asked.over(&self.options)
+        };
         let room = u32::try_from(max_model_len.saturating_sub(1)).unwrap_or(u32::MAX);
         let given = options.max_tokens.or(self.generation.max_new_tokens);
         let default = match endpoint {
@@ -158,6 +156,22 @@ impl BatchRequests {
         let sampling =
             sampling.map_err(|error| RowError::new(RowErrorKind::BadRequest, field_error(error)))?;
         Ok(sampling.of_request(keep, own_seed))
+    }
+}
+
+const THINKS: &str = "the chat template opens <think>, and a structure would keep the model from thinking; leave it out, or let \
+                      the template open nothing (chat_template_kwargs)";
+
+/// What of a request with a structure would end its answer elsewhere.
+fn other_end(asked: &RequestSampling) -> Option<&'static str> {
+    if asked.stop.as_ref().is_some_and(|stop| !stop.is_empty()) {
+        Some("a stop string could end the text before it is whole; leave out `stop`")
+    } else if asked.stop_token_ids.as_ref().is_some_and(|ids| !ids.is_empty()) {
+        Some("a stop token could end the text before it is whole; leave out `stop_token_ids`")
+    } else if asked.ignore_eos == Some(true) {
+        Some("`ignore_eos` leaves the text no end; leave it out")
+    } else {
+        None
     }
 }
 

@@ -130,7 +130,7 @@ impl Results {
                 (Some(self.success(&ids, envelope, answer)), None)
             }
             (Ok(envelope), _, Some((kind, message))) => {
-                (Some(self.failure(ids.request, envelope.endpoint, kind, message)), None)
+                (Some(self.failure(ids.request, envelope, kind, message)), None)
             }
             (Ok(envelope), Some(answer), None) => (Some(self.success(&ids, envelope, answer)), None),
         };
@@ -142,7 +142,7 @@ impl Results {
     fn failure<'a>(
         &self,
         request_id: String,
-        endpoint: Endpoint,
+        envelope: &Envelope,
         kind: Option<RowErrorKind>,
         message: &'a str,
     ) -> Response<'a> {
@@ -156,7 +156,11 @@ impl Results {
             _ => (500, None),
         };
         let own = message.strip_prefix('`').and_then(|rest| rest.split_once('`'));
-        let param = own.map(|(param, _)| param).or((status_code == 400).then(|| endpoint.asks_in()));
+        let param = match (own, kind) {
+            (Some((param, _)), _) => Some(param),
+            (None, Some(DeadEnd)) => bounds_tokens(envelope),
+            (None, _) => (status_code == 400).then(|| envelope.endpoint.asks_in()),
+        };
         let error_type = if status_code == 500 { "server_error" } else { "invalid_request_error" };
         let body = Body::Error { error: RequestError { message, kind: error_type, param, code } };
         Response { status_code, request_id, body }
@@ -221,6 +225,14 @@ struct Ids {
     result: String,
     request: String,
     answer: String,
+}
+
+/// The field of a request that leaves its answer no token, if it is not a flag.
+fn bounds_tokens(envelope: &Envelope) -> Option<&'static str> {
+    let body = RequestBody::read(envelope.endpoint, &envelope.body).ok()?;
+    let (structured, sampling) = (body.structured.map(|(field, _)| field), body.sampling);
+    let allowed = sampling.allowed_token_ids.map(|_| "allowed_token_ids");
+    structured.or(allowed).or(sampling.bad_words.map(|_| "bad_words"))
 }
 
 /// The kind and the detail of an error that a journal holds.

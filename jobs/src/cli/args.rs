@@ -120,9 +120,9 @@ pub struct RunArgs {
     /// Stop the job, without an output, as soon as more rows are errors than these two allow.
     #[arg(long)]
     pub stop_on_errors: bool,
-    /// What to do with a row group that cannot be read.
-    #[arg(long, value_enum, default_value_t)]
-    pub on_corrupt: OnCorrupt,
+    /// What to do with a row group that cannot be read [default: refuse].
+    #[arg(long, value_enum)]
+    pub on_corrupt: Option<OnCorrupt>,
     /// Write a folder of files with ROWS rows each [default: one file].
     #[arg(long, value_name = "ROWS", value_parser = count::<u64>(1, u64::MAX))]
     pub rows_per_file: Option<u64>,

@@ -4,7 +4,6 @@ use crate::cli::args::RunArgs;
 use crate::error::JobError;
 use crate::options::batch::BatchOptions;
 use crate::options::columns::ColumnsOptions;
-use crate::options::job::RetryRows;
 use crate::options::prompt::PromptOptions;
 use crate::options::structured::StructuredOptions;
 use crate::publish::format::OutputFormat;
@@ -65,7 +64,8 @@ impl RunArgs {
             ("return", !self.returns.is_empty()),
             ("keep", self.keep.is_some()),
             ("column-prefix", !self.column_prefix.is_empty()),
-            ("retry length", self.retry.contains(&RetryRows::Length)),
+            // A line that is wrong is an error result in any case.
+            ("on-corrupt", self.on_corrupt.is_some()),
         ];
         if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
             return Err(JobError::Usage(format!(

@@ -134,7 +134,7 @@ impl RunArgs {
             max_error_rate,
             max_errors,
             stop_on_errors,
-            on_corrupt,
+            on_corrupt: on_corrupt.unwrap_or_default(),
             rows_per_file,
             resume,
             fresh,

@@ -31,6 +31,14 @@ pub fn wrong_line(line: &[u8]) -> Option<String> {
     }
 }
 
+/// Checks that a text is a JSON value in which no object has a key twice: of two, a map would keep the last.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn check(text: &str) -> Result<(), String> {
+    serde_json::from_str::<Value>(text).map(drop).map_err(|error| error.to_string())
+}
+
 /// Takes the types of a line in that is right.
 pub fn see(line: &[u8], shape: &mut Shape) {
     // A line that is wrong is looked at before.

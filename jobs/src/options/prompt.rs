@@ -1,6 +1,7 @@
 //! What prompts are made of.
 
 use crate::error::JobError;
+use crate::input::json;
 use crate::prompt::template::SOURCE_BYTES;
 use engine::file::open_regular;
 use minijinja::Value;
@@ -125,6 +126,7 @@ fn template_text(path: &Path, wrong: impl Fn(String) -> JobError) -> Result<Stri
 }
 
 fn parse_object(text: &str) -> Result<BTreeMap<String, Value>, String> {
+    json::check(text)?;
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 

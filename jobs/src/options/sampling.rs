@@ -1,5 +1,6 @@
 //! Sampling flags. Names and meanings are vLLM's.
 
+use crate::input::json;
 use crate::options::number::{real, whole};
 use std::collections::BTreeMap;
 
@@ -88,6 +89,7 @@ pub enum UseGenerationConfig {
 /// Reads `ID:BIAS,...` or `{"ID": BIAS, ...}`.
 fn parse_logit_bias(text: &str) -> Result<BTreeMap<u32, f32>, String> {
     if text.trim_start().starts_with('{') {
+        json::check(text)?;
         return serde_json::from_str(text).map_err(|error| error.to_string());
     }
     let pair = |pair: &str| {

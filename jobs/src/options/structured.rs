@@ -1,6 +1,7 @@
 //! What generated text must be.
 
 use crate::error::JobError;
+use crate::input::json;
 use crate::schema::AnswerSchema;
 use crate::structured::StructuredOutputs;
 use crate::structured::grammar::MAX_BYTES;
@@ -87,10 +88,18 @@ impl StructuredOptions {
             move |why: String| JobError::Usage(format!("{name}: {why}"))
         };
         let outputs = if let Some(given) = json_schema {
-            let text = if given.trim_start().starts_with('{') { given } else { read(Path::new(&given))? };
-            Some(StructuredOutputs::Json(parse_json(&text).map_err(wrong("--json-schema"))?))
+            let is_file = !given.trim_start().starts_with('{');
+            let text = if is_file { read(Path::new(&given))? } else { given.clone() };
+            let named = if is_file { format!("--json-schema {given}") } else { "--json-schema".into() };
+            Some(StructuredOutputs::Json(parse_json(&text).map_err(wrong(&named))?))
         } else if let Some(json) = json {
             let json = match json {
+                Value::String(text) if !text.trim_start().starts_with(['{', 't', 'f']) => {
+                    let why = format!(
+                        "{text:?} is no schema; a file is named by --json-schema (json-schema in a job file)"
+                    );
+                    return Err(wrong("json")(why));
+                }
                 Value::String(text) => parse_json(&text).map_err(wrong("json"))?,
                 json => json,
             };
@@ -142,10 +151,12 @@ fn read(path: &Path) -> Result<String, JobError> {
 }
 
 fn parse_json(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("is no JSON: {error}"))
+    json::check(text)?;
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 fn parse_table(text: &str) -> Result<StructuredTable, String> {
+    json::check(text)?;
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
@@ -194,7 +205,12 @@ mod tests {
             (r#"{"choice": []}"#, "choice: names no text"),
             (r#"{"choice": ["a", ""]}"#, "choice: text 2 is empty"),
             (r#"{"choice": ["a", "b", "a"]}"#, "choice: \"a\" is there twice"),
-            (r#"{"json": "{"}"#, "json: is no JSON"),
+            (r#"{"json": "{"}"#, "json: EOF while parsing"),
+            (r#"{"json": "sch.json"}"#, "json: \"sch.json\" is no schema; a file is named by --json-schema"),
+            (
+                r#"{"json": {"a": [{"b": 1, "b": 2}]}}"#,
+                "the key `b` comes twice in an object at line 1 column 28",
+            ),
             (r#"{"response_format": {"type": "xml"}}"#, "text, json_object or json_schema"),
             (r#"{"response_format": {"type": "text", "x": 1}}"#, "the key `x`"),
         ] {

@@ -74,14 +74,14 @@ impl<'a> Reader<'a> {
         }
         if let Some(value) = keys.get("required") {
             let names = value.as_array().ok_or_else(|| wrong("required", "is no array"))?;
-            self.count_properties(names.len(), at)?;
             for name in names {
                 let name =
                     name.as_str().ok_or_else(|| wrong("required", "names a property that is no text"))?;
                 match properties.iter_mut().find(|property| property.name == name) {
                     Some(property) => property.required = true,
                     None => {
-                        properties.push(Property { name: name.into(), node: others.clone(), required: true })
+                        self.count_properties(1, at)?;
+                        properties.push(Property { name: name.into(), node: others.clone(), required: true });
                     }
                 }
             }

@@ -8,13 +8,17 @@ impl AnswerSchema {
     /// A schema of draft 2020-12 that means the same, with nothing in it that llguidance does not enforce, for JSON on one
     /// line, with a blank or none behind commas and colons: with any white space a model may write nothing else.
     pub fn grammar(&self) -> Value {
-        let mut schema = match write(&self.root) {
+        let mut writer = Writer::default();
+        let mut schema = match writer.write(&self.root) {
             Value::Object(keys) => keys,
             _ => Map::new(),
         };
         let mut definitions = Map::new();
         for (i, node) in self.definitions.iter().enumerate() {
-            definitions.insert(format!("r{i}"), write(node));
+            definitions.insert(format!("r{i}"), writer.write(node));
+        }
+        for (i, leaf) in writer.leaves.into_iter().enumerate() {
+            definitions.insert(format!("leaf{i}"), leaf);
         }
         if !definitions.is_empty() {
             schema.insert("$defs".into(), definitions.into());
@@ -65,20 +69,67 @@ fn unwritable(node: &Node) -> Option<&Value> {
     }
 }
 
-fn write(node: &Node) -> Value {
-    match node {
-        Node::Any => json!({}),
-        Node::Never => json!(false),
-        Node::Null => json!({ "type": "null" }),
-        Node::Boolean => json!({ "type": "boolean" }),
-        Node::Integer(integers) => write_integers(integers),
-        Node::Number(numbers) => write_numbers(numbers),
-        Node::String(strings) => write_strings(strings),
-        Node::Array(array) => write_array(array),
-        Node::Object(object) => write_object(object),
-        Node::Enum(values) => json!({ "enum": values }),
-        Node::AnyOf(nodes) => json!({ "anyOf": nodes.iter().map(write).collect::<Vec<_>>() }),
-        Node::Ref(at) => json!({ "$ref": format!("#/$defs/r{at}") }),
+/// Writes nodes. Numbers and texts that are alike are one definition, and so one lexeme: a lexer grows with each.
+#[derive(Default)]
+struct Writer {
+    leaves: Vec<Value>,
+}
+
+impl Writer {
+    fn write(&mut self, node: &Node) -> Value {
+        match node {
+            Node::Any => json!({}),
+            Node::Never => json!(false),
+            Node::Null => json!({ "type": "null" }),
+            Node::Boolean => json!({ "type": "boolean" }),
+            Node::Integer(integers) => self.leaf(write_integers(integers)),
+            Node::Number(numbers) => self.leaf(write_numbers(numbers)),
+            Node::String(strings) => self.leaf(write_strings(strings)),
+            Node::Array(array) => self.array(array),
+            Node::Object(object) => self.object(object),
+            Node::Enum(values) => json!({ "enum": values }),
+            Node::AnyOf(nodes) => json!({ "anyOf": self.all(nodes) }),
+            Node::Ref(at) => json!({ "$ref": format!("#/$defs/r{at}") }),
+        }
+    }
+
+    fn all(&mut self, nodes: &[Node]) -> Vec<Value> {
+        nodes.iter().map(|node| self.write(node)).collect()
+    }
+
+    fn leaf(&mut self, leaf: Value) -> Value {
+        let known = self.leaves.iter().position(|known| *known == leaf);
+        let at = known.unwrap_or(self.leaves.len());
+        if known.is_none() {
+            self.leaves.push(leaf);
+        }
+        json!({ "$ref": format!("#/$defs/leaf{at}") })
+    }
+
+    fn array(&mut self, array: &Array) -> Value {
+        let mut schema = json!({ "type": "array" });
+        if !array.prefix.is_empty() {
+            schema["prefixItems"] = self.all(&array.prefix).into();
+        }
+        schema["items"] = self.write(&array.items);
+        if array.min > 0 {
+            schema["minItems"] = array.min.into();
+        }
+        if let Some(max) = array.max {
+            schema["maxItems"] = max.into();
+        }
+        schema
+    }
+
+    fn object(&mut self, object: &Object) -> Value {
+        let properties: Map<String, Value> =
+            object.properties.iter().map(|p| (p.name.clone(), self.write(&p.node))).collect();
+        let required: Vec<&str> =
+            object.properties.iter().filter(|p| p.required).map(|p| p.name.as_str()).collect();
+        let others = self.write(&object.others);
+        json!({
+            "type": "object", "properties": properties, "required": required, "additionalProperties": others,
+        })
     }
 }
 
@@ -108,29 +159,4 @@ fn write_strings(strings: &Strings) -> Value {
         schema["pattern"] = format!("^(?:{pattern})$").into();
     }
     schema
-}
-
-fn write_array(array: &Array) -> Value {
-    let mut schema = json!({ "type": "array" });
-    if !array.prefix.is_empty() {
-        schema["prefixItems"] = array.prefix.iter().map(write).collect();
-    }
-    schema["items"] = write(&array.items);
-    if array.min > 0 {
-        schema["minItems"] = array.min.into();
-    }
-    if let Some(max) = array.max {
-        schema["maxItems"] = max.into();
-    }
-    schema
-}
-
-fn write_object(object: &Object) -> Value {
-    let properties: Map<String, Value> =
-        object.properties.iter().map(|p| (p.name.clone(), write(&p.node))).collect();
-    let required: Vec<&str> =
-        object.properties.iter().filter(|p| p.required).map(|p| p.name.as_str()).collect();
-    json!({
-        "type": "object", "properties": properties, "required": required, "additionalProperties": write(&object.others),
-    })
 }

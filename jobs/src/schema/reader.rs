@@ -91,7 +91,8 @@ pub(super) fn read(schema: &Value) -> Result<(Node, Vec<Node>), SchemaError> {
         nodes: 0,
         properties: 0,
         values: 0,
-        lexemes: 0,
+        lexemes: HashSet::new(),
+        objects: 0,
     };
     let root = reader.schema(schema, "")?;
     let mut definitions = Vec::new();
@@ -158,7 +159,9 @@ pub(super) struct Reader<'a> {
     nodes: usize,
     pub properties: usize,
     values: usize,
-    lexemes: usize,
+    /// Bounds, patterns and formats that differ, and objects with free names.
+    lexemes: HashSet<String>,
+    objects: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -333,10 +336,15 @@ impl<'a> Reader<'a> {
                 _ => self.object(keys, at)?,
             });
         }
-        self.lexemes += nodes.iter().filter(|node| is_lexeme(node)).count();
-        if self.lexemes > MAX_LEXEMES {
+        for node in nodes.iter().filter(|node| is_lexeme(node)) {
+            match node {
+                Node::Object(_) => self.objects += 1,
+                leaf => _ = self.lexemes.insert(format!("{leaf:?}")),
+            }
+        }
+        if self.lexemes.len() + self.objects > MAX_LEXEMES {
             let why = format!(
-                "it has more than {MAX_LEXEMES} bounds, patterns, formats and objects with other properties; leave some \
+                "it has more than {MAX_LEXEMES} different bounds, patterns, formats and objects with other properties; leave some \
                  out, or forbid other properties with additionalProperties: false"
             );
             return Err(SchemaError::new(at, why));

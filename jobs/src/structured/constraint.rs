@@ -2,7 +2,7 @@
 
 use crate::guard::guarded;
 use crate::structured::StructuredOutputs;
-use crate::structured::grammar::grammar;
+use crate::structured::grammar::{check_end_tokens, grammar};
 use crate::structured::reasoning::Reasoning;
 use crate::structured::vocabulary::Vocabulary;
 use engine::constraint::{Constraint, Matcher};
@@ -93,6 +93,11 @@ impl Structure {
 }
 
 fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<Structure, String> {
+    if let StructuredOutputs::Grammar(lark) = outputs {
+        let written = |&id: &u32| Some((id, vocabulary.tokenizer.written_form(id)?));
+        let ends: Vec<(u32, String)> = vocabulary.end_tokens.iter().filter_map(written).collect();
+        check_end_tokens(lark, &ends)?;
+    }
     let parser = vocabulary.factory.create_parser(grammar(outputs)?);
     let fresh = llguidance::Matcher::new(parser);
     if let Some(error) = fresh.get_error() {

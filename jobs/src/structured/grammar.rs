@@ -119,6 +119,52 @@ fn check_lark(lark: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Refuses a grammar that names a token which ends answers: none goes on behind one.
+///
+/// # Errors
+/// Where it does.
+pub fn check_end_tokens(lark: &str, ends: &[(u32, String)]) -> Result<(), String> {
+    for (number, line) in lark.lines().enumerate() {
+        for named in special_tokens(line) {
+            let ids = named.strip_prefix("<[").and_then(|list| list.strip_suffix("]>"));
+            let is_named = |(id, written): &&(u32, String)| match ids {
+                None => *written == named,
+                Some(list) => list.split(',').any(|range| {
+                    let (first, last) = range.split_once('-').unwrap_or((range, range));
+                    let place = |text: &str| text.trim().parse::<u32>().ok();
+                    place(first).zip(place(last)).is_some_and(|(first, last)| (first..=last).contains(id))
+                }),
+            };
+            if let Some((_, written)) = ends.iter().find(is_named) {
+                return Err(format!(
+                    "line {}: {named} is taken for {written}, which ends an answer; leave it out: an answer ends where the \
+                     grammar does",
+                    number + 1
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What stands in angle brackets outside of literals and regular expressions.
+fn special_tokens(line: &str) -> Vec<&str> {
+    let (mut tokens, mut begun, mut within, mut escaped) = (Vec::new(), None, None, false);
+    for (at, c) in line.char_indices() {
+        match (within, c) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(end), c) => within = Some(end).filter(|end| *end != c),
+            (None, '/') if line[at..].starts_with("//") && begun.is_none() => break,
+            (None, '"' | '/') if begun.is_none() => within = Some(c),
+            (None, '<') => begun = Some(at),
+            (None, '>') => tokens.extend(begun.take().map(|begun: usize| &line[begun..=at])),
+            _ => {}
+        }
+    }
+    tokens
+}
+
 /// The attributes of the rule that a line begins: `name[capture, max_tokens=3]: ...`.
 fn attributes(line: &str) -> Vec<&str> {
     let name = line.find(|c: char| !(c.is_alphanumeric() || "_!?.-".contains(c))).unwrap_or(line.len());

@@ -128,9 +128,9 @@ fn chain(len: usize, link: impl Fn(Value) -> Value) -> StructuredOutputs {
     StructuredOutputs::Json(json!({ "$ref": "#/$defs/a0", "$defs": defs }))
 }
 
-fn properties(count: usize) -> StructuredOutputs {
+fn properties(count: usize, each: Value) -> StructuredOutputs {
     let properties: serde_json::Map<String, Value> =
-        (0..count).map(|i| (format!("property_{i}"), json!({ "type": "string" }))).collect();
+        (0..count).map(|i| (format!("property_{i}"), each.clone())).collect();
     StructuredOutputs::Json(
         json!({ "type": "object", "properties": properties, "additionalProperties": false }),
     )
@@ -146,8 +146,9 @@ fn structures_that_are_made_to_harm_are_refused_or_work() {
     let rules = |count| (0..count).map(|i| format!("a{i}: \"x\" a{}\n", i + 1)).collect::<String>();
     let nots = (0..60).map(|i| format!(" & ~/(?s:.*)a{{{i}}}b(?s:.*)/")).collect::<String>();
     for (outputs, refused) in [
-        (properties(500), None),
-        (properties(5000), Some("more than 2000 properties")),
+        (properties(500, json!({ "type": "string" })), None),
+        (properties(2000, json!({ "type": "number" })), None),
+        (properties(5000, json!({})), Some("more than 2000 properties")),
         (chain(900, |next| json!({ "allOf": [next] })), None),
         (chain(20_000, |next| json!({ "allOf": [next] })), Some("more than 1000 schemas")),
         (chain(30, two), None),
@@ -164,6 +165,12 @@ fn structures_that_are_made_to_harm_are_refused_or_work() {
         (regex("(((a{1,100}){1,100}){1,100}){1,100}"), None),
         (regex(&"a".repeat(1 << 20)), Some("bytes; at most")),
         (regex(&format!("{}a", "(".repeat(10_000))), Some("nested 10000 deep")),
+        (
+            lark("start: \"a\" <|im_end|>".into()),
+            Some("line 1: <|im_end|> is taken for <|im_end|>, which ends an answer"),
+        ),
+        (lark("start: \"<[2]>\" T\nT: /<[2]>/ // <[2]>\n".into()), None),
+        (lark("start: \"a\" b\nb: <[1-3]>".into()), Some("line 2: <[1-3]> is taken for")),
         (lark("start: start start | \"a\"".into()), None),
         (lark("start: a\na: b\nb: a".into()), Some("no answer can begin")),
         (lark(format!("start: a0\n{}a5000: \"x\"", rules(5000))), Some("")),
