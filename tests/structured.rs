@@ -6,7 +6,7 @@
 mod support;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Date32Type, Int32Type, Int64Type};
+use arrow::datatypes::{Date32Type, Float32Type, Int32Type, Int64Type};
 use serde_json::Value;
 use std::path::Path;
 use support::job::{Bench, Ran, ints, read, text};
@@ -229,6 +229,11 @@ fn reasoning_goes_to_a_column_and_the_structure_begins_behind_it() {
     }
     let alone = [&flags[..], &[",", "--max-num-seqs", "1", "--enable-prompt-sharing=false"]].concat();
     assert_eq!(answers(&bench, "alone.parquet", &alone), batch);
+    // A value behind reasoning has its probability, too.
+    let answer = ["--json-schema", r#"{"type": "boolean"}"#, "--return", "field_probabilities"];
+    let batch = answers(&bench, "boolean.parquet", &[&flags[..2], &answer, &flags[4..], &[","]].concat());
+    let given = batch.column_by_name("answer_probabilities").unwrap().as_primitive::<Float32Type>();
+    assert!(given.null_count() == 0 && given.values().iter().all(|p| *p > 0.0 && *p < 1.0), "{given:?}");
     // One that never ends says so, and keeps what it has thought.
     let endless = run(&bench, "endless.parquet", &[&flags[..], &["</think>"]].concat());
     assert_eq!(endless.code, 3, "{}", endless.stderr);
@@ -320,4 +325,116 @@ fn answers_under_a_schema_are_typed_columns() {
     );
     assert_eq!(refused.code, 2);
     assert!(refused.stderr.contains("/uniqueItems: `uniqueItems` cannot be enforced"), "{}", refused.stderr);
+}
+
+/// What [`VALUES`] says of its values: in a struct, in lists, and none where there is no such value.
+const VALUES: &str = r#"{"type": "object", "additionalProperties": false, "required": ["mood", "tags", "note"],
+    "properties": {"mood": {"enum": ["good", "bad", "neutral"]}, "note": {"type": "string", "maxLength": 12},
+        "tags": {"type": "array", "items": {"type": ["boolean", "null"]}, "minItems": 1, "maxItems": 3},
+        "more": {"type": "object", "properties": {"size": {"enum": [1, 12, 2]}}, "additionalProperties": false}}}"#;
+
+#[test]
+fn values_that_are_chosen_have_probabilities() {
+    let bench = Bench::new();
+    let flags = [
+        "--json-schema",
+        VALUES,
+        "--temperature",
+        "1.5",
+        "--max-tokens",
+        "90",
+        "--return",
+        "field_probabilities",
+    ];
+    let batch = answers(&bench, "values.parquet", &[&flags[..], &["--limit", "40"]].concat());
+    let probabilities = batch.column_by_name("answer_probabilities").unwrap().as_struct();
+    let types: Vec<String> = probabilities
+        .fields()
+        .iter()
+        .map(|field| format!("{}: {}", field.name(), field.data_type()))
+        .collect();
+    assert_eq!(types, ["mood: Float32", "tags: List(Float32)", "more: Struct(\"size\": Float32)"]);
+    let (moods, tags) =
+        (probabilities.column(0).as_primitive::<Float32Type>(), probabilities.column(1).as_list::<i32>());
+    let sizes = probabilities.column(2).as_struct().column(0).as_primitive::<Float32Type>();
+    let mut seen = 0;
+    for (row, text) in texts(&batch).iter().enumerate() {
+        let value: Value = serde_json::from_str(text).unwrap();
+        let given = tags.value(row);
+        let given = given.as_primitive::<Float32Type>();
+        assert_eq!(given.len(), value["tags"].as_array().unwrap().len());
+        assert_eq!(given.null_count(), 0);
+        assert_eq!(sizes.is_valid(row), value["more"].get("size").is_some(), "{text}");
+        seen += usize::from(sizes.is_valid(row));
+        let all = given.values().iter().chain([&moods.values()[row]]);
+        assert!(all.copied().all(|p| p > 0.0 && p <= 1.0), "{text}: {given:?}");
+    }
+    assert!(seen > 0);
+    // Whatever shares a step, and whatever was interrupted.
+    let alone =
+        [&flags[..], &["--limit", "40", "--max-num-seqs", "1", "--enable-prompt-sharing=false"]].concat();
+    assert_eq!(answers(&bench, "alone.parquet", &alone), batch);
+    answers(&bench, "again.parquet", &[&flags[..], &["--limit", "7"]].concat());
+    assert_eq!(answers(&bench, "again.parquet", &[&flags[..], &["--limit", "40"]].concat()), batch);
+    // The answers are those without the probabilities.
+    let plain = answers(&bench, "plain.parquet", &[&flags[..6], &["--limit", "40"]].concat());
+    assert_eq!(plain.column_by_name("answer"), batch.column_by_name("answer"));
+    let other = run(&bench, "plain.parquet", &[&flags[..], &["--limit", "40"]].concat());
+    assert!(other.stderr.contains("return: "), "{}", other.stderr);
+}
+
+#[test]
+fn probabilities_of_all_values_come_to_one() {
+    let bench = Bench::new();
+    for (schema, count) in [
+        (r#"{"enum": ["good", "bad", null, "neutral"]}"#, 4),
+        (r#"{"type": "boolean"}"#, 2),
+        // Of numbers one of which begins another.
+        (r#"{"enum": [1, 12, 2]}"#, 3),
+    ] {
+        let flags =
+            ["--prompt", "Is it good?", "--allow-constant-prompt", "--temperature", "4", "--limit", "60"];
+        let more =
+            ["--max-tokens", "20", "--fresh", "--json-schema", schema, "--return", "field_probabilities"];
+        let batch = answers(&bench, "out.parquet", &[&flags[..], &more].concat());
+        let given = batch.column_by_name("answer_probabilities").unwrap().as_primitive::<Float32Type>();
+        let mut of: std::collections::BTreeMap<String, f32> = [].into();
+        for (text, given) in texts(&batch).into_iter().zip(given.values()) {
+            assert_eq!(*of.entry(text).or_insert(*given), *given, "{schema}");
+        }
+        let sum: f32 = of.values().sum();
+        assert!(of.len() == count && (sum - 1.0).abs() < 1e-5, "{schema}: {of:?}");
+    }
+    let schema = r#"{"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": false}"#;
+    let two = ["--json-schema", schema, "--return", "field_probabilities", "--n", "2", "--temperature", "1"];
+    let ran = run(&bench, "two.jsonl", &[&two[..], &["--max-tokens", "20"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let lines = std::fs::read_to_string(bench.path("two.jsonl")).unwrap();
+    for line in lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        let given = line["answer_probabilities"].as_array().unwrap();
+        assert!(given.len() == 2 && given.iter().all(|given| given["a"].as_f64().unwrap() > 0.0), "{line}");
+    }
+    // What is cut off has none, and where there are none the job does not begin.
+    let cut = run(
+        &bench,
+        "cut.parquet",
+        &["--json-schema", schema, "--return", "field_probabilities", "--max-tokens", "2"],
+    );
+    assert_eq!(cut.code, 3, "{}", cut.stderr);
+    assert_eq!(
+        read(&bench.path("cut.parquet")).column_by_name("answer_probabilities").unwrap().null_count(),
+        12
+    );
+    for (flags, why) in [
+        (&["--json-schema", r#"{"type": "string"}"#][..], "the schema has no enumeration and no boolean"),
+        (&["--regex", "a"], "is of answers under a JSON Schema"),
+        (&["--choices", "a,b"], "does not go together with columns of choices"),
+    ] {
+        let ran = run(
+            &bench,
+            "no.parquet",
+            &[flags, &["--return", "field_probabilities", "--max-tokens", "9"]].concat(),
+        );
+        assert!(ran.code == 2 && ran.stderr.contains(why), "{flags:?}: {}", ran.stderr);
+    }
 }

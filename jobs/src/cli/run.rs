@@ -12,6 +12,7 @@ use crate::options::sampling::SamplingOptions;
 use crate::publish::format::OutputFormat;
 use crate::run;
 use crate::store::location::refuse_url;
+use crate::structured::StructuredOutputs;
 use crate::supervise::Supervision;
 use crate::supervise::worker::is_worker;
 use crate::supervisor_link::supervisor_link;
@@ -102,6 +103,11 @@ impl RunArgs {
             refuse_beside_documents(&prompt, !columns.is_empty(), &sampling)?;
         }
         refuse_returns(&returns, !columns.is_empty(), documents.is_some())?;
+        let has_schema = matches!(structured, Some(StructuredOutputs::Json(_)));
+        if returns.contains(&ReturnColumn::FieldProbabilities) && !has_schema {
+            let why = "--return field_probabilities is of answers under a JSON Schema, and the job has none; give --json-schema";
+            return Err(JobError::Usage(why.into()));
+        }
         if !columns.is_empty() {
             refuse_sampling(&sampling)?;
         }

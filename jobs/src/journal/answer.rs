@@ -65,6 +65,8 @@ pub struct Completion {
     pub token_logprobs: Vec<f32>,
     /// The likeliest alternatives of each token, best first, if asked for; else empty.
     pub logprobs: Vec<Vec<(u32, f32)>>,
+    /// The probabilities of the values that the answer has chosen among some, in the order of its text, if asked for; else empty.
+    pub field_probabilities: Vec<f32>,
 }
 
 /// Why a completion ended, as the `finish_reason` column spells it.

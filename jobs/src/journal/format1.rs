@@ -221,6 +221,7 @@ fn return_name(column: ReturnColumn) -> &'static str {
         ReturnColumn::PromptLogprobs => "PromptLogprobs",
         ReturnColumn::ChoiceProbabilities | ReturnColumn::ChoiceMass => "Choices",
         ReturnColumn::Chunks => "Chunks",
+        ReturnColumn::FieldProbabilities => "FieldProbabilities",
     }
 }
 

@@ -9,8 +9,8 @@
 //! likewise, for each token: v count, then (v token, f log-probability) for each alternative.
 //! `prompt_logprobs` = for each position a byte 0, or a byte 1, v token, f, and alternatives as above.
 //!
-//! What follows them is the JSON of the scores of columns of choices, that of what a document took, or null: `typed_values`
-//! of the formats that have it.
+//! What follows them is the JSON of the scores of columns of choices, that of what a document took, that of the probabilities
+//! of an answer's values, or null: `typed_values` of the formats that have it.
 //!
 //! The others are the columns that every format of the journal has; [`crate::journal::format`] adds its own and the checksum.
 
@@ -66,16 +66,23 @@ pub(crate) fn decode(columns: &[ValueRef<'_>]) -> Option<Answer> {
         return None;
     };
     let typed = choices.as_str_or_null().ok()?.map(serde_json::from_str).transpose().ok()?;
-    let (choices, document) = match typed {
-        None | Some(TypedValues::Note { .. }) => (Vec::new(), None),
-        Some(TypedValues::Choices(choices)) => (choices, None),
-        Some(TypedValues::Document { document }) => (Vec::new(), Some(document)),
+    let (choices, document, fields) = match typed {
+        None | Some(TypedValues::Note { .. }) => (Vec::new(), None, Vec::new()),
+        Some(TypedValues::Choices(choices)) => (choices, None, Vec::new()),
+        Some(TypedValues::Document { document, field_probabilities }) => {
+            (Vec::new(), Some(document), field_probabilities)
+        }
+        Some(TypedValues::Fields { field_probabilities }) => (Vec::new(), None, field_probabilities),
     };
     let counts_and_tokens = decode_tokens(blob(tokens)?)?;
     let n = counts_and_tokens.len();
     let (texts, reasons) = (several(text, n)?, several(reason, n)?);
     let (mut chosen, mut alternatives) = (blob(chosen)?, blob(alternatives)?);
     let mut completions = Vec::with_capacity(n);
+    if !fields.is_empty() && fields.len() != n {
+        return None;
+    }
+    let mut fields = fields.into_iter();
     for ((tokens, text), reason) in counts_and_tokens.into_iter().zip(texts).zip(reasons) {
         let len = tokens.len();
         completions.push(Completion {
@@ -83,6 +90,7 @@ pub(crate) fn decode(columns: &[ValueRef<'_>]) -> Option<Answer> {
             finish_reason: reason.parse().ok()?,
             token_logprobs: listed(&mut chosen, len, get_float)?,
             logprobs: listed(&mut alternatives, len, get_top)?,
+            field_probabilities: fields.next().unwrap_or_default(),
             tokens,
         });
     }
@@ -110,7 +118,13 @@ pub(crate) enum TypedValues {
     /// Of an answer of choices.
     Choices(Vec<ColumnScores>),
     /// Of the answer to a document.
-    Document { document: DocumentAnswer },
+    Document {
+        document: DocumentAnswer,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        field_probabilities: Vec<Vec<f32>>,
+    },
+    /// Of an answer whose values have probabilities: those of each completion.
+    Fields { field_probabilities: Vec<Vec<f32>> },
     /// Of a note: the digest of its prompt.
     Note { prompt: String },
 }
@@ -123,8 +137,14 @@ impl TypedValues {
 }
 
 fn encode_typed(answer: &Answer) -> Value {
+    let mut field_probabilities: Vec<Vec<f32>> =
+        answer.completions.iter().map(|completion| completion.field_probabilities.clone()).collect();
+    if field_probabilities.iter().all(Vec::is_empty) {
+        field_probabilities.clear();
+    }
     match &answer.document {
-        Some(document) => TypedValues::Document { document: document.clone() }.json(),
+        Some(document) => TypedValues::Document { document: document.clone(), field_probabilities }.json(),
+        None if !field_probabilities.is_empty() => TypedValues::Fields { field_probabilities }.json(),
         None if answer.choices.is_empty() => Value::Null,
         None => TypedValues::Choices(answer.choices.clone()).json(),
     }
@@ -260,6 +280,7 @@ pub(crate) mod tests {
                 tokens: tokens.iter().map(|t| t.0).collect(),
                 finish_reason,
                 token_logprobs: tokens.iter().filter(|_| extras).map(|t| t.1).collect(),
+                field_probabilities: tokens.iter().filter(|_| extras).map(|t| t.1.exp()).collect(),
                 logprobs: tokens.into_iter().filter(|_| extras).map(|t| t.2).collect(),
             })
     }

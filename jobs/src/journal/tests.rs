@@ -59,6 +59,7 @@ pub(crate) fn answer(row: u64) -> Answer {
             text: format!("answer {row} {}", "é".repeat(tokens.len())),
             token_logprobs: tokens.iter().map(|&t| -(t as f32) / 7.0).collect(),
             logprobs: Vec::new(),
+            field_probabilities: Vec::new(),
             tokens,
             finish_reason: FinishReason::Stop,
         }],

@@ -110,6 +110,8 @@ pub enum ReturnColumn {
     ChoiceProbabilities,
     /// The chunks of a document with their own answers.
     Chunks,
+    /// With a JSON Schema, for each enumeration and boolean in it the probability of the value.
+    FieldProbabilities,
     /// For each column of choices the share of all continuations that are one of them.
     ChoiceMass,
 }

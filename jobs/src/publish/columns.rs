@@ -108,16 +108,19 @@ impl OutputColumns {
         self.with_field(Field::new(format!("{prefix}reasoning"), data_type, true))
     }
 
-    /// With a column `answer`, the last one, for what the texts are under a schema.
+    /// With a column `answer` behind the others, for what the texts are under a schema, and those that belong to it.
     ///
     /// # Errors
-    /// [`JobError::Column`] if an input column has its name.
+    /// [`JobError::Column`] if an input column has the name of one.
     pub fn with_answers(mut self, columns: AnswerColumns, prefix: &str) -> Result<Self, JobError> {
         let Generated::Text { n, answers, .. } = &mut self.generated else { return Ok(self) };
-        let field = columns.field(prefix);
-        let field = if *n == 1 { field } else { field.with_data_type(list(columns.data_type())) };
+        let n = *n;
+        let fields = columns.fields(prefix);
         *answers = Some(columns);
-        self.with_field(field)
+        fields.into_iter().try_fold(self, |planned, field| {
+            let data_type = if n == 1 { field.data_type().clone() } else { list(field.data_type().clone()) };
+            planned.with_field(field.with_data_type(data_type))
+        })
     }
 
     fn with_field(mut self, field: Field) -> Result<Self, JobError> {
@@ -295,7 +298,13 @@ fn text_columns(
         let whole = |row: usize| answers[row].as_ref().is_some_and(|answer| answer.error.is_none());
         let texts: Vec<Option<&str>> =
             texts.iter().enumerate().map(|(i, text)| text.filter(|_| whole(i / n))).collect();
-        per_row(n, typed.array(&texts, |i| i / n))
+        let probabilities: Vec<&[f32]> = completions
+            .iter()
+            .map(|completion| {
+                completion.map_or(&[][..], |completion| completion.field_probabilities.as_slice())
+            })
+            .collect();
+        typed.arrays(&texts, &probabilities, |i| i / n)
     });
     let mut columns: Vec<ArrayRef> = vec![
         per_row(n, Arc::new(texts)),
@@ -331,7 +340,7 @@ fn text_columns(
         let reasoning: StringArray = completions.iter().map(|c| c.map(|c| split(&c.text, end).0)).collect();
         columns.push(per_row(n, Arc::new(reasoning)));
     }
-    columns.extend(typed);
+    columns.extend(typed.into_iter().flatten().map(|array| per_row(n, array)));
     Ok(columns)
 }
 

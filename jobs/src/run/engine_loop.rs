@@ -10,10 +10,11 @@ use crate::run::duplicates::{Duplicates, Turn};
 use crate::run::open_documents::OpenDocuments;
 use crate::run::request::{FailedRow, FeederResult, RequestKey, RowRequest, request_id, run_of_request};
 use crate::run::row::{RowOutcome, RowResult};
+use crate::structured::field_probabilities::FieldQuestions;
 use crate::supervise::worker::Heartbeat;
 use engine::Engine;
 use engine::error::EngineError;
-use engine::request::{Event, FinishReason as EngineReason};
+use engine::request::{Event, FinishReason as EngineReason, Request};
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
@@ -40,6 +41,8 @@ pub struct EngineLoop<'a> {
     /// By the number of the run, which the engine's requests have in place of row and part.
     running: HashMap<u64, (RequestKey, RowResult)>,
     runs: u64,
+    /// Runs that ask about the answers of another: a request that has ended may still be in a step under way.
+    asking: HashMap<u64, u64>,
     /// A row that waits until it can run alone, and the one that does.
     waits_to_run_alone: Option<RowRequest>,
     alone: Option<u64>,
@@ -75,6 +78,7 @@ impl<'a> EngineLoop<'a> {
             duplicates,
             running,
             runs,
+            asking: HashMap::new(),
             waits_to_run_alone,
             alone,
             documents,
@@ -255,12 +259,23 @@ impl<'a> EngineLoop<'a> {
     /// Ends a row with an error, all of its completions with it.
     fn give_up(&mut self, run: u64, error: RowError) -> Result<(), JobError> {
         let Some((key, result)) = self.running.remove(&run) else { return Ok(()) };
+        let asks = self.take_asking(run);
         for (completion, generated) in (0..).zip(&result.completions) {
             if generated.reason.is_none() {
                 self.engine.stop(request_id(run, completion));
             }
+            if let Some(asks) = asks.filter(|_| generated.fields.is_some()) {
+                self.engine.stop(request_id(asks, completion));
+            }
         }
         self.send(key, Err(error))
+    }
+
+    /// The run that asks about the answers of a run, which has an end.
+    fn take_asking(&mut self, run: u64) -> Option<u64> {
+        let asks = self.asking.iter().find(|(_, of)| **of == run).map(|(asks, _)| *asks)?;
+        self.asking.remove(&asks);
+        Some(asks)
     }
 
     /// Takes in what the engine did.
@@ -271,6 +286,7 @@ impl<'a> EngineLoop<'a> {
         | Event::DeadEnd { id, .. }
         | Event::Finished { id, .. }) = &event;
         let (id, (run, completion)) = (*id, run_of_request(*id));
+        let run = self.asking.get(&run).copied().unwrap_or(run);
         // Events of a row that was given up may still be under way.
         let Some((_, result)) = self.running.get_mut(&run) else { return Ok(()) };
         let tokens = result.num_input_tokens;
@@ -319,6 +335,13 @@ impl<'a> EngineLoop<'a> {
                 };
                 self.give_up(run, RowError::new(RowErrorKind::NotFinite, why).with_tokens(tokens))
             }
+            // Of the request about what was answered.
+            Event::Finished { .. } if generated.fields.is_some() => {
+                let scores = std::mem::take(&mut generated.scores);
+                generated.field_probabilities =
+                    generated.fields.take().map_or(Vec::new(), |fields| fields.probabilities(&scores));
+                self.finish_if_done(run)
+            }
             Event::Finished { reason, .. } => {
                 let cut = reason == EngineReason::Length;
                 generated.reason = Some(if cut { FinishReason::Length } else { FinishReason::Stop });
@@ -328,14 +351,54 @@ impl<'a> EngineLoop<'a> {
     }
 
     fn finish_if_done(&mut self, run: u64) -> Result<(), JobError> {
-        let done =
-            |(_, result): &(RequestKey, RowResult)| result.completions.iter().all(|c| c.reason.is_some());
-        if !self.running.get(&run).is_some_and(done) {
+        let Some((_, result)) = self.running.get_mut(&run) else { return Ok(()) };
+        if result.completions.iter().any(|c| c.reason.is_none()) {
             return Ok(());
         }
+        if let Some(prompt) = result.prompt.take() {
+            let tokens = result.num_input_tokens;
+            self.runs += 1;
+            let asks = self.runs;
+            self.asking.insert(asks, run);
+            let asked = ask_fields(asks, result, &prompt);
+            if let Err(why) = asked.and_then(|asked| {
+                asked.into_iter().try_for_each(|r| self.engine.add(r).map_err(|error| error.to_string()))
+            }) {
+                return self.give_up(run, RowError::new(RowErrorKind::BadRequest, why).with_tokens(tokens));
+            }
+        }
+        let open =
+            |(_, result): &(RequestKey, RowResult)| result.completions.iter().any(|c| c.fields.is_some());
+        if self.running.get(&run).is_none_or(open) {
+            return Ok(());
+        }
+        self.take_asking(run);
         match self.running.remove(&run) {
             Some((key, result)) => self.send(key, Ok(result)),
             None => Ok(()),
         }
     }
+}
+
+/// The requests about the values of a row's answers.
+fn ask_fields(run: u64, result: &mut RowResult, prompt: &[u32]) -> Result<Vec<Request>, String> {
+    let Some(structure) = &result.structure else { return Ok(Vec::new()) };
+    let Some(chosen) = structure.fields() else { return Ok(Vec::new()) };
+    let mut requests = Vec::new();
+    for (completion, generated) in (0..).zip(&mut result.completions) {
+        // What is cut off is no answer.
+        if generated.reason != Some(FinishReason::Stop) {
+            continue;
+        }
+        let tokens = generated.text.tokens();
+        let asked = FieldQuestions::new(structure, chosen, prompt.len(), tokens)?;
+        match asked.request(request_id(run, completion), prompt, tokens) {
+            Some(request) => {
+                requests.push(request);
+                generated.fields = Some(asked);
+            }
+            None => generated.field_probabilities = asked.probabilities(&[]),
+        }
+    }
+    Ok(requests)
 }

@@ -181,8 +181,15 @@ impl Finisher<'_> {
             let answer = Answer::failed(row, Some(result.num_input_tokens), "");
             return Ok((Answer { choices: scores, error: None, ..answer }, None));
         }
-        let RowResult { num_input_tokens, completions, prompt_logprobs, choices: _, structure, keep: _ } =
-            result;
+        let RowResult {
+            num_input_tokens,
+            completions,
+            prompt_logprobs,
+            choices: _,
+            structure,
+            keep: _,
+            prompt: _,
+        } = result;
         let (mut finished, mut endless) = (Vec::with_capacity(completions.len()), None);
         for generated in completions {
             let skip_special_tokens = generated.text.skips_special_tokens();
@@ -205,6 +212,7 @@ impl Finisher<'_> {
                 finish_reason: reason.unwrap_or(FinishReason::Abort),
                 token_logprobs: generated.token_logprobs,
                 logprobs: generated.logprobs,
+                field_probabilities: generated.field_probabilities,
             });
         }
         let error = structure.and_then(|_| incomplete(&finished, endless, self.reasoning));

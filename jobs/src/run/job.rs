@@ -350,7 +350,13 @@ fn answers(options: &JobOptions) -> Result<Option<AnswerColumns>, JobError> {
         let places = untyped.join(", ");
         tracing::warn!("strings of JSON, as the schema gives them no type of their own: {places}");
     }
-    Ok(Some(AnswerColumns::new(schema)))
+    let fields = schema.chosen();
+    let columns = AnswerColumns::new(schema);
+    if !options.returns.contains(&ReturnColumn::FieldProbabilities) {
+        return Ok(Some(columns));
+    }
+    let why = "--return field_probabilities: the schema has no enumeration and no boolean that is a column";
+    fields.map(|fields| Some(columns.with_fields(fields))).ok_or_else(|| JobError::Usage(why.into()))
 }
 
 /// Compiles the structure of the answers, if they have one.
@@ -373,6 +379,16 @@ fn structure(
     let vocabulary = Vocabulary::new(tokenizer, vocab, &sampling.params.stop_token_ids).map_err(wrong)?;
     let vocabulary = Arc::new(vocabulary);
     let structure = Structure::compile(outputs, &vocabulary).map_err(wrong)?;
+    let fields = match outputs {
+        StructuredOutputs::Json(schema) if options.returns.contains(&ReturnColumn::FieldProbabilities) => {
+            AnswerSchema::read(schema).map_err(|error| wrong(error.to_string()))?.chosen()
+        }
+        _ => None,
+    };
+    let structure = match fields {
+        Some(fields) => structure.with_fields(fields),
+        None => structure,
+    };
     let opened = || opens_reasoning(prompts, tokenizer).then(|| THINK_END.to_string());
     let Some(end) = options.reasoning_end.clone().or_else(opened) else { return Ok(Some(structure)) };
     let reasoning = Reasoning::new(&end, &vocabulary);

@@ -8,6 +8,7 @@ use crate::run::detokenize::Detokenizer;
 use crate::run::request::RowRequest;
 use crate::run::sampling::KeepLogprobs;
 use crate::structured::constraint::Structure;
+use crate::structured::field_probabilities::FieldQuestions;
 use engine::request::TokenLogprobs;
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub struct RowResult {
     pub prompt_logprobs: Option<Vec<Option<TokenLogprobs>>>,
     /// Which log-probabilities it keeps.
     pub keep: KeepLogprobs,
+    /// Its prompt, where the probabilities of its answers' values are wanted and not asked for yet.
+    pub prompt: Option<Vec<u32>>,
 }
 
 impl RowResult {
@@ -43,6 +46,7 @@ impl RowResult {
             structure: request.structure.clone(),
             prompt_logprobs: sampling.params.prompt_logprobs.map(|_| vec![None]),
             keep: sampling.keep,
+            prompt: request.structure.as_ref().and_then(Structure::fields).map(|_| request.prompt.clone()),
         }
     }
 }
@@ -60,6 +64,10 @@ pub struct Generated {
     pub logprobs: Vec<Vec<(u32, f32)>>,
     /// The log-probabilities that a request for scores asks for, in its order.
     pub scores: Vec<Vec<f32>>,
+    /// What is asked about the values of its answer, until it is answered.
+    pub fields: Option<FieldQuestions>,
+    /// The probabilities of those values, if they are wanted.
+    pub field_probabilities: Vec<f32>,
 }
 
 /// How a row ended.

@@ -48,7 +48,7 @@ impl AnswerSchema {
     }
 }
 
-fn raw(text: &str) -> Result<&RawValue, String> {
+pub(super) fn raw(text: &str) -> Result<&RawValue, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
@@ -160,7 +160,7 @@ fn structs(properties: &[(String, Column)], others: bool, values: &Values<'_>) -
 }
 
 /// The properties of an object as they are written, those of equal names, too.
-struct Pairs<'a>(Vec<(String, &'a RawValue)>);
+pub(super) struct Pairs<'a>(pub Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Pairs<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

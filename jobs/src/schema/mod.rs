@@ -6,6 +6,7 @@
 //! ([`types`], [`array`]).
 
 mod array;
+pub mod chosen;
 mod containers;
 mod error;
 mod exclusion;

@@ -19,6 +19,8 @@ pub(super) struct Column {
     pub kind: Kind,
     /// Whether a value may be null.
     pub nullable: bool,
+    /// Whether it is one of an enumeration, or a boolean.
+    pub chosen: bool,
 }
 
 /// What a column holds.
@@ -90,7 +92,7 @@ impl AnswerSchema {
         };
         let column = planner.column(&self.root, "answer");
         if planner.left == 0 {
-            return (Column { kind: Kind::Json, nullable: true }, vec!["answer".into()]);
+            return (Column { kind: Kind::Json, nullable: true, chosen: false }, vec!["answer".into()]);
         }
         (column, planner.untyped)
     }
@@ -117,15 +119,15 @@ impl Planner<'_> {
     }
 
     fn typed(&mut self, node: &Node, at: &str) -> Column {
-        let plain = |kind| Column { kind, nullable: false };
-        let json = Column { kind: Kind::Json, nullable: true };
+        let plain = |kind| Column { kind, nullable: false, chosen: false };
+        let json = Column { kind: Kind::Json, nullable: true, chosen: false };
         self.left = self.left.saturating_sub(1);
         if self.left == 0 || self.open.len() > MAX_DEPTH {
             return json;
         }
         match node {
             Node::Any | Node::Never | Node::Null => json,
-            Node::Boolean => plain(Kind::Boolean),
+            Node::Boolean => Column { chosen: true, ..plain(Kind::Boolean) },
             Node::Integer(_) => plain(Kind::Integer),
             Node::Number(_) => plain(Kind::Number),
             Node::String(strings) => plain(match strings.format {
@@ -166,7 +168,7 @@ impl Planner<'_> {
             true => Kind::Json,
             false => Kind::Struct { properties, others },
         };
-        Column { kind, nullable: false }
+        Column { kind, nullable: false, chosen: false }
     }
 
     /// What one of several nodes allows: the type that all have but null.
@@ -174,6 +176,7 @@ impl Planner<'_> {
         let typed = nodes.iter().filter(|node| **node != Node::Null);
         let columns: Vec<Column> = typed.map(|node| self.typed(node, at)).collect();
         let nullable = columns.len() < nodes.len() || columns.iter().any(|column| column.nullable);
+        let chosen = !columns.is_empty() && columns.iter().all(|column| column.chosen);
         let mut kinds = columns.into_iter().map(|column| column.kind);
         let first = kinds.next().unwrap_or(Kind::Json);
         let kind = kinds.try_fold(first, |all, kind| match (all, kind) {
@@ -184,7 +187,7 @@ impl Planner<'_> {
             }
             (all, kind) => (all == kind).then_some(all),
         });
-        Column { kind: kind.unwrap_or(Kind::Json), nullable }
+        Column { kind: kind.unwrap_or(Kind::Json), nullable, chosen }
     }
 }
 
@@ -203,5 +206,5 @@ fn of_values(values: &[Value]) -> Column {
     } else {
         Kind::Json
     };
-    Column { kind, nullable }
+    Column { kind, nullable, chosen: true }
 }

@@ -1,6 +1,7 @@
 //! A structure as the engine follows it: which tokens may come next in an answer.
 
 use crate::guard::guarded;
+use crate::schema::chosen::Chosen;
 use crate::structured::StructuredOutputs;
 use crate::structured::grammar::{check_end_tokens, grammar};
 use crate::structured::reasoning::Reasoning;
@@ -28,6 +29,8 @@ pub struct Structure {
     shared: Arc<Shared>,
     /// What goes before it, where the model thinks first.
     reasoning: Option<Reasoning>,
+    /// The values of an answer whose probabilities are wanted.
+    fields: Option<Arc<Chosen>>,
 }
 
 struct Shared {
@@ -70,6 +73,20 @@ impl Structure {
         Structure { reasoning: Some(reasoning), ..self }
     }
 
+    /// The structure, with the probabilities of these values of its answers wanted.
+    pub fn with_fields(self, fields: Chosen) -> Structure {
+        Structure { fields: Some(Arc::new(fields)), ..self }
+    }
+
+    /// The values of an answer whose probabilities are wanted.
+    pub fn fields(&self) -> Option<&Chosen> {
+        self.fields.as_deref()
+    }
+
+    pub(crate) fn vocabulary(&self) -> &Vocabulary {
+        &self.shared.vocabulary
+    }
+
     /// What goes before it.
     pub fn reasoning(&self) -> Option<&Reasoning> {
         self.reasoning.as_ref()
@@ -110,7 +127,7 @@ fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<
         learning: (0..GROUPS).map(|_| Mutex::new(None)).collect(),
         next: AtomicUsize::new(0),
     };
-    let structure = Structure { shared: Arc::new(shared), reasoning: None };
+    let structure = Structure { shared: Arc::new(shared), reasoning: None, fields: None };
     let size = vocabulary.factory.tok_env().tok_trie().vocab_size();
     let mut first = structure.start();
     first.fill_mask(&mut vec![0; size.div_ceil(32)]).map_err(|why| format!("no answer can begin: {why}"))?;

@@ -5,6 +5,7 @@
 //! ([`constraint`]), and where it begins in the answers of models that think ([`reasoning`]).
 
 pub mod constraint;
+pub mod field_probabilities;
 pub mod grammar;
 pub mod reasoning;
 pub mod vocabulary;

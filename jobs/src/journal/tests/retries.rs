@@ -35,6 +35,7 @@ fn answer(row: u64, limits: LengthLimits) -> Answer {
         finish_reason,
         token_logprobs: Vec::new(),
         logprobs: Vec::new(),
+        field_probabilities: Vec::new(),
     };
     Answer {
         row,

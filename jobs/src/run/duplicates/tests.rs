@@ -34,6 +34,7 @@ fn result(tokens: usize) -> Result<RowResult, RowError> {
         choices: None,
         structure: None,
         keep: KeepLogprobs::default(),
+        prompt: None,
     })
 }
 
