@@ -304,8 +304,12 @@ fn only_the_answer_to_a_document_has_a_structure() {
     for row in 1..3 {
         assert_eq!(chunks(&out, row), chunks(&free, row), "notes have none");
     }
-    let typed = answered(&bench, &input, &options(json!({})), &["--json-schema", r#"{"enum": [7, 12]}"#]);
-    let typed = typed.column_by_name("answer").unwrap().as_primitive::<arrow::datatypes::Int64Type>();
+    let flags = ["--json-schema", r#"{"enum": [7, 12]}"#, "--return", "field_probabilities"];
+    let out = answered(&bench, &input, &options(json!({})), &flags);
+    let given = out.column_by_name("answer_probabilities").unwrap();
+    let given = given.as_primitive::<arrow::datatypes::Float32Type>();
+    assert!(given.null_count() == 0 && given.values().iter().all(|p| *p > 0.0 && *p < 1.0), "{given:?}");
+    let typed = out.column_by_name("answer").unwrap().as_primitive::<arrow::datatypes::Int64Type>();
     assert!(typed.iter().all(|answer| matches!(answer, Some(7 | 12))), "{typed:?}");
     let out = answered(&bench, &input, &options(json!({})), &["--regex", "[ab]{40}"]);
     for error in text(&out, "error") {
