@@ -43,7 +43,9 @@ pub fn is_endless(schema: &Value) -> bool {
         schema["type"] == name || schema["type"].as_array().is_some_and(|all| all.contains(&name.into()))
     };
     let pattern = schema["pattern"].as_str().unwrap_or("+");
-    let free = ["type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf"].iter().all(|name| !has(name));
+    let free = ["type", "enum", "const", "required", "$ref", "anyOf", "oneOf", "allOf"]
+        .iter()
+        .all(|name| !has(name));
     let below = keys.iter().filter(|(name, _)| !["enum", "const"].contains(&name.as_str()));
     let mut parts = below.flat_map(|(name, value)| match (name.as_str(), value) {
         ("properties" | "$defs" | "definitions", Value::Object(keys)) => keys.values().collect(),
@@ -121,7 +123,10 @@ impl Random {
     fn integer(&mut self) -> Value {
         let least = self.dice.below(2000) as i64 - 1000;
         let most = least + self.width() as i64;
-        match self.dice.below(5) {
+        match self.dice.below(6) {
+            5 => {
+                json!({ "allOf": [{ "type": "number", "minimum": least }, { "type": ["integer", "null"], "maximum": most }] })
+            }
             0 => json!({ "type": "integer" }),
             1 => json!({ "type": "integer", "minimum": least }),
             2 => json!({ "type": "integer", "exclusiveMinimum": least, "maximum": most + 1 }),
@@ -263,7 +268,10 @@ impl Random {
             1 => Some(self.node(0)),
             _ => {
                 schema["additionalProperties"] = false.into();
-                if self.dice.below(4) == 0 {
+                if count > 1 && self.dice.below(3) == 0 {
+                    let needs = |i: usize| json!({ "required": [NAMES[(first + i) % NAMES.len()]] });
+                    schema["anyOf"] = json!([needs(0), needs(1)]);
+                } else if self.dice.below(4) == 0 {
                     schema["minProperties"] = required.len().into();
                     schema["maxProperties"] = count.into();
                 }

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 /// Greater counts of items are refused as bounds.
 const MAX_ITEMS: u64 = 10_000;
 
-impl<'a> Reader<'a> {
-    pub(super) fn array(&mut self, keys: &'a Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
+impl Reader<'_> {
+    pub(super) fn array(&mut self, keys: &Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
         let min = whole_number(keys, "minItems", MAX_ITEMS, at)?.unwrap_or(0);
         let mut max = whole_number(keys, "maxItems", MAX_ITEMS, at)?;
         let wrong = |name: &str, why: &str| Err(SchemaError::new(&format!("{at}/{name}"), why));
@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
         Ok(Node::Array(Array { prefix, items: Box::new(items), min, max }))
     }
 
-    pub(super) fn object(&mut self, keys: &'a Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
+    pub(super) fn object(&mut self, keys: &Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
         let wrong = |name: &str, why: &str| SchemaError::new(&format!("{at}/{name}"), why);
         let others = match keys.get("additionalProperties") {
             None => Node::Any,

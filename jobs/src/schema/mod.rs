@@ -7,6 +7,7 @@
 
 mod array;
 pub mod chosen;
+mod conjunction;
 mod containers;
 mod error;
 mod exclusion;

@@ -18,6 +18,8 @@ const MAX_VALUES: usize = 10_000;
 /// Bounds, patterns, formats and objects with free names: a lexer looks for all of them at once, and the time to make it
 /// grows with the square of their number.
 const MAX_LEXEMES: usize = 250;
+/// Merged schemas within merged schemas, whose references may lead into themselves.
+const MAX_MERGING: usize = 32;
 /// Pairs of branches and values that are compared for `oneOf`.
 const MAX_PAIRS: usize = 1_000_000;
 
@@ -93,6 +95,8 @@ pub(super) fn read(schema: &Value) -> Result<(Node, Vec<Node>), SchemaError> {
         values: 0,
         lexemes: HashSet::new(),
         objects: 0,
+        merges: 0,
+        merging: 0,
     };
     let root = reader.schema(schema, "")?;
     let mut definitions = Vec::new();
@@ -162,11 +166,14 @@ pub(super) struct Reader<'a> {
     /// Bounds, patterns and formats that differ, and objects with free names.
     lexemes: HashSet<String>,
     objects: usize,
+    /// Merges so far, and how many merged schemas are being read within each other.
+    pub merges: usize,
+    merging: usize,
 }
 
 impl<'a> Reader<'a> {
     /// Reads what stands at a place.
-    pub fn schema(&mut self, schema: &'a Value, at: &str) -> Result<Node, SchemaError> {
+    pub fn schema(&mut self, schema: &Value, at: &str) -> Result<Node, SchemaError> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
             return Err(SchemaError::new(at, format!("it has more than {MAX_NODES} schemas")));
@@ -178,13 +185,29 @@ impl<'a> Reader<'a> {
             _ => return Err(SchemaError::new(at, "a schema is an object, true or false")),
         };
         self.check_keywords(keys, at)?;
-        match WHOLE.iter().find(|name| keys.contains_key(**name)) {
-            Some(name) => self.whole(name, keys, at),
-            None => self.of_types(keys, at),
+        let Some(name) = WHOLE.iter().find(|name| keys.contains_key(**name)) else {
+            return self.of_types(keys, at);
+        };
+        let values = matches!(*name, "enum" | "const");
+        let beside =
+            keys.keys().any(|other| other != name && !is_annotation(other) && !other.starts_with('$'));
+        let several = *name == "allOf" && keys[*name].as_array().is_some_and(|all| all.len() > 1);
+        if values || !(beside || several) {
+            return self.whole(name, keys, at);
         }
+        let merged = self.merged(keys, at)?;
+        self.merging += 1;
+        if self.merging > MAX_MERGING {
+            let why =
+                "its `allOf` leads into itself again and again; write what holds together into one schema";
+            return Err(SchemaError::new(at, why));
+        }
+        let node = self.schema(&merged, at);
+        self.merging -= 1;
+        node
     }
 
-    fn check_keywords(&self, keys: &Map<String, Value>, at: &str) -> Result<(), SchemaError> {
+    pub fn check_keywords(&self, keys: &Map<String, Value>, at: &str) -> Result<(), SchemaError> {
         for (name, value) in keys {
             let known = match name.as_str() {
                 "$schema" | "$id" => at.is_empty(),
@@ -205,7 +228,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A schema that one keyword says, beside annotations; with `enum` and `const`, also beside `type`.
-    fn whole(&mut self, name: &str, keys: &'a Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
+    fn whole(&mut self, name: &str, keys: &Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
         let values = matches!(name, "enum" | "const");
         let other = keys.keys().find(|other| {
             let beside = values && *other == "type";
@@ -234,10 +257,7 @@ impl<'a> Reader<'a> {
                     branches.push(self.schema(branch, &format!("{place}/{i}"))?);
                 }
                 match name {
-                    "allOf" if branches.len() == 1 => Ok(branches.remove(0)),
-                    "allOf" => {
-                        Err(SchemaError::new(&place, "`allOf` is taken with one schema; write them into one"))
-                    }
+                    "allOf" => Ok(branches.remove(0)),
                     "oneOf" => {
                         self.exclusions.push((place, branches.clone()));
                         Ok(Node::any_of(branches))
@@ -273,6 +293,24 @@ impl<'a> Reader<'a> {
 
     /// `$ref`, a pointer into the document.
     fn reference(&mut self, value: &Value, at: &str) -> Result<Node, SchemaError> {
+        let (pointer, target) = self.target(value, at)?;
+        if let Some(known) = self.places.get(&pointer) {
+            return Ok(Node::Ref(*known));
+        }
+        if self.pending.len() == MAX_DEFINITIONS {
+            return Err(SchemaError::new(
+                at,
+                format!("`$ref` to more than {MAX_DEFINITIONS} schemas is not taken"),
+            ));
+        }
+        let number = self.pending.len();
+        self.places.insert(pointer.clone(), number);
+        self.pending.push((pointer, target));
+        Ok(Node::Ref(number))
+    }
+
+    /// Where a `$ref` leads to: a pointer, and what stands there.
+    pub fn target(&self, value: &Value, at: &str) -> Result<(String, &'a Value), SchemaError> {
         let wrong = |why: &str| SchemaError::new(at, format!("{value} {why}"));
         let text = value.as_str().ok_or_else(|| wrong("is no text"))?;
         let pointer = text.strip_prefix('#').ok_or_else(|| {
@@ -282,9 +320,6 @@ impl<'a> Reader<'a> {
         let pointer = pointer.map_err(|_| wrong("is not UTF-8"))?.into_owned();
         if !pointer.is_empty() && !pointer.starts_with('/') {
             return Err(wrong("is an anchor, which is not taken; write a pointer, as #/$defs/NAME"));
-        }
-        if let Some(known) = self.places.get(&pointer) {
-            return Ok(Node::Ref(*known));
         }
         let mut target = self.document;
         for (i, step) in pointer.split('/').skip(1).enumerate() {
@@ -302,19 +337,10 @@ impl<'a> Reader<'a> {
             };
             target = next.ok_or_else(|| wrong("leads to nothing"))?;
         }
-        if self.pending.len() == MAX_DEFINITIONS {
-            return Err(SchemaError::new(
-                at,
-                format!("`$ref` to more than {MAX_DEFINITIONS} schemas is not taken"),
-            ));
-        }
-        let number = self.pending.len();
-        self.places.insert(pointer.clone(), number);
-        self.pending.push((pointer, target));
-        Ok(Node::Ref(number))
+        Ok((pointer, target))
     }
 
-    fn of_types(&mut self, keys: &'a Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
+    fn of_types(&mut self, keys: &Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
         let types = types(keys, at)?;
         let free = !keys.contains_key("type");
         if free && !keys.keys().any(|name| OF_TYPES.contains(&name.as_str())) {
@@ -405,6 +431,11 @@ fn types(keys: &Map<String, Value>, at: &str) -> Result<Vec<&'static str>, Schem
     }
 }
 
+/// Whether a keyword says nothing about which values are valid.
+pub(super) fn is_annotation(name: &str) -> bool {
+    ANNOTATIONS.contains(&name)
+}
+
 fn is_of(value: &Value, name: &str) -> bool {
     match name {
         "null" => value.is_null(),
@@ -418,7 +449,7 @@ fn is_of(value: &Value, name: &str) -> bool {
 }
 
 /// A value with whole numbers as such, and none that a float64 may not hold exactly.
-fn normal(value: &Value) -> Result<Value, String> {
+pub(super) fn normal(value: &Value) -> Result<Value, String> {
     Ok(match value {
         Value::Number(number) => {
             let within = match (number.as_i64(), number.as_f64()) {

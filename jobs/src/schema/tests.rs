@@ -186,6 +186,104 @@ fn valid_texts_are_accepted_and_others_are_not() {
 }
 
 #[test]
+fn schemas_that_hold_together_are_one() {
+    let base = json!({ "$ref": "#/$defs/base" });
+    let defs = json!({ "base": { "type": "object", "properties": { "id": { "type": "integer" } }, "required": ["id"] },
+        "small": { "maximum": 9 } });
+    let cases: [(Value, &[&str], &[&str]); 13] = [
+        (
+            json!({ "allOf": [{ "type": "integer", "minimum": 2 }, { "maximum": 9, "minimum": 1 }, { "multipleOf": 2 }, { "multipleOf": 3 }] }),
+            &["6"],
+            &["0", "4", "12", "\"a\""],
+        ),
+        (
+            json!({ "$defs": defs, "allOf": [base, { "properties": { "name": { "type": "null" } }, "required": ["name"] }] }),
+            &["{\"id\":1,\"name\":null}", "{\"id\":1,\"name\":null,\"x\":2}"],
+            &["{\"id\":1}", "{\"name\":null}", "{\"id\":\"\",\"name\":null}", "[]"],
+        ),
+        // What the one does not name is another property to the other.
+        (
+            json!({ "$defs": defs, "type": "object", "allOf": [base], "properties": { "a": {} }, "additionalProperties": { "type": "integer" } }),
+            &["{\"a\":null,\"id\":1}", "{\"id\":1,\"b\":2}"],
+            &["{\"id\":1,\"b\":null}", "{\"a\":1}"],
+        ),
+        (
+            json!({ "$defs": defs, "allOf": [base, { "properties": { "a": {} }, "additionalProperties": false }] }),
+            &[],
+            &["{\"id\":1}", "{\"a\":1}", "{}"],
+        ),
+        (
+            json!({ "allOf": [{ "properties": { "a": { "type": ["integer", "null"] } } }, { "properties": { "a": { "$ref": "#/$defs/small" } } }],
+                "type": "object", "required": ["a"], "additionalProperties": false, "properties": { "a": true }, "$defs": defs }),
+            &["{\"a\":9}", "{\"a\":null}"],
+            &["{\"a\":10}", "{\"a\":\"\"}"],
+        ),
+        (
+            json!({ "$ref": "#/$defs/small", "minimum": 7, "type": "integer", "$defs": defs }),
+            &["7", "9"],
+            &["6", "10"],
+        ),
+        (
+            json!({ "type": "object", "properties": { "a": { "type": "null" }, "b": { "type": "null" } }, "additionalProperties": false,
+                "anyOf": [{ "required": ["a"] }, { "required": ["b"] }] }),
+            &["{\"a\":null}", "{\"b\":null}", "{\"a\":null,\"b\":null}"],
+            &["{}", "{\"c\":null}"],
+        ),
+        (
+            json!({ "type": "object", "required": ["kind"], "properties": { "n": { "type": "integer" } }, "additionalProperties": true,
+                "oneOf": [{ "properties": { "kind": { "const": "a" } } }, { "properties": { "kind": { "const": "b" } } }] }),
+            &["{\"n\":1,\"kind\":\"a\"}", "{\"kind\":\"b\",\"x\":1}"],
+            &["{\"kind\":\"c\"}", "{\"n\":1}"],
+        ),
+        (
+            json!({ "allOf": [{ "enum": [1, 2.0, "x", { "a": 1, "b": 2 }] }, { "enum": [2, { "b": 2, "a": 1 }, 3] }] }),
+            &["2", "{\"a\":1,\"b\":2}"],
+            &["1", "3", "\"x\""],
+        ),
+        (
+            json!({ "allOf": [{ "type": "array", "prefixItems": [{ "type": "integer" }], "items": { "type": "null" } },
+                { "items": { "maximum": 3 }, "maxItems": 2 }] }),
+            &["[]", "[3]", "[1,null]"],
+            &["[4]", "[1,1]", "[1,null,null]"],
+        ),
+        (
+            json!({ "$schema": "http://json-schema.org/draft-07/schema#", "allOf": [{ "type": "array", "items": [{ "type": "integer" }], "additionalItems": false },
+                { "items": { "maximum": 3 } }] }),
+            &["[3]", "[]"],
+            &["[4]", "[1,1]"],
+        ),
+        (
+            json!({ "anyOf": [{ "type": "integer" }, { "type": "string" }], "allOf": [{ "type": ["number", "null"] }, { "minimum": 0 }] }),
+            &["3"],
+            &["\"a\"", "null", "-1", "0.5"],
+        ),
+        (json!({ "allOf": [true, { "anyOf": [false, { "type": "boolean" }] }, {}] }), &["true"], &["1"]),
+    ];
+    for (schema, valid, invalid) in cases {
+        let matcher = match compile(&schema) {
+            Err(why) if valid.is_empty() => {
+                assert!(why.contains("no answer satisfies"), "{schema}: {why}");
+                continue;
+            }
+            matcher => matcher.unwrap_or_else(|why| panic!("{schema}: {why}")),
+        };
+        for text in valid {
+            assert!(accepts(&matcher, text), "{schema} refuses {text}");
+        }
+        for text in invalid {
+            assert!(!accepts(&matcher, text), "{schema} accepts {text}");
+        }
+    }
+    // Branches that differ in what they require are one struct.
+    let branches = json!({ "type": "object", "properties": { "a": { "type": "boolean" }, "b": { "type": "integer" } },
+        "additionalProperties": false, "anyOf": [{ "required": ["a"] }, { "required": ["b"] }] });
+    let read = AnswerSchema::read(&branches).unwrap();
+    let fields =
+        [("a", DataType::Boolean), ("b", DataType::Int64)].map(|(name, kind)| Field::new(name, kind, true));
+    assert_eq!(read.data_type(), DataType::Struct(fields.to_vec().into()));
+}
+
+#[test]
 fn what_cannot_be_enforced_is_refused_by_name_and_place() {
     let deep = (0..1000).fold(json!({}), |inner, _| json!({ "items": inner }));
     let values: Vec<u32> = (0..100_000).collect();
@@ -223,9 +321,29 @@ fn what_cannot_be_enforced_is_refused_by_name_and_place() {
         ),
         (json!(false), "no answer satisfies it"),
         (json!({ "type": "string", "minLength": 2, "maxLength": 1 }), "no answer satisfies it"),
-        (json!({ "$ref": "#/$defs/a", "minimum": 1, "$defs": { "a": {} } }), "`$ref` beside `minimum`"),
+        (
+            json!({ "$schema": "http://json-schema.org/draft-07/schema#", "$ref": "#/$defs/a", "minimum": 1, "$defs": { "a": {} } }),
+            "`$ref` beside `minimum` is not taken in draft 7",
+        ),
+        (json!({ "allOf": [{ "$ref": "#" }, { "type": "object" }] }), "lead back to themselves"),
+        (json!({ "allOf": [{ "$ref": "#" }, { "$ref": "#/allOf/2" }, {}] }), "lead back to themselves"),
+        (
+            json!({ "allOf": [{ "pattern": "a" }, { "pattern": "b" }] }),
+            "`pattern` is there twice, as \"a\" and as \"b\"",
+        ),
+        (json!({ "allOf": [{ "not": {} }, {}] }), "`not` cannot be enforced"),
+        (json!({ "allOf": [{ "properties": [] }, {}] }), "/properties: is no object"),
+        (json!({ "allOf": [{ "const": 1, "enum": [2] }, { "enum": [1] }] }), "no answer satisfies it"),
+        (
+            json!({ "anyOf": [{}, {}], "allOf": vec![json!({ "anyOf": [{ "type": "null" }, { "type": "integer" }] }); 20] }),
+            "multiply out",
+        ),
+        (
+            json!({ "allOf": [{ "$ref": "#/$defs/a" }, { "$ref": "#/$defs/b" }], "$defs": {
+                "a": { "properties": { "x": { "$ref": "#/$defs/b" } } }, "b": { "properties": { "x": { "$ref": "#/$defs/a" } } } } }),
+            "leads into itself again and again",
+        ),
         (json!({ "enum": [1], "minimum": 1 }), "`enum` beside `minimum`"),
-        (json!({ "allOf": [{}, {}] }), "`allOf` is taken with one"),
         (json!({ "oneOf": [{ "type": "integer" }, { "type": "number" }] }), "/oneOf: `oneOf` is taken only"),
         (json!({ "const": 9_007_199_254_740_993u64 }), "/const: the number"),
         (json!({ "maximum": 1e20 }), "/maximum: 1e+20 is no number between"),
@@ -241,7 +359,6 @@ fn what_cannot_be_enforced_is_refused_by_name_and_place() {
         (json!({ "type": "string", "minLength": "ééé".repeat(50) }), "/minLength: "),
         (json!({ "type": "strng" }), "/type: \"strng\" is no type"),
         (json!({ "additionalItems": false }), "in draft 2020-12, which writes"),
-        (json!({ "properties": { "a": {} }, "anyOf": [{}] }), "`anyOf` beside `properties`"),
         (json!([]), "a schema is an object"),
         (at(json!({ "const": ["\u{1}"] })), "the value [\"\\u0001\"] has a control character"),
         (deep, "nested more than 64 deep"),

@@ -179,15 +179,34 @@ impl Planner<'_> {
         let chosen = !columns.is_empty() && columns.iter().all(|column| column.chosen);
         let mut kinds = columns.into_iter().map(|column| column.kind);
         let first = kinds.next().unwrap_or(Kind::Json);
-        let kind = kinds.try_fold(first, |all, kind| match (all, kind) {
-            (Kind::Label(mut all), Kind::Label(more)) => {
-                let new = more.into_iter().filter(|label| !all.contains(label)).collect::<Vec<_>>();
-                all.extend(new);
-                Some(Kind::Label(all))
-            }
-            (all, kind) => (all == kind).then_some(all),
-        });
+        let kind = kinds.try_fold(first, united);
         Column { kind: kind.unwrap_or(Kind::Json), nullable, chosen }
+    }
+}
+
+/// The kind of values of two kinds, if it is more than JSON.
+fn united(a: Kind, b: Kind) -> Option<Kind> {
+    let column = |a: Column, b: Column| {
+        let (nullable, chosen) = (a.nullable || b.nullable, a.chosen && b.chosen);
+        Some(Column { kind: united(a.kind, b.kind)?, nullable, chosen })
+    };
+    match (a, b) {
+        (Kind::Label(mut all), Kind::Label(more)) => {
+            let new = more.into_iter().filter(|label| !all.contains(label)).collect::<Vec<_>>();
+            all.extend(new);
+            Some(Kind::Label(all))
+        }
+        (Kind::List(a), Kind::List(b)) => Some(Kind::List(Box::new(column(*a, *b)?))),
+        (Kind::Struct { properties: a, others }, Kind::Struct { properties: b, others: of_b })
+            if others == of_b && a.len() == b.len() =>
+        {
+            let property = |((name, a), (other, b)): ((String, Column), (String, Column))| {
+                if name == other { Some((name, column(a, b)?)) } else { None }
+            };
+            let properties = a.into_iter().zip(b).map(property).collect::<Option<Vec<_>>>()?;
+            Some(Kind::Struct { properties, others })
+        }
+        (a, b) => (a == b).then_some(a),
     }
 }
 

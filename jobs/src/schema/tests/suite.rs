@@ -88,12 +88,10 @@ fn canonical(value: &Value, schema: &Value, document: &Value) -> Value {
             items.iter().enumerate().map(|(i, item)| canonical(item, of(i), document)).collect()
         }
         Value::Object(keys) => {
-            let listed = [&schema["properties"], &schema["const"]].into_iter().filter_map(Value::as_object);
-            let names: Vec<&String> = listed.flat_map(Map::keys).collect();
-            let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            let order = names.into_iter().map(String::as_str).chain(required);
+            let mut order = Vec::new();
+            names(schema, document, &mut order);
             let mut object = Map::new();
-            for name in order.chain(keys.keys().map(String::as_str)) {
+            for name in order.into_iter().chain(keys.keys().map(String::as_str)) {
                 if let Some(value) = keys.get(name) {
                     let of = schema["properties"].get(name).unwrap_or(&schema["additionalProperties"]);
                     object.entry(name).or_insert_with(|| canonical(value, of, document));
@@ -103,4 +101,22 @@ fn canonical(value: &Value, schema: &Value, document: &Value) -> Value {
         }
         value => value.clone(),
     }
+}
+
+/// The names that a schema gives, its own first, and those that it requires behind all.
+fn names<'a>(schema: &'a Value, document: &'a Value, order: &mut Vec<&'a str>) {
+    fn visit<'a>(schema: &'a Value, document: &'a Value, depth: usize, named: &mut [Vec<&'a str>; 2]) {
+        let listed = [&schema["properties"], &schema["const"]].into_iter().filter_map(Value::as_object);
+        named[0].extend(listed.flat_map(Map::keys).map(String::as_str));
+        named[1].extend(schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str));
+        let target = schema["$ref"].as_str().and_then(|at| document.pointer(at.strip_prefix('#')?));
+        let parts =
+            ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|name| schema[name].as_array()).flatten();
+        for part in target.into_iter().chain(parts).filter(|_| depth < 9) {
+            visit(part, document, depth + 1, named);
+        }
+    }
+    let mut named = [Vec::new(), Vec::new()];
+    visit(schema, document, 0, &mut named);
+    order.extend(named.concat());
 }

@@ -1,0 +1,281 @@
+//! Schemas that hold together: `allOf`, and what stands beside `$ref`, `anyOf` and `oneOf`, as one schema without them.
+//!
+//! Two schemas are merged keyword by keyword, where what both say can be said by one of the same keyword. `anyOf` and `oneOf`
+//! are multiplied out: both sides hold where one branch holds with all that stands beside it.
+
+use super::error::SchemaError;
+use super::reader::{Draft, Reader, is_annotation, normal};
+use serde_json::{Map, Value, json};
+
+/// More merges are refused: branches multiply.
+const MAX_MERGES: usize = 5_000;
+/// Deeper references within each other are refused.
+const MAX_DEPTH: usize = 32;
+
+/// What a schema is made of.
+enum Parts {
+    /// Keywords of one schema.
+    Plain(Map<String, Value>),
+    /// Schemas that all hold.
+    All(Vec<Value>),
+    /// What holds beside one of some branches, and the keyword that has them.
+    Branches(Value, &'static str, Vec<Value>),
+}
+
+impl Reader<'_> {
+    /// The one schema that says what a schema of several parts does.
+    pub(super) fn merged(&mut self, keys: &Map<String, Value>, at: &str) -> Result<Value, SchemaError> {
+        self.merge(&Value::Object(keys.clone()), &json!({ "description": "" }), at, 0)
+    }
+
+    fn merge(&mut self, a: &Value, b: &Value, at: &str, depth: usize) -> Result<Value, SchemaError> {
+        self.merges += 1;
+        if self.merges > MAX_MERGES || depth > MAX_DEPTH {
+            let why = "its `allOf`, `anyOf`, `oneOf` and `$ref` lead back to themselves, or multiply out to too many schemas; \
+                       write them into one";
+            return Err(SchemaError::new(at, why));
+        }
+        match (a, b) {
+            (Value::Bool(true), other) | (other, Value::Bool(true)) => Ok(other.clone()),
+            (Value::Bool(false), _) | (_, Value::Bool(false)) => Ok(false.into()),
+            (Value::Object(a), Value::Object(b)) => match (self.parts(a, at)?, self.parts(b, at)?) {
+                (Parts::Plain(a), Parts::Plain(b)) => self.merge_keywords(&a, &b, at),
+                (Parts::All(parts), _) => {
+                    let whole = self.merge_all(&parts, at, depth)?;
+                    self.merge(&whole, &Value::Object(b.clone()), at, depth + 1)
+                }
+                (_, Parts::All(parts)) => {
+                    let whole = self.merge_all(&parts, at, depth)?;
+                    self.merge(&Value::Object(a.clone()), &whole, at, depth + 1)
+                }
+                (Parts::Branches(rest, name, branches), _) => {
+                    self.multiply(name, &branches, at, |reader, branch| {
+                        let whole = reader.merge(&rest, branch, at, depth + 1)?;
+                        reader.merge(&whole, &Value::Object(b.clone()), at, depth + 1)
+                    })
+                }
+                (Parts::Plain(a), Parts::Branches(rest, name, branches)) => {
+                    let a = Value::Object(a);
+                    self.multiply(name, &branches, at, |reader, branch| {
+                        let whole = reader.merge(&rest, branch, at, depth + 1)?;
+                        reader.merge(&a, &whole, at, depth + 1)
+                    })
+                }
+            },
+            _ => Err(SchemaError::new(at, "a schema is an object, true or false")),
+        }
+    }
+
+    fn merge_all(&mut self, parts: &[Value], at: &str, depth: usize) -> Result<Value, SchemaError> {
+        parts.iter().try_fold(Value::Bool(true), |whole, part| self.merge(&whole, part, at, depth + 1))
+    }
+
+    fn multiply(
+        &mut self,
+        name: &str,
+        branches: &[Value],
+        at: &str,
+        merge: impl Fn(&mut Self, &Value) -> Result<Value, SchemaError>,
+    ) -> Result<Value, SchemaError> {
+        let merged = branches.iter().map(|branch| merge(self, branch)).collect::<Result<Vec<_>, _>>()?;
+        if merged.is_empty() {
+            return Err(SchemaError::new(&format!("{at}/{name}"), "is no array with schemas"));
+        }
+        Ok(json!({ name: merged }))
+    }
+
+    fn parts(&mut self, keys: &Map<String, Value>, at: &str) -> Result<Parts, SchemaError> {
+        self.check_keywords(keys, at)?;
+        if keys.get("properties").is_some_and(|properties| !properties.is_object()) {
+            return Err(SchemaError::new(&format!("{at}/properties"), "is no object"));
+        }
+        let mut rest = keys.clone();
+        rest.retain(|name, _| !is_annotation(name) && name != "$schema" && name != "$id");
+        if let Some(reference) = rest.shift_remove("$ref") {
+            if let Some(beside) = rest.keys().next().filter(|_| self.draft == Draft::Draft7) {
+                let why = format!(
+                    "`$ref` beside `{beside}` is not taken in draft 7, which passes over it; use allOf"
+                );
+                return Err(SchemaError::new(at, why));
+            }
+            let (_, target) = self.target(&reference, &format!("{at}/$ref"))?;
+            return Ok(Parts::All(vec![Value::Object(rest), target.clone()]));
+        }
+        for name in ["allOf", "anyOf", "oneOf"] {
+            let Some(branches) = rest.shift_remove(name) else { continue };
+            let branches = match branches {
+                Value::Array(branches) if !branches.is_empty() => branches,
+                _ => return Err(SchemaError::new(&format!("{at}/{name}"), "is no array with schemas")),
+            };
+            let rest = Value::Object(rest);
+            return Ok(match name {
+                "allOf" => Parts::All([rest].into_iter().chain(branches).collect()),
+                name => Parts::Branches(rest, name, branches),
+            });
+        }
+        Ok(Parts::Plain(rest))
+    }
+
+    /// Merges schemas of plain keywords.
+    fn merge_keywords(
+        &self,
+        a: &Map<String, Value>,
+        b: &Map<String, Value>,
+        at: &str,
+    ) -> Result<Value, SchemaError> {
+        let mut merged = Map::new();
+        for (name, value) in a.iter().chain(b.iter().filter(|(name, _)| !a.contains_key(*name))) {
+            let both = match (a.get(name), b.get(name)) {
+                (Some(a), Some(b)) if a != b => merge_values(name, a, b),
+                _ => Some(value.clone()),
+            };
+            let why = || {
+                let why = format!(
+                    "`{name}` is there twice, as {} and as {}, and cannot be merged",
+                    a[name], b[name]
+                );
+                SchemaError::new(at, why)
+            };
+            merged.insert(name.clone(), both.ok_or_else(why)?);
+        }
+        let wrong = |why: String| SchemaError::new(at, why);
+        if let (Some(of_a), Some(of_b)) = (values(a).map_err(wrong)?, values(b).map_err(wrong)?) {
+            merged.shift_remove("const");
+            merged.insert("enum".into(), common(&of_a, &of_b).map_err(wrong)?.into());
+        }
+        let nothing = |name: &str| merged.get(name).and_then(Value::as_array).is_some_and(Vec::is_empty);
+        if nothing("type") || nothing("enum") {
+            return Ok(false.into());
+        }
+        merge_properties(a, b, &mut merged);
+        self.merge_items(a, b, &mut merged);
+        Ok(merged.into())
+    }
+
+    /// Items by their place, then those that are alike.
+    fn merge_items(&self, a: &Map<String, Value>, b: &Map<String, Value>, merged: &mut Map<String, Value>) {
+        let of = |keys: &Map<String, Value>| -> (Vec<Value>, Value) {
+            let list = |name: &str| keys.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+            let rest = |name: &str| keys.get(name).cloned().unwrap_or(true.into());
+            match (self.draft, keys.get("items")) {
+                (Draft::Draft7, Some(Value::Array(items))) => (items.clone(), rest("additionalItems")),
+                (Draft::Draft7, _) => (Vec::new(), rest("items")),
+                (Draft::Draft2020, _) => (list("prefixItems"), rest("items")),
+            }
+        };
+        let ((of_a, rest_a), (of_b, rest_b)) = (of(a), of(b));
+        let len = of_a.len().max(of_b.len());
+        let at = |of: &[Value], rest: &Value, i: usize| of.get(i).unwrap_or(rest).clone();
+        let prefix: Vec<Value> =
+            (0..len).map(|i| both(at(&of_a, &rest_a, i), at(&of_b, &rest_b, i))).collect();
+        let (list, more) = match (self.draft, prefix.is_empty()) {
+            (Draft::Draft2020, _) => ("prefixItems", "items"),
+            (Draft::Draft7, true) => ("", "items"),
+            (Draft::Draft7, false) => ("items", "additionalItems"),
+        };
+        let rest = both(rest_a, rest_b);
+        ["prefixItems", "items", "additionalItems"].iter().for_each(|name| _ = merged.shift_remove(*name));
+        if !prefix.is_empty() {
+            merged.insert(list.into(), prefix.into());
+        }
+        if rest != true {
+            merged.insert(more.into(), rest);
+        }
+    }
+}
+
+/// Properties of one that the other does not name are others to it.
+fn merge_properties(a: &Map<String, Value>, b: &Map<String, Value>, merged: &mut Map<String, Value>) {
+    let named = |keys: &Map<String, Value>| keys.get("properties").and_then(Value::as_object).cloned();
+    let others = |keys: &Map<String, Value>| keys.get("additionalProperties").cloned().unwrap_or(true.into());
+    let (of_a, of_b) = (named(a).unwrap_or_default(), named(b).unwrap_or_default());
+    let mut properties = Map::new();
+    for name in of_a.keys().chain(of_b.keys().filter(|name| !of_a.contains_key(*name))) {
+        let of = |named: &Map<String, Value>, keys| named.get(name).cloned().unwrap_or_else(|| others(keys));
+        properties.insert(name.clone(), both(of(&of_a, a), of(&of_b, b)));
+    }
+    if !properties.is_empty() {
+        merged.insert("properties".into(), properties.into());
+    }
+    let others = both(others(a), others(b));
+    merged.shift_remove("additionalProperties");
+    if others != true {
+        merged.insert("additionalProperties".into(), others);
+    }
+}
+
+/// A schema that holds where both do.
+fn both(a: Value, b: Value) -> Value {
+    match (a, b) {
+        (Value::Bool(true), other) | (other, Value::Bool(true)) => other,
+        (a, b) if a == b => a,
+        (a, b) => json!({ "allOf": [a, b] }),
+    }
+}
+
+/// A keyword that says what two of its values do; `None` if none does. Properties and items are merged elsewhere.
+fn merge_values(name: &str, a: &Value, b: &Value) -> Option<Value> {
+    let pick = |greater: bool| {
+        let a_is_greater = a.as_f64()? >= b.as_f64()?;
+        Some(if a_is_greater == greater { a.clone() } else { b.clone() })
+    };
+    match name {
+        "minimum" | "exclusiveMinimum" | "minLength" | "minItems" | "minProperties" => pick(true),
+        "maximum" | "exclusiveMaximum" | "maxLength" | "maxItems" | "maxProperties" => pick(false),
+        "uniqueItems" => Some((a.as_bool()? || b.as_bool()?).into()),
+        "type" => {
+            let list = |value: &Value| match value {
+                Value::Array(names) => names.clone(),
+                name => vec![name.clone()],
+            };
+            let (a, b) = (list(a), list(b));
+            let has = |of: &[Value], name: &Value| {
+                of.contains(name) || *name == "integer" && of.contains(&"number".into())
+            };
+            let mut types: Vec<Value> = a.iter().filter(|name| has(&b, name)).cloned().collect();
+            types.extend(b.iter().filter(|name| has(&a, name) && !a.contains(name)).cloned());
+            Some(types.into())
+        }
+        "required" => {
+            let mut names = a.as_array()?.clone();
+            names.extend(
+                b.as_array()?.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>(),
+            );
+            Some(names.into())
+        }
+        "multipleOf" => {
+            let whole = |value: &Value| value.as_f64().filter(|x| *x >= 1.0 && x.fract() == 0.0 && *x <= 1e8);
+            let (a, b) = (whole(a)? as u64, whole(b)? as u64);
+            let (mut x, mut y) = (a, b);
+            while y > 0 {
+                (x, y) = (y, x % y);
+            }
+            Some((a / x * b).into())
+        }
+        "enum"
+        | "const"
+        | "properties"
+        | "additionalProperties"
+        | "prefixItems"
+        | "items"
+        | "additionalItems" => Some(a.clone()),
+        _ => None,
+    }
+}
+
+/// The values that `enum` and `const` leave.
+fn values(keys: &Map<String, Value>) -> Result<Option<Vec<Value>>, String> {
+    let constant = keys.get("const").map(|value| vec![value.clone()]);
+    let listed =
+        keys.get("enum").map(|values| values.as_array().cloned().ok_or("`enum` is no array")).transpose()?;
+    match (constant, listed) {
+        (Some(a), Some(b)) => common(&a, &b).map(Some),
+        (a, b) => Ok(a.or(b)),
+    }
+}
+
+fn common(a: &[Value], b: &[Value]) -> Result<Vec<Value>, String> {
+    let b = b.iter().map(normal).collect::<Result<Vec<_>, _>>()?;
+    let a = a.iter().map(normal).collect::<Result<Vec<_>, _>>()?;
+    Ok(a.into_iter().filter(|value| b.contains(value)).collect())
+}
