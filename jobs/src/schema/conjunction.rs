@@ -7,8 +7,8 @@ use super::error::SchemaError;
 use super::reader::{Draft, Reader, is_annotation, normal};
 use serde_json::{Map, Value, json};
 
-/// More merges are refused: branches multiply.
-const MAX_MERGES: usize = 5_000;
+/// Values that merges may copy, all together: branches multiply.
+const MAX_COPIED: usize = 2_000_000;
 /// Deeper references within each other are refused.
 const MAX_DEPTH: usize = 32;
 
@@ -29,8 +29,8 @@ impl Reader<'_> {
     }
 
     fn merge(&mut self, a: &Value, b: &Value, at: &str, depth: usize) -> Result<Value, SchemaError> {
-        self.merges += 1;
-        if self.merges > MAX_MERGES || depth > MAX_DEPTH {
+        self.copied += weight(a) + weight(b);
+        if self.copied > MAX_COPIED || depth > MAX_DEPTH {
             let why = "its `allOf`, `anyOf`, `oneOf` and `$ref` lead back to themselves, or multiply out to too many schemas; \
                        write them into one";
             return Err(SchemaError::new(at, why));
@@ -181,6 +181,16 @@ impl Reader<'_> {
         if rest != true {
             merged.insert(more.into(), rest);
         }
+    }
+}
+
+/// How many values a value has within it; a long text counts for more.
+fn weight(value: &Value) -> usize {
+    1 + match value {
+        Value::String(text) => text.len() / 64,
+        Value::Array(items) => items.iter().map(weight).sum(),
+        Value::Object(keys) => keys.iter().map(|(name, value)| name.len() / 64 + weight(value)).sum(),
+        _ => 0,
     }
 }
 

@@ -95,7 +95,7 @@ pub(super) fn read(schema: &Value) -> Result<(Node, Vec<Node>), SchemaError> {
         values: 0,
         lexemes: HashSet::new(),
         objects: 0,
-        merges: 0,
+        copied: 0,
         merging: 0,
     };
     let root = reader.schema(schema, "")?;
@@ -166,8 +166,8 @@ pub(super) struct Reader<'a> {
     /// Bounds, patterns and formats that differ, and objects with free names.
     lexemes: HashSet<String>,
     objects: usize,
-    /// Merges so far, and how many merged schemas are being read within each other.
-    pub merges: usize,
+    /// What merges have copied so far, and how many merged schemas are being read within each other.
+    pub copied: usize,
     merging: usize,
 }
 

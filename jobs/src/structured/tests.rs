@@ -143,6 +143,11 @@ fn structures_that_are_made_to_harm_are_refused_or_work() {
     let json = StructuredOutputs::Json;
     let values: Vec<String> = (0..100_000).map(|i| format!("value {i}")).collect();
     let two = |next: Value| json!({ "anyOf": [next.clone(), next] });
+    let many = |count| {
+        (0..count)
+            .map(|i| json!({ "type": "object", "properties": { format!("p{i}"): { "type": "integer" } } }))
+            .collect::<Vec<_>>()
+    };
     let rules = |count| (0..count).map(|i| format!("a{i}: \"x\" a{}\n", i + 1)).collect::<String>();
     let nots = (0..60).map(|i| format!(" & ~/(?s:.*)a{{{i}}}b(?s:.*)/")).collect::<String>();
     for (outputs, refused) in [
@@ -152,6 +157,8 @@ fn structures_that_are_made_to_harm_are_refused_or_work() {
         (chain(900, |next| json!({ "allOf": [next] })), None),
         (chain(20_000, |next| json!({ "allOf": [next] })), Some("more than 1000 schemas")),
         (chain(30, two), None),
+        (json(json!({ "allOf": many(500) })), None),
+        (json(json!({ "allOf": many(4000) })), Some("multiply out to too many schemas")),
         (json(json!({ "enum": values })), Some("bytes; at most")),
         (StructuredOutputs::Choice(values), Some("bytes; at most")),
         (json(json!({ "$ref": "#" })), Some("no answer satisfies it")),
