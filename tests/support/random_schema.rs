@@ -271,6 +271,9 @@ impl Random {
                 if count > 1 && self.dice.below(3) == 0 {
                     let needs = |i: usize| json!({ "required": [NAMES[(first + i) % NAMES.len()]] });
                     schema["anyOf"] = json!([needs(0), needs(1)]);
+                } else if count > 1 && !required.contains(&NAMES[first]) && self.flip() {
+                    let keyword = if self.draft7 { "dependencies" } else { "dependentRequired" };
+                    schema[keyword] = json!({ NAMES[first]: [NAMES[(first + 1) % NAMES.len()]] });
                 } else if self.dice.below(4) == 0 {
                     schema["minProperties"] = required.len().into();
                     schema["maxProperties"] = count.into();

@@ -4,7 +4,7 @@
 //! are multiplied out: both sides hold where one branch holds with all that stands beside it.
 
 use super::error::SchemaError;
-use super::reader::{Draft, Reader, is_annotation, normal};
+use super::reader::{DEPENDENT, Draft, Reader, is_annotation, normal};
 use serde_json::{Map, Value, json};
 
 /// Values that merges may copy, all together: branches multiply.
@@ -100,6 +100,13 @@ impl Reader<'_> {
             }
             let (_, target) = self.target(&reference, &format!("{at}/$ref"))?;
             return Ok(Parts::All(vec![Value::Object(rest), target.clone()]));
+        }
+        for name in DEPENDENT {
+            let Some(needs) = rest.shift_remove(name) else { continue };
+            let needs =
+                needs.as_object().ok_or_else(|| SchemaError::new(&format!("{at}/{name}"), "is no object"))?;
+            let parts = needs.iter().map(|(property, needed)| depends(property, needed));
+            return Ok(Parts::All([Value::Object(rest)].into_iter().chain(parts).collect()));
         }
         for name in ["allOf", "anyOf", "oneOf"] {
             let Some(branches) = rest.shift_remove(name) else { continue };
@@ -212,6 +219,19 @@ fn merge_properties(a: &Map<String, Value>, b: &Map<String, Value>, merged: &mut
     if others != true {
         merged.insert("additionalProperties".into(), others);
     }
+}
+
+/// A property is not there, or what is needed then holds: other properties, or a schema.
+fn depends(property: &str, needed: &Value) -> Value {
+    let absent = json!({ "properties": { property: false } });
+    let there = match needed {
+        Value::Array(names) => {
+            let names: Vec<Value> = [property.into()].into_iter().chain(names.iter().cloned()).collect();
+            json!({ "required": names })
+        }
+        schema => json!({ "allOf": [{ "required": [property] }, schema] }),
+    };
+    json!({ "anyOf": [absent, there] })
 }
 
 /// A schema that holds where both do.

@@ -66,6 +66,9 @@ const OF_TYPES: [&str; 20] = [
 /// Keywords that stand for the whole of a schema.
 const WHOLE: [&str; 6] = ["$ref", "anyOf", "oneOf", "allOf", "enum", "const"];
 
+/// Keywords that say what holds where a property is there.
+pub(super) const DEPENDENT: [&str; 3] = ["dependentRequired", "dependentSchemas", "dependencies"];
+
 pub(super) const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
 
 /// The versions of JSON Schema whose meaning is enforced.
@@ -185,15 +188,19 @@ impl<'a> Reader<'a> {
             _ => return Err(SchemaError::new(at, "a schema is an object, true or false")),
         };
         self.check_keywords(keys, at)?;
-        let Some(name) = WHOLE.iter().find(|name| keys.contains_key(**name)) else {
-            return self.of_types(keys, at);
+        let whole = WHOLE.iter().find(|name| keys.contains_key(**name));
+        let depends = DEPENDENT.iter().any(|name| keys.contains_key(*name));
+        let is_alone = |name: &str| {
+            let several = name == "allOf" && keys[name].as_array().is_some_and(|all| all.len() > 1);
+            let mut others = keys.keys().filter(|other| *other != name);
+            !several && others.all(|other| is_annotation(other) || other.starts_with('$'))
         };
-        let values = matches!(*name, "enum" | "const");
-        let beside =
-            keys.keys().any(|other| other != name && !is_annotation(other) && !other.starts_with('$'));
-        let several = *name == "allOf" && keys[*name].as_array().is_some_and(|all| all.len() > 1);
-        if values || !(beside || several) {
-            return self.whole(name, keys, at);
+        match whole {
+            None if !depends => return self.of_types(keys, at),
+            Some(name) if matches!(*name, "enum" | "const") && !depends || is_alone(name) => {
+                return self.whole(name, keys, at);
+            }
+            _ => {}
         }
         let merged = self.merged(keys, at)?;
         self.merging += 1;
@@ -214,9 +221,9 @@ impl<'a> Reader<'a> {
                 "type" => true,
                 "prefixItems" => self.draft == Draft::Draft2020,
                 "additionalItems" => self.draft == Draft::Draft7,
-                "patternProperties" | "dependentRequired" | "dependentSchemas" | "dependencies" => {
-                    value.as_object().is_some_and(Map::is_empty)
-                }
+                "patternProperties" => value.as_object().is_some_and(Map::is_empty),
+                "dependentRequired" | "dependentSchemas" => self.draft == Draft::Draft2020,
+                "dependencies" => self.draft == Draft::Draft7,
                 name => ANNOTATIONS.contains(&name) || OF_TYPES.contains(&name) || WHOLE.contains(&name),
             };
             if !known {
@@ -409,6 +416,12 @@ fn beside(name: &str, draft: Draft) -> &'static str {
     match (name, draft) {
         ("prefixItems", Draft::Draft7) => " in draft 7, which writes an array in `items`",
         ("additionalItems", Draft::Draft2020) => " in draft 2020-12, which writes `prefixItems` and `items`",
+        ("dependentRequired" | "dependentSchemas", Draft::Draft7) => {
+            " in draft 7, which writes `dependencies`"
+        }
+        ("dependencies", Draft::Draft2020) => {
+            " in draft 2020-12, which writes `dependentRequired` and `dependentSchemas`"
+        }
         ("nullable", _) => r#", as it is no keyword of JSON Schema: write "type": ["...", "null"]"#,
         ("$id", _) => " below the root",
         _ => "",

@@ -190,7 +190,7 @@ fn schemas_that_hold_together_are_one() {
     let base = json!({ "$ref": "#/$defs/base" });
     let defs = json!({ "base": { "type": "object", "properties": { "id": { "type": "integer" } }, "required": ["id"] },
         "small": { "maximum": 9 } });
-    let cases: [(Value, &[&str], &[&str]); 13] = [
+    let cases: [(Value, &[&str], &[&str]); 15] = [
         (
             json!({ "allOf": [{ "type": "integer", "minimum": 2 }, { "maximum": 9, "minimum": 1 }, { "multipleOf": 2 }, { "multipleOf": 3 }] }),
             &["6"],
@@ -257,6 +257,17 @@ fn schemas_that_hold_together_are_one() {
             &["3"],
             &["\"a\"", "null", "-1", "0.5"],
         ),
+        (
+            json!({ "type": "object", "properties": { "a": { "type": "null" }, "b": { "type": "integer" } }, "additionalProperties": false,
+                "dependentRequired": { "a": ["b"] }, "dependentSchemas": { "b": { "properties": { "b": { "minimum": 3 } } } } }),
+            &["{}", "{\"b\":3}", "{\"a\":null,\"b\":3}"],
+            &["{\"a\":null}", "{\"b\":2}", "{\"a\":null,\"b\":1}"],
+        ),
+        (
+            json!({ "$schema": "http://json-schema.org/draft-07/schema#", "dependencies": { "a": ["b"], "c": { "required": ["d"] } } }),
+            &["1", "{}", "{\"a\":1,\"b\":2}", "{\"x\":1}", "{\"c\":1,\"d\":2}"],
+            &["{\"a\":1}", "{\"c\":1,\"x\":2}"],
+        ),
         (json!({ "allOf": [true, { "anyOf": [false, { "type": "boolean" }] }, {}] }), &["true"], &["1"]),
     ];
     for (schema, valid, invalid) in cases {
@@ -281,6 +292,9 @@ fn schemas_that_hold_together_are_one() {
     let fields =
         [("a", DataType::Boolean), ("b", DataType::Int64)].map(|(name, kind)| Field::new(name, kind, true));
     assert_eq!(read.data_type(), DataType::Struct(fields.to_vec().into()));
+    let depends = json!({ "type": "object", "properties": { "a": { "type": "boolean" }, "b": { "type": "integer" } },
+        "additionalProperties": false, "dependentRequired": { "a": ["b"] } });
+    assert_eq!(AnswerSchema::read(&depends).unwrap().data_type(), read.data_type());
 }
 
 #[test]
@@ -299,7 +313,11 @@ fn what_cannot_be_enforced_is_refused_by_name_and_place() {
         (json!({ "if": {} }), "`if`"),
         (json!({ "propertyNames": {} }), "`propertyNames`"),
         (json!({ "patternProperties": { "a": {} } }), "`patternProperties`"),
-        (json!({ "dependentRequired": { "a": ["b"] } }), "`dependentRequired`"),
+        (json!({ "dependentRequired": { "a": "b" } }), "a schema is an object"),
+        (
+            json!({ "dependencies": { "a": ["b"] } }),
+            "`dependencies` cannot be enforced in draft 2020-12, which writes",
+        ),
         (json!({ "unevaluatedProperties": false }), "`unevaluatedProperties`"),
         (json!({ "$dynamicRef": "#a" }), "`$dynamicRef`"),
         (json!({ "minProperties": 1 }), "/minProperties: `minProperties` above"),

@@ -198,13 +198,20 @@ fn united(a: Kind, b: Kind) -> Option<Kind> {
         }
         (Kind::List(a), Kind::List(b)) => Some(Kind::List(Box::new(column(*a, *b)?))),
         (Kind::Struct { properties: a, others }, Kind::Struct { properties: b, others: of_b })
-            if others == of_b && a.len() == b.len() =>
+            if others == of_b =>
         {
-            let property = |((name, a), (other, b)): ((String, Column), (String, Column))| {
-                if name == other { Some((name, column(a, b)?)) } else { None }
-            };
-            let properties = a.into_iter().zip(b).map(property).collect::<Option<Vec<_>>>()?;
-            Some(Kind::Struct { properties, others })
+            // All properties of the one are among those of the other.
+            let (mut few, many) = if a.len() <= b.len() { (a, b) } else { (b, a) };
+            let mut properties = Vec::with_capacity(many.len());
+            for (name, of_many) in many {
+                let at = few.iter().position(|(other, _)| *other == name);
+                let united = match at.map(|at| few.remove(at)) {
+                    Some((_, of_few)) => column(of_few, of_many)?,
+                    None => Column { nullable: true, ..of_many },
+                };
+                properties.push((name, united));
+            }
+            few.is_empty().then_some(Kind::Struct { properties, others })
         }
         (a, b) => (a == b).then_some(a),
     }

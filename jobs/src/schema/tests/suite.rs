@@ -109,6 +109,12 @@ fn names<'a>(schema: &'a Value, document: &'a Value, order: &mut Vec<&'a str>) {
         let listed = [&schema["properties"], &schema["const"]].into_iter().filter_map(Value::as_object);
         named[0].extend(listed.flat_map(Map::keys).map(String::as_str));
         named[1].extend(schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str));
+        let dependent = ["dependentRequired", "dependentSchemas", "dependencies"];
+        for (name, needed) in dependent.into_iter().filter_map(|of| schema[of].as_object()).flatten() {
+            named[1].push(name);
+            named[1].extend(needed.as_array().into_iter().flatten().filter_map(Value::as_str));
+            visit(needed, document, depth + 1, named);
+        }
         let target = schema["$ref"].as_str().and_then(|at| document.pointer(at.strip_prefix('#')?));
         let parts =
             ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|name| schema[name].as_array()).flatten();
