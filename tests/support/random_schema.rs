@@ -46,7 +46,10 @@ pub fn is_endless(schema: &Value) -> bool {
     let free = ["type", "enum", "const", "required", "$ref", "anyOf", "oneOf", "allOf"]
         .iter()
         .all(|name| !has(name));
-    let below = keys.iter().filter(|(name, _)| !["enum", "const"].contains(&name.as_str()));
+    let no_schemas = ["enum", "const", "dependentRequired", "dependencies"];
+    let below = keys.iter().filter(|(name, _)| !no_schemas.contains(&name.as_str()));
+    let whole = pattern.ends_with('$') && !pattern.contains('+');
+    let text_ends = has("maxLength") || has("format") || has("enum") || whole;
     let mut parts = below.flat_map(|(name, value)| match (name.as_str(), value) {
         ("properties" | "$defs" | "definitions", Value::Object(keys)) => keys.values().collect(),
         (_, Value::Array(items)) => {
@@ -57,10 +60,7 @@ pub fn is_endless(schema: &Value) -> bool {
     });
     free || schema.pointer("/properties/next").is_some()
         || is("number")
-        || is("string")
-            && !has("maxLength")
-            && !has("format")
-            && !(has("enum") || pattern.ends_with('$') && !pattern.contains('+'))
+        || is("string") && !text_ends
         || is("object") && schema["additionalProperties"] != false
         || parts.any(is_endless)
 }
