@@ -405,6 +405,25 @@ fn probabilities_of_all_values_come_to_one() {
         let sum: f32 = of.values().sum();
         assert!(of.len() == count && (sum - 1.0).abs() < 1e-5, "{schema}: {of:?}");
     }
+    // Each a token: what is reported of the rows that chose it.
+    let flags = ["--prompt", "Is it good?", "--allow-constant-prompt", "--temperature", "4", "--limit", "60"];
+    let more = ["--max-tokens", "9", "--fresh", "--json-schema", r#"{"enum": [3, 7, 8]}"#, "--return"];
+    let batch = answers(
+        &bench,
+        "out.parquet",
+        &[&flags[..], &more, &["field_probabilities,token_logprobs"]].concat(),
+    );
+    let given = batch.column_by_name("answer_probabilities").unwrap().as_primitive::<Float32Type>();
+    let logprobs = batch.column_by_name("token_logprobs").unwrap().as_list::<i32>();
+    let first = |row: usize| logprobs.value(row).as_primitive::<Float32Type>().value(0).exp();
+    let chosen = texts(&batch);
+    let all: std::collections::BTreeMap<&String, f32> =
+        chosen.iter().enumerate().map(|(i, text)| (text, first(i))).collect();
+    let sum: f32 = all.values().sum();
+    assert_eq!(all.len(), 3);
+    for (text, given) in chosen.iter().zip(given.values()) {
+        assert!((given - all[text] / sum).abs() < 1e-5, "{text}: {given}, {all:?}");
+    }
     let schema = r#"{"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": false}"#;
     let two = ["--json-schema", schema, "--return", "field_probabilities", "--n", "2", "--temperature", "1"];
     let ran = run(&bench, "two.jsonl", &[&two[..], &["--max-tokens", "20"]].concat());
