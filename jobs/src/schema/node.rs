@@ -2,6 +2,12 @@
 
 use serde_json::Value;
 
+/// Up to here each whole number is a float64 of its own: greater bounds would be those of a neighbour.
+pub(super) const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// The greatest int64 that is a float64, too: an integer is written so that int64 holds it.
+pub(super) const MAX_INTEGER: i64 = 9_223_372_036_854_774_784;
+
 /// A set of JSON values.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {

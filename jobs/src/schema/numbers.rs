@@ -1,15 +1,9 @@
 //! Integers and numbers: their bounds.
 
 use super::error::SchemaError;
-use super::node::{Integers, Node, Numbers};
+use super::node::{Integers, MAX_EXACT, MAX_INTEGER, Node, Numbers};
 use super::reader::Reader;
 use serde_json::{Map, Value};
-
-/// Up to here each whole number is a float64 of its own: greater bounds would be those of a neighbour.
-pub(super) const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
-
-/// The greatest int64 that is a float64, too: an integer is written so that int64 holds it.
-pub(super) const MAX_INTEGER: i64 = 9_223_372_036_854_774_784;
 
 /// A greater `multipleOf` is refused: remainders are 32 bits, with a digit behind them.
 const MAX_MULTIPLE: f64 = 1e8;

@@ -2,8 +2,7 @@
 
 use super::error::SchemaError;
 use super::exclusion::exclude;
-use super::node::Node;
-use super::numbers::{MAX_EXACT, MAX_INTEGER};
+use super::node::{MAX_EXACT, MAX_INTEGER, Node};
 use serde_json::{Map, Value};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
