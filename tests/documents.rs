@@ -18,6 +18,7 @@ use support::golden;
 use support::job::{Bench, Ran, ints, read, strings, text};
 
 const MAP: &str = "Note: {{ chunk }}";
+const COLUMNS: &str = r#"{"mood": {"ask": "Which one?", "choices": ["mill", "river", "stone"]}, "b": {"choices": ["a", "the b"]}}"#;
 const REDUCE: &str = "Join:{% for note in notes %} {{ note }};{% endfor %}";
 
 fn words(count: usize) -> String {
@@ -183,6 +184,15 @@ fn no_byte_depends_on_what_shares_a_batch() {
             json!({"method": "refine", "reduce-prompt": null, "refine-prompt": "{{ answer }} {{ chunk }}"}),
             &["--temperature", "0.8"],
         ),
+        (json!({}), &["--temperature", "0", "--columns", COLUMNS]),
+        (
+            json!({"map-columns": true}),
+            &["--temperature", "0", "--json-schema", r#"{"enum": [7, 12, 3001]}"#],
+        ),
+        (
+            json!({"method": "refine", "reduce-prompt": null, "refine-prompt": "{{ answer }} {{ chunk }}"}),
+            &["--temperature", "0.8", "--columns", COLUMNS],
+        ),
     ] {
         let documents = options(more.clone());
         let bytes = |name: &str, how: &[&str]| {
@@ -313,6 +323,113 @@ fn only_the_answer_to_a_document_has_a_structure() {
     }
 }
 
+/// The columns of choices as bits, so that equal ones are the same.
+fn labels(batch: &RecordBatch) -> Vec<(String, u32, String, u32)> {
+    let label = |name: &str| {
+        let texts =
+            arrow::compute::cast(batch.column_by_name(name).unwrap(), &arrow::datatypes::DataType::Utf8);
+        texts.unwrap().as_string::<i32>().iter().map(|text| text.unwrap().to_string()).collect::<Vec<_>>()
+    };
+    let bits = |name: &str| {
+        let column = batch.column_by_name(name).unwrap().as_primitive::<arrow::datatypes::Float32Type>();
+        column.iter().map(|value| value.unwrap().to_bits()).collect::<Vec<_>>()
+    };
+    let (mood, moods, b, bs) = (label("mood"), bits("mood_probability"), label("b"), bits("b_probability"));
+    (0..mood.len()).map(|row| (mood[row].clone(), moods[row], b[row].clone(), bs[row])).collect()
+}
+
+#[test]
+fn columns_of_choices_are_asked_behind_the_last_merge() {
+    let bench = Bench::new();
+    let mut texts = vec![Some("the mill".into()), Some(words(90)), Some(words(300)), Some(words(3000))];
+    // Some of these fit into one chunk, but not with what the columns ask.
+    texts.extend((200..250).step_by(3).map(|length| Some("x".repeat(length))));
+    let input = table(&bench, &texts);
+    let flags = ["--columns", COLUMNS, "--max-tokens", "6"];
+    let out = answered(&bench, &input, &options(json!({})), &flags);
+    assert_covered(&out, &texts, false);
+    assert!(out.column_by_name("generated_text").is_none() && out.column_by_name("num_cut_notes").is_some());
+    assert_eq!(text(&out, "error"), vec![None; texts.len()]);
+    let levels = ints(&out, "num_levels");
+    let one = ints(&out, "num_chunks").iter().zip(&levels).any(|both| both == (&Some(1), &Some(1)));
+    assert!(levels[0] == Some(0) && one, "{levels:?} {:?}", ints(&out, "num_chunks"));
+    assert!(levels[3] > Some(1), "{levels:?}");
+    let known: Vec<usize> = (0..texts.len()).filter(|&row| levels[row] <= Some(1)).collect();
+    let prompt = |&row: &usize| {
+        let note = |(_, _, note): (usize, usize, Option<String>)| format!(" {};", note.unwrap());
+        match levels[row] {
+            Some(0) => format!("Note: {}", texts[row].as_ref().unwrap()),
+            _ => format!("Join:{}", chunks(&out, row).into_iter().map(note).collect::<String>()),
+        }
+    };
+    let prompts: Vec<String> = known.iter().map(prompt).collect();
+    let prompts: Vec<Option<&str>> = prompts.iter().map(|prompt| Some(prompt.as_str())).collect();
+    let rows = bench.table("plain.parquet", vec![("q", strings(&prompts))]);
+    let (model, output) = (golden("qwen3"), bench.name("plain-out.parquet"));
+    let mut all =
+        vec!["run", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", &rows, "-o", &output];
+    all.extend(["--prompt-column", "q", "--columns", COLUMNS]);
+    let ran = bench.run(&all);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let plain = read(Path::new(&output));
+    let all = labels(&out);
+    assert_eq!(known.iter().map(|&row| all[row].clone()).collect::<Vec<_>>(), labels(&plain));
+    // Notes are those of a job that generates the answer, where that cuts the document at the same places.
+    let free = answered(&bench, &input, &options(json!({})), &flags[2..]);
+    assert_eq!(chunks(&out, 3), chunks(&free, 3));
+    // Of what a template says of the ask, only the last prompt has any.
+    let reduce = "{% if ask %}{{ ask }} {% endif %}{% for note in notes %}{{ note }};{% endfor %}";
+    let out = answered(&bench, &input, &options(json!({"reduce-prompt": reduce})), &flags);
+    assert_eq!(chunks(&out, 3), chunks(&free, 3));
+    assert_ne!(labels(&out)[2], all[2]);
+}
+
+#[test]
+fn chunks_are_answered_under_the_schema_too_where_that_is_asked_for() {
+    let bench = Bench::new();
+    let texts = [Some("the mill".into()), None, Some(words(300)), Some(words(3000))];
+    let input = table(&bench, &texts);
+    let documents = options(json!({"map-columns": true}));
+    let schema = ["--json-schema", r#"{"enum": [7, 12, 3001]}"#];
+    let out = answered(&bench, &input, &documents, &schema);
+    assert_covered(&out, &texts, false);
+    let lists = out.column_by_name("chunk_answers").unwrap().as_list::<i32>();
+    let answers = out.column_by_name("answer").unwrap().as_primitive::<Int64Type>();
+    for row in [0, 2, 3] {
+        let list = lists.value(row);
+        let list = list.as_primitive::<Int64Type>();
+        let texts: Vec<_> = chunks(&out, row).into_iter().map(|(_, _, text)| text).collect();
+        assert_eq!(list.iter().map(|n| n.map(|n| n.to_string())).collect::<Vec<_>>(), texts);
+        assert!(list.iter().chain([Some(answers.value(row))]).all(|n| matches!(n, Some(7 | 12 | 3001))));
+    }
+    assert!(lists.is_null(1) && lists.value(0).as_primitive::<Int64Type>().value(0) == answers.value(0));
+    // Each as a row of its prompt would be.
+    let document = texts[2].as_ref().unwrap();
+    let prompts: Vec<String> =
+        chunks(&out, 2).iter().map(|(start, end, _)| format!("Note: {}", &document[*start..*end])).collect();
+    let prompts: Vec<Option<&str>> = prompts.iter().map(|prompt| Some(prompt.as_str())).collect();
+    let rows = bench.table("plain.parquet", vec![("q", strings(&prompts))]);
+    let flags = [&["--prompt-column", "q", "--max-tokens", "12", "--fresh"][..], &schema].concat();
+    let plain = bench.answers("qwen3", &rows, &flags);
+    assert_eq!(
+        plain.column_by_name("answer").unwrap().as_primitive::<Int64Type>(),
+        lists.value(2).as_primitive::<Int64Type>()
+    );
+    // A number that was cut off is no answer.
+    let schema = ["--json-schema", r#"{"type": "integer", "minimum": 1000000000000000}"#];
+    let out = answered(&bench, &input, &documents, &schema);
+    let cut = ints(&out, "num_cut_notes");
+    assert!(cut[2] > Some(0), "{cut:?}");
+    let lists = out.column_by_name("chunk_answers").unwrap().as_list::<i32>();
+    for row in [0, 2, 3] {
+        let list = lists.value(row);
+        for ((_, _, text), answer) in chunks(&out, row).into_iter().zip(list.as_primitive::<Int64Type>()) {
+            assert!(answer.is_none() || text.as_ref().unwrap().len() >= 16, "{text:?} is {answer:?}");
+        }
+    }
+    assert!([0, 2, 3].iter().any(|&row| lists.value(row).null_count() > 0));
+}
+
 #[test]
 fn equal_documents_run_once_and_all_end() {
     let bench = Bench::new();
@@ -332,14 +449,23 @@ fn equal_documents_run_once_and_all_end() {
 #[cfg(unix)]
 fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
     let kills: u64 = std::env::var("GRISTMILL_DOCUMENT_KILLS").map_or(12, |kills| kills.parse().unwrap());
+    let schema = r#"{"type": "string", "maxLength": 6}"#;
+    let kept = kill_jobs(kills, json!({}), &[])
+        + kill_jobs(kills.div_ceil(4), json!({}), &["--columns", COLUMNS])
+        + kill_jobs(kills.div_ceil(4), json!({"map-columns": true}), &["--json-schema", schema]);
+    assert!(kept > 0, "no kill met a document in its middle");
+}
+
+/// Kills jobs of documents so many times, and gives the notes that were left of documents under way.
+fn kill_jobs(kills: u64, more: Value, flags: &[&str]) -> i64 {
     let bench = Bench::new();
     let texts: Vec<Option<String>> =
-        (0..8).map(|i| Some(format!("{i} {}", words(if i % 3 == 0 { 20 } else { 400 + 40 * i })))).collect();
+        (0..24).map(|i| Some(format!("{i} {}", words(if i % 3 == 0 { 20 } else { 400 + 20 * i })))).collect();
     let input = table(&bench, &texts);
-    let documents = options(json!({}));
+    let documents = options(more);
     let begun = Instant::now();
-    let calm =
-        run(&bench, &input, &bench.name("calm.parquet"), &documents, &["--enable-prompt-sharing=false"]);
+    let alone = [flags, &["--enable-prompt-sharing=false"]].concat();
+    let calm = run(&bench, &input, &bench.name("calm.parquet"), &documents, &alone);
     assert_eq!(calm.code, 0, "{}", calm.stderr);
     let whole = begun.elapsed().as_millis() as u64;
     let expected = std::fs::read(bench.path("calm.parquet")).unwrap();
@@ -353,6 +479,7 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
             let mut all = arguments(model.to_str().unwrap(), &input, &output, &documents);
             all.extend(["--temperature", "0", "--max-tokens", "12", "--return", "chunks", "--threads", "1"]);
             all.extend(["--max-num-seqs", &seqs]);
+            all.extend(flags);
             let mut child = bench.command(&all).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
             // A job gets more time after each kill, so that it finishes eventually.
             std::thread::sleep(Duration::from_millis(dice.below(whole * (2 + attempt) / 2)));
@@ -376,8 +503,10 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
         }
         assert!(std::fs::read(&output).unwrap() == expected, "{output} differs");
     }
-    println!("{done} kills over {jobs} jobs of documents, which left {kept} notes of documents under way");
-    assert!(kept > 0, "no kill met a document in its middle");
+    println!(
+        "{done} kills over {jobs} jobs of documents of {whole} ms, which left {kept} notes of documents under way"
+    );
+    kept
 }
 
 fn notes_of_rows_without_answer(output: &str) -> i64 {
@@ -395,6 +524,7 @@ fn what_leaves_no_room_is_refused_with_the_arithmetic() {
     let bench = Bench::new();
     let input = table(&bench, &[Some("the mill".into())]);
     let long = format!("{} {{{{ chunk }}}}", "the mill ".repeat(115));
+    let asks = json!({"a": {"ask": "the mill ".repeat(115), "choices": ["b", "c"]}}).to_string();
     for (more, flags, said) in [
         (
             json!({"map-prompt": long}),
@@ -415,7 +545,19 @@ fn what_leaves_no_room_is_refused_with_the_arithmetic() {
         ),
         (json!({"reduce-prompt": null}), &[], "needs a reduce-prompt"),
         (json!({}), &["--n", "2"], "--n above 1 does not go together with documents"),
-        (json!({}), &["--choices", "a,b"], "does not go together with documents"),
+        (
+            json!({}),
+            &["--columns", r#"{"a": {"choices": ["b", "c"], "calibrate": "content-free"}}"#],
+            "`calibrate` does not go together with documents",
+        ),
+        (json!({}), &["--choices", "a,b", "--regex", "a"], "do not go together"),
+        (json!({}), &["--choices", "a,b", "--return", "token_logprobs"], "--return token_logprobs does not"),
+        (json!({"map-columns": true}), &["--regex", "a"], "the job has none; give --json-schema"),
+        (
+            json!({}),
+            &["--columns", &asks],
+            "are for reduce-prompt with the ask and the choice of the longest column",
+        ),
         (json!({}), &["--return", "prompt_logprobs"], "--return prompt_logprobs"),
     ] {
         let ran = run(&bench, &input, &bench.name("none.parquet"), &options(more.clone()), flags);

@@ -69,7 +69,7 @@ pub(crate) fn decode(columns: &[ValueRef<'_>]) -> Option<Answer> {
     let (choices, document) = match typed {
         None | Some(TypedValues::Note { .. }) => (Vec::new(), None),
         Some(TypedValues::Choices(choices)) => (choices, None),
-        Some(TypedValues::Document { document }) => (Vec::new(), Some(document)),
+        Some(TypedValues::Document { document, choices }) => (choices, Some(document)),
     };
     let counts_and_tokens = decode_tokens(blob(tokens)?)?;
     let n = counts_and_tokens.len();
@@ -109,8 +109,12 @@ pub(crate) fn decode(columns: &[ValueRef<'_>]) -> Option<Answer> {
 pub(crate) enum TypedValues {
     /// Of an answer of choices.
     Choices(Vec<ColumnScores>),
-    /// Of the answer to a document.
-    Document { document: DocumentAnswer },
+    /// Of the answer to a document, with its scores in a job of choices.
+    Document {
+        document: DocumentAnswer,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        choices: Vec<ColumnScores>,
+    },
     /// Of a note: the digest of its prompt.
     Note { prompt: String },
 }
@@ -124,7 +128,9 @@ impl TypedValues {
 
 fn encode_typed(answer: &Answer) -> Value {
     match &answer.document {
-        Some(document) => TypedValues::Document { document: document.clone() }.json(),
+        Some(document) => {
+            TypedValues::Document { document: document.clone(), choices: answer.choices.clone() }.json()
+        }
         None if answer.choices.is_empty() => Value::Null,
         None => TypedValues::Choices(answer.choices.clone()).json(),
     }

@@ -31,9 +31,10 @@ impl fmt::Display for Plan {
         if let Some(choices) = &self.choices {
             let (asks, requests) = (number(choices.asks), number(choices.requests));
             let (branches, walked) = (number(choices.branches), number(choices.walked_tokens));
+            let of = if self.documents.is_some() { ", of documents that fit into one prompt" } else { "" };
             writeln!(
                 f,
-                "choices    {asks} asks in {requests} requests with {branches} branches, {walked} tokens to walk"
+                "choices    {asks} asks in {requests} requests with {branches} branches, {walked} tokens to walk{of}"
             )?;
         }
         if let Some(documents) = &self.documents {
@@ -54,7 +55,7 @@ impl fmt::Display for Plan {
             f,
             "           at most {cached} tokens found in cached pages, at least {computed} to compute"
         )?;
-        match self.choices {
+        match self.choices.filter(|_| self.documents.is_none()) {
             Some(_) => writeln!(f, "answers    labels are scored, and no token is generated")?,
             None => writeln!(f, "answers    {} tokens to generate", self.generated_tokens.text())?,
         }
