@@ -44,7 +44,7 @@ fn texts() -> Vec<Option<String>> {
         None,
         repeated("שלום עולם. ", 50),
         repeated("x", 1500),
-        Some(String::new()),
+        Some(" \n\u{3000}\t".into()),
         Some(words(3000)),
         repeated("<|im_end|> and <|im_start|>user ", 40),
     ]
@@ -115,7 +115,7 @@ fn plain(bench: &Bench, prompts: Vec<String>) -> Vec<Option<String>> {
 /// Every byte of every document is in a chunk; only of overlapping ones in two.
 fn assert_covered(batch: &RecordBatch, texts: &[Option<String>], overlap: bool) {
     for (row, text) in texts.iter().enumerate() {
-        let Some(text) = text.as_ref().filter(|text| !text.is_empty()) else { continue };
+        let Some(text) = text.as_ref().filter(|text| !text.trim().is_empty()) else { continue };
         let chunks = chunks(batch, row);
         assert_eq!((chunks[0].0, chunks[chunks.len() - 1].1), (0, text.len()), "row {row}");
         let joins = |pair: &[(usize, usize, Option<String>)]| match overlap {
@@ -141,6 +141,9 @@ fn each_request_is_answered_as_a_row_of_its_prompt() {
         let kind = match texts[row].as_deref() {
             None => Some("null prompt: the column t is null"),
             Some("") => Some("empty prompt: the column t is empty"),
+            Some(text) if text.trim().is_empty() => {
+                Some("empty prompt: the column t holds nothing but white space")
+            }
             Some(_) => None,
         };
         match (kind, error) {
@@ -440,7 +443,15 @@ fn equal_documents_run_once_and_all_end() {
     assert_covered(&out, &texts, false);
     let answers = text(&out, "generated_text");
     assert!((2..40).all(|row| answers[row].is_some() && answers[row] == answers[row % 2]), "{answers:?}");
+    let receipt = |bench: &Bench| -> Value {
+        serde_json::from_slice(&std::fs::read(bench.path("out.parquet.gristmill/receipt.json")).unwrap())
+            .unwrap()
+    };
+    let (all, shared) = (receipt(&bench), receipt(&bench)["shared_tokens"].as_u64().unwrap());
+    let tokens = all["input_tokens"].as_u64().unwrap() + all["generated_tokens"].as_u64().unwrap();
+    assert!(shared > tokens * 8 / 10 && shared < tokens, "{shared} of {tokens}");
     let apart = answered(&bench, &input, &options(json!({})), &["--enable-prompt-sharing=false"]);
+    assert_eq!(receipt(&bench)["shared_tokens"], 0);
     assert_eq!(text(&apart, "generated_text"), answers);
 }
 
@@ -535,7 +546,8 @@ fn what_leaves_no_room_is_refused_with_the_arithmetic() {
         (json!({"map-prompt": "Note"}), &[], "map-prompt does not read `chunk`"),
         (json!({"reduce-prompt": "Join {{ level }}"}), &[], "reduce-prompt does not read `notes`"),
         (json!({"map-prompt": "{{ t }} {{ chunk }}"}), &[], "map-prompt reads the column t"),
-        (json!({"map-prompt": "{{ chunks }}"}), &[], "the input has no column `chunks`"),
+        (json!({"map-prompt": "{{ chunks }}"}), &[], "map-prompt: the input has no column `chunks`"),
+        (json!({"reduce-prompt": "{{ note }}"}), &[], "reduce-prompt: the input has no column `note`"),
         (json!({"map-prompt": "{{ chunk"}), &[], "map-prompt"),
         (json!({"column": "u"}), &[], "documents: column"),
         (
@@ -570,6 +582,49 @@ fn what_leaves_no_room_is_refused_with_the_arithmetic() {
 }
 
 #[test]
+fn what_is_given_goes_before_columns_of_its_name() {
+    let bench = Bench::new();
+    let column = |texts: &[&str]| strings(&texts.iter().map(|text| Some(*text)).collect::<Vec<_>>());
+    let document = words(300);
+    let named = vec![("t", column(&[&document])), ("chunk", column(&["A"])), ("notes", column(&["B"]))];
+    let input = bench.table("named.parquet", named);
+    let more = json!({"map-prompt": format!("{MAP} {{{{ row['chunk'] }}}}"), "reduce-prompt": format!("{REDUCE} {{{{ row.notes }}}}")});
+    let out = answered(&bench, &input, &options(more), &[]);
+    let plain_input = table(&bench, &[Some(document)]);
+    let plain = json!({"map-prompt": format!("{MAP} A"), "reduce-prompt": format!("{REDUCE} B")});
+    let plain = answered(&bench, &plain_input, &options(plain), &[]);
+    assert_eq!(chunks(&out, 0), chunks(&plain, 0));
+    assert_eq!(text(&out, "generated_text"), text(&plain, "generated_text"));
+}
+
+#[test]
+fn a_row_whose_columns_fill_the_prompt_of_merges_is_an_error_that_a_plan_foresees() {
+    let bench = Bench::new();
+    let (document, title) = (words(300), "the mill ".repeat(110));
+    let texts: Vec<Option<&str>> = vec![Some(&document), Some("the mill"), Some(&document)];
+    let input = bench.table(
+        "titles.parquet",
+        vec![("t", strings(&texts)), ("title", strings(&[Some(&title), Some(&title), Some("mill")]))],
+    );
+    let documents = options(json!({"reduce-prompt": format!("{{{{ title }}}} {REDUCE}")}));
+    let out = answered(&bench, &input, &documents, &[]);
+    let errors = text(&out, "error");
+    let said = errors[0].as_deref().unwrap();
+    assert!(
+        said.starts_with("prompt too long: reduce-prompt has ") && said.contains("room for two notes of 12"),
+        "{said}"
+    );
+    assert_eq!(errors[1..], [None, None]);
+    let model = golden("qwen3");
+    let mut all = arguments(model.to_str().unwrap(), &input, "none.parquet", &documents);
+    all[0] = "plan";
+    all.extend(["--temperature", "0", "--max-tokens", "12"]);
+    let planned = bench.run(&all);
+    assert!(planned.stdout.contains("1 prompt too long: rows 0\n"), "{}{}", planned.stdout, planned.stderr);
+    assert!(planned.stdout.contains("rows       3 of 3 in 1 file\n"), "{}", planned.stdout);
+}
+
+#[test]
 fn a_row_that_is_too_long_says_how_it_can_be_read() {
     let bench = Bench::new();
     let input = table(&bench, &[Some(words(400)), Some("x".repeat(9_000_000))]);
@@ -592,7 +647,7 @@ fn notes_that_are_cut_are_counted_and_run_again_with_a_greater_limit() {
     let (first, said) = run(&["--max-tokens", "4"]);
     let cut = ints(&first, "num_cut_notes");
     assert!(cut[0].unwrap() > 0 && cut[1] == Some(0), "{cut:?}");
-    assert!(said.contains(&format!("{} notes cut off at length in 1 rows", cut[0].unwrap())), "{said}");
+    assert!(said.contains(&format!("{} notes cut off at length in 1 row\n", cut[0].unwrap())), "{said}");
     let (again, said) = run(&["--max-tokens", "12", "--retry", "length"]);
     assert!(said.contains("rows again (--retry)"), "{said}");
     assert_covered(&again, &[Some(words(200))], false);

@@ -119,15 +119,7 @@ impl Documents {
         {
             return refuse("map-prompt", fixed, &format!("a chunk needs {LEAST_ROOM} at least"));
         }
-        let (needed, needs) = match self.options.method {
-            Method::MapReduce => {
-                (2 * answer, format!("a merge needs room for two notes of {answer} (--max-tokens)"))
-            }
-            Method::Refine => (
-                answer + LEAST_ROOM,
-                format!("it needs room for an answer of {answer} (--max-tokens) and {LEAST_ROOM} of a chunk"),
-            ),
-        };
+        let (needed, needs) = self.needed_by_second();
         let key = self.options.second_prompt().1;
         if let Some(fixed) = self.fixed_tokens(&self.second, input)
             && fixed + needed > self.limit()
@@ -151,6 +143,44 @@ impl Documents {
             )));
         }
         Ok(())
+    }
+
+    /// Tokens that prompts behind the first level must leave, and what for.
+    fn needed_by_second(&self) -> (usize, String) {
+        let answer = self.max_tokens;
+        match self.options.method {
+            Method::MapReduce => {
+                (2 * answer, format!("a merge needs room for two notes of {answer} (--max-tokens)"))
+            }
+            Method::Refine => (
+                answer + LEAST_ROOM,
+                format!("it needs room for an answer of {answer} (--max-tokens) and {LEAST_ROOM} of a chunk"),
+            ),
+        }
+    }
+
+    /// Refuses a row whose own columns leave no room in the prompts behind the first level.
+    fn check_second(&self, row: &RecordBatch) -> Result<(), RowError> {
+        let key = self.options.second_prompt().1;
+        let fixed = match self.second.of_given(row, 0, &self.second.without_content()) {
+            Ok(tokens) => tokens.len(),
+            Err(error) if error.kind == RowErrorKind::PromptTooLong => {
+                return Err(too_long(format!("{key} without any text: {}", error.detail)));
+            }
+            // What fails without content may not fail with it.
+            Err(_) => return Ok(()),
+        };
+        let (needed, needs) = self.needed_by_second();
+        if fixed + needed <= self.limit() {
+            return Ok(());
+        }
+        Err(too_long(format!(
+            "{key} has {fixed} tokens in this row without any text; with --max-tokens {} a context of {} (--max-model-len) \
+             leaves {}, and {needs}",
+            self.max_tokens,
+            self.max_model_len,
+            self.limit().saturating_sub(fixed)
+        )))
     }
 
     /// A row of which every column that prompts read is the empty string.
@@ -188,6 +218,10 @@ impl Documents {
             Some("") => Err(RowError::new(
                 RowErrorKind::EmptyPrompt,
                 format!("the column {name} is empty in this row"),
+            )),
+            Some(text) if text.chars().all(char::is_whitespace) => Err(RowError::new(
+                RowErrorKind::EmptyPrompt,
+                format!("the column {name} holds nothing but white space in this row"),
             )),
             Some(text) => Ok(text.to_string()),
         }
@@ -288,6 +322,7 @@ impl Documents {
 
     /// The chunks of a document that does not fit into one prompt.
     pub(super) fn chunks(&self, batch: &RecordBatch, row: usize, text: &str) -> Result<Vec<Chunk>, RowError> {
+        let whole_batch = batch;
         let batch = self.projected(&self.map, batch)?;
         let fixed = match self.map_prompt(&batch, row, "", 0) {
             Err(error) if error.kind == RowErrorKind::EmptyPrompt => 0,
@@ -298,6 +333,7 @@ impl Documents {
             // What the answer takes of the other prompts, and the rest of what theirs is longer by.
             room = room.saturating_sub(self.max_tokens);
         }
+        self.check_second(&self.row_of_second(whole_batch, row)?)?;
         if room < LEAST_ROOM {
             return Err(too_long(format!(
                 "map-prompt has {fixed} tokens in this row without a chunk; with --max-tokens {} a context of {} \
