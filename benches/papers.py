@@ -67,7 +67,7 @@ class Jobs:
         args = self.args
         flags = ["--model", args.model, "-i", str(self.out / table), "-o", str(self.out / output), "--device", args.device]
         flags += ["--max-model-len", "2048", "--max-tokens", "160", "--temperature", "0", "--threads", str(args.threads)]
-        return flags + more
+        return flags + args.flags.split() + more
 
     def chunks(self, table: str, row: int, size: int) -> list[tuple[int, int]]:
         """The bytes of a row's chunks, as a run cuts it."""
@@ -95,6 +95,7 @@ def main():
     parser.add_argument("--check", type=int, default=250, help="papers to check the bytes of, from the first")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--flags", default="", help="more flags of gristmill")
     parser.add_argument("--out", default="out/papers")
     jobs = Jobs(parser.parse_args())
     args = jobs.args
@@ -122,21 +123,23 @@ def main():
     pq.write_table(pa.Table.from_pylist(cut), jobs.out / "cut.parquet")
     scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
     prompt = MAP.replace("chunk", "text")
-    done = {"cut off": jobs.run("cut-off", "cut.parquet", ["--prompt", prompt])}
-    for name, method in METHODS.items():
-        documents = json.dumps({"column": "text", **method})
-        done[name] = jobs.run(name, "some.parquet", ["--documents", documents])
     print(f"\n{len(some)} papers, {sum(counts[: len(some)])} chunks\n")
     print("| | ROUGE-1 | ROUGE-2 | ROUGE-L | tokens read | tokens generated | errors | seconds |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    for name, (table, seconds) in done.items():
+    print("|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+
+    def report(name: str, table: pa.Table, seconds: float):
         texts = table["generated_text"].to_pylist()
         scores = [scorer.score(row["reference"], text or "") for row, text in zip(some, texts, strict=True)]
         means = [100 * sum(score[kind].fmeasure for score in scores) / len(scores) for kind in ("rouge1", "rouge2", "rougeL")]
         sums = [sum(table[key].to_pylist()) for key in ("num_input_tokens", "num_generated_tokens")]
         errors = sum(error is not None for error in table["error"].to_pylist())
         figures = " | ".join([*(f"{mean:.1f}" for mean in means), *map(str, sums), str(errors), f"{seconds:.0f}"])
-        print(f"| {name} | {figures} |")
+        print(f"| {name} | {figures} |", flush=True)
+
+    report("cut off", *jobs.run("cut-off", "cut.parquet", ["--prompt", prompt]))
+    for name, method in METHODS.items():
+        documents = json.dumps({"column": "text", **method})
+        report(name, *jobs.run(name, "some.parquet", ["--documents", documents]))
 
 
 if __name__ == "__main__":
