@@ -233,6 +233,19 @@ fn refine_carries_one_answer_along_the_chunks() {
     assert_eq!(text(&out, "generated_text")[0], answers[found.len() - 1]);
 }
 
+#[test]
+fn a_longer_prompt_of_refine_cuts_no_chunk_again() {
+    let bench = Bench::new();
+    let texts = [Some(words(600))];
+    let refine = format!("{} {{{{ answer }}}} {{{{ chunk }}}}", "the mill and the river ".repeat(10));
+    let more = json!({"method": "refine", "reduce-prompt": null, "refine-prompt": refine});
+    let out = answered(&bench, &table(&bench, &texts), &options(more), &[]);
+    assert_covered(&out, &texts, false);
+    let found = chunks(&out, 0);
+    let lengths: Vec<usize> = found.iter().map(|(start, end, _)| end - start).collect();
+    assert!(lengths[0] < 2 * lengths[1] && lengths[0] < 2 * lengths[2], "{lengths:?}");
+}
+
 /// A copy of a model in which a token makes all logits behind it NaN: its embedding is, and the head has weights of its own.
 fn model_without(bench: &Bench, token: usize) -> String {
     const EMBEDDING: &str = "model.embed_tokens.weight";

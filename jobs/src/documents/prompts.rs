@@ -159,8 +159,11 @@ impl Documents {
         }
     }
 
-    /// Refuses a row whose own columns leave no room in the prompts behind the first level.
-    fn check_second(&self, row: &RecordBatch) -> Result<(), RowError> {
+    /// Tokens that the prompts behind the first level have in a row without any text; 0 where that cannot be rendered.
+    ///
+    /// # Errors
+    /// If they leave no room.
+    fn check_second(&self, row: &RecordBatch) -> Result<usize, RowError> {
         let key = self.options.second_prompt().1;
         let fixed = match self.second.of_given(row, 0, &self.second.without_content()) {
             Ok(tokens) => tokens.len(),
@@ -168,11 +171,11 @@ impl Documents {
                 return Err(too_long(format!("{key} without any text: {}", error.detail)));
             }
             // What fails without content may not fail with it.
-            Err(_) => return Ok(()),
+            Err(_) => return Ok(0),
         };
         let (needed, needs) = self.needed_by_second();
         if fixed + needed <= self.limit() {
-            return Ok(());
+            return Ok(fixed);
         }
         Err(too_long(format!(
             "{key} has {fixed} tokens in this row without any text; with --max-tokens {} a context of {} (--max-model-len) \
@@ -328,12 +331,12 @@ impl Documents {
             Err(error) if error.kind == RowErrorKind::EmptyPrompt => 0,
             made => made?.len(),
         };
-        let mut room = self.limit().saturating_sub(fixed);
-        if self.options.method == Method::Refine {
-            // What the answer takes of the other prompts, and the rest of what theirs is longer by.
-            room = room.saturating_sub(self.max_tokens);
-        }
-        self.check_second(&self.row_of_second(whole_batch, row)?)?;
+        let second = self.check_second(&self.row_of_second(whole_batch, row)?)?;
+        let room = match self.options.method {
+            Method::MapReduce => self.limit().saturating_sub(fixed),
+            // The other prompts hold the answer, too, and are as long as theirs is.
+            Method::Refine => self.limit().saturating_sub(fixed.max(second) + self.max_tokens),
+        };
         if room < LEAST_ROOM {
             return Err(too_long(format!(
                 "map-prompt has {fixed} tokens in this row without a chunk; with --max-tokens {} a context of {} \
