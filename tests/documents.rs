@@ -369,7 +369,7 @@ fn columns_of_choices_are_asked_behind_the_last_merge() {
     let levels = ints(&out, "num_levels");
     let one = ints(&out, "num_chunks").iter().zip(&levels).any(|both| both == (&Some(1), &Some(1)));
     assert!(levels[0] == Some(0) && one, "{levels:?} {:?}", ints(&out, "num_chunks"));
-    assert!(levels[3] > Some(1), "{levels:?}");
+    assert!(levels[1..3] == [Some(1), Some(1)] && levels[3] > Some(1), "{levels:?}");
     let known: Vec<usize> = (0..texts.len()).filter(|&row| levels[row] <= Some(1)).collect();
     let prompt = |&row: &usize| {
         let note = |(_, _, note): (usize, usize, Option<String>)| format!(" {};", note.unwrap());
