@@ -147,7 +147,7 @@ fn a_plan_says_what_the_run_does() {
     assert_eq!(device["rows_at_once"]["max"], (number("kv_pages") / longest.div_ceil(4)).min(256));
     assert!(number("weight_bytes") > 0 && device["chosen"] == json!(true));
     let text = bench.run(&[&["plan"], &job[..]].concat());
-    assert!(text.stdout.starts_with("rows       100 of 100 in 1 files\nerrors     20\n"), "{}", text.stdout);
+    assert!(text.stdout.starts_with("rows       100 of 100 in 1 file\nerrors     20\n"), "{}", text.stdout);
     assert!(
         text.stdout.contains("           10 null prompt: rows 3, 13, 23, 33, 43, ...\n"),
         "{}",

@@ -18,6 +18,7 @@ use support::golden;
 use support::job::{Bench, Ran, ints, read, strings, text};
 
 const MAP: &str = "Note: {{ chunk }}";
+const COLUMNS: &str = r#"{"mood": {"ask": "Which one?", "choices": ["mill", "river", "stone"]}, "b": {"choices": ["a", "the b"]}}"#;
 const REDUCE: &str = "Join:{% for note in notes %} {{ note }};{% endfor %}";
 
 fn words(count: usize) -> String {
@@ -43,7 +44,7 @@ fn texts() -> Vec<Option<String>> {
         None,
         repeated("שלום עולם. ", 50),
         repeated("x", 1500),
-        Some(String::new()),
+        Some(" \n\u{3000}\t".into()),
         Some(words(3000)),
         repeated("<|im_end|> and <|im_start|>user ", 40),
     ]
@@ -114,7 +115,7 @@ fn plain(bench: &Bench, prompts: Vec<String>) -> Vec<Option<String>> {
 /// Every byte of every document is in a chunk; only of overlapping ones in two.
 fn assert_covered(batch: &RecordBatch, texts: &[Option<String>], overlap: bool) {
     for (row, text) in texts.iter().enumerate() {
-        let Some(text) = text.as_ref().filter(|text| !text.is_empty()) else { continue };
+        let Some(text) = text.as_ref().filter(|text| !text.trim().is_empty()) else { continue };
         let chunks = chunks(batch, row);
         assert_eq!((chunks[0].0, chunks[chunks.len() - 1].1), (0, text.len()), "row {row}");
         let joins = |pair: &[(usize, usize, Option<String>)]| match overlap {
@@ -140,6 +141,9 @@ fn each_request_is_answered_as_a_row_of_its_prompt() {
         let kind = match texts[row].as_deref() {
             None => Some("null prompt: the column t is null"),
             Some("") => Some("empty prompt: the column t is empty"),
+            Some(text) if text.trim().is_empty() => {
+                Some("empty prompt: the column t holds nothing but white space")
+            }
             Some(_) => None,
         };
         match (kind, error) {
@@ -183,6 +187,15 @@ fn no_byte_depends_on_what_shares_a_batch() {
             json!({"method": "refine", "reduce-prompt": null, "refine-prompt": "{{ answer }} {{ chunk }}"}),
             &["--temperature", "0.8"],
         ),
+        (json!({}), &["--temperature", "0", "--columns", COLUMNS]),
+        (
+            json!({"map-columns": true}),
+            &["--temperature", "0", "--json-schema", r#"{"enum": [7, 12, 3001]}"#],
+        ),
+        (
+            json!({"method": "refine", "reduce-prompt": null, "refine-prompt": "{{ answer }} {{ chunk }}"}),
+            &["--temperature", "0.8", "--columns", COLUMNS],
+        ),
     ] {
         let documents = options(more.clone());
         let bytes = |name: &str, how: &[&str]| {
@@ -218,6 +231,19 @@ fn refine_carries_one_answer_along_the_chunks() {
     let answers: Vec<_> = found.iter().map(|(_, _, answer)| answer.clone()).collect();
     assert_eq!(plain(&bench, (0..found.len()).map(prompt).collect()), answers);
     assert_eq!(text(&out, "generated_text")[0], answers[found.len() - 1]);
+}
+
+#[test]
+fn a_longer_prompt_of_refine_cuts_no_chunk_again() {
+    let bench = Bench::new();
+    let texts = [Some(words(600))];
+    let refine = format!("{} {{{{ answer }}}} {{{{ chunk }}}}", "the mill and the river ".repeat(10));
+    let more = json!({"method": "refine", "reduce-prompt": null, "refine-prompt": refine});
+    let out = answered(&bench, &table(&bench, &texts), &options(more), &[]);
+    assert_covered(&out, &texts, false);
+    let found = chunks(&out, 0);
+    let lengths: Vec<usize> = found.iter().map(|(start, end, _)| end - start).collect();
+    assert!(lengths[0] < 2 * lengths[1] && lengths[0] < 2 * lengths[2], "{lengths:?}");
 }
 
 /// A copy of a model in which a token makes all logits behind it NaN: its embedding is, and the head has weights of its own.
@@ -317,6 +343,113 @@ fn only_the_answer_to_a_document_has_a_structure() {
     }
 }
 
+/// The columns of choices as bits, so that equal ones are the same.
+fn labels(batch: &RecordBatch) -> Vec<(String, u32, String, u32)> {
+    let label = |name: &str| {
+        let texts =
+            arrow::compute::cast(batch.column_by_name(name).unwrap(), &arrow::datatypes::DataType::Utf8);
+        texts.unwrap().as_string::<i32>().iter().map(|text| text.unwrap().to_string()).collect::<Vec<_>>()
+    };
+    let bits = |name: &str| {
+        let column = batch.column_by_name(name).unwrap().as_primitive::<arrow::datatypes::Float32Type>();
+        column.iter().map(|value| value.unwrap().to_bits()).collect::<Vec<_>>()
+    };
+    let (mood, moods, b, bs) = (label("mood"), bits("mood_probability"), label("b"), bits("b_probability"));
+    (0..mood.len()).map(|row| (mood[row].clone(), moods[row], b[row].clone(), bs[row])).collect()
+}
+
+#[test]
+fn columns_of_choices_are_asked_behind_the_last_merge() {
+    let bench = Bench::new();
+    let mut texts = vec![Some("the mill".into()), Some(words(90)), Some(words(300)), Some(words(3000))];
+    // Some of these fit into one chunk, but not with what the columns ask.
+    texts.extend((200..250).step_by(3).map(|length| Some("x".repeat(length))));
+    let input = table(&bench, &texts);
+    let flags = ["--columns", COLUMNS, "--max-tokens", "6"];
+    let out = answered(&bench, &input, &options(json!({})), &flags);
+    assert_covered(&out, &texts, false);
+    assert!(out.column_by_name("generated_text").is_none() && out.column_by_name("num_cut_notes").is_some());
+    assert_eq!(text(&out, "error"), vec![None; texts.len()]);
+    let levels = ints(&out, "num_levels");
+    let one = ints(&out, "num_chunks").iter().zip(&levels).any(|both| both == (&Some(1), &Some(1)));
+    assert!(levels[0] == Some(0) && one, "{levels:?} {:?}", ints(&out, "num_chunks"));
+    assert!(levels[1..3] == [Some(1), Some(1)] && levels[3] > Some(1), "{levels:?}");
+    let known: Vec<usize> = (0..texts.len()).filter(|&row| levels[row] <= Some(1)).collect();
+    let prompt = |&row: &usize| {
+        let note = |(_, _, note): (usize, usize, Option<String>)| format!(" {};", note.unwrap());
+        match levels[row] {
+            Some(0) => format!("Note: {}", texts[row].as_ref().unwrap()),
+            _ => format!("Join:{}", chunks(&out, row).into_iter().map(note).collect::<String>()),
+        }
+    };
+    let prompts: Vec<String> = known.iter().map(prompt).collect();
+    let prompts: Vec<Option<&str>> = prompts.iter().map(|prompt| Some(prompt.as_str())).collect();
+    let rows = bench.table("plain.parquet", vec![("q", strings(&prompts))]);
+    let (model, output) = (golden("qwen3"), bench.name("plain-out.parquet"));
+    let mut all =
+        vec!["run", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", &rows, "-o", &output];
+    all.extend(["--prompt-column", "q", "--columns", COLUMNS]);
+    let ran = bench.run(&all);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let plain = read(Path::new(&output));
+    let all = labels(&out);
+    assert_eq!(known.iter().map(|&row| all[row].clone()).collect::<Vec<_>>(), labels(&plain));
+    // Notes are those of a job that generates the answer, where that cuts the document at the same places.
+    let free = answered(&bench, &input, &options(json!({})), &flags[2..]);
+    assert_eq!(chunks(&out, 3), chunks(&free, 3));
+    // Of what a template says of the ask, only the last prompt has any.
+    let reduce = "{% if ask %}{{ ask }} {% endif %}{% for note in notes %}{{ note }};{% endfor %}";
+    let out = answered(&bench, &input, &options(json!({"reduce-prompt": reduce})), &flags);
+    assert_eq!(chunks(&out, 3), chunks(&free, 3));
+    assert_ne!(labels(&out)[2], all[2]);
+}
+
+#[test]
+fn chunks_are_answered_under_the_schema_too_where_that_is_asked_for() {
+    let bench = Bench::new();
+    let texts = [Some("the mill".into()), None, Some(words(300)), Some(words(3000))];
+    let input = table(&bench, &texts);
+    let documents = options(json!({"map-columns": true}));
+    let schema = ["--json-schema", r#"{"enum": [7, 12, 3001]}"#];
+    let out = answered(&bench, &input, &documents, &schema);
+    assert_covered(&out, &texts, false);
+    let lists = out.column_by_name("chunk_answers").unwrap().as_list::<i32>();
+    let answers = out.column_by_name("answer").unwrap().as_primitive::<Int64Type>();
+    for row in [0, 2, 3] {
+        let list = lists.value(row);
+        let list = list.as_primitive::<Int64Type>();
+        let texts: Vec<_> = chunks(&out, row).into_iter().map(|(_, _, text)| text).collect();
+        assert_eq!(list.iter().map(|n| n.map(|n| n.to_string())).collect::<Vec<_>>(), texts);
+        assert!(list.iter().chain([Some(answers.value(row))]).all(|n| matches!(n, Some(7 | 12 | 3001))));
+    }
+    assert!(lists.is_null(1) && lists.value(0).as_primitive::<Int64Type>().value(0) == answers.value(0));
+    // Each as a row of its prompt would be.
+    let document = texts[2].as_ref().unwrap();
+    let prompts: Vec<String> =
+        chunks(&out, 2).iter().map(|(start, end, _)| format!("Note: {}", &document[*start..*end])).collect();
+    let prompts: Vec<Option<&str>> = prompts.iter().map(|prompt| Some(prompt.as_str())).collect();
+    let rows = bench.table("plain.parquet", vec![("q", strings(&prompts))]);
+    let flags = [&["--prompt-column", "q", "--max-tokens", "12", "--fresh"][..], &schema].concat();
+    let plain = bench.answers("qwen3", &rows, &flags);
+    assert_eq!(
+        plain.column_by_name("answer").unwrap().as_primitive::<Int64Type>(),
+        lists.value(2).as_primitive::<Int64Type>()
+    );
+    // A number that was cut off is no answer.
+    let schema = ["--json-schema", r#"{"type": "integer", "minimum": 1000000000000000}"#];
+    let out = answered(&bench, &input, &documents, &schema);
+    let cut = ints(&out, "num_cut_notes");
+    assert!(cut[2] > Some(0), "{cut:?}");
+    let lists = out.column_by_name("chunk_answers").unwrap().as_list::<i32>();
+    for row in [0, 2, 3] {
+        let list = lists.value(row);
+        for ((_, _, text), answer) in chunks(&out, row).into_iter().zip(list.as_primitive::<Int64Type>()) {
+            assert!(answer.is_none() || text.as_ref().unwrap().len() >= 16, "{text:?} is {answer:?}");
+        }
+    }
+    assert!([0, 2, 3].iter().any(|&row| lists.value(row).null_count() > 0));
+}
+
 #[test]
 fn equal_documents_run_once_and_all_end() {
     let bench = Bench::new();
@@ -327,7 +460,15 @@ fn equal_documents_run_once_and_all_end() {
     assert_covered(&out, &texts, false);
     let answers = text(&out, "generated_text");
     assert!((2..40).all(|row| answers[row].is_some() && answers[row] == answers[row % 2]), "{answers:?}");
+    let receipt = |bench: &Bench| -> Value {
+        serde_json::from_slice(&std::fs::read(bench.path("out.parquet.gristmill/receipt.json")).unwrap())
+            .unwrap()
+    };
+    let (all, shared) = (receipt(&bench), receipt(&bench)["shared_tokens"].as_u64().unwrap());
+    let tokens = all["input_tokens"].as_u64().unwrap() + all["generated_tokens"].as_u64().unwrap();
+    assert!(shared > tokens * 8 / 10 && shared < tokens, "{shared} of {tokens}");
     let apart = answered(&bench, &input, &options(json!({})), &["--enable-prompt-sharing=false"]);
+    assert_eq!(receipt(&bench)["shared_tokens"], 0);
     assert_eq!(text(&apart, "generated_text"), answers);
 }
 
@@ -336,14 +477,23 @@ fn equal_documents_run_once_and_all_end() {
 #[cfg(unix)]
 fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
     let kills: u64 = std::env::var("GRISTMILL_DOCUMENT_KILLS").map_or(12, |kills| kills.parse().unwrap());
+    let schema = r#"{"type": "string", "maxLength": 6}"#;
+    let kept = kill_jobs(kills, json!({}), &[])
+        + kill_jobs(kills.div_ceil(4), json!({}), &["--columns", COLUMNS])
+        + kill_jobs(kills.div_ceil(4), json!({"map-columns": true}), &["--json-schema", schema]);
+    assert!(kept > 0, "no kill met a document in its middle");
+}
+
+/// Kills jobs of documents so many times, and gives the notes that were left of documents under way.
+fn kill_jobs(kills: u64, more: Value, flags: &[&str]) -> i64 {
     let bench = Bench::new();
     let texts: Vec<Option<String>> =
-        (0..8).map(|i| Some(format!("{i} {}", words(if i % 3 == 0 { 20 } else { 400 + 40 * i })))).collect();
+        (0..24).map(|i| Some(format!("{i} {}", words(if i % 3 == 0 { 20 } else { 400 + 20 * i })))).collect();
     let input = table(&bench, &texts);
-    let documents = options(json!({}));
+    let documents = options(more);
     let begun = Instant::now();
-    let calm =
-        run(&bench, &input, &bench.name("calm.parquet"), &documents, &["--enable-prompt-sharing=false"]);
+    let alone = [flags, &["--enable-prompt-sharing=false"]].concat();
+    let calm = run(&bench, &input, &bench.name("calm.parquet"), &documents, &alone);
     assert_eq!(calm.code, 0, "{}", calm.stderr);
     let whole = begun.elapsed().as_millis() as u64;
     let expected = std::fs::read(bench.path("calm.parquet")).unwrap();
@@ -357,6 +507,7 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
             let mut all = arguments(model.to_str().unwrap(), &input, &output, &documents);
             all.extend(["--temperature", "0", "--max-tokens", "12", "--return", "chunks", "--threads", "1"]);
             all.extend(["--max-num-seqs", &seqs]);
+            all.extend(flags);
             let mut child = bench.command(&all).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
             // A job gets more time after each kill, so that it finishes eventually.
             std::thread::sleep(Duration::from_millis(dice.below(whole * (2 + attempt) / 2)));
@@ -380,8 +531,10 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
         }
         assert!(std::fs::read(&output).unwrap() == expected, "{output} differs");
     }
-    println!("{done} kills over {jobs} jobs of documents, which left {kept} notes of documents under way");
-    assert!(kept > 0, "no kill met a document in its middle");
+    println!(
+        "{done} kills over {jobs} jobs of documents of {whole} ms, which left {kept} notes of documents under way"
+    );
+    kept
 }
 
 fn notes_of_rows_without_answer(output: &str) -> i64 {
@@ -399,6 +552,7 @@ fn what_leaves_no_room_is_refused_with_the_arithmetic() {
     let bench = Bench::new();
     let input = table(&bench, &[Some("the mill".into())]);
     let long = format!("{} {{{{ chunk }}}}", "the mill ".repeat(115));
+    let asks = json!({"a": {"ask": "the mill ".repeat(115), "choices": ["b", "c"]}}).to_string();
     for (more, flags, said) in [
         (
             json!({"map-prompt": long}),
@@ -409,7 +563,8 @@ fn what_leaves_no_room_is_refused_with_the_arithmetic() {
         (json!({"map-prompt": "Note"}), &[], "map-prompt does not read `chunk`"),
         (json!({"reduce-prompt": "Join {{ level }}"}), &[], "reduce-prompt does not read `notes`"),
         (json!({"map-prompt": "{{ t }} {{ chunk }}"}), &[], "map-prompt reads the column t"),
-        (json!({"map-prompt": "{{ chunks }}"}), &[], "the input has no column `chunks`"),
+        (json!({"map-prompt": "{{ chunks }}"}), &[], "map-prompt: the input has no column `chunks`"),
+        (json!({"reduce-prompt": "{{ note }}"}), &[], "reduce-prompt: the input has no column `note`"),
         (json!({"map-prompt": "{{ chunk"}), &[], "map-prompt"),
         (json!({"column": "u"}), &[], "documents: column"),
         (
@@ -419,7 +574,19 @@ fn what_leaves_no_room_is_refused_with_the_arithmetic() {
         ),
         (json!({"reduce-prompt": null}), &[], "needs a reduce-prompt"),
         (json!({}), &["--n", "2"], "--n above 1 does not go together with documents"),
-        (json!({}), &["--choices", "a,b"], "does not go together with documents"),
+        (
+            json!({}),
+            &["--columns", r#"{"a": {"choices": ["b", "c"], "calibrate": "content-free"}}"#],
+            "`calibrate` does not go together with documents",
+        ),
+        (json!({}), &["--choices", "a,b", "--regex", "a"], "do not go together"),
+        (json!({}), &["--choices", "a,b", "--return", "token_logprobs"], "--return token_logprobs does not"),
+        (json!({"map-columns": true}), &["--regex", "a"], "the job has none; give --json-schema"),
+        (
+            json!({}),
+            &["--columns", &asks],
+            "are for reduce-prompt with the ask and the choice of the longest column",
+        ),
         (json!({}), &["--return", "prompt_logprobs"], "--return prompt_logprobs"),
     ] {
         let ran = run(&bench, &input, &bench.name("none.parquet"), &options(more.clone()), flags);
@@ -429,6 +596,49 @@ fn what_leaves_no_room_is_refused_with_the_arithmetic() {
     let flags = ["--prompt", "{{ t }}", "--return", "chunks", "--max-tokens", "8"];
     let ran = bench.job("qwen3", &input, &bench.name("none.parquet"), &flags);
     assert!(ran.code == 2 && ran.stderr.contains("the job has none"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_is_given_goes_before_columns_of_its_name() {
+    let bench = Bench::new();
+    let column = |texts: &[&str]| strings(&texts.iter().map(|text| Some(*text)).collect::<Vec<_>>());
+    let document = words(300);
+    let named = vec![("t", column(&[&document])), ("chunk", column(&["A"])), ("notes", column(&["B"]))];
+    let input = bench.table("named.parquet", named);
+    let more = json!({"map-prompt": format!("{MAP} {{{{ row['chunk'] }}}}"), "reduce-prompt": format!("{REDUCE} {{{{ row.notes }}}}")});
+    let out = answered(&bench, &input, &options(more), &[]);
+    let plain_input = table(&bench, &[Some(document)]);
+    let plain = json!({"map-prompt": format!("{MAP} A"), "reduce-prompt": format!("{REDUCE} B")});
+    let plain = answered(&bench, &plain_input, &options(plain), &[]);
+    assert_eq!(chunks(&out, 0), chunks(&plain, 0));
+    assert_eq!(text(&out, "generated_text"), text(&plain, "generated_text"));
+}
+
+#[test]
+fn a_row_whose_columns_fill_the_prompt_of_merges_is_an_error_that_a_plan_foresees() {
+    let bench = Bench::new();
+    let (document, title) = (words(300), "the mill ".repeat(110));
+    let texts: Vec<Option<&str>> = vec![Some(&document), Some("the mill"), Some(&document)];
+    let input = bench.table(
+        "titles.parquet",
+        vec![("t", strings(&texts)), ("title", strings(&[Some(&title), Some(&title), Some("mill")]))],
+    );
+    let documents = options(json!({"reduce-prompt": format!("{{{{ title }}}} {REDUCE}")}));
+    let out = answered(&bench, &input, &documents, &[]);
+    let errors = text(&out, "error");
+    let said = errors[0].as_deref().unwrap();
+    assert!(
+        said.starts_with("prompt too long: reduce-prompt has ") && said.contains("room for two notes of 12"),
+        "{said}"
+    );
+    assert_eq!(errors[1..], [None, None]);
+    let model = golden("qwen3");
+    let mut all = arguments(model.to_str().unwrap(), &input, "none.parquet", &documents);
+    all[0] = "plan";
+    all.extend(["--temperature", "0", "--max-tokens", "12"]);
+    let planned = bench.run(&all);
+    assert!(planned.stdout.contains("1 prompt too long: rows 0\n"), "{}{}", planned.stdout, planned.stderr);
+    assert!(planned.stdout.contains("rows       3 of 3 in 1 file\n"), "{}", planned.stdout);
 }
 
 #[test]
@@ -454,7 +664,7 @@ fn notes_that_are_cut_are_counted_and_run_again_with_a_greater_limit() {
     let (first, said) = run(&["--max-tokens", "4"]);
     let cut = ints(&first, "num_cut_notes");
     assert!(cut[0].unwrap() > 0 && cut[1] == Some(0), "{cut:?}");
-    assert!(said.contains(&format!("{} notes cut off at length in 1 rows", cut[0].unwrap())), "{said}");
+    assert!(said.contains(&format!("{} notes cut off at length in 1 row\n", cut[0].unwrap())), "{said}");
     let (again, said) = run(&["--max-tokens", "12", "--retry", "length"]);
     assert!(said.contains("rows again (--retry)"), "{said}");
     assert_covered(&again, &[Some(words(200))], false);

@@ -17,8 +17,20 @@ impl Choices {
     /// # Errors
     /// Why the row has none: of the first column that fails.
     pub fn of_row(&self, prompts: &Prompts, batch: &RecordBatch, row: usize) -> Result<RowChoices, RowError> {
+        self.of_asked(prompts, |ask| prompts.asked(batch, row, ask))
+    }
+
+    /// The prompts and labels of what `ask` makes of each column's question.
+    ///
+    /// # Errors
+    /// As [`Choices::of_row`].
+    pub fn of_asked(
+        &self,
+        prompts: &Prompts,
+        ask: impl Fn(Option<&str>) -> Result<RowPrompt, RowError>,
+    ) -> Result<RowChoices, RowError> {
         let of_column = |column: &ChoiceColumn| {
-            let prompt = prompts.asked(batch, row, column.ask.as_deref())?;
+            let prompt = ask(column.ask.as_deref())?;
             let trie = column.trie_behind(prompts, &prompt)?;
             Ok(ColumnPrompt { tokens: prompt.tokens, trie })
         };

@@ -6,6 +6,8 @@ use crate::error::{EXIT_DONE, JobError};
 use crate::input::format::InputFormat;
 use crate::journal::schema::refuse_other_kinds;
 use crate::options::batch::BatchOptions;
+use crate::options::columns::ColumnOptions;
+use crate::options::documents::DocumentOptions;
 use crate::options::job::{JobOptions, Resume, RetryRows, ReturnColumn};
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
@@ -100,7 +102,7 @@ impl RunArgs {
         let structured = structured.resolve()?;
         if let Some(documents) = &documents {
             documents.check()?;
-            refuse_beside_documents(&prompt, !columns.is_empty(), &sampling)?;
+            refuse_beside_documents(documents, &prompt, &columns, structured.as_ref(), &sampling)?;
         }
         refuse_returns(&returns, !columns.is_empty(), documents.is_some())?;
         let has_schema = matches!(structured, Some(StructuredOutputs::Json(_)));
@@ -108,7 +110,7 @@ impl RunArgs {
             let why = "--return field_probabilities is of answers under a JSON Schema, and the job has none; give --json-schema";
             return Err(JobError::Usage(why.into()));
         }
-        if !columns.is_empty() {
+        if !columns.is_empty() && documents.is_none() {
             refuse_sampling(&sampling)?;
         }
         if structured.is_some() {
@@ -199,10 +201,14 @@ fn refuse_returns(returns: &[ReturnColumn], choices: bool, documents: bool) -> R
             "--return prompt_logprobs does not go together with documents, which have many prompts".into(),
         ));
     }
-    let Some(other) = returns.iter().find(|column| column.is_of_choices() != choices) else { return Ok(()) };
+    let of_another_kind = |column: &&ReturnColumn| {
+        // Chunks go with both.
+        **column != ReturnColumn::Chunks && column.is_of_choices() != choices
+    };
+    let Some(other) = returns.iter().find(of_another_kind) else { return Ok(()) };
     let name = other.to_possible_value().map_or(String::new(), |value| value.get_name().to_string());
     let why = match choices {
-        true => "does not go together with columns of choices, which generate nothing",
+        true => "does not go together with columns of choices, whose answers are not generated",
         false => "is of columns of choices, and the job has none; give --choices",
     };
     Err(JobError::Usage(format!("--return {name} {why}")))
@@ -210,15 +216,30 @@ fn refuse_returns(returns: &[ReturnColumn], choices: bool, documents: bool) -> R
 
 /// Refuses what a job of documents cannot have.
 fn refuse_beside_documents(
+    documents: &DocumentOptions,
     prompt: &PromptOptions,
-    columns: bool,
+    columns: &[ColumnOptions],
+    structured: Option<&StructuredOutputs>,
     sampling: &SamplingOptions,
 ) -> Result<(), JobError> {
+    if documents.map_columns && !matches!(structured, Some(StructuredOutputs::Json(_))) {
+        return Err(JobError::Usage(
+            "documents: map-columns answers each chunk under the JSON schema of the job, and the job has none; give \
+             --json-schema, or leave it out"
+                .into(),
+        ));
+    }
+    if let Some(column) = columns.iter().find(|column| column.calibrate.is_some()) {
+        return Err(JobError::Usage(format!(
+            "column `{}`: `calibrate` does not go together with documents, of which the last prompt is one or the other; \
+             leave it out",
+            column.name
+        )));
+    }
     let given = [
         ("--prompt-column", prompt.prompt_column.is_some()),
         ("--messages-column", prompt.messages_column.is_some()),
         ("--prompt-tokens-column", prompt.prompt_tokens_column.is_some()),
-        ("--choices and --columns", columns),
         ("--n above 1", sampling.n.is_some_and(|n| n > 1)),
     ];
     match given.iter().find(|(_, given)| *given) {

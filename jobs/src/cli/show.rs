@@ -120,9 +120,11 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
 /// The prompts of a row, made as for a run.
 fn shown_row(job: &Job, row: u64) -> Result<ShownRow, JobError> {
     if let Some(documents) = &job.documents {
-        let mut chunks = chunks(job, documents, row)?.into_iter();
-        let prompt = chunks.next().unwrap_or_default();
-        return Ok(ShownRow { row, prompt, chunks: chunks.collect(), ..ShownRow::default() });
+        let mut shown = chunks(job, documents, row)?.into_iter();
+        let prompt = shown.next().unwrap_or_default();
+        // A document that fits has a prompt for each column of choices.
+        let (columns, chunks) = shown.partition(|prompt| prompt.column.is_some());
+        return Ok(ShownRow { row, prompt, columns, chunks, ..ShownRow::default() });
     }
     let asks: Vec<(Option<&str>, Option<&str>)> = match &job.choices {
         None => vec![(None, None)],
@@ -143,11 +145,23 @@ fn chunks(job: &Job, documents: &Documents, row: u64) -> Result<Vec<ShownPrompt>
         match opened {
             Ok(opened) => {
                 let many = opened.chunks().count() > 1;
-                shown.extend(opened.chunks().map(|(range, tokens)| ShownPrompt {
-                    bytes: many.then_some([range.start, range.end]),
+                let named = |column: Option<&String>, bytes, tokens: &[u32]| ShownPrompt {
+                    column: column.cloned(),
+                    bytes,
                     prompt: job.tokenizer.decode(tokens, false).ok(),
                     ..ShownPrompt::of_tokens(job, tokens.to_vec())
-                }));
+                };
+                for (range, prompt) in opened.chunks() {
+                    let bytes = many.then_some([range.start, range.end]);
+                    match (&prompt.choices, &job.choices) {
+                        (Some(asked), Some(choices)) => {
+                            let columns = choices.columns.iter().zip(&asked.columns);
+                            shown
+                                .extend(columns.map(|(c, asked)| named(Some(&c.name), bytes, &asked.tokens)));
+                        }
+                        _ => shown.push(named(None, bytes, &prompt.tokens)),
+                    }
+                }
             }
             Err(error) => shown.push(ShownPrompt { error: Some(error), ..ShownPrompt::default() }),
         }

@@ -1,7 +1,7 @@
 //! Where a text is cut into chunks.
 //!
 //! Chunks end at headings (of Markdown), paragraphs, sentences or words, in this order of preference, and inside a word or a
-//! grapheme only where that alone exceeds the budget; never inside a code point. The library that finds these places looks
+//! grapheme only where that alone exceeds the budget; never inside a code point. Headings stay with what follows them. The library that finds these places looks
 //! at all that is left of a text for each chunk. So it is given a window of some chunks at a time; the next window begins
 //! where the last chunk of this one did, whose end the window may have decided. A window is tokenized once, and a piece of
 //! it is as long as the tokens that begin in it.
@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use text_splitter::{ChunkConfig, ChunkSizer, MarkdownSplitter, TextSplitter};
 
-/// Bytes of a window for each token of the budget, and of a window at least.
+/// Bytes of a window for each token of the budget, in Markdown, where a heading may begin a new one, and of a window at least.
 const WINDOW_PER_TOKEN: usize = 32;
+const MARKDOWN_PER_TOKEN: usize = 12;
 const WINDOW: usize = 256;
 
 /// How a text is marked up.
@@ -45,8 +46,8 @@ pub fn chunks(
     starts: impl Fn(&str) -> Result<Vec<usize>, String>,
 ) -> Result<Vec<Range<usize>>, String> {
     let mut chunks: Vec<Range<usize>> = Vec::new();
-    let (mut at, mut size) = (0, WINDOW.max(cut.budget.saturating_mul(WINDOW_PER_TOKEN)));
-    while at < text.len() {
+    let (mut at, mut size) = (0, window_size(cut));
+    'windows: while at < text.len() {
         let end = text.ceil_char_boundary(at.saturating_add(size));
         let window = &text[at..end];
         let begins = in_window(window, cut, starts(window)?)?;
@@ -57,6 +58,13 @@ pub fn chunks(
         }
         let whole = begins.len() - usize::from(!last);
         for chunk in &begins[..whole] {
+            if let Some((heading, end)) = with_headings(text, at + chunk.start..at + chunk.end, cut, &starts)?
+            {
+                chunks.extend(Some(at + chunk.start..heading).filter(|before| !before.is_empty()));
+                chunks.push(heading..end);
+                at = end;
+                continue 'windows;
+            }
             // The first of a window may be nothing but an overlap.
             if chunks.last().is_none_or(|before| before.end < at + chunk.end) {
                 chunks.push(at + chunk.start..at + chunk.end);
@@ -68,6 +76,47 @@ pub fn chunks(
         at += begins[whole].start;
     }
     Ok(chunks)
+}
+
+fn window_size(cut: Cut) -> usize {
+    let per_token = match cut.format {
+        TextFormat::Text => WINDOW_PER_TOKEN,
+        TextFormat::Markdown => MARKDOWN_PER_TOKEN,
+    };
+    WINDOW.max(cut.budget.saturating_mul(per_token))
+}
+
+/// If a chunk of Markdown ends with headings: where these begin, and the end of what follows them and fits beside them. They
+/// may take up to half of a chunk. Overlapping chunks have the headings in the next one as far as the overlap goes.
+fn with_headings(
+    text: &str,
+    chunk: Range<usize>,
+    cut: Cut,
+    starts: impl Fn(&str) -> Result<Vec<usize>, String>,
+) -> Result<Option<(usize, usize)>, String> {
+    let Some(heading) = headings::at_end(&text[chunk.clone()])
+        .map(|at| chunk.start + at)
+        .filter(|_| cut.format == TextFormat::Markdown && cut.overlap == 0)
+    else {
+        return Ok(None);
+    };
+    let mut end = chunk.end;
+    while end < text.len() {
+        let taken = starts(&text[heading..end])?.len();
+        if 2 * taken > cut.budget {
+            break;
+        }
+        let window = &text[end..text.ceil_char_boundary(end.saturating_add(window_size(cut)))];
+        let found = in_window(window, Cut { budget: cut.budget - taken, ..cut }, starts(window)?)?;
+        let piece = found.first().map_or(window, |first| &window[first.clone()]);
+        match headings::at_end(piece) {
+            // Nothing but more headings.
+            Some(0) => end += piece.len(),
+            Some(next) => return Ok(Some((heading, end + next))),
+            None => return Ok(Some((heading, end + piece.len()))),
+        }
+    }
+    Ok(None)
 }
 
 /// The chunks of a window, which is not empty.
@@ -116,5 +165,6 @@ impl ChunkSizer for Tokens<'_> {
     }
 }
 
+mod headings;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 //! A document on its way to its answer.
 
 use crate::documents::Documents;
+use crate::documents::prompts::{Chunk, RequestPrompt};
 use crate::documents::sources::sources;
 use crate::documents::tree::groups;
-use crate::journal::answer::{Answer, ChunkNote, DocumentAnswer, FinishReason};
+use crate::journal::answer::{Answer, ChunkNote, Completion, DocumentAnswer, FinishReason};
 use crate::journal::note::{Note, Part};
 use crate::options::documents::Method;
 use crate::row_error::{RowError, RowErrorKind};
@@ -17,12 +18,14 @@ pub struct PartRequest {
     pub part: Part,
     /// Whether its answer is the document's.
     pub is_last: bool,
-    pub prompt: Vec<u32>,
+    pub prompt: RequestPrompt,
 }
 
 /// A document that was read and cut.
 pub struct Opened {
-    chunks: Vec<crate::documents::prompts::Chunk>,
+    chunks: Vec<Chunk>,
+    /// Whether one prompt holds the document and answers it.
+    fits: bool,
     /// The columns of the row that later prompts read.
     row: RecordBatch,
     /// Where later prompts need it.
@@ -51,7 +54,7 @@ pub struct Document {
     text: Option<String>,
     chunks: Vec<Range<usize>>,
     /// The answers of chunks, if they are kept.
-    kept: Option<Vec<Option<String>>>,
+    kept: Option<Vec<Option<KeptAnswer>>>,
     level: u32,
     slots: Vec<Slot>,
     waiting: usize,
@@ -61,6 +64,13 @@ pub struct Document {
     known: HashMap<Part, Note>,
     took: DocumentAnswer,
     num_input_tokens: u64,
+}
+
+/// The answer to a chunk, and whether it was cut off.
+#[derive(Clone)]
+struct KeptAnswer {
+    text: String,
+    cut: bool,
 }
 
 /// A request of the level, and what it has come to.
@@ -78,24 +88,29 @@ impl Documents {
     pub fn open(&self, batch: &RecordBatch, row: usize) -> Result<Opened, RowError> {
         let text = self.text(batch, row)?;
         let whole = self.whole_prompt(batch, row, &text)?;
-        let chunks = match whole {
-            Some(prompt) => vec![crate::documents::prompts::Chunk { range: 0..text.len(), prompt }],
-            None => self.chunks(batch, row, &text)?,
+        let (chunks, fits) = match whole {
+            Some(prompt) => (vec![Chunk { range: 0..text.len(), prompt }], true),
+            None => {
+                let chunks = self.chunks(batch, row, &text)?;
+                // What columns ask is left to ask, even of one chunk.
+                let fits = chunks.len() == 1 && !self.scores();
+                (chunks, fits)
+            }
         };
-        let later = chunks.len() > 1 && (self.options.sources || self.options.method == Method::Refine);
-        Ok(Opened { row: self.row_of_second(batch, row)?, text: later.then_some(text), chunks })
+        let later = !fits && (self.options.sources || self.options.method == Method::Refine);
+        Ok(Opened { row: self.row_of_second(batch, row)?, text: later.then_some(text), chunks, fits })
     }
 }
 
 impl Opened {
     /// The chunks' bytes of the document, and their prompts.
-    pub fn chunks(&self) -> impl Iterator<Item = (&Range<usize>, &[u32])> {
-        self.chunks.iter().map(|chunk| (&chunk.range, chunk.prompt.as_slice()))
+    pub fn chunks(&self) -> impl Iterator<Item = (&Range<usize>, &RequestPrompt)> {
+        self.chunks.iter().map(|chunk| (&chunk.range, &chunk.prompt))
     }
 
     /// Tokens of all prompts of chunks.
     pub fn tokens(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.prompt.len()).sum()
+        self.chunks.iter().map(|chunk| chunk.prompt.num_tokens()).sum()
     }
 }
 
@@ -108,7 +123,7 @@ impl Document {
         notes: Vec<Note>,
         alone: bool,
     ) -> (Document, Next) {
-        let Opened { mut chunks, row: columns, text } = opened;
+        let Opened { mut chunks, fits, row: columns, text } = opened;
         let ranges: Vec<Range<usize>> = chunks.iter().map(|chunk| chunk.range.clone()).collect();
         let mut document = Document {
             number,
@@ -128,10 +143,9 @@ impl Document {
         if documents.options.method == Method::Refine {
             chunks.truncate(1);
         }
-        let last = document.chunks.len() == 1;
         let mut requests = Vec::new();
         for (i, chunk) in chunks.into_iter().enumerate() {
-            document.ask(i..i + 1, chunk.prompt, last, &mut requests);
+            document.ask(i..i + 1, chunk.prompt, fits, &mut requests);
         }
         let next = match requests.is_empty() {
             true => document.advance(documents),
@@ -158,7 +172,8 @@ impl Document {
     pub fn note(&self, part: Part, answer: &Answer) -> Option<Note> {
         match self.slots.get(part.index as usize) {
             Some(Slot::Waits { prompt, .. }) if self.root != Some(part) => {
-                Some(Note::new(part, prompt.clone(), answer.clone()))
+                // One that is cut off before its structure's end is a note nevertheless.
+                Some(Note::new(part, prompt.clone(), Answer { error: None, ..answer.clone() }))
             }
             _ => None,
         }
@@ -166,7 +181,7 @@ impl Document {
 
     /// Whether the document has one prompt.
     pub fn fits(&self) -> bool {
-        self.chunks.len() == 1
+        self.took.num_levels == 0
     }
 
     /// Chunks of the document, one if it fits into one prompt.
@@ -175,12 +190,18 @@ impl Document {
     }
 
     /// Adds a request to the level, or the note that is known of it.
-    fn ask(&mut self, chunks: Range<usize>, tokens: Vec<u32>, root: bool, requests: &mut Vec<PartRequest>) {
+    fn ask(
+        &mut self,
+        chunks: Range<usize>,
+        asked: RequestPrompt,
+        root: bool,
+        requests: &mut Vec<PartRequest>,
+    ) {
         let part = Part { level: self.level, index: self.slots.len() as u32 };
         if root {
             self.root = Some(part);
         }
-        let prompt = digest(&tokens);
+        let prompt = digest(&asked.tokens);
         let known = self
             .known
             .remove(&part)
@@ -190,7 +211,7 @@ impl Document {
             Some(note) => self.hold(part.index as usize, &note.answer, chunks),
             None => {
                 self.waiting += 1;
-                requests.push(PartRequest { part, is_last: root, prompt: tokens });
+                requests.push(PartRequest { part, is_last: root, prompt: asked });
             }
         }
     }
@@ -201,13 +222,14 @@ impl Document {
         self.num_input_tokens += u64::from(answer.num_input_tokens.unwrap_or(0));
         self.took.num_note_tokens += completion.tokens.len() as u64;
         self.took.num_cut_notes += u32::from(completion.finish_reason == FinishReason::Length);
-        self.keep(&chunks, &completion.text);
+        self.keep(&chunks, completion);
         self.slots[index] = Slot::Note { text: completion.text.clone(), chunks };
     }
 
-    fn keep(&mut self, chunks: &Range<usize>, text: &str) {
+    fn keep(&mut self, chunks: &Range<usize>, completion: &Completion) {
         if let Some(kept) = self.kept.as_mut().filter(|_| self.level == 0) {
-            kept[chunks.end - 1] = Some(text.to_string());
+            let cut = completion.finish_reason == FinishReason::Length;
+            kept[chunks.end - 1] = Some(KeptAnswer { text: completion.text.clone(), cut });
         }
     }
 
@@ -244,19 +266,34 @@ impl Document {
             .collect();
         let texts: Vec<&str> = notes.iter().map(|(text, _)| text.as_str()).collect();
         let level = self.level + 1;
-        let prompt = |range: Range<usize>, sources: &[&str]| {
-            documents.merge_prompt(&self.columns, &texts[range], level, sources)
+        let prompt = |range: Range<usize>, sources: &[&str], is_last: bool| {
+            documents.merge_prompt(&self.columns, &texts[range], level, sources, is_last)
         };
-        let fits = |range: Range<usize>| {
-            let two = range.len() == 2;
-            let made = prompt(range, &[])?;
+        let fits = |range: Range<usize>, is_last: bool| {
+            let two = range.len() <= 2;
+            let made = prompt(range, &[], is_last)?;
             // Sources get half of the room, unless two notes need it.
             let most =
                 if documents.options.sources && !two { documents.most() / 2 } else { documents.most() };
-            Ok::<_, RowError>(made.is_some_and(|prompt| prompt.len() <= most))
+            Ok::<_, RowError>(made.is_some_and(|prompt| is_last && two || prompt.tokens.len() <= most))
         };
-        let groups = groups(texts.len(), fits)?;
-        if groups.iter().all(|group| group.len() < 2) {
+        // The prompt that asks what columns ask is longer than that of a merge, which may have to make one note of all first.
+        let asks = documents.scores() && fits(0..texts.len(), true)?;
+        let groups = match asks {
+            true => std::iter::once(0..texts.len()).collect(),
+            false => groups(texts.len(), |range| fits(range, false))?,
+        };
+        if !asks && texts.len() == 1 {
+            return Err(RowError::new(
+                RowErrorKind::PromptTooLong,
+                format!(
+                    "the last note and what the columns ask do not fit into one prompt, which may have {} tokens \
+                     (--max-model-len) with the longest choice; lower --max-tokens or raise --max-model-len",
+                    documents.max_model_len()
+                ),
+            ));
+        }
+        if !asks && groups.iter().all(|group| group.len() < 2) {
             return Err(RowError::new(
                 RowErrorKind::PromptTooLong,
                 format!(
@@ -267,22 +304,23 @@ impl Document {
                 ),
             ));
         }
+        let root = asks || groups.len() == 1 && !documents.scores();
         let mut merges = Vec::with_capacity(groups.len());
         for group in &groups {
             let chunks = notes[group.start].1.start..notes[group.end - 1].1.end;
             let prompt = match group.len() {
-                1 => None,
+                1 if !asks => None,
                 _ => {
-                    let found = self
-                        .sources(documents, &texts[group.clone()], &chunks, |s| prompt(group.clone(), s))?;
-                    prompt(group.clone(), &found)?
+                    let found = self.sources(documents, &texts[group.clone()], &chunks, |sources| {
+                        prompt(group.clone(), sources, root)
+                    })?;
+                    prompt(group.clone(), &found, root)?
                 }
             };
             merges.push((chunks, prompt));
         }
         self.level = level;
         self.took.num_levels = level;
-        let root = groups.len() == 1;
         let mut requests = Vec::new();
         for ((chunks, prompt), group) in merges.into_iter().zip(groups) {
             match prompt {
@@ -299,14 +337,13 @@ impl Document {
         documents: &Documents,
         notes: &[&str],
         chunks: &Range<usize>,
-        prompt: impl Fn(&[&str]) -> Result<Option<Vec<u32>>, RowError>,
+        prompt: impl Fn(&[&str]) -> Result<Option<RequestPrompt>, RowError>,
     ) -> Result<Vec<&'a str>, RowError> {
         let Some(text) = self.text.as_deref().filter(|_| documents.options.sources) else {
             return Ok(Vec::new());
         };
         let text = &text[self.chunks[chunks.start].start..self.chunks[chunks.end - 1].end];
-        let taken = prompt(&[])?.map_or(documents.most(), |prompt| prompt.len());
-        let mut room = documents.most().saturating_sub(taken);
+        let mut room = prompt(&[])?.and_then(|prompt| documents.room_beside(&prompt)).unwrap_or(0);
         let mut found = Vec::new();
         for sentence in sources(text, notes) {
             // And what the template writes around it.
@@ -330,12 +367,13 @@ impl Document {
     /// The request that goes on from the answer so far with the next chunk.
     fn refine(&mut self, documents: &Documents) -> Result<Vec<PartRequest>, RowError> {
         let at = self.slots.len();
+        let is_last = |document: &Document| at + 1 == document.chunks.len();
         let (Some(Slot::Note { text: answer, .. }), Some(text)) = (self.slots.last(), &self.text) else {
             return Err(RowError::new(RowErrorKind::Internal, "a document lost its answer"));
         };
         let prompt = loop {
             let chunk = self.chunks[at].clone();
-            match documents.refine_prompt(&self.columns, answer, &text[chunk.clone()], at)? {
+            match documents.refine_prompt(&self.columns, answer, &text[chunk.clone()], at, is_last(self))? {
                 Some(prompt) => break prompt,
                 None => {
                     let pieces = documents.split(text, chunk)?;
@@ -348,7 +386,7 @@ impl Document {
         };
         self.took.num_levels = 1;
         let mut requests = Vec::new();
-        self.ask(at..at + 1, prompt, at + 1 == self.chunks.len(), &mut requests);
+        self.ask(at..at + 1, prompt, is_last(self), &mut requests);
         Ok(requests)
     }
 
@@ -374,17 +412,17 @@ impl Document {
     fn answered(&mut self, answer: Answer, chunks: Range<usize>) -> Next {
         self.num_input_tokens += u64::from(answer.num_input_tokens.unwrap_or(0));
         if let Some(completion) = answer.completions.first() {
-            self.keep(&chunks, &completion.text);
+            self.keep(&chunks, completion);
         }
         let num_input_tokens = u32::try_from(self.num_input_tokens).ok();
         Next::Ends(Answer { num_input_tokens, document: self.ending(), ..answer })
     }
 
     fn ending(&mut self) -> Option<DocumentAnswer> {
-        let chunk = |(range, text): (&Range<usize>, Option<String>)| ChunkNote {
-            start: range.start as u64,
-            end: range.end as u64,
-            text,
+        let chunk = |(range, kept): (&Range<usize>, Option<KeptAnswer>)| {
+            let (start, end) = (range.start as u64, range.end as u64);
+            let (text, cut) = kept.map_or((None, false), |kept| (Some(kept.text), kept.cut));
+            ChunkNote { start, end, text, cut }
         };
         let chunks = self.kept.take().map(|kept| self.chunks.iter().zip(kept).map(chunk).collect());
         Some(DocumentAnswer { num_chunks: self.chunks.len() as u32, chunks, ..self.took.clone() })

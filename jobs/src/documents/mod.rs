@@ -5,10 +5,11 @@
 
 pub mod chunks;
 pub mod document;
-mod prompts;
+pub mod prompts;
 mod sources;
 pub mod tree;
 
+use crate::choices::Choices;
 use crate::error::JobError;
 use crate::input::Input;
 use crate::options::documents::{DocumentOptions, MAP, Method};
@@ -24,6 +25,8 @@ const LEAST_ROOM: usize = 16;
 pub struct Documents {
     pub options: DocumentOptions,
     tokenizer: Arc<Tokenizer>,
+    /// The columns of choices, if the last prompt of a document asks such and generates nothing.
+    choices: Option<Arc<Choices>>,
     /// Of a document that fits, where it is not that of a chunk.
     whole: Option<Prompts>,
     map: Prompts,
@@ -44,6 +47,7 @@ pub struct Parts<'a> {
     pub options: &'a DocumentOptions,
     pub input: &'a Input,
     pub tokenizer: Arc<Tokenizer>,
+    pub choices: Option<Arc<Choices>>,
     pub max_model_len: usize,
     pub max_tokens: u32,
     pub keeps_chunks: bool,
@@ -60,7 +64,7 @@ impl Documents {
         prompt: Option<&str>,
         make: impl Fn(&str, Option<Given>) -> Result<Prompts, JobError>,
     ) -> Result<Documents, JobError> {
-        let Parts { options, input, tokenizer, max_model_len, max_tokens, keeps_chunks } = parts;
+        let Parts { options, input, tokenizer, choices, max_model_len, max_tokens, keeps_chunks } = parts;
         let document = prompts::text_column(options, input)?;
         let whole = prompt.map(|prompt| make(prompt, None)).transpose()?;
         let map = make(&options.map_prompt, Some(MAP))?;
@@ -73,6 +77,7 @@ impl Documents {
         let documents = Documents {
             options: options.clone(),
             tokenizer,
+            choices,
             whole,
             map,
             second,
@@ -103,9 +108,19 @@ impl Documents {
         &self.columns
     }
 
-    /// Tokens of a prompt, at most.
+    /// Tokens of prompt and answer, at most.
+    fn max_model_len(&self) -> usize {
+        self.max_model_len
+    }
+
+    /// Tokens of a prompt whose answer is generated, at most.
     fn limit(&self) -> usize {
         self.max_model_len.saturating_sub(self.max_tokens)
+    }
+
+    /// Whether the last prompt of a document asks columns of choices.
+    pub fn scores(&self) -> bool {
+        self.choices.is_some()
     }
 
     /// Whether a prompt may show the date.

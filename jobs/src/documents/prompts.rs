@@ -1,5 +1,7 @@
 //! The prompts of a document: of the whole, of chunks, and of merges.
 
+use crate::choices::Choices;
+use crate::choices::requests::RowChoices;
 use crate::documents::chunks::{Cut, chunks};
 use crate::documents::{Documents, LEAST_ROOM};
 use crate::error::JobError;
@@ -7,7 +9,7 @@ use crate::input::Input;
 use crate::input::row::value;
 use crate::options::documents::{DocumentOptions, MAP, Method};
 use crate::options::prompt::Given;
-use crate::prompt::prompts::{GivenValue, Prompts};
+use crate::prompt::prompts::{GivenValue, Prompts, RowPrompt};
 use crate::row_error::{RowError, RowErrorKind};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt64Array};
 use arrow::compute::take;
@@ -27,11 +29,31 @@ pub fn second(options: &DocumentOptions) -> Given {
     Given { key: options.second_prompt().1, names }
 }
 
+/// The prompt of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RequestPrompt {
+    /// Of the first column, where choices are scored.
+    pub tokens: Vec<u32>,
+    /// What is scored, if nothing is generated.
+    pub choices: Option<Arc<RowChoices>>,
+}
+
+impl RequestPrompt {
+    fn of_tokens(tokens: Vec<u32>) -> RequestPrompt {
+        RequestPrompt { tokens, choices: None }
+    }
+
+    /// Tokens to compute; what the prompts of columns share counts once.
+    pub fn num_tokens(&self) -> usize {
+        self.choices.as_ref().map_or(self.tokens.len(), |choices| choices.num_input_tokens as usize)
+    }
+}
+
 /// A chunk with its prompt.
 pub struct Chunk {
     /// Bytes of the document.
     pub range: Range<usize>,
-    pub prompt: Vec<u32>,
+    pub prompt: RequestPrompt,
 }
 
 /// The column of texts in the input.
@@ -97,7 +119,36 @@ impl Documents {
         {
             return refuse("map-prompt", fixed, &format!("a chunk needs {LEAST_ROOM} at least"));
         }
-        let (needed, needs) = match self.options.method {
+        let (needed, needs) = self.needed_by_second();
+        let key = self.options.second_prompt().1;
+        if let Some(fixed) = self.fixed_tokens(&self.second, input)
+            && fixed + needed > self.limit()
+        {
+            return refuse(key, fixed, &needs);
+        }
+        let Some((choices, batch)) = self.choices.as_ref().zip(self.empty_row(&self.second, input)) else {
+            return Ok(());
+        };
+        let fixed = match self.scored(choices, &self.second, &batch, 0, &self.second.without_content()) {
+            Ok(asked) => asked.longest(),
+            Err(error) if error.kind == RowErrorKind::PromptTooLong => context,
+            Err(_) => return Ok(()),
+        };
+        if fixed + answer > context {
+            return Err(JobError::Usage(format!(
+                "documents: of the context of {context} tokens (--max-model-len), {fixed} are for {key} with the ask and the \
+                 choice of the longest column, which leaves {}; the last prompt needs room for a note of {answer} \
+                 (--max-tokens). Shorten prompt or asks, lower --max-tokens, or raise --max-model-len",
+                context.saturating_sub(fixed)
+            )));
+        }
+        Ok(())
+    }
+
+    /// Tokens that prompts behind the first level must leave, and what for.
+    fn needed_by_second(&self) -> (usize, String) {
+        let answer = self.max_tokens;
+        match self.options.method {
             Method::MapReduce => {
                 (2 * answer, format!("a merge needs room for two notes of {answer} (--max-tokens)"))
             }
@@ -105,24 +156,50 @@ impl Documents {
                 answer + LEAST_ROOM,
                 format!("it needs room for an answer of {answer} (--max-tokens) and {LEAST_ROOM} of a chunk"),
             ),
-        };
-        match self.fixed_tokens(&self.second, input) {
-            Some(fixed) if fixed + needed > self.limit() => {
-                refuse(self.options.second_prompt().1, fixed, &needs)
+        }
+    }
+
+    /// Tokens that the prompts behind the first level have in a row without any text; 0 where that cannot be rendered.
+    ///
+    /// # Errors
+    /// If they leave no room.
+    fn check_second(&self, row: &RecordBatch) -> Result<usize, RowError> {
+        let key = self.options.second_prompt().1;
+        let fixed = match self.second.of_given(row, 0, &self.second.without_content()) {
+            Ok(tokens) => tokens.len(),
+            Err(error) if error.kind == RowErrorKind::PromptTooLong => {
+                return Err(too_long(format!("{key} without any text: {}", error.detail)));
             }
-            _ => Ok(()),
+            // What fails without content may not fail with it.
+            Err(_) => return Ok(0),
+        };
+        let (needed, needs) = self.needed_by_second();
+        if fixed + needed <= self.limit() {
+            return Ok(fixed);
+        }
+        Err(too_long(format!(
+            "{key} has {fixed} tokens in this row without any text; with --max-tokens {} a context of {} (--max-model-len) \
+             leaves {}, and {needs}",
+            self.max_tokens,
+            self.max_model_len,
+            self.limit().saturating_sub(fixed)
+        )))
+    }
+
+    /// A row of which every column that prompts read is the empty string.
+    fn empty_row(&self, prompts: &Prompts, input: &Input) -> Option<RecordBatch> {
+        let names = prompts.columns().iter().map(|&column| input.schema.field(column).name());
+        let empty = || Arc::new(StringArray::from(vec![""])) as ArrayRef;
+        let columns: Vec<(&String, ArrayRef)> = names.map(|name| (name, empty())).collect();
+        match columns.is_empty() {
+            true => no_columns().ok(),
+            false => RecordBatch::try_from_iter(columns).ok(),
         }
     }
 
     /// Tokens of a prompt of which everything is empty, if it can be rendered so.
     fn fixed_tokens(&self, prompts: &Prompts, input: &Input) -> Option<usize> {
-        let names = prompts.columns().iter().map(|&column| input.schema.field(column).name());
-        let empty = || Arc::new(StringArray::from(vec![""])) as ArrayRef;
-        let columns: Vec<(&String, ArrayRef)> = names.map(|name| (name, empty())).collect();
-        let batch = match columns.is_empty() {
-            true => no_columns().ok()?,
-            false => RecordBatch::try_from_iter(columns).ok()?,
-        };
+        let batch = self.empty_row(prompts, input)?;
         match prompts.of_given(&batch, 0, &prompts.without_content()) {
             Ok(tokens) => Some(tokens.len()),
             Err(error) => (error.kind == RowErrorKind::EmptyPrompt).then_some(0),
@@ -144,6 +221,10 @@ impl Documents {
             Some("") => Err(RowError::new(
                 RowErrorKind::EmptyPrompt,
                 format!("the column {name} is empty in this row"),
+            )),
+            Some(text) if text.chars().all(char::is_whitespace) => Err(RowError::new(
+                RowErrorKind::EmptyPrompt,
+                format!("the column {name} holds nothing but white space in this row"),
             )),
             Some(text) => Ok(text.to_string()),
         }
@@ -176,15 +257,58 @@ impl Documents {
         batch: &RecordBatch,
         row: usize,
         text: &str,
-    ) -> Result<Option<Vec<u32>>, RowError> {
-        let made = match &self.whole {
-            Some(whole) => whole.of_given(&self.projected(whole, batch)?, row, &[]),
-            None => self.map_prompt(&self.projected(&self.map, batch)?, row, text, 0),
+    ) -> Result<Option<RequestPrompt>, RowError> {
+        match &self.whole {
+            Some(whole) => self.prompt(whole, &self.projected(whole, batch)?, row, true, &[]),
+            None => {
+                let given = [("chunk", GivenValue::Text(text)), ("chunk_index", GivenValue::Number(0))];
+                self.prompt(&self.map, &self.projected(&self.map, batch)?, row, true, &given)
+            }
+        }
+    }
+
+    /// The prompt of a request, or none if it is too long; the last one of a document asks what columns of choices ask.
+    fn prompt(
+        &self,
+        prompts: &Prompts,
+        batch: &RecordBatch,
+        row: usize,
+        is_last: bool,
+        given: &[(&str, GivenValue<'_>)],
+    ) -> Result<Option<RequestPrompt>, RowError> {
+        let made = match self.choices.as_ref().filter(|_| is_last) {
+            None => prompts.of_given(batch, row, given).map(RequestPrompt::of_tokens),
+            Some(choices) => self.scored(choices, prompts, batch, row, given).map(|asked| RequestPrompt {
+                tokens: asked.columns[0].tokens.clone(),
+                choices: Some(Arc::new(asked)),
+            }),
         };
         match made {
-            Ok(tokens) => Ok(Some(tokens).filter(|tokens| tokens.len() <= self.limit())),
+            Ok(prompt) => Ok(Some(prompt).filter(|prompt| self.room_beside(prompt).is_some())),
             Err(error) if error.kind == RowErrorKind::PromptTooLong => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    fn scored(
+        &self,
+        choices: &Choices,
+        prompts: &Prompts,
+        batch: &RecordBatch,
+        row: usize,
+        given: &[(&str, GivenValue<'_>)],
+    ) -> Result<RowChoices, RowError> {
+        choices.of_asked(prompts, |ask| -> Result<RowPrompt, RowError> {
+            prompts.asked_of_given(batch, row, ask, given)
+        })
+    }
+
+    /// Tokens that a prompt leaves for more text; none if it is too long itself.
+    pub(super) fn room_beside(&self, prompt: &RequestPrompt) -> Option<usize> {
+        match &prompt.choices {
+            None => self.limit().checked_sub(prompt.tokens.len()),
+            // No note is generated behind it.
+            Some(choices) => self.max_model_len.checked_sub(choices.longest()),
         }
     }
 
@@ -201,16 +325,18 @@ impl Documents {
 
     /// The chunks of a document that does not fit into one prompt.
     pub(super) fn chunks(&self, batch: &RecordBatch, row: usize, text: &str) -> Result<Vec<Chunk>, RowError> {
+        let whole_batch = batch;
         let batch = self.projected(&self.map, batch)?;
         let fixed = match self.map_prompt(&batch, row, "", 0) {
             Err(error) if error.kind == RowErrorKind::EmptyPrompt => 0,
             made => made?.len(),
         };
-        let mut room = self.limit().saturating_sub(fixed);
-        if self.options.method == Method::Refine {
-            // What the answer takes of the other prompts, and the rest of what theirs is longer by.
-            room = room.saturating_sub(self.max_tokens);
-        }
+        let second = self.check_second(&self.row_of_second(whole_batch, row)?)?;
+        let room = match self.options.method {
+            Method::MapReduce => self.limit().saturating_sub(fixed),
+            // The other prompts hold the answer, too, and are as long as theirs is.
+            Method::Refine => self.limit().saturating_sub(fixed.max(second) + self.max_tokens),
+        };
         if room < LEAST_ROOM {
             return Err(too_long(format!(
                 "map-prompt has {fixed} tokens in this row without a chunk; with --max-tokens {} a context of {} \
@@ -220,6 +346,10 @@ impl Documents {
         }
         let mut todo =
             VecDeque::from(self.cut(text, 0..text.len(), room, self.options.overlap.min(room / 2))?);
+        if todo.len() == 1 && self.choices.is_some() && self.options.method == Method::Refine {
+            // Too long only with what the columns ask, which is asked behind a later chunk.
+            todo = self.split(text, 0..text.len())?.into();
+        }
         let mut found: Vec<Chunk> = Vec::with_capacity(todo.len());
         while let Some(range) = todo.pop_front() {
             let made = self.map_prompt(&batch, row, &text[range.clone()], found.len());
@@ -228,21 +358,13 @@ impl Documents {
                 detail: format!("chunk {number} (bytes {start} to {end}): {}", error.detail),
                 ..error
             };
-            match self.fitting(made).map_err(named)? {
-                Some(prompt) => found.push(Chunk { range, prompt }),
+            let made = made.map(RequestPrompt::of_tokens).map_err(named)?;
+            match self.room_beside(&made) {
+                Some(_) => found.push(Chunk { range, prompt: made }),
                 None => self.split(text, range)?.into_iter().rev().for_each(|piece| todo.push_front(piece)),
             }
         }
         Ok(found)
-    }
-
-    /// A prompt, if it is not too long.
-    pub(super) fn fitting(&self, made: Result<Vec<u32>, RowError>) -> Result<Option<Vec<u32>>, RowError> {
-        match made {
-            Ok(prompt) => Ok(Some(prompt).filter(|prompt| prompt.len() <= self.limit())),
-            Err(error) if error.kind == RowErrorKind::PromptTooLong => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 
     /// A chunk whose prompt is too long after all, in two or more.
@@ -284,21 +406,22 @@ impl Documents {
         self.tokenizer.token_starts(text).map_err(|why| RowError::new(RowErrorKind::Tokenizer, why))
     }
 
-    /// The prompt of a merge, or none if it is too long.
+    /// The prompt of a merge, or of the last one, or none if it is too long.
     pub(super) fn merge_prompt(
         &self,
         row: &RecordBatch,
         notes: &[&str],
         level: u32,
         sources: &[&str],
-    ) -> Result<Option<Vec<u32>>, RowError> {
+        is_last: bool,
+    ) -> Result<Option<RequestPrompt>, RowError> {
         let given = [
             ("notes", GivenValue::Texts(notes)),
             ("level", GivenValue::Number(level as usize)),
             ("sources", GivenValue::Texts(sources)),
         ];
         let count = if self.options.sources { 3 } else { 2 };
-        self.fitting(self.second.of_given(row, 0, &given[..count]))
+        self.prompt(&self.second, row, 0, is_last, &given[..count])
     }
 
     /// The prompt that goes on from an answer with a chunk, or none if it is too long.
@@ -308,13 +431,14 @@ impl Documents {
         answer: &str,
         chunk: &str,
         index: usize,
-    ) -> Result<Option<Vec<u32>>, RowError> {
+        is_last: bool,
+    ) -> Result<Option<RequestPrompt>, RowError> {
         let given = [
             ("answer", GivenValue::Text(answer)),
             ("chunk", GivenValue::Text(chunk)),
             ("chunk_index", GivenValue::Number(index)),
         ];
-        self.fitting(self.second.of_given(row, 0, &given))
+        self.prompt(&self.second, row, 0, is_last, &given)
     }
 
     /// Tokens of a text alone.

@@ -51,6 +51,9 @@ pub struct ChunkNote {
     pub end: u64,
     /// None if it has failed.
     pub text: Option<String>,
+    /// Whether it was cut off, so that it is no whole answer under a schema.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 /// One of a row's `n` completions.

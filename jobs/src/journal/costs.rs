@@ -62,7 +62,7 @@ pub struct Start {
     /// Rows that it has finished, and of these those that took another's answer.
     pub rows: u64,
     pub shared_rows: u64,
-    /// Tokens of their prompts and answers.
+    /// Tokens of their prompts and answers, and of notes that took another's answer.
     pub shared_tokens: u64,
     /// None of a start of an earlier version.
     pub figures: Option<StartFigures>,

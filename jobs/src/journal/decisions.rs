@@ -35,7 +35,7 @@ pub struct Decisions<'a> {
     pub prompt: PromptDecisions<'a>,
     pub sampling: SamplingDecisions<'a>,
     pub returns: &'a [ReturnColumn],
-    /// Columns of choices, for which sampling and `returns` decide nothing.
+    /// Columns of choices, for which sampling and `returns` decide nothing but the notes of documents.
     pub columns: Option<ColumnDecisions<'a>>,
     pub documents: Option<&'a DocumentOptions>,
     /// What generated text must be.
@@ -182,6 +182,12 @@ impl Decisions<'_> {
                 identity.push("reasoning_end", reasoning_end);
             }
             Some(ColumnDecisions { columns, end_token_ids }) => {
+                if documents.is_some() {
+                    // Notes are generated; of what is returned, only chunks are kept.
+                    sampling.add_to(&mut identity);
+                    let chunks = returns.iter().copied().filter(|column| !column.is_of_choices());
+                    identity.push("return", return_names(&chunks.collect::<Vec<_>>()));
+                }
                 identity.push("columns", columns);
                 identity.push("end_token_ids", end_token_ids);
             }

@@ -129,7 +129,7 @@ impl fmt::Display for Endings {
             parts.push(format!("{} cut off at length", self.cut));
         }
         if let (notes @ 1.., rows) = self.cut_notes {
-            parts.push(format!("{notes} notes cut off at length in {rows} rows"));
+            parts.push(format!("{} cut off at length in {}", counted(notes, "note"), counted(rows, "row")));
         }
         f.write_str(&parts.join(", "))
     }

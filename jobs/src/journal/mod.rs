@@ -202,12 +202,13 @@ impl Journal {
         self.writer.append(answer, true)
     }
 
-    /// Adds a note of a row that has no answer yet, in place of one that the part had before.
+    /// Adds a note of a row that has no answer yet, in place of one that the part had before; `shared` says whether it took the
+    /// answer to an equal prompt.
     ///
     /// # Errors
     /// As [`Journal::append`].
-    pub fn append_note(&mut self, note: Note) -> Result<(), JobError> {
-        self.writer.append_note(note)
+    pub fn append_note(&mut self, note: Note, shared: bool) -> Result<(), JobError> {
+        self.writer.append_note(note, shared)
     }
 
     /// Notes what this start has done so far; it is committed with the next rows, or at once where none wait. A journal that

@@ -69,8 +69,8 @@ pub(crate) fn decode(columns: &[ValueRef<'_>]) -> Option<Answer> {
     let (choices, document, fields) = match typed {
         None | Some(TypedValues::Note { .. }) => (Vec::new(), None, Vec::new()),
         Some(TypedValues::Choices(choices)) => (choices, None, Vec::new()),
-        Some(TypedValues::Document { document, field_probabilities }) => {
-            (Vec::new(), Some(document), field_probabilities)
+        Some(TypedValues::Document { document, choices, field_probabilities }) => {
+            (choices, Some(document), field_probabilities)
         }
         Some(TypedValues::Fields { field_probabilities }) => (Vec::new(), None, field_probabilities),
     };
@@ -117,9 +117,11 @@ pub(crate) fn decode(columns: &[ValueRef<'_>]) -> Option<Answer> {
 pub(crate) enum TypedValues {
     /// Of an answer of choices.
     Choices(Vec<ColumnScores>),
-    /// Of the answer to a document.
+    /// Of the answer to a document, with its scores in a job of choices.
     Document {
         document: DocumentAnswer,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        choices: Vec<ColumnScores>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         field_probabilities: Vec<Vec<f32>>,
     },
@@ -143,7 +145,10 @@ fn encode_typed(answer: &Answer) -> Value {
         field_probabilities.clear();
     }
     match &answer.document {
-        Some(document) => TypedValues::Document { document: document.clone(), field_probabilities }.json(),
+        Some(document) => {
+            let (document, choices) = (document.clone(), answer.choices.clone());
+            TypedValues::Document { document, choices, field_probabilities }.json()
+        }
         None if !field_probabilities.is_empty() => TypedValues::Fields { field_probabilities }.json(),
         None if answer.choices.is_empty() => Value::Null,
         None => TypedValues::Choices(answer.choices.clone()).json(),

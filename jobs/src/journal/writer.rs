@@ -27,7 +27,8 @@ const QUEUE: usize = 1024;
 enum Message {
     /// And whether it is that of another row of the same prompt.
     Answer(Answer, bool),
-    Note(Note),
+    /// A note, and whether it took the answer to an equal prompt.
+    Note(Note, bool),
     JobRows(u64),
     /// What the start has done, as JSON.
     Costs(String),
@@ -57,8 +58,8 @@ impl Writer {
         self.send(Message::Answer(answer, shared))
     }
 
-    pub(crate) fn append_note(&mut self, note: Note) -> Result<(), JobError> {
-        self.send(Message::Note(note))
+    pub(crate) fn append_note(&mut self, note: Note, shared: bool) -> Result<(), JobError> {
+        self.send(Message::Note(note, shared))
     }
 
     pub(crate) fn note_rows(&mut self, rows: u64) -> Result<(), JobError> {
@@ -178,7 +179,7 @@ impl Batch {
             };
             match message {
                 Ok(Message::Answer(answer, shared)) => self.insert(&answer, shared)?,
-                Ok(Message::Note(note)) => self.insert_note(&note)?,
+                Ok(Message::Note(note, shared)) => self.insert_note(&note, shared)?,
                 Ok(Message::JobRows(rows)) => self.note_rows(rows)?,
                 Ok(Message::Costs(figures)) => {
                     self.costs = Some(figures);
@@ -230,8 +231,11 @@ impl Batch {
         begun.map_err(schema::journal_error(&self.database.path))
     }
 
-    fn insert_note(&mut self, note: &Note) -> Result<(), JobError> {
+    fn insert_note(&mut self, note: &Note, shared: bool) -> Result<(), JobError> {
         self.open()?;
+        if shared {
+            self.shared_tokens += tokens_of(&note.answer);
+        }
         self.database.insert_note(note)
     }
 
@@ -255,8 +259,7 @@ impl Batch {
         self.input_tokens += u64::from(answer.num_input_tokens.unwrap_or(0));
         self.generated_tokens += answer.num_generated_tokens();
         if shared {
-            let prompt = u64::from(answer.num_input_tokens.unwrap_or(0));
-            self.shared_tokens += prompt + answer.num_generated_tokens();
+            self.shared_tokens += tokens_of(answer);
         }
         Ok(())
     }
@@ -287,6 +290,11 @@ impl Batch {
             .and_then(|_| self.database.connection.execute_batch("COMMIT"))
             .map_err(schema::journal_error(&self.database.path))
     }
+}
+
+/// Tokens of prompts and answers.
+fn tokens_of(answer: &Answer) -> u64 {
+    u64::from(answer.num_input_tokens.unwrap_or(0)) + answer.num_generated_tokens()
 }
 
 /// The rows that were finished by all starts but one, this process's: they grow only where another process works on the

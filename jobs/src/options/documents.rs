@@ -43,6 +43,9 @@ pub struct DocumentOptions {
     /// Whether merges see the sentences of their chunks that their notes rest on.
     #[serde(default)]
     pub sources: bool,
+    /// Whether each chunk is answered under the JSON schema of the job, too, in a list `chunk_answers`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub map_columns: bool,
 }
 
 /// How the answers to chunks become one.
@@ -102,6 +105,9 @@ impl DocumentOptions {
             (Method::Refine, ..) if self.sources => {
                 wrong("sources is for method = \"map-reduce\"; leave it out")
             }
+            (Method::Refine, ..) if self.map_columns => {
+                wrong("map-columns is for method = \"map-reduce\"; leave it out")
+            }
             _ => Ok(()),
         }
     }
@@ -129,6 +135,10 @@ mod tests {
             (
                 r#""map-prompt": "x", "method": "refine", "refine-prompt": "y", "sources": true"#,
                 "sources is for",
+            ),
+            (
+                r#""map-prompt": "x", "method": "refine", "refine-prompt": "y", "map-columns": true"#,
+                "map-columns is for",
             ),
             (r#""reduce-prompt": "x""#, "missing field `map-prompt`"),
             (r#""map-prompt": "x", "method": "reduce""#, "unknown variant `reduce`"),

@@ -29,7 +29,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
-use tally::{AskedChoices, AskedDocuments, ErrorRows, Tally, TooLong};
+use tally::{AskedChoices, AskedDocuments, ErrorRows, OpenedDocument, Tally, TooLong};
 
 /// Rows between the feeder and who counts them.
 const QUEUE: usize = 128;
@@ -207,8 +207,9 @@ fn take_all(
         match row {
             Ok(Ok(request)) => {
                 let document = open.and_then(|open| {
-                    let chunks = open.take(request.row)?.num_chunks();
-                    Some((chunks, open.documents.options.method))
+                    let chunks = open.take(request.row)?.num_chunks() as u64;
+                    let (method, scores) = (open.documents.options.method, open.documents.scores());
+                    Some(OpenedDocument { chunks, method, scores })
                 });
                 let follows = request.part.is_some() && document.is_none();
                 if !follows {

@@ -8,8 +8,8 @@ use std::fmt::{self, Write};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (rows, of, files) = (number(self.rows), number(self.input_rows), self.files);
-        writeln!(f, "rows       {rows} of {of} in {files} files")?;
+        let (rows, of) = (number(self.rows), number(self.input_rows));
+        writeln!(f, "rows       {rows} of {of} in {}", numbered(self.files as u64, "file"))?;
         if let Some(finished) = self.finished {
             writeln!(f, "           {} are finished: a job of this output was begun", number(finished))?;
         }
@@ -18,8 +18,9 @@ impl fmt::Display for Plan {
             let (tokens, errors) = (sample.prompt_tokens.text(), sample.error_rows.text());
             writeln!(
                 f,
-                "sample     {read} of {of} row groups, {} rows: all below is of these",
-                number(sample.rows)
+                "sample     {read} of {}, {}: all below is of these",
+                numbered(of as u64, "row group"),
+                numbered(sample.rows, "row")
             )?;
             writeln!(f, "           all rows: {tokens} tokens of prompts, {errors} errors")?;
         }
@@ -29,22 +30,25 @@ impl fmt::Display for Plan {
         let Lengths { sum, p50, p90, max } = self.prompt_tokens;
         writeln!(f, "tokens     {} of prompts (median {p50}, 90 % up to {p90}, longest {max})", number(sum))?;
         if let Some(choices) = &self.choices {
-            let (asks, requests) = (number(choices.asks), number(choices.requests));
-            let (branches, walked) = (number(choices.branches), number(choices.walked_tokens));
-            writeln!(
-                f,
-                "choices    {asks} asks in {requests} requests with {branches} branches, {walked} tokens to walk"
-            )?;
+            let (asks, requests) = (numbered(choices.asks, "ask"), numbered(choices.requests, "request"));
+            let branches = numbered(choices.branches, "branch").replace("branchs", "branches");
+            let walked = numbered(choices.walked_tokens, "token");
+            let of = if self.documents.is_some() { ", of documents that fit into one prompt" } else { "" };
+            writeln!(f, "choices    {asks} in {requests} with {branches}, {walked} to walk{of}")?;
         }
         if let Some(documents) = &self.documents {
-            let (count, chunks) = (number(documents.documents), number(documents.chunks));
+            let (count, chunks) = (number(documents.documents), numbered(documents.chunks, "chunk"));
             // With `refine` chunks may be cut again.
             let Span { least, most } = documents.follow_ups;
             let at_least = if least == most && most > 0 { "at least " } else { "" };
             let follow_ups = format!("{at_least}{}", documents.follow_ups.text());
+            let (requests, follow) = match (least, most) {
+                (1, 1) => ("request", "follows"),
+                _ => ("requests", "follow"),
+            };
             writeln!(
                 f,
-                "documents  {count} of {chunks} chunks; {follow_ups} requests follow upon these, with tokens of their own"
+                "documents  {count} of {chunks}; {follow_ups} {requests} {follow} upon these, with tokens of their own"
             )?;
         }
         let (shared, tokens) = (number(self.shared_prompts), number(self.shared_tokens));
@@ -54,7 +58,7 @@ impl fmt::Display for Plan {
             f,
             "           at most {cached} tokens found in cached pages, at least {computed} to compute"
         )?;
-        match self.choices {
+        match self.choices.filter(|_| self.documents.is_none()) {
             Some(_) => writeln!(f, "answers    labels are scored, and no token is generated")?,
             None => writeln!(f, "answers    {} tokens to generate", self.generated_tokens.text())?,
         }
@@ -142,6 +146,11 @@ pub fn number(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// A number with what it counts.
+fn numbered(count: u64, noun: &str) -> String {
+    format!("{} {noun}{}", number(count), if count == 1 { "" } else { "s" })
 }
 
 /// Bytes in the unit that suits them.

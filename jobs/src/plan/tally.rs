@@ -56,6 +56,14 @@ pub struct AskedDocuments {
     pub follow_ups: Span,
 }
 
+/// A document whose first request has come.
+pub struct OpenedDocument {
+    pub chunks: u64,
+    pub method: Method,
+    /// Whether the last prompt of one that is cut is scored.
+    pub scores: bool,
+}
+
 /// What was counted.
 pub struct Tally {
     shares: bool,
@@ -105,14 +113,14 @@ impl Tally {
     }
 
     /// Takes a request; with the first one of a document come the document's chunks.
-    pub fn take(&mut self, request: &RowRequest, document: Option<(usize, Method)>) {
+    pub fn take(&mut self, request: &RowRequest, document: Option<OpenedDocument>) {
         let tokens = u64::from(request.num_input_tokens());
         self.prompts += 1;
         self.lengths.add(tokens);
         let group = self.group(request.row);
         group.prompt_tokens += tokens;
-        if let Some((chunks, method)) = document {
-            self.take_document(chunks as u64, method, request);
+        if let Some(document) = document {
+            self.take_document(document, request);
         }
         self.take_choices(request.choices.as_deref());
         if request.choices.is_none() {
@@ -189,17 +197,24 @@ impl Tally {
         }
     }
 
-    fn take_document(&mut self, chunks: u64, method: Method, request: &RowRequest) {
+    fn take_document(&mut self, document: OpenedDocument, request: &RowRequest) {
+        let OpenedDocument { chunks, method, scores } = document;
         let asked = self.documents.get_or_insert_default();
         asked.documents += 1;
         asked.chunks += chunks;
         // A merge makes one of at least two notes, and all become one.
-        let (least, most) = match method {
+        let (mut least, mut most) = match method {
             Method::Refine => (chunks - 1, chunks - 1),
             Method::MapReduce => (u64::from(chunks > 1), chunks - 1),
         };
+        let scored = u64::from(scores && request.choices.is_none());
+        if scored > 0 && method == Method::MapReduce {
+            // The last prompt is scored: that of the merge, or one behind it.
+            (least, most) = (1, most + 1);
+        }
         asked.follow_ups.least += least;
         asked.follow_ups.most += most;
+        (least, most) = (least.saturating_sub(scored), most.saturating_sub(scored));
         let max_tokens = u64::from(request.sampling.params.max_tokens);
         let min_tokens = u64::from(request.sampling.params.min_tokens);
         self.generated.least += least * min_tokens;

@@ -85,17 +85,13 @@ impl PromptColumns {
             let what = options.given.map_or(flag, |given| given.key);
             let template =
                 Template::prompt(what, value, date).map_err(|error| with_hint(error, value, input))?;
-            let given = match options.given {
-                Some(given) => given.names,
-                None if options.asks => &[ASK],
-                None => &[],
-            };
-            let columns = read_columns(&template, input, given)?;
+            let given = options.given.map_or(&[][..], |given| given.names);
+            let columns = read_columns(&template, input, given, options.asks)?;
             if columns.positions.is_empty() && !options.allow_constant_prompt {
                 return Err(constant(value, input));
             }
             if let Some(name) = in_single_braces(value, input) {
-                note!("warning: --prompt: {{{name}}} is plain text; the column is written {}", printed(name));
+                note!("warning: {what}: {{{name}}} is plain text; the column is written {}", printed(name));
             }
             let source = Source::Template(Box::new(template), columns.whole_row);
             return Ok(PromptColumns { source, positions: columns.positions });

@@ -359,10 +359,25 @@ impl Prompts {
         row: usize,
         given: &[(&str, GivenValue<'_>)],
     ) -> Result<Vec<u32>, RowError> {
-        let ids = self.encode(&self.rendering(batch, row, Besides { ask: None, given })?)?;
-        match ids.is_empty() {
+        self.asked_of_given(batch, row, None, given).map(|prompt| prompt.tokens)
+    }
+
+    /// The same with a question in it, as [`Prompts::asked`].
+    ///
+    /// # Errors
+    /// Why the row has none.
+    pub fn asked_of_given(
+        &self,
+        batch: &RecordBatch,
+        row: usize,
+        ask: Option<&str>,
+        given: &[(&str, GivenValue<'_>)],
+    ) -> Result<RowPrompt, RowError> {
+        let rendering = self.rendering(batch, row, Besides { ask, given })?;
+        let tokens = self.encode(&rendering)?;
+        match tokens.is_empty() {
             true => Err(RowError::new(RowErrorKind::EmptyPrompt, "the prompt has no tokens")),
-            false => Ok(ids),
+            false => Ok(RowPrompt { tokens, rendering: Some(rendering) }),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::schema::AnswerSchema;
 use crate::schema::chosen::Chosen;
 use arrow::array::ArrayRef;
-use arrow::datatypes::Field;
+use arrow::datatypes::{DataType, Field};
 use std::sync::Arc;
 
 /// What the output has of answers under a schema.
@@ -27,15 +27,20 @@ impl AnswerColumns {
 
     /// The columns: the answer, and the probabilities of its values; null where the row has an error.
     pub fn fields(&self, prefix: &str) -> Vec<Field> {
-        let answer = Field::new(format!("{prefix}answer"), self.schema.data_type(), true);
+        let answer = Field::new(format!("{prefix}answer"), self.data_type(), true);
         let of = |fields: &Arc<Chosen>| {
             Field::new(format!("{prefix}answer_probabilities"), fields.data_type(), true)
         };
         [answer].into_iter().chain(self.fields.as_ref().map(of)).collect()
     }
 
+    /// The type of an answer.
+    pub fn data_type(&self) -> DataType {
+        self.schema.data_type()
+    }
+
     /// The answers that texts are. `row` says which row a text is of.
-    fn answers(&self, texts: &[Option<&str>], row: impl Fn(usize) -> usize) -> ArrayRef {
+    pub fn answers(&self, texts: &[Option<&str>], row: impl Fn(usize) -> usize) -> ArrayRef {
         let (array, wrong) = self.schema.array(texts);
         for at in wrong {
             let row = row(at);

@@ -65,7 +65,7 @@ enum Generated {
         answers: Option<AnswerColumns>,
         documents: Option<DocumentColumns>,
     },
-    Choices(ChoiceColumns),
+    Choices(ChoiceColumns, Option<DocumentColumns>),
     /// Lines that are made elsewhere, of the kept columns and the answers; the output has no columns.
     Results,
 }
@@ -141,8 +141,11 @@ impl OutputColumns {
         input: &Schema,
         keep: Option<&[String]>,
         choices: ChoiceColumns,
+        documents: Option<DocumentColumns>,
+        prefix: &str,
     ) -> Result<Self, JobError> {
-        let fields = choices.fields();
+        let mut fields = choices.fields();
+        fields.extend(documents.iter().flat_map(|documents| documents.fields(prefix)));
         for (i, field) in fields.iter().enumerate() {
             if fields[..i].iter().any(|other| other.name() == field.name()) {
                 let why = "two columns of choices, or one and a column that every output has, come to this name; \
@@ -150,7 +153,7 @@ impl OutputColumns {
                 return Err(JobError::Column { column: field.name().clone(), why: why.into() });
             }
         }
-        OutputColumns::plan(input, keep, fields, Generated::Choices(choices))
+        OutputColumns::plan(input, keep, fields, Generated::Choices(choices, documents))
     }
 
     /// Plans the output of a batch, which is made of the columns that are kept for it and has none of them.
@@ -249,7 +252,11 @@ impl OutputColumns {
                 let more = (reasoning_end.as_deref(), typed.as_ref(), documents.as_ref());
                 text_columns(answers, *returns, *n, more)?
             }
-            Generated::Choices(choices) => choices.arrays(answers),
+            Generated::Choices(choices, documents) => {
+                let mut arrays = choices.arrays(answers);
+                arrays.extend(documents.iter().flat_map(|documents| documents.arrays(answers)));
+                arrays
+            }
             Generated::Results => Vec::new(),
         });
         RecordBatch::try_new(self.schema.clone(), columns)

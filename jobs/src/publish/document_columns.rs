@@ -2,21 +2,24 @@
 
 use crate::journal::answer::{Answer, ChunkNote, DocumentAnswer};
 use crate::options::job::ReturnColumn;
+use crate::publish::answer_columns::AnswerColumns;
 use arrow::array::{ArrayRef, Int32Array, Int64Array, ListArray, StringArray, StructArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields};
 use std::sync::Arc;
 
 /// What the output has of documents.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DocumentColumns {
     chunks: bool,
+    /// What the answers to chunks are under a schema.
+    answers: Option<AnswerColumns>,
 }
 
 impl DocumentColumns {
-    /// With what `--return` adds.
-    pub fn of(returns: &[ReturnColumn]) -> DocumentColumns {
-        DocumentColumns { chunks: returns.contains(&ReturnColumn::Chunks) }
+    /// With what `--return` adds, and the answers to chunks under a schema, if they are asked for.
+    pub fn new(returns: &[ReturnColumn], answers: Option<AnswerColumns>) -> DocumentColumns {
+        DocumentColumns { chunks: returns.contains(&ReturnColumn::Chunks), answers }
     }
 
     /// The fields.
@@ -26,6 +29,9 @@ impl DocumentColumns {
         let mut fields: Vec<Field> = counts.map(|name| field(name, DataType::Int32)).into();
         if self.chunks {
             fields.push(field("chunks", DataType::List(chunk())));
+        }
+        if let Some(answers) = &self.answers {
+            fields.push(field("chunk_answers", DataType::List(item(answers.data_type()))));
         }
         fields
     }
@@ -38,10 +44,15 @@ impl DocumentColumns {
             Arc::new(documents.iter().map(|document| document.map(|d| of(d) as i32)).collect::<Int32Array>())
         };
         let mut arrays = vec![count(|d| d.num_chunks), count(|d| d.num_levels), count(|d| d.num_cut_notes)];
+        let lists: Vec<Option<&Vec<ChunkNote>>> =
+            documents.iter().map(|document| document.and_then(|d| d.chunks.as_ref())).collect();
+        let all = || lists.iter().flatten().flat_map(|chunks| chunks.iter());
+        let listed = |field, items| -> ArrayRef {
+            let offsets = OffsetBuffer::from_lengths(lists.iter().map(|list| list.map_or(0, Vec::len)));
+            let nulls = NullBuffer::from_iter(lists.iter().map(Option::is_some));
+            Arc::new(ListArray::new(field, offsets, items, Some(nulls)))
+        };
         if self.chunks {
-            let lists: Vec<Option<&Vec<ChunkNote>>> =
-                documents.iter().map(|document| document.and_then(|d| d.chunks.as_ref())).collect();
-            let all = || lists.iter().flatten().flat_map(|chunks| chunks.iter());
             let items = StructArray::new(
                 chunk_fields(),
                 vec![
@@ -51,16 +62,28 @@ impl DocumentColumns {
                 ],
                 None,
             );
-            let offsets = OffsetBuffer::from_lengths(lists.iter().map(|list| list.map_or(0, Vec::len)));
-            let nulls = NullBuffer::from_iter(lists.iter().map(Option::is_some));
-            arrays.push(Arc::new(ListArray::new(chunk(), offsets, Arc::new(items), Some(nulls))));
+            arrays.push(listed(chunk(), Arc::new(items)));
+        }
+        if let Some(answers) = &self.answers {
+            let texts: Vec<Option<&str>> =
+                all().map(|chunk| chunk.text.as_deref().filter(|_| !chunk.cut)).collect();
+            let rows: Vec<usize> = lists
+                .iter()
+                .enumerate()
+                .flat_map(|(row, list)| std::iter::repeat_n(row, list.map_or(0, Vec::len)))
+                .collect();
+            arrays.push(listed(item(answers.data_type()), answers.answers(&texts, |at| rows[at])));
         }
         arrays
     }
 }
 
 fn chunk() -> Arc<Field> {
-    Arc::new(Field::new("item", DataType::Struct(chunk_fields()), true))
+    item(DataType::Struct(chunk_fields()))
+}
+
+fn item(data_type: DataType) -> Arc<Field> {
+    Arc::new(Field::new("item", data_type, true))
 }
 
 fn chunk_fields() -> Fields {

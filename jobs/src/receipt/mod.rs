@@ -65,7 +65,7 @@ pub struct Receipt {
     /// Tokens of the rows' prompts and answers.
     pub input_tokens: u64,
     pub generated_tokens: u64,
-    /// Rows that took another's answer, and their tokens.
+    /// Rows that took another's answer, and their tokens with those of chunks and merges of documents that did.
     pub shared_rows: u64,
     pub shared_tokens: u64,
     /// Positions that were computed, and found in cached pages instead.

@@ -10,7 +10,7 @@ impl Receipt {
         let starts = if self.starts == 1 { "1 start".into() } else { format!("{} starts", self.starts) };
         let mut lines = vec![format!("receipt: {active} of work in {starts}")];
         lines.push(format!(
-            "  tokens: {} of prompts, {} generated; {} computed, {} found in cached pages, {} of rows that took another's \
+            "  tokens: {} of prompts, {} generated; {} computed, {} found in cached pages, {} of prompts that took another's \
              answer",
             self.input_tokens,
             self.generated_tokens,

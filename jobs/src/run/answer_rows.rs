@@ -84,7 +84,7 @@ pub fn answer_rows(
         first_error: None,
     };
     let mut progress = Progress::begin("rows", job.rows, counters);
-    if choices.is_some() {
+    if choices.is_some() && job.documents.is_none() {
         progress = progress.without_tokens();
     }
     let given_up = AtomicBool::new(false);

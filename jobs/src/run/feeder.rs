@@ -12,6 +12,7 @@ use crate::journal::length_limits::LengthLimits;
 use crate::options::job::OnCorrupt;
 use crate::prompt::prompts::Prompts;
 use crate::row_error::{RowError, RowErrorKind};
+use crate::run::document_windows::{DocumentWindows, Window};
 use crate::run::open_documents::OpenDocuments;
 use crate::run::order::{of_prompt, order};
 use crate::run::request::{FailedRow, FeederResult, RowRequest};
@@ -21,13 +22,10 @@ use arrow::array::AsArray;
 use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 /// Rows whose prompts are made together.
 const TOGETHER: usize = 64;
-
-/// Bytes of documents that are cut together, but for the first of them.
-const DOCUMENT_BYTES: usize = 8 << 20;
 
 /// What documents need besides.
 pub struct DocumentFeed<'a> {
@@ -184,7 +182,7 @@ impl Feeder<'_> {
         Ok(())
     }
 
-    /// Begins the documents of rows of a batch.
+    /// Begins the documents of rows of a batch. While those of a window are sent, the next are cut.
     fn feed_documents(
         &self,
         feed: &DocumentFeed<'_>,
@@ -193,53 +191,72 @@ impl Feeder<'_> {
         alone: bool,
         out: &SyncSender<FeederResult>,
     ) -> Result<(), Gone> {
-        let documents = feed.open.documents;
-        let mut rest = rows;
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let fit = |&&row: &&usize| {
-                bytes += documents.text(&batch.columns, row).map_or(0, |text| text.len());
-                bytes <= DOCUMENT_BYTES
-            };
-            let together = rest.iter().take(TOGETHER).take_while(fit).count().max(1);
-            let (rows, later) = rest.split_at(together);
-            rest = later;
-            let opened = self.prompts.of_each(rows, self.threads, |row| documents.open(&batch.columns, row));
-            let known: Vec<((), usize)> = opened
-                .iter()
-                .map(|opened| ((), opened.as_ref().map_or(usize::MAX, |o| o.tokens())))
-                .collect();
-            let mut opened: Vec<_> = opened.into_iter().map(Some).collect();
-            let numbers: Vec<u64> = rows.iter().map(|&row| batch.first_row + row as u64).collect();
-            for at in self.in_order(&known, &numbers) {
-                let row = batch.first_row + rows[at] as u64;
-                let opened = match opened[at].take() {
-                    Some(Ok(opened)) => opened,
-                    Some(Err(error)) => {
-                        self.send(Err(FailedRow { row, error }), out)?;
-                        continue;
-                    }
-                    None => continue,
-                };
-                let notes = match feed.journal.as_ref().map(|journal| journal.notes(row, feed.limits)) {
-                    None => Vec::new(),
-                    Some(Ok(notes)) => notes,
-                    Some(Err(error)) => {
-                        let _ = out.send(Err(error));
-                        return Err(Gone);
-                    }
-                };
-                let (document, next) = Document::begin(documents, row, opened, notes, alone);
-                feed.open.add(row, document);
-                match next {
-                    Next::Requests(parts) => feed
-                        .open
-                        .requests(row, alone, parts)
-                        .try_for_each(|request| self.send(Ok(request), out))?,
-                    // The finisher has the rest of what is known of it.
-                    Next::Fails(error) => self.send(Err(FailedRow { row, error }), out)?,
-                    Next::Waits | Next::Ends(_) => {}
+        let (documents, prompts, threads) = (feed.open.documents, self.prompts, self.threads);
+        let all = &DocumentWindows { documents, prompts, columns: &batch.columns, rows, threads };
+        std::thread::scope(|scope| {
+            let (cut, windows) = sync_channel(0);
+            let cut_all = move || all.each(|window| cut.send(window).is_ok());
+            match std::thread::Builder::new().spawn_scoped(scope, cut_all) {
+                Ok(_) => windows
+                    .into_iter()
+                    .try_for_each(|window| self.begin_documents(feed, batch, window, alone, out)),
+                // Where the system starts no more threads, this one does the work.
+                Err(_) => {
+                    let mut sent = Ok(());
+                    all.each(|window| {
+                        sent = self.begin_documents(feed, batch, window, alone, out);
+                        sent.is_ok()
+                    });
+                    sent
                 }
+            }
+        })
+    }
+
+    /// Begins the documents of a window.
+    fn begin_documents(
+        &self,
+        feed: &DocumentFeed<'_>,
+        batch: &Batch,
+        window: Window,
+        alone: bool,
+        out: &SyncSender<FeederResult>,
+    ) -> Result<(), Gone> {
+        let documents = feed.open.documents;
+        let known: Vec<((), usize)> = window
+            .iter()
+            .map(|(_, opened)| ((), opened.as_ref().map_or(usize::MAX, |opened| opened.tokens())))
+            .collect();
+        let numbers: Vec<u64> = window.iter().map(|(row, _)| batch.first_row + *row as u64).collect();
+        let mut opened: Vec<_> = window.into_iter().map(|(_, opened)| Some(opened)).collect();
+        for at in self.in_order(&known, &numbers) {
+            let row = numbers[at];
+            let opened = match opened[at].take() {
+                Some(Ok(opened)) => opened,
+                Some(Err(error)) => {
+                    self.send(Err(FailedRow { row, error }), out)?;
+                    continue;
+                }
+                None => continue,
+            };
+            let notes = match feed.journal.as_ref().map(|journal| journal.notes(row, feed.limits)) {
+                None => Vec::new(),
+                Some(Ok(notes)) => notes,
+                Some(Err(error)) => {
+                    let _ = out.send(Err(error));
+                    return Err(Gone);
+                }
+            };
+            let (document, next) = Document::begin(documents, row, opened, notes, alone);
+            feed.open.add(row, document);
+            match next {
+                Next::Requests(parts) => feed
+                    .open
+                    .requests(row, alone, parts)
+                    .try_for_each(|request| self.send(Ok(request), out))?,
+                // The finisher has the rest of what is known of it.
+                Next::Fails(error) => self.send(Err(FailedRow { row, error }), out)?,
+                Next::Waits | Next::Ends(_) => {}
             }
         }
         Ok(())

@@ -102,7 +102,7 @@ impl Finisher<'_> {
         let next = match (part, result) {
             (Some(part), result) => {
                 let note = result.as_ref().ok().and_then(|answer| document.note(part, answer));
-                note.map_or(Ok(()), |note| self.lock()?.append_note(note))?;
+                note.map_or(Ok(()), |note| self.lock()?.append_note(note, shared))?;
                 document.take(open.documents, part, result)
             }
             (None, Err(error)) => Next::Fails(error),

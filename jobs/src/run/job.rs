@@ -108,7 +108,9 @@ impl Job {
         let tokenizer = Arc::new(tokenizer);
         let vocab = model.config.vocab;
         let scores = !options.columns.is_empty();
-        let mut asked = if scores { sampling_options() } else { options.sampling.clone() };
+        // Notes of documents are generated, also where their last prompts are scored.
+        let generates = !scores || options.documents.is_some();
+        let mut asked = if generates { options.sampling.clone() } else { sampling_options() };
         let generation = GenerationConfig::read(&folders.model, &model.config_json, asked.generation_config)?;
         if options.batch && generation.max_new_tokens.is_none() {
             // Requests say how long their answers may be, or have all the room that there is.
@@ -124,6 +126,13 @@ impl Job {
             let template = chat_template.clone();
             Prompts::new(options, &input, tokenizer.clone(), template, max_model_len, vocab, date)
         };
+        let choices = match scores {
+            true => {
+                let ends = end_tokens(&folders, &model, &tokenizer, max_model_len)?;
+                Some(Arc::new(Choices::new(&options.columns, &tokenizer, &ends, vocab)?))
+            }
+            false => None,
+        };
         let documents = match &options.documents {
             None => None,
             Some(own) => {
@@ -131,9 +140,10 @@ impl Job {
                     options: own,
                     input: &input,
                     tokenizer: tokenizer.clone(),
+                    choices: choices.clone(),
                     max_model_len,
                     max_tokens: sampling.params.max_tokens,
-                    keeps_chunks: options.returns.contains(&ReturnColumn::Chunks),
+                    keeps_chunks: own.map_columns || options.returns.contains(&ReturnColumn::Chunks),
                 };
                 let prompt = &options.prompt;
                 let documents = Documents::new(parts, prompt.prompt.as_deref(), |template, given| {
@@ -170,13 +180,6 @@ impl Job {
             }),
             false => None,
         };
-        let choices = match scores {
-            true => {
-                let ends = &sampling.params.stop_token_ids;
-                Some(Arc::new(Choices::new(&options.columns, &tokenizer, ends, vocab)?))
-            }
-            false => None,
-        };
         let structure = structure(&options, &prompts, &sampling, &tokenizer, vocab)?;
         if let (Some(_), Some(end)) = (&documents, structure.as_ref().and_then(|s| s.reasoning())) {
             return Err(JobError::Usage(format!(
@@ -206,23 +209,26 @@ impl Job {
         input.refuse_unreadable(&[kept.as_slice(), read].concat())?;
         let schema = projected(&input.schema, &kept);
         let (keep, prefix) = (options.keep.as_deref(), &options.column_prefix);
+        let answers = answers(&options)?;
+        let of_documents = options.documents.as_ref().map(|documents| {
+            DocumentColumns::new(&options.returns, answers.clone().filter(|_| documents.map_columns))
+        });
         let columns = match &choices {
             Some(choices) => {
                 let choices = ChoiceColumns::new(choices, &options.returns, prefix);
-                OutputColumns::of_choices(&schema, keep, choices)?
+                OutputColumns::of_choices(&schema, keep, choices, of_documents, prefix)?
             }
             None if options.batch => OutputColumns::of_results(&schema),
             None => {
                 let returns = Returns::of(&options.returns);
-                let documents = documents.as_ref().map(|_| DocumentColumns::of(&options.returns));
                 let n = sampling.n as usize;
-                let columns = OutputColumns::new(&schema, keep, returns, n, documents, prefix)?;
+                let columns = OutputColumns::new(&schema, keep, returns, n, of_documents, prefix)?;
                 let end = structure.as_ref().and_then(|structure| structure.reasoning()).map(Reasoning::text);
                 let columns = match end {
                     None => columns,
                     Some(end) => columns.with_reasoning(end, prefix)?,
                 };
-                match answers(&options)? {
+                match answers {
                     None => columns,
                     Some(answers) => columns.with_answers(answers, prefix)?,
                 }
@@ -288,7 +294,13 @@ impl Job {
         for warning in self.model.warnings.iter().chain(self.tokenizer.warnings()).chain(&raw) {
             tracing::warn!("{warning}");
         }
+        let documents = self.documents.as_ref().map(|documents| documents.summary() + "; ");
+        let documents = documents.unwrap_or_default();
         match &self.choices {
+            Some(choices) if self.documents.is_some() => {
+                let (columns, sampling) = (choices.summary(), self.sampling.summary());
+                note!("prompts: {how}; {documents}columns: {columns}; sampling of notes: {sampling}");
+            }
             Some(choices) => note!("prompts: {how}; columns: {}", choices.summary()),
             None if self.options.batch => {
                 let names = self.served_model_names().join(", ");
@@ -302,8 +314,7 @@ impl Job {
                 let after = self.reasoning().map_or(String::new(), |end| format!(" behind {}", end.text()));
                 let structured =
                     kind.map_or(String::new(), |kind| format!("; structured outputs: {kind}{after}"));
-                let documents = self.documents.as_ref().map(|documents| documents.summary() + "; ");
-                let (documents, sampling) = (documents.unwrap_or_default(), self.sampling.summary());
+                let sampling = self.sampling.summary();
                 note!("prompts: {how}; {documents}sampling: {sampling}{structured}");
             }
         }
@@ -339,6 +350,19 @@ impl Job {
         let JobOptions { max_error_rate, max_errors, stop_on_errors, .. } = &self.options;
         ErrorLimits { rate: *max_error_rate, count: *max_errors, stop: *stop_on_errors }
     }
+}
+
+/// The tokens that end an answer, by which choices are scored: the model's own, whatever the flags of sampling say.
+fn end_tokens(
+    folders: &ModelFolders,
+    model: &Model,
+    tokenizer: &Tokenizer,
+    max_model_len: usize,
+) -> Result<Vec<u32>, JobError> {
+    let options = sampling_options();
+    let generation = GenerationConfig::read(&folders.model, &model.config_json, options.generation_config)?;
+    let sampling = Sampling::resolve(&options, &generation, tokenizer, model.config.vocab, max_model_len)?;
+    Ok(sampling.params.stop_token_ids)
 }
 
 /// The column of answers under a JSON Schema.

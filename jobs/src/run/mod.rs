@@ -3,6 +3,7 @@
 pub mod answer_rows;
 pub mod cost_meter;
 pub mod detokenize;
+mod document_windows;
 pub mod duplicates;
 pub mod engine_loop;
 pub mod error_limits;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct OpenDocuments<'a> {
     pub documents: &'a Documents,
     sampling: &'a Arc<Sampling>,
-    /// What the answers to documents must match; notes are free.
+    /// What the answers to documents must match, and with `map-columns` those to chunks; other notes are free.
     structure: Option<&'a Structure>,
     by_row: Mutex<HashMap<u64, Document>>,
     /// Those in the map, and the one that the finisher works on.
@@ -65,13 +65,14 @@ impl<'a> OpenDocuments<'a> {
         parts: Vec<PartRequest>,
     ) -> impl Iterator<Item = RowRequest> + use<> {
         let (sampling, structure) = (self.sampling.clone(), self.structure.cloned());
+        let map_columns = self.documents.options.map_columns;
         parts.into_iter().map(move |PartRequest { part, is_last, prompt }| RowRequest {
             row,
             part: Some(part),
-            prompt,
+            prompt: prompt.tokens,
             sampling: sampling.clone(),
-            structure: structure.clone().filter(|_| is_last),
-            choices: None,
+            structure: structure.clone().filter(|_| is_last || map_columns && part.level == 0),
+            choices: prompt.choices,
             alone,
         })
     }

@@ -104,6 +104,22 @@ fn chunks_end_at_the_greatest_unit_that_fits() {
 }
 
 #[test]
+fn headings_stay_with_what_follows_them() {
+    let section = |i: usize| {
+        let text = "One two three four. Five six seven. ".repeat(i % 7);
+        format!("# Part {i}\n\n## Of delivery\n\n{text}\n\n{text}\n\n### More\n\nEight nine ten. Eleven.\n\n")
+    };
+    let text: String = (0..60).map(section).collect();
+    for budget in [45, 60, 120] {
+        let found = check(&text, Cut { format: TextFormat::Markdown, ..plain(budget) });
+        for chunk in &found {
+            let last = text[chunk.clone()].trim_end().lines().last().unwrap_or_default();
+            assert!(!last.starts_with('#'), "budget {budget}: {:?}", &text[chunk.clone()]);
+        }
+    }
+}
+
+#[test]
 fn overlapping_chunks_begin_within_the_one_before() {
     let text = "One two three four. Five six seven. Eight nine. ".repeat(80);
     let found = check(&text, Cut { overlap: 20, ..plain(60) });

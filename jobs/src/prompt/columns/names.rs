@@ -20,7 +20,8 @@ pub struct ReadColumns {
 /// The name by which a template reads the question of a column of choices.
 pub const ASK: &str = "ask";
 
-/// Finds the columns that a template reads. What is given besides is none of them.
+/// Finds the columns that a template reads. What is given besides is none of them, also where a column has its name, which
+/// is then read as a key of `row`. `asks` says whether [`ASK`] is given, which no column may be called.
 ///
 /// # Errors
 /// [`JobError::Usage`] for a name that is no column and set nowhere, and for one that may be taken for another
@@ -29,8 +30,9 @@ pub fn read_columns<'a>(
     template: &'a Template,
     input: &'a Input,
     given: &'a [&'a str],
+    asks: bool,
 ) -> Result<ReadColumns, JobError> {
-    let mut reading = Reading { template, input, given, positions: BTreeSet::new(), whole_row: false };
+    let mut reading = Reading { template, input, given, asks, positions: BTreeSet::new(), whole_row: false };
     template.names().uses.iter().try_for_each(|used| reading.take(used))?;
     Ok(ReadColumns { positions: reading.positions.into_iter().collect(), whole_row: reading.whole_row })
 }
@@ -39,6 +41,7 @@ struct Reading<'a> {
     template: &'a Template,
     input: &'a Input,
     given: &'a [&'a str],
+    asks: bool,
     positions: BTreeSet<usize>,
     whole_row: bool,
 }
@@ -49,24 +52,24 @@ impl Reading<'_> {
         let column = self.position(name);
         // A column of that name is all that `row` means then.
         let row_column = self.position(ROW);
-        let refuse = refused_name;
+        let refuse = |why: String| self.refused(why);
         let instead = if row_column.is_some() {
             "rename the column".into()
         } else {
             format!("read the column as {}", by_key(name))
         };
         match kind {
-            Kind::Value if self.given.contains(&name.as_str()) => {
+            Kind::Value if self.given.contains(&name.as_str()) => {}
+            Kind::Value if self.asks && name == ASK => {
                 if column.is_some() {
-                    let is =
-                        if name == ASK { "the question of a column of choices" } else { "given by the job" };
                     return refuse(format!(
-                        "`{name}` (line {line}) is {is} and also a column of the input; {instead}"
+                        "`{name}` (line {line}) is the question of a column of choices and also a column of the input; \
+                         {instead}"
                     ));
                 }
             }
             Kind::RowKey if row_column.is_some() && column.is_some() && !self.has_keys(row_column) => {
-                return refused_name(format!(
+                return self.refused(format!(
                     "the input has a column `{ROW}`, so that {} (line {line}) reads a key of that column and not the \
                      column `{name}`; rename the column `{ROW}`",
                     by_key(name)
@@ -132,7 +135,11 @@ impl Reading<'_> {
     fn may_be_read(&self, column: usize, used: &Use) -> Result<(), JobError> {
         let Use { name, line, .. } = used;
         let why = refused(self.input.schema.field(column).data_type());
-        why.map_or(Ok(()), |why| refused_name(format!("column `{name}` (line {line}): {why}")))
+        why.map_or(Ok(()), |why| self.refused(format!("column `{name}` (line {line}): {why}")))
+    }
+
+    fn refused(&self, why: String) -> Result<(), JobError> {
+        Err(JobError::Usage(format!("{}: {why}", self.template.what())))
     }
 
     /// Whether a column holds mappings.
@@ -153,14 +160,11 @@ impl Reading<'_> {
             format!(". A column whose name is not one word is read as {}", by_key(odd))
         });
         JobError::Usage(format!(
-            "--prompt: the input has no column `{name}` (line {line}), and the template does not set it; it has {}{odd}",
+            "{}: the input has no column `{name}` (line {line}), and the template does not set it; it has {}{odd}",
+            self.template.what(),
             self.input.column_list()
         ))
     }
-}
-
-fn refused_name(why: String) -> Result<(), JobError> {
-    Err(JobError::Usage(format!("--prompt: {why}")))
 }
 
 /// How a template prints a column.
