@@ -2,9 +2,10 @@
 //!
 //! A template can read nothing and include nothing. Fuel bounds its time and memory (minijinja charges a
 //! unit for each instruction and for every 64 bytes that it makes, [`bounds`] for walking through values), and its parser
-//! bounds its depth.
+//! and [`depth`] bound its depth.
 
 mod bounds;
+mod depth;
 mod filters;
 pub mod names;
 mod nulls;
@@ -14,6 +15,7 @@ mod tojson;
 
 use crate::date::strftime;
 use crate::error::JobError;
+use depth::refuse_depth;
 use minijinja::machinery::parse;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value};
@@ -277,6 +279,7 @@ fn compile(source: &str, now: i64, strict: bool) -> Result<(Environment<'static>
     if strict {
         nulls::refuse(&mut environment);
     }
+    refuse_depth(source, syntax.clone())?;
     let source = rewritten(source, syntax.clone(), strict)?;
     let names = Names::of(&parse(&source, "template", syntax)?, &source);
     environment.add_template_owned("template", source)?;

@@ -433,3 +433,33 @@ proptest::proptest! {
         }
     }
 }
+
+/// A chain is as deep as it is long: those that could overflow a stack are refused, and those of 400 compile and drop.
+#[test]
+fn chains_have_bounds() {
+    let chain = |link: &str, n: usize| link.repeat(n);
+    for (before, link, after) in [
+        ("{{ 1", " + 1", " }}"),
+        ("{{ ", "not ", "1 }}"),
+        ("{{ 'a'", "|upper", " }}"),
+        ("{{ x", ".a", " }}"),
+        ("{{ x", "['a']", " }}"),
+        ("{{ x", "(1, 2)", " }}"),
+        ("{{ 1", " if 1 else 1", " }}"),
+        ("{{ 1", " ~ [1, 2]", " }}"),
+        ("{% if 1 %}", "{% elif 1 %}", "{% endif %}"),
+    ] {
+        let source = |n| format!("{before}{}{after}", chain(link, n));
+        let why = Template::new("t", &source(20_000), 0).unwrap_err().to_string();
+        assert!(why.contains("more than 1000"), "{link}: {why}");
+        let few = if link.contains("if") { 100 } else { 400 };
+        assert!(
+            Template::new("t", &source(few), 0).is_ok(),
+            "{link}: {}",
+            Template::new("t", &source(few), 0).unwrap_err()
+        );
+    }
+    assert!(Template::new("t", &format!("{{{{ [{}] }}}}", "1 + 1, ".repeat(5000)), 0).is_ok());
+    let deep = format!("{}{}", "{% if 1 %}".repeat(10_000), "{% endif %}".repeat(10_000));
+    assert!(Template::new("t", &deep, 0).is_err());
+}
