@@ -4,28 +4,27 @@
 //! `cargo bench --bench documents -- --documents 40`. On a device that only pretends, whose steps take a time that is given,
 //! `--step-us 2000`, and more for each token, `--token-us 20`: what it stands idle is the host's doing.
 
+#[path = "../tests/support/pretend.rs"]
+mod pretend;
+
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
-use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
-use engine::dtype::DType;
-use engine::op::Op;
-use engine::plan::{BufferId, Dims, Plan};
-use engine::sample::philox;
-use engine::step::{MAX_LOGPROBS, SampleRow, Sampled, Step, StepOutput};
 use jobs::cli::args::Command;
 use jobs::cli::parse::parse;
 use jobs::run::run_on;
 use jobs::store::location::state_dir_beside;
-use std::collections::VecDeque;
+use pretend::{PretendDevice, Work};
 use std::error::Error;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// The model whose tokenizer and limits are used; its weights never are.
 const NANO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/nano");
+
+/// Tokens of its vocabulary.
+const VOCAB: usize = 2048;
 
 const MAP: &str = "Summarise this customer message in one line.\n\n";
 const REDUCE: &str = "Summarise these notes in one line.\n\n{% for note in notes %}{{ note }}\n{% endfor %}";
@@ -33,87 +32,9 @@ const REDUCE: &str = "Summarise these notes in one line.\n\n{% for note in notes
 /// Rounds of each kind; the median counts.
 const ROUNDS: usize = 3;
 
-/// A device whose steps take a time by their tokens, one step behind the other.
-struct PretendDevice {
-    info: DeviceInfo,
-    step: Duration,
-    token: Duration,
-    outputs: VecDeque<(Instant, StepOutput)>,
-    done: Instant,
-    submitted: u64,
-    busy: Arc<AtomicU64>,
-}
-
-impl PretendDevice {
-    fn new(step: Duration, token: Duration, busy: Arc<AtomicU64>) -> PretendDevice {
-        let info = DeviceInfo {
-            kind: DeviceKind::Cpu,
-            family: "cpu",
-            name: "fake device".into(),
-            memory_total: 8 << 30,
-            memory_free: 8 << 30,
-            max_buffer: 8 << 30,
-            types: vec![ComputeTypes {
-                activations: DType::F32,
-                kv: vec![DType::F32],
-                weights: vec![DType::BF16.into(), DType::F32.into()],
-            }],
-            breaks_contract: None,
-        };
-        let done = Instant::now();
-        PretendDevice { info, step, token, outputs: VecDeque::new(), done, submitted: 0, busy }
-    }
-}
-
 /// Letters without an end, so that each answer has as many tokens as it may.
-fn made_up(row: &SampleRow) -> Sampled {
-    let [word, ..] = philox([row.position, 0, 0, 0], [row.key_lo, row.key_hi]);
-    let token = 64 + word % 900;
-    Sampled { token, logprob: -1.0, top_tokens: [0; MAX_LOGPROBS], top_logprobs: [0.0; MAX_LOGPROBS] }
-}
-
-impl Device for PretendDevice {
-    fn info(&self) -> &DeviceInfo {
-        &self.info
-    }
-
-    fn supports(&self, _: &Plan, _: &Op) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn compile(&mut self, _: &Plan, _: &Dims) -> Result<PlanId, DeviceError> {
-        Ok(PlanId(0))
-    }
-
-    fn write(&mut self, _: PlanId, _: BufferId, _: usize, _: &[u8]) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn read(&mut self, _: PlanId, _: BufferId, _: Range<usize>) -> Result<Vec<u8>, DeviceError> {
-        Ok(Vec::new())
-    }
-
-    fn submit(&mut self, _: PlanId, step: &Step) -> Result<Ticket, DeviceError> {
-        let takes = self.step + self.token * step.tokens.len() as u32;
-        self.busy.fetch_add(takes.as_micros() as u64, Ordering::Relaxed);
-        self.done = self.done.max(Instant::now()) + takes;
-        let sampled = step.sampling.iter().map(made_up).collect();
-        let target_logprobs = vec![-1.0; step.targets.len()];
-        self.outputs.push_back((self.done, StepOutput { sampled, target_logprobs }));
-        self.submitted += 1;
-        Ok(Ticket(self.submitted))
-    }
-
-    fn provide(&mut self, _: &Ticket, _: &[u32]) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn wait(&mut self, _: Ticket) -> Result<StepOutput, DeviceError> {
-        let next = self.outputs.pop_front();
-        let (done, output) = next.ok_or_else(|| DeviceError::BadStep("nothing was submitted".into()))?;
-        std::thread::sleep(done.saturating_duration_since(Instant::now()));
-        Ok(output)
-    }
+fn token_of(word: u32) -> u32 {
+    64 + word % 900
 }
 
 /// What a job did.
@@ -146,15 +67,16 @@ impl Bench {
         let Command::Run(args) = parse(all.into_iter().map(Into::into))?.command else {
             return Err("not a run".into());
         };
-        let busy = Arc::new(AtomicU64::new(0));
-        let device = PretendDevice::new(self.step, self.token, busy.clone());
+        let work = Arc::new(Work::default());
+        let device = PretendDevice::new(VOCAB, token_of).of_memory(8 << 30).that_takes(self.step, self.token);
+        let device = device.counting(work.clone());
         run_on(args.job_options()?, |_| Ok(Box::new(device)))?;
         let receipt = std::fs::read(state_dir_beside(Path::new(&output)).join("receipt.json"))?;
         let receipt: serde_json::Value = serde_json::from_slice(&receipt)?;
         let number = |key: &str| receipt[key].as_f64().ok_or(format!("no {key}"));
         let (tokens, seconds) =
             (number("input_tokens")? + number("generated_tokens")?, number("active_seconds")?);
-        Ok(Took { tokens, seconds, busy: busy.load(Ordering::Relaxed) as f64 / 1e6 / seconds })
+        Ok(Took { tokens, seconds, busy: work.busy.load(Ordering::Relaxed) as f64 / 1e6 / seconds })
     }
 
     fn write(&self, name: &str, texts: Vec<String>) -> Result<(), Box<dyn Error>> {

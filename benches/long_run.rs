@@ -3,19 +3,16 @@
 //!
 //! `cargo bench --bench long_run -- --rows 1000000`. Linux only: memory and time are read from `/proc`.
 
-use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
-use engine::dtype::DType;
-use engine::op::Op;
-use engine::plan::{BufferId, Dims, Plan};
-use engine::sample::philox;
-use engine::step::{MAX_LOGPROBS, SampleRow, Sampled, Step, StepOutput};
+#[path = "../tests/support/pretend.rs"]
+mod pretend;
+
 use jobs::cli::args::Command;
 use jobs::cli::parse::parse;
 use jobs::journal::identity::JobIdentity;
 use jobs::journal::{Journal, JournalReader, ResumeMode};
 use jobs::run::run_on;
 use jobs::store::location::state_dir_beside;
-use std::collections::VecDeque;
+use pretend::{PretendDevice, Work};
 use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
@@ -26,81 +23,15 @@ use std::time::{Duration, Instant};
 /// The model whose tokenizer and limits are used; its weights never are.
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/qwen3");
 
+/// Tokens of its vocabulary.
+const VOCAB: usize = 384;
+
 /// A token that ends its answers.
 const END: u32 = 379;
 
-/// A device whose tokens are a hash of a row's key and position, without delay. It has no memory.
-struct PretendDevice {
-    info: DeviceInfo,
-    outputs: VecDeque<StepOutput>,
-    steps: u64,
-    sampled: Arc<AtomicU64>,
-}
-
-impl PretendDevice {
-    fn new(sampled: Arc<AtomicU64>) -> Self {
-        let info = DeviceInfo {
-            kind: DeviceKind::Cpu,
-            family: "cpu",
-            name: "fake device".into(),
-            memory_total: 1 << 30,
-            memory_free: 1 << 30,
-            max_buffer: 1 << 30,
-            types: vec![ComputeTypes {
-                activations: DType::F32,
-                kv: vec![DType::F32],
-                weights: vec![DType::F32.into()],
-            }],
-            breaks_contract: None,
-        };
-        PretendDevice { info, outputs: VecDeque::new(), steps: 0, sampled }
-    }
-}
-
-/// One token in 24 is the end; the rest are letters.
-fn made_up(row: &SampleRow) -> Sampled {
-    let [word, ..] = philox([row.position, 0, 0, 0], [row.key_lo, row.key_hi]);
-    let token = if word.is_multiple_of(24) { END } else { 32 + (word >> 8) % 90 };
-    Sampled { token, logprob: -1.0, top_tokens: [0; MAX_LOGPROBS], top_logprobs: [0.0; MAX_LOGPROBS] }
-}
-
-impl Device for PretendDevice {
-    fn info(&self) -> &DeviceInfo {
-        &self.info
-    }
-
-    fn supports(&self, _: &Plan, _: &Op) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn compile(&mut self, _: &Plan, _: &Dims) -> Result<PlanId, DeviceError> {
-        Ok(PlanId(0))
-    }
-
-    fn write(&mut self, _: PlanId, _: BufferId, _: usize, _: &[u8]) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn read(&mut self, _: PlanId, _: BufferId, _: Range<usize>) -> Result<Vec<u8>, DeviceError> {
-        Ok(Vec::new())
-    }
-
-    fn submit(&mut self, _: PlanId, step: &Step) -> Result<Ticket, DeviceError> {
-        let sampled: Vec<Sampled> = step.sampling.iter().map(made_up).collect();
-        self.sampled.fetch_add(sampled.len() as u64, Ordering::Relaxed);
-        let target_logprobs = vec![-1.0; step.targets.len()];
-        self.outputs.push_back(StepOutput { sampled, target_logprobs });
-        self.steps += 1;
-        Ok(Ticket(self.steps))
-    }
-
-    fn provide(&mut self, _: &Ticket, _: &[u32]) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn wait(&mut self, _: Ticket) -> Result<StepOutput, DeviceError> {
-        self.outputs.pop_front().ok_or_else(|| DeviceError::BadStep("nothing was submitted".into()))
-    }
+/// Made-up tokens: one in 24 is the end; the rest are letters.
+fn token_of(word: u32) -> u32 {
+    if word.is_multiple_of(24) { END } else { 32 + (word >> 8) % 90 }
 }
 
 /// Progress and memory of the process at a moment.
@@ -130,13 +61,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (input, output) = (home.path().join("in.parquet"), home.path().join("out.parquet"));
     write_prompts(&input, rows)?;
 
-    let sampled = Arc::new(AtomicU64::new(0));
+    let work = Arc::new(Work::default());
     let done = AtomicBool::new(false);
     let begun = Instant::now();
     let (_, before) = process().ok_or("/proc is needed")?;
     let (ran, samples) = std::thread::scope(|scope| {
-        let watcher = scope.spawn(|| watch(begun, &sampled, &done));
-        let ran = answer(&input, &output, &sampled);
+        let watcher = scope.spawn(|| watch(begun, &work.sampled, &done));
+        let ran = answer(&input, &output, &work);
         done.store(true, Ordering::Relaxed);
         (ran, watcher.join())
     });
@@ -176,14 +107,15 @@ fn write_prompts(path: &Path, rows: u64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn answer(input: &Path, output: &Path, sampled: &Arc<AtomicU64>) -> Result<(), Box<dyn Error>> {
+fn answer(input: &Path, output: &Path, work: &Arc<Work>) -> Result<(), Box<dyn Error>> {
     let (input, output) = (input.display().to_string(), output.display().to_string());
     let mut flags = vec!["gristmill", "run", "--model", MODEL, "-i", &input, "-o", &output];
     flags.extend(["--prompt-column", "question", "--max-tokens", "48", "--temperature", "1"]);
     let Command::Run(args) = parse(flags.into_iter().map(Into::into))?.command else {
         return Err("not a run".into());
     };
-    run_on(args.job_options()?, |_| Ok(Box::new(PretendDevice::new(sampled.clone()))))?;
+    let device = PretendDevice::new(VOCAB, token_of).counting(work.clone());
+    run_on(args.job_options()?, |_| Ok(Box::new(device)))?;
     Ok(())
 }
 

@@ -3,24 +3,20 @@
 //! `cargo bench --bench structured -- --rows 256`. Once with nano on the processor, and once with a device that only
 //! pretends, whose steps take a time that is given: `--step-ms 10`.
 
+#[path = "../tests/support/pretend.rs"]
+mod pretend;
+
 use engine::constraint::Constraint;
 use engine::cpu::CpuDevice;
-use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
-use engine::dtype::DType;
 use engine::models::{LoadFormat, Model};
-use engine::op::Op;
-use engine::plan::{BufferId, Dims, Plan};
 use engine::request::{Event, Request, SamplingParams};
-use engine::sample::philox;
-use engine::step::{MAX_LOGPROBS, NONE, SampleRow, Sampled, Step, StepOutput};
 use engine::{Engine, EngineConfig};
 use jobs::prompt::tokenizer::Tokenizer;
 use jobs::structured::StructuredOutputs;
 use jobs::structured::constraint::Structure;
 use jobs::structured::vocabulary::Vocabulary;
-use std::collections::VecDeque;
+use pretend::PretendDevice;
 use std::error::Error;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,7 +64,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = EngineConfig { force_tokens: true, ..EngineConfig::default() };
     let cpu = Box::new(CpuDevice::new(None)?);
     compare("nano on the processor", &mut Engine::new(&model, cpu, &config)?, &prompts, &structure)?;
-    let pretended = Box::new(PretendDevice::new(step, model.config.vocab));
+    let pretended =
+        Box::new(PretendDevice::new(model.config.vocab, |word| word % 8192).that_takes(step, Duration::ZERO));
     let name = format!("one that pretends, {} ms a step", step.as_millis());
     compare(&name, &mut Engine::new(&model, pretended, &config)?, &prompts, &structure)
 }
@@ -150,94 +147,4 @@ fn run(
         }
     }
     Ok((tokens, begun.elapsed()))
-}
-
-/// A device that chooses among the allowed tokens by a hash of a row's key and position, and takes its time.
-struct PretendDevice {
-    info: DeviceInfo,
-    step: Duration,
-    vocab: usize,
-    steps: VecDeque<(Vec<SampleRow>, Vec<u32>)>,
-    submitted: u64,
-    /// When the device is done with the steps so far.
-    done: Instant,
-}
-
-impl PretendDevice {
-    fn new(step: Duration, vocab: usize) -> PretendDevice {
-        let f32 =
-            ComputeTypes { activations: DType::F32, kv: vec![DType::F32], weights: vec![DType::BF16.into()] };
-        let info = DeviceInfo {
-            kind: DeviceKind::Cpu,
-            family: "cpu",
-            name: "a device that pretends".into(),
-            memory_total: 1 << 30,
-            memory_free: 1 << 30,
-            max_buffer: 1 << 30,
-            types: vec![f32],
-            breaks_contract: None,
-        };
-        PretendDevice { info, step, vocab, steps: VecDeque::new(), submitted: 0, done: Instant::now() }
-    }
-
-    fn sampled(&self, row: &SampleRow, masks: &[u32]) -> Sampled {
-        let words = self.vocab.div_ceil(32);
-        let mask = (row.mask != NONE).then(|| &masks[row.mask as usize * words..][..words]);
-        let [start, ..] = philox([row.position, 0, 0, 0], [row.key_lo, row.key_hi]);
-        let allowed =
-            |token: &u32| mask.is_none_or(|mask| mask[*token as usize / 32] >> (token % 32) & 1 == 1);
-        let all = (0..self.vocab as u32).map(|i| (start % 8192 + i) % self.vocab as u32);
-        let chosen = if row.target == NONE { all.clone().find(allowed) } else { Some(row.target) };
-        let token = chosen.unwrap_or_default();
-        Sampled { token, logprob: -1.0, top_tokens: [0; MAX_LOGPROBS], top_logprobs: [0.0; MAX_LOGPROBS] }
-    }
-}
-
-impl Device for PretendDevice {
-    fn info(&self) -> &DeviceInfo {
-        &self.info
-    }
-
-    fn supports(&self, _: &Plan, _: &Op) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn compile(&mut self, _: &Plan, _: &Dims) -> Result<PlanId, DeviceError> {
-        Ok(PlanId(0))
-    }
-
-    fn write(&mut self, _: PlanId, _: BufferId, _: usize, _: &[u8]) -> Result<(), DeviceError> {
-        Ok(())
-    }
-
-    fn read(&mut self, _: PlanId, _: BufferId, _: Range<usize>) -> Result<Vec<u8>, DeviceError> {
-        Ok(Vec::new())
-    }
-
-    fn submit(&mut self, _: PlanId, step: &Step) -> Result<Ticket, DeviceError> {
-        self.steps.push_back((step.sampling.clone(), step.masks.clone()));
-        self.done = self.done.max(Instant::now()) + self.step;
-        self.submitted += 1;
-        Ok(Ticket(self.submitted))
-    }
-
-    fn provide(&mut self, _: &Ticket, masks: &[u32]) -> Result<(), DeviceError> {
-        if let Some((_, late)) = self.steps.back_mut() {
-            *late = masks.to_vec();
-        }
-        // Masks that come after the model's ops hold the device up.
-        self.done = self.done.max(Instant::now());
-        Ok(())
-    }
-
-    fn wait(&mut self, _: Ticket) -> Result<StepOutput, DeviceError> {
-        let Some((sampling, masks)) = self.steps.pop_front() else {
-            return Err(DeviceError::BadStep("nothing was submitted".into()));
-        };
-        // Those that are still to come are not waited for.
-        let done = self.done - self.step * self.steps.len() as u32;
-        std::thread::sleep(done.saturating_duration_since(Instant::now()));
-        let sampled = sampling.iter().map(|row| self.sampled(row, &masks)).collect();
-        Ok(StepOutput { sampled, target_logprobs: Vec::new() })
-    }
 }

@@ -175,20 +175,21 @@ fn sampled_rows_run_again_to_the_same_random_numbers() {
     assert_eq!(run("out.parquet", "12", &["--retry", "length"]).columns(), whole.columns());
 }
 
-/// A sequence of numbers that is the same on every run.
 fn spawn(mut command: Command) -> Child {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// Kills supervisor and worker of an output without warning.
 fn kill(bench: &Bench, child: &mut Child, output: &str) {
     let lock = std::fs::read_to_string(bench.path(&format!("{output}.gristmill/lock"))).unwrap();
     child.kill().unwrap();
-    // A worker that has just begun ends by itself, like one that has ended already.
+    // A worker that has just begun and whose number is not there yet ends by itself.
     if let Some(worker) = lock.split_whitespace().next() {
         Command::new("kill").args(["-KILL", worker]).stderr(Stdio::null()).status().unwrap();
     }
     child.wait().unwrap();
+    // Both write to it: it ends when the last of them has.
+    std::io::copy(&mut child.stderr.take().unwrap(), &mut std::io::sink()).unwrap();
 }
 
 /// `GRISTMILL_RETRY_KILLS` sets the number of kills.

@@ -39,8 +39,8 @@ pub enum FileError {
     },
     /// Its bytes are not those that it had.
     #[error(
-        "{} has changed since it was opened: other bytes stand in it now, and nothing was made of them; put the file \
-         back as it was and run the same command again when nothing writes to it",
+        "{} has changed since it was opened: it is gone, or other bytes stand in it now, and nothing was made of them; \
+         put the file back as it was and run the same command again when nothing writes to it",
         path.display()
     )]
     Changed {

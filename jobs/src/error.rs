@@ -86,8 +86,8 @@ pub enum JobError {
     },
     /// A file is not the one that the job began with.
     #[error(
-        "{} has changed since the job began: other bytes stand in it now. No answer and no value was made of them, and \
-             finished rows are kept. Put the file back as it was and run the same command again when nothing writes \
+        "{} has changed since the job began: it is gone, or other bytes stand in it now. No answer and no value was made of \
+             them, and finished rows are kept. Put the file back as it was and run the same command again when nothing writes \
              to it; for the new content, choose another --output, or discard this job with --fresh",
         path.display()
     )]
@@ -145,8 +145,8 @@ pub enum JobError {
     },
     /// The state_dir is no longer where it was when the job began to run.
     #[error(
-        "{} was moved away or replaced while the job ran; its finished rows are in the folder that was moved, and nothing \
-             was published. Move it back and run the same command again", state_dir.display())]
+        "{} was moved away, replaced or removed while the job ran; its finished rows are in that folder, and nothing was \
+             published. Move it back and run the same command again; without it, the job begins anew", state_dir.display())]
     StateDirMoved { state_dir: PathBuf },
     /// The lock is not the one that was taken when the job began to run.
     #[error(
