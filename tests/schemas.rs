@@ -15,7 +15,7 @@ use jobs::schema::AnswerSchema;
 use random_schema::{Made, is_endless};
 use serde_json::{Value, json};
 use std::path::Path;
-use support::job::{Bench, read, text};
+use support::job::{Bench, Ran, read, text};
 
 const MESSAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/messages.parquet");
 const MAX_TOKENS: u64 = 400;
@@ -109,6 +109,13 @@ fn holds(array: &ArrayRef, row: usize, value: &Value) -> bool {
         }
 }
 
+/// Runs a job of nano, hot and with any number of errors.
+fn nano(bench: &Bench, output: &str, flags: &[&str]) -> Ran {
+    let job = ["run", "--device", "cpu", "--model", "nano", "-o", output];
+    let sampled = ["--temperature", "1", "--max-error-rate", "1"];
+    bench.run(&[&job[..], flags, &sampled].concat())
+}
+
 fn schemas(default: u64) -> u64 {
     std::env::var("GRISTMILL_SCHEMAS").map_or(default, |count| count.parse().unwrap())
 }
@@ -132,23 +139,7 @@ fn answers_under_random_schemas_are_valid_and_of_their_types() {
     std::fs::write(bench.path("requests.jsonl"), lines.collect::<String>()).unwrap();
     let (input, output, most) =
         (bench.name("requests.jsonl"), bench.name("results.jsonl"), MAX_TOKENS.to_string());
-    let ran = bench.run(&[
-        "run",
-        "--device",
-        "cpu",
-        "--model",
-        "nano",
-        "--batch",
-        &input,
-        "-o",
-        &output,
-        "--max-tokens",
-        &most,
-        "--temperature",
-        "1",
-        "--max-error-rate",
-        "1",
-    ]);
+    let ran = nano(&bench, &output, &["--batch", &input, "--max-tokens", &most]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let results = std::fs::read_to_string(output).unwrap();
     let (mut whole, mut incomplete) = (0, 0);
@@ -189,31 +180,24 @@ fn columns_under_random_schemas_are_the_texts_of_their_rows() {
         let made = random_schema::schema(1_000_000 + seed);
         let (schema, output) = (bench.name("schema.json"), bench.name(&format!("{seed}.parquet")));
         std::fs::write(&schema, made.schema.to_string()).unwrap();
-        let ran = bench.run(&[
-            "run",
-            "--device",
-            "cpu",
-            "--model",
-            "nano",
-            "-i",
-            MESSAGES,
-            "-o",
+        let ran = nano(
+            &bench,
             &output,
-            "--prompt",
-            "{{ message }}",
-            "--keep",
-            "message",
-            "--limit",
-            "16",
-            "--max-tokens",
-            "200",
-            "--temperature",
-            "1",
-            "--max-error-rate",
-            "1",
-            "--json-schema",
-            &schema,
-        ]);
+            &[
+                "-i",
+                MESSAGES,
+                "--prompt",
+                "{{ message }}",
+                "--keep",
+                "message",
+                "--limit",
+                "16",
+                "--max-tokens",
+                "200",
+                "--json-schema",
+                &schema,
+            ],
+        );
         assert_eq!(ran.code, 0, "{}: {}", made.schema, ran.stderr);
         let batch = read(Path::new(&output));
         let answers = batch.column_by_name("answer").unwrap();

@@ -1,10 +1,10 @@
 //! Where a text is cut into chunks.
 //!
 //! Chunks end at headings (of Markdown), paragraphs, sentences or words, in this order of preference, and inside a word or a
-//! grapheme only where that alone exceeds the budget; never inside a code point. Headings stay with what follows them. The library that finds these places looks
-//! at all that is left of a text for each chunk. So it is given a window of some chunks at a time; the next window begins
-//! where the last chunk of this one did, whose end the window may have decided. A window is tokenized once, and a piece of
-//! it is as long as the tokens that begin in it.
+//! grapheme only where that alone exceeds the budget; never inside a code point. Headings stay with what follows them. The
+//! library that finds these places looks at all that is left of a text for each chunk. So it is given a window of some
+//! chunks at a time; the next window begins where the last chunk of this one did, whose end the window may have decided. A
+//! window is tokenized once, and a piece of it is as long as the tokens that begin in it.
 
 use crate::guard::guarded;
 use serde::{Deserialize, Serialize};

@@ -289,7 +289,7 @@ impl Document {
                 format!(
                     "the last note and what the columns ask do not fit into one prompt, which may have {} tokens \
                      (--max-model-len) with the longest choice; lower --max-tokens or raise --max-model-len",
-                    documents.max_model_len()
+                    documents.max_model_len
                 ),
             ));
         }

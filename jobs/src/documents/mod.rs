@@ -108,11 +108,6 @@ impl Documents {
         &self.columns
     }
 
-    /// Tokens of prompt and answer, at most.
-    fn max_model_len(&self) -> usize {
-        self.max_model_len
-    }
-
     /// Tokens of a prompt whose answer is generated, at most.
     fn limit(&self) -> usize {
         self.max_model_len.saturating_sub(self.max_tokens)

@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use serde::de::Error as _;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 use std::collections::HashSet;
@@ -31,12 +31,13 @@ pub fn wrong_line(line: &[u8]) -> Option<String> {
     }
 }
 
-/// Checks that a text is a JSON value in which no object has a key twice: of two, a map would keep the last.
+/// Reads JSON in which no object has a key twice: of two, a map would keep the last.
 ///
 /// # Errors
 /// What is wrong, and where.
-pub fn check(text: &str) -> Result<(), String> {
-    serde_json::from_str::<Value>(text).map(drop).map_err(|error| error.to_string())
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let value = serde_json::from_str::<Value>(text).and_then(|_| serde_json::from_str(text));
+    value.map_err(|error| error.to_string())
 }
 
 /// Takes the types of a line in that is right.

@@ -43,7 +43,7 @@ pub struct PromptOptions {
     #[arg(long, value_name = "TEMPLATE|FILE", allow_hyphen_values = true)]
     pub chat_template: Option<String>,
     /// Give these names to the chat template, as a JSON object.
-    #[arg(long, value_name = "JSON", value_parser = parse_object)]
+    #[arg(long, value_name = "JSON", value_parser = json::parse::<BTreeMap<String, Value>>)]
     pub chat_template_kwargs: Option<BTreeMap<String, Value>>,
     /// Whether columns ask something, each for itself: a template may say `{{ ask }}`.
     #[arg(skip)]
@@ -123,11 +123,6 @@ fn template_text(path: &Path, wrong: impl Fn(String) -> JobError) -> Result<Stri
         Err(error) if error.kind() == ErrorKind::NotFound => Err(wrong(error.to_string())),
         Err(error) => Err(JobError::io("read", path)(error)),
     }
-}
-
-fn parse_object(text: &str) -> Result<BTreeMap<String, Value>, String> {
-    json::check(text)?;
-    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -89,8 +89,7 @@ pub enum UseGenerationConfig {
 /// Reads `ID:BIAS,...` or `{"ID": BIAS, ...}`.
 fn parse_logit_bias(text: &str) -> Result<BTreeMap<u32, f32>, String> {
     if text.trim_start().starts_with('{') {
-        json::check(text)?;
-        return serde_json::from_str(text).map_err(|error| error.to_string());
+        return json::parse(text);
     }
     let pair = |pair: &str| {
         let (id, bias) = pair.split_once(':').ok_or_else(|| format!("{pair:?} is not ID:BIAS"))?;

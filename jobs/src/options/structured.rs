@@ -25,7 +25,7 @@ pub struct StructuredOptions {
     pub grammar: Option<PathBuf>,
     /// One of these as JSON: {"json": {...}}, {"regex": "..."}, {"choice": ["a", "b"]} or {"grammar": "..."}; in a job
     /// file a table [structured-outputs].
-    #[arg(long, value_name = "JSON", value_parser = parse_table)]
+    #[arg(long, value_name = "JSON", value_parser = json::parse::<StructuredTable>)]
     pub structured_outputs: Option<StructuredTable>,
     /// Let the model think first: the structure begins behind this text, such as '</think>', and what is before it goes to
     /// a column `reasoning` [default: </think>, where the chat template opens <think>].
@@ -91,7 +91,7 @@ impl StructuredOptions {
             let is_file = !given.trim_start().starts_with('{');
             let text = if is_file { read(Path::new(&given))? } else { given.clone() };
             let named = if is_file { format!("--json-schema {given}") } else { "--json-schema".into() };
-            Some(StructuredOutputs::Json(parse_json(&text).map_err(wrong(&named))?))
+            Some(StructuredOutputs::Json(json::parse(&text).map_err(wrong(&named))?))
         } else if let Some(json) = json {
             let json = match json {
                 Value::String(text) if !text.trim_start().starts_with(['{', 't', 'f']) => {
@@ -100,7 +100,7 @@ impl StructuredOptions {
                     );
                     return Err(wrong("json")(why));
                 }
-                Value::String(text) => parse_json(&text).map_err(wrong("json"))?,
+                Value::String(text) => json::parse(&text).map_err(wrong("json"))?,
                 json => json,
             };
             Some(StructuredOutputs::Json(json))
@@ -150,16 +150,6 @@ fn read(path: &Path) -> Result<String, JobError> {
     String::from_utf8(bytes).map_err(|_| JobError::Usage(format!("{}: is not UTF-8", path.display())))
 }
 
-fn parse_json(text: &str) -> Result<Value, String> {
-    json::check(text)?;
-    serde_json::from_str(text).map_err(|error| error.to_string())
-}
-
-fn parse_table(text: &str) -> Result<StructuredTable, String> {
-    json::check(text)?;
-    serde_json::from_str(text).map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -167,7 +157,7 @@ mod tests {
     use serde_json::json;
 
     fn table(text: &str) -> Result<Option<StructuredOutputs>, String> {
-        let structured_outputs = Some(parse_table(text)?);
+        let structured_outputs = Some(json::parse(text)?);
         let options = StructuredOptions { structured_outputs, ..StructuredOptions::default() };
         options.resolve().map_err(|error| error.to_string())
     }

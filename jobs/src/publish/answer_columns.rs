@@ -25,6 +25,11 @@ impl AnswerColumns {
         AnswerColumns { fields: Some(Arc::new(fields)), ..self }
     }
 
+    /// The values whose probabilities the output has.
+    pub fn chosen(&self) -> Option<Arc<Chosen>> {
+        self.fields.clone()
+    }
+
     /// The columns: the answer, and the probabilities of its values; null where the row has an error.
     pub fn fields(&self, prefix: &str) -> Vec<Field> {
         let answer = Field::new(format!("{prefix}answer"), self.data_type(), true);

@@ -33,6 +33,7 @@ use crate::run::kept::projected;
 use crate::run::resume::job_date;
 use crate::run::sampling::{KeepLogprobs, Sampling};
 use crate::schema::AnswerSchema;
+use crate::schema::chosen::Chosen;
 use crate::structured::StructuredOutputs;
 use crate::structured::constraint::Structure;
 use crate::structured::reasoning::Reasoning;
@@ -180,7 +181,9 @@ impl Job {
             }),
             false => None,
         };
-        let structure = structure(&options, &prompts, &sampling, &tokenizer, vocab)?;
+        let answers = answers(&options)?;
+        let fields = answers.as_ref().and_then(AnswerColumns::chosen);
+        let structure = structure(&options, &prompts, &sampling, &tokenizer, vocab, fields)?;
         if let (Some(_), Some(end)) = (&documents, structure.as_ref().and_then(|s| s.reasoning())) {
             return Err(JobError::Usage(format!(
                 "a structured output behind reasoning, which {} ends, does not go together with documents, whose notes would \
@@ -209,7 +212,6 @@ impl Job {
         input.refuse_unreadable(&[kept.as_slice(), read].concat())?;
         let schema = projected(&input.schema, &kept);
         let (keep, prefix) = (options.keep.as_deref(), &options.column_prefix);
-        let answers = answers(&options)?;
         let of_documents = options.documents.as_ref().map(|documents| {
             DocumentColumns::new(&options.returns, answers.clone().filter(|_| documents.map_columns))
         });
@@ -390,6 +392,7 @@ fn structure(
     sampling: &Sampling,
     tokenizer: &Arc<Tokenizer>,
     vocab: usize,
+    fields: Option<Arc<Chosen>>,
 ) -> Result<Option<Structure>, JobError> {
     let Some(outputs) = &options.structured else { return Ok(None) };
     if !sampling.text.stop.is_empty() {
@@ -403,16 +406,7 @@ fn structure(
     let vocabulary = Vocabulary::new(tokenizer, vocab, &sampling.params.stop_token_ids).map_err(wrong)?;
     let vocabulary = Arc::new(vocabulary);
     let structure = Structure::compile(outputs, &vocabulary).map_err(wrong)?;
-    let fields = match outputs {
-        StructuredOutputs::Json(schema) if options.returns.contains(&ReturnColumn::FieldProbabilities) => {
-            AnswerSchema::read(schema).map_err(|error| wrong(error.to_string()))?.chosen()
-        }
-        _ => None,
-    };
-    let structure = match fields {
-        Some(fields) => structure.with_fields(fields),
-        None => structure,
-    };
+    let structure = structure.with_fields(fields);
     let opened = || opens_reasoning(prompts, tokenizer).then(|| THINK_END.to_string());
     let Some(end) = options.reasoning_end.clone().or_else(opened) else { return Ok(Some(structure)) };
     let reasoning = Reasoning::new(&end, &vocabulary);

@@ -74,8 +74,8 @@ impl Structure {
     }
 
     /// The structure, with the probabilities of these values of its answers wanted.
-    pub fn with_fields(self, fields: Chosen) -> Structure {
-        Structure { fields: Some(Arc::new(fields)), ..self }
+    pub fn with_fields(self, fields: Option<Arc<Chosen>>) -> Structure {
+        Structure { fields, ..self }
     }
 
     /// The values of an answer whose probabilities are wanted.
