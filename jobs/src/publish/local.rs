@@ -24,7 +24,7 @@ pub(crate) use own::is_published;
 
 /// The folder in the state_dir where an output is written, and the name of a single file there: not one that ends in
 /// `.parquet`, as nobody should take it for an input.
-const ASIDE: &str = "publishing";
+pub(super) const ASIDE: &str = "publishing";
 pub(super) const FILE: &str = "output";
 
 /// The folder where parts are written if the output is another file system than the state_dir. Readers of Parquet

@@ -80,6 +80,22 @@ impl Publication<'_> {
     ) -> Result<Manifest, JobError> {
         let folder = self.rows_per_file.is_some();
         let aside = self.target.aside(self.state_dir, folder)?;
+        let published = self.publish_from(&aside, folder, journal, inputs);
+        if published.is_err() {
+            // What is half written may be what fills the disk, and is written anew in any case.
+            let _ = clear(&aside);
+        }
+        published
+    }
+
+    /// Writes the output to a folder, from which it appears.
+    fn publish_from(
+        &self,
+        aside: &Path,
+        folder: bool,
+        journal: &JournalReader,
+        inputs: impl Iterator<Item = Result<Batch, JobError>>,
+    ) -> Result<Manifest, JobError> {
         let mut rows = InputRows::new(inputs, self.columns);
         let mut unanswered = Missing::default();
         let mut parts = Vec::new();
@@ -94,7 +110,6 @@ impl Publication<'_> {
             parts.push(part);
         }
         if unanswered.count > 0 && self.unanswered == Unanswered::Refuse {
-            clear(&aside)?;
             if let Target::Remote(remote) = self.target {
                 remote.discard_uploads()?;
             }
@@ -115,11 +130,11 @@ impl Publication<'_> {
         (self.may_appear)()?;
         match self.target {
             Target::Local(output) => {
-                LocalOutput::new(output, self.state_dir, folder).reveal(&aside, &manifest)?;
+                LocalOutput::new(output, self.state_dir, folder).reveal(aside, &manifest)?;
             }
             Target::Remote(remote) => {
                 remote.reveal(staged, &manifest, folder)?;
-                clear(&aside)?;
+                clear(aside)?;
             }
         }
         Ok(manifest)

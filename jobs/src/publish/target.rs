@@ -43,6 +43,7 @@ impl Target {
     /// # Errors
     /// As [`Target::check`].
     pub fn prepare(&self, state_dir: &Path, folder: bool) -> Result<(), JobError> {
+        local::clear(&state_dir.join(local::ASIDE))?;
         match self {
             Target::Local(path) => LocalOutput::new(path, state_dir, folder).prepare(),
             Target::Remote(_) => Ok(()),
