@@ -148,10 +148,9 @@ fn caught(patch: &str, check: &str, sign: &str) {
 
 #[test]
 fn faults_in_the_pipeline() {
-    let wait = |before: &str, after: &str| {
-        format!("{before}mbarrier_wait(full + 8 * ring.slot, ring.parity);{after} => {before}{after}")
-    };
-    caught(&wait("", "\n                wgmma_rows(p);"), "full", "wgmma read");
+    let turn = "turns.wait();\n                wgmma_rows(p);";
+    let wait = "mbarrier_wait(full + 8 * ring.slot, ring.parity);\n                ";
+    caught(&format!("{wait}{turn} => {turn}"), "full", "wgmma read");
     caught("mbarrier_wait(empty + 8 * ring.slot, ring.parity); => ;", "full", "still has to fill");
     caught(
         "mbarrier_init(empty + 8 * s, 4 * WGS); => mbarrier_init(empty + 8 * s, 4);",
@@ -176,6 +175,7 @@ fn faults_in_the_pipeline() {
         "without the asynchronous proxy",
     );
     caught("meet(); // The room is free. => ;", "full", "race in shared memory");
+    caught("mbarrier_arrive_if(others, threadIdx.x % 32 == 0); => ;", "fast", "deadlock: ");
     caught("Ring ring = {0, 1}; => Ring ring = {0, 0};", "fast", "deadlock: ");
 }
 

@@ -42,7 +42,7 @@ __device__ __forceinline__ float inverse(float sum) { return sum == 0.0f ? 0.0f 
 
 // What is stored of a row: zero's sign must not tell which empty blocks were walked.
 __device__ __forceinline__ float share(float value, float inverse) {
-    return (inverse == 0.0f ? 0.0f : value * inverse) + 0.0f;
+    return fmaf(value, inverse, 0.0f);
 }
 
 // A lane holds scores of a block for two rows, 16 * warp + lane / 4 and 8 below, in the layout of accumulators: of each 8

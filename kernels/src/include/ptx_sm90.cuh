@@ -38,6 +38,11 @@ PTX_FN void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" 
 PTX_FN void mbarrier_arrive(unsigned mbarrier) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(mbarrier) : "memory");
 }
+// Without a branch: where `arrives` differs between lanes, one would part products from the wait for them.
+PTX_FN void mbarrier_arrive_if(unsigned mbarrier, bool arrives) {
+    asm volatile("{\n.reg .pred arrives;\nsetp.ne.b32 arrives, %1, 0;\n"
+                 "@arrives mbarrier.arrive.shared::cta.b64 _, [%0];\n}\n" ::"r"(mbarrier), "r"((int)arrives) : "memory");
+}
 // Arrives, and announces so many bytes of bulk copies to this phase.
 PTX_FN void mbarrier_arrive_expect(unsigned mbarrier, unsigned bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(mbarrier), "r"(bytes) : "memory");
@@ -164,6 +169,9 @@ PTX_FN void mbarrier_init(unsigned mbarrier, unsigned count, int line = __builti
 PTX_FN void fence_mbarrier_init() {}
 PTX_FN void fence_proxy_async() { standin_fence_proxy_async(); }
 PTX_FN void mbarrier_arrive(unsigned mbarrier, int line = __builtin_LINE()) { standin_mbarrier_arrive(mbarrier, 0, line); }
+PTX_FN void mbarrier_arrive_if(unsigned mbarrier, bool arrives, int line = __builtin_LINE()) {
+    if (arrives) standin_mbarrier_arrive(mbarrier, 0, line);
+}
 PTX_FN void mbarrier_arrive_expect(unsigned mbarrier, unsigned bytes, int line = __builtin_LINE()) { standin_mbarrier_arrive(mbarrier, bytes, line); }
 PTX_FN void mbarrier_wait(unsigned mbarrier, unsigned parity, int line = __builtin_LINE()) { standin_mbarrier_wait(mbarrier, parity, line); }
 PTX_FN void bulk_copy(unsigned to, const TensorMap& map, unsigned mbarrier, int column, int row, int line = __builtin_LINE()) {

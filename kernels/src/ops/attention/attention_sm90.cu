@@ -5,9 +5,9 @@
 // sequence and one KV head. A producer warpgroup fills STAGES slots of shared memory, each with the keys and values of BLOCK
 // positions, as far ahead as there is room; two mbarriers for each slot say that it is full and that it is empty again.
 // Queries stay in registers. While a warpgroup makes the weights of a block, the tensor cores sum the values of the one
-// before.
+// before; and the two warpgroups take turns at them, so that one multiplies while the other one weighs.
 //
-// -DTQ: type of q, out and pages (bf16 or f16); -DDIM: head_dim, 64 or 128; -DWGS: consumer warpgroups; -DSTAGES;
+// -DTQ: type of q, out and pages (bf16 or f16); -DDIM: head_dim, 64 or 128; -DWGS: consumer warpgroups, 2; -DSTAGES;
 // -DPARTS: 1 if a tile may span several parts; -DSPLIT: positions of a part; -DBLOCK: positions walked together;
 // -DSOFTCAP: 1 to bound the scores: they are scale * tanh(inner_scale q.k).
 #include "attention.cuh"
@@ -53,7 +53,7 @@ struct Args {
 
 // The tiles that a block makes. They come sorted, the longest first; every other round goes backwards, so that no block
 // has the longest of each.
-struct Turn {
+struct Schedule {
     u32 round, tiles;
     __device__ __forceinline__ u32 tile() const {
         return round * gridDim.x + (round % 2 ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
@@ -97,8 +97,8 @@ struct Ring {
 __device__ __forceinline__ void produce(const Args &a, unsigned char *slots, u32 full, u32 empty, u32 tiles) {
     const u32 warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, base = shared_address(slots);
     Ring ring = {0, 1};
-    for (Turn turn = {0, tiles}; turn.any(); turn.round++) {
-        const Tile tile(a, turn.tile());
+    for (Schedule schedule = {0, tiles}; schedule.any(); schedule.round++) {
+        const Tile tile(a, schedule.tile());
         for (u32 block = tile.from(); block <= tile.last; block += BLOCK) {
             const u32 start = block + warp * SHARE, p = start + lane % SHARE;
             const u32 at = p >= tile.first && p <= tile.last ? tile.pages[p / a.page_size] * a.page_size + p % a.page_size : NOWHERE;
@@ -135,6 +135,28 @@ __device__ __forceinline__ void produce(const Args &a, unsigned char *slots, u32
         }
     }
 }
+
+// The turns of two warpgroups at the tensor cores: an mbarrier for each says that the other one has had its turn. Both take
+// as many.
+struct Turns {
+    u32 mine, others, parity;
+
+    __device__ __forceinline__ Turns(u32 turns, u32 warpgroup)
+        : mine(turns + 8 * warpgroup), others(turns + 8 * (1 - warpgroup)), parity(1 - warpgroup) {}
+
+    __device__ __forceinline__ void wait() {
+#if TURNS
+        mbarrier_wait(mine, parity);
+        parity ^= 1;
+#endif
+    }
+
+    __device__ __forceinline__ void pass() const {
+#if TURNS
+        mbarrier_arrive_if(others, threadIdx.x % 32 == 0);
+#endif
+    }
+};
 
 // A consumer warpgroup: its part of the block's shared memory, and where its lanes are.
 struct Warpgroup {
@@ -295,12 +317,13 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
 #else
     const u32 full = slots + STAGES * SLOT + WGS * QUERIES;
 #endif
-    const u32 empty = full + 8 * STAGES;
+    const u32 empty = full + 8 * STAGES, turns_at = empty + 8 * STAGES;
     if (threadIdx.x == 0) {
         for (u32 s = 0; s < STAGES; s++) {
             mbarrier_init(full + 8 * s, 4);        // Each producer warp.
             mbarrier_init(empty + 8 * s, 4 * WGS); // Each consumer warp.
         }
+        for (u32 g = 0; g < 2; g++) mbarrier_init(turns_at + 8 * g, 4); // Each warp of the other warpgroup.
         fence_mbarrier_init();
         fence_proxy_async();
     }
@@ -314,15 +337,16 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
     take_registers<CONSUMER_REGISTERS>();
     const Warpgroup w = {a, queries + warpgroup * QUERIES, slots, full, empty, warpgroup, threadIdx.x % 128};
     Ring ring = {0, 0};
-    Turn turn = {0, tiles};
-    if (turn.any()) w.fetch(Tile(a, turn.tile()));
-    while (turn.any()) {
-        const Tile tile(a, turn.tile());
+    Turns turns(turns_at, warpgroup);
+    Schedule schedule = {0, tiles};
+    if (schedule.any()) w.fetch(Tile(a, schedule.tile()));
+    while (schedule.any()) {
+        const Tile tile(a, schedule.tile());
         const Rows rows(a, tile, w);
         u32 q[DIM / 16][4], p[BLOCK / 16][4], slot = 0;
         w.take(q);
-        turn.round++;
-        if (turn.any()) w.fetch(Tile(a, turn.tile()));
+        schedule.round++;
+        if (schedule.any()) w.fetch(Tile(a, schedule.tile()));
 
         float max_score[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.0f, 0.0f}, factor[2], s[BLOCK / 2], acc[DIM / 2];
 #pragma unroll
@@ -334,9 +358,11 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
         u32 block = from;
         if (block < rows.to) {
             mbarrier_wait(full + 8 * ring.slot, ring.parity);
+            turns.wait();
             wgmma_rows(q);
             wgmma_fence();
             w.multiply_keys(s, q, ring.slot);
+            turns.pass();
             wgmma_wait<0>();
             wgmma_results(s);
             weigh_block(a, rows, block, s, max_score, sum, factor);
@@ -345,11 +371,13 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
             ring.next();
             for (block += BLOCK; block < rows.to; block += BLOCK) {
                 mbarrier_wait(full + 8 * ring.slot, ring.parity);
+                turns.wait();
                 wgmma_rows(p);
                 wgmma_results(acc);
                 wgmma_fence();
                 w.multiply_keys(s, q, ring.slot);
                 w.add_values(acc, p, slot);
+                turns.pass();
                 wgmma_wait<1>();
                 wgmma_results(s);
 #if PARTS
@@ -380,19 +408,26 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
                 slot = ring.slot;
                 ring.next();
             }
+            turns.wait();
             wgmma_rows(p);
             wgmma_results(acc);
             wgmma_fence();
             w.add_values(acc, p, slot);
+            turns.pass();
             wgmma_wait<0>();
             wgmma_results(acc);
             w.release(slot);
+        } else {
+            turns.wait();
+            turns.pass();
         }
         // Blocks that only other warpgroups see.
         for (; block <= tile.last; block += BLOCK) {
             mbarrier_wait(full + 8 * ring.slot, ring.parity);
             w.release(ring.slot);
             ring.next();
+            turns.wait();
+            turns.pass();
         }
 #if PARTS
         if (whole.any) {

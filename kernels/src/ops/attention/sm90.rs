@@ -54,11 +54,12 @@ c_struct! {
     }
 }
 
-/// Bytes of shared memory: slots, queries, merged values, two mbarriers for each slot, and what aligning them may take.
+/// Bytes of shared memory: slots, queries, merged values, two mbarriers for each slot and two for
+/// turns, and what aligning them may take.
 fn shared(variant: &AttentionVariant) -> usize {
     let head = variant.head_dim;
     let merged = if variant.parts { ROWS * head * 4 } else { 0 };
-    1024 + STAGES * (2 * BLOCK * head * 2 + 16) + ROWS * head * 2 + merged
+    1024 + STAGES * (2 * BLOCK * head * 2 + 16) + 16 + ROWS * head * 2 + merged
 }
 
 /// The kernel of a variant, if the card has the instructions and the heads have a width that it takes.
@@ -80,6 +81,7 @@ pub(crate) fn kernel(variant: AttentionVariant, limits: &CardLimits) -> Option<K
             .define("DIM", head_dim)
             .define("WGS", WARPGROUPS)
             .define("STAGES", STAGES)
+            .define("TURNS", 1)
             .define("PARTS", u32::from(parts))
             .define("SOFTCAP", u32::from(softcap))
             .define("SPLIT", SPLIT)
