@@ -23,8 +23,8 @@ WGMMAS_ROWS(f16, "f16")
 #define SLOT (2 * KEYS)                   // keys, then values
 #define QUERIES (64 * DIM * 2)            // bytes of a warpgroup's rows
 #define SHARE (BLOCK / 4)                 // positions that a producer warp fetches
-#define PRODUCER_REGISTERS 64
-#define CONSUMER_REGISTERS 224
+#define PRODUCER_REGISTERS 72
+#define CONSUMER_REGISTERS 216
 
 struct Args {
     TensorMap k_map; // of the pages, a row for each position, in boxes of `box_rows` positions
@@ -115,7 +115,7 @@ __device__ __forceinline__ void produce(const Args &a, unsigned char *slots, u32
                     bulk_copy(to, lane % 2 ? a.v_map : a.k_map, filled, tile.kv_head * DIM + columns * 64, row);
                 }
             } else {
-#pragma unroll 4
+#pragma unroll 2
                 for (u32 i = 0; i < SHARE * CHUNKS / 32; i++) {
                     const u32 c = i * 32 + lane, in_share = c / CHUNKS, chunk = c % CHUNKS, row = warp * SHARE + in_share;
                     const u32 source = __shfl_sync(0xffffffffu, at, in_share);
