@@ -15,7 +15,7 @@ use engine::op::Activation;
 pub fn variants(architecture: &str, shared: u32) -> Vec<Kernel> {
     let tensor_cores = if architecture == "sm_90a" { TensorCores::Wgmma } else { TensorCores::Mma };
     let limits = CardLimits { sms: 132, shared, tensor_cores };
-    let mut all = vec![inputs::kernel(), sample::kernel()];
+    let mut all = vec![inputs::kernel(), sample::parts_kernel(), sample::kernel()];
     for dtype in [DType::BF16, DType::F16, DType::F32] {
         plain(dtype, &mut all);
         if dtype != DType::F32 {

@@ -4,9 +4,10 @@
 mod common;
 
 use common::BF16;
-use engine::cases::{Attention, Case, Formats, attention, linear, linear_residual};
+use engine::cases::{Attention, Case, Formats, attention, linear, linear_residual, sample, sample_filtered};
 use engine::device::Device;
 use engine::format::Format;
+use engine::step::SampleRow;
 use kernels::CudaDevice;
 
 /// The output rows of a case, as bytes.
@@ -101,6 +102,28 @@ fn copy_context(from: &Case, to: &mut Case, from_first: usize, to_first: usize) 
         };
         for (a, b) in places {
             to.writes[i].1[b * row..][..row].copy_from_slice(&bytes[a * row..][..row]);
+        }
+    }
+}
+
+/// A row of logits alone and among others, whatever it keeps of its tokens and reports.
+#[test]
+fn sampled_rows_do_not_see_each_other() {
+    let mut device = common::open(None);
+    for many in [sample(5000, true), sample_filtered(5000)] {
+        let (_, all) = many.run(&mut device).unwrap();
+        for (row, how) in many.step.sampling.iter().enumerate() {
+            let mut one = many.clone();
+            one.step.output_rows.truncate(1);
+            one.step.sampling = vec![SampleRow { target_start: 0, ..*how }];
+            one.step.targets =
+                many.step.targets[how.target_start as usize..][..how.target_len as usize].to_vec();
+            let logits = &mut one.writes[0].1;
+            let bytes = logits.len() / 8;
+            logits.copy_within(row * bytes..(row + 1) * bytes, 0);
+            let (_, alone) = one.run(&mut device).unwrap();
+            let same = bytemuck::bytes_of(&alone.sampled[0]) == bytemuck::bytes_of(&all.sampled[row]);
+            assert!(same, "row {row} of {}: {:?}, alone {:?}", many.name, all.sampled[row], alone.sampled[0]);
         }
     }
 }
