@@ -44,7 +44,7 @@ impl Operation for Sample {
     }
 
     fn cost(&self, s: &Sizes) -> Cost {
-        Cost { bytes: s.view(self.logits), flops: 4 * s.elements(self.logits) }
+        Cost { bytes: s.view(self.logits), flops: 4 * s.elements(self.logits), ..Cost::default() }
     }
 }
 
