@@ -77,6 +77,11 @@ impl Kernel {
         format!("{}\n{checks}", self.text)
     }
 
+    /// Whether it waits for the kernels before it itself, so that it may be launched before they are done.
+    pub(crate) fn waits(&self) -> bool {
+        ["take_turn();", "wait_for_kernels_before();"].iter().any(|wait| self.text.contains(wait))
+    }
+
     /// Compiler options without the architecture.
     pub fn options(&self) -> Vec<String> {
         let mut options = vec![

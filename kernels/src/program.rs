@@ -436,7 +436,8 @@ fn load(
     let unpack = functions.load(card, &[inputs::kernel()])?.remove(0);
     let kernels: Vec<Kernel> = model.iter().chain(&sampling).flat_map(Call::kernels).cloned().collect();
     let mut loaded = functions.load(card, &kernels)?.into_iter();
-    let mut stage =
-        |calls: Vec<Call<Launch>>| Stage::new(calls.into_iter().map(|call| call.load(&mut loaded)).collect());
+    let mut stage = |calls: Vec<Call<Launch>>| {
+        Stage::new(calls.into_iter().map(|call| call.load(&mut loaded)).collect(), card.overlap)
+    };
     Ok((unpack, stage(model), stage(sampling)))
 }

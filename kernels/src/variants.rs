@@ -38,9 +38,9 @@ fn plain(dtype: DType, all: &mut Vec<Kernel>) {
         all.push(rope::kernel(x, f32, x, vec));
         all.push(gated_mul::kernel(x, x, Activation::Silu, vec));
         all.push(gated_mul::kernel(x, x, Activation::GeluTanh, vec));
-        for threads in [32, 64, 256] {
-            all.push(rms_norm::kernel([x, x, f32, x], true, vec, threads));
-            all.push(rms_norm::kernel([x, x, f32, x], false, vec, threads));
+        for (threads, packs) in [(32, 1), (64, 1), (256, 0), (256, 1), (256, 4)] {
+            all.push(rms_norm::kernel([x, x, f32, x], true, vec, threads, packs));
+            all.push(rms_norm::kernel([x, x, f32, x], false, vec, threads, packs));
         }
     }
     for weight in [&[x], Format::SCALED].concat() {

@@ -302,6 +302,7 @@ __device__ u32 choose(Shared &s, Row &row, const SampleRow &how) {
 // ---- the kernel ----
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2) sample(Args a) {
+    take_turn();
     __shared__ Shared s;
     const u32 o = blockIdx.x;
     if (o >= *a.rows) return;

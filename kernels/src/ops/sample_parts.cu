@@ -8,6 +8,7 @@
 #define OWN (PART / THREADS)
 
 extern "C" __global__ void __launch_bounds__(THREADS, 4) sample_parts(Args a) {
+    take_turn();
     __shared__ Sums s;
     const u32 o = blockIdx.x / a.count, first = blockIdx.x % a.count * PART;
     if (o >= *a.rows) return;

@@ -83,6 +83,7 @@ __device__ __forceinline__ void fetch(uint4 *slot, const TQ *from, const Places 
 }
 
 extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
+    take_turn();
     // The query tile, SLOTS blocks of keys, a block of values, then the merged state if PARTS.
     extern __shared__ uint4 shared[];
     uint4 *const qs = shared;
