@@ -63,7 +63,7 @@ fn main() {
         decode(copied, scale);
     }
     if wants("prefill") {
-        prefill(scale);
+        prefill(wgmma, scale);
     }
     if wants("overhead") {
         overhead();
@@ -220,15 +220,20 @@ fn decode(copied: f64, scale: usize) {
     }
 }
 
-/// Prefill attention with the heads of Llama-3.1-8B, counting what the causal mask leaves.
-fn prefill(scale: usize) {
-    println!("prefill: sequences x length | TFLOP/s");
+/// Prefill attention with the heads of Llama-3.1-8B, counting what the causal mask leaves; with `wgmma` beside the kernel of
+/// other cards.
+fn prefill(wgmma: bool, scale: usize) {
+    println!("prefill: sequences x length | TFLOP/s{}", if wgmma { " | by mma.sync" } else { "" });
     for (seqs, len) in [(16, 512), (8, 1024), (4, 2048), (1, 8192)] {
         let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
         let case = attention(BF16, HEADS, &vec![(len, len); seqs]);
-        let seconds = seconds_of(&case, BufferKind::KvPage, 1, &Options::default());
         let flops = seqs as f64 * 4.0 * 32.0 * 128.0 * (len * (len + 1) / 2) as f64;
-        println!("prefill: {seqs} x {len} | {:.1}", flops / seconds / 1e12);
+        let rate = |mma_prefill| {
+            let options = Options { mma_prefill, ..Options::default() };
+            flops / seconds_of(&case, BufferKind::KvPage, 1, &options) / 1e12
+        };
+        let other = if wgmma { format!(" | {:.1}", rate(true)) } else { String::new() };
+        println!("prefill: {seqs} x {len} | {:.1}{other}", rate(false));
     }
 }
 

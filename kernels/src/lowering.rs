@@ -27,7 +27,7 @@ pub(crate) struct Lowering<'a> {
     /// Addresses of the plan's buffers.
     pub(crate) addresses: &'a [DevicePtr],
     pub(crate) counts: Counts,
-    /// Attention work lists, one for each group size.
+    /// Attention work lists, one for each tiling.
     pub(crate) work: &'a [Work],
     pub(crate) linears: Linears,
     /// Weights whose gate and up rows a kernel wants side by side: [`crate::interleave`].

@@ -20,7 +20,7 @@ use crate::ops::linear::quantized_bytes;
 use crate::ops::sample::parts_bytes;
 use crate::planes::{self, Plane, planes};
 use crate::stage::{Stage, StepGrid};
-use crate::work::{Lists, Work};
+use crate::work::{Lists, Tiling, Work};
 use crate::workspace::groupings;
 use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaFunction, result};
@@ -75,8 +75,10 @@ impl Program {
         let spared = spared(plan, max_dims, card.limits, &linears);
         let buffers = allocate(card, plan, max_dims, &spared)?;
         let groups = groupings(plan, max_dims, &card.limits);
-        let works: Vec<Work> =
-            groups.iter().map(|g| Work::new(context, max_dims, g)).collect::<Result<_, _>>()?;
+        let works: Vec<Work> = groups
+            .iter()
+            .map(|(tiling, g)| Work::new(context, max_dims, *tiling, g))
+            .collect::<Result<_, _>>()?;
         let counts = DeviceMemory::new(context, counts::BYTES, "row counts", MemoryUse::Activations)?;
         let quantized = quantized_bytes(plan, max_dims, &card.limits);
         let quantized = DeviceMemory::new(context, quantized, "quantised rows", MemoryUse::Activations)?;
@@ -181,7 +183,7 @@ impl Program {
             Some(host) => host,
             None => self.new_host_buffers(card)?,
         };
-        let lists: Vec<Lists> = self.works.iter().map(|w| Lists::new(step, w.group)).collect();
+        let lists: Vec<Lists> = self.works.iter().map(|w| Lists::new(step, w.tiling)).collect();
         let packed = self.inputs.pack(step, &self.works, &lists, host.inputs.bytes_mut());
         // SAFETY: the staging buffer has room for the longest copy, and the pinned memory stays with the
         // step until it is done.
@@ -250,7 +252,7 @@ impl Program {
         let event = |_| card.context.new_event(timed).map_err(device_lost);
         let events = (0..=self.ops.len()).map(event).collect::<Result<Vec<_>, _>>()?;
         // While the card runs the step once, the measured calls are queued behind it: else it would wait for launches.
-        let lists: Vec<Lists> = self.works.iter().map(|w| Lists::new(step, w.group)).collect();
+        let lists: Vec<Lists> = self.works.iter().map(|w| Lists::new(step, w.tiling)).collect();
         let in_flight = self.submit(card, step, false)?;
         let StepGrid { grid, .. } = self.grid(step, &lists, true);
         events[0].record(stream).map_err(device_lost)?;
@@ -274,8 +276,8 @@ impl Program {
     /// The grids of a step: a graph's for a decode step, else its own.
     fn grid(&self, step: &Step, lists: &[Lists], enforce_eager: bool) -> StepGrid {
         let decode = !enforce_eager && lists.iter().all(|l| l.prefill.is_empty());
-        let groups: Vec<usize> = self.works.iter().map(|w| w.group).collect();
-        match decode.then(|| decode_grid(step, &self.max_dims, &groups)).flatten() {
+        let tilings: Vec<Tiling> = self.works.iter().map(|w| w.tiling).collect();
+        match decode.then(|| decode_grid(step, &self.max_dims, &tilings)).flatten() {
             Some(grid) => StepGrid { grid, graph: true },
             None => {
                 let work = lists.iter().map(Lists::count).collect();

@@ -14,13 +14,13 @@ use engine::op::Activation;
 /// The variants for a card of this architecture with `shared` bytes of shared memory for a block.
 pub fn variants(architecture: &str, shared: u32) -> Vec<Kernel> {
     let tensor_cores = if architecture == "sm_90a" { TensorCores::Wgmma } else { TensorCores::Mma };
-    let limits = CardLimits { sms: 132, shared, tensor_cores };
+    let limits = CardLimits { sms: 132, shared, tensor_cores, prefill: tensor_cores };
     let mut all = vec![inputs::kernel(), sample::parts_kernel(), sample::kernel()];
     for dtype in [DType::BF16, DType::F16, DType::F32] {
         plain(dtype, &mut all);
         if dtype != DType::F32 {
             linears(dtype, &limits, &mut all);
-            attentions(dtype, shared, &mut all);
+            attentions(dtype, &limits, &mut all);
         }
     }
     all
@@ -99,7 +99,7 @@ fn linears(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
 }
 
 /// Attention on tensor cores.
-fn attentions(dtype: DType, shared: u32, all: &mut Vec<Kernel>) {
+fn attentions(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
     // f16 differs from bf16 in one instruction, so it need not go through every shape.
     let wide = dtype == DType::BF16;
     let head_dims: &[usize] = if wide { &[64, 80, 128, 256] } else { &[128] };
@@ -108,7 +108,10 @@ fn attentions(dtype: DType, shared: u32, all: &mut Vec<Kernel>) {
             // Soft caps come with heads of 128 and of 256 columns (Gemma 2).
             for softcap in if wide && head_dim >= 128 { &[false, true][..] } else { &[false] } {
                 let variant = AttentionVariant { dtype, head_dim, warps, parts, softcap: *softcap };
-                all.extend(attention::kernel(variant, shared));
+                all.extend(attention::kernel(variant, limits.shared));
+                if warps == PREFILL_WARPS {
+                    all.extend(attention::sm90_kernel(variant, limits));
+                }
             }
         }
         all.push(attention::merge_kernel(dtype, head_dim));

@@ -20,7 +20,7 @@ const OVERLAP_VERSION: i32 = 12_030;
 pub(crate) enum TensorCores {
     /// `mma.sync`.
     Mma,
-    /// `wgmma` of sm_90a for Linear, `mma.sync` for attention.
+    /// `wgmma` of sm_90a for Linear and for attention of prompts, `mma.sync` for the attention of generated tokens.
     Wgmma,
 }
 
@@ -47,6 +47,8 @@ pub(crate) struct CardLimits {
     /// The largest shared memory of a block, in bytes.
     pub(crate) shared: u32,
     pub(crate) tensor_cores: TensorCores,
+    /// Those for attention of prompts: either gives the same bits.
+    pub(crate) prefill: TensorCores,
 }
 
 /// A card with its context and the one stream on which everything runs.
@@ -89,6 +91,7 @@ impl Card {
         if let Some(why) = too_old(capability) {
             return Err(DeviceError::Absent(why));
         }
+        let tensor_cores = TensorCores::of(capability);
         Ok(Card {
             name: context.name().map_err(fails)?,
             capability,
@@ -96,7 +99,8 @@ impl Card {
             limits: CardLimits {
                 sms: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
                 shared: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
-                tensor_cores: TensorCores::of(capability),
+                tensor_cores,
+                prefill: tensor_cores,
             },
             overlap: capability.0 >= 9 && library::driver_version() >= OVERLAP_VERSION,
             granularity: granularity(index).map_err(fails)?,

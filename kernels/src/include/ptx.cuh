@@ -37,6 +37,13 @@ PTX_FN unsigned floats_to_f16x2(float lo, float hi) {
     return r;
 }
 
+// ---- 2^x within 2 units in the last place; what is smaller than any normal number becomes zero ----
+PTX_FN float exp2_ftz(float x) {
+    float r;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+
 // ---- cp.async: 16 bytes from global to shared memory; both addresses are multiples of 16 ----
 PTX_FN unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
 
@@ -127,6 +134,11 @@ PTX_FN unsigned short float_to_f16(float x) {
     return (unsigned short)(sign | ((magnitude - 0x38000000 + 0xFFF + (magnitude >> 13 & 1)) >> 13));
 }
 PTX_FN unsigned floats_to_f16x2(float lo, float hi) { return (unsigned)float_to_f16(hi) << 16 | float_to_f16(lo); }
+
+PTX_FN float exp2_ftz(float x) {
+    const float r = exp2f(x);
+    return r < 0x1p-126f ? 0.0f : r;
+}
 
 PTX_FN unsigned shared_address(const void* p) { return standin_shared_address(p); }
 

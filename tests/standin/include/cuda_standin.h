@@ -66,6 +66,7 @@ void standin_bulk_copy(unsigned to, const void* map, unsigned mbarrier, int colu
 void standin_named_barrier(unsigned barrier, unsigned threads, int line);
 void standin_setmaxnreg(unsigned registers, int increase, int line);
 void standin_wgmma(float* d, unsigned n, int type, unsigned long long a, unsigned long long b, int keep, int line);
+void standin_wgmma_registers(float* d, unsigned n, int type, const unsigned* a, unsigned long long b, int transposed, int keep, int line);
 void standin_wgmma_fence(int line);
 void standin_wgmma_commit(int line);
 void standin_wgmma_wait(unsigned left, int line);

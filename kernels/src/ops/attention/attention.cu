@@ -188,40 +188,13 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
                 for (int e = 0; e < 4; e++) s[n][e] = tanhf(s[n][e] * a.inner_scale);
 #endif
 
-            // The softmax of two rows, each over the four lanes that hold it.
+            float factor[2];
+            mask(s, block, pos, first);
+            weigh(s, max_score, sum, factor, a.scale);
 #pragma unroll
-            for (int h = 0; h < 2; h++) {
-                float block_max = -INFINITY_F;
+            for (int n = 0; n < DIM / 8; n++)
 #pragma unroll
-                for (int n = 0; n < BLOCK / 8; n++)
-#pragma unroll
-                    for (int e = 0; e < 2; e++) {
-                        const u32 p = block + n * 8 + lane % 4 * 2 + e;
-                        if (p > pos[h] || p < first[h]) s[n][h * 2 + e] = -INFINITY_F;
-                        block_max = fmaxf(block_max, s[n][h * 2 + e]);
-                    }
-                block_max = fmaxf(block_max, __shfl_xor_sync(0xffffffffu, block_max, 1));
-                block_max = fmaxf(block_max, __shfl_xor_sync(0xffffffffu, block_max, 2));
-                const Rescale u = rescale(max_score[h], block_max, a.scale);
-                const float base = u.max_score == -INFINITY_F ? 0.0f : u.max_score * a.scale;
-                float total = 0.0f;
-#pragma unroll
-                for (int n = 0; n < BLOCK / 8; n++)
-#pragma unroll
-                    for (int e = 0; e < 2; e++) {
-                        s[n][h * 2 + e] = exp2f(fmaf(s[n][h * 2 + e], a.scale, -base));
-                        total += s[n][h * 2 + e];
-                    }
-                total += __shfl_xor_sync(0xffffffffu, total, 1);
-                total += __shfl_xor_sync(0xffffffffu, total, 2);
-                sum[h] = fmaf(sum[h], u.factor_a, total);
-                max_score[h] = u.max_score;
-#pragma unroll
-                for (int n = 0; n < DIM / 8; n++) {
-                    acc[n][h * 2] *= u.factor_a;
-                    acc[n][h * 2 + 1] *= u.factor_a;
-                }
-            }
+                for (int e = 0; e < 4; e++) acc[n][e] *= factor[e / 2];
 
 #if SLOTS == 2
             cp_async_wait<1>();
@@ -229,20 +202,17 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
             cp_async_wait<0>();
 #endif
             __syncthreads();
+            u32 pf[BLOCK / 16][4];
+            pack<TQ>(pf, s);
 #pragma unroll
             for (u32 k = 0; k < BLOCK / 16; k++) {
-                // The accumulator layout of scores is the operand layout of weights.
-                const u32 pf[4] = {Round<TQ>::pair(s[2 * k][0], s[2 * k][1]),
-                                   Round<TQ>::pair(s[2 * k][2], s[2 * k][3]),
-                                   Round<TQ>::pair(s[2 * k + 1][0], s[2 * k + 1][1]),
-                                   Round<TQ>::pair(s[2 * k + 1][2], s[2 * k + 1][3])};
 #pragma unroll
                 for (u32 n = 0; n < DIM / 16; n++) {
                     u32 vf[4];
                     const u32 row = k * 16 + lane % 16;
                     ldmatrix_x4_trans(vf, vs + row * STRIDE + 2 * n + lane / 16);
-                    Mma<TQ>::m16n8k16(acc[2 * n], pf, vf);
-                    Mma<TQ>::m16n8k16(acc[2 * n + 1], pf, vf + 2);
+                    Mma<TQ>::m16n8k16(acc[2 * n], pf[k], vf);
+                    Mma<TQ>::m16n8k16(acc[2 * n + 1], pf[k], vf + 2);
                 }
             }
             // Nobody reads these values any more, nor these keys: they are replaced next.
@@ -302,11 +272,12 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
             const u32 in_tile = warp * 16 + h * 8 + lane / 4, row = item.row + in_tile;
             if (row >= rows) continue;
             if (item.slot == NOWHERE) {
+                const float of_sum = inverse(sum[h]);
                 TQ *out = a.out + size_t(begin + row / a.group) * a.out_stride +
                           (kv_head * a.group + row % a.group) * DIM + lane % 4 * 2;
 #pragma unroll
                 for (int n = 0; n < DIM / 8; n++) {
-                    const float lo = share(acc[n][h * 2], sum[h]), hi = share(acc[n][h * 2 + 1], sum[h]);
+                    const float lo = share(acc[n][h * 2], of_sum), hi = share(acc[n][h * 2 + 1], of_sum);
                     store<2>(out + n * 8, Pack<TQ, 2>{{Round<TQ>::of(lo), Round<TQ>::of(hi)}});
                 }
             } else {
