@@ -107,10 +107,14 @@ fn attentions(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
         for (warps, parts) in [(DECODE_WARPS, false), (PREFILL_WARPS, false), (PREFILL_WARPS, true)] {
             // Soft caps come with heads of 128 and of 256 columns (Gemma 2).
             for softcap in if wide && head_dim >= 128 { &[false, true][..] } else { &[false] } {
-                let variant = AttentionVariant { dtype, head_dim, warps, parts, softcap: *softcap };
+                let variant =
+                    AttentionVariant { dtype, head_dim, warps, one_tile: false, parts, softcap: *softcap };
                 all.extend(attention::kernel(variant, limits.shared));
                 if warps == PREFILL_WARPS {
                     all.extend(attention::sm90_kernel(variant, limits));
+                } else {
+                    let shared = variant.one_tile();
+                    all.extend(shared.and_then(|variant| attention::kernel(variant, limits.shared)));
                 }
             }
         }
