@@ -354,7 +354,40 @@ fn a_job_that_was_killed_has_one_receipt_of_all_its_starts() {
     std::fs::write(&path, text.replace("\"rows\": 1500", "\"rows\": 1501")).unwrap();
     let verified = bench.run(&["verify", "out.parquet"]);
     assert_eq!(verified.code, 2);
-    assert!(verified.stderr.contains("receipt.json is not as it was written"), "{}", verified.stderr);
+    let said = verified.stderr;
+    assert!(said.contains("out.parquet is as published, but its receipt is not as it was written"), "{said}");
+    assert!(said.contains("receipt.json is not as it was written"), "{said}");
+    // What it says to do mends it; where the output was changed, too, that comes first.
+    assert_eq!(bench.run(&job).code, 0);
+    assert_eq!(bench.run(&["verify", "out.parquet"]).code, 0);
+    std::fs::write(&path, text.replace("\"rows\": 1500", "\"rows\": 1501")).unwrap();
+    let mut output = std::fs::read(bench.path("out.parquet")).unwrap();
+    output[100] ^= 1;
+    std::fs::write(bench.path("out.parquet"), output).unwrap();
+    let both = bench.run(&["verify", "out.parquet"]);
+    assert!(both.code == 2 && both.stderr.contains("does not hold what was published"), "{}", both.stderr);
+    assert!(both.stderr.contains("receipt.json is not as it was written"), "{}", both.stderr);
+}
+
+#[test]
+fn a_receipt_says_if_the_output_has_fewer_rows_than_it_counts() {
+    let bench = Bench::new();
+    let input = table(&bench, 20);
+    let model = golden("qwen3");
+    let job =
+        ["run", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", "out.parquet"];
+    let job = [&job[..], &["--prompt-column", "q", "--max-tokens", "2", "--max-error-rate", "1"]].concat();
+    assert_eq!(bench.run(&job).code, 0);
+    let whole = receipt(&bench, "out.parquet").0;
+    assert_eq!((&whole["rows"], &whole["output_rows"], whole.get("notes")), (&json!(20), &json!(20), None));
+    let fewer = bench.run(&[&job[..], &["--limit", "7"]].concat());
+    let said =
+        "note: all figures are of the 20 rows that the journal has; the output has the first 7 of them";
+    assert!(fewer.code == 0 && fewer.stderr.contains(said), "{}", fewer.stderr);
+    let less = receipt(&bench, "out.parquet").0;
+    assert_eq!((&less["rows"], &less["output_rows"]), (&json!(20), &json!(7)));
+    assert_eq!(less["input_tokens"], whole["input_tokens"]);
+    assert_eq!(bench.run(&["verify", "out.parquet"]).code, 0);
 }
 
 #[test]

@@ -173,6 +173,12 @@ pub trait Device: Send {
     /// What the device is.
     fn info(&self) -> &DeviceInfo;
 
+    /// Where on the PCI bus the card is, as `domain:bus:device.function`, by which other libraries know it: empty if its
+    /// driver does not tell, none if the device is no card.
+    fn pci_bus_id(&self) -> Option<String> {
+        None
+    }
+
     /// Whether the device can run `op` of `plan`.
     ///
     /// # Errors

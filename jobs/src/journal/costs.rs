@@ -6,6 +6,7 @@
 use crate::error::JobError;
 use crate::journal::database::Database;
 use crate::journal::schema::journal_error;
+use crate::row_error::RowErrorKind;
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 
@@ -72,8 +73,10 @@ pub struct Start {
 pub(super) type MergePrices = Box<dyn FnOnce(Option<&str>) -> String + Send>;
 
 /// Tokens of prompts over rows of `answers`, as SQL. Prompts that were refused as too long were never computed.
-pub(crate) const INPUT_TOKENS: &str = "coalesce(sum(num_input_tokens) FILTER (WHERE error IS NULL \
-    OR error NOT LIKE 'prompt too long%'), 0)";
+pub(crate) fn input_tokens() -> String {
+    let too_long = RowErrorKind::PromptTooLong.text();
+    format!("coalesce(sum(num_input_tokens) FILTER (WHERE error IS NULL OR error NOT LIKE '{too_long}%'), 0)")
+}
 
 /// The rows of a receipt that has prices only.
 const NOT_YET: u64 = u64::MAX;
@@ -148,8 +151,8 @@ impl Database {
     pub(crate) fn totals(&self) -> Result<Totals, JobError> {
         let is_answer = self.format.is_answer();
         let query = format!(
-            "SELECT count(*), {INPUT_TOKENS}, coalesce(sum(num_generated_tokens), 0) \
-             FROM answers WHERE {is_answer}"
+            "SELECT count(*), {}, coalesce(sum(num_generated_tokens), 0) FROM answers WHERE {is_answer}",
+            input_tokens()
         );
         let totals = self.connection.query_row(&query, [], |row| {
             let number = |column| row.get::<_, i64>(column).map(|n| n as u64);

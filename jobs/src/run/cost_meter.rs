@@ -23,13 +23,9 @@ pub struct CostMeter {
 
 impl CostMeter {
     /// One that has noted nothing yet, which is to be done at once: then a start is known however early it dies.
-    pub fn begin() -> CostMeter {
-        CostMeter {
-            machine: machine(),
-            noted: Instant::now(),
-            pause: Duration::ZERO,
-            energy: EnergyMeter::begin(),
-        }
+    /// `energy` is measured from earlier on: since the journal was opened, as time is.
+    pub fn begin(energy: Result<EnergyMeter, String>) -> CostMeter {
+        CostMeter { machine: machine(), noted: Instant::now(), pause: Duration::ZERO, energy }
     }
 
     /// Whether it is time to note the figures again.

@@ -65,6 +65,7 @@ impl<'a> EngineLoop<'a> {
         journal: &'a Mutex<Journal>,
         share: bool,
         documents: Option<FollowUps<'a>>,
+        meter: CostMeter,
         out: SyncSender<RowOutcome>,
     ) -> EngineLoop<'a> {
         let duplicates = Duplicates::new(share && engine.device().info().breaks_contract.is_none());
@@ -82,7 +83,7 @@ impl<'a> EngineLoop<'a> {
             waits_to_run_alone,
             alone,
             documents,
-            meter: CostMeter::begin(),
+            meter,
         }
     }
 

@@ -39,8 +39,10 @@ use crate::publish::publication::{Publication, Unanswered};
 use crate::publish::target::Target;
 use crate::publish::text::LineEncoder;
 use crate::receipt;
+use crate::receipt::energy::EnergyMeter;
 use crate::row_error::shown;
 use crate::run::answer_rows::answer_rows;
+use crate::run::cost_meter::CostMeter;
 use crate::run::identity::{identity, input_digests};
 use crate::run::job::Job;
 use crate::run::kept::{check_input, kept_batches};
@@ -100,12 +102,13 @@ pub fn run_on(
     target.prepare(&job.options.state_dir, folder)?;
     let counters = Counters::resume(&finished);
     if finished.missing(job.rows).is_some() {
+        let meter = CostMeter::begin(EnergyMeter::begin(device.pci_bus_id().as_deref()));
         let mut engine = Engine::new(&job.model, device, &job.engine_config())?;
         print_engine(&engine);
         target.claim()?;
         receipt::note_prices(&mut journal, &job.options.prices)?;
         drop(heartbeats);
-        journal = answer(&job, &mut engine, journal, &finished, &counters, &signals)?;
+        journal = answer(&job, &mut engine, journal, &finished, &counters, &signals, meter)?;
     }
     target.claim()?;
     // The lock is kept until all is published.
@@ -115,11 +118,14 @@ pub fn run_on(
         // Those of earlier runs, too.
         job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), None)?;
     }
-    let (receipt, lines) = receipt::freeze(&journal, &job.folders.name, &job.options.prices)?;
+    let (receipt, lines) = receipt::freeze(&journal, &job.folders.name, &job.options.prices, job.rows)?;
     note_fewer_rows(&job);
     let unreadable = publish(&job, &target, &journal)?;
     receipt::write(&job.options.state_dir, &receipt)?;
     note!("{lines}");
+    if let Location::Object(_) = job.options.output {
+        note!("receipt: {}, on this machine only", job.options.state_dir.join(receipt::NAME).display());
+    }
     drop(journal);
     let endings = endings.with_unreadable(unreadable);
     let column = match &job.options {
@@ -223,10 +229,11 @@ fn answer(
     finished: &FinishedRows,
     counters: &Counters,
     signals: &Signals,
+    meter: CostMeter,
 ) -> Result<Journal, JobError> {
     let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
     let shared = Mutex::new(journal);
-    let answered = answer_rows(job, engine, &shared, finished, counters, signals);
+    let answered = answer_rows(job, engine, &shared, finished, counters, signals, meter);
     let mut journal =
         shared.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
     // If both fail, the loop's error is the cause.
