@@ -480,6 +480,46 @@ fn a_plan_counts_the_chunks_of_documents() {
 }
 
 #[test]
+fn a_plan_has_time_and_money_by_rates_that_are_measured_once() {
+    let bench = Bench::new();
+    let input = table(&bench, 40);
+    let (model, cache) = (golden("qwen3"), bench.path("cache"));
+    let run = |what: &[&str]| {
+        let job = ["--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", "out.parquet"];
+        let job = [what, &job, &["--prompt-column", "q", "--max-tokens", "6", "--temperature", "0"]].concat();
+        let prices = ["--price-per-hour", "3600", "--compare-price", "1,4", "--max-error-rate", "1"];
+        Ran::of(bench.command(&[&job[..], &prices].concat()).env("GRISTMILL_CACHE", &cache).output().unwrap())
+    };
+    let planned = json_of(&run(&["plan", "--json"]));
+    let kept = || std::fs::read_dir(cache.join("rates")).map_or(0, Iterator::count);
+    assert_eq!(kept(), 1);
+    let of = |value: &Value, key: &str| value[key].as_f64().unwrap();
+    let costs = &planned["costs"];
+    let (seconds, money) = (&costs["seconds"], &costs["money"]);
+    assert!(0.0 < of(seconds, "least") && of(seconds, "least") <= of(seconds, "most"), "{costs}");
+    // At 3,600 an hour a second costs 1.
+    assert_eq!((&seconds["least"], &seconds["most"]), (&money["least"], &money["most"]));
+    let (prompts, answers) = (of(&planned["prompt_tokens"], "sum"), of(&planned["generated_tokens"], "most"));
+    assert!((of(&costs["elsewhere"], "most") - (prompts + 4.0 * answers) / 1e6).abs() < 1e-12, "{costs}");
+    assert!(costs["by"].as_str().unwrap().starts_with("the device's ") && costs.get("joules").is_none());
+    let text = run(&["plan"]);
+    assert_eq!(kept(), 1, "they were measured again");
+    for line in ["\ntime       ", "\nenergy     not known: power is measured as rows run", "\nmoney      "] {
+        assert!(text.stdout.contains(line), "{}", text.stdout);
+    }
+    // With rates, the receipt says how much of them was reached; with rows that have run, the plan goes by these.
+    assert_eq!(run(&["run", "--limit", "20"]).code, 0);
+    let (receipt, _) = receipt(&bench, "out.parquet");
+    assert!(of(&receipt, "prefill_roofline_share") > 0.0 && of(&receipt, "decode_roofline_share") > 0.0);
+    let left = json_of(&run(&["plan", "--json"]));
+    assert!(left["costs"]["by"].as_str().unwrap().contains("steps of the job have taken"), "{left}");
+    let piloted = json_of(&run(&["plan", "--json", "--pilot", "8"]));
+    assert_eq!((&piloted["pilot"]["rows"], &piloted["finished"]), (&json!(8), &json!(24)));
+    let refused = run(&["plan", "--pilot", "8", "--fresh"]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+}
+
+#[test]
 fn a_sweep_is_one_table() {
     let bench = Bench::new();
     std::fs::copy(golden("llama3").join("config.json"), bench.path("config.json")).unwrap();

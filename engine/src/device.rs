@@ -3,7 +3,7 @@
 use crate::buffer::{BufferId, BufferKind, Dims};
 use crate::dtype::DType;
 use crate::format::Format;
-use crate::op::Op;
+use crate::op::{Cost, Op};
 use crate::plan::Plan;
 use crate::step::{Step, StepOutput};
 use std::fmt;
@@ -96,6 +96,14 @@ pub struct Peaks {
     pub bytes_per_second: f64,
     /// Floating-point operations a second, a multiply-add as two.
     pub flops_per_second: f64,
+}
+
+impl Peaks {
+    /// The least seconds in which as much is moved and computed at these rates: the slower of both counts.
+    pub fn bound(&self, cost: Cost) -> f64 {
+        let moved = cost.bytes as f64 / self.bytes_per_second;
+        moved.max(cost.flops as f64 / self.flops_per_second)
+    }
 }
 
 /// What a device's memory is for: what a user can change about it depends on that.

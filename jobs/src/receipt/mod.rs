@@ -80,6 +80,11 @@ pub struct Receipt {
     pub decode_seconds: f64,
     pub prefill_tokens_per_second: f64,
     pub decode_tokens_per_second: f64,
+    /// What the steps of each kind would have taken at the rates of the device, over what they took, where its rates are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill_roofline_share: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_roofline_share: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
     /// The greatest share of KV pages in use.
@@ -168,6 +173,8 @@ impl Receipt {
             decode_seconds: decode,
             prefill_tokens_per_second: rate(prefill_tokens, prefill),
             decode_tokens_per_second: rate(decode_tokens, decode),
+            prefill_roofline_share: roofline_share(starts, |f| f.prefill_us, 0),
+            decode_roofline_share: roofline_share(starts, |f| f.decode_us, 1),
             peak_memory_bytes: figures().filter_map(|f| f.peak_memory).max(),
             peak_kv_share: figures().map(kv_share).fold(0.0, f64::max),
             energy: EnergyUse::of(starts, &work),
@@ -271,6 +278,16 @@ pub fn problems(state_dir: &Path, manifest: &Manifest) -> Vec<String> {
 
 fn seal(head: &str) -> String {
     format!(",\n  \"{SEAL}\": \"{}\"\n}}\n", digest_bytes(head.as_bytes()))
+}
+
+/// The share of the device's rates that steps of a kind have reached, if all starts know it and there were such steps.
+fn roofline_share(starts: &[Start], took: fn(&StartFigures) -> u64, kind: usize) -> Option<f64> {
+    let (mut bound_us, mut took_us) = (0, 0);
+    for figures in starts.iter().filter_map(|start| start.figures.as_ref()).filter(|f| took(f) > 0) {
+        bound_us += figures.bound_us?[kind];
+        took_us += took(figures);
+    }
+    (took_us > 0).then(|| bound_us as f64 / took_us as f64)
 }
 
 /// A time as text, so many milliseconds after one in seconds since 1970.

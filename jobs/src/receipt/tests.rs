@@ -66,6 +66,7 @@ fn figures(prefill: (u64, u64), decode: (u64, u64), pages: u64, memory: u64) -> 
         prefill_us: prefill.1,
         decode_tokens: decode.0,
         decode_us: decode.1,
+        bound_us: Some([prefill.1 / 4, decode.1 / 2]),
         cached_tokens: 7,
         preemptions: 1,
         kv_pages: 10,
@@ -110,6 +111,8 @@ fn figures_of_starts_are_summed_and_divided_as_by_hand() {
         decode_seconds: 2.0,
         prefill_tokens_per_second: 500.0,
         decode_tokens_per_second: 75.0,
+        prefill_roofline_share: Some(0.25),
+        decode_roofline_share: Some(0.5),
         peak_memory_bytes: Some(100),
         peak_kv_share: 0.9,
         energy: EnergyUse {
@@ -130,7 +133,11 @@ fn figures_of_starts_are_summed_and_divided_as_by_hand() {
     };
     assert_eq!(receipt, wanted);
     let lines = receipt.lines();
-    assert!(lines.contains("500.0 tokens/s in steps with prompts, 75.0 in others"), "{lines}");
+    assert!(
+        lines
+            .contains("500.0 tokens/s in steps with prompts (25 % of the roofline), 75.0 in others (50 % of"),
+        "{lines}"
+    );
 }
 
 #[test]

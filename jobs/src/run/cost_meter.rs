@@ -55,6 +55,8 @@ impl CostMeter {
             preemptions: stats.preemptions,
             prefill_us: stats.prefill_time.as_micros() as u64,
             decode_us: stats.decode_time.as_micros() as u64,
+            bound_us: (!(stats.prefill_bound + stats.decode_bound).is_zero())
+                .then(|| [stats.prefill_bound, stats.decode_bound].map(|bound| bound.as_micros() as u64)),
             kv_pages: engine.pages() as u64,
             peak_kv_pages: stats.peak_pages as u64,
             peak_memory: peak_memory(),
