@@ -104,6 +104,10 @@ pub fn answer_rows(
         let share = job.options.share_prompts;
         let documents = open.as_ref().map(|open| FollowUps { open, requests: follow_ups });
         let engine_loop = EngineLoop::new(engine, &job.tokenizer, journal, share, documents, meter, done);
+        let engine_loop = match job.documents {
+            Some(_) => engine_loop,
+            None => engine_loop.counting(counters),
+        };
         let stop = || signals.stop_signal().is_some() || given_up.load(Ordering::Relaxed);
         let ended = engine_loop.run(&rows, stop);
         // Ends the feeder, which may wait for room.
