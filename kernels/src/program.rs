@@ -17,6 +17,7 @@ use crate::launch::{Call, Launch};
 use crate::lower::{self, Calls, lower};
 use crate::lowering::{Linears, Lowering};
 use crate::ops::linear::quantized_bytes;
+use crate::ops::sample::parts_bytes;
 use crate::planes::{self, Plane, planes};
 use crate::stage::{Stage, StepGrid};
 use crate::work::{Lists, Tiling, Work};
@@ -54,6 +55,8 @@ pub(crate) struct Program {
     _counts: DeviceMemory,
     /// Rows of activations in FP8.
     _quantized: DeviceMemory,
+    /// What Sample knows of parts of rows.
+    _sample_parts: DeviceMemory,
 }
 
 impl Program {
@@ -79,6 +82,8 @@ impl Program {
         let counts = DeviceMemory::new(context, counts::BYTES, "row counts", MemoryUse::Activations)?;
         let quantized = quantized_bytes(plan, max_dims, &card.limits);
         let quantized = DeviceMemory::new(context, quantized, "quantised rows", MemoryUse::Activations)?;
+        let parts = parts_bytes(plan, max_dims);
+        let parts = DeviceMemory::new(context, parts, "parts of sampled rows", MemoryUse::Activations)?;
         let addresses: Vec<DevicePtr> = buffers.iter().map(|b| b.at).collect();
         let mut lowering = Lowering {
             plan,
@@ -90,6 +95,7 @@ impl Program {
             linears,
             interleaved: Vec::new(),
             quantized: quantized.at,
+            sample_parts: parts.at,
             refused: None,
         };
         let calls = lower(&mut lowering);
@@ -118,6 +124,7 @@ impl Program {
             spare: Vec::new(),
             _counts: counts,
             _quantized: quantized,
+            _sample_parts: parts,
         };
         // Two steps are in flight in the engine's loop; one more is being prepared.
         for _ in 0..3 {
@@ -431,7 +438,8 @@ fn load(
     let unpack = functions.load(card, &[inputs::kernel()])?.remove(0);
     let kernels: Vec<Kernel> = model.iter().chain(&sampling).flat_map(Call::kernels).cloned().collect();
     let mut loaded = functions.load(card, &kernels)?.into_iter();
-    let mut stage =
-        |calls: Vec<Call<Launch>>| Stage::new(calls.into_iter().map(|call| call.load(&mut loaded)).collect());
+    let mut stage = |calls: Vec<Call<Launch>>| {
+        Stage::new(calls.into_iter().map(|call| call.load(&mut loaded)).collect(), card.overlap)
+    };
     Ok((unpack, stage(model), stage(sampling)))
 }

@@ -5,6 +5,7 @@ use crate::driver::card::CardLimits;
 use crate::inputs::Inputs;
 use crate::ops::attention::grouping;
 use crate::ops::linear::quantized_bytes;
+use crate::ops::sample::parts_bytes;
 use crate::planes;
 use crate::work::{Grouping, Tiling, WorkBytes};
 use engine::op::Op;
@@ -26,8 +27,8 @@ pub(crate) fn groupings(plan: &Plan, max_dims: &Dims, limits: &CardLimits) -> Ve
     groups
 }
 
-/// Bytes of work lists, states, staging, counts and quantised rows, and what is lost where the card rounds allocations up to
-/// `granularity`.
+/// Bytes of work lists, states, staging, counts, quantised rows and parts of sampled ones, and what is lost where the card
+/// rounds allocations up to `granularity`.
 pub(crate) fn workspace(plan: &Plan, max_dims: &Dims, limits: &CardLimits, granularity: usize) -> usize {
     // Small allocations share one that is rounded up.
     let rounded = |bytes: usize| match bytes {
@@ -45,5 +46,6 @@ pub(crate) fn workspace(plan: &Plan, max_dims: &Dims, limits: &CardLimits, granu
         _ => rounded(planes::bytes(desc, max_dims.count(desc.rows))) - desc.bytes(max_dims),
     };
     let quantized = rounded(quantized_bytes(plan, max_dims, limits));
-    works + inputs + quantized + plan.buffers.iter().map(lost).sum::<usize>() + granularity
+    let parts = rounded(parts_bytes(plan, max_dims));
+    works + inputs + quantized + parts + plan.buffers.iter().map(lost).sum::<usize>() + granularity
 }

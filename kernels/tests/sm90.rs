@@ -283,3 +283,15 @@ fn faults_in_fp8() {
         "quantize",
     );
 }
+
+/// Kernels that are launched before the ones ahead of them are done, and do not wait for them.
+#[test]
+fn faults_in_overlapping_launches() {
+    let before = "before griddepcontrol.wait";
+    caught("wait_for_kernels_before();\n    Ring ring => Ring ring", "full", before);
+    let consumers = "take_registers<CONSUMER_REGISTERS>();";
+    caught(&format!("{consumers}\n    wait_for_kernels_before(); => {consumers}"), "full", before);
+    let norm = "wait_for_kernels_before();\n    const size_t run => const size_t run";
+    caught(norm, "full", before);
+    caught(norm, "fast", "no thread of the block called griddepcontrol.wait");
+}

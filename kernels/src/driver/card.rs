@@ -12,6 +12,9 @@ use std::sync::Arc;
 /// The oldest compute capability that the kernels compile for: bf16 tensor cores and cp.async.
 pub(crate) const MIN_CAPABILITY: (u32, u32) = (8, 0);
 
+/// The first version of the driver, as in 12.3, whose graphs hold launches that overlap.
+const OVERLAP_VERSION: i32 = 12_030;
+
 /// The instructions of tensor cores that a card multiplies 16-bit matrices with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TensorCores {
@@ -56,6 +59,8 @@ pub(crate) struct Card {
     /// The architecture to compile for, e.g. `sm_90a`.
     pub(crate) architecture: String,
     pub(crate) limits: CardLimits,
+    /// Whether a kernel may be launched before the one ahead of it is done, and wait for it itself.
+    pub(crate) overlap: bool,
     /// Bytes to which the card rounds allocations up.
     pub(crate) granularity: usize,
     /// Bytes of memory in all.
@@ -97,6 +102,7 @@ impl Card {
                 tensor_cores,
                 prefill: tensor_cores,
             },
+            overlap: capability.0 >= 9 && library::driver_version() >= OVERLAP_VERSION,
             granularity: granularity(index).map_err(fails)?,
             memory_total: context.mem_get_info().map_err(fails)?.1,
             stream,
@@ -110,6 +116,16 @@ impl Card {
     /// [`DeviceError::Lost`].
     pub(crate) fn bind(&self) -> Result<(), DeviceError> {
         self.context.bind_to_thread().map_err(device_lost)
+    }
+
+    /// Where on the PCI bus it is; empty if the driver does not tell.
+    pub(crate) fn pci_bus_id(&self) -> String {
+        let attribute = |a| self.context.attribute(a).ok();
+        let place = attribute(Attribute::CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID)
+            .zip(attribute(Attribute::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID))
+            .zip(attribute(Attribute::CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID));
+        let text = |((domain, bus), device)| format!("{domain:04x}:{bus:02x}:{device:02x}.0");
+        place.map_or(String::new(), text)
     }
 
     /// Bytes of memory that are free now.

@@ -26,6 +26,7 @@ struct MergeArgs {
 };
 
 extern "C" __global__ void __launch_bounds__(512) attention_merge(MergeArgs a) {
+    take_turn();
     const u32 lane = threadIdx.x % 32, in_tile = threadIdx.x / 32, kv_head = blockIdx.x;
     const u32 count = *a.count;
     for (u32 index = blockIdx.y; index < count; index += gridDim.y) {

@@ -19,13 +19,18 @@ use engine::plan::{Dims, Input, Plan};
 pub(super) const BLOCK: usize = 64;
 const _: () = assert!(SPLIT.is_multiple_of(BLOCK));
 
+/// Warps that share a decode tile where there are few of them.
+const SHARING_WARPS: usize = 4;
+
 /// A variant of `attention.cu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AttentionVariant {
     pub(crate) dtype: DType,
     pub(crate) head_dim: usize,
-    /// [`DECODE_WARPS`] or [`PREFILL_WARPS`].
+    /// [`DECODE_WARPS`], [`PREFILL_WARPS`], or those that share a decode tile.
     pub(crate) warps: usize,
+    /// Whether the warps share the 16 rows of a decode tile.
+    pub(crate) one_tile: bool,
     /// Whether an item may span several parts.
     pub(crate) parts: bool,
     /// Whether scores are bounded.
@@ -33,11 +38,20 @@ pub(crate) struct AttentionVariant {
 }
 
 impl AttentionVariant {
-    /// Bytes of shared memory with so many slots for blocks of keys, and one for values.
+    /// Bytes of shared memory with so many slots for blocks of keys: queries, keys, values, and the merged state or the
+    /// scores that warps exchange.
     fn shared(&self, slots: usize) -> usize {
         let row = self.head_dim * 2 + 16;
+        let (tiles, values) = if self.one_tile { (1, 2) } else { (self.warps, 1) };
         let merged = if self.parts { self.head_dim / 2 * 32 * self.warps * 4 } else { 0 };
-        (WARP_ROWS * self.warps + (slots + 1) * BLOCK) * row + merged
+        let exchanged = if self.one_tile { WARP_ROWS * (BLOCK + 8) * 4 } else { 0 };
+        (WARP_ROWS * tiles + (slots + values) * BLOCK) * row + merged + exchanged
+    }
+
+    /// The same heads with a decode tile that [`SHARING_WARPS`] share, if each has whole fragments of their columns.
+    pub(crate) fn one_tile(self) -> Option<AttentionVariant> {
+        let whole = self.head_dim.is_multiple_of(16 * SHARING_WARPS);
+        whole.then_some(AttentionVariant { warps: SHARING_WARPS, one_tile: true, parts: false, ..self })
     }
 }
 
@@ -69,7 +83,9 @@ c_struct! {
 
 /// The kernel of a variant within `limit` bytes of shared memory, if it fits.
 pub(crate) fn kernel(variant: AttentionVariant, limit: u32) -> Option<Kernel> {
-    let slots = [2, 1].into_iter().find(|&slots| variant.shared(slots) <= limit as usize)?;
+    // Where warps share a tile, each slot of values goes with one of keys.
+    let counts = if variant.one_tile { &[2][..] } else { &[2, 1] };
+    let slots = counts.iter().copied().find(|&slots| variant.shared(slots) <= limit as usize)?;
     let registers = if variant.head_dim <= 64 { 192 } else { 255 };
     Some(
         Kernel::new::<Args>("attention.cu", include_str!("attention.cu"), "attention", registers)
@@ -77,6 +93,7 @@ pub(crate) fn kernel(variant: AttentionVariant, limit: u32) -> Option<Kernel> {
             .define("TQ", variant.dtype)
             .define("DIM", variant.head_dim)
             .define("WARPS", variant.warps)
+            .define("ONE_TILE", u32::from(variant.one_tile))
             .define("SLOTS", slots)
             .define("PARTS", u32::from(variant.parts))
             .define("SOFTCAP", u32::from(variant.softcap))
@@ -125,8 +142,14 @@ pub(crate) fn grouping(
         && q_desc.cols.is_multiple_of(8)
         && out.start.is_multiple_of(2)
         && out_desc.cols.is_multiple_of(2);
-    let variant =
-        |warps, parts| AttentionVariant { dtype, head_dim, warps, parts, softcap: softcap.is_some() };
+    let variant = |warps, parts| AttentionVariant {
+        dtype,
+        head_dim,
+        warps,
+        one_tile: false,
+        parts,
+        softcap: softcap.is_some(),
+    };
     let prefill = variant(PREFILL_WARPS, max_positions(max_dims) > SPLIT);
     let fits =
         [variant(DECODE_WARPS, false), prefill].into_iter().all(|v| kernel(v, limits.shared).is_some());
@@ -167,7 +190,8 @@ pub(super) struct Attention<'a> {
 impl Attention<'_> {
     fn variant(&self, warps: usize, parts: bool) -> AttentionVariant {
         let Grouping { dtype, head_dim, .. } = *self.grouping;
-        AttentionVariant { dtype, head_dim, warps, parts, softcap: self.op.softcap.is_some() }
+        let softcap = self.op.softcap.is_some();
+        AttentionVariant { dtype, head_dim, warps, one_tile: false, parts, softcap }
     }
 
     /// The launch of a list's items by `attention.cu`.
@@ -194,9 +218,27 @@ impl Attention<'_> {
             scale: self.scale,
             inner_scale: self.inner_scale,
         };
+        let variant = self.variant(warps, parts);
         // `grouping` has seen that it fits.
-        let kernels = kernel(self.variant(warps, parts), lowering.limits.shared).into_iter().collect();
-        Launch::new(kernels, args, self.choose(lowering, list, 32 * warps as u32))
+        let mut kernels: Vec<Kernel> = kernel(variant, lowering.limits.shared).into_iter().collect();
+        if list == WorkList::Decode {
+            kernels.extend(variant.one_tile().and_then(|variant| kernel(variant, lowering.limits.shared)));
+        }
+        let choose = self.choose(lowering, list, 32 * warps as u32);
+        if kernels.len() < 2 {
+            return Launch::new(kernels, args, choose);
+        }
+        let few = 2 * lowering.limits.sms as usize / self.grouping.kv_heads;
+        let sharing = self.choose(lowering, list, 32 * SHARING_WARPS as u32);
+        // Both give the same bits.
+        Launch::new(
+            kernels,
+            args,
+            Box::new(move |grid| match grid.dims.seqs <= few {
+                true => sharing(grid).map(|config| LaunchConfig { kernel: 1, ..config }),
+                false => choose(grid),
+            }),
+        )
     }
 
     fn merges(&self, lowering: &mut Lowering) -> Launch {
