@@ -315,12 +315,24 @@ struct Whole {
 #pragma unroll
             for (int e = 0; e < DIM / 2; e++) {
                 if (e / 2 % 2 != h) continue;
-                float *v = values + e * 32;
-                *v = any ? blend(u, *v, acc[e]) : acc[e];
+                values[e * 32] = any ? blend(u, values[e * 32], acc[e]) : acc[e];
                 acc[e] = 0.0f;
             }
         }
         any = true;
+    }
+
+    // Merges the last part into `acc` and `sum`.
+    __device__ __forceinline__ void finish(float (&acc)[DIM / 2], const float (&part_max)[2], float (&part_sum)[2], float scale) const {
+        if (!any) return;
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const Rescale u = rescale(max_score[h], part_max[h], scale);
+            part_sum[h] = blend(u, sum[h], part_sum[h]);
+#pragma unroll
+            for (int e = 0; e < DIM / 2; e++)
+                if (e / 2 % 2 == h) acc[e] = blend(u, values[e * 32], acc[e]);
+        }
     }
 };
 #endif
@@ -463,12 +475,7 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
             turns.pass();
         }
 #if PARTS
-        if (whole.any) {
-            whole.merge(acc, max_score, sum, a.scale);
-#pragma unroll
-            for (int e = 0; e < DIM / 2; e++) acc[e] = whole.values[e * 32];
-            sum[0] = whole.sum[0], sum[1] = whole.sum[1];
-        }
+        whole.finish(acc, max_score, sum, a.scale);
 #endif
         write(a, tile, w, acc, sum);
     }
