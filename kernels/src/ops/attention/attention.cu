@@ -228,9 +228,10 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
                 }
 #endif
 
-            float factor[2];
+            float factor[2], total[2];
             mask(s, block, pos, first);
-            weigh(s, max_score, sum, factor, a.scale);
+            weigh(s, max_score, factor, total, a.scale);
+            add_totals(sum, factor, total);
 #pragma unroll
             for (int n = 0; n < VALUES; n++)
 #pragma unroll
