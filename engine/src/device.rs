@@ -109,6 +109,14 @@ impl Peaks {
     }
 }
 
+impl Peaks {
+    /// The least seconds in which as much is moved and computed at these rates: the slower of both counts.
+    pub fn bound(&self, cost: Cost) -> f64 {
+        let moved = cost.bytes as f64 / self.bytes_per_second;
+        moved.max(cost.flops as f64 / self.flops_per_second)
+    }
+}
+
 /// What a device's memory is for: what a user can change about it depends on that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryUse {
@@ -183,6 +191,12 @@ pub enum DeviceError {
 pub trait Device: Send {
     /// What the device is.
     fn info(&self) -> &DeviceInfo;
+
+    /// Where on the PCI bus the card is, as `domain:bus:device.function`, by which other libraries know it: empty if its
+    /// driver does not tell, none if the device is no card.
+    fn pci_bus_id(&self) -> Option<String> {
+        None
+    }
 
     /// Whether the device can run `op` of `plan`.
     ///

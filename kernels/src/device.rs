@@ -159,6 +159,10 @@ impl Device for CudaDevice {
         &self.info
     }
 
+    fn pci_bus_id(&self) -> Option<String> {
+        Some(self.card.pci_bus_id())
+    }
+
     fn supports(&self, plan: &Plan, op: &Op) -> Result<(), String> {
         supports(plan, op)
     }

@@ -118,6 +118,16 @@ impl Card {
         self.context.bind_to_thread().map_err(device_lost)
     }
 
+    /// Where on the PCI bus it is; empty if the driver does not tell.
+    pub(crate) fn pci_bus_id(&self) -> String {
+        let attribute = |a| self.context.attribute(a).ok();
+        let place = attribute(Attribute::CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID)
+            .zip(attribute(Attribute::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID))
+            .zip(attribute(Attribute::CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID));
+        let text = |((domain, bus), device)| format!("{domain:04x}:{bus:02x}:{device:02x}.0");
+        place.map_or(String::new(), text)
+    }
+
     /// Bytes of memory that are free now.
     ///
     /// # Errors
