@@ -328,6 +328,7 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
         fence_proxy_async();
     }
     __syncthreads();
+    take_turn();
     const u32 tiles = *a.count * a.kv_heads, warpgroup = threadIdx.x / 128;
     if (warpgroup == WGS) {
         give_registers<PRODUCER_REGISTERS>();
