@@ -531,14 +531,29 @@ fn a_sweep_is_one_table() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let lines: Vec<&str> = ran.stdout.lines().collect();
     assert!(lines.len() == 4 && lines[0].ends_with("| money/1M tokens |") && lines[3].starts_with("| 7 | "));
+    assert!(lines[0].contains("| step p50 ms | step p99 ms |"), "{}", lines[0]);
     let runs: Value = serde_json::from_slice(&std::fs::read(bench.path("runs.json")).unwrap()).unwrap();
     // At 3,600 an hour a second costs 1.
     let money = runs[1]["money_per_million_tokens"].as_f64().unwrap();
     let wanted = runs[1]["elapsed_time"].as_f64().unwrap() * 1e6 / 119.0;
     assert!((money - wanted).abs() < 1e-6 * wanted, "{runs}");
+    // What warmed up is apart: 7 prompts of 12 tokens in one step, then 4 steps with a token each.
+    let run = &runs[1];
+    assert!(run["warmup_time"].as_f64().unwrap() > 0.0);
+    assert_eq!(
+        (&run["steps"], &run["num_prompt_tokens"], &run["cached_tokens"]),
+        (&json!(5), &json!(84), &json!(0))
+    );
+    for key in ["step_time_percentiles_ms", "request_latency_percentiles_ms"] {
+        let of = |name: &str| run[key][name].as_f64().unwrap();
+        assert!(0.0 < of("minimum") && of("minimum") <= of("p50") && of("p50") <= of("p99"), "{run}");
+        assert!(of("p99") <= of("maximum") && of("maximum") <= 1e3 * run["elapsed_time"].as_f64().unwrap());
+    }
+    assert!(run["joules"].is_number() != run["energy"].as_str().unwrap().starts_with("not measured: "));
     let csv = std::fs::read_to_string(bench.path("runs.csv")).unwrap();
     let heads: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
     let at = heads.iter().position(|head| *head == "total_num_tokens").unwrap();
+    assert!(heads.contains(&"step_time_percentiles_ms.p90"), "{heads:?}");
     let totals: Vec<&str> = csv.lines().skip(1).map(|line| line.split(',').nth(at).unwrap()).collect();
     assert_eq!(totals, ["17", "119"]);
     let wrong = bench.run(&[&flags[..10], &["--sweep", "seqs=1"]].concat());
