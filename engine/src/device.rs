@@ -96,6 +96,17 @@ pub struct Peaks {
     pub bytes_per_second: f64,
     /// Floating-point operations a second, a multiply-add as two.
     pub flops_per_second: f64,
+    /// The same in products of FP8 numbers; as many where they are widened for want of anything better.
+    pub fp8_flops_per_second: f64,
+}
+
+impl Peaks {
+    /// The seconds that what an op moves takes at these rates, and what it computes.
+    pub fn seconds(&self, cost: &Cost) -> (f64, f64) {
+        let others = (cost.flops - cost.fp8_flops) as f64 / self.flops_per_second;
+        let copy = cost.bytes as f64 / self.bytes_per_second;
+        (copy, others + cost.fp8_flops as f64 / self.fp8_flops_per_second)
+    }
 }
 
 impl Peaks {

@@ -28,6 +28,8 @@ pub struct Rates {
     /// In a bare copy and in bare multiply-adds.
     pub bytes_per_second: f64,
     pub flops_per_second: f64,
+    /// The same with FP8 weights.
+    pub fp8_flops_per_second: f64,
     /// The shares of these that steps of the model reach: of prompts, and of decodes.
     pub prefill_share: f64,
     pub decode_share: f64,
@@ -60,12 +62,13 @@ impl Rates {
 
     /// The rates to compare steps with.
     pub fn peaks(&self) -> Peaks {
-        Peaks { bytes_per_second: self.bytes_per_second, flops_per_second: self.flops_per_second }
+        let Rates { bytes_per_second, flops_per_second, fp8_flops_per_second, .. } = *self;
+        Peaks { bytes_per_second, flops_per_second, fp8_flops_per_second }
     }
 
     fn is_sound(&self) -> bool {
-        let Rates { bytes_per_second, flops_per_second, prefill_share, decode_share } = *self;
-        [bytes_per_second, flops_per_second, prefill_share, decode_share]
+        let Rates { bytes_per_second, flops_per_second, fp8_flops_per_second, prefill_share, decode_share } = *self;
+        [bytes_per_second, flops_per_second, fp8_flops_per_second, prefill_share, decode_share]
             .iter()
             .all(|rate| rate.is_finite() && *rate > 0.0)
     }
@@ -105,8 +108,8 @@ fn measure(model: &Model, mut device: Box<dyn Device>, config: &EngineConfig) ->
         }
         tokens = (2 * tokens).min(most);
     };
-    let Peaks { bytes_per_second, flops_per_second } = peaks;
-    Ok(Rates { bytes_per_second, flops_per_second, prefill_share, decode_share })
+    let Peaks { bytes_per_second, flops_per_second, fp8_flops_per_second } = peaks;
+    Ok(Rates { bytes_per_second, flops_per_second, fp8_flops_per_second, prefill_share, decode_share })
 }
 
 /// Where rates are kept.

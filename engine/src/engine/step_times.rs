@@ -174,7 +174,7 @@ impl Engine {
 }
 
 fn add(a: Cost, b: Cost) -> Cost {
-    Cost { bytes: a.bytes + b.bytes, flops: a.flops + b.flops }
+    Cost { bytes: a.bytes + b.bytes, flops: a.flops + b.flops, fp8_flops: a.fp8_flops + b.fp8_flops }
 }
 
 /// The middle one; of an even number the greater of the two.

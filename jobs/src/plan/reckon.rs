@@ -51,7 +51,7 @@ impl Plan {
             }
             None => {
                 let rates = rates?;
-                let Rates { bytes_per_second, flops_per_second, prefill_share, decode_share } = rates;
+                let Rates { bytes_per_second, flops_per_second, prefill_share, decode_share, .. } = rates;
                 let by = format!(
                     "the device's {:.1} GB/s and {:.0} GFLOP/s, of which steps of prompts reach {:.0} %, and others {:.0} %",
                     bytes_per_second / 1e9,
