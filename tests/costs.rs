@@ -520,6 +520,28 @@ fn a_plan_has_time_and_money_by_rates_that_are_measured_once() {
 }
 
 #[test]
+fn a_right_label_has_its_price() {
+    let bench = Bench::new();
+    let input = table(&bench, 20);
+    let model = golden("qwen3");
+    let job =
+        ["run", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", "out.parquet"];
+    let choices = ["--choices", "label=mill,river", "--prompt", "{{ q }}", "--max-error-rate", "1"];
+    let ran = bench.run(&[&job[..], &choices].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let evaluate = |more: &[&str]| {
+        bench.run(&[&["evaluate", "out.parquet", "--truth", "label=label", "--json"], more].concat())
+    };
+    let unpriced = json_of(&evaluate(&[]));
+    assert!(unpriced[0].get("money_per_right_label").is_none(), "{unpriced}");
+    let priced = json_of(&evaluate(&["--price-per-hour", "3600"]));
+    // Each label is right by itself; rows with errors have none, and count as those that have one.
+    let seconds = receipt(&bench, "out.parquet").0["active_seconds"].as_f64().unwrap();
+    let money = priced[0]["money_per_right_label"].as_f64().unwrap();
+    assert!((money - seconds / 20.0).abs() < 1e-9 * seconds, "{money}, {seconds}");
+}
+
+#[test]
 fn a_sweep_is_one_table() {
     let bench = Bench::new();
     std::fs::copy(golden("llama3").join("config.json"), bench.path("config.json")).unwrap();

@@ -212,6 +212,9 @@ pub struct EvaluateArgs {
     /// Write the rows that differ to this Parquet file.
     #[arg(long, value_name = "PATH")]
     pub differences: Option<PathBuf>,
+    /// What an hour of the machine cost: with the job's receipt it says what a right label cost [default: the job's price].
+    #[arg(long, value_name = "PRICE", value_parser = price)]
+    pub price_per_hour: Option<f64>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -9,7 +9,7 @@ use crate::options::prices::PriceOptions;
 use crate::plan::sample::Estimate;
 use crate::rates::Rates;
 use crate::receipt::money::amount;
-use engine::{StepCosts, StepLoad};
+use engine::StepLoad;
 use serde::Serialize;
 
 /// Of a figure: the least, the most, and what lies between, where that can be said.
@@ -123,13 +123,12 @@ impl Left {
 
     /// Seconds at the rates of a device: at least with all of them, at most with the shares of them that steps of the model
     /// reach and prompts and decodes in steps of their own.
-    pub fn at_rates(&self, rates: &Rates, costs: &StepCosts) -> Bounds {
-        let (max_tokens, peaks) = (costs.max_tokens() as f64, rates.peaks());
+    pub fn at_rates(&self, rates: &Rates, max_tokens: f64, bound: impl Fn(StepLoad) -> f64) -> Bounds {
         let least = self.steps(self.generated.least, max_tokens);
         let prompts = Left { generated: Bounds::default(), longest: 0.0, ..*self }.steps(0.0, max_tokens);
         let decodes = Left { positions: 0.0, ..*self };
         let decoding = decodes.steps(self.generated.most, max_tokens);
-        let of = |steps: f64, load| if steps > 0.0 { steps * costs.bound(load, &peaks) } else { 0.0 };
+        let of = |steps: f64, load| if steps > 0.0 { steps * bound(load) } else { 0.0 };
         let ends = if self.generated.most > 0.0 { decodes.with_end(decoding) } else { 0.0 };
         let least = of(least.steps, least.load);
         let most = of(prompts.steps, prompts.load) / rates.prefill_share.min(1.0)
@@ -139,8 +138,7 @@ impl Left {
 
     /// Seconds by what steps of the job have taken: at least if a step took as long whatever it holds, at most if it took as
     /// long for each token, or the other way round where its steps hold less.
-    pub fn at_pace(&self, taken: &Taken, rates: Option<&Rates>, costs: &StepCosts) -> Bounds {
-        let max_tokens = costs.max_tokens() as f64;
+    pub fn at_pace(&self, taken: &Taken, max_tokens: f64, bound: Option<impl Fn(StepLoad) -> f64>) -> Bounds {
         let (of_step, of_token) = (taken.seconds / taken.steps, taken.seconds / taken.tokens);
         let [least, expected, most] = [
             self.generated.least,
@@ -151,13 +149,11 @@ impl Left {
         let both = |steps: f64, tokens: f64| [steps * of_step, tokens * of_token];
         let [low, high] = [both(least.steps, least.tokens), both(self.with_end(most), most.tokens)];
         let (low, high) = (low[0].min(low[1]), high[0].max(high[1]));
-        let share = rates.zip(taken.bound).map(|(rates, bound)| (rates.peaks(), bound / taken.seconds));
+        let share = taken.bound.map(|bound| bound / taken.seconds).filter(|share| *share > 0.0);
         // The geometric mean of both where the device's rates are not known.
-        let between = match share {
-            Some((peaks, share)) if expected.steps > 0.0 && share > 0.0 => {
-                expected.steps * costs.bound(expected.load, &peaks) / share
-            }
-            _ => (low * high).sqrt(),
+        let between = match bound.zip(share).filter(|_| expected.steps > 0.0) {
+            Some((bound, share)) => expected.steps * bound(expected.load) / share,
+            None => (low * high).sqrt(),
         };
         Bounds { least: low, expected: Some(between.clamp(low, high)), most: high }
     }

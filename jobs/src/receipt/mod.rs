@@ -9,6 +9,7 @@ mod energy_use;
 pub mod machine;
 pub mod money;
 mod show;
+pub mod spent;
 
 use crate::digest::digest_bytes;
 use crate::error::JobError;
@@ -262,8 +263,7 @@ pub fn problems(state_dir: &Path, manifest: &Manifest) -> Vec<String> {
     let name = path.display();
     let Ok(text) = read_text(&path) else { return vec![format!("{name} cannot be read")] };
     let Ok(text) = String::from_utf8(text) else { return vec![format!("{name} is not UTF-8")] };
-    let head = text.rfind(&format!(",\n  \"{SEAL}\"")).map_or("", |at| &text[..at]);
-    if head.is_empty() || text[head.len()..] != seal(head) {
+    if text_of_seal(&text).is_none() {
         return vec![format!("{name} is not as it was written: its own digest does not match")];
     }
     let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
@@ -274,6 +274,12 @@ pub fn problems(state_dir: &Path, manifest: &Manifest) -> Vec<String> {
         true => vec![],
         false => vec![format!("{name} is the receipt of another job")],
     }
+}
+
+/// What the seal of a receipt is of; none if it is not that.
+fn text_of_seal(text: &str) -> Option<&str> {
+    let (head, rest) = text.split_at(text.rfind(&format!(",\n  \"{SEAL}\""))?);
+    (!head.is_empty() && rest == seal(head)).then_some(head)
 }
 
 fn seal(head: &str) -> String {
