@@ -229,6 +229,15 @@ fn an_input_without_rows_has_a_plan() {
     let planned = plan(&bench, &[&job[..], &["--prompt-tokens-column", "ids", "--max-tokens", "4"]].concat());
     assert_eq!((planned["rows"].as_u64(), planned["prompt_tokens"]["max"].as_u64()), (Some(0), Some(0)));
     assert_eq!((planned["errors"].clone(), planned["finished"].clone()), (json!({}), Value::Null));
+    assert_eq!(planned["costs"]["by"], "the plan: no row is left that would run");
+    assert_eq!(planned["costs"]["seconds"]["most"], 0.0);
+    // So has one of nothing but errors.
+    let nulls = bench.table("nulls.parquet", vec![("q", strings(&[None, None]))]);
+    let job =
+        ["plan", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", &nulls, "-o", "x.parquet"];
+    let errors = bench.run(&[&job[..], &["--prompt-column", "q", "--max-tokens", "4"]].concat());
+    assert!(errors.stdout.contains("no row is left that would run"), "{}", errors.stdout);
+    assert!(errors.stdout.contains("money      no price was given (--price-per-hour)"), "{}", errors.stdout);
 }
 
 #[test]

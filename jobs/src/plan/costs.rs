@@ -167,20 +167,20 @@ impl Taken {
             .filter_map(|start| Some((start, start.figures.as_ref().filter(|figures| figures.steps > 0)?)))
             .collect();
         let sum = |of: fn(&crate::journal::costs::StartFigures) -> u64| {
-            known.iter().map(|(_, figures)| of(figures)).sum::<u64>() as f64
+            known.iter().map(|(_, figures)| of(figures) as f64).sum::<f64>()
         };
-        let (steps, seconds) = (sum(|f| f.steps), sum(|f| f.prefill_us + f.decode_us) / 1e6);
-        let tokens = sum(|f| f.prefill_tokens + f.decode_tokens);
+        let (steps, seconds) = (sum(|f| f.steps), sum(|f| f.prefill_us.saturating_add(f.decode_us)) / 1e6);
+        let tokens = sum(|f| f.prefill_tokens.saturating_add(f.decode_tokens));
         if steps == 0.0 || seconds == 0.0 || tokens == 0.0 {
             return None;
         }
-        let active = known.iter().map(|(start, _)| start.active_ms).sum::<u64>() as f64 / 1e3;
+        let active = known.iter().map(|(start, _)| start.active_ms as f64 / 1e3).sum::<f64>();
         let compared = known.iter().all(|(_, figures)| figures.bound_us.is_some());
-        let bound =
-            compared.then(|| sum(|f| f.bound_us.map_or(0, |[prefill, decode]| prefill + decode)) / 1e6);
+        let bound = compared
+            .then(|| sum(|f| f.bound_us.map_or(0, |[prefill, decode]| prefill.saturating_add(decode))) / 1e6);
         let energies: Option<Vec<_>> = known.iter().map(|(_, figures)| figures.energy.as_ref()).collect();
         let microjoules =
-            energies.as_ref().map(|all| all.iter().map(|energy| energy.microjoules).sum::<u64>());
+            energies.as_ref().map(|all| all.iter().map(|energy| energy.microjoules as f64).sum::<f64>());
         let energy = match energies.as_ref().and_then(|all| all.last()) {
             Some(energy) => energy.source.clone(),
             None => {
@@ -194,7 +194,7 @@ impl Taken {
             seconds,
             bound,
             beside: (active - seconds).max(0.0) / known.len() as f64,
-            watts: microjoules.filter(|_| active > 0.0).map(|all| all as f64 / 1e6 / active),
+            watts: microjoules.filter(|_| active > 0.0).map(|all| all / 1e6 / active),
             energy,
         })
     }
