@@ -156,10 +156,20 @@ fn repeated(case: &Case, repeats: usize, copies: usize, fresh: BufferKind) -> Ca
     Case { plan, writes, ..case.clone() }
 }
 
+/// The first rows of a step of one sequence.
+fn first(step: &Step, rows: usize) -> Step {
+    let mut step = step.clone();
+    for of_tokens in [&mut step.tokens, &mut step.positions, &mut step.kv_slots] {
+        of_tokens.truncate(rows);
+    }
+    Step { query_start: vec![0, rows as u32], ..step }
+}
+
 /// A Linear of so many rows at most, and its steps of fewer: its weights are made once.
 fn linear_steps(formats: Formats, rows: &[usize], k: usize, n: usize) -> (Case, Vec<Step>) {
-    let step = |&rows: &usize| linear(formats, rows, 64, 8, false).step;
-    (linear(formats, rows.iter().copied().max().unwrap_or(1), k, n, false), rows.iter().map(step).collect())
+    let case = linear(formats, rows.iter().copied().max().unwrap_or(1), k, n, false);
+    let steps = rows.iter().map(|&rows| first(&case.step, rows)).collect();
+    (case, steps)
 }
 
 /// Those of the row counts that a layer of so many features runs with: its results fit, and only few rows are sampled.
@@ -217,7 +227,7 @@ fn tiles(scale: usize) {
             let may =
                 |rows: &usize| tokens <= rows.next_power_of_two().max(8) && tokens * 8 >= (*rows).min(1024);
             let rows: Vec<usize> = rows.iter().copied().filter(may).collect();
-            let (_, steps) = linear_steps(BF16, &rows, 64, 8);
+            let steps: Vec<Step> = rows.iter().map(|&rows| first(&case.step, rows)).collect();
             let options = Options { linear_tile: Some((warpgroups, tokens)), ..Options::default() };
             let seconds = seconds_of(&case, &steps, BufferKind::Weight, (256 << 20) / scale, &options);
             for (rows, seconds) in rows.into_iter().zip(seconds) {
