@@ -226,6 +226,7 @@ pub(crate) fn dims(tokens: usize) -> Dims {
         page_size: 16,
         pages_per_seq: 32,
         attended: 0,
+        contexts: 0,
     }
 }
 
