@@ -67,7 +67,8 @@ impl Rates {
     }
 
     fn is_sound(&self) -> bool {
-        let Rates { bytes_per_second, flops_per_second, fp8_flops_per_second, prefill_share, decode_share } = *self;
+        let Rates { bytes_per_second, flops_per_second, fp8_flops_per_second, prefill_share, decode_share } =
+            *self;
         [bytes_per_second, flops_per_second, fp8_flops_per_second, prefill_share, decode_share]
             .iter()
             .all(|rate| rate.is_finite() && *rate > 0.0)
