@@ -108,10 +108,15 @@ impl Left {
         let steps = (generated / at_once).max(tokens / max_tokens).ceil();
         let of_step = |count: f64| if steps > 0.0 { count / steps } else { 0.0 };
         let answer = generated / self.requests.max(1.0);
-        let attended =
-            self.positions * self.prompt_tokens / 2.0 + generated * (self.prompt_tokens + answer / 2.0);
-        let seqs = of_step(generated + self.requests).min(at_once);
-        Steps { steps, tokens, load: StepLoad { tokens: of_step(tokens), seqs, attended: of_step(attended) } }
+        let decoded = generated * (self.prompt_tokens + answer / 2.0);
+        let attended = self.positions * self.prompt_tokens / 2.0 + decoded;
+        let load = StepLoad {
+            tokens: of_step(tokens),
+            seqs: of_step(generated + self.requests).min(at_once),
+            attended: of_step(attended),
+            contexts: of_step(self.positions + decoded),
+        };
+        Steps { steps, tokens, load }
     }
 
     /// The same with the steps at the end, where fewer and fewer requests run: at most as many as the longest answer has

@@ -156,8 +156,10 @@ pub(crate) fn grouping(
     if q_desc.format != pages.format || !aligned || !head_dim.is_multiple_of(16) || head_dim > 256 || !fits {
         return None;
     }
-    let prefill_rows =
-        if sm90::kernel(prefill, limits).is_some() { sm90::ROWS } else { WARP_ROWS * PREFILL_WARPS };
+    // Results of `attention_sm90.cu` are moved 16 bytes at a time.
+    let wide_out = out.start.is_multiple_of(8) && out_desc.cols.is_multiple_of(8);
+    let sm90 = wide_out && sm90::kernel(prefill, limits).is_some();
+    let prefill_rows = if sm90 { sm90::ROWS } else { WARP_ROWS * PREFILL_WARPS };
     let tiling = Tiling { group: q.cols / pages.cols, prefill_rows };
     Some(Grouping { dtype, tiling, kv_heads: pages.cols / head_dim, head_dim })
 }
@@ -288,7 +290,8 @@ pub(super) fn lower(lowering: &mut Lowering, op: &PagedAttention, grouping: &Gro
         inner_scale,
     };
     let variant = attention.variant(PREFILL_WARPS, attention.long);
-    let prefill = match sm90::kernel(variant, &lowering.limits) {
+    let sm90 = sm90::kernel(variant, &lowering.limits).filter(|_| grouping.tiling.prefill_rows == sm90::ROWS);
+    let prefill = match sm90 {
         Some(kernel) => sm90::lower(lowering, &attention, kernel),
         None => Some(attention.items(lowering, WorkList::Prefill, PREFILL_WARPS, attention.long)),
     };
