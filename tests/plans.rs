@@ -119,8 +119,11 @@ fn a_plan_reckons_steps_as_the_engine_compares_them() {
     engine.compare_with(rates);
     let known = run(&mut engine, 2);
     // A step of ten tokens, each of which attends to those before it, and one of the eleventh.
-    let bound = |tokens, attended| costs.bound(StepLoad { tokens, seqs: 1.0, attended }, &rates);
-    for (engine, plan) in [(known.prefill_bound, bound(10.0, 55.0)), (known.decode_bound, bound(1.0, 11.0))] {
+    let bound =
+        |tokens, attended, contexts| costs.bound(StepLoad { tokens, seqs: 1.0, attended, contexts }, &rates);
+    for (engine, plan) in
+        [(known.prefill_bound, bound(10.0, 55.0, 10.0)), (known.decode_bound, bound(1.0, 11.0, 11.0))]
+    {
         assert!((engine.as_secs_f64() - plan).abs() < 1e-6 * plan && plan > 0.0, "{engine:?}, {plan}");
     }
 }
