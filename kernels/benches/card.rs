@@ -268,7 +268,9 @@ fn prefill(wgmma: bool, scale: usize) {
         let flops = seqs as f64 * 4.0 * 32.0 * 128.0 * (len * (len + 1) / 2) as f64;
         let rate = |mma_prefill| {
             let options = Options { mma_prefill, ..Options::default() };
-            flops / seconds_of(&case, &[case.step.clone()], BufferKind::KvPage, 1, &options)[0] / 1e12
+            flops
+                / seconds_of(&case, std::slice::from_ref(&case.step), BufferKind::KvPage, 1, &options)[0]
+                / 1e12
         };
         let other = if wgmma { format!(" | {:.1}", rate(true)) } else { String::new() };
         println!("prefill: {seqs} x {len} | {:.1}{other}", rate(false));

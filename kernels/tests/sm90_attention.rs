@@ -176,7 +176,7 @@ fn faults_in_the_pipeline() {
     );
     caught("mbarrier_arrive_if(others, threadIdx.x % 32 == 0); => ;", "fast", "deadlock: ");
     let registers = "#define PRODUCER_REGISTERS";
-    caught(&format!("{registers} 72 => {registers} 80"), "fast", "registers, the block has 64512");
+    caught(&format!("{registers} 88 => {registers} 96"), "fast", "registers, the block has 64512");
     caught("Ring ring = {0, 1}; => Ring ring = {0, 0};", "fast", "deadlock: ");
 }
 

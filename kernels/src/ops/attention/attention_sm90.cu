@@ -28,8 +28,8 @@ WGMMAS_ROWS(f16, "f16")
 #define ROOM (16 * DIM * 2)               // its results
 #endif
 #define SHARE (BLOCK / 4)                 // positions that a producer warp fetches
-#define PRODUCER_REGISTERS 72
-#define CONSUMER_REGISTERS 216
+#define PRODUCER_REGISTERS 88
+#define CONSUMER_REGISTERS 208
 
 struct Args {
     TensorMap k_map; // of the pages, a row for each position, in boxes of `box_rows` positions
@@ -282,7 +282,7 @@ struct Rows {
 
 // Scores become weights, as in attention.cu.
 __device__ __forceinline__ void weigh_block(const Args &a, const Rows &rows, u32 block, float (&scores)[BLOCK / 2],
-                                            float (&max_score)[2], float (&sum)[2], float (&factor)[2]) {
+                                            float (&max_score)[2], float (&factor)[2], float (&total)[2]) {
     float(&s)[BLOCK / 8][4] = reinterpret_cast<float(&)[BLOCK / 8][4]>(scores);
 #if SOFTCAP
 #pragma unroll
@@ -291,7 +291,7 @@ __device__ __forceinline__ void weigh_block(const Args &a, const Rows &rows, u32
         for (int e = 0; e < 4; e++) s[n][e] = tanhf(s[n][e] * a.inner_scale);
 #endif
     if (block < rows.all_from || block + BLOCK > rows.all_to) mask(s, block, rows.pos, rows.first);
-    weigh(s, max_score, sum, factor, a.scale);
+    weigh(s, max_score, factor, total, a.scale);
 }
 
 __device__ __forceinline__ void pack_block(u32 (&p)[BLOCK / 16][4], const float (&scores)[BLOCK / 2]) {
@@ -393,7 +393,7 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
         w.take(q, queries_parity);
         queries_parity ^= 1;
 
-        float max_score[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.0f, 0.0f}, factor[2], s[BLOCK / 2], acc[DIM / 2];
+        float max_score[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.0f, 0.0f}, factor[2], total[2], s[BLOCK / 2], acc[DIM / 2];
 #pragma unroll
         for (int e = 0; e < DIM / 2; e++) acc[e] = 0.0f;
 #if PARTS
@@ -410,7 +410,7 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
             turns.pass();
             wgmma_wait<0>();
             wgmma_results(s);
-            weigh_block(a, rows, block, s, max_score, sum, factor);
+            weigh_block(a, rows, block, s, max_score, factor, total);
             pack_block(p, s);
             slot = ring.slot;
             ring.next();
@@ -423,6 +423,7 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
                 w.multiply_keys(s, q, ring.slot);
                 w.add_values(acc, p, slot);
                 turns.pass();
+                add_totals(sum, factor, total); // Of the block before, meanwhile.
                 wgmma_wait<1>();
                 wgmma_results(s);
 #if PARTS
@@ -430,10 +431,10 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
                 const float part_max[2] = {max_score[0], max_score[1]}, part_sum[2] = {sum[0], sum[1]};
                 if (over) max_score[0] = max_score[1] = -INFINITY_F, sum[0] = sum[1] = 0.0f;
 #endif
-                weigh_block(a, rows, block, s, max_score, sum, factor);
+                weigh_block(a, rows, block, s, max_score, factor, total);
                 // Where no greatest score has grown all factors are 1. The assembler would wait for the values before it
-                // makes weights, but for a branch between the two that needs all weights: a sum that is no number.
-                bool same = factor[0] == 1.0f && factor[1] == 1.0f && sum[0] >= 0.0f && sum[1] >= 0.0f;
+                // makes weights, but for a branch between the two that needs all weights: a total that is no number.
+                bool same = factor[0] == 1.0f && factor[1] == 1.0f && total[0] >= 0.0f && total[1] >= 0.0f;
 #if PARTS
                 same = same && !over;
 #endif
@@ -459,6 +460,7 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
             wgmma_fence();
             w.add_values(acc, p, slot);
             turns.pass();
+            add_totals(sum, factor, total);
             wgmma_wait<0>();
             wgmma_results(acc);
             w.release(slot);
