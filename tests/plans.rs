@@ -7,7 +7,10 @@ mod pretend;
 mod support;
 
 use arrow::array::RecordBatch;
-use engine::device::Device;
+use engine::device::{Device, Peaks};
+use engine::models::{LoadFormat, Model};
+use engine::request::{Request, SamplingParams};
+use engine::{Engine, EngineConfig, StepCosts, StepLoad};
 use jobs::cli::args::Command;
 use jobs::cli::parse::parse;
 use jobs::error::JobError;
@@ -93,6 +96,36 @@ fn a_pilot_says_how_long_answers_are_and_is_not_paid_twice() {
     let done = serde_json::to_value(&done).unwrap();
     assert_eq!(of(&done["costs"]["seconds"], "most"), 0.0, "{done}");
     assert_eq!(done["pilot"], plan["pilot"]);
+}
+
+#[test]
+fn a_plan_reckons_steps_as_the_engine_compares_them() {
+    let model = Model::open(&golden("qwen3"), LoadFormat::Dummy).unwrap();
+    let device = || Box::new(PretendDevice::new(VOCAB, letter_or_end));
+    let config = EngineConfig::default();
+    let rates = Peaks { bytes_per_second: 1e9, flops_per_second: 1e9, fp8_flops_per_second: 1e9 };
+    let costs = StepCosts::of(&model, device().as_ref(), &config).unwrap();
+    let mut engine = Engine::new(&model, device(), &config).unwrap();
+    let params = SamplingParams { max_tokens: 2, ..SamplingParams::default() };
+    let run = |engine: &mut Engine, id| {
+        engine.add(Request::new(id, (100..110).collect(), params.clone())).unwrap();
+        while !engine.is_idle() {
+            engine.step().unwrap();
+        }
+        engine.stats()
+    };
+    let unknown = run(&mut engine, 1);
+    assert!(unknown.prefill_bound.is_zero() && unknown.decode_bound.is_zero());
+    engine.compare_with(rates);
+    let known = run(&mut engine, 2);
+    // A step of ten tokens, each of which attends to those before it, and one of the eleventh.
+    let bound =
+        |tokens, attended, contexts| costs.bound(StepLoad { tokens, seqs: 1.0, attended, contexts }, &rates);
+    for (engine, plan) in
+        [(known.prefill_bound, bound(10.0, 55.0, 10.0)), (known.decode_bound, bound(1.0, 11.0, 11.0))]
+    {
+        assert!((engine.as_secs_f64() - plan).abs() < 1e-6 * plan && plan > 0.0, "{engine:?}, {plan}");
+    }
 }
 
 #[test]

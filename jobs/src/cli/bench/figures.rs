@@ -147,7 +147,7 @@ impl Figures {
         }
     }
 
-    /// The figures, in five lines, and one of money if there is a price.
+    /// The figures, in five lines, one of energy if it was measured, and one of money if there is a price.
     pub fn lines(&self) -> String {
         let requests = format!(
             "Throughput: {:.2} requests/s, {:.2} total tokens/s, {:.2} output tokens/s",
@@ -167,18 +167,15 @@ impl Figures {
         let money = money.map(|money| format!("Money: {} for each million tokens\n", amount(money)));
         let step = self.step_time_percentiles_ms;
         let steps = format!(
-            "Step: median {:.3} ms, 90 % up to {:.3}, 99 % up to {:.3}; warm-up, apart: {:.2} s",
+            "Step: median {:.3} ms, 90 % up to {:.3}, 99 % up to {:.3}\nWarm-up, apart: {:.2} s",
             step.p50, step.p90, step.p99, self.warmup_time
         );
         let energy = match (self.joules, self.joules_per_million_tokens, self.watts) {
             (Some(joules), Some(tokens), Some(watts)) => {
-                format!(
-                    "{joules:.1} J, {tokens:.1} J for each million tokens, {watts:.1} W ({})",
-                    self.energy
-                )
+                format!("Energy: {joules:.1} J, {tokens:.1} for each million tokens, {watts:.1} W\n")
             }
-            _ => self.energy.clone(),
+            _ => String::new(),
         };
-        format!("{requests}\n{parts}\n{steps}\nEnergy: {energy}\n{}", money.unwrap_or_default())
+        format!("{requests}\n{parts}\n{steps}\n{energy}{}", money.unwrap_or_default())
     }
 }

@@ -12,7 +12,7 @@ pub use step::step;
 
 use crate::cli::args::ThroughputArgs;
 use crate::error::JobError;
-use crate::log::print;
+use crate::log::{note, print};
 use crate::model::ModelFolders;
 use crate::options::devices;
 use crate::options::engine::{engine_config, print_engine};
@@ -88,6 +88,10 @@ fn measure(args: &ThroughputArgs) -> Result<Figures, JobError> {
     let begun = Instant::now();
     finish_all(&mut engine, warmup)?;
     let run = Run { warmup: begun.elapsed(), ..run(&mut engine, requests)? };
+    note!(
+        "energy: {}",
+        run.energy.as_ref().map_or_else(|why| format!("not measured: {why}"), |e| e.source.clone())
+    );
     Ok(Figures::new(&engine, &run, load, folders.name, &args.engine, args.price_per_hour))
 }
 

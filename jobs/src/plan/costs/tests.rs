@@ -102,6 +102,10 @@ fn a_pace_holds_for_steps_that_take_time_by_themselves_and_for_each_token() {
         let took = 100.0 * law(20.0);
         assert!(pace.least <= took + 1e-9 && took <= pace.most + 1e-9, "{of_token}: {took}");
     }
+    // Where steps hold less than those that were seen, it is the other way round, with the steps at the end.
+    let full = Taken { tokens: 400.0, ..taken.clone() };
+    let pace = left.at_pace(&full, 64.0, no_bound);
+    assert_eq!((pace.least, pace.most), (5.0, 12.0));
     let nothing = Left::default().at_pace(&taken, 64.0, no_bound);
     assert_eq!((nothing.least, nothing.most), (0.0, 0.0));
 }
