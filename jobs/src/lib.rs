@@ -28,6 +28,7 @@ pub mod plan;
 pub mod prompt;
 pub mod publish;
 pub mod receipt;
+pub mod report;
 pub mod row_error;
 pub mod run;
 pub mod schema;

@@ -15,7 +15,7 @@ use crate::options::sampling::SamplingOptions;
 use crate::options::size::{parse_size, parse_usize};
 use crate::options::structured::StructuredOptions;
 use crate::store::location::Location;
-use clap::{Args, ColorChoice, Parser, Subcommand};
+use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Offline batch inference: a table of prompts goes in, a table of answers comes out.
@@ -69,6 +69,8 @@ pub enum Command {
     },
     /// Compare an output's labels with the truth: accuracy, classes, confusion, calibration, coverage.
     Evaluate(EvaluateArgs),
+    /// Write one HTML file about a published output: what it took, tokens, answers, errors, settings.
+    Report(ReportArgs),
 }
 
 #[derive(Subcommand, Clone, Debug, PartialEq)]
@@ -193,24 +195,49 @@ pub struct PlanArgs {
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]
+#[command(group = ArgGroup::new("truths").args(["truth"]).required(true))]
 pub struct EvaluateArgs {
     /// The job's output.
     pub output: String,
-    /// Compare the column COLUMN with the column TRUTH; may be repeated.
-    #[arg(long, value_name = "COLUMN=TRUTH", required = true)]
-    pub truth: Vec<String>,
-    /// Take the truths from this file, and not from the output.
-    #[arg(long, value_name = "PATH", requires = "key")]
-    pub truth_file: Option<String>,
-    /// Join that file by this column, or by KEY of the output and OTHER of the file.
-    #[arg(long, value_name = "KEY[=OTHER]", requires = "truth_file")]
-    pub key: Option<String>,
+    #[command(flatten)]
+    pub truth: TruthArgs,
     /// Write the rows that differ to this Parquet file.
     #[arg(long, value_name = "PATH")]
     pub differences: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What labels are compared with.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct TruthArgs {
+    /// Compare the column COLUMN with the column TRUTH; may be repeated.
+    #[arg(long, value_name = "COLUMN=TRUTH")]
+    pub truth: Vec<String>,
+    /// Take the truths from this file, and not from the output.
+    #[arg(long, value_name = "PATH", requires = "key", requires = "truth")]
+    pub truth_file: Option<String>,
+    /// Join that file by this column, or by KEY of the output and OTHER of the file.
+    #[arg(long, value_name = "KEY[=OTHER]", requires = "truth_file")]
+    pub key: Option<String>,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct ReportArgs {
+    /// The job's output.
+    pub output: Location,
+    /// The job's --state-dir.
+    #[arg(long, value_name = "FOLDER")]
+    pub state_dir: Option<PathBuf>,
+    /// Write the report here [default: beside the output, with the ending .html].
+    #[arg(long, value_name = "PATH")]
+    pub html: Option<PathBuf>,
+    /// Show texts of errors, which may quote rows.
+    #[arg(long)]
+    pub with_texts: bool,
+    #[command(flatten)]
+    pub truth: TruthArgs,
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]

@@ -8,6 +8,7 @@ mod evaluate;
 mod job_file;
 pub mod parse;
 mod plan;
+mod report;
 mod run;
 mod show;
 pub mod status;
@@ -78,6 +79,7 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
             verify::verify(&output)?;
         }
         Command::Evaluate(args) => evaluate::evaluate(args)?,
+        Command::Report(args) => report::report(args)?,
     }
     Ok(EXIT_DONE)
 }
