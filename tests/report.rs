@@ -201,6 +201,8 @@ fn every_figure_of_the_receipt_and_the_output_stands_in_a_table() {
         assert_eq!(bins.iter().map(|bin| bin[1].parse::<u64>().unwrap()).sum::<u64>(), 4);
         assert_eq!(page.pairs(&format!("column-{column}"))["rows without one"], "2");
     }
+    // Rows with errors were never given to the engine.
+    assert_eq!((page.table("time-slowest").len(), page.table("time-starts")[0][3].as_str()), (4, "6"));
     assert_eq!(page.table("errors-kinds"), [["template error", "2", "33.3 %", "1, 4"]]);
     let evaluated = bench.run(&["evaluate", &output, "--truth", "a=truth", "--json"]);
     let evaluated: Value = serde_json::from_str(&evaluated.stdout).unwrap();
@@ -392,3 +394,88 @@ fn what_is_missing_or_in_the_way_is_said() {
     assert!(page.pairs("settings-fields").contains_key("weights"));
     assert_eq!(page.table("labels-a").iter().map(|row| row[1].parse::<u64>().unwrap()).sum::<u64>(), 4);
 }
+
+#[test]
+fn rows_over_time_are_those_of_all_starts() {
+    let bench = Bench::new();
+    let texts: Vec<String> = (0..40).map(|row| format!("the mill of {row}")).collect();
+    let texts: Vec<Option<&str>> = texts.iter().map(|text| Some(text.as_str())).collect();
+    let input = bench.table("in.parquet", vec![("q", strings(&texts))]);
+    for limit in ["10", "25", "40"] {
+        let ran = bench.job(
+            "qwen3",
+            &input,
+            &bench.name("out.parquet"),
+            &["--limit", limit, "--prompt", "{{ q }}"],
+        );
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+    let page = made(&bench, "out.parquet", &[]);
+    let count = |table: &str, at: usize| {
+        page.table(table).iter().map(|row| row[at].parse::<u64>().unwrap()).sum::<u64>()
+    };
+    assert_eq!((count("time-starts", 3), count("time-rates", 1)), (40, 40));
+    let marks = page.table("time-rates").iter().filter(|row| row[4] == "restart").count();
+    assert_eq!((page.table("time-starts").len(), marks), (3, 2));
+    let tokens = ints(&read(&bench.path("out.parquet")), "num_generated_tokens");
+    for row in page.table("time-slowest") {
+        let of_row = tokens[row[0].parse::<usize>().unwrap()].unwrap();
+        assert!(row[3] == of_row.to_string() && row[1].parse::<f64>().unwrap() > 0.0, "{row:?}");
+    }
+    // What a copy without its journal lacks.
+    std::fs::remove_file(bench.path("out.parquet.gristmill/journal.sqlite")).unwrap();
+    assert!(made(&bench, "out.parquet", &[]).section("time").contains("There are no times"));
+}
+
+/// In a real browser: nothing goes wrong, nothing is cut off at the side, and each figure of the receipt can be seen.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_browser_shows_a_report_without_errors() {
+    let Some(mut browser) = support::browser::Browser::open() else { return };
+    let bench = Bench::new();
+    let output = labelled(&bench);
+    made(&bench, &output, &["--truth", "a=truth", "--with-texts"]);
+    let figures = receipt_of(&bench, &output);
+    for (width, scheme) in [(400, "light"), (400, "dark"), (1280, "light"), (1280, "dark")] {
+        browser.show(&bench.path("out.html"), width, scheme);
+        let wide = browser.evaluate("document.documentElement.scrollWidth");
+        assert!(wide.as_u64().unwrap() <= width.into(), "{wide} of {width} pixels");
+        let seen = browser.evaluate("document.getElementById('receipt').innerText");
+        for (name, value) in &figures {
+            assert!(seen.as_str().unwrap().contains(value), "{name}: {value} at {width} pixels: {seen}");
+        }
+        let charts =
+            browser.evaluate("[...document.querySelectorAll('svg')].filter(e => e.checkVisibility()).length");
+        let all = browser.evaluate("document.querySelectorAll('svg').length");
+        // One of the two sizes of each.
+        assert!(
+            charts.as_u64() > Some(2) && charts.as_u64().unwrap() * 2 == all.as_u64().unwrap(),
+            "{charts} of {all}"
+        );
+        // Letters differ from what is behind them.
+        let contrast = browser.evaluate(CONTRAST);
+        assert!(contrast.as_f64().unwrap() >= 4.5, "{contrast} at {width} pixels, {scheme}");
+        assert_eq!(browser.evaluate("document.scripts.length"), 0);
+    }
+    assert!(browser.said.is_empty(), "{:?}", browser.said);
+}
+
+/// The least contrast of text and ground on the page, as WCAG 2 defines it.
+#[cfg(target_os = "linux")]
+const CONTRAST: &str = "(() => {
+    const light = colour => {
+        const [r, g, b] = colour.match(/[0-9.]+/g).map(c => c / 255).map(c => c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4);
+        return .2126 * r + .7152 * g + .0722 * b;
+    };
+    const ground = element => {
+        const colour = getComputedStyle(element).backgroundColor;
+        return colour == 'rgba(0, 0, 0, 0)' ? ground(element.parentElement) : colour;
+    };
+    let least = 21;
+    for (const element of document.querySelectorAll('h1, h2, h3, p, td, th, dt, dd, a, summary, small, figcaption, caption, svg text')) {
+        const style = getComputedStyle(element);
+        const [a, b] = [light(element.tagName == 'text' ? style.fill : style.color), light(ground(element))];
+        least = Math.min(least, (Math.max(a, b) + .05) / (Math.min(a, b) + .05));
+    }
+    return least;
+})()";

@@ -23,7 +23,7 @@ const MAX_SLOWEST: usize = 20;
 #[serde(default)]
 pub struct Timeline {
     /// Time between two samples, at least.
-    every_ms: u64,
+    pub every_ms: u64,
     /// In the order of time.
     pub samples: Vec<Sample>,
     /// Rows and milliseconds from their beginning to their end, the slowest first.

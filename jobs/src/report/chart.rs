@@ -52,7 +52,9 @@ pub fn rate(caption: &str, what: &str, steps: &[(f64, f64, f64)], restarts: &[f6
         let ground = [(last, 0.0), (0.0, 0.0)];
         plot.draw_series([Polygon::new(corners.clone().chain(ground).collect::<Vec<_>>(), MARK.mix(0.25))])?;
         plot.draw_series([PathElement::new(corners.collect::<Vec<_>>(), MARK.stroke_width(2))])?;
-        plot.draw_series(restarts.iter().map(|&at| PathElement::new(vec![(at, 0.0), (at, height)], WARN.stroke_width(2))))?;
+        plot.draw_series(
+            restarts.iter().map(|&at| PathElement::new(vec![(at, 0.0), (at, height)], WARN.stroke_width(2))),
+        )?;
         Ok(())
     })
 }
@@ -155,10 +157,14 @@ mod tests {
         for chart in charts {
             let Some(chart) = chart else { panic!("there is no chart") };
             for svg in [chart.wide, chart.narrow] {
-                assert!(svg.contains("var(--mark)") && svg.contains("var(--quiet)") && svg.contains("viewBox"));
+                assert!(
+                    svg.contains("var(--mark)") && svg.contains("var(--quiet)") && svg.contains("viewBox")
+                );
                 assert!(!svg.contains("\"#"), "{svg}");
             }
         }
-        assert!(histogram("a", "tokens", &[]).is_none() && rate("b", "rows/s", &[(0.0, 0.0, 0.0)], &[]).is_none());
+        assert!(
+            histogram("a", "tokens", &[]).is_none() && rate("b", "rows/s", &[(0.0, 0.0, 0.0)], &[]).is_none()
+        );
     }
 }

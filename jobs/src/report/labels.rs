@@ -221,7 +221,7 @@ impl ColumnTally {
             ]);
         }
         let id = |what: &str| format!("{what}-{}", self.name);
-        section.table(Table::new(id("column"), "", &["", "count"]).with(about));
+        section.table(Table::new(id("column"), "", &["", "count"]).pairs(about));
         if self.numbers.is_some() {
             return;
         }

@@ -2,11 +2,13 @@
 //!
 //! It is made of the output, its manifest, its receipt and its journal, as far as they are there; what is missing is said.
 
+mod chart;
 mod counts;
 mod labels;
 pub mod page;
 mod rows;
 mod sections;
+mod times;
 
 use crate::error::JobError;
 use crate::evaluate::Evaluation;

@@ -79,13 +79,16 @@ pub struct Table {
     pub caption: Text,
     pub head: Vec<&'static str>,
     pub rows: Vec<Vec<Cell>>,
+    /// Whether only its caption is seen until it is asked for.
     pub folded: bool,
+    /// Whether it has a name and a value in each row.
+    pub pairs: bool,
 }
 
 impl Table {
     pub fn new(id: impl Into<String>, caption: impl AsRef<str>, head: &[&'static str]) -> Table {
         let (id, caption) = (id.into(), Text::of(caption));
-        Table { id, caption, head: head.to_vec(), rows: Vec::new(), folded: false }
+        Table { id, caption, head: head.to_vec(), rows: Vec::new(), folded: false, pairs: false }
     }
 
     /// With these rows; of many the table is folded.
@@ -93,6 +96,21 @@ impl Table {
     pub fn with(mut self, rows: impl IntoIterator<Item = Vec<Cell>>) -> Table {
         self.rows.extend(rows);
         self.folded = self.rows.len() > FOLDED;
+        self
+    }
+
+    /// With rows of a name and a value, which are always seen.
+    #[must_use]
+    pub fn pairs(mut self, rows: impl IntoIterator<Item = Vec<Cell>>) -> Table {
+        self.rows.extend(rows);
+        self.pairs = true;
+        self
+    }
+
+    /// Folded, as a chart shows it.
+    #[must_use]
+    pub fn folded(mut self) -> Table {
+        self.folded = true;
         self
     }
 }

@@ -1,9 +1,12 @@
 //! The sections of the page.
 
 use crate::evaluate::figures::Figures;
+use crate::receipt::money::amount;
 use crate::report::Sources;
+use crate::report::chart;
 use crate::report::counts::Counts;
 use crate::report::page::{Cell, Part, Section, Table, Text, Tile, grouped};
+use crate::report::times;
 use serde_json::Value;
 
 /// A confusion of more labels is no table that anyone reads.
@@ -32,12 +35,22 @@ pub fn tiles(sources: &Sources) -> Vec<Tile> {
             tiles.push(tile("Rate", format!("{:.1}", rows / seconds), "rows a second".into()));
         }
     }
+    if let Some(joules) = receipt["energy"]["joules"].as_f64() {
+        let watts = receipt["energy"]["watts"].as_f64();
+        let watts = watts.map_or(String::new(), |watts| format!("{watts:.0} W on average"));
+        tiles.push(tile("Energy", format!("{:.3} kWh", joules / 3.6e6), watts));
+    }
+    if let Some(money) = receipt["money"]["job"].as_f64() {
+        let rows = receipt["money"]["per_1000_rows"].as_f64();
+        let rows = rows.map_or(String::new(), |rows| format!("{} for 1,000 rows", amount(rows)));
+        tiles.push(tile("Money", amount(money), rows));
+    }
     tiles
 }
 
 /// All sections.
 pub fn sections(sources: &Sources, figures: &[Figures], with_texts: bool) -> Vec<Section> {
-    let mut sections = vec![receipt(sources), tokens(sources)];
+    let mut sections = vec![receipt(sources), times::section(&sources.journal), tokens(sources)];
     if !sources.rows.columns.is_empty() {
         sections.push(sources.rows.columns.section());
     }
@@ -63,11 +76,7 @@ fn receipt(sources: &Sources) -> Section {
     }
     let mut rows = Vec::new();
     flatten("", receipt, &mut rows);
-    section.table(Table::new("receipt-figures", "All of receipt.json", &["figure", "value"]).with(rows));
-    // It is what the section is for.
-    if let Some(Part::Table(table)) = section.parts.last_mut() {
-        table.folded = false;
-    }
+    section.table(Table::new("receipt-figures", "All of receipt.json", &["figure", "value"]).pairs(rows));
     section
 }
 
@@ -127,14 +136,17 @@ fn histogram(section: &mut Section, id: &str, title: &str, counts: &Counts) {
         ("greatest", number(counts.max())),
     ];
     let figures = figures.map(|(name, cell)| vec![Cell::text(name), cell]);
-    section.table(Table::new(format!("{id}-figures"), "", &["", "count"]).with(figures));
-    let bins = counts.bins().into_iter().map(|(from, to, n)| {
+    section.table(Table::new(format!("{id}-figures"), "", &["", "count"]).pairs(figures));
+    let bins = counts.bins();
+    section.parts.extend(chart::histogram(title, title, &bins).map(Part::Chart));
+    let bins = bins.into_iter().map(|(from, to, n)| {
         let range = if from == to { from.to_string() } else { format!("{from} to {to}") };
         vec![Cell::text(range), Cell::number(n), Cell::share(n, counts.len())]
     });
     section.table(
-        Table::new(format!("{id}-histogram"), "Rows by their number", &["number", "rows", "share"])
-            .with(bins),
+        Table::new(format!("{id}-histogram"), format!("{title}, by row"), &["number", "rows", "share"])
+            .with(bins)
+            .folded(),
     );
 }
 
@@ -155,7 +167,7 @@ fn truths(figures: &[Figures]) -> Section {
             ("expected calibration error", Cell::real(f.expected_calibration_error, 4)),
         ];
         let about = about.map(|(name, cell)| vec![Cell::text(name), cell]);
-        section.table(Table::new(id("truth"), "", &["", "figure"]).with(about));
+        section.table(Table::new(id("truth"), "", &["", "figure"]).pairs(about));
         let classes = f.classes.iter().map(|class| {
             let of = |share| percent(share);
             vec![
@@ -180,6 +192,13 @@ fn truths(figures: &[Figures]) -> Section {
                     .with(pairs),
             );
         }
+        let dots: Vec<(f64, f64, u64)> = f
+            .calibration
+            .iter()
+            .filter_map(|bin| Some((bin.mean_probability?, bin.accuracy?, bin.rows)))
+            .collect();
+        let caption = "How often labels of a probability are right; on the line both are equal";
+        section.parts.extend(chart::calibration(caption, &dots).map(Part::Chart));
         let bins = f.calibration.iter().map(|bin| {
             vec![
                 Cell::text(format!("{:.3} to {:.3}", bin.from, bin.to)),
@@ -190,7 +209,7 @@ fn truths(figures: &[Figures]) -> Section {
         });
         let caption = "Calibration: how often labels of a probability are right";
         let head = ["probability", "rows", "mean probability", "share that is right"];
-        section.table(Table::new(id("calibration"), caption, &head).with(bins));
+        section.table(Table::new(id("calibration"), caption, &head).with(bins).folded());
     }
     section
 }
@@ -239,7 +258,7 @@ fn settings(sources: &Sources) -> Section {
         ),
         Some(identity) => {
             let fields = identity.fields().iter().map(|field| vec![Cell::text(&field.field), Cell::text(field.shown())]);
-            section.table(Table::new("settings-fields", "What decided the answers", &["field", "value"]).with(fields));
+            section.table(Table::new("settings-fields", "What decided the answers", &["field", "value"]).pairs(fields));
         }
     }
     if let Ok(journal) = &sources.journal {
