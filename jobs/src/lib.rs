@@ -22,6 +22,7 @@ mod guard;
 pub mod input;
 pub mod journal;
 pub mod log;
+pub mod metrics;
 pub mod model;
 pub mod options;
 pub mod plan;

@@ -9,6 +9,7 @@ pub mod dice;
 #[cfg(target_os = "linux")]
 pub mod interpose;
 pub mod job;
+pub mod metrics;
 #[cfg(target_os = "linux")]
 pub mod pty;
 pub mod store;

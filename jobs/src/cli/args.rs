@@ -1,7 +1,8 @@
 //! The command line.
 
 use crate::input::format::InputFormat;
-use crate::log::log_filter;
+use crate::log::{LogFormat, log_filter};
+use crate::metrics::address::address;
 use crate::options::batch::BatchOptions;
 use crate::options::columns::ColumnsOptions;
 use crate::options::documents::DocumentsOptions;
@@ -16,6 +17,7 @@ use crate::options::size::{parse_size, parse_usize};
 use crate::options::structured::StructuredOptions;
 use crate::store::location::Location;
 use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Offline batch inference: a table of prompts goes in, a table of answers comes out.
@@ -31,6 +33,17 @@ pub struct Cli {
     /// Whether to color messages [default: in a terminal, unless NO_COLOR is set].
     #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto, hide_default_value = true)]
     pub color: ColorChoice,
+    /// How messages are written to standard error [default: text]; json is an object on each line, without a progress bar.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub log_format: LogFormat,
 }
 
 #[derive(Subcommand, Clone, Debug, PartialEq)]
@@ -147,6 +160,10 @@ pub struct RunArgs {
     /// Run without a supervisor: a device that fails ends the job.
     #[arg(long)]
     pub in_process: bool,
+    /// Serve figures of the run for Prometheus at http://ADDRESS/metrics; a port alone is of 127.0.0.1, and 0 is one that is
+    /// free.
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = address)]
+    pub metrics: Option<SocketAddr>,
     #[command(flatten)]
     pub prices: PriceOptions,
     #[command(flatten)]

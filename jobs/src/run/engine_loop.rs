@@ -3,6 +3,7 @@
 use crate::error::JobError;
 use crate::journal::Journal;
 use crate::journal::answer::FinishReason;
+use crate::metrics::figures::EngineNotes;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::row_error::{RowError, RowErrorKind};
 use crate::run::cost_meter::CostMeter;
@@ -49,6 +50,7 @@ pub struct EngineLoop<'a> {
     /// Where the requests of documents come from that follow upon others.
     documents: Option<FollowUps<'a>>,
     meter: CostMeter,
+    notes: &'a EngineNotes,
 }
 
 /// The documents on their way, and their requests behind the first level.
@@ -66,6 +68,7 @@ impl<'a> EngineLoop<'a> {
         share: bool,
         documents: Option<FollowUps<'a>>,
         out: SyncSender<RowOutcome>,
+        notes: &'a EngineNotes,
     ) -> EngineLoop<'a> {
         let duplicates = Duplicates::new(share && engine.device().info().breaks_contract.is_none());
         let running = HashMap::new();
@@ -83,6 +86,7 @@ impl<'a> EngineLoop<'a> {
             alone,
             documents,
             meter: CostMeter::begin(),
+            notes,
         }
     }
 
@@ -135,6 +139,7 @@ impl<'a> EngineLoop<'a> {
 
     fn note_costs(&mut self) -> Result<(), JobError> {
         let figures = self.meter.figures(self.engine);
+        self.notes.note(&figures, self.engine);
         self.lock()?.note_costs(&figures)
     }
 
