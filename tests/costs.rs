@@ -354,7 +354,40 @@ fn a_job_that_was_killed_has_one_receipt_of_all_its_starts() {
     std::fs::write(&path, text.replace("\"rows\": 1500", "\"rows\": 1501")).unwrap();
     let verified = bench.run(&["verify", "out.parquet"]);
     assert_eq!(verified.code, 2);
-    assert!(verified.stderr.contains("receipt.json is not as it was written"), "{}", verified.stderr);
+    let said = verified.stderr;
+    assert!(said.contains("out.parquet is as published, but its receipt is not as it was written"), "{said}");
+    assert!(said.contains("receipt.json is not as it was written"), "{said}");
+    // What it says to do mends it; where the output was changed, too, that comes first.
+    assert_eq!(bench.run(&job).code, 0);
+    assert_eq!(bench.run(&["verify", "out.parquet"]).code, 0);
+    std::fs::write(&path, text.replace("\"rows\": 1500", "\"rows\": 1501")).unwrap();
+    let mut output = std::fs::read(bench.path("out.parquet")).unwrap();
+    output[100] ^= 1;
+    std::fs::write(bench.path("out.parquet"), output).unwrap();
+    let both = bench.run(&["verify", "out.parquet"]);
+    assert!(both.code == 2 && both.stderr.contains("does not hold what was published"), "{}", both.stderr);
+    assert!(both.stderr.contains("receipt.json is not as it was written"), "{}", both.stderr);
+}
+
+#[test]
+fn a_receipt_says_if_the_output_has_fewer_rows_than_it_counts() {
+    let bench = Bench::new();
+    let input = table(&bench, 20);
+    let model = golden("qwen3");
+    let job =
+        ["run", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", "out.parquet"];
+    let job = [&job[..], &["--prompt-column", "q", "--max-tokens", "2", "--max-error-rate", "1"]].concat();
+    assert_eq!(bench.run(&job).code, 0);
+    let whole = receipt(&bench, "out.parquet").0;
+    assert_eq!((&whole["rows"], &whole["output_rows"], whole.get("notes")), (&json!(20), &json!(20), None));
+    let fewer = bench.run(&[&job[..], &["--limit", "7"]].concat());
+    let said =
+        "note: all figures are of the 20 rows that the journal has; the output has the first 7 of them";
+    assert!(fewer.code == 0 && fewer.stderr.contains(said), "{}", fewer.stderr);
+    let less = receipt(&bench, "out.parquet").0;
+    assert_eq!((&less["rows"], &less["output_rows"]), (&json!(20), &json!(7)));
+    assert_eq!(less["input_tokens"], whole["input_tokens"]);
+    assert_eq!(bench.run(&["verify", "out.parquet"]).code, 0);
 }
 
 #[test]
@@ -444,6 +477,46 @@ fn a_plan_counts_the_chunks_of_documents() {
         let most = planned["generated_tokens"]["most"].as_u64().unwrap() + 12 * (chunks - cut) as u64;
         assert!(generated <= most, "{planned} {receipt}");
     }
+}
+
+#[test]
+fn a_plan_has_time_and_money_by_rates_that_are_measured_once() {
+    let bench = Bench::new();
+    let input = table(&bench, 40);
+    let (model, cache) = (golden("qwen3"), bench.path("cache"));
+    let run = |what: &[&str]| {
+        let job = ["--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", "out.parquet"];
+        let job = [what, &job, &["--prompt-column", "q", "--max-tokens", "6", "--temperature", "0"]].concat();
+        let prices = ["--price-per-hour", "3600", "--compare-price", "1,4", "--max-error-rate", "1"];
+        Ran::of(bench.command(&[&job[..], &prices].concat()).env("GRISTMILL_CACHE", &cache).output().unwrap())
+    };
+    let planned = json_of(&run(&["plan", "--json"]));
+    let kept = || std::fs::read_dir(cache.join("rates")).map_or(0, Iterator::count);
+    assert_eq!(kept(), 1);
+    let of = |value: &Value, key: &str| value[key].as_f64().unwrap();
+    let costs = &planned["costs"];
+    let (seconds, money) = (&costs["seconds"], &costs["money"]);
+    assert!(0.0 < of(seconds, "least") && of(seconds, "least") <= of(seconds, "most"), "{costs}");
+    // At 3,600 an hour a second costs 1.
+    assert_eq!((&seconds["least"], &seconds["most"]), (&money["least"], &money["most"]));
+    let (prompts, answers) = (of(&planned["prompt_tokens"], "sum"), of(&planned["generated_tokens"], "most"));
+    assert!((of(&costs["elsewhere"], "most") - (prompts + 4.0 * answers) / 1e6).abs() < 1e-12, "{costs}");
+    assert!(costs["by"].as_str().unwrap().starts_with("the device's ") && costs.get("joules").is_none());
+    let text = run(&["plan"]);
+    assert_eq!(kept(), 1, "they were measured again");
+    for line in ["\ntime       ", "\nenergy     not known: power is measured as rows run", "\nmoney      "] {
+        assert!(text.stdout.contains(line), "{}", text.stdout);
+    }
+    // With rates, the receipt says how much of them was reached; with rows that have run, the plan goes by these.
+    assert_eq!(run(&["run", "--limit", "20"]).code, 0);
+    let (receipt, _) = receipt(&bench, "out.parquet");
+    assert!(of(&receipt, "prefill_roofline_share") > 0.0 && of(&receipt, "decode_roofline_share") > 0.0);
+    let left = json_of(&run(&["plan", "--json"]));
+    assert!(left["costs"]["by"].as_str().unwrap().contains("steps of the job have taken"), "{left}");
+    let piloted = json_of(&run(&["plan", "--json", "--pilot", "8"]));
+    assert_eq!((&piloted["pilot"]["rows"], &piloted["finished"]), (&json!(8), &json!(24)));
+    let refused = run(&["plan", "--pilot", "8", "--fresh"]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub mod options;
 pub mod plan;
 pub mod prompt;
 pub mod publish;
+pub mod rates;
 pub mod receipt;
 pub mod report;
 pub mod row_error;

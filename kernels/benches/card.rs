@@ -12,6 +12,7 @@ use engine::dtype::DType;
 use engine::format::Format;
 use engine::op::Op;
 use engine::plan::BufferKind;
+use engine::step::Step;
 use kernels::{CudaDevice, Gemm, Options};
 use std::sync::Arc;
 use std::time::Instant;
@@ -63,7 +64,7 @@ fn main() {
         decode(copied, scale);
     }
     if wants("prefill") {
-        prefill(scale);
+        prefill(wgmma, scale);
     }
     if wants("overhead") {
         overhead();
@@ -97,26 +98,28 @@ fn copy_rate(stream: &Arc<CudaStream>, bytes: usize) -> f64 {
     }
 }
 
-/// Seconds of a case's op alone: a plan with many of them against one with few, so that what a step costs
+/// Seconds of a case's op alone, by steps: a plan with many of them against one with few, so that what a step costs
 /// beside its kernels cancels out. Each repetition has buffers of its own kind `fresh`, as many as keep
 /// the cache from holding them.
-fn seconds_of(case: &Case, fresh: BufferKind, budget: usize, options: &Options) -> f64 {
+fn seconds_of(case: &Case, steps: &[Step], fresh: BufferKind, budget: usize, options: &Options) -> Vec<f64> {
     let each: usize = case.plan.bytes(&case.max_dims, |kind| kind == fresh).max(1);
     let copies = (budget / each).clamp(1, 24);
-    let time = |repeats: usize| {
+    let time = |repeats: usize| -> Vec<f64> {
         let case = repeated(case, repeats, copies, fresh);
         // A device of its own, so that its memory is free again afterwards.
         let mut device = CudaDevice::open_with(options.clone()).unwrap();
         let (id, _) = case.run(&mut device).unwrap();
-        best(|| {
+        let mut run = |step: &Step| {
             let start = Instant::now();
-            let ticket = device.submit(id, &case.step).unwrap();
+            let ticket = device.submit(id, step).unwrap();
             device.wait(ticket).unwrap();
             start.elapsed().as_secs_f64()
-        })
+        };
+        steps.iter().map(|step| best(|| run(step))).collect()
     };
     let (few, many) = (copies.max(4), 5 * copies.max(4));
-    (time(many) - time(few)) / (many - few) as f64
+    let times = time(many).into_iter().zip(time(few));
+    times.map(|(many_s, few_s)| (many_s - few_s) / (many - few) as f64).collect()
 }
 
 /// The case with its op `repeats` times, over `copies` sets of buffers of kind `fresh`.
@@ -150,6 +153,20 @@ fn repeated(case: &Case, repeats: usize, copies: usize, fresh: BufferKind) -> Ca
     Case { plan, writes, ..case.clone() }
 }
 
+/// A Linear of so many rows at most, and its steps of fewer: its weights are made once.
+fn linear_steps(formats: Formats, rows: &[usize], k: usize, n: usize) -> (Case, Vec<Step>) {
+    let step = |&rows: &usize| linear(formats, rows, 64, 8, false).step;
+    (linear(formats, rows.iter().copied().max().unwrap_or(1), k, n, false), rows.iter().map(step).collect())
+}
+
+/// Those of the row counts that a layer of so many features runs with: its results fit, and only few rows are sampled.
+fn rows_of(rows: &[usize], n: usize, scale: usize) -> Vec<usize> {
+    let fits = |rows: &usize| rows * n <= 1 << 28 && (n <= 100_000 || *rows <= 256);
+    let mut rows: Vec<usize> = rows.iter().map(|rows| (rows / scale).max(1)).filter(fits).collect();
+    rows.dedup();
+    rows
+}
+
 /// Linear at the shapes of Llama-3.1-8B against cuBLASLt, and in FP8.
 fn linears(scale: usize) {
     let yardstick = CudaDevice::open_with(Options { gemm: Gemm::CublasLt, ..Options::default() });
@@ -159,25 +176,27 @@ fn linears(scale: usize) {
     );
     for (name, k, n) in LAYERS {
         let (k, n) = (k / scale / 8 * 8, n / scale / 8 * 8);
-        for rows in [1, 16, 64, 128, 256, 512, 2048, 8192] {
-            let rows = (rows / scale).max(1);
-            if rows * n > 1 << 28 || (n > 100_000 && rows > 256) {
-                continue;
-            }
-            let seconds = |gemm, formats| {
-                let (case, options) =
-                    (linear(formats, rows, k, n, false), Options { gemm, ..Options::default() });
-                seconds_of(&case, BufferKind::Weight, (256 << 20) / scale, &options)
-            };
+        let rows = rows_of(&[1, 16, 64, 128, 256, 512, 2048, 8192], n, scale);
+        let (case, steps) = linear_steps(BF16, &rows, k, n);
+        let seconds = |case: &Case, gemm| {
+            let options = Options { gemm, ..Options::default() };
+            seconds_of(case, &steps, BufferKind::Weight, (256 << 20) / scale, &options)
+        };
+        // One after the other, so that both see the card at the same temperature.
+        let other = yardstick.then(|| seconds(&case, Gemm::CublasLt));
+        let built_in = seconds(&case, Gemm::Builtin);
+        let fp8 = seconds(&linear_steps(FP8, &rows, k, n).0, Gemm::Builtin);
+        for (i, rows) in rows.into_iter().enumerate() {
             let rate = |seconds: f64| 2.0 * (rows * k * n) as f64 / seconds / 1e12;
-            // One after the other, so that both see the card at the same temperature.
-            let other = yardstick.then(|| rate(seconds(Gemm::CublasLt, BF16)));
-            let fp8 = seconds(Gemm::Builtin, FP8);
-            let seconds = seconds(Gemm::Builtin, BF16);
-            let other_text = other.map_or("-".into(), |o| format!("{o:.1} | {:.2}", rate(seconds) / o));
-            let bytes = 2.0 * (n * k) as f64 / seconds / 1e9;
-            let fp8 = format!("{:.1}, {:.0}", rate(fp8), (n * k) as f64 / fp8 / 1e9);
-            println!("linear: {name} {rows} | {:.1}, {bytes:.0} | {other_text} | {fp8}", rate(seconds));
+            let ours = rate(built_in[i]);
+            let theirs = other.as_ref().map(|other| rate(other[i]));
+            let theirs = theirs.map_or("-".into(), |theirs| format!("{theirs:.1} | {:.2}", ours / theirs));
+            let bytes = |element: f64, seconds: f64| element * (n * k) as f64 / seconds / 1e9;
+            let (bf16, e4m3) = (bytes(2.0, built_in[i]), bytes(1.0, fp8[i]));
+            println!(
+                "linear: {name} {rows} | {ours:.1}, {bf16:.0} | {theirs} | {:.1}, {e4m3:.0}",
+                rate(fp8[i])
+            );
         }
     }
 }
@@ -188,21 +207,18 @@ fn tiles(scale: usize) {
     println!("tiles: layer, rows, features, K, warpgroups, tokens of a tile, slots, microseconds");
     for (name, k, n) in LAYERS {
         let (k, n) = (k / scale / 8 * 8, n / scale / 8 * 8);
-        for rows in [1, 16, 64, 128, 256, 384, 512, 1024, 2048] {
-            let rows = (rows / scale).max(1);
-            if n > 100_000 && rows > 256 {
-                continue;
-            }
-            let case = linear(BF16, rows, k, n, false);
-            for (warpgroups, tokens, slots) in kernels::linear_tiles() {
-                // Much narrower or wider ones are never chosen.
-                if tokens > rows.next_power_of_two().max(8) || tokens * 8 < rows.min(1024) {
-                    continue;
-                }
-                let options = Options { linear_tile: Some((warpgroups, tokens)), ..Options::default() };
-                let seconds = seconds_of(&case, BufferKind::Weight, (256 << 20) / scale, &options);
-                let micros = seconds * 1e6;
-                println!("{name}\t{rows}\t{n}\t{k}\t{warpgroups}\t{tokens}\t{slots}\t{micros:.1}");
+        let rows = rows_of(&[1, 16, 64, 128, 256, 384, 512, 1024, 2048], n, scale);
+        let (case, _) = linear_steps(BF16, &rows, k, n);
+        for (warpgroups, tokens, slots) in kernels::linear_tiles() {
+            // Much narrower or wider ones are never chosen.
+            let may =
+                |rows: &usize| tokens <= rows.next_power_of_two().max(8) && tokens * 8 >= (*rows).min(1024);
+            let rows: Vec<usize> = rows.iter().copied().filter(may).collect();
+            let (_, steps) = linear_steps(BF16, &rows, 64, 8);
+            let options = Options { linear_tile: Some((warpgroups, tokens)), ..Options::default() };
+            let seconds = seconds_of(&case, &steps, BufferKind::Weight, (256 << 20) / scale, &options);
+            for (rows, seconds) in rows.into_iter().zip(seconds) {
+                println!("{name}\t{rows}\t{n}\t{k}\t{warpgroups}\t{tokens}\t{slots}\t{:.1}", seconds * 1e6);
             }
         }
     }
@@ -214,21 +230,28 @@ fn decode(copied: f64, scale: usize) {
     for (seqs, len) in [(256, 512), (256, 1024), (128, 4096), (16, 16384), (1, 65536)] {
         let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
         let case = attention(BF16, HEADS, &vec![(1, len); seqs]);
-        let seconds = seconds_of(&case, BufferKind::KvPage, (512 << 20) / scale, &Options::default());
+        let steps = [case.step.clone()];
+        let seconds =
+            seconds_of(&case, &steps, BufferKind::KvPage, (512 << 20) / scale, &Options::default())[0];
         let rate = (seqs * len * 2 * 8 * 128 * 2) as f64 / seconds;
         println!("decode: {seqs} x {len} | {:.0} | {:.2}", rate / 1e9, rate / copied);
     }
 }
 
-/// Prefill attention with the heads of Llama-3.1-8B, counting what the causal mask leaves.
-fn prefill(scale: usize) {
-    println!("prefill: sequences x length | TFLOP/s");
+/// Prefill attention with the heads of Llama-3.1-8B, counting what the causal mask leaves; with `wgmma` beside the kernel of
+/// other cards.
+fn prefill(wgmma: bool, scale: usize) {
+    println!("prefill: sequences x length | TFLOP/s{}", if wgmma { " | by mma.sync" } else { "" });
     for (seqs, len) in [(16, 512), (8, 1024), (4, 2048), (1, 8192)] {
         let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
         let case = attention(BF16, HEADS, &vec![(len, len); seqs]);
-        let seconds = seconds_of(&case, BufferKind::KvPage, 1, &Options::default());
         let flops = seqs as f64 * 4.0 * 32.0 * 128.0 * (len * (len + 1) / 2) as f64;
-        println!("prefill: {seqs} x {len} | {:.1}", flops / seconds / 1e12);
+        let rate = |mma_prefill| {
+            let options = Options { mma_prefill, ..Options::default() };
+            flops / seconds_of(&case, &[case.step.clone()], BufferKind::KvPage, 1, &options)[0] / 1e12
+        };
+        let other = if wgmma { format!(" | {:.1}", rate(true)) } else { String::new() };
+        println!("prefill: {seqs} x {len} | {:.1}{other}", rate(false));
     }
 }
 

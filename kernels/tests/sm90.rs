@@ -6,6 +6,7 @@
 mod common;
 
 use common::BF16;
+use common::child::{child, passes};
 use engine::cases::{Case, Formats, linear, linear_gated, linear_residual};
 use engine::device::Device;
 use engine::dtype::DType;
@@ -13,32 +14,9 @@ use engine::e4m3;
 use engine::format::Format;
 use engine::op::Activation;
 use kernels::{CudaDevice, Options};
-use std::process::Command;
 
 fn open(linear_tile: Option<(usize, usize)>) -> CudaDevice {
     CudaDevice::open_with(Options { linear_tile, cache: common::cache(), ..Options::default() }).unwrap()
-}
-
-/// Runs the body in a child with these settings of the stand-in, and returns what it printed.
-fn child(test: &str, settings: &[(&str, &str)], body: impl FnOnce()) -> Option<String> {
-    if std::env::var_os("SM90_CHILD").is_some() {
-        body();
-        return None;
-    }
-    if kernels::devices().iter().any(|d| d.unusable.is_none()) {
-        eprintln!("SKIPPED: {test} plants faults or asks for a stand-in, and there is a card");
-        return None;
-    }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--nocapture"]).env("SM90_CHILD", "1").env("GRISTMILL_STANDIN_ARCH", "90");
-    command.envs(settings.iter().map(|(name, value)| (format!("GRISTMILL_STANDIN_{name}"), value)));
-    let output = command.output().unwrap();
-    Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
-}
-
-fn passes(test: &str, settings: &[(&str, &str)], body: impl FnOnce()) {
-    let said = child(test, settings, body);
-    assert!(said.as_ref().is_none_or(|said| said.contains("test result: ok. 1 passed")), "{}", said.unwrap());
 }
 
 /// With FP8 weights x is quantised by row.
@@ -304,4 +282,16 @@ fn faults_in_fp8() {
         "full",
         "quantize",
     );
+}
+
+/// Kernels that are launched before the ones ahead of them are done, and do not wait for them.
+#[test]
+fn faults_in_overlapping_launches() {
+    let before = "before griddepcontrol.wait";
+    caught("wait_for_kernels_before();\n    Ring ring => Ring ring", "full", before);
+    let consumers = "take_registers<CONSUMER_REGISTERS>();";
+    caught(&format!("{consumers}\n    wait_for_kernels_before(); => {consumers}"), "full", before);
+    let norm = "wait_for_kernels_before();\n    const size_t run => const size_t run";
+    caught(norm, "full", before);
+    caught(norm, "fast", "no thread of the block called griddepcontrol.wait");
 }

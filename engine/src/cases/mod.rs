@@ -132,6 +132,7 @@ pub fn cases(f: Formats) -> Vec<Case> {
             all.push(sample(vocab, drawn));
             all.push(sample(vocab, drawn).with_late_masks());
         }
+        all.push(sample_filtered(vocab));
         all.push(sample_not_finite(vocab));
     }
     all

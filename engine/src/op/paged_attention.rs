@@ -65,7 +65,11 @@ impl Operation for PagedAttention {
     fn cost(&self, s: &Sizes) -> Cost {
         let attended = s.dims.attended as u64;
         let pages = attended * (s.row(self.k_pages) + s.row(self.v_pages));
-        Cost { bytes: s.view(self.q) + s.view(self.out) + pages, flops: 4 * attended * self.q.cols as u64 }
+        Cost {
+            bytes: s.view(self.q) + s.view(self.out) + pages,
+            flops: 4 * attended * self.q.cols as u64,
+            ..Cost::default()
+        }
     }
 }
 

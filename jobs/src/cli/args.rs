@@ -56,8 +56,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print a row's prompt as the model gets it, without loading weights. Takes the flags of `run`.
     Show(Box<ShowArgs>),
-    /// Say what a job would take before it runs: rows, errors, tokens, memory. Loads no weights and writes nothing. Takes
-    /// the flags of `run`.
+    /// Say what a job would take before it runs: rows, errors, tokens, memory, time, money. Without --pilot it loads no weights
+    /// and writes nothing but the rates of the device into the cache. Takes the flags of `run`.
     Plan(Box<PlanArgs>),
     /// Measure speed.
     #[command(subcommand)]
@@ -206,6 +206,10 @@ pub struct PlanArgs {
     /// Read only GROUPS row groups, spread over the input, and say how far off that may be.
     #[arg(long, value_name = "GROUPS", value_parser = count::<u64>(1, u64::MAX))]
     pub sample: Option<u64>,
+    /// Answer ROWS rows first, spread over the job, to know how long answers are, how fast they come and what power they take.
+    /// They are kept in the job's journal, so that the run does not answer them again.
+    #[arg(long, value_name = "ROWS", value_parser = count::<u64>(1, u64::MAX), conflicts_with_all = ["fresh", "retry"])]
+    pub pilot: Option<u64>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

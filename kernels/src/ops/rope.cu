@@ -54,6 +54,7 @@ __device__ __forceinline__ void rotate(const Args &a, const TT *angles, TX *x, u
 }
 
 extern "C" __global__ void rope(Args a) {
+    take_turn();
     const size_t t = blockIdx.x;
     if (t >= *a.rows) return;
     const TT *angles = a.table ? a.table + size_t(a.positions[t]) * a.rotary : nullptr;

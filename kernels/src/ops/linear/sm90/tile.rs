@@ -1,5 +1,7 @@
 //! The tiles of `linear_sm90.cu`, and which one a row count gets.
 
+use engine::format::Format;
+
 /// A tile of `linear_sm90.cu`: 64 features for each consumer warpgroup, by `tokens`. Every tile gives the same bits, so
 /// the choice is a matter of speed only.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,9 +41,15 @@ pub(crate) const TILES: [Tile; 16] = [
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
     pub(crate) rows: usize,
+    /// In columns of two bytes.
     pub(crate) k: usize,
     /// Rows of the weight.
     pub(crate) features: usize,
+}
+
+/// The columns of a weight as [`Size::k`] counts them: of two bytes, which take as long as two of one.
+pub(crate) fn two_byte_columns(cols: usize, weight: Format) -> usize {
+    if weight.plain().is_some() { cols } else { cols.div_ceil(2) }
 }
 
 /// What a card does, fitted to times of the kernel on one.
