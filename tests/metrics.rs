@@ -41,7 +41,7 @@ fn metrics_are_right_over_a_death_and_a_resume_and_keep_their_port() {
     assert!(of("rows_total") as u64 >= finished && finished >= 40, "{text}");
     assert_eq!((of("job_rows"), of("requests_running")), (200.0, 4.0));
     assert!(of("kv_pages") > of("kv_pages_used") && of("kv_pages_used") > 0.0);
-    assert!(of("generated_tokens_total") >= 16.0 * 20.0 && of("steps_total") >= 150.0, "{text}");
+    assert!(of("generated_tokens_total") >= 16.0 * 20.0 && of("steps_total") >= 100.0, "{text}");
     assert!(text.contains("gristmill_row_errors_total{kind=\"null prompt\"} "), "{text}");
     assert!(text.starts_with("HTTP/1.1 200") && text.contains("application/openmetrics-text"));
     assert!(text.ends_with("# EOF\n"));

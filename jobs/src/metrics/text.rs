@@ -8,17 +8,14 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 /// What counters count.
-const OF_RUN: &str = "since this command began, over restarts of its worker";
+const OF_RUN: &str =
+    "since this command began, over restarts of its worker, which does again what its death has lost";
 
 /// The figures of a run and of the worker that was heard last.
 pub fn text(run: &RunFigures, worker: &WorkerFigures, restarts: u64, watts: Option<f64>) -> String {
     let mut registry = Registry::with_prefix("gristmill");
     let counters = [
-        (
-            "rows",
-            "Rows finished, errors among them; a row that a death of the worker has lost counts again",
-            run.rows,
-        ),
+        ("rows", "Rows finished, errors among them", run.rows),
         ("shared_rows", "Rows that took the answer of another row of the same prompt", run.shared_rows),
         ("input_tokens", "Tokens of prompts of finished rows", run.input_tokens),
         ("generated_tokens", "Tokens generated for finished rows", run.generated_tokens),
@@ -27,16 +24,17 @@ pub fn text(run: &RunFigures, worker: &WorkerFigures, restarts: u64, watts: Opti
         ("cached_tokens", "Positions of prompts found in cached pages", run.cached_tokens),
         ("preemptions", "Sequences that lost their pages and were computed again", run.preemptions),
         ("steps", "Steps of the engine", run.steps),
-        ("worker_restarts", "Restarts of the worker", restarts),
     ];
     for (name, help, count) in counters {
-        registry.register(name, format!("{help}, {OF_RUN}"), ConstCounter::new(count));
+        registry.register(name, format!("{help}; {OF_RUN}"), ConstCounter::new(count));
     }
+    let help = "Restarts of the worker since this command began";
+    registry.register("worker_restarts", help, ConstCounter::new(restarts));
     let errors = Family::<Vec<(String, String)>, Counter>::default();
     for (kind, count) in &run.errors {
         errors.get_or_create(&vec![("kind".into(), kind.clone())]).inc_by(*count);
     }
-    registry.register("row_errors", format!("Rows finished with an error, {OF_RUN}"), errors);
+    registry.register("row_errors", format!("Rows finished with an error; {OF_RUN}"), errors);
     let gauges = [
         ("job_rows", "Rows of the job", worker.rows),
         ("job_rows_finished", "Rows of the job that are finished, by all of its starts", worker.finished),
@@ -55,7 +53,7 @@ pub fn text(run: &RunFigures, worker: &WorkerFigures, restarts: u64, watts: Opti
     }
     if let Some(microjoules) = run.microjoules {
         let joules = ConstCounter::new(microjoules as f64 / 1e6);
-        registry.register_with_unit("energy", format!("Energy measured, {OF_RUN}"), Unit::Joules, joules);
+        registry.register_with_unit("energy", format!("Energy measured; {OF_RUN}"), Unit::Joules, joules);
     }
     if let Some(watts) = watts {
         let help = "Mean power over the last seconds";
