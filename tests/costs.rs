@@ -229,6 +229,15 @@ fn an_input_without_rows_has_a_plan() {
     let planned = plan(&bench, &[&job[..], &["--prompt-tokens-column", "ids", "--max-tokens", "4"]].concat());
     assert_eq!((planned["rows"].as_u64(), planned["prompt_tokens"]["max"].as_u64()), (Some(0), Some(0)));
     assert_eq!((planned["errors"].clone(), planned["finished"].clone()), (json!({}), Value::Null));
+    assert_eq!(planned["costs"]["by"], "the plan: no row is left that would run");
+    assert_eq!(planned["costs"]["seconds"]["most"], 0.0);
+    // So has one of nothing but errors.
+    let nulls = bench.table("nulls.parquet", vec![("q", strings(&[None, None]))]);
+    let job =
+        ["plan", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", &nulls, "-o", "x.parquet"];
+    let errors = bench.run(&[&job[..], &["--prompt-column", "q", "--max-tokens", "4"]].concat());
+    assert!(errors.stdout.contains("no row is left that would run"), "{}", errors.stdout);
+    assert!(errors.stdout.contains("money      no price was given (--price-per-hour)"), "{}", errors.stdout);
 }
 
 #[test]
@@ -520,6 +529,28 @@ fn a_plan_has_time_and_money_by_rates_that_are_measured_once() {
 }
 
 #[test]
+fn a_right_label_has_its_price() {
+    let bench = Bench::new();
+    let input = table(&bench, 20);
+    let model = golden("qwen3");
+    let job =
+        ["run", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", "out.parquet"];
+    let choices = ["--choices", "label=mill,river", "--prompt", "{{ q }}", "--max-error-rate", "1"];
+    let ran = bench.run(&[&job[..], &choices].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let evaluate = |more: &[&str]| {
+        bench.run(&[&["evaluate", "out.parquet", "--truth", "label=label", "--json"], more].concat())
+    };
+    let unpriced = json_of(&evaluate(&[]));
+    assert!(unpriced[0].get("money_per_right_label").is_none(), "{unpriced}");
+    let priced = json_of(&evaluate(&["--price-per-hour", "3600"]));
+    // Each label is right by itself; rows with errors have none, and count as those that have one.
+    let seconds = receipt(&bench, "out.parquet").0["active_seconds"].as_f64().unwrap();
+    let money = priced[0]["money_per_right_label"].as_f64().unwrap();
+    assert!((money - seconds / 20.0).abs() < 1e-9 * seconds, "{money}, {seconds}");
+}
+
+#[test]
 fn a_sweep_is_one_table() {
     let bench = Bench::new();
     std::fs::copy(golden("llama3").join("config.json"), bench.path("config.json")).unwrap();
@@ -531,14 +562,29 @@ fn a_sweep_is_one_table() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let lines: Vec<&str> = ran.stdout.lines().collect();
     assert!(lines.len() == 4 && lines[0].ends_with("| money/1M tokens |") && lines[3].starts_with("| 7 | "));
+    assert!(lines[0].contains("| step p50 ms | step p99 ms |"), "{}", lines[0]);
     let runs: Value = serde_json::from_slice(&std::fs::read(bench.path("runs.json")).unwrap()).unwrap();
     // At 3,600 an hour a second costs 1.
     let money = runs[1]["money_per_million_tokens"].as_f64().unwrap();
     let wanted = runs[1]["elapsed_time"].as_f64().unwrap() * 1e6 / 119.0;
     assert!((money - wanted).abs() < 1e-6 * wanted, "{runs}");
+    // What warmed up is apart: 7 prompts of 12 tokens in one step, then 4 steps with a token each.
+    let run = &runs[1];
+    assert!(run["warmup_time"].as_f64().unwrap() > 0.0);
+    assert_eq!(
+        (&run["steps"], &run["num_prompt_tokens"], &run["cached_tokens"]),
+        (&json!(5), &json!(84), &json!(0))
+    );
+    for key in ["step_time_percentiles_ms", "request_latency_percentiles_ms"] {
+        let of = |name: &str| run[key][name].as_f64().unwrap();
+        assert!(0.0 < of("minimum") && of("minimum") <= of("p50") && of("p50") <= of("p99"), "{run}");
+        assert!(of("p99") <= of("maximum") && of("maximum") <= 1e3 * run["elapsed_time"].as_f64().unwrap());
+    }
+    assert!(run["joules"].is_number() != run["energy"].as_str().unwrap().starts_with("not measured: "));
     let csv = std::fs::read_to_string(bench.path("runs.csv")).unwrap();
     let heads: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
     let at = heads.iter().position(|head| *head == "total_num_tokens").unwrap();
+    assert!(heads.contains(&"step_time_percentiles_ms.p90"), "{heads:?}");
     let totals: Vec<&str> = csv.lines().skip(1).map(|line| line.split(',').nth(at).unwrap()).collect();
     assert_eq!(totals, ["17", "119"]);
     let wrong = bench.run(&[&flags[..10], &["--sweep", "seqs=1"]].concat());

@@ -14,7 +14,7 @@ use jobs::error::JobError;
 use jobs::options::job::JobOptions;
 use jobs::plan::Plan;
 use jobs::run::run_on;
-use pretend::{PretendDevice, Work};
+use pretend::{PretendDevice, VOCAB, Work, letter_or_end};
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,15 +22,6 @@ use support::golden;
 use support::job::{Bench, ints, read, strings};
 
 const ROWS: usize = 3000;
-
-/// Tokens of the model's vocabulary, and the one that ends its answers.
-const VOCAB: usize = 384;
-const END: u32 = 379;
-
-/// One token in 24 is the end; the rest are letters.
-fn token_of(word: u32) -> u32 {
-    if word.is_multiple_of(24) { END } else { 32 + (word >> 8) % 90 }
-}
 
 fn options(bench: &Bench, output: &str, flags: &[&str]) -> JobOptions {
     let (input, output, model) = (bench.name("in.parquet"), bench.name(output), golden("qwen3"));
@@ -43,7 +34,7 @@ fn options(bench: &Bench, output: &str, flags: &[&str]) -> JobOptions {
 }
 
 fn device(work: &Arc<Work>) -> Result<Box<dyn Device>, JobError> {
-    Ok(Box::new(PretendDevice::new(VOCAB, token_of).counting(work.clone())))
+    Ok(Box::new(PretendDevice::new(VOCAB, letter_or_end).counting(work.clone())))
 }
 
 /// Plans a job with a pilot of so many rows and runs it. Gives the plan, the receipt, and how many tokens were sampled in all.

@@ -107,13 +107,11 @@ impl Peaks {
         let copy = cost.bytes as f64 / self.bytes_per_second;
         (copy, others + cost.fp8_flops as f64 / self.fp8_flops_per_second)
     }
-}
 
-impl Peaks {
     /// The least seconds in which as much is moved and computed at these rates: the slower of both counts.
-    pub fn bound(&self, cost: Cost) -> f64 {
-        let moved = cost.bytes as f64 / self.bytes_per_second;
-        moved.max(cost.flops as f64 / self.flops_per_second)
+    pub fn bound(&self, cost: &Cost) -> f64 {
+        let (copy, flops) = self.seconds(cost);
+        copy.max(flops)
     }
 }
 

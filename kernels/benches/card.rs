@@ -1,18 +1,18 @@
 //! What a card does: its ceilings, and how near the kernels come to them.
 //!
 //! Each figure stands beside its limit, measured in the same run: copies and matrix products of NVIDIA's
-//! own libraries. Usage: `card [copy|linear|tiles|prefill|decode|overhead]...`, all but `tiles` if none is named.
+//! own libraries. Usage: `card [copy|linear|tiles|prefill|decode|sample|overhead]...`, all but `tiles` if none is named.
 //! `CARD_SCALE=n` divides sizes by n, to try the program out where there is no card.
 #![allow(clippy::unwrap_used)]
 
 use cudarc::driver::{CudaContext, CudaStream, result};
-use engine::cases::{Attention, Case, Formats, attention, linear};
+use engine::cases::{Attention, Case, Formats, attention, linear, sample_filtered};
 use engine::device::Device;
 use engine::dtype::DType;
 use engine::format::Format;
 use engine::op::Op;
 use engine::plan::BufferKind;
-use engine::step::Step;
+use engine::step::{SampleRow, Step};
 use kernels::{CudaDevice, Gemm, Options};
 use std::sync::Arc;
 use std::time::Instant;
@@ -65,6 +65,9 @@ fn main() {
     }
     if wants("prefill") {
         prefill(wgmma, scale);
+    }
+    if wants("sample") {
+        samples(copied, scale);
     }
     if wants("overhead") {
         overhead();
@@ -153,10 +156,20 @@ fn repeated(case: &Case, repeats: usize, copies: usize, fresh: BufferKind) -> Ca
     Case { plan, writes, ..case.clone() }
 }
 
+/// The first rows of a step of one sequence.
+fn first(step: &Step, rows: usize) -> Step {
+    let mut step = step.clone();
+    for of_tokens in [&mut step.tokens, &mut step.positions, &mut step.kv_slots] {
+        of_tokens.truncate(rows);
+    }
+    Step { query_start: vec![0, rows as u32], ..step }
+}
+
 /// A Linear of so many rows at most, and its steps of fewer: its weights are made once.
 fn linear_steps(formats: Formats, rows: &[usize], k: usize, n: usize) -> (Case, Vec<Step>) {
-    let step = |&rows: &usize| linear(formats, rows, 64, 8, false).step;
-    (linear(formats, rows.iter().copied().max().unwrap_or(1), k, n, false), rows.iter().map(step).collect())
+    let case = linear(formats, rows.iter().copied().max().unwrap_or(1), k, n, false);
+    let steps = rows.iter().map(|&rows| first(&case.step, rows)).collect();
+    (case, steps)
 }
 
 /// Those of the row counts that a layer of so many features runs with: its results fit, and only few rows are sampled.
@@ -214,7 +227,7 @@ fn tiles(scale: usize) {
             let may =
                 |rows: &usize| tokens <= rows.next_power_of_two().max(8) && tokens * 8 >= (*rows).min(1024);
             let rows: Vec<usize> = rows.iter().copied().filter(may).collect();
-            let (_, steps) = linear_steps(BF16, &rows, 64, 8);
+            let steps: Vec<Step> = rows.iter().map(|&rows| first(&case.step, rows)).collect();
             let options = Options { linear_tile: Some((warpgroups, tokens)), ..Options::default() };
             let seconds = seconds_of(&case, &steps, BufferKind::Weight, (256 << 20) / scale, &options);
             for (rows, seconds) in rows.into_iter().zip(seconds) {
@@ -224,17 +237,24 @@ fn tiles(scale: usize) {
     }
 }
 
-/// Decode attention of 256 sequences with the heads of Llama-3.1-8B, in bytes of KV a second.
+/// Decode attention with the heads of Llama-3.1-8B, in bytes of KV a second.
 fn decode(copied: f64, scale: usize) {
-    println!("decode: sequences x length | GB/s | of the copy rate (limit 0.75)");
-    for (seqs, len) in [(256, 512), (256, 1024), (128, 4096), (16, 16384), (1, 65536)] {
+    println!(
+        "decode: sequences x length | time | GB/s | of the copy rate (limit 0.75 where there is work for the card)"
+    );
+    for (seqs, len) in [(1, 512), (16, 512), (256, 512), (256, 1024), (128, 4096), (16, 16384), (1, 65536)] {
         let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
         let case = attention(BF16, HEADS, &vec![(1, len); seqs]);
         let steps = [case.step.clone()];
         let seconds =
             seconds_of(&case, &steps, BufferKind::KvPage, (512 << 20) / scale, &Options::default())[0];
         let rate = (seqs * len * 2 * 8 * 128 * 2) as f64 / seconds;
-        println!("decode: {seqs} x {len} | {:.0} | {:.2}", rate / 1e9, rate / copied);
+        println!(
+            "decode: {seqs} x {len} | {:.1} us | {:.0} | {:.2}",
+            seconds * 1e6,
+            rate / 1e9,
+            rate / copied
+        );
     }
 }
 
@@ -248,10 +268,43 @@ fn prefill(wgmma: bool, scale: usize) {
         let flops = seqs as f64 * 4.0 * 32.0 * 128.0 * (len * (len + 1) / 2) as f64;
         let rate = |mma_prefill| {
             let options = Options { mma_prefill, ..Options::default() };
-            flops / seconds_of(&case, &[case.step.clone()], BufferKind::KvPage, 1, &options)[0] / 1e12
+            flops
+                / seconds_of(&case, std::slice::from_ref(&case.step), BufferKind::KvPage, 1, &options)[0]
+                / 1e12
         };
         let other = if wgmma { format!(" | {:.1}", rate(true)) } else { String::new() };
         println!("prefill: {seqs} x {len} | {:.1}{other}", rate(false));
+    }
+}
+
+/// Sample over the vocabulary of Llama 3, greedy and in the ways that generation configs ask for.
+fn samples(copied: f64, scale: usize) {
+    println!("sample: rows, how | time | that of reading the logits once at half the copy rate");
+    let vocab = (128_256 / scale / scale).max(64);
+    let greedy = SampleRow::greedy();
+    let drawn = SampleRow { temperature: 0.7, key_lo: 7, ..greedy };
+    let ways = [
+        ("greedy", greedy),
+        ("temperature 0.7", drawn),
+        ("top_p 0.9", SampleRow { top_p: 0.9, ..drawn }),
+        ("top_k 20, top_p 0.8", SampleRow { top_k: 20, top_p: 0.8, ..drawn }),
+        ("20 log-probabilities", SampleRow { logprobs: 20, ..greedy }),
+    ];
+    // Looking for tokens one by one takes the stand-in long.
+    let wanted = if scale == 1 { ways.len() } else { 2 };
+    for (name, how) in ways.into_iter().take(wanted) {
+        for rows in [1, 16, 256].map(|rows| (rows / scale).max(1)) {
+            let mut case = sample_filtered(vocab);
+            case.max_dims.outputs = rows.max(8);
+            case.step.output_rows = vec![0; rows];
+            case.step.sampling = vec![how; rows];
+            let logits = &mut case.writes[0].1;
+            *logits = logits.repeat(rows.div_ceil(8));
+            let steps = [case.step.clone()];
+            let seconds = seconds_of(&case, &steps, BufferKind::KvPage, 1, &Options::default())[0];
+            let bound = (rows * vocab * 4) as f64 / (copied / 2.0);
+            println!("sample: {rows}, {name} | {:.1} us | {:.1} us", seconds * 1e6, bound * 1e6);
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub struct StepLoad {
     pub seqs: f64,
     /// Positions that the tokens attend to, summed over them.
     pub attended: f64,
+    /// Positions of the sequences that they are of.
+    pub contexts: f64,
 }
 
 impl StepCosts {
@@ -55,6 +57,7 @@ impl StepCosts {
             masks: 0,
             targets: 0,
             attended: whole(load.attended),
+            contexts: whole(load.contexts),
             ..self.max_dims
         };
         bound(&self.plan, &dims, peaks)
@@ -63,7 +66,7 @@ impl StepCosts {
 
 /// The least seconds that a plan's ops take at these rates.
 pub(super) fn bound(plan: &Plan, dims: &Dims, peaks: &Peaks) -> f64 {
-    plan.ops.iter().map(|op| peaks.bound(op.cost(&plan.buffers, dims))).sum()
+    plan.ops.iter().map(|op| peaks.bound(&op.cost(&plan.buffers, dims))).sum()
 }
 
 impl Engine {

@@ -18,7 +18,7 @@ pub struct Cost {
 /// The sizes of operands at given dimensions, for costs.
 pub struct Sizes<'a> {
     pub(super) buffers: &'a Buffers,
-    /// The dimensions. `attended` counts attended positions over all tokens.
+    /// The dimensions.
     pub dims: &'a Dims,
 }
 

@@ -225,6 +225,9 @@ pub struct EvaluateArgs {
     /// Write the rows that differ to this Parquet file.
     #[arg(long, value_name = "PATH")]
     pub differences: Option<PathBuf>,
+    /// What an hour of the machine cost: with the job's receipt it says what a right label cost [default: the job's price].
+    #[arg(long, value_name = "PRICE", value_parser = price)]
+    pub price_per_hour: Option<f64>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -279,6 +282,9 @@ pub struct ThroughputArgs {
     /// Run once with each of these numbers of prompts, as in num-prompts=1,8,64, and print one table.
     #[arg(long, value_name = "num-prompts=N,...", value_parser = sweep, conflicts_with = "num_prompts")]
     pub sweep: Option<Sweep>,
+    /// Run so many other prompts first, of which nothing is measured but the time.
+    #[arg(long, value_name = "PROMPTS", value_parser = parse_usize, default_value = "2")]
+    pub warmup: usize,
     /// Write the figures of all runs here, as CSV.
     #[arg(long, value_name = "PATH")]
     pub output_csv: Option<PathBuf>,

@@ -49,6 +49,9 @@ pub struct Figures {
     pub calibration: Vec<Bin>,
     pub thresholds: Vec<Threshold>,
     pub goals: Vec<Goal>,
+    /// What the job cost for each of its labels that is right, by its receipt, if it has a price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub money_per_right_label: Option<f64>,
 }
 
 /// One label.
@@ -127,6 +130,7 @@ impl Figures {
             calibration,
             thresholds: thresholds(&likely, pairs.len()),
             goals: goals(&likely, pairs.len()),
+            money_per_right_label: None,
         }
     }
 }

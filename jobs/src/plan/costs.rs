@@ -9,7 +9,7 @@ use crate::options::prices::PriceOptions;
 use crate::plan::sample::Estimate;
 use crate::rates::Rates;
 use crate::receipt::money::amount;
-use engine::{StepCosts, StepLoad};
+use engine::StepLoad;
 use serde::Serialize;
 
 /// Of a figure: the least, the most, and what lies between, where that can be said.
@@ -108,10 +108,15 @@ impl Left {
         let steps = (generated / at_once).max(tokens / max_tokens).ceil();
         let of_step = |count: f64| if steps > 0.0 { count / steps } else { 0.0 };
         let answer = generated / self.requests.max(1.0);
-        let attended =
-            self.positions * self.prompt_tokens / 2.0 + generated * (self.prompt_tokens + answer / 2.0);
-        let seqs = of_step(generated + self.requests).min(at_once);
-        Steps { steps, tokens, load: StepLoad { tokens: of_step(tokens), seqs, attended: of_step(attended) } }
+        let decoded = generated * (self.prompt_tokens + answer / 2.0);
+        let attended = self.positions * self.prompt_tokens / 2.0 + decoded;
+        let load = StepLoad {
+            tokens: of_step(tokens),
+            seqs: of_step(generated + self.requests).min(at_once),
+            attended: of_step(attended),
+            contexts: of_step(self.positions + decoded),
+        };
+        Steps { steps, tokens, load }
     }
 
     /// The same with the steps at the end, where fewer and fewer requests run: at most as many as the longest answer has
@@ -123,13 +128,12 @@ impl Left {
 
     /// Seconds at the rates of a device: at least with all of them, at most with the shares of them that steps of the model
     /// reach and prompts and decodes in steps of their own.
-    pub fn at_rates(&self, rates: &Rates, costs: &StepCosts) -> Bounds {
-        let (max_tokens, peaks) = (costs.max_tokens() as f64, rates.peaks());
+    pub fn at_rates(&self, rates: &Rates, max_tokens: f64, bound: impl Fn(StepLoad) -> f64) -> Bounds {
         let least = self.steps(self.generated.least, max_tokens);
         let prompts = Left { generated: Bounds::default(), longest: 0.0, ..*self }.steps(0.0, max_tokens);
         let decodes = Left { positions: 0.0, ..*self };
         let decoding = decodes.steps(self.generated.most, max_tokens);
-        let of = |steps: f64, load| if steps > 0.0 { steps * costs.bound(load, &peaks) } else { 0.0 };
+        let of = |steps: f64, load| if steps > 0.0 { steps * bound(load) } else { 0.0 };
         let ends = if self.generated.most > 0.0 { decodes.with_end(decoding) } else { 0.0 };
         let least = of(least.steps, least.load);
         let most = of(prompts.steps, prompts.load) / rates.prefill_share.min(1.0)
@@ -139,8 +143,7 @@ impl Left {
 
     /// Seconds by what steps of the job have taken: at least if a step took as long whatever it holds, at most if it took as
     /// long for each token, or the other way round where its steps hold less.
-    pub fn at_pace(&self, taken: &Taken, rates: Option<&Rates>, costs: &StepCosts) -> Bounds {
-        let max_tokens = costs.max_tokens() as f64;
+    pub fn at_pace(&self, taken: &Taken, max_tokens: f64, bound: Option<impl Fn(StepLoad) -> f64>) -> Bounds {
         let (of_step, of_token) = (taken.seconds / taken.steps, taken.seconds / taken.tokens);
         let [least, expected, most] = [
             self.generated.least,
@@ -151,13 +154,11 @@ impl Left {
         let both = |steps: f64, tokens: f64| [steps * of_step, tokens * of_token];
         let [low, high] = [both(least.steps, least.tokens), both(self.with_end(most), most.tokens)];
         let (low, high) = (low[0].min(low[1]), high[0].max(high[1]));
-        let share = rates.zip(taken.bound).map(|(rates, bound)| (rates.peaks(), bound / taken.seconds));
+        let share = taken.bound.map(|bound| bound / taken.seconds).filter(|share| *share > 0.0);
         // The geometric mean of both where the device's rates are not known.
-        let between = match share {
-            Some((peaks, share)) if expected.steps > 0.0 && share > 0.0 => {
-                expected.steps * costs.bound(expected.load, &peaks) / share
-            }
-            _ => (low * high).sqrt(),
+        let between = match bound.zip(share).filter(|_| expected.steps > 0.0) {
+            Some((bound, share)) => expected.steps * bound(expected.load) / share,
+            None => (low * high).sqrt(),
         };
         Bounds { least: low, expected: Some(between.clamp(low, high)), most: high }
     }
@@ -171,20 +172,20 @@ impl Taken {
             .filter_map(|start| Some((start, start.figures.as_ref().filter(|figures| figures.steps > 0)?)))
             .collect();
         let sum = |of: fn(&crate::journal::costs::StartFigures) -> u64| {
-            known.iter().map(|(_, figures)| of(figures)).sum::<u64>() as f64
+            known.iter().map(|(_, figures)| of(figures) as f64).sum::<f64>()
         };
-        let (steps, seconds) = (sum(|f| f.steps), sum(|f| f.prefill_us + f.decode_us) / 1e6);
-        let tokens = sum(|f| f.prefill_tokens + f.decode_tokens);
+        let (steps, seconds) = (sum(|f| f.steps), sum(|f| f.prefill_us.saturating_add(f.decode_us)) / 1e6);
+        let tokens = sum(|f| f.prefill_tokens.saturating_add(f.decode_tokens));
         if steps == 0.0 || seconds == 0.0 || tokens == 0.0 {
             return None;
         }
-        let active = known.iter().map(|(start, _)| start.active_ms).sum::<u64>() as f64 / 1e3;
+        let active = known.iter().map(|(start, _)| start.active_ms as f64 / 1e3).sum::<f64>();
         let compared = known.iter().all(|(_, figures)| figures.bound_us.is_some());
-        let bound =
-            compared.then(|| sum(|f| f.bound_us.map_or(0, |[prefill, decode]| prefill + decode)) / 1e6);
+        let bound = compared
+            .then(|| sum(|f| f.bound_us.map_or(0, |[prefill, decode]| prefill.saturating_add(decode))) / 1e6);
         let energies: Option<Vec<_>> = known.iter().map(|(_, figures)| figures.energy.as_ref()).collect();
         let microjoules =
-            energies.as_ref().map(|all| all.iter().map(|energy| energy.microjoules).sum::<u64>());
+            energies.as_ref().map(|all| all.iter().map(|energy| energy.microjoules as f64).sum::<f64>());
         let energy = match energies.as_ref().and_then(|all| all.last()) {
             Some(energy) => energy.source.clone(),
             None => {
@@ -198,7 +199,7 @@ impl Taken {
             seconds,
             bound,
             beside: (active - seconds).max(0.0) / known.len() as f64,
-            watts: microjoules.filter(|_| active > 0.0).map(|all| all as f64 / 1e6 / active),
+            watts: microjoules.filter(|_| active > 0.0).map(|all| all / 1e6 / active),
             energy,
         })
     }

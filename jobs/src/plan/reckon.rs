@@ -35,23 +35,31 @@ impl Plan {
     }
 
     fn costs(&self, job: &Job, taken: Option<&Taken>, open: Open<'_>) -> Result<PlannedCosts, String> {
+        let tokens = (self.input_tokens(), self.all_generated());
+        let left = self.left(job);
+        if left.requests == 0.0 {
+            let by = "the plan: no row is left that would run".to_string();
+            return Ok(PlannedCosts::new(Bounds::default(), by, taken, &job.options.prices, tokens));
+        }
         let options = &job.options.engine;
         let device = || open(options).map_err(|error| error.to_string());
         let costs = StepCosts::of(&job.model, device()?.as_ref(), &job.engine_config());
         let costs = costs.map_err(|error| error.to_string())?;
         let rates = Rates::kept_or_measured(&job.model, device()?, options);
         let rates = rates.map_err(|error| format!("the rates of the device: {error}"));
-        let left = self.left(job);
+        let max_tokens = costs.max_tokens() as f64;
+        let peaks = rates.as_ref().map(Rates::peaks);
+        let bound = peaks.as_ref().ok().map(|peaks| |load| costs.bound(load, peaks));
         let (seconds, by) = match taken {
             Some(taken) => {
-                let pace = left.at_pace(taken, rates.as_ref().ok(), &costs);
-                let beside = if left.requests > 0.0 { taken.beside } else { 0.0 };
+                let pace = left.at_pace(taken, max_tokens, bound);
                 let steps = number(taken.steps as u64);
-                (pace.plus(beside), format!("what {steps} steps of the job have taken"))
+                (pace.plus(taken.beside), format!("what {steps} steps of the job have taken"))
             }
             None => {
-                let rates = rates?;
-                let Rates { bytes_per_second, flops_per_second, prefill_share, decode_share, .. } = rates;
+                let (rates, peaks) = (rates.as_ref().map_err(String::clone)?, peaks.as_ref());
+                let bound = |load| peaks.map_or(0.0, |peaks| costs.bound(load, peaks));
+                let Rates { bytes_per_second, flops_per_second, prefill_share, decode_share, .. } = *rates;
                 let by = format!(
                     "the device's {:.1} GB/s and {:.0} GFLOP/s, of which steps of prompts reach {:.0} %, and others {:.0} %",
                     bytes_per_second / 1e9,
@@ -59,10 +67,9 @@ impl Plan {
                     100.0 * prefill_share,
                     100.0 * decode_share
                 );
-                (left.at_rates(&rates, &costs), by)
+                (left.at_rates(rates, max_tokens, bound), by)
             }
         };
-        let tokens = (self.input_tokens(), self.all_generated());
         Ok(PlannedCosts::new(seconds, by, taken, &job.options.prices, tokens))
     }
 

@@ -9,6 +9,7 @@ mod energy_use;
 pub mod machine;
 pub mod money;
 mod show;
+pub mod spent;
 
 use crate::digest::digest_bytes;
 use crate::error::JobError;
@@ -127,7 +128,8 @@ impl Receipt {
         output_rows: u64,
     ) -> Receipt {
         let figures = || starts.iter().filter_map(|start| start.figures.as_ref());
-        let sum = |of: fn(&StartFigures) -> u64| figures().map(of).sum::<u64>();
+        let sum = |of: fn(&StartFigures) -> u64| figures().map(of).fold(0, u64::saturating_add);
+        let of_starts = |of: fn(&Start) -> u64| starts.iter().map(of).fold(0, u64::saturating_add);
         let names = |of: fn(&StartFigures) -> &String| {
             let mut names: Vec<String> = Vec::new();
             figures().map(of).for_each(|name| {
@@ -137,7 +139,7 @@ impl Receipt {
             });
             names
         };
-        let active_seconds = starts.iter().map(|start| start.active_ms).sum::<u64>() as f64 / 1e3;
+        let active_seconds = of_starts(|start| start.active_ms) as f64 / 1e3;
         let (prefill, decode) = (sum(|f| f.prefill_us) as f64 / 1e6, sum(|f| f.decode_us) as f64 / 1e6);
         let (prefill_tokens, decode_tokens) = (sum(|f| f.prefill_tokens), sum(|f| f.decode_tokens));
         let rate = |tokens: u64, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
@@ -163,8 +165,8 @@ impl Receipt {
             cut_off: endings.cut,
             input_tokens: totals.input_tokens,
             generated_tokens: totals.generated_tokens,
-            shared_rows: starts.iter().map(|start| start.shared_rows).sum(),
-            shared_tokens: starts.iter().map(|start| start.shared_tokens).sum(),
+            shared_rows: of_starts(|start| start.shared_rows),
+            shared_tokens: of_starts(|start| start.shared_tokens),
             prefill_tokens,
             decode_tokens,
             cached_tokens: sum(|f| f.cached_tokens),
@@ -224,7 +226,7 @@ pub fn freeze(
     let prices_before = before.as_ref().and_then(|receipt| serde_json::from_str(&receipt.prices).ok());
     let prices = Prices::given_or(given, prices_before.unwrap_or_default());
     let starts = database.starts()?;
-    let answered = starts.iter().map(|start| start.rows).sum();
+    let answered = rows_of(&starts);
     let receipt = Receipt::of(&journal.reader, model, &starts, prices, output_rows)?;
     let stands = |before: &FrozenReceipt| {
         let text: serde_json::Value = serde_json::from_str(&before.text).unwrap_or_default();
@@ -262,8 +264,7 @@ pub fn problems(state_dir: &Path, manifest: &Manifest) -> Vec<String> {
     let name = path.display();
     let Ok(text) = read_text(&path) else { return vec![format!("{name} cannot be read")] };
     let Ok(text) = String::from_utf8(text) else { return vec![format!("{name} is not UTF-8")] };
-    let head = text.rfind(&format!(",\n  \"{SEAL}\"")).map_or("", |at| &text[..at]);
-    if head.is_empty() || text[head.len()..] != seal(head) {
+    if text_of_seal(&text).is_none() {
         return vec![format!("{name} is not as it was written: its own digest does not match")];
     }
     let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
@@ -276,16 +277,22 @@ pub fn problems(state_dir: &Path, manifest: &Manifest) -> Vec<String> {
     }
 }
 
+/// What the seal of a receipt is of; none if it is not that.
+fn text_of_seal(text: &str) -> Option<&str> {
+    let (head, rest) = text.split_at(text.rfind(&format!(",\n  \"{SEAL}\""))?);
+    (!head.is_empty() && rest == seal(head)).then_some(head)
+}
+
 fn seal(head: &str) -> String {
     format!(",\n  \"{SEAL}\": \"{}\"\n}}\n", digest_bytes(head.as_bytes()))
 }
 
 /// The share of the device's rates that steps of a kind have reached, if all starts know it and there were such steps.
 fn roofline_share(starts: &[Start], took: fn(&StartFigures) -> u64, kind: usize) -> Option<f64> {
-    let (mut bound_us, mut took_us) = (0, 0);
+    let (mut bound_us, mut took_us) = (0_u64, 0_u64);
     for figures in starts.iter().filter_map(|start| start.figures.as_ref()).filter(|f| took(f) > 0) {
-        bound_us += figures.bound_us?[kind];
-        took_us += took(figures);
+        bound_us = u64::saturating_add(bound_us, figures.bound_us?[kind]);
+        took_us = u64::saturating_add(took_us, took(figures));
     }
     (took_us > 0).then(|| bound_us as f64 / took_us as f64)
 }
@@ -300,9 +307,29 @@ pub(crate) fn utc(began: u64, after_ms: u64) -> String {
     humantime::format_rfc3339_seconds(time.unwrap_or(last).min(last)).to_string()
 }
 
+/// Rows that starts have finished, each as often as it was.
+fn rows_of(starts: &[Start]) -> u64 {
+    starts.iter().map(|start| start.rows).fold(0, u64::saturating_add)
+}
+
+/// Whether a sum over starts is greater than any that work comes to: a clock or a file was wrong.
+fn overflows(starts: &[Start]) -> bool {
+    let figures = || starts.iter().filter_map(|start| start.figures.as_ref());
+    let times = starts.iter().map(|start| start.active_ms).try_fold(0, u64::checked_add);
+    let steps = figures().map(|f| f.prefill_us.saturating_add(f.decode_us)).try_fold(0, u64::checked_add);
+    let tokens =
+        figures().map(|f| f.prefill_tokens.saturating_add(f.decode_tokens)).try_fold(0, u64::checked_add);
+    [times, steps, tokens].iter().any(|sum| sum.is_none_or(|sum| sum > i64::MAX as u64))
+}
+
 /// What to know about the figures.
 fn notes(starts: &[Start], rows: u64, output_rows: u64, endings: &Endings) -> Vec<String> {
     let mut notes = Vec::new();
+    if overflows(starts) {
+        let why = "times or tokens of its starts are too great to be added up, so that the figures are wrong: a clock or the \
+                   journal was";
+        notes.push(why.to_string());
+    }
     if output_rows < rows {
         notes.push(format!(
             "all figures are of the {rows} rows that the journal has; the output has the first {output_rows} of them (--limit)"
@@ -313,16 +340,17 @@ fn notes(starts: &[Start], rows: u64, output_rows: u64, endings: &Endings) -> Ve
     } else if endings.error_rows() == rows {
         notes.push("every row is an error".to_string());
     }
-    let finished: u64 = starts.iter().map(|start| start.rows).sum();
+    let finished = rows_of(starts);
     let given_up = endings.errors.get(RowErrorKind::CrashedDevice.text()).copied().unwrap_or(0);
-    let lost = rows.saturating_sub(finished + given_up);
+    let lost = rows.saturating_sub(finished.saturating_add(given_up));
     if lost > 0 {
         notes.push(format!(
             "time, tokens computed and money lack those of {lost} rows: the journal was repaired, and what it knew of them is \
              gone"
         ));
     }
-    let before: u64 = starts.iter().filter(|start| start.figures.is_none()).map(|start| start.rows).sum();
+    let earlier = starts.iter().filter(|start| start.figures.is_none());
+    let before = earlier.map(|start| start.rows).fold(0, u64::saturating_add);
     if before > 0 {
         notes.push(format!(
             "tokens computed, rates and memory lack those of {before} rows, which an earlier version answered"

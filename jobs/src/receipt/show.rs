@@ -14,11 +14,11 @@ impl Receipt {
              answer",
             self.input_tokens,
             self.generated_tokens,
-            self.prefill_tokens + self.decode_tokens,
+            self.prefill_tokens.saturating_add(self.decode_tokens),
             self.cached_tokens,
             self.shared_tokens
         ));
-        if self.prefill_tokens + self.decode_tokens > 0 {
+        if self.prefill_tokens.saturating_add(self.decode_tokens) > 0 {
             let memory = self.peak_memory_bytes.map(|bytes| format!("; memory: {} MiB at most", bytes >> 20));
             lines.push(format!(
                 "  rates: {:.1} tokens/s in steps with prompts{}, {:.1} in others{}{}",

@@ -151,6 +151,25 @@ fn a_receipt_of_more_rows_than_the_output_has_says_so() {
 }
 
 #[test]
+fn sums_that_overflow_are_said_to_be_wrong() {
+    let most = figures((u64::MAX, u64::MAX), (u64::MAX, u64::MAX), 4, u64::MAX);
+    let start = Start {
+        active_ms: u64::MAX,
+        rows: u64::MAX,
+        shared_rows: u64::MAX,
+        shared_tokens: u64::MAX,
+        figures: Some(most),
+        ..Start::default()
+    };
+    let totals = Totals { rows: u64::MAX, input_tokens: u64::MAX, generated_tokens: u64::MAX };
+    let prices = Prices { per_hour: Some(1e12), elsewhere: Some([1e12, 1e12]) };
+    let receipt = Receipt::of_figures(totals, Endings::default(), &[start.clone(), start], prices, 0);
+    assert!(receipt.notes[0].contains("too great to be added up"), "{:?}", receipt.notes);
+    assert!(receipt.money.job.is_some_and(f64::is_finite), "{:?}", receipt.money);
+    assert!(receipt.lines().contains("too great to be added up"));
+}
+
+#[test]
 fn a_receipt_has_at_most_eight_lines() {
     let notes = vec!["one".to_string(); 3];
     let receipt =

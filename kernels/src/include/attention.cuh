@@ -60,35 +60,49 @@ __device__ __forceinline__ void mask(float (&s)[N][4], u32 block, const u32 (&po
         }
 }
 
-// The softmax of two rows, each over the four lanes that hold it: scores become weights, and `factor` is what the sums so
-// far are multiplied by.
+// The softmax of two rows, each over the four lanes that hold it: scores become weights. `factor` is what the sums so far
+// are multiplied by, `total` this lane's part of what is added to them. The two rows go side by side: their chains hide each
+// other's latency.
 template <int N>
-__device__ __forceinline__ void weigh(float (&s)[N][4], float (&max_score)[2], float (&sum)[2], float (&factor)[2], float scale) {
+__device__ __forceinline__ void weigh(float (&s)[N][4], float (&max_score)[2], float (&factor)[2], float (&total)[2], float scale) {
+    float block_max[2], base[2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        float block_max = -INFINITY_F;
+        float even = s[0][h * 2], odd = s[0][h * 2 + 1];
 #pragma unroll
-        for (int n = 0; n < N; n++)
+        for (int n = 1; n < N; n++) even = fmaxf(even, s[n][h * 2]), odd = fmaxf(odd, s[n][h * 2 + 1]);
+        block_max[h] = fmaxf(even, odd);
+    }
 #pragma unroll
-            for (int e = 0; e < 2; e++) block_max = fmaxf(block_max, s[n][h * 2 + e]);
-        block_max = fmaxf(block_max, __shfl_xor_sync(0xffffffffu, block_max, 1));
-        block_max = fmaxf(block_max, __shfl_xor_sync(0xffffffffu, block_max, 2));
-        const Rescale u = rescale(max_score[h], block_max, scale);
-        const float base = u.max_score == -INFINITY_F ? 0.0f : u.max_score * scale;
-        float total = 0.0f;
+    for (int apart = 1; apart < 4; apart *= 2)
 #pragma unroll
-        for (int n = 0; n < N; n++)
+        for (int h = 0; h < 2; h++) block_max[h] = fmaxf(block_max[h], __shfl_xor_sync(0xffffffffu, block_max[h], apart));
 #pragma unroll
-            for (int e = 0; e < 2; e++) {
-                s[n][h * 2 + e] = exp2_ftz(fmaf(s[n][h * 2 + e], scale, -base));
-                total += s[n][h * 2 + e];
-            }
-        total += __shfl_xor_sync(0xffffffffu, total, 1);
-        total += __shfl_xor_sync(0xffffffffu, total, 2);
-        sum[h] = fmaf(sum[h], u.factor_a, total);
+    for (int h = 0; h < 2; h++) {
+        const Rescale u = rescale(max_score[h], block_max[h], scale);
+        base[h] = u.max_score == -INFINITY_F ? 0.0f : u.max_score * scale;
         max_score[h] = u.max_score;
         factor[h] = u.factor_a;
+        total[h] = 0.0f;
     }
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            s[n][e] = exp2_ftz(fmaf(s[n][e], scale, -base[e / 2]));
+            total[e / 2] += s[n][e];
+        }
+}
+
+// Adds a block's totals, each over the four lanes, to the sums of two rows.
+__device__ __forceinline__ void add_totals(float (&sum)[2], const float (&factor)[2], const float (&total)[2]) {
+    float row[2] = {total[0], total[1]};
+#pragma unroll
+    for (int apart = 1; apart < 4; apart *= 2)
+#pragma unroll
+        for (int h = 0; h < 2; h++) row[h] += __shfl_xor_sync(0xffffffffu, row[h], apart);
+#pragma unroll
+    for (int h = 0; h < 2; h++) sum[h] = fmaf(sum[h], factor[h], row[h]);
 }
 
 // Weights as the operand of the next product, 16 positions for each: the accumulator layout of scores is its layout.

@@ -60,6 +60,9 @@ PTX_FN void bulk_copy(unsigned to, const TensorMap& map, unsigned mbarrier, int 
                  ::"r"(to), "l"(&map), "r"(mbarrier), "r"(column), "r"(row) : "memory");
 }
 
+// Brings the map itself onto the multiprocessor.
+PTX_FN void prefetch_map(const TensorMap& map) { asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory"); }
+
 // ---- a barrier of some warps: 1 to 15 ----
 PTX_FN void named_barrier(unsigned barrier, unsigned threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
@@ -177,6 +180,7 @@ PTX_FN void mbarrier_wait(unsigned mbarrier, unsigned parity, int line = __built
 PTX_FN void bulk_copy(unsigned to, const TensorMap& map, unsigned mbarrier, int column, int row, int line = __builtin_LINE()) {
     standin_bulk_copy(to, &map, mbarrier, column, row, line);
 }
+PTX_FN void prefetch_map(const TensorMap&) {}
 PTX_FN void named_barrier(unsigned barrier, unsigned threads, int line = __builtin_LINE()) { standin_named_barrier(barrier, threads, line); }
 template <int registers> PTX_FN void give_registers(int line = __builtin_LINE()) { standin_setmaxnreg(registers, 0, line); }
 template <int registers> PTX_FN void take_registers(int line = __builtin_LINE()) { standin_setmaxnreg(registers, 1, line); }

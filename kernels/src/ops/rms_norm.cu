@@ -65,11 +65,12 @@ extern "C" __global__ void __launch_bounds__(THREADS > 128 ? THREADS : 128, 1) r
     for (int n = 0; n < PACKS; n++)
         if (first + n * step < a.width) w[n] = load<VEC>(a.weight + first + n * step);
 #endif
+    const u32 rows = *a.rows; // An input of the step.
     wait_for_kernels_before();
     const size_t run = size_t(blockIdx.x) * blockDim.y + threadIdx.y;
     const size_t row = run / a.runs;
     // Uniform over the warps of a run, and a run of several warps has the block to itself.
-    if (row >= *a.rows) return;
+    if (row >= rows) return;
     const size_t col = (run % a.runs) * a.width;
     TX *const x = a.x + row * a.x_stride + col;
     TO *const out = a.out + row * a.out_stride + col;

@@ -152,7 +152,7 @@ impl OpFigures {
             time: ops.time.as_secs_f64(),
             bytes: ops.cost.bytes,
             flops: ops.cost.flops,
-            bound: peaks.bound(ops.cost),
+            bound: peaks.bound(&ops.cost),
             bound_by: if copy > flops { "copy" } else { "flops" },
         }
     }

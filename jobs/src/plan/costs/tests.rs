@@ -83,3 +83,46 @@ fn an_estimate_without_an_error_says_nothing_of_the_bounds() {
     let bounds = Bounds::of(Estimate { value: 50.0, error: None }, 99.0);
     assert_eq!(bounds, Bounds { least: 0.0, expected: Some(50.0), most: 99.0 });
 }
+
+#[test]
+fn a_pace_holds_for_steps_that_take_time_by_themselves_and_for_each_token() {
+    // 10 steps of 10 tokens took 0.1 s each; what is left is 100 steps of 20 tokens, and 20 at the end.
+    let taken = Taken { steps: 10.0, tokens: 100.0, seconds: 1.0, bound: Some(0.25), ..Taken::default() };
+    let left = left(1000.0, exactly(1000.0));
+    let no_bound = None::<fn(StepLoad) -> f64>;
+    let pace = left.at_pace(&taken, 64.0, no_bound);
+    assert_eq!((pace.least, pace.most), (10.0, 20.0));
+    let between = pace.expected.unwrap_or(0.0);
+    assert!((between - 200.0_f64.sqrt()).abs() < 1e-9, "{pace:?}");
+    // With a share of 0.25, a step that is bound by 0.04 s takes 0.16.
+    let pace = left.at_pace(&taken, 64.0, Some(|_| 0.04));
+    assert_eq!(pace.expected, Some(16.0));
+    for of_token in [0.0, 0.002, 0.01] {
+        let law = |tokens: f64| 0.1 - 10.0 * of_token + of_token * tokens;
+        let took = 100.0 * law(20.0);
+        assert!(pace.least <= took + 1e-9 && took <= pace.most + 1e-9, "{of_token}: {took}");
+    }
+    let nothing = Left::default().at_pace(&taken, 64.0, no_bound);
+    assert_eq!((nothing.least, nothing.most), (0.0, 0.0));
+}
+
+#[test]
+fn rates_give_the_least_with_all_of_them_and_the_most_with_the_shares_that_are_reached() {
+    let rates = Rates {
+        bytes_per_second: 1.0,
+        flops_per_second: 1.0,
+        fp8_flops_per_second: 1.0,
+        prefill_share: 0.5,
+        decode_share: 0.25,
+    };
+    // A hundredth of a second for each token.
+    let bound = |load: StepLoad| load.tokens / 100.0;
+    let generated = Bounds { least: 0.0, expected: None, most: 1000.0 };
+    let seconds = left(1024.0, generated).at_rates(&rates, 64.0, bound);
+    // At least 16 steps of 64; at most twice that, and 100 steps of 10 with 20 at the end four times.
+    assert_eq!((seconds.least, seconds.most), (10.24, 20.48 + 48.0));
+    let scored = Left { longest: 0.0, ..left(1024.0, Bounds::default()) };
+    assert_eq!(scored.at_rates(&rates, 64.0, bound).most, 20.48);
+    let nothing = Left::default().at_rates(&rates, 64.0, bound);
+    assert_eq!((nothing.least, nothing.most), (0.0, 0.0));
+}

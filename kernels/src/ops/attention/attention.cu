@@ -92,7 +92,7 @@ __device__ __forceinline__ void fetch(uint4 *slot, const TQ *from, const Places 
 }
 
 extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
-    take_turn();
+    let_next_kernel_start();
     // The query tile, SLOTS blocks of keys, VALUE_SLOTS of values, then the merged state if PARTS, or exchanged scores.
     extern __shared__ uint4 shared[];
     uint4 *const qs = shared;
@@ -109,6 +109,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
     // The tile of this warp, and its place among those that share it.
     const u32 tile = threadIdx.x / 32 / TURNS, turn = threadIdx.x / 32 % TURNS;
     const u32 count = *a.count;
+    if (blockIdx.y >= count) wait_for_kernels_before();
 
     for (u32 index = blockIdx.y; index < count; index += gridDim.y) {
         const Item item = a.items[index];
@@ -125,6 +126,10 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
             from = max(from, item.part * SPLIT);
             to = min(to, (item.part + 1) * SPLIT);
         }
+
+        Places places = find(walk, from);
+        // All so far are inputs of the step, which are there before its first kernel starts.
+        wait_for_kernels_before();
 
         // The query rows; those beyond the sequence become zero.
 #pragma unroll
@@ -156,7 +161,6 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
         for (u32 e = 0; e < DIM / 2; e++) whole[e * 32 * WARPS + threadIdx.x] = 0.0f;
 #endif
 
-        Places places = find(walk, from);
         fetch(ks, a.k_pages, places, kv_head, a.kv_heads);
         fetch(vs, a.v_pages, places, kv_head, a.kv_heads);
 #if SLOTS == 2
@@ -228,9 +232,10 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
                 }
 #endif
 
-            float factor[2];
+            float factor[2], total[2];
             mask(s, block, pos, first);
-            weigh(s, max_score, sum, factor, a.scale);
+            weigh(s, max_score, factor, total, a.scale);
+            add_totals(sum, factor, total);
 #pragma unroll
             for (int n = 0; n < VALUES; n++)
 #pragma unroll

@@ -2,9 +2,9 @@
 // that of attention.cu to the bit.
 //
 // A block stays on its multiprocessor and takes one tile after the other: 64 query rows for each consumer warpgroup, of one
-// sequence and one KV head. A producer warpgroup fills STAGES slots of shared memory, each with the keys and values of BLOCK
-// positions, as far ahead as there is room; two mbarriers for each slot say that it is full and that it is empty again.
-// Queries stay in registers. While a warpgroup makes the weights of a block, the tensor cores sum the values of the one
+// sequence and one KV head. A producer warpgroup brings its queries, and fills STAGES slots of shared memory, each with the
+// keys and values of BLOCK positions, as far ahead as there is room; two mbarriers for each slot say that it is full and
+// that it is empty again. Queries are kept in registers. While a warpgroup makes the weights of a block, the tensor cores sum the values of the one
 // before; and the two warpgroups take turns at them, so that one multiplies while the other one weighs.
 //
 // -DTQ: type of q, out and pages (bf16 or f16); -DDIM: head_dim, 64 or 128; -DWGS: consumer warpgroups, 2; -DSTAGES;
@@ -21,10 +21,15 @@ WGMMAS_ROWS(f16, "f16")
 #define COLUMNS (BLOCK * 128)             // bytes of 64 columns of a block's keys or values
 #define KEYS (DIM / 64 * COLUMNS)         // bytes
 #define SLOT (2 * KEYS)                   // keys, then values
-#define QUERIES (64 * DIM * 2)            // bytes of a warpgroup's rows
+#define QUERIES (ROWS * DIM * 2)          // bytes
+#if PARTS
+#define ROOM (DIM / 2 * 32 * 4)           // bytes of a consumer warp's own: the merged values of its lanes
+#else
+#define ROOM (16 * DIM * 2)               // its results
+#endif
 #define SHARE (BLOCK / 4)                 // positions that a producer warp fetches
-#define PRODUCER_REGISTERS 72
-#define CONSUMER_REGISTERS 216
+#define PRODUCER_REGISTERS 88
+#define CONSUMER_REGISTERS 208
 
 struct Args {
     TensorMap k_map; // of the pages, a row for each position, in boxes of `box_rows` positions
@@ -92,18 +97,58 @@ struct Ring {
     }
 };
 
+// The mbarriers, each at 8 bytes.
+struct Barriers {
+    u32 at;
+    __device__ __forceinline__ u32 full(u32 slot) const { return at + 8 * slot; }
+    __device__ __forceinline__ u32 empty(u32 slot) const { return at + 8 * (STAGES + slot); }
+    __device__ __forceinline__ u32 queries_full() const { return at + 16 * STAGES; }
+    __device__ __forceinline__ u32 queries_empty() const { return at + 16 * STAGES + 8; }
+    __device__ __forceinline__ u32 turn(u32 warpgroup) const { return at + 16 * STAGES + 16 + 8 * warpgroup; }
+
+    __device__ __forceinline__ void init() const {
+        for (u32 s = 0; s < STAGES; s++) {
+            mbarrier_init(full(s), 4);        // Each producer warp.
+            mbarrier_init(empty(s), 4 * WGS); // Each consumer warp.
+        }
+        mbarrier_init(queries_full(), 4);
+        mbarrier_init(queries_empty(), 4 * WGS);
+        for (u32 g = 0; g < WGS; g++) mbarrier_init(turn(g), 4); // Each warp of the other warpgroup.
+        fence_mbarrier_init();
+        fence_proxy_async();
+    }
+};
+
+// Starts the copies of a tile's queries; those beyond the sequence become zero.
+__device__ __forceinline__ void fetch_queries(const Args &a, const Tile &tile, unsigned char *queries) {
+#pragma unroll 4
+    for (u32 i = 0; i < ROWS * CHUNKS / 128; i++) {
+        const u32 c = i * 128 + threadIdx.x % 128, in_tile = c / CHUNKS, chunk = c % CHUNKS, row = tile.row + in_tile;
+        const bool inside = row < tile.rows;
+        const u32 t = inside ? row / a.group : 0, h = inside ? row % a.group : 0;
+        const TQ *from = a.q + size_t(tile.begin + t) * a.q_stride + (tile.kv_head * a.group + h) * DIM + chunk * 8;
+        cp_async_16_or_zero(queries + (in_tile * CHUNKS + (chunk ^ in_tile % 8)) * 16, from, inside);
+    }
+    cp_async_commit();
+}
+
 // Fills the slots, tile after tile. Each warp fetches SHARE positions of a block: by bulk copies if the tile sees all of
 // them, else one by one; those that no row of the tile sees become zero.
-__device__ __forceinline__ void produce(const Args &a, unsigned char *slots, u32 full, u32 empty, u32 tiles) {
+__device__ __forceinline__ void produce(const Args &a, unsigned char *slots, const Barriers &barriers, u32 tiles) {
     const u32 warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, base = shared_address(slots);
+    unsigned char *const queries = slots + STAGES * SLOT;
     Ring ring = {0, 1};
+    u32 queries_parity = 1;
     for (Schedule schedule = {0, tiles}; schedule.any(); schedule.round++) {
         const Tile tile(a, schedule.tile());
+        mbarrier_wait(barriers.queries_empty(), queries_parity);
+        queries_parity ^= 1;
+        fetch_queries(a, tile, queries);
         for (u32 block = tile.from(); block <= tile.last; block += BLOCK) {
             const u32 start = block + warp * SHARE, p = start + lane % SHARE;
             const u32 at = p >= tile.first && p <= tile.last ? tile.pages[p / a.page_size] * a.page_size + p % a.page_size : NOWHERE;
-            const u32 slot = ring.slot * SLOT, filled = full + 8 * ring.slot;
-            mbarrier_wait(empty + 8 * ring.slot, ring.parity);
+            const u32 slot = ring.slot * SLOT, filled = barriers.full(ring.slot);
+            mbarrier_wait(barriers.empty(ring.slot), ring.parity);
             if (a.box_rows && start >= tile.first && start + SHARE - 1 <= tile.last) {
                 // A lane for each box: of keys or values, of 64 columns, of some positions.
                 const u32 columns = lane / 2 % (DIM / 64), in_share = lane / 2 / (DIM / 64) * a.box_rows;
@@ -131,6 +176,11 @@ __device__ __forceinline__ void produce(const Args &a, unsigned char *slots, u32
                 __syncwarp();
                 if (lane == 0) mbarrier_arrive(filled);
             }
+            if (block == tile.from()) {
+                cp_async_wait<0>();
+                __syncwarp();
+                if (lane == 0) mbarrier_arrive(barriers.queries_full());
+            }
             ring.next();
         }
     }
@@ -141,8 +191,8 @@ __device__ __forceinline__ void produce(const Args &a, unsigned char *slots, u32
 struct Turns {
     u32 mine, others, parity;
 
-    __device__ __forceinline__ Turns(u32 turns, u32 warpgroup)
-        : mine(turns + 8 * warpgroup), others(turns + 8 * (1 - warpgroup)), parity(1 - warpgroup) {}
+    __device__ __forceinline__ Turns(const Barriers &barriers, u32 warpgroup)
+        : mine(barriers.turn(warpgroup)), others(barriers.turn(1 - warpgroup)), parity(1 - warpgroup) {}
 
     __device__ __forceinline__ void wait() {
 #if TURNS
@@ -158,40 +208,26 @@ struct Turns {
     }
 };
 
-// A consumer warpgroup: its part of the block's shared memory, and where its lanes are.
+// A consumer warpgroup, and where its lanes are.
 struct Warpgroup {
     const Args &a;
-    unsigned char *queries;
+    const unsigned char *queries; // of its rows
+    unsigned char *room;          // of the warp
     u32 slots;
-    u32 full, empty;
-    u32 index;  // of the warpgroup
-    u32 thread; // of the warpgroup
+    Barriers barriers;
+    u32 index;                    // of the warpgroup
+    u32 warp;                     // in it
+    u32 lane;
 
-    __device__ __forceinline__ void meet() const { named_barrier(1 + index, 128); }
-
-    // Starts the copies of a tile's queries; those beyond the sequence become zero.
-    __device__ __forceinline__ void fetch(const Tile &tile) const {
-#pragma unroll
-        for (u32 i = 0; i < 64 * CHUNKS / 128; i++) {
-            const u32 c = i * 128 + thread, in_group = c / CHUNKS, chunk = c % CHUNKS;
-            const u32 row = tile.row + index * 64 + in_group;
-            const bool inside = row < tile.rows;
-            const u32 t = inside ? row / a.group : 0, h = inside ? row % a.group : 0;
-            const TQ *from = a.q + size_t(tile.begin + t) * a.q_stride + (tile.kv_head * a.group + h) * DIM + chunk * 8;
-            cp_async_16_or_zero(queries + (in_group * CHUNKS + (chunk ^ in_group % 8)) * 16, from, inside);
-        }
-        cp_async_commit();
-    }
-
-    // The queries that were fetched, 16 columns for each step.
-    __device__ __forceinline__ void take(u32 (&q)[DIM / 16][4]) const {
-        cp_async_wait<0>();
-        meet();
-        const u32 lane = thread % 32, row = thread / 32 * 16 + lane % 16;
+    // The queries of a tile, 16 columns for each step.
+    __device__ __forceinline__ void take(u32 (&q)[DIM / 16][4], u32 parity) const {
+        mbarrier_wait(barriers.queries_full(), parity);
+        const u32 row = warp * 16 + lane % 16;
 #pragma unroll
         for (u32 k = 0; k < DIM / 16; k++)
             ldmatrix_x4(q[k], queries + (row * CHUNKS + ((2 * k + lane / 16) ^ row % 8)) * 16);
-        meet(); // The room is free.
+        __syncwarp();
+        if (lane == 0) mbarrier_arrive(barriers.queries_empty());
     }
 
     // s = q k^T for the keys of a slot.
@@ -213,7 +249,7 @@ struct Warpgroup {
     }
 
     __device__ __forceinline__ void release(u32 slot) const {
-        if (thread % 32 == 0) mbarrier_arrive(empty + 8 * slot);
+        if (lane == 0) mbarrier_arrive(barriers.empty(slot));
     }
 };
 
@@ -231,7 +267,7 @@ struct Rows {
         }
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            pos[h] = a.positions[tile.begin + min(row + w.thread / 32 * 16 + h * 8 + w.thread % 32 / 4, high) / a.group];
+            pos[h] = a.positions[tile.begin + min(row + w.warp * 16 + h * 8 + w.lane / 4, high) / a.group];
             first[h] = start(a, pos[h]);
         }
         all_to = a.positions[tile.begin + row / a.group] + 1;
@@ -246,7 +282,7 @@ struct Rows {
 
 // Scores become weights, as in attention.cu.
 __device__ __forceinline__ void weigh_block(const Args &a, const Rows &rows, u32 block, float (&scores)[BLOCK / 2],
-                                            float (&max_score)[2], float (&sum)[2], float (&factor)[2]) {
+                                            float (&max_score)[2], float (&factor)[2], float (&total)[2]) {
     float(&s)[BLOCK / 8][4] = reinterpret_cast<float(&)[BLOCK / 8][4]>(scores);
 #if SOFTCAP
 #pragma unroll
@@ -255,7 +291,7 @@ __device__ __forceinline__ void weigh_block(const Args &a, const Rows &rows, u32
         for (int e = 0; e < 4; e++) s[n][e] = tanhf(s[n][e] * a.inner_scale);
 #endif
     if (block < rows.all_from || block + BLOCK > rows.all_to) mask(s, block, rows.pos, rows.first);
-    weigh(s, max_score, sum, factor, a.scale);
+    weigh(s, max_score, factor, total, a.scale);
 }
 
 __device__ __forceinline__ void pack_block(u32 (&p)[BLOCK / 16][4], const float (&scores)[BLOCK / 2]) {
@@ -265,7 +301,7 @@ __device__ __forceinline__ void pack_block(u32 (&p)[BLOCK / 16][4], const float 
 #if PARTS
 // The parts that are over, merged: values lie in shared memory.
 struct Whole {
-    float *values;
+    float *values; // of the lane, 32 apart
     float max_score[2], sum[2];
     bool any;
 
@@ -279,86 +315,94 @@ struct Whole {
 #pragma unroll
             for (int e = 0; e < DIM / 2; e++) {
                 if (e / 2 % 2 != h) continue;
-                float *v = values + e * (128 * WGS);
-                *v = any ? blend(u, *v, acc[e]) : acc[e];
+                values[e * 32] = any ? blend(u, values[e * 32], acc[e]) : acc[e];
                 acc[e] = 0.0f;
             }
         }
         any = true;
     }
+
+    // Merges the last part into `acc` and `sum`.
+    __device__ __forceinline__ void finish(float (&acc)[DIM / 2], const float (&part_max)[2], float (&part_sum)[2], float scale) const {
+        if (!any) return;
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const Rescale u = rescale(max_score[h], part_max[h], scale);
+            part_sum[h] = blend(u, sum[h], part_sum[h]);
+#pragma unroll
+            for (int e = 0; e < DIM / 2; e++)
+                if (e / 2 % 2 == h) acc[e] = blend(u, values[e * 32], acc[e]);
+        }
+    }
 };
 #endif
 
-// Writes the values of a warpgroup's rows.
+// Writes the values of a warp's rows, which go through its room, so that they are moved 16 bytes at a time.
 __device__ __forceinline__ void write(const Args &a, const Tile &tile, const Warpgroup &w, const float (&acc)[DIM / 2], const float (&sum)[2]) {
+#if PARTS
+    __syncwarp(); // Other lanes had values here.
+#endif
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        const u32 row = tile.row + w.index * 64 + w.thread / 32 * 16 + h * 8 + w.thread % 32 / 4;
-        if (row >= tile.rows) continue;
         const float of_sum = inverse(sum[h]);
-        TQ *out = a.out + size_t(tile.begin + row / a.group) * a.out_stride +
-                  (tile.kv_head * a.group + row % a.group) * DIM + w.thread % 4 * 2;
+        const u32 row = h * 8 + w.lane / 4;
 #pragma unroll
-        for (int n = 0; n < DIM / 8; n++) {
-            const float lo = share(acc[n * 4 + h * 2], of_sum), hi = share(acc[n * 4 + h * 2 + 1], of_sum);
-            store<2>(out + n * 8, Pack<TQ, 2>{{Round<TQ>::of(lo), Round<TQ>::of(hi)}});
+        for (u32 n = 0; n < DIM / 8; n++) {
+            const u32 pair = Round<TQ>::pair(share(acc[n * 4 + h * 2], of_sum), share(acc[n * 4 + h * 2 + 1], of_sum));
+            *reinterpret_cast<u32 *>(w.room + (row * CHUNKS + (n ^ row % 8)) * 16 + w.lane % 4 * 4) = pair;
         }
     }
+    __syncwarp();
+    const u32 first = tile.row + w.index * 64 + w.warp * 16;
+#pragma unroll
+    for (u32 i = 0; i < 16 * CHUNKS / 32; i++) {
+        const u32 c = i * 32 + w.lane, in_warp = c / CHUNKS, chunk = c % CHUNKS, row = first + in_warp;
+        if (row >= tile.rows) continue;
+        TQ *out = a.out + size_t(tile.begin + row / a.group) * a.out_stride +
+                  (tile.kv_head * a.group + row % a.group) * DIM + chunk * 8;
+        store<8>(out, load<8>(reinterpret_cast<const TQ *>(w.room + (in_warp * CHUNKS + (chunk ^ in_warp % 8)) * 16)));
+    }
+    __syncwarp();
 }
 
 extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(const __grid_constant__ Args a) {
     extern __shared__ __align__(1024) unsigned char smem[];
-    // Slots begin at multiples of 1024, after them the queries, the merged values if PARTS, the mbarriers.
+    // Slots begin at multiples of 1024, after them the queries, the rooms of consumer warps, the mbarriers.
     const u32 at = shared_address(smem), slots = (at + 1023) / 1024 * 1024;
-    unsigned char *const memory = smem + (slots - at), *const queries = memory + STAGES * SLOT;
-#if PARTS
-    float *const values = reinterpret_cast<float *>(queries + WGS * QUERIES);
-    const u32 full = slots + STAGES * SLOT + WGS * QUERIES + WGS * 128 * DIM / 2 * 4;
-#else
-    const u32 full = slots + STAGES * SLOT + WGS * QUERIES;
-#endif
-    const u32 empty = full + 8 * STAGES, turns_at = empty + 8 * STAGES;
-    if (threadIdx.x == 0) {
-        for (u32 s = 0; s < STAGES; s++) {
-            mbarrier_init(full + 8 * s, 4);        // Each producer warp.
-            mbarrier_init(empty + 8 * s, 4 * WGS); // Each consumer warp.
-        }
-        for (u32 g = 0; g < 2; g++) mbarrier_init(turns_at + 8 * g, 4); // Each warp of the other warpgroup.
-        fence_mbarrier_init();
-        fence_proxy_async();
-    }
+    unsigned char *const memory = smem + (slots - at), *const queries = memory + STAGES * SLOT, *const rooms = queries + QUERIES;
+    const Barriers barriers = {slots + STAGES * SLOT + QUERIES + 4 * WGS * ROOM};
+    if (threadIdx.x == 0) barriers.init();
     __syncthreads();
     take_turn();
     const u32 tiles = *a.count * a.kv_heads, warpgroup = threadIdx.x / 128;
     if (warpgroup == WGS) {
         give_registers<PRODUCER_REGISTERS>();
-        produce(a, memory, full, empty, tiles);
+        produce(a, memory, barriers, tiles);
         return;
     }
     take_registers<CONSUMER_REGISTERS>();
-    const Warpgroup w = {a, queries + warpgroup * QUERIES, slots, full, empty, warpgroup, threadIdx.x % 128};
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const Warpgroup w = {a, queries + warpgroup * (QUERIES / WGS), rooms + warp * ROOM, slots, barriers, warpgroup, warp % 4, lane};
     Ring ring = {0, 0};
-    Turns turns(turns_at, warpgroup);
-    Schedule schedule = {0, tiles};
-    if (schedule.any()) w.fetch(Tile(a, schedule.tile()));
-    while (schedule.any()) {
+    Turns turns(barriers, warpgroup);
+    u32 queries_parity = 0;
+    for (Schedule schedule = {0, tiles}; schedule.any(); schedule.round++) {
         const Tile tile(a, schedule.tile());
         const Rows rows(a, tile, w);
         u32 q[DIM / 16][4], p[BLOCK / 16][4], slot = 0;
-        w.take(q);
-        schedule.round++;
-        if (schedule.any()) w.fetch(Tile(a, schedule.tile()));
+        w.take(q, queries_parity);
+        queries_parity ^= 1;
 
-        float max_score[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.0f, 0.0f}, factor[2], s[BLOCK / 2], acc[DIM / 2];
+        float max_score[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.0f, 0.0f}, factor[2], total[2], s[BLOCK / 2], acc[DIM / 2];
 #pragma unroll
         for (int e = 0; e < DIM / 2; e++) acc[e] = 0.0f;
 #if PARTS
-        Whole whole = {values + threadIdx.x, {}, {}, false};
+        Whole whole = {reinterpret_cast<float *>(w.room) + lane, {}, {}, false};
 #endif
         const u32 from = tile.from();
         u32 block = from;
         if (block < rows.to) {
-            mbarrier_wait(full + 8 * ring.slot, ring.parity);
+            mbarrier_wait(barriers.full(ring.slot), ring.parity);
             turns.wait();
             wgmma_rows(q);
             wgmma_fence();
@@ -366,12 +410,12 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
             turns.pass();
             wgmma_wait<0>();
             wgmma_results(s);
-            weigh_block(a, rows, block, s, max_score, sum, factor);
+            weigh_block(a, rows, block, s, max_score, factor, total);
             pack_block(p, s);
             slot = ring.slot;
             ring.next();
             for (block += BLOCK; block < rows.to; block += BLOCK) {
-                mbarrier_wait(full + 8 * ring.slot, ring.parity);
+                mbarrier_wait(barriers.full(ring.slot), ring.parity);
                 turns.wait();
                 wgmma_rows(p);
                 wgmma_results(acc);
@@ -379,6 +423,7 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
                 w.multiply_keys(s, q, ring.slot);
                 w.add_values(acc, p, slot);
                 turns.pass();
+                add_totals(sum, factor, total); // Of the block before, meanwhile.
                 wgmma_wait<1>();
                 wgmma_results(s);
 #if PARTS
@@ -386,10 +431,10 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
                 const float part_max[2] = {max_score[0], max_score[1]}, part_sum[2] = {sum[0], sum[1]};
                 if (over) max_score[0] = max_score[1] = -INFINITY_F, sum[0] = sum[1] = 0.0f;
 #endif
-                weigh_block(a, rows, block, s, max_score, sum, factor);
+                weigh_block(a, rows, block, s, max_score, factor, total);
                 // Where no greatest score has grown all factors are 1. The assembler would wait for the values before it
-                // makes weights, but for a branch between the two that needs all weights: a sum that is no number.
-                bool same = factor[0] == 1.0f && factor[1] == 1.0f && sum[0] >= 0.0f && sum[1] >= 0.0f;
+                // makes weights, but for a branch between the two that needs all weights: a total that is no number.
+                bool same = factor[0] == 1.0f && factor[1] == 1.0f && total[0] >= 0.0f && total[1] >= 0.0f;
 #if PARTS
                 same = same && !over;
 #endif
@@ -415,6 +460,7 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
             wgmma_fence();
             w.add_values(acc, p, slot);
             turns.pass();
+            add_totals(sum, factor, total);
             wgmma_wait<0>();
             wgmma_results(acc);
             w.release(slot);
@@ -424,19 +470,14 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) attention_sm90(
         }
         // Blocks that only other warpgroups see.
         for (; block <= tile.last; block += BLOCK) {
-            mbarrier_wait(full + 8 * ring.slot, ring.parity);
+            mbarrier_wait(barriers.full(ring.slot), ring.parity);
             w.release(ring.slot);
             ring.next();
             turns.wait();
             turns.pass();
         }
 #if PARTS
-        if (whole.any) {
-            whole.merge(acc, max_score, sum, a.scale);
-#pragma unroll
-            for (int e = 0; e < DIM / 2; e++) acc[e] = whole.values[e * (128 * WGS)];
-            sum[0] = whole.sum[0], sum[1] = whole.sum[1];
-        }
+        whole.finish(acc, max_score, sum, a.scale);
 #endif
         write(a, tile, w, acc, sum);
     }

@@ -54,12 +54,12 @@ c_struct! {
     }
 }
 
-/// Bytes of shared memory: slots, queries, merged values, two mbarriers for each slot and two for
-/// turns, and what aligning them may take.
+/// Bytes of shared memory: slots, queries, rooms for merged values or results, the mbarriers (two for each slot, two for
+/// queries, two for turns), and what aligning them may take.
 fn shared(variant: &AttentionVariant) -> usize {
-    let head = variant.head_dim;
-    let merged = if variant.parts { ROWS * head * 4 } else { 0 };
-    1024 + STAGES * (2 * BLOCK * head * 2 + 16) + 16 + ROWS * head * 2 + merged
+    let row = variant.head_dim * 2;
+    let room = if variant.parts { 2 * row } else { row };
+    1024 + STAGES * (2 * BLOCK * row + 16) + ROWS * (row + room) + 32
 }
 
 /// The kernel of a variant, if the card has the instructions and the heads have a width that it takes.

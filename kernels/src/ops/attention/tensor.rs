@@ -22,6 +22,13 @@ const _: () = assert!(SPLIT.is_multiple_of(BLOCK));
 /// Warps that share a decode tile where there are few of them.
 const SHARING_WARPS: usize = 4;
 
+/// Blocks for each multiprocessor, at most.
+const BLOCKS: usize = 16;
+
+/// Those whose warps share a tile. A graph has as many as the longest contexts could use, which end at once in most
+/// steps, so there are no more than run at a time.
+const SHARING_BLOCKS: usize = 2;
+
 /// A variant of `attention.cu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AttentionVariant {
@@ -156,16 +163,17 @@ pub(crate) fn grouping(
     if q_desc.format != pages.format || !aligned || !head_dim.is_multiple_of(16) || head_dim > 256 || !fits {
         return None;
     }
-    let prefill_rows =
-        if sm90::kernel(prefill, limits).is_some() { sm90::ROWS } else { WARP_ROWS * PREFILL_WARPS };
+    // Results of `attention_sm90.cu` are moved 16 bytes at a time.
+    let wide_out = out.start.is_multiple_of(8) && out_desc.cols.is_multiple_of(8);
+    let sm90 = wide_out && sm90::kernel(prefill, limits).is_some();
+    let prefill_rows = if sm90 { sm90::ROWS } else { WARP_ROWS * PREFILL_WARPS };
     let tiling = Tiling { group: q.cols / pages.cols, prefill_rows };
     Some(Grouping { dtype, tiling, kv_heads: pages.cols / head_dim, head_dim })
 }
 
-/// A grid for items: blocks take several items where there are many.
-fn items_grid(items: usize, kv_heads: usize, sms: u32) -> (u32, u32, u32) {
-    let enough = (16 * sms as usize).div_ceil(kv_heads);
-    (kv_heads as u32, items.clamp(1, enough) as u32, 1)
+/// A grid for items: blocks take several items where there are more than `most` blocks.
+fn items_grid(items: usize, kv_heads: usize, most: usize) -> (u32, u32, u32) {
+    (kv_heads as u32, items.clamp(1, most.div_ceil(kv_heads)) as u32, 1)
 }
 
 /// What the launches of an attention share.
@@ -222,12 +230,12 @@ impl Attention<'_> {
         if list == WorkList::Decode {
             kernels.extend(variant.one_tile().and_then(|variant| kernel(variant, lowering.limits.shared)));
         }
-        let choose = self.choose(lowering, list, 32 * warps as u32);
+        let choose = self.choose(lowering, list, warps, BLOCKS);
         if kernels.len() < 2 {
             return Launch::new(kernels, args, choose);
         }
-        let few = 2 * lowering.limits.sms as usize / self.grouping.kv_heads;
-        let sharing = self.choose(lowering, list, 32 * SHARING_WARPS as u32);
+        let few = SHARING_BLOCKS * lowering.limits.sms as usize / self.grouping.kv_heads;
+        let sharing = self.choose(lowering, list, SHARING_WARPS, SHARING_BLOCKS);
         // Both give the same bits.
         Launch::new(
             kernels,
@@ -254,17 +262,18 @@ impl Attention<'_> {
             pad: 0,
         };
         let kernel = merge_kernel(self.grouping.dtype, self.grouping.head_dim);
-        let choose = self.choose(lowering, WorkList::Merges, 32 * self.work.state_rows as u32);
+        let choose = self.choose(lowering, WorkList::Merges, self.work.state_rows, BLOCKS);
         Launch::new(vec![kernel], args, choose)
     }
 
-    /// Blocks of so many threads for the items of a list and each KV head.
-    fn choose(&self, lowering: &Lowering, list: WorkList, threads: u32) -> ChooseGrid {
-        let (index, kv_heads, sms) = (self.index, self.grouping.kv_heads, lowering.limits.sms);
+    /// Blocks of so many warps for the items of a list and each KV head, at most so many for each multiprocessor.
+    fn choose(&self, lowering: &Lowering, list: WorkList, warps: usize, blocks: usize) -> ChooseGrid {
+        let (index, kv_heads, threads) = (self.index, self.grouping.kv_heads, 32 * warps as u32);
+        let most = blocks * lowering.limits.sms as usize;
         Box::new(move |grid| {
             let items = grid.work[index].of(list);
             let config =
-                LaunchConfig { kernel: 0, grid: items_grid(items, kv_heads, sms), block: (threads, 1, 1) };
+                LaunchConfig { kernel: 0, grid: items_grid(items, kv_heads, most), block: (threads, 1, 1) };
             (items > 0).then_some(config)
         })
     }
@@ -288,7 +297,8 @@ pub(super) fn lower(lowering: &mut Lowering, op: &PagedAttention, grouping: &Gro
         inner_scale,
     };
     let variant = attention.variant(PREFILL_WARPS, attention.long);
-    let prefill = match sm90::kernel(variant, &lowering.limits) {
+    let sm90 = sm90::kernel(variant, &lowering.limits).filter(|_| grouping.tiling.prefill_rows == sm90::ROWS);
+    let prefill = match sm90 {
         Some(kernel) => sm90::lower(lowering, &attention, kernel),
         None => Some(attention.items(lowering, WorkList::Prefill, PREFILL_WARPS, attention.long)),
     };

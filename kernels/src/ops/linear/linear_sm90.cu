@@ -297,6 +297,7 @@ struct Epilogue {
 // is done.
 __device__ __forceinline__ void produce(const Args &a, u32 slots, u32 full, u32 empty, u32 feature_tiles, u32 token_tiles) {
     const u32 steps = (a.k + DEEP - 1) / DEEP;
+    prefetch_map(a.x);
     u32 ahead = 0; // Slots with weights and without x.
     if (blockIdx.x < feature_tiles * token_tiles) {
         const Tile tile(blockIdx.x, feature_tiles, token_tiles);

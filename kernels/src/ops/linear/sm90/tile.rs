@@ -17,10 +17,10 @@ const fn tile(warpgroups: usize, tokens: usize, stages: u32) -> Tile {
 }
 
 /// From narrow tiles to wide ones. Three warpgroups, and tokens between the powers of two, keep more multiprocessors busy
-/// at some hundred rows.
+/// at some hundred rows. The narrowest have as many slots as there is room for: they fill while what makes x still runs.
 pub(crate) const TILES: [Tile; 16] = [
-    tile(1, 8, 12),
-    tile(1, 16, 12),
+    tile(1, 8, 24),
+    tile(1, 16, 22),
     tile(1, 32, 10),
     tile(1, 64, 8),
     tile(2, 64, 8),
