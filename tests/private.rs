@@ -147,12 +147,31 @@ fn row_text_is_in_no_log_above_debug() {
         &["--messages-column", "m"],
         &["--prompt-tokens-column", "t"],
     ] {
-        let log = run(flags, "info");
-        assert!(!log.contains(SECRET), "{flags:?}: {log}");
+        for format in ["text", "json"] {
+            let log = run(&[flags, &["--log-format", format]].concat(), "info");
+            assert!(!log.contains(SECRET), "{flags:?} {format}: {log}");
+        }
     }
     assert!(
         run(&thrown, "debug").contains(SECRET),
         "the secret is not in a debug log either, so the test proves nothing"
+    );
+}
+
+/// A reader of metrics learns how many rows have which kind of error, and nothing of what they say.
+#[test]
+fn row_text_is_in_no_metrics() {
+    let bench = Bench::new();
+    bench.table("in.parquet", vec![("q", strings(&[Some(SECRET), None, Some("Quetzalcoatl again")]))]);
+    let model = support::golden("qwen3");
+    let thrown = "{% if 'again' in q %}{{ raise_exception(q) }}{% endif %}{{ q }}";
+    let mut command = bench.command(&job(model.to_str().unwrap(), &["--prompt", thrown, "--metrics", "0"]));
+    command.env("GRISTMILL_FAULTS", "*:hang@2");
+    let run = support::metrics::Watched::start(command);
+    let text = run.wait_for(|text| support::metrics::value(text, "gristmill_job_rows_failed") == Some(2.0));
+    assert!(
+        text.contains("kind=\"template error\"") && !text.contains(SECRET) && !text.contains("in.parquet"),
+        "{text}"
     );
 }
 

@@ -4,6 +4,7 @@
 //! allocate is known here, and its abort becomes an end like that of any other error that may pass: the job resumes.
 
 use crate::error::EXIT_FAILED;
+use crate::log::is_json;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -76,12 +77,16 @@ extern "C" fn end(_: libc::c_int) {
         return;
     }
     let mut digits = [0; 20];
+    let (before, after) =
+        if is_json() { ("{\"level\":\"ERROR\",\"message\":\"", "\"}\n") } else { ("error: ", "\n") };
     for text in [
-        "error: out of memory: the system refused ",
+        before,
+        "out of memory: the system refused ",
         decimal(refused, &mut digits),
         " bytes more; finished rows are kept, and no row is to blame. Free memory or raise the limit (ulimit -v, or that of \
          the container), lower --max-num-seqs, --max-num-batched-tokens or --max-model-len, or choose a smaller model; \
-         the same command goes on\n",
+         the same command goes on",
+        after,
     ] {
         // SAFETY: it only reads the text. What cannot be written is dropped.
         unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };

@@ -279,6 +279,11 @@ fn remedy(error: &std::io::Error) -> &'static str {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
             "; free some space and run the same command again"
         }
+        // Nothing else takes an address.
+        std::io::ErrorKind::AddrInUse => {
+            "; another process has this port: wait for it, or choose another with --metrics"
+        }
+        std::io::ErrorKind::AddrNotAvailable => "; --metrics takes an address of this machine",
         std::io::ErrorKind::PermissionDenied => "; check its permissions",
         _ => "",
     }

@@ -4,6 +4,8 @@ use crate::error::JobError;
 use anstream::AutoStream;
 use clap::ColorChoice;
 use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -13,12 +15,46 @@ const RUST_LOG: &str = "RUST_LOG";
 /// What is logged unless somebody says otherwise.
 const USUAL: &str = "warn";
 
+/// How logs and notes are written to standard error.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// As people read them.
+    #[default]
+    Text,
+    /// An object of JSON on each line, with timestamp, level and message.
+    Json,
+}
+
+impl LogFormat {
+    /// The value of `--log-format`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        }
+    }
+}
+
+/// Whether lines are objects of JSON.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether lines of standard error are objects of JSON from now on.
+pub(crate) fn set_format(format: LogFormat) {
+    JSON.store(format == LogFormat::Json, Ordering::Relaxed);
+}
+
+/// Whether lines of standard error are objects of JSON. It may be asked by a signal handler.
+pub(crate) fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
+
 /// Starts logging. `filter` is a level or a filter as in `RUST_LOG`, which counts where there is none. Row text is logged
 /// at `debug` and `trace` only.
 ///
 /// # Errors
 /// [`JobError::Usage`] for a malformed filter.
-pub fn start(filter: Option<&str>, color: ColorChoice) -> Result<(), JobError> {
+pub fn start(filter: Option<&str>, color: ColorChoice, format: LogFormat) -> Result<(), JobError> {
+    set_format(format);
     let parse = |filter: &str| EnvFilter::builder().parse(filter);
     let filter = match (filter, std::env::var(RUST_LOG)) {
         (Some(filter), _) => {
@@ -34,7 +70,14 @@ pub fn start(filter: Option<&str>, color: ColorChoice) -> Result<(), JobError> {
     // It would print errors of printing, and fail at that.
     let subscriber = subscriber.with_target(false).with_ansi(colored(color)).log_internal_errors(false);
     // Only the first call of a process can succeed; a second one keeps the first's filter.
-    let _ = subscriber.try_init();
+    let _ = match format {
+        LogFormat::Text => subscriber.try_init(),
+        LogFormat::Json => {
+            std::panic::set_hook(Box::new(|panic| print_event("ERROR", &panic.to_string(), &[])));
+            let json = subscriber.json().flatten_event(true);
+            json.with_current_span(false).with_span_list(false).try_init()
+        }
+    };
     Ok(())
 }
 
@@ -78,12 +121,28 @@ pub(crate) use note;
 
 /// Prints a line to standard error, in a terminal broken between words.
 pub(crate) fn print_note(line: &str) {
+    if is_json() {
+        let (level, message) = match line.split_once(": ") {
+            Some(("error", message)) => ("ERROR", message),
+            Some(("warning", message)) => ("WARN", message),
+            _ => ("INFO", line),
+        };
+        return print_event(level, message, &[]);
+    }
     let mut error = std::io::stderr();
     let line = match terminal_size::terminal_size_of(&error) {
         Some((width, _)) => fill(line, usize::from(width.0)),
         None => line.to_string(),
     };
     let _ = error.write_all((line + "\n").as_bytes());
+}
+
+/// Prints an object of JSON with a message, and numbers by name, to standard error.
+pub(crate) fn print_event(level: &str, message: &str, numbers: &[(&str, u64)]) {
+    let timestamp = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    let mut event = serde_json::json!({"timestamp": timestamp, "level": level, "message": message});
+    numbers.iter().for_each(|&(name, number)| event[name] = number.into());
+    let _ = std::io::stderr().write_all(format!("{event}\n").as_bytes());
 }
 
 /// A number with its noun, as `1 row` or `2 rows`.

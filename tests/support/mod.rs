@@ -3,10 +3,13 @@
 // Every test binary compiles this module and uses a part of it.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(target_os = "linux")]
+pub mod browser;
 pub mod dice;
 #[cfg(target_os = "linux")]
 pub mod interpose;
 pub mod job;
+pub mod metrics;
 #[cfg(target_os = "linux")]
 pub mod pty;
 pub mod store;

@@ -104,6 +104,11 @@ impl Engine {
         self.max_dims.pages
     }
 
+    /// KV pages that requests hold now.
+    pub fn used_pages(&self) -> usize {
+        self.scheduler.pool().count() - self.scheduler.pool().free()
+    }
+
     /// The types that model, device and options resolved to.
     pub fn types(&self) -> &Types {
         &self.types
@@ -194,7 +199,7 @@ impl Engine {
                 self.marked = begun;
             }
             self.in_flight.push_back(InFlight { ticket, chunks, prefill, bound });
-            let used = self.scheduler.pool().count() - self.scheduler.pool().free();
+            let used = self.used_pages();
             self.stats.peak_pages = self.stats.peak_pages.max(used);
             self.stats.page_steps += used as u64;
         }

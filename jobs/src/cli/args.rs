@@ -1,7 +1,8 @@
 //! The command line.
 
 use crate::input::format::InputFormat;
-use crate::log::log_filter;
+use crate::log::{LogFormat, log_filter};
+use crate::metrics::address::address;
 use crate::options::batch::BatchOptions;
 use crate::options::columns::ColumnsOptions;
 use crate::options::documents::DocumentsOptions;
@@ -15,7 +16,8 @@ use crate::options::sampling::SamplingOptions;
 use crate::options::size::{parse_size, parse_usize};
 use crate::options::structured::StructuredOptions;
 use crate::store::location::Location;
-use clap::{Args, ColorChoice, Parser, Subcommand};
+use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Offline batch inference: a table of prompts goes in, a table of answers comes out.
@@ -31,6 +33,17 @@ pub struct Cli {
     /// Whether to color messages [default: in a terminal, unless NO_COLOR is set].
     #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto, hide_default_value = true)]
     pub color: ColorChoice,
+    /// How messages are written to standard error [default: text]; json is an object on each line, without a progress bar.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub log_format: LogFormat,
 }
 
 #[derive(Subcommand, Clone, Debug, PartialEq)]
@@ -69,6 +82,8 @@ pub enum Command {
     },
     /// Compare an output's labels with the truth: accuracy, classes, confusion, calibration, coverage.
     Evaluate(EvaluateArgs),
+    /// Write one HTML file about a published output: what it took, tokens, answers, errors, settings.
+    Report(ReportArgs),
 }
 
 #[derive(Subcommand, Clone, Debug, PartialEq)]
@@ -145,6 +160,10 @@ pub struct RunArgs {
     /// Run without a supervisor: a device that fails ends the job.
     #[arg(long)]
     pub in_process: bool,
+    /// Serve figures of the run for Prometheus at http://ADDRESS/metrics; a port alone is of 127.0.0.1, and 0 is one that is
+    /// free.
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = address)]
+    pub metrics: Option<SocketAddr>,
     #[command(flatten)]
     pub prices: PriceOptions,
     #[command(flatten)]
@@ -197,18 +216,12 @@ pub struct PlanArgs {
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]
+#[command(group = ArgGroup::new("truths").args(["truth"]).required(true))]
 pub struct EvaluateArgs {
     /// The job's output.
     pub output: String,
-    /// Compare the column COLUMN with the column TRUTH; may be repeated.
-    #[arg(long, value_name = "COLUMN=TRUTH", required = true)]
-    pub truth: Vec<String>,
-    /// Take the truths from this file, and not from the output.
-    #[arg(long, value_name = "PATH", requires = "key")]
-    pub truth_file: Option<String>,
-    /// Join that file by this column, or by KEY of the output and OTHER of the file.
-    #[arg(long, value_name = "KEY[=OTHER]", requires = "truth_file")]
-    pub key: Option<String>,
+    #[command(flatten)]
+    pub truth: TruthArgs,
     /// Write the rows that differ to this Parquet file.
     #[arg(long, value_name = "PATH")]
     pub differences: Option<PathBuf>,
@@ -218,6 +231,37 @@ pub struct EvaluateArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What labels are compared with.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct TruthArgs {
+    /// Compare the column COLUMN with the column TRUTH; may be repeated.
+    #[arg(long, value_name = "COLUMN=TRUTH")]
+    pub truth: Vec<String>,
+    /// Take the truths from this file, and not from the output.
+    #[arg(long, value_name = "PATH", requires = "key", requires = "truth")]
+    pub truth_file: Option<String>,
+    /// Join that file by this column, or by KEY of the output and OTHER of the file.
+    #[arg(long, value_name = "KEY[=OTHER]", requires = "truth_file")]
+    pub key: Option<String>,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct ReportArgs {
+    /// The job's output.
+    pub output: Location,
+    /// The job's --state-dir.
+    #[arg(long, value_name = "FOLDER")]
+    pub state_dir: Option<PathBuf>,
+    /// Write the report here [default: beside the output, with the ending .html].
+    #[arg(long, value_name = "PATH")]
+    pub html: Option<PathBuf>,
+    /// Show texts of errors, which may quote rows.
+    #[arg(long)]
+    pub with_texts: bool,
+    #[command(flatten)]
+    pub truth: TruthArgs,
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]

@@ -8,6 +8,7 @@ mod evaluate;
 mod job_file;
 pub mod parse;
 mod plan;
+mod report;
 mod run;
 mod show;
 pub mod status;
@@ -30,16 +31,22 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     if is_worker() {
         write_from_background();
     }
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // What is wrong with the command line is said in this format, too.
+    log::set_format(parse::log_format(&arguments));
     let cli = match parse(arguments) {
         Ok(cli) => cli,
         Err(ParseError::CommandLine(error)) => {
             // Help and version are no errors, and go to standard output.
-            let _ = error.print();
+            match error.use_stderr() && log::is_json() {
+                true => note!("{}", error.to_string().trim_end()),
+                false => _ = error.print(),
+            }
             return if error.use_stderr() { EXIT_REFUSED } else { EXIT_DONE };
         }
         Err(ParseError::File(error)) => return report(&error),
     };
-    match log::start(cli.log_level.as_deref(), cli.color).and_then(|()| execute(cli)) {
+    match log::start(cli.log_level.as_deref(), cli.color, cli.log_format).and_then(|()| execute(cli)) {
         Ok(code) => code,
         Err(error) => report(&error),
     }
@@ -78,6 +85,7 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
             verify::verify(&output)?;
         }
         Command::Evaluate(args) => evaluate::evaluate(args)?,
+        Command::Report(args) => report::report(args)?,
     }
     Ok(EXIT_DONE)
 }

@@ -7,8 +7,9 @@ use crate::cli::args::{Cli, Command};
 use crate::cli::job_file;
 use crate::digest::digest_bytes;
 use crate::error::JobError;
+use crate::log::LogFormat;
 use clap::parser::ValueSource;
-use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use std::ffi::OsString;
 
 /// Parses the command line and the job file that it names.
@@ -33,9 +34,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Parse
     let flags = job_file::flags(path, given)?;
     let read = digest_bytes(format!("{flags:?}").as_bytes());
     all.extend(flags);
-    // Before the command there can be --log-level and --color only; behind it, the command line as it stands.
+    // Before the command there can be --log-level, --log-format and --color only; behind it, the command line as it stands.
     all.extend(cli.log_level.as_ref().map(|level| format!("--log-level={level}").into()));
     all.push(format!("--color={}", cli.color).into());
+    all.push(format!("--log-format={}", cli.log_format.name()).into());
     let command_at = arguments.iter().position(|a| a == name).map_or(arguments.len(), |at| at + 1);
     all.extend_from_slice(&arguments[command_at..]);
     let in_file = |error: clap::Error| {
@@ -53,17 +55,25 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Parse
 
 /// What `--color` says, which the parser needs before it has parsed.
 fn color(arguments: &[OsString]) -> ColorChoice {
-    let mut choice = ColorChoice::Auto;
+    values_of("--color", arguments).filter_map(|value| value.parse().ok()).last().unwrap_or(ColorChoice::Auto)
+}
+
+/// What `--log-format` says, which is needed where the parser fails.
+pub(crate) fn log_format(arguments: &[OsString]) -> LogFormat {
+    let formats = values_of("--log-format", arguments);
+    formats.filter_map(|value| LogFormat::from_str(value, false).ok()).last().unwrap_or_default()
+}
+
+/// The values of a flag, before anything is parsed.
+fn values_of<'a>(flag: &'a str, arguments: &'a [OsString]) -> impl Iterator<Item = &'a str> {
     let texts: Vec<&str> = arguments.iter().map_while(|argument| argument.to_str()).collect();
-    for (i, text) in texts.iter().enumerate() {
-        let value = match text.strip_prefix("--color") {
-            Some("") => texts.get(i + 1).copied(),
-            Some(value) => value.strip_prefix('='),
-            None => None,
-        };
-        choice = value.and_then(|value| value.parse().ok()).unwrap_or(choice);
-    }
-    choice
+    let value = move |i: usize| match texts[i].strip_prefix(flag) {
+        Some("") => texts.get(i + 1).copied(),
+        Some(value) => value.strip_prefix('='),
+        None => None,
+    };
+    let count = arguments.iter().map_while(|argument| argument.to_str()).count();
+    (0..count).filter_map(value)
 }
 
 /// What is wrong with the command line or the job file.

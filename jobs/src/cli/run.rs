@@ -5,6 +5,7 @@ use crate::cli::args::RunArgs;
 use crate::error::{EXIT_DONE, JobError};
 use crate::input::format::InputFormat;
 use crate::journal::schema::refuse_other_kinds;
+use crate::metrics::{Metrics, MetricsTo};
 use crate::options::batch::BatchOptions;
 use crate::options::columns::ColumnOptions;
 use crate::options::documents::DocumentOptions;
@@ -36,13 +37,17 @@ pub fn run(args: RunArgs) -> Result<u8, JobError> {
         // Where the output goes and what it keeps is not part of the identity.
         return Err(JobError::Changed { path: path.clone() });
     }
-    let options = args.job_options()?;
+    let served_at = args.metrics.filter(|_| !is_worker());
+    let mut options = args.job_options()?;
     refuse_other_kinds(&options.state_dir)?;
+    // Before the work: a port that is taken is found at once, and is this command's until it ends.
+    let metrics = served_at.map(Metrics::serve).transpose()?;
     if !supervised {
+        options.metrics = metrics.map_or(options.metrics, MetricsTo::Here);
         return run::run(options).map(|()| EXIT_DONE);
     }
     let this = std::env::current_exe().map_err(JobError::io("find", "this program"))?;
-    Supervision { state_dir: &options.state_dir, hang, pause: PAUSE, job_read }.run(|| {
+    Supervision { state_dir: &options.state_dir, hang, pause: PAUSE, job_read, metrics }.run(|| {
         let mut worker = std::process::Command::new(&this);
         worker.args(std::env::args_os().skip(1));
         worker
@@ -78,6 +83,7 @@ impl RunArgs {
             enable_prompt_sharing,
             hang_timeout: _,
             in_process: _,
+            metrics,
             prices,
             batch: BatchOptions { batch, served_model_name: served_model_names },
             mut prompt,
@@ -149,6 +155,10 @@ impl RunArgs {
             retry,
             share_prompts: enable_prompt_sharing.unwrap_or(true),
             prices,
+            metrics: match metrics {
+                Some(_) if is_worker() => MetricsTo::Supervisor,
+                _ => MetricsTo::Nobody,
+            },
             prompt: prompt.with_template_text()?,
             sampling,
             model,

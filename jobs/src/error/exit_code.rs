@@ -72,6 +72,7 @@ fn of_io(error: &std::io::Error) -> u8 {
         | ErrorKind::DirectoryNotEmpty
         | ErrorKind::ReadOnlyFilesystem
         | ErrorKind::InvalidFilename
+        | ErrorKind::AddrNotAvailable
         | ErrorKind::InvalidInput => EXIT_REFUSED,
         // Space, memory, too many open files, a network that does not answer, a disk that fails.
         _ => EXIT_FAILED,

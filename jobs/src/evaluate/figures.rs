@@ -45,6 +45,8 @@ pub struct Figures {
     pub confusion: BTreeMap<String, BTreeMap<String, u64>>,
     /// Where there are probabilities.
     pub expected_calibration_error: Option<f64>,
+    /// Its bins.
+    pub calibration: Vec<Bin>,
     pub thresholds: Vec<Threshold>,
     pub goals: Vec<Goal>,
     /// What the job cost for each of its labels that is right, by its receipt, if it has a price.
@@ -63,6 +65,18 @@ pub struct Class {
     /// Of the rows whose truth it is, the share that has this label.
     pub recall: Option<f64>,
     pub f1: Option<f64>,
+}
+
+/// Rows whose labels have about the same probability.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Bin {
+    /// The bounds; the lower is not in it.
+    pub from: f64,
+    pub to: f64,
+    pub rows: u64,
+    pub mean_probability: Option<f64>,
+    /// Of their labels.
+    pub accuracy: Option<f64>,
 }
 
 /// What is kept if labels below a probability are left to a person.
@@ -100,6 +114,7 @@ impl Figures {
         let mut likely: Vec<(f32, bool)> =
             pairs.iter().filter_map(|pair| Some((pair.probability?, is_right(pair)))).collect();
         likely.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let calibration = bins(&likely);
         Figures {
             column: column.into(),
             truth: truth.into(),
@@ -111,7 +126,8 @@ impl Figures {
             macro_f1: (!f1.is_empty()).then(|| f1.iter().sum::<f64>() / f1.len() as f64),
             classes,
             confusion,
-            expected_calibration_error: expected_calibration_error(&likely),
+            expected_calibration_error: expected_calibration_error(&calibration),
+            calibration,
             thresholds: thresholds(&likely, pairs.len()),
             goals: goals(&likely, pairs.len()),
             money_per_right_label: None,
@@ -148,8 +164,8 @@ fn classes(confusion: &BTreeMap<String, BTreeMap<String, u64>>) -> Vec<Class> {
     labels.into_iter().map(class).collect()
 }
 
-/// The mean distance of accuracy and probability over bins of probability, weighted by their rows.
-fn expected_calibration_error(likely: &[(f32, bool)]) -> Option<f64> {
+/// Bins of probability; none where there are no probabilities.
+fn bins(likely: &[(f32, bool)]) -> Vec<Bin> {
     let mut bins = [(0_u64, 0.0, 0_u64); BINS];
     for &(probability, right) in likely {
         let bin = ((probability * BINS as f32).ceil() as usize).clamp(1, BINS) - 1;
@@ -158,8 +174,22 @@ fn expected_calibration_error(likely: &[(f32, bool)]) -> Option<f64> {
         *sum += f64::from(probability);
         *hits += u64::from(right);
     }
-    let distance: f64 = bins.iter().map(|(_, sum, hits)| (sum - *hits as f64).abs()).sum();
-    (!likely.is_empty()).then(|| distance / likely.len() as f64)
+    let bin = |(at, (rows, sum, hits)): (usize, (u64, f64, u64))| Bin {
+        from: at as f64 / BINS as f64,
+        to: (at + 1) as f64 / BINS as f64,
+        rows,
+        mean_probability: (rows > 0).then(|| sum / rows as f64),
+        accuracy: share(hits, rows),
+    };
+    if likely.is_empty() { Vec::new() } else { bins.into_iter().enumerate().map(bin).collect() }
+}
+
+/// The mean distance of accuracy and probability over bins of probability, weighted by their rows.
+fn expected_calibration_error(bins: &[Bin]) -> Option<f64> {
+    let rows: u64 = bins.iter().map(|bin| bin.rows).sum();
+    let distance = |bin: &Bin| Some((bin.mean_probability? - bin.accuracy?).abs() * bin.rows as f64);
+    let distance: f64 = bins.iter().filter_map(distance).sum();
+    (rows > 0).then(|| distance / rows as f64)
 }
 
 /// `likely` is sorted, the most likely first.
@@ -239,6 +269,8 @@ mod tests {
         // Bins of a fifteenth: 0.95 (0.933 to 1), 0.9 (0.867 to 0.933), two of 0.8, 0.7, 0.6.
         let want = (0.05 + 0.1 + (1.6 - 1.0) + 0.3 + 0.6) / 6.0;
         assert!((f.expected_calibration_error.unwrap() - want).abs() < 1e-6, "{f:?}");
+        let bin = f.calibration.iter().find(|bin| bin.rows == 2).unwrap();
+        assert_eq!((bin.from, bin.to, bin.accuracy), (11.0 / 15.0, 12.0 / 15.0, Some(0.5)));
         let at = |p: f32| f.thresholds.iter().find(|t| t.probability == p).unwrap();
         assert_eq!((at(0.0).coverage, at(0.0).accuracy), (6.0 / 7.0, Some(4.0 / 6.0)));
         assert_eq!((at(0.8).coverage, at(0.8).accuracy), (4.0 / 7.0, Some(3.0 / 4.0)));

@@ -126,6 +126,8 @@ fn pairs_of(
         let label = (!labels.is_null(row)).then(|| labels.value(row).to_string());
         let probability = probabilities.filter(|p| !p.is_null(row) && label.is_some());
         let probability = probability.map(|p| p.as_primitive::<Float32Type>().value(row));
+        // What is no number says nothing.
+        let probability = probability.filter(|probability| probability.is_finite());
         Some(Pair { truth, label, probability })
     };
     (0..truths.len()).map(pair).collect()

@@ -15,10 +15,11 @@ use crate::journal::row_set::RowSet;
 use crate::journal::schema;
 use crate::row_error::RowErrorKind;
 use rusqlite::types::Value;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// A row with this number of deaths runs alone.
 const ALONE: i64 = 2;
@@ -68,11 +69,11 @@ impl InFlight {
     }
 
     /// Drops the rows that are no longer running, if the file has grown long for it.
-    pub(crate) fn shorten(&mut self, running: &HashSet<u64>) -> Result<(), JobError> {
+    pub(crate) fn shorten(&mut self, running: &HashMap<u64, Instant>) -> Result<(), JobError> {
         if self.rows < FILE_ROWS.max(2 * running.len()) {
             return Ok(());
         }
-        let rows: Vec<u64> = running.iter().copied().collect();
+        let rows: Vec<u64> = running.keys().copied().collect();
         let new = self.path.with_extension("new");
         let mut file = File::create(&new).map_err(JobError::io("create", &new))?;
         file.write_all(&bytes_of(&rows)).map_err(JobError::io("write", &new))?;
@@ -227,7 +228,7 @@ mod tests {
         let state_dir = tempfile::tempdir().unwrap();
         let mut rows = InFlight::begin(state_dir.path()).unwrap();
         for row in 0..100_000 {
-            rows.shorten(&HashSet::from([row, 7])).unwrap();
+            rows.shorten(&[row, 7].map(|row| (row, Instant::now())).into()).unwrap();
             rows.add(&[row]).unwrap();
         }
         let bytes = std::fs::read(in_flight(state_dir.path())).unwrap();

@@ -9,6 +9,7 @@ use crate::journal::identity::{Identity, InputDigest, InputDigests};
 use crate::journal::record;
 use crate::journal::row_set::RowSet;
 use crate::journal::schema::{APPLICATION_ID, damaged, journal_error};
+use crate::journal::timeline;
 use crate::row_error::RowErrorKind;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::types::{FromSqlResult, ValueRef};
@@ -289,6 +290,7 @@ fn prepare(connection: &Connection, path: &Path) -> Result<Format, JobError> {
 fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare("SELECT sql FROM sqlite_schema ORDER BY rowid")?;
     let tables: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    // A journal of any format may have those of costs.
-    Ok(tables.into_iter().filter(|table| !costs::TABLES.contains(&table.as_str())).collect())
+    // A journal of any format may have those of costs and of timelines.
+    let is_own = |table: &str| costs::TABLES.contains(&table) || table == timeline::TABLE;
+    Ok(tables.into_iter().filter(|table| !is_own(table)).collect())
 }

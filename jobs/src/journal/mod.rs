@@ -25,6 +25,7 @@ mod resume;
 pub mod retry;
 pub mod row_set;
 pub(crate) mod schema;
+pub mod timeline;
 mod writer;
 
 use crate::error::JobError;
@@ -40,8 +41,9 @@ use crate::journal::row_set::RowSet;
 use crate::journal::writer::Writer;
 pub use reader::JournalReader;
 use resume::{count, resume};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::Path;
+use std::time::Instant;
 
 /// What to do with a job that was begun before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +65,8 @@ pub struct Journal {
     identity: Identity,
     writer: Writer,
     in_flight: InFlight,
-    running: HashSet<u64>,
+    /// Rows that were admitted, and when.
+    running: HashMap<u64, Instant>,
     suspects: Suspects,
     again: RowSet,
     discarded: Option<u64>,
@@ -128,7 +131,7 @@ impl Journal {
         let identity = database.identity.clone();
         let again = database.again.clone();
         let writer = Writer::spawn(database)?;
-        let running = HashSet::new();
+        let running = HashMap::new();
         let journal = Journal { identity, writer, in_flight, running, suspects, again, discarded, lock };
         Ok((journal, finished))
     }
@@ -175,13 +178,19 @@ impl Journal {
     pub fn admit(&mut self, rows: &[u64]) -> Result<(), JobError> {
         self.in_flight.shorten(&self.running)?;
         // A row of several requests is there once.
-        let new: Vec<u64> = rows.iter().copied().filter(|&row| self.running.insert(row)).collect();
+        let mut new = Vec::new();
+        for &row in rows {
+            self.running.entry(row).or_insert_with(|| {
+                new.push(row);
+                Instant::now()
+            });
+        }
         self.in_flight.add(&new)
     }
 
     /// Whether every row that was admitted has been appended, but for this one.
     pub fn runs_nothing_but(&self, row: u64) -> bool {
-        self.running.iter().all(|&running| running == row)
+        self.running.keys().all(|&running| running == row)
     }
 
     /// Adds a finished row. It is committed with the next batch: about a second later, or earlier.
@@ -189,8 +198,8 @@ impl Journal {
     /// # Errors
     /// [`JobError::DoubleAnswer`], [`JobError::AnsweredElsewhere`] or [`JobError::Journal`], of this row or of any before it.
     pub fn append(&mut self, answer: Answer) -> Result<(), JobError> {
-        self.running.remove(&answer.row);
-        self.writer.append(answer, false)
+        let took = self.running.remove(&answer.row).map(|begun| begun.elapsed());
+        self.writer.append(answer, false, took)
     }
 
     /// [`Journal::append`] of a row that took the answer of another row of its prompt, which is counted.
@@ -199,7 +208,8 @@ impl Journal {
     /// As [`Journal::append`].
     pub fn append_shared(&mut self, answer: Answer) -> Result<(), JobError> {
         self.running.remove(&answer.row);
-        self.writer.append(answer, true)
+        // It has waited for another.
+        self.writer.append(answer, true, None)
     }
 
     /// Adds a note of a row that has no answer yet, in place of one that the part had before; `shared` says whether it took the

@@ -6,6 +6,7 @@ use crate::journal::costs::MergePrices;
 use crate::journal::database::Database;
 use crate::journal::note::Note;
 use crate::journal::schema;
+use crate::journal::timeline::{Sample, Timeline};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -25,8 +26,8 @@ const BATCH: u64 = 10_000;
 const QUEUE: usize = 1024;
 
 enum Message {
-    /// And whether it is that of another row of the same prompt.
-    Answer(Answer, bool),
+    /// And whether it is that of another row of the same prompt, and how long the row took.
+    Answer(Answer, bool, Option<Duration>),
     /// A note, and whether it took the answer to an equal prompt.
     Note(Note, bool),
     JobRows(u64),
@@ -54,8 +55,13 @@ impl Writer {
         Ok(Writer { sender: Some(sender), thread: Some(thread), path })
     }
 
-    pub(crate) fn append(&mut self, answer: Answer, shared: bool) -> Result<(), JobError> {
-        self.send(Message::Answer(answer, shared))
+    pub(crate) fn append(
+        &mut self,
+        answer: Answer,
+        shared: bool,
+        took: Option<Duration>,
+    ) -> Result<(), JobError> {
+        self.send(Message::Answer(answer, shared, took))
     }
 
     pub(crate) fn append_note(&mut self, note: Note, shared: bool) -> Result<(), JobError> {
@@ -142,11 +148,13 @@ struct Batch {
     shared_tokens: u64,
     /// What the start has done, if that is not committed.
     costs: Option<String>,
+    timeline: Timeline,
 }
 
 impl Batch {
     fn begin(database: Database) -> Result<Self, JobError> {
         database.create_costs()?;
+        database.create_timelines()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let line = "INSERT INTO starts VALUES (NULL, ?, ?, ?, NULL, 0, 0, 0, 0, 0, 0)";
         let values = (env!("CARGO_PKG_VERSION"), std::process::id(), now as i64);
@@ -167,6 +175,7 @@ impl Batch {
             generated_tokens: 0,
             shared_tokens: 0,
             costs: None,
+            timeline: Timeline::default(),
         })
     }
 
@@ -178,7 +187,10 @@ impl Batch {
                 None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match message {
-                Ok(Message::Answer(answer, shared)) => self.insert(&answer, shared)?,
+                Ok(Message::Answer(answer, shared, took)) => {
+                    self.insert(&answer, shared)?;
+                    took.into_iter().for_each(|took| self.timeline.note_row(answer.row, took));
+                }
                 Ok(Message::Note(note, shared)) => self.insert_note(&note, shared)?,
                 Ok(Message::JobRows(rows)) => self.note_rows(rows)?,
                 Ok(Message::Costs(figures)) => {
@@ -202,6 +214,7 @@ impl Batch {
                 Err(RecvTimeoutError::Timeout) => self.commit()?,
                 Err(RecvTimeoutError::Disconnected) => {
                     self.commit()?;
+                    self.keep_timeline(true)?;
                     return Ok(self.database);
                 }
             }
@@ -273,11 +286,23 @@ impl Batch {
         self.commit_tallies()
     }
 
+    /// Keeps what this start has finished so far, if it is time, or if the start ends.
+    fn keep_timeline(&mut self, last: bool) -> Result<(), JobError> {
+        let elapsed_ms = self.begun.elapsed().as_millis() as u64;
+        let sample =
+            Sample { elapsed_ms, rows: self.rows, tokens: self.input_tokens + self.generated_tokens };
+        match self.timeline.note(sample, last) {
+            true => self.database.keep_timeline(self.start, &self.timeline),
+            false => Ok(()),
+        }
+    }
+
     /// Commits the open transaction, with what this start has done so far.
     fn commit_tallies(&mut self) -> Result<(), JobError> {
         if let Some(figures) = self.costs.take() {
             self.database.note_costs(self.start, self.shared_tokens, &figures)?;
         }
+        self.keep_timeline(false)?;
         let line = "UPDATE starts SET elapsed_ms = ?, rows = ?, shared = ?, errors = ?, input_tokens = ?, \
                     generated_tokens = ? WHERE start = ?";
         let elapsed = self.begun.elapsed().as_millis() as i64;

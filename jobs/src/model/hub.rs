@@ -106,7 +106,7 @@ impl Hub {
         let api = ApiBuilder::from_cache(Cache::new(self.cache.clone()))
             .with_endpoint(self.endpoint.trim_end_matches('/').to_string())
             .with_token(self.token.clone())
-            .with_progress(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .with_progress(std::io::IsTerminal::is_terminal(&std::io::stderr()) && !crate::log::is_json())
             .with_retries(3)
             .build()
             .map_err(|error| error.to_string())?;

@@ -1,6 +1,7 @@
 //! What a job does with its rows, resolved from flags and job file.
 
 use crate::input::format::InputFormat;
+use crate::metrics::MetricsTo;
 use crate::options::columns::ColumnOptions;
 use crate::options::documents::DocumentOptions;
 use crate::options::engine::EngineOptions;
@@ -57,6 +58,8 @@ pub struct JobOptions {
     pub share_prompts: bool,
     /// What the receipt reckons with.
     pub prices: PriceOptions,
+    /// Who is told what the run does.
+    pub metrics: MetricsTo,
     pub prompt: PromptOptions,
     pub sampling: SamplingOptions,
     pub model: ModelOptions,

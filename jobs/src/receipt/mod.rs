@@ -298,7 +298,7 @@ fn roofline_share(starts: &[Start], took: fn(&StartFigures) -> u64, kind: usize)
 }
 
 /// A time as text, so many milliseconds after one in seconds since 1970.
-fn utc(began: u64, after_ms: u64) -> String {
+pub(crate) fn utc(began: u64, after_ms: u64) -> String {
     let time = UNIX_EPOCH
         .checked_add(Duration::from_secs(began))
         .and_then(|time| time.checked_add(Duration::from_millis(after_ms)));

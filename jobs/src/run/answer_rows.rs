@@ -5,6 +5,7 @@ use crate::journal::finished::FinishedRows;
 use crate::journal::length_limits::LengthLimits;
 use crate::journal::{Journal, JournalReader};
 use crate::log::note;
+use crate::metrics::figures::{EngineNotes, Teller};
 use crate::run::cost_meter::CostMeter;
 use crate::run::engine_loop::{EngineLoop, FollowUps};
 use crate::run::feeder::{DocumentFeed, Feeder};
@@ -90,20 +91,24 @@ pub fn answer_rows(
         progress = progress.without_tokens();
     }
     let given_up = AtomicBool::new(false);
+    let notes = EngineNotes::default();
+    let mut teller = Teller::begin(job.options.metrics.clone(), counters, &notes, job.rows);
     let result = std::thread::scope(|scope| {
         let start = |what| JobError::io("start a thread for", what);
         let thread = std::thread::Builder::new();
         thread.spawn_scoped(scope, move || feeder.feed(&prepared)).map_err(start("prompts"))?;
         let (finisher, progress, given_up) = (&mut finisher, &mut progress, &given_up);
+        let teller = &mut teller;
         let finish = move || {
-            let result = finisher.run(&outcomes, progress);
+            let result = finisher.run(&outcomes, progress, teller);
             given_up.store(result.is_err(), Ordering::Relaxed);
             result
         };
         let finishing = std::thread::Builder::new().spawn_scoped(scope, finish).map_err(start("answers"))?;
         let share = job.options.share_prompts;
         let documents = open.as_ref().map(|open| FollowUps { open, requests: follow_ups });
-        let engine_loop = EngineLoop::new(engine, &job.tokenizer, journal, share, documents, meter, done);
+        let engine_loop =
+            EngineLoop::new(engine, &job.tokenizer, journal, share, documents, meter, done).noting(&notes);
         let engine_loop = match job.documents {
             Some(_) => engine_loop,
             None => engine_loop.counting(counters),
@@ -116,6 +121,7 @@ pub fn answer_rows(
         let finished = finished.unwrap_or_else(|_| Err(JobError::Internal("the finisher ended".into())));
         finished.and(ended)
     });
+    teller.end();
     progress.end();
     note!("{}", progress.summary(counters));
     result

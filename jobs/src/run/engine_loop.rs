@@ -3,6 +3,7 @@
 use crate::error::JobError;
 use crate::journal::Journal;
 use crate::journal::answer::FinishReason;
+use crate::metrics::figures::EngineNotes;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::row_error::{RowError, RowErrorKind};
 use crate::run::cost_meter::CostMeter;
@@ -51,6 +52,8 @@ pub struct EngineLoop<'a> {
     /// Where the requests of documents come from that follow upon others.
     documents: Option<FollowUps<'a>>,
     meter: CostMeter,
+    /// Where metrics are made of what the engine has done.
+    notes: Option<&'a EngineNotes>,
     /// What progress is shown by.
     counters: Option<&'a Counters>,
 }
@@ -89,7 +92,14 @@ impl<'a> EngineLoop<'a> {
             documents,
             meter,
             counters: None,
+            notes: None,
         }
+    }
+
+    /// Notes what the engine has done where metrics are made of it.
+    #[must_use]
+    pub fn noting(self, notes: &'a EngineNotes) -> EngineLoop<'a> {
+        EngineLoop { notes: Some(notes), ..self }
     }
 
     /// The same that counts what rows take, to show how much is left. Requests of documents are no rows.
@@ -152,6 +162,7 @@ impl<'a> EngineLoop<'a> {
 
     fn note_costs(&mut self) -> Result<(), JobError> {
         let figures = self.meter.figures(self.engine);
+        self.notes.iter().for_each(|notes| notes.note(&figures, self.engine));
         self.lock()?.note_costs(&figures)
     }
 

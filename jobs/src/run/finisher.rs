@@ -7,6 +7,7 @@ use crate::error::JobError;
 use crate::journal::Journal;
 use crate::journal::answer::{Answer, Completion, FinishReason};
 use crate::journal::note::Part;
+use crate::metrics::figures::Teller;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::row_error::{RowError, RowErrorKind};
 use crate::run::error_limits::ErrorLimits;
@@ -48,7 +49,12 @@ impl Finisher<'_> {
     ///
     /// # Errors
     /// [`JobError::TooManyErrors`], or what the journal says.
-    pub fn run(&mut self, rows: &Receiver<RowOutcome>, progress: &mut Progress) -> Result<(), JobError> {
+    pub fn run(
+        &mut self,
+        rows: &Receiver<RowOutcome>,
+        progress: &mut Progress,
+        teller: &mut Teller<'_>,
+    ) -> Result<(), JobError> {
         loop {
             match rows.recv_timeout(IDLE) {
                 Ok(outcome) => self.finish(outcome)?,
@@ -56,6 +62,7 @@ impl Finisher<'_> {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             progress.show(self.counters);
+            teller.tell();
         }
     }
 
@@ -159,6 +166,8 @@ impl Finisher<'_> {
     fn count_error(&mut self, row: u64, error: &RowError) -> Result<(), JobError> {
         let c = self.counters;
         Counters::add(&c.errors, 1);
+        let kinds = RowErrorKind::ALL.iter().zip(&c.kinds);
+        kinds.filter(|(kind, _)| **kind == error.kind).for_each(|(_, count)| Counters::add(count, 1));
         tracing::debug!(%error, "a row has no answer");
         let first = self.first_error.get_or_insert_with(|| format!("row {row}, {}", error.shown()));
         if !self.limits.stop {

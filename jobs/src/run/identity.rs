@@ -58,6 +58,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         // Answers are the same without.
         share_prompts: _,
         prices: _,
+        metrics: _,
         returns,
         columns,
         documents,

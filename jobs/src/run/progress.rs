@@ -1,7 +1,8 @@
 //! The progress of a job or a benchmark, shown on standard error: a bar on a terminal, a line now and then elsewhere.
 
 use crate::journal::finished::FinishedRows;
-use crate::log::{counted, note};
+use crate::log::{counted, is_json, note, print_event};
+use crate::row_error::RowErrorKind;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,8 @@ pub struct Counters {
     pub finished: AtomicU64,
     /// Rows with errors.
     pub errors: AtomicU64,
+    /// Of them those of this run, in the order of [`RowErrorKind::ALL`].
+    pub kinds: [AtomicU64; RowErrorKind::ALL.len()],
     /// Rows that took the answer of another row of their prompt, of this run only.
     pub shared: AtomicU64,
     /// Tokens of the prompts of finished rows.
@@ -43,6 +46,7 @@ impl Counters {
         Counters {
             finished: finished.count.into(),
             errors: finished.errors.into(),
+            kinds: Default::default(),
             shared: 0.into(),
             input_tokens: finished.input_tokens.into(),
             generated_tokens: finished.generated_tokens.into(),
@@ -78,7 +82,7 @@ pub struct Progress {
 impl Progress {
     /// Begins to show the progress of so many rows, or of what else is counted.
     pub fn begin(what: &'static str, rows: u64, counters: &Counters) -> Progress {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = (std::io::stderr().is_terminal() && !is_json()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr());
             // The bar takes what the texts leave of the line.
             let style =
@@ -108,6 +112,16 @@ impl Progress {
             Some(bar) => {
                 bar.set_position(Counters::get(&counters.finished));
                 bar.set_message(self.message(counters, "shared"));
+            }
+            None if is_json() => {
+                let numbers = [
+                    ("rows", self.rows),
+                    ("finished", Counters::get(&counters.finished)),
+                    ("errors", Counters::get(&counters.errors)),
+                    ("input_tokens", Counters::get(&counters.input_tokens)),
+                    ("generated_tokens", Counters::get(&counters.generated_tokens)),
+                ];
+                print_event("INFO", &self.message(counters, SHARED), &numbers);
             }
             None => {
                 let (done, message) = (Counters::get(&counters.finished), self.message(counters, SHARED));

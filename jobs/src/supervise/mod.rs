@@ -13,6 +13,7 @@ use crate::error::{
 };
 use crate::journal::JournalReader;
 use crate::journal::attempts::{self, Blame, Death};
+use crate::metrics::Metrics;
 use crate::stop_signal::StopSignal;
 use crate::supervise::hang_clock::HangClock;
 use crate::supervise::signals::{Signal, on_signal, print_stopping};
@@ -41,6 +42,8 @@ pub struct Supervision<'a> {
     pub pause: Duration,
     /// The digest of what was read of the job file, if there is one: what a worker reads must be the same.
     pub job_read: Option<String>,
+    /// What the worker tells of its work, if anybody asks.
+    pub metrics: Option<Metrics>,
 }
 
 /// What comes to the supervisor.
@@ -125,6 +128,7 @@ impl Supervision<'_> {
                 return Ok(signal.exit_code());
             }
             begun = begun || opened;
+            self.metrics.iter().for_each(Metrics::restart);
         }
         Ok(EXIT_FAILED)
     }
@@ -144,9 +148,9 @@ impl Supervision<'_> {
         // Its end of the socket is the worker's alone.
         drop(command);
         if let Some(output) = child.stdout.take() {
-            let sender = sender.clone();
-            let relay =
-                std::thread::Builder::new().name("relay".into()).spawn(move || relay(output, &sender));
+            let (sender, metrics) = (sender.clone(), self.metrics.clone());
+            let relay = move || relay(output, &sender, metrics.as_ref());
+            let relay = std::thread::Builder::new().name("relay".into()).spawn(relay);
             relay.map_err(JobError::io("listen to", "the worker"))?;
         }
         let (asked, hung) = self.watch(&mut child, &mut orders, events)?;
@@ -249,11 +253,13 @@ fn by_signal(status: ExitStatus) -> End {
     End::Died(Death::Crash, status.to_string())
 }
 
-/// Passes the worker's lines on: heartbeats to the supervisor, all else to standard output.
-fn relay(output: ChildStdout, events: &Sender<Event>) {
+/// Passes the worker's lines on: heartbeats to the supervisor, figures to the metrics, all else to standard output.
+fn relay(output: ChildStdout, events: &Sender<Event>, metrics: Option<&Metrics>) {
     for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
         if line == HEARTBEAT.as_bytes() {
             let _ = events.send(Event::Heartbeat);
+        } else if line.starts_with(HEARTBEAT.as_bytes()) {
+            metrics.into_iter().for_each(|metrics| metrics.take_line(&line));
         } else {
             let mut out = std::io::stdout().lock();
             let _ = out.write_all(&line).and_then(|()| out.write_all(b"\n"));

@@ -1,6 +1,7 @@
 //! The worker's side of supervision: it sends heartbeats while it makes progress, and stops when it is asked to.
 //!
-//! The supervisor holds the other ends of standard input and output. A line that is one SYN (0x16) is a heartbeat;
+//! The supervisor holds the other ends of standard input and output. A line that is one SYN (0x16) is a heartbeat, one that
+//! goes on behind it has figures for `--metrics`;
 //! any other line is the job's own output. Standard input begins with the supervisor's greeting. `interrupt` and
 //! `terminate` behind it ask for an orderly end; when it closes, the supervisor has ended, and the worker ends at once,
 //! as a killed process would.

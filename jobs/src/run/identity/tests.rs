@@ -100,6 +100,8 @@ const DO_NOT: &[(&str, &[&str])] = &[
     ("kv-cache-memory-bytes", &["--kv-cache-memory-bytes", "1M"]),
     ("enable-prefix-caching", &["--enable-prefix-caching=false"]),
     ("log-level", &["--log-level", "info"]),
+    ("log-format", &["--log-format", "json"]),
+    ("metrics", &["--metrics", "0"]),
     ("color", &["--color", "never"]),
 ];
 
