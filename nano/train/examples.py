@@ -31,7 +31,7 @@ THREAD_COLUMNS = [("id", pa.int64()), ("thread", pa.string()), ("num_messages", 
 
 def thread_record(index: int) -> dict:
     """Row `index` of the threads, with the truth and the facts that its summary must hold."""
-    row = threads.write(f"example-{index}", names.HELD)
+    row = threads.write(f"example-{index}", names.HELD, wordiness=threads.OF_EXAMPLES)
     return {"id": index + 1, "thread": row.text, "num_messages": len(row.texts), "true_sentiment": row.truth.sentiment,
             "true_topic": row.truth.topic, "true_summary": row.truth.summary(), "key_facts": "; ".join(prompts.key_facts(row.truth))}
 

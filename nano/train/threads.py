@@ -19,6 +19,8 @@ for who, lists in TALK.items():
         tables.patterns(f"threads.toml: {who}", listed, may={"n", "day", "month", "city", "who"})
 # How many sentences beside the matter a message has, and how often: from brief chats to long letters.
 WORDINESS = (((0, 2), 0.3), ((1, 4), 0.48), ((3, 8), 0.15), ((10, 34), 0.07))
+# In `examples`, where threads are read whole: a third of them exceed the context of 2,048, the longest by seven times.
+OF_EXAMPLES = (((0, 2), 0.3), ((1, 4), 0.43), ((3, 8), 0.19), ((10, 46), 0.08))
 
 
 @dataclass
@@ -88,11 +90,11 @@ class ThreadWriter(Writer):
         places = sorted(int(count * self.rng.random() ** 1.5) for _ in sentences)
         return [[sentence for sentence, place in zip(sentences, places) if place == at] for at in range(count)]
 
-    def thread(self, count: int) -> Thread:
+    def thread(self, count: int, wordiness) -> Thread:
         """The finished thread of `count` messages; two in three are the customer's, the first and those that state something
         always."""
         rng = self.rng
-        low, high = rng.choices([span for span, _ in WORDINESS], [share for _, share in WORDINESS])[0]
+        low, high = rng.choices([span for span, _ in wordiness], [share for _, share in wordiness])[0]
         me, you = rng.choice((("Customer", "Agent"), ("Customer", "Support"), ("Client", "Agent"), ("Customer", "Shop")))
         stated, texts, marks = self.spread(self.pieces(), count), [], []
         for sentence in self.again():
@@ -116,8 +118,8 @@ class ThreadWriter(Writer):
         return Thread(texts, marks, truth, self.amount)
 
 
-def write(seed: str, side: int, fewest: int = 3, most: int = 60) -> Thread:
+def write(seed: str, side: int, fewest: int = 3, most: int = 60, wordiness=WORDINESS) -> Thread:
     """The thread of a seed, of `fewest` to `most` messages."""
     rng = random.Random(f"thread-{seed}")
     writer = ThreadWriter(rng, side)
-    return writer.thread(rng.randint(fewest, most))
+    return writer.thread(rng.randint(fewest, most), wordiness)
