@@ -35,8 +35,8 @@ def main():
     for low, high in LENGTHS:
         print(line(f"{low} to {high} messages", [row for row in rows if low <= row["num_messages"] <= high]))
     print(line("one prompt", [row for row in rows if row["num_levels"] == 0]))
-    for low, high in ((2, 2), (3, 4), (5, 99)):
-        print(line(f"{low} to {high} chunks", [row for row in rows if row["num_levels"] and low <= row["num_chunks"] <= high]))
+    for what, low, high in (("2 chunks", 2, 2), ("3 to 4 chunks", 3, 4), ("5 chunks and more", 5, 99)):
+        print(line(what, [row for row in rows if row["num_levels"] and low <= row["num_chunks"] <= high]))
     print(line("all", rows))
     for row in [row for row in rows if row["generated_text"] != row["true_summary"]][: args.failures]:
         print(f"--- {row['id']}: {row['num_messages']} messages, {row['num_chunks']} chunks\n  right: {row['true_summary']}\n  given: {row['generated_text']}")
