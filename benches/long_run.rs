@@ -12,7 +12,7 @@ use jobs::journal::identity::JobIdentity;
 use jobs::journal::{Journal, JournalReader, ResumeMode};
 use jobs::run::run_on;
 use jobs::store::location::state_dir_beside;
-use pretend::{PretendDevice, Work};
+use pretend::{PretendDevice, VOCAB, Work, letter_or_end};
 use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
@@ -22,17 +22,6 @@ use std::time::{Duration, Instant};
 
 /// The model whose tokenizer and limits are used; its weights never are.
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/qwen3");
-
-/// Tokens of its vocabulary.
-const VOCAB: usize = 384;
-
-/// A token that ends its answers.
-const END: u32 = 379;
-
-/// Made-up tokens: one in 24 is the end; the rest are letters.
-fn token_of(word: u32) -> u32 {
-    if word.is_multiple_of(24) { END } else { 32 + (word >> 8) % 90 }
-}
 
 /// Progress and memory of the process at a moment.
 struct Sample {
@@ -114,7 +103,7 @@ fn answer(input: &Path, output: &Path, work: &Arc<Work>) -> Result<(), Box<dyn E
     let Command::Run(args) = parse(flags.into_iter().map(Into::into))?.command else {
         return Err("not a run".into());
     };
-    let device = PretendDevice::new(VOCAB, token_of).counting(work.clone());
+    let device = PretendDevice::new(VOCAB, letter_or_end).counting(work.clone());
     run_on(args.job_options()?, |_| Ok(Box::new(device)))?;
     Ok(())
 }

@@ -72,7 +72,8 @@ fn measure(device: &mut dyn Device, mut case: Case, peaks: &Peaks) -> Result<(),
     dims.pages = case.max_dims.pages;
     let cost = op.cost(&case.plan.buffers, &dims);
     let (flops, bytes) = (cost.flops as f64 / seconds, cost.bytes as f64 / seconds);
-    let (of_flops, of_bytes) = (flops / peaks.flops_per_second, bytes / peaks.bytes_per_second);
+    let (copy, multiply) = peaks.seconds(&cost);
+    let (of_flops, of_bytes) = (multiply / seconds, copy / seconds);
     let of = if of_flops > of_bytes { "multiply-adds" } else { "copy" };
     let share = format!("{:.0} % of {of}", 100.0 * of_flops.max(of_bytes));
     let (name, time) = (&case.name, seconds * 1e6);

@@ -425,6 +425,8 @@ fn labels_are_compared_with_a_column_or_another_file() {
         assert_eq!(text(&wrong, "id"), [Some("c".into()), Some("d".into())]);
         assert_eq!(text(&wrong, "truth"), [Some("x".into()), Some("y".into())]);
     }
+    let priced = bench.run(&["evaluate", &own, "--truth", "label=truth", "--price-per-hour", "2"]);
+    assert!(priced.code == 2 && priced.stderr.contains("there is no receipt"), "{}", priced.stderr);
     let table = bench.run(&["evaluate", &own, "--truth", "label=truth"]);
     assert!(
         table.stdout.contains("accuracy     66.7 % (2 of 3 rows; 1 more have no label; 1 have no truth)"),

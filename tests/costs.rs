@@ -229,6 +229,15 @@ fn an_input_without_rows_has_a_plan() {
     let planned = plan(&bench, &[&job[..], &["--prompt-tokens-column", "ids", "--max-tokens", "4"]].concat());
     assert_eq!((planned["rows"].as_u64(), planned["prompt_tokens"]["max"].as_u64()), (Some(0), Some(0)));
     assert_eq!((planned["errors"].clone(), planned["finished"].clone()), (json!({}), Value::Null));
+    assert_eq!(planned["costs"]["by"], "the plan: no row is left that would run");
+    assert_eq!(planned["costs"]["seconds"]["most"], 0.0);
+    // So has one of nothing but errors.
+    let nulls = bench.table("nulls.parquet", vec![("q", strings(&[None, None]))]);
+    let job =
+        ["plan", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", &nulls, "-o", "x.parquet"];
+    let errors = bench.run(&[&job[..], &["--prompt-column", "q", "--max-tokens", "4"]].concat());
+    assert!(errors.stdout.contains("no row is left that would run"), "{}", errors.stdout);
+    assert!(errors.stdout.contains("money      no price was given (--price-per-hour)"), "{}", errors.stdout);
 }
 
 #[test]
@@ -354,7 +363,40 @@ fn a_job_that_was_killed_has_one_receipt_of_all_its_starts() {
     std::fs::write(&path, text.replace("\"rows\": 1500", "\"rows\": 1501")).unwrap();
     let verified = bench.run(&["verify", "out.parquet"]);
     assert_eq!(verified.code, 2);
-    assert!(verified.stderr.contains("receipt.json is not as it was written"), "{}", verified.stderr);
+    let said = verified.stderr;
+    assert!(said.contains("out.parquet is as published, but its receipt is not as it was written"), "{said}");
+    assert!(said.contains("receipt.json is not as it was written"), "{said}");
+    // What it says to do mends it; where the output was changed, too, that comes first.
+    assert_eq!(bench.run(&job).code, 0);
+    assert_eq!(bench.run(&["verify", "out.parquet"]).code, 0);
+    std::fs::write(&path, text.replace("\"rows\": 1500", "\"rows\": 1501")).unwrap();
+    let mut output = std::fs::read(bench.path("out.parquet")).unwrap();
+    output[100] ^= 1;
+    std::fs::write(bench.path("out.parquet"), output).unwrap();
+    let both = bench.run(&["verify", "out.parquet"]);
+    assert!(both.code == 2 && both.stderr.contains("does not hold what was published"), "{}", both.stderr);
+    assert!(both.stderr.contains("receipt.json is not as it was written"), "{}", both.stderr);
+}
+
+#[test]
+fn a_receipt_says_if_the_output_has_fewer_rows_than_it_counts() {
+    let bench = Bench::new();
+    let input = table(&bench, 20);
+    let model = golden("qwen3");
+    let job =
+        ["run", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", "out.parquet"];
+    let job = [&job[..], &["--prompt-column", "q", "--max-tokens", "2", "--max-error-rate", "1"]].concat();
+    assert_eq!(bench.run(&job).code, 0);
+    let whole = receipt(&bench, "out.parquet").0;
+    assert_eq!((&whole["rows"], &whole["output_rows"], whole.get("notes")), (&json!(20), &json!(20), None));
+    let fewer = bench.run(&[&job[..], &["--limit", "7"]].concat());
+    let said =
+        "note: all figures are of the 20 rows that the journal has; the output has the first 7 of them";
+    assert!(fewer.code == 0 && fewer.stderr.contains(said), "{}", fewer.stderr);
+    let less = receipt(&bench, "out.parquet").0;
+    assert_eq!((&less["rows"], &less["output_rows"]), (&json!(20), &json!(7)));
+    assert_eq!(less["input_tokens"], whole["input_tokens"]);
+    assert_eq!(bench.run(&["verify", "out.parquet"]).code, 0);
 }
 
 #[test]
@@ -447,6 +489,68 @@ fn a_plan_counts_the_chunks_of_documents() {
 }
 
 #[test]
+fn a_plan_has_time_and_money_by_rates_that_are_measured_once() {
+    let bench = Bench::new();
+    let input = table(&bench, 40);
+    let (model, cache) = (golden("qwen3"), bench.path("cache"));
+    let run = |what: &[&str]| {
+        let job = ["--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", "out.parquet"];
+        let job = [what, &job, &["--prompt-column", "q", "--max-tokens", "6", "--temperature", "0"]].concat();
+        let prices = ["--price-per-hour", "3600", "--compare-price", "1,4", "--max-error-rate", "1"];
+        Ran::of(bench.command(&[&job[..], &prices].concat()).env("GRISTMILL_CACHE", &cache).output().unwrap())
+    };
+    let planned = json_of(&run(&["plan", "--json"]));
+    let kept = || std::fs::read_dir(cache.join("rates")).map_or(0, Iterator::count);
+    assert_eq!(kept(), 1);
+    let of = |value: &Value, key: &str| value[key].as_f64().unwrap();
+    let costs = &planned["costs"];
+    let (seconds, money) = (&costs["seconds"], &costs["money"]);
+    assert!(0.0 < of(seconds, "least") && of(seconds, "least") <= of(seconds, "most"), "{costs}");
+    // At 3,600 an hour a second costs 1.
+    assert_eq!((&seconds["least"], &seconds["most"]), (&money["least"], &money["most"]));
+    let (prompts, answers) = (of(&planned["prompt_tokens"], "sum"), of(&planned["generated_tokens"], "most"));
+    assert!((of(&costs["elsewhere"], "most") - (prompts + 4.0 * answers) / 1e6).abs() < 1e-12, "{costs}");
+    assert!(costs["by"].as_str().unwrap().starts_with("the device's ") && costs.get("joules").is_none());
+    let text = run(&["plan"]);
+    assert_eq!(kept(), 1, "they were measured again");
+    for line in ["\ntime       ", "\nenergy     not known: power is measured as rows run", "\nmoney      "] {
+        assert!(text.stdout.contains(line), "{}", text.stdout);
+    }
+    // With rates, the receipt says how much of them was reached; with rows that have run, the plan goes by these.
+    assert_eq!(run(&["run", "--limit", "20"]).code, 0);
+    let (receipt, _) = receipt(&bench, "out.parquet");
+    assert!(of(&receipt, "prefill_roofline_share") > 0.0 && of(&receipt, "decode_roofline_share") > 0.0);
+    let left = json_of(&run(&["plan", "--json"]));
+    assert!(left["costs"]["by"].as_str().unwrap().contains("steps of the job have taken"), "{left}");
+    let piloted = json_of(&run(&["plan", "--json", "--pilot", "8"]));
+    assert_eq!((&piloted["pilot"]["rows"], &piloted["finished"]), (&json!(8), &json!(24)));
+    let refused = run(&["plan", "--pilot", "8", "--fresh"]);
+    assert_eq!(refused.code, 2, "{}", refused.stderr);
+}
+
+#[test]
+fn a_right_label_has_its_price() {
+    let bench = Bench::new();
+    let input = table(&bench, 20);
+    let model = golden("qwen3");
+    let job =
+        ["run", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", "out.parquet"];
+    let choices = ["--choices", "label=mill,river", "--prompt", "{{ q }}", "--max-error-rate", "1"];
+    let ran = bench.run(&[&job[..], &choices].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let evaluate = |more: &[&str]| {
+        bench.run(&[&["evaluate", "out.parquet", "--truth", "label=label", "--json"], more].concat())
+    };
+    let unpriced = json_of(&evaluate(&[]));
+    assert!(unpriced[0].get("money_per_right_label").is_none(), "{unpriced}");
+    let priced = json_of(&evaluate(&["--price-per-hour", "3600"]));
+    // Each label is right by itself; rows with errors have none, and count as those that have one.
+    let seconds = receipt(&bench, "out.parquet").0["active_seconds"].as_f64().unwrap();
+    let money = priced[0]["money_per_right_label"].as_f64().unwrap();
+    assert!((money - seconds / 20.0).abs() < 1e-9 * seconds, "{money}, {seconds}");
+}
+
+#[test]
 fn a_sweep_is_one_table() {
     let bench = Bench::new();
     std::fs::copy(golden("llama3").join("config.json"), bench.path("config.json")).unwrap();
@@ -458,14 +562,29 @@ fn a_sweep_is_one_table() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let lines: Vec<&str> = ran.stdout.lines().collect();
     assert!(lines.len() == 4 && lines[0].ends_with("| money/1M tokens |") && lines[3].starts_with("| 7 | "));
+    assert!(lines[0].contains("| step p50 ms | step p99 ms |"), "{}", lines[0]);
     let runs: Value = serde_json::from_slice(&std::fs::read(bench.path("runs.json")).unwrap()).unwrap();
     // At 3,600 an hour a second costs 1.
     let money = runs[1]["money_per_million_tokens"].as_f64().unwrap();
     let wanted = runs[1]["elapsed_time"].as_f64().unwrap() * 1e6 / 119.0;
     assert!((money - wanted).abs() < 1e-6 * wanted, "{runs}");
+    // What warmed up is apart: 7 prompts of 12 tokens in one step, then 4 steps with a token each.
+    let run = &runs[1];
+    assert!(run["warmup_time"].as_f64().unwrap() > 0.0);
+    assert_eq!(
+        (&run["steps"], &run["num_prompt_tokens"], &run["cached_tokens"]),
+        (&json!(5), &json!(84), &json!(0))
+    );
+    for key in ["step_time_percentiles_ms", "request_latency_percentiles_ms"] {
+        let of = |name: &str| run[key][name].as_f64().unwrap();
+        assert!(0.0 < of("minimum") && of("minimum") <= of("p50") && of("p50") <= of("p99"), "{run}");
+        assert!(of("p99") <= of("maximum") && of("maximum") <= 1e3 * run["elapsed_time"].as_f64().unwrap());
+    }
+    assert!(run["joules"].is_number() != run["energy"].as_str().unwrap().starts_with("not measured: "));
     let csv = std::fs::read_to_string(bench.path("runs.csv")).unwrap();
     let heads: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
     let at = heads.iter().position(|head| *head == "total_num_tokens").unwrap();
+    assert!(heads.contains(&"step_time_percentiles_ms.p90"), "{heads:?}");
     let totals: Vec<&str> = csv.lines().skip(1).map(|line| line.split(',').nth(at).unwrap()).collect();
     assert_eq!(totals, ["17", "119"]);
     let wrong = bench.run(&[&flags[..10], &["--sweep", "seqs=1"]].concat());

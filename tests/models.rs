@@ -68,6 +68,7 @@ impl Loaded {
             page_size: PAGE,
             pages_per_seq: pages,
             attended: 0,
+            contexts: 0,
         };
         let plan = device.compile(&decoder.plan, &max_dims).unwrap();
         model.load(device.as_mut(), plan, &decoder).unwrap();

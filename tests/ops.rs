@@ -9,6 +9,7 @@ use engine::cpu::CpuDevice;
 use engine::dtype::DType;
 use engine::format::Format;
 use engine::models::{LoadFormat, Model};
+use engine::op::Cost;
 use engine::request::{Event, Request, SamplingParams};
 use engine::{Engine, EngineConfig, EngineError, StepShape};
 
@@ -83,6 +84,11 @@ fn time_step(name: &str) {
     let Some(mut device) = support::open(name) else { return };
     let peaks = device.peaks(DType::BF16).unwrap();
     assert!(peaks.bytes_per_second > 0.0 && peaks.flops_per_second > 0.0, "{peaks:?}");
+    let cost = Cost { bytes: 0, flops: 300, fp8_flops: 200 };
+    let seconds = 100.0 / peaks.flops_per_second + 200.0 / peaks.fp8_flops_per_second;
+    assert!((peaks.seconds(&cost).1 / seconds - 1.0).abs() < 1e-9, "{peaks:?}");
+    let faster = if device.info().family == "cuda sm_90a" { 2.0 } else { 1.0 };
+    assert_eq!(peaks.fp8_flops_per_second / peaks.flops_per_second, faster);
     let model = Model::open(&support::golden("qwen3"), LoadFormat::Auto).unwrap();
     let config = EngineConfig {
         max_num_seqs: 4,

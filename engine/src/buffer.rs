@@ -59,6 +59,8 @@ pub struct Dims {
     pub pages_per_seq: usize,
     /// Attended positions, summed over the tokens of a step (for costs only).
     pub attended: usize,
+    /// The same, each once for all tokens of a sequence: those whose keys and values must be read.
+    pub contexts: usize,
 }
 
 impl Dims {

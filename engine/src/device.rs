@@ -3,7 +3,7 @@
 use crate::buffer::{BufferId, BufferKind, Dims};
 use crate::dtype::DType;
 use crate::format::Format;
-use crate::op::Op;
+use crate::op::{Cost, Op};
 use crate::plan::Plan;
 use crate::step::{Step, StepOutput};
 use std::fmt;
@@ -96,6 +96,23 @@ pub struct Peaks {
     pub bytes_per_second: f64,
     /// Floating-point operations a second, a multiply-add as two.
     pub flops_per_second: f64,
+    /// The same in products of FP8 numbers; as many where they are widened for want of anything better.
+    pub fp8_flops_per_second: f64,
+}
+
+impl Peaks {
+    /// The seconds that what an op moves takes at these rates, and what it computes.
+    pub fn seconds(&self, cost: &Cost) -> (f64, f64) {
+        let others = (cost.flops - cost.fp8_flops) as f64 / self.flops_per_second;
+        let copy = cost.bytes as f64 / self.bytes_per_second;
+        (copy, others + cost.fp8_flops as f64 / self.fp8_flops_per_second)
+    }
+
+    /// The least seconds in which as much is moved and computed at these rates: the slower of both counts.
+    pub fn bound(&self, cost: &Cost) -> f64 {
+        let (copy, flops) = self.seconds(cost);
+        copy.max(flops)
+    }
 }
 
 /// What a device's memory is for: what a user can change about it depends on that.
@@ -172,6 +189,12 @@ pub enum DeviceError {
 pub trait Device: Send {
     /// What the device is.
     fn info(&self) -> &DeviceInfo;
+
+    /// Where on the PCI bus the card is, as `domain:bus:device.function`, by which other libraries know it: empty if its
+    /// driver does not tell, none if the device is no card.
+    fn pci_bus_id(&self) -> Option<String> {
+        None
+    }
 
     /// Whether the device can run `op` of `plan`.
     ///

@@ -29,5 +29,7 @@ pub mod sequence;
 pub mod step;
 pub mod walk;
 
-pub use engine::{Capacity, Engine, EngineConfig, OpsTime, Stats, StepShape, StepTimes, Types};
+pub use engine::{
+    Capacity, Engine, EngineConfig, OpsTime, Stats, StepCosts, StepLoad, StepShape, StepTimes, Types,
+};
 pub use error::EngineError;

@@ -154,6 +154,7 @@ impl Step {
             page_size: self.page_size,
             pages_per_seq: self.pages_per_seq,
             attended: self.positions.iter().map(|&p| p as usize + 1).sum(),
+            contexts: self.contexts(),
         }
     }
 
@@ -239,6 +240,12 @@ impl Step {
     /// The sequences of the step.
     pub fn seqs(&self) -> usize {
         self.query_start.len().saturating_sub(1)
+    }
+
+    /// The lengths of all sequences together; of a step that is not checked yet, those that can be told.
+    fn contexts(&self) -> usize {
+        let last = |end: &u32| self.positions.get((*end as usize).checked_sub(1)?);
+        self.query_start.iter().skip(1).filter_map(last).map(|&p| p as usize + 1).sum()
     }
 
     /// The length of sequence `s` up to and with its last token in the step.

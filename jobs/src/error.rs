@@ -224,6 +224,16 @@ pub enum JobError {
         /// One line for each problem.
         problems: String,
     },
+    /// The published output is what the job wrote; its receipt is not.
+    #[error(
+        "{output} is as published, but its receipt is not as it was written:\n{problems}\nthe command of the job, run again, \
+             writes it anew"
+    )]
+    ReceiptNotAsWritten {
+        output: String,
+        /// One line for each problem.
+        problems: String,
+    },
     /// The worker died again and again.
     #[error(
         "the worker died {starts} times without finishing a row; the last time: {how}. Finished \

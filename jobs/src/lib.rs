@@ -27,6 +27,7 @@ pub mod options;
 pub mod plan;
 pub mod prompt;
 pub mod publish;
+pub mod rates;
 pub mod receipt;
 pub mod row_error;
 pub mod run;

@@ -1,17 +1,18 @@
 //! What a card does: its ceilings, and how near the kernels come to them.
 //!
 //! Each figure stands beside its limit, measured in the same run: copies and matrix products of NVIDIA's
-//! own libraries. Usage: `card [copy|linear|tiles|prefill|decode|overhead]...`, all but `tiles` if none is named.
+//! own libraries. Usage: `card [copy|linear|tiles|prefill|decode|sample|overhead]...`, all but `tiles` if none is named.
 //! `CARD_SCALE=n` divides sizes by n, to try the program out where there is no card.
 #![allow(clippy::unwrap_used)]
 
 use cudarc::driver::{CudaContext, CudaStream, result};
-use engine::cases::{Attention, Case, Formats, attention, linear};
+use engine::cases::{Attention, Case, Formats, attention, linear, sample_filtered};
 use engine::device::Device;
 use engine::dtype::DType;
 use engine::format::Format;
 use engine::op::Op;
 use engine::plan::BufferKind;
+use engine::step::{SampleRow, Step};
 use kernels::{CudaDevice, Gemm, Options};
 use std::sync::Arc;
 use std::time::Instant;
@@ -63,7 +64,10 @@ fn main() {
         decode(copied, scale);
     }
     if wants("prefill") {
-        prefill(scale);
+        prefill(wgmma, scale);
+    }
+    if wants("sample") {
+        samples(copied, scale);
     }
     if wants("overhead") {
         overhead();
@@ -97,26 +101,28 @@ fn copy_rate(stream: &Arc<CudaStream>, bytes: usize) -> f64 {
     }
 }
 
-/// Seconds of a case's op alone: a plan with many of them against one with few, so that what a step costs
+/// Seconds of a case's op alone, by steps: a plan with many of them against one with few, so that what a step costs
 /// beside its kernels cancels out. Each repetition has buffers of its own kind `fresh`, as many as keep
 /// the cache from holding them.
-fn seconds_of(case: &Case, fresh: BufferKind, budget: usize, options: &Options) -> f64 {
+fn seconds_of(case: &Case, steps: &[Step], fresh: BufferKind, budget: usize, options: &Options) -> Vec<f64> {
     let each: usize = case.plan.bytes(&case.max_dims, |kind| kind == fresh).max(1);
     let copies = (budget / each).clamp(1, 24);
-    let time = |repeats: usize| {
+    let time = |repeats: usize| -> Vec<f64> {
         let case = repeated(case, repeats, copies, fresh);
         // A device of its own, so that its memory is free again afterwards.
         let mut device = CudaDevice::open_with(options.clone()).unwrap();
         let (id, _) = case.run(&mut device).unwrap();
-        best(|| {
+        let mut run = |step: &Step| {
             let start = Instant::now();
-            let ticket = device.submit(id, &case.step).unwrap();
+            let ticket = device.submit(id, step).unwrap();
             device.wait(ticket).unwrap();
             start.elapsed().as_secs_f64()
-        })
+        };
+        steps.iter().map(|step| best(|| run(step))).collect()
     };
     let (few, many) = (copies.max(4), 5 * copies.max(4));
-    (time(many) - time(few)) / (many - few) as f64
+    let times = time(many).into_iter().zip(time(few));
+    times.map(|(many_s, few_s)| (many_s - few_s) / (many - few) as f64).collect()
 }
 
 /// The case with its op `repeats` times, over `copies` sets of buffers of kind `fresh`.
@@ -150,6 +156,30 @@ fn repeated(case: &Case, repeats: usize, copies: usize, fresh: BufferKind) -> Ca
     Case { plan, writes, ..case.clone() }
 }
 
+/// The first rows of a step of one sequence.
+fn first(step: &Step, rows: usize) -> Step {
+    let mut step = step.clone();
+    for of_tokens in [&mut step.tokens, &mut step.positions, &mut step.kv_slots] {
+        of_tokens.truncate(rows);
+    }
+    Step { query_start: vec![0, rows as u32], ..step }
+}
+
+/// A Linear of so many rows at most, and its steps of fewer: its weights are made once.
+fn linear_steps(formats: Formats, rows: &[usize], k: usize, n: usize) -> (Case, Vec<Step>) {
+    let case = linear(formats, rows.iter().copied().max().unwrap_or(1), k, n, false);
+    let steps = rows.iter().map(|&rows| first(&case.step, rows)).collect();
+    (case, steps)
+}
+
+/// Those of the row counts that a layer of so many features runs with: its results fit, and only few rows are sampled.
+fn rows_of(rows: &[usize], n: usize, scale: usize) -> Vec<usize> {
+    let fits = |rows: &usize| rows * n <= 1 << 28 && (n <= 100_000 || *rows <= 256);
+    let mut rows: Vec<usize> = rows.iter().map(|rows| (rows / scale).max(1)).filter(fits).collect();
+    rows.dedup();
+    rows
+}
+
 /// Linear at the shapes of Llama-3.1-8B against cuBLASLt, and in FP8.
 fn linears(scale: usize) {
     let yardstick = CudaDevice::open_with(Options { gemm: Gemm::CublasLt, ..Options::default() });
@@ -159,25 +189,27 @@ fn linears(scale: usize) {
     );
     for (name, k, n) in LAYERS {
         let (k, n) = (k / scale / 8 * 8, n / scale / 8 * 8);
-        for rows in [1, 16, 64, 128, 256, 512, 2048, 8192] {
-            let rows = (rows / scale).max(1);
-            if rows * n > 1 << 28 || (n > 100_000 && rows > 256) {
-                continue;
-            }
-            let seconds = |gemm, formats| {
-                let (case, options) =
-                    (linear(formats, rows, k, n, false), Options { gemm, ..Options::default() });
-                seconds_of(&case, BufferKind::Weight, (256 << 20) / scale, &options)
-            };
+        let rows = rows_of(&[1, 16, 64, 128, 256, 512, 2048, 8192], n, scale);
+        let (case, steps) = linear_steps(BF16, &rows, k, n);
+        let seconds = |case: &Case, gemm| {
+            let options = Options { gemm, ..Options::default() };
+            seconds_of(case, &steps, BufferKind::Weight, (256 << 20) / scale, &options)
+        };
+        // One after the other, so that both see the card at the same temperature.
+        let other = yardstick.then(|| seconds(&case, Gemm::CublasLt));
+        let built_in = seconds(&case, Gemm::Builtin);
+        let fp8 = seconds(&linear_steps(FP8, &rows, k, n).0, Gemm::Builtin);
+        for (i, rows) in rows.into_iter().enumerate() {
             let rate = |seconds: f64| 2.0 * (rows * k * n) as f64 / seconds / 1e12;
-            // One after the other, so that both see the card at the same temperature.
-            let other = yardstick.then(|| rate(seconds(Gemm::CublasLt, BF16)));
-            let fp8 = seconds(Gemm::Builtin, FP8);
-            let seconds = seconds(Gemm::Builtin, BF16);
-            let other_text = other.map_or("-".into(), |o| format!("{o:.1} | {:.2}", rate(seconds) / o));
-            let bytes = 2.0 * (n * k) as f64 / seconds / 1e9;
-            let fp8 = format!("{:.1}, {:.0}", rate(fp8), (n * k) as f64 / fp8 / 1e9);
-            println!("linear: {name} {rows} | {:.1}, {bytes:.0} | {other_text} | {fp8}", rate(seconds));
+            let ours = rate(built_in[i]);
+            let theirs = other.as_ref().map(|other| rate(other[i]));
+            let theirs = theirs.map_or("-".into(), |theirs| format!("{theirs:.1} | {:.2}", ours / theirs));
+            let bytes = |element: f64, seconds: f64| element * (n * k) as f64 / seconds / 1e9;
+            let (bf16, e4m3) = (bytes(2.0, built_in[i]), bytes(1.0, fp8[i]));
+            println!(
+                "linear: {name} {rows} | {ours:.1}, {bf16:.0} | {theirs} | {:.1}, {e4m3:.0}",
+                rate(fp8[i])
+            );
         }
     }
 }
@@ -188,47 +220,91 @@ fn tiles(scale: usize) {
     println!("tiles: layer, rows, features, K, warpgroups, tokens of a tile, slots, microseconds");
     for (name, k, n) in LAYERS {
         let (k, n) = (k / scale / 8 * 8, n / scale / 8 * 8);
-        for rows in [1, 16, 64, 128, 256, 384, 512, 1024, 2048] {
-            let rows = (rows / scale).max(1);
-            if n > 100_000 && rows > 256 {
-                continue;
-            }
-            let case = linear(BF16, rows, k, n, false);
-            for (warpgroups, tokens, slots) in kernels::linear_tiles() {
-                // Much narrower or wider ones are never chosen.
-                if tokens > rows.next_power_of_two().max(8) || tokens * 8 < rows.min(1024) {
-                    continue;
-                }
-                let options = Options { linear_tile: Some((warpgroups, tokens)), ..Options::default() };
-                let seconds = seconds_of(&case, BufferKind::Weight, (256 << 20) / scale, &options);
-                let micros = seconds * 1e6;
-                println!("{name}\t{rows}\t{n}\t{k}\t{warpgroups}\t{tokens}\t{slots}\t{micros:.1}");
+        let rows = rows_of(&[1, 16, 64, 128, 256, 384, 512, 1024, 2048], n, scale);
+        let (case, _) = linear_steps(BF16, &rows, k, n);
+        for (warpgroups, tokens, slots) in kernels::linear_tiles() {
+            // Much narrower or wider ones are never chosen.
+            let may =
+                |rows: &usize| tokens <= rows.next_power_of_two().max(8) && tokens * 8 >= (*rows).min(1024);
+            let rows: Vec<usize> = rows.iter().copied().filter(may).collect();
+            let steps: Vec<Step> = rows.iter().map(|&rows| first(&case.step, rows)).collect();
+            let options = Options { linear_tile: Some((warpgroups, tokens)), ..Options::default() };
+            let seconds = seconds_of(&case, &steps, BufferKind::Weight, (256 << 20) / scale, &options);
+            for (rows, seconds) in rows.into_iter().zip(seconds) {
+                println!("{name}\t{rows}\t{n}\t{k}\t{warpgroups}\t{tokens}\t{slots}\t{:.1}", seconds * 1e6);
             }
         }
     }
 }
 
-/// Decode attention of 256 sequences with the heads of Llama-3.1-8B, in bytes of KV a second.
+/// Decode attention with the heads of Llama-3.1-8B, in bytes of KV a second.
 fn decode(copied: f64, scale: usize) {
-    println!("decode: sequences x length | GB/s | of the copy rate (limit 0.75)");
-    for (seqs, len) in [(256, 512), (256, 1024), (128, 4096), (16, 16384), (1, 65536)] {
+    println!(
+        "decode: sequences x length | time | GB/s | of the copy rate (limit 0.75 where there is work for the card)"
+    );
+    for (seqs, len) in [(1, 512), (16, 512), (256, 512), (256, 1024), (128, 4096), (16, 16384), (1, 65536)] {
         let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
         let case = attention(BF16, HEADS, &vec![(1, len); seqs]);
-        let seconds = seconds_of(&case, BufferKind::KvPage, (512 << 20) / scale, &Options::default());
+        let steps = [case.step.clone()];
+        let seconds =
+            seconds_of(&case, &steps, BufferKind::KvPage, (512 << 20) / scale, &Options::default())[0];
         let rate = (seqs * len * 2 * 8 * 128 * 2) as f64 / seconds;
-        println!("decode: {seqs} x {len} | {:.0} | {:.2}", rate / 1e9, rate / copied);
+        println!(
+            "decode: {seqs} x {len} | {:.1} us | {:.0} | {:.2}",
+            seconds * 1e6,
+            rate / 1e9,
+            rate / copied
+        );
     }
 }
 
-/// Prefill attention with the heads of Llama-3.1-8B, counting what the causal mask leaves.
-fn prefill(scale: usize) {
-    println!("prefill: sequences x length | TFLOP/s");
+/// Prefill attention with the heads of Llama-3.1-8B, counting what the causal mask leaves; with `wgmma` beside the kernel of
+/// other cards.
+fn prefill(wgmma: bool, scale: usize) {
+    println!("prefill: sequences x length | TFLOP/s{}", if wgmma { " | by mma.sync" } else { "" });
     for (seqs, len) in [(16, 512), (8, 1024), (4, 2048), (1, 8192)] {
         let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
         let case = attention(BF16, HEADS, &vec![(len, len); seqs]);
-        let seconds = seconds_of(&case, BufferKind::KvPage, 1, &Options::default());
         let flops = seqs as f64 * 4.0 * 32.0 * 128.0 * (len * (len + 1) / 2) as f64;
-        println!("prefill: {seqs} x {len} | {:.1}", flops / seconds / 1e12);
+        let rate = |mma_prefill| {
+            let options = Options { mma_prefill, ..Options::default() };
+            flops
+                / seconds_of(&case, std::slice::from_ref(&case.step), BufferKind::KvPage, 1, &options)[0]
+                / 1e12
+        };
+        let other = if wgmma { format!(" | {:.1}", rate(true)) } else { String::new() };
+        println!("prefill: {seqs} x {len} | {:.1}{other}", rate(false));
+    }
+}
+
+/// Sample over the vocabulary of Llama 3, greedy and in the ways that generation configs ask for.
+fn samples(copied: f64, scale: usize) {
+    println!("sample: rows, how | time | that of reading the logits once at half the copy rate");
+    let vocab = (128_256 / scale / scale).max(64);
+    let greedy = SampleRow::greedy();
+    let drawn = SampleRow { temperature: 0.7, key_lo: 7, ..greedy };
+    let ways = [
+        ("greedy", greedy),
+        ("temperature 0.7", drawn),
+        ("top_p 0.9", SampleRow { top_p: 0.9, ..drawn }),
+        ("top_k 20, top_p 0.8", SampleRow { top_k: 20, top_p: 0.8, ..drawn }),
+        ("20 log-probabilities", SampleRow { logprobs: 20, ..greedy }),
+    ];
+    // Looking for tokens one by one takes the stand-in long.
+    let wanted = if scale == 1 { ways.len() } else { 2 };
+    for (name, how) in ways.into_iter().take(wanted) {
+        for rows in [1, 16, 256].map(|rows| (rows / scale).max(1)) {
+            let mut case = sample_filtered(vocab);
+            case.max_dims.outputs = rows.max(8);
+            case.step.output_rows = vec![0; rows];
+            case.step.sampling = vec![how; rows];
+            let logits = &mut case.writes[0].1;
+            *logits = logits.repeat(rows.div_ceil(8));
+            let steps = [case.step.clone()];
+            let seconds = seconds_of(&case, &steps, BufferKind::KvPage, 1, &Options::default())[0];
+            let bound = (rows * vocab * 4) as f64 / (copied / 2.0);
+            println!("sample: {rows}, {name} | {:.1} us | {:.1} us", seconds * 1e6, bound * 1e6);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which decode steps share a graph: those of about as many rows, since they run the same launches.
 
 use crate::grid::{GridDims, WorkCount};
-use crate::work::max_work;
+use crate::work::{Tiling, max_work};
 use engine::plan::Dims;
 use engine::step::Step;
 
@@ -13,7 +13,7 @@ fn bucket(rows: usize) -> usize {
 
 /// The counts of the graph that can run this step, or `None` if it is no decode step: one token for each
 /// sequence.
-pub(crate) fn decode_grid(step: &Step, max_dims: &Dims, groups: &[usize]) -> Option<GridDims> {
+pub(crate) fn decode_grid(step: &Step, max_dims: &Dims, tilings: &[Tiling]) -> Option<GridDims> {
     let dims = step.dims();
     if dims.tokens == 0 || dims.tokens != dims.seqs {
         return None;
@@ -24,8 +24,8 @@ pub(crate) fn decode_grid(step: &Step, max_dims: &Dims, groups: &[usize]) -> Opt
         return None;
     }
     let dims = Dims { tokens: rows, seqs: rows, outputs, ..*max_dims };
-    let work = |&group| WorkCount { prefill: 0, ..max_work(&dims, group) };
-    Some(GridDims { dims, work: groups.iter().map(work).collect() })
+    let work = |&tiling| WorkCount { prefill: 0, ..max_work(&dims, tiling) };
+    Some(GridDims { dims, work: tilings.iter().map(work).collect() })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use engine::plan::{Dims, Rows};
 const STEP_ROWS: [Rows; 7] =
     [Rows::Tokens, Rows::Seqs, Rows::SeqBounds, Rows::Outputs, Rows::Adjustments, Rows::Masks, Rows::Targets];
 
-/// Group sizes of attention that a plan may have.
+/// Tilings of attention that a plan may have.
 pub(crate) const MAX_GROUPS: usize = 16;
 
 /// Where the counts that no step changes begin, in words.
@@ -22,7 +22,7 @@ const MAX_FIXED: usize = 64;
 /// Bytes of the buffer.
 pub(crate) const BYTES: usize = 4 * (FIXED_START + MAX_FIXED);
 
-/// The words of a step, for a plan with attentions of so many group sizes.
+/// The words of a step, for a plan with attentions of so many tilings.
 pub(crate) fn step_words(groups: usize) -> usize {
     STEP_ROWS.len() + WorkList::ALL.len() * groups
 }
@@ -59,7 +59,7 @@ impl Counts {
         self.at + 4 * word as u64
     }
 
-    /// The address of the length of a work list, for the group size of this index.
+    /// The address of the length of a work list, for the tiling of this index.
     pub(crate) fn work(&self, group: usize, list: WorkList) -> DevicePtr {
         let place = WorkList::ALL.iter().take_while(|&&l| l != list).count();
         self.at + 4 * (STEP_ROWS.len() + WorkList::ALL.len() * group + place) as u64

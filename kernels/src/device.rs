@@ -1,6 +1,6 @@
 //! The device: opens a card, compiles plans, runs steps.
 
-use crate::driver::card::Card;
+use crate::driver::card::{Card, TensorCores};
 use crate::driver::cublaslt::CublasLt;
 use crate::driver::functions::Functions;
 use crate::in_flight::InFlight;
@@ -45,6 +45,9 @@ pub struct Options {
     /// The tile of every Linear on a card with `wgmma`: consumer warpgroups and tokens; `None`: the one that should be
     /// fastest. Answers do not depend on it; it is there to test that, and to measure.
     pub linear_tile: Option<(usize, usize)>,
+    /// Attention of prompts by `mma.sync` on a card with `wgmma` too. Answers do not depend on it; it is there to test that,
+    /// and to measure.
+    pub mma_prefill: bool,
     /// Where compiled kernels are kept; `None`: below `GRISTMILL_CACHE` or the user's cache folder.
     pub cache: Option<PathBuf>,
 }
@@ -87,7 +90,10 @@ impl CudaDevice {
     /// [`DeviceError::Absent`] with what is missing and the remedy.
     pub fn open_with(options: Options) -> Result<CudaDevice, DeviceError> {
         let index = options.index.map_or_else(first_usable, Ok)?;
-        let card = Card::open(index)?;
+        let mut card = Card::open(index)?;
+        if options.mma_prefill {
+            card.limits.prefill = TensorCores::Mma;
+        }
         let (blas, breaks_contract) = match options.gemm {
             Gemm::Builtin => (None, None),
             Gemm::CublasLt => {
@@ -151,6 +157,10 @@ fn first_usable() -> Result<usize, DeviceError> {
 impl Device for CudaDevice {
     fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+
+    fn pci_bus_id(&self) -> Option<String> {
+        Some(self.card.pci_bus_id())
     }
 
     fn supports(&self, plan: &Plan, op: &Op) -> Result<(), String> {

@@ -5,7 +5,7 @@ use crate::counts;
 use crate::driver::launch::LaunchConfig;
 use crate::grid::WorkCount;
 use crate::kernel::Kernel;
-use crate::work::{Lists, Work, max_work};
+use crate::work::{Lists, Tiling, Work, max_work};
 use engine::plan::{BufferDesc, BufferId, BufferKind, Dims, Input, Plan};
 use engine::step::Step;
 
@@ -64,9 +64,9 @@ fn is_input(kind: BufferKind) -> bool {
     matches!(kind, BufferKind::StepInput(_))
 }
 
-/// Parts of a copy: the counts, each input, and three lists for each attention group size.
-fn max_parts(plan: &Plan, groups: usize) -> usize {
-    1 + plan.iter().filter(|(_, desc)| is_input(desc.kind)).count() + 3 * groups
+/// Parts of a copy: the counts, each input, and three lists for each tiling of attention.
+fn max_parts(plan: &Plan, tilings: usize) -> usize {
+    1 + plan.iter().filter(|(_, desc)| is_input(desc.kind)).count() + 3 * tilings
 }
 
 impl Inputs {
@@ -81,21 +81,21 @@ impl Inputs {
             BufferKind::StepInput(input) => Some((input, addresses[id.0])),
             _ => None,
         };
-        let groups: Vec<usize> = works.iter().map(|w| w.group).collect();
+        let tilings: Vec<Tiling> = works.iter().map(|w| w.tiling).collect();
         Inputs {
             targets: plan.iter().filter_map(target).collect(),
             counts,
-            max_parts: max_parts(plan, groups.len()),
-            max_bytes: Inputs::max_bytes(plan, max_dims, &groups),
+            max_parts: max_parts(plan, tilings.len()),
+            max_bytes: Inputs::max_bytes(plan, max_dims, &tilings),
         }
     }
 
-    /// Bytes of the longest copy, for a plan with attentions of these group sizes.
-    pub(crate) fn max_bytes(plan: &Plan, max_dims: &Dims, groups: &[usize]) -> usize {
+    /// Bytes of the longest copy, for a plan with attentions of these tilings.
+    pub(crate) fn max_bytes(plan: &Plan, max_dims: &Dims, tilings: &[Tiling]) -> usize {
         let inputs = plan.bytes(max_dims, is_input);
-        let items: usize = groups.iter().map(|&group| max_work(max_dims, group).total()).sum();
-        let table = max_parts(plan, groups.len()) * PART_WORDS;
-        inputs + 4 * (table + counts::step_words(groups.len()) + 4 * items)
+        let items: usize = tilings.iter().map(|&tiling| max_work(max_dims, tiling).total()).sum();
+        let table = max_parts(plan, tilings.len()) * PART_WORDS;
+        inputs + 4 * (table + counts::step_words(tilings.len()) + 4 * items)
     }
 
     /// Packs a step into pinned memory of [`Inputs::max_bytes`].

@@ -32,12 +32,13 @@ pub struct Kernel {
 }
 
 /// The headers that sources include: names and texts.
-pub const HEADERS: [(&str, &str); 5] = [
+pub const HEADERS: [(&str, &str); 6] = [
     ("ptx.cuh", include_str!("include/ptx.cuh")),
     ("ptx_sm90.cuh", include_str!("include/ptx_sm90.cuh")),
     ("number.cuh", include_str!("include/number.cuh")),
     ("weight.cuh", include_str!("include/weight.cuh")),
     ("attention.cuh", include_str!("include/attention.cuh")),
+    ("sample.cuh", include_str!("include/sample.cuh")),
 ];
 
 impl Kernel {
@@ -74,6 +75,11 @@ impl Kernel {
     pub fn source(&self) -> String {
         let checks: String = self.structs.iter().map(Layout::assertions).collect();
         format!("{}\n{checks}", self.text)
+    }
+
+    /// Whether it waits for the kernels before it itself, so that it may be launched before they are done.
+    pub(crate) fn waits(&self) -> bool {
+        ["take_turn();", "wait_for_kernels_before();"].iter().any(|wait| self.text.contains(wait))
     }
 
     /// Compiler options without the architecture.

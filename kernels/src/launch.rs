@@ -3,7 +3,7 @@
 use crate::args::{ArgBytes, CStruct};
 use crate::driver::cublaslt::{CublasLt, Product};
 use crate::driver::failure::device_lost;
-use crate::driver::launch::launch;
+use crate::driver::launch::{launch, launch_early};
 use crate::grid::{ChooseGrid, GridDims};
 use crate::kernel::Kernel;
 use cudarc::driver::{CudaFunction, CudaStream, DriverError};
@@ -36,18 +36,30 @@ impl Launch {
     }
 }
 
-/// A [`Launch`] whose kernels are loaded, with the dynamic shared memory of each.
+/// A [`Launch`] whose kernels are loaded.
 pub(crate) struct Loaded {
-    pub(crate) functions: Vec<(CudaFunction, u32)>,
-    pub(crate) args: Vec<ArgBytes>,
-    pub(crate) choose: ChooseGrid,
+    variants: Vec<Variant>,
+    args: Vec<ArgBytes>,
+    choose: ChooseGrid,
+}
+
+/// A loaded kernel.
+struct Variant {
+    function: CudaFunction,
+    /// Bytes of dynamic shared memory.
+    shared: u32,
+    /// Whether it waits itself for the kernels before it.
+    waits: bool,
 }
 
 impl Loaded {
-    fn run(&self, stream: &CudaStream, grid: &GridDims) -> Result<(), DriverError> {
-        let Some(config) = (self.choose)(grid) else { return Ok(()) };
-        let (function, shared) = &self.functions[config.kernel];
-        launch(stream, function, *shared, &config, &self.args[config.kernel])
+    /// Queues the launch and says whether there was one. `early`: it may start before the kernels ahead of it are done.
+    fn run(&self, stream: &CudaStream, grid: &GridDims, early: bool) -> Result<bool, DriverError> {
+        let Some(config) = (self.choose)(grid) else { return Ok(false) };
+        let Variant { function, shared, waits } = &self.variants[config.kernel];
+        let launch = if early && *waits { launch_early } else { launch };
+        launch(stream, function, *shared, &config, &self.args[config.kernel])?;
+        Ok(true)
     }
 }
 
@@ -70,9 +82,11 @@ impl Call<Launch> {
     pub(crate) fn load(self, functions: &mut impl Iterator<Item = CudaFunction>) -> Call<Loaded> {
         match self {
             Call::Launch(Launch { kernels, args, choose }) => {
-                let functions =
-                    kernels.iter().filter_map(|k| Some((functions.next()?, k.dynamic_shared))).collect();
-                Call::Launch(Loaded { functions, args, choose })
+                let variant = |kernel: &Kernel| {
+                    let (shared, waits) = (kernel.dynamic_shared, kernel.waits());
+                    Some(Variant { function: functions.next()?, shared, waits })
+                };
+                Call::Launch(Loaded { variants: kernels.iter().filter_map(variant).collect(), args, choose })
             }
             Call::Product { blas, rows, product } => Call::Product { blas, rows, product },
         }
@@ -80,23 +94,30 @@ impl Call<Launch> {
 }
 
 impl Call<Loaded> {
-    /// Queues the call, if the step has work for it.
-    pub(crate) fn run(&self, stream: &CudaStream, grid: &GridDims) -> Result<(), DeviceError> {
+    /// Queues the call, if the step has work for it, and says whether it has. `early`: it may start before the kernels ahead
+    /// of it are done, if it waits for them itself.
+    pub(crate) fn run(&self, stream: &CudaStream, grid: &GridDims, early: bool) -> Result<bool, DeviceError> {
         match self {
-            Call::Launch(launch) => launch.run(stream, grid).map_err(device_lost),
+            Call::Launch(launch) => launch.run(stream, grid, early).map_err(device_lost),
             Call::Product { blas, rows, product } => match grid.dims.count(*rows) {
-                0 => Ok(()),
-                rows => blas.multiply(stream, product, rows),
+                0 => Ok(false),
+                rows => blas.multiply(stream, product, rows).map(|()| true),
             },
         }
     }
 }
 
-/// Queues calls in order.
+/// Queues calls in order. `overlap`: all but the first may start before the ones ahead of them are done. The first waits for
+/// all that was queued before, so that every call may read the step's counts at once.
 pub(crate) fn run_all(
     calls: &[Call<Loaded>],
     stream: &CudaStream,
     grid: &GridDims,
+    overlap: bool,
 ) -> Result<(), DeviceError> {
-    calls.iter().try_for_each(|call| call.run(stream, grid))
+    let mut begun = false;
+    for call in calls {
+        begun |= call.run(stream, grid, overlap && begun)?;
+    }
+    Ok(())
 }

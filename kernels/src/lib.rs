@@ -9,7 +9,7 @@
 //! device is opened.
 //!
 //! The numeric contract (a row's bits depend on the row and its positions only) is kept by construction:
-//! see `linear.cu`, `attention.cuh` and `sample.cu` for the order of their sums.
+//! see `linear.cu`, `attention.cuh` and `sample.cuh` for the order of their sums.
 
 mod args;
 mod buckets;

@@ -138,7 +138,7 @@ fn lower_op(lowering: &mut Lowering, op: &Op) -> Vec<Call<Launch>> {
         Op::Add(op) => add::lower(lowering, op),
         Op::GatherRows(op) => gather_rows::lower(lowering, op),
         Op::SoftCap(op) => soft_cap::lower(lowering, op),
-        Op::Sample(op) => sample::lower(lowering, op),
+        Op::Sample(op) => return sample::lower(lowering, op).map(Call::Launch).into(),
     };
     vec![Call::Launch(launch)]
 }

@@ -27,13 +27,15 @@ pub(crate) struct Lowering<'a> {
     /// Addresses of the plan's buffers.
     pub(crate) addresses: &'a [DevicePtr],
     pub(crate) counts: Counts,
-    /// Attention work lists, one for each group size.
+    /// Attention work lists, one for each tiling.
     pub(crate) work: &'a [Work],
     pub(crate) linears: Linears,
     /// Weights whose gate and up rows a kernel wants side by side: [`crate::interleave`].
     pub(crate) interleaved: Vec<BufferId>,
     /// Where FP8 Linears have the rows of x quantised: [`crate::ops::linear::quantized_bytes`].
     pub(crate) quantized: DevicePtr,
+    /// Where Sample keeps what it knows of parts of rows: [`crate::ops::sample::parts_bytes`].
+    pub(crate) sample_parts: DevicePtr,
     /// What the driver refused, if it did.
     pub(crate) refused: Option<DriverError>,
 }
@@ -79,8 +81,19 @@ impl<'a> Lowering<'a> {
         addresses: &'a [DevicePtr],
     ) -> Lowering<'a> {
         let (counts, interleaved) = (Counts::new(0), Vec::new());
-        let (work, quantized, refused): (&[Work], _, _) = (&[], 0, None);
-        Lowering { plan, max_dims, limits, addresses, counts, work, linears, interleaved, quantized, refused }
+        Lowering {
+            plan,
+            max_dims,
+            limits,
+            addresses,
+            counts,
+            work: &[],
+            linears,
+            interleaved,
+            quantized: 0,
+            sample_parts: 0,
+            refused: None,
+        }
     }
 
     pub(crate) fn view(&self, view: View) -> Operand {

@@ -18,9 +18,11 @@ const RUNS: usize = 5;
 /// # Errors
 /// [`DeviceError::OutOfMemory`], [`DeviceError::Lost`].
 pub(crate) fn peaks(card: &Card, activations: DType) -> Result<Peaks, DeviceError> {
+    let clocks = f64::from(card.limits.sms) * clock(card)?;
     Ok(Peaks {
         bytes_per_second: copy_rate(card)?,
-        flops_per_second: f64::from(card.limits.sms) * clock(card)? * per_clock(card.capability, activations),
+        flops_per_second: clocks * per_clock(card.capability, activations),
+        fp8_flops_per_second: clocks * fp8_per_clock(card.capability, activations),
     })
 }
 
@@ -35,6 +37,15 @@ const fn per_clock((major, minor): (u32, u32), activations: DType) -> f64 {
         (_, 9, _) => 4096.0,
         (_, 10, _) => 8192.0,
         _ => 512.0,
+    }
+}
+
+/// The same for dense products of FP8 numbers: twice as many as of bf16 since sm_89; before, and where activations are f32,
+/// FP8 weights are widened.
+const fn fp8_per_clock(capability: (u32, u32), activations: DType) -> f64 {
+    match (activations, capability) {
+        (DType::F32, _) | (_, (8, 0..=8)) => per_clock(capability, activations),
+        _ => 2.0 * per_clock(capability, activations),
     }
 }
 
@@ -65,4 +76,29 @@ fn copy_rate(card: &Card) -> Result<f64, DeviceError> {
         best = best.min(f64::from(start.elapsed_ms(&end).map_err(device_lost)?) / 1e3);
     }
     Ok(2.0 * bytes as f64 / best.max(1e-9))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The dense rates of data sheets, in TFLOP/s, at the clocks that they are given for.
+    #[test]
+    fn rates_are_those_of_data_sheets() {
+        for (capability, sms, gigahertz, bf16, fp8) in [
+            // A100, RTX 3090, RTX 4090, H100 SXM, B200, RTX 5090.
+            ((8, 0), 108.0, 1.41, 312.0, 312.0),
+            ((8, 6), 82.0, 1.695, 71.0, 71.0),
+            ((8, 9), 128.0, 2.52, 165.2, 330.3),
+            ((9, 0), 132.0, 1.83, 989.4, 1978.9),
+            ((10, 0), 148.0, 1.85, 2250.0, 4500.0),
+            ((12, 0), 170.0, 2.407, 209.5, 419.0),
+        ] {
+            let near =
+                |per_clock: f64, sheet: f64| (sms * gigahertz * per_clock / 1e3 / sheet - 1.0).abs() < 0.02;
+            assert!(near(per_clock(capability, DType::BF16), bf16), "bf16 of {capability:?}");
+            assert!(near(fp8_per_clock(capability, DType::BF16), fp8), "FP8 of {capability:?}");
+            assert_eq!(fp8_per_clock(capability, DType::F32), per_clock(capability, DType::F32));
+        }
+    }
 }

@@ -17,9 +17,10 @@ use crate::launch::{Call, Launch};
 use crate::lower::{self, Calls, lower};
 use crate::lowering::{Linears, Lowering};
 use crate::ops::linear::quantized_bytes;
+use crate::ops::sample::parts_bytes;
 use crate::planes::{self, Plane, planes};
 use crate::stage::{Stage, StepGrid};
-use crate::work::{Lists, Work};
+use crate::work::{Lists, Tiling, Work};
 use crate::workspace::groupings;
 use cudarc::driver::sys::CUevent_flags;
 use cudarc::driver::{CudaFunction, result};
@@ -54,6 +55,8 @@ pub(crate) struct Program {
     _counts: DeviceMemory,
     /// Rows of activations in FP8.
     _quantized: DeviceMemory,
+    /// What Sample knows of parts of rows.
+    _sample_parts: DeviceMemory,
 }
 
 impl Program {
@@ -72,11 +75,15 @@ impl Program {
         let spared = spared(plan, max_dims, card.limits, &linears);
         let buffers = allocate(card, plan, max_dims, &spared)?;
         let groups = groupings(plan, max_dims, &card.limits);
-        let works: Vec<Work> =
-            groups.iter().map(|g| Work::new(context, max_dims, g)).collect::<Result<_, _>>()?;
+        let works: Vec<Work> = groups
+            .iter()
+            .map(|(tiling, g)| Work::new(context, max_dims, *tiling, g))
+            .collect::<Result<_, _>>()?;
         let counts = DeviceMemory::new(context, counts::BYTES, "row counts", MemoryUse::Activations)?;
         let quantized = quantized_bytes(plan, max_dims, &card.limits);
         let quantized = DeviceMemory::new(context, quantized, "quantised rows", MemoryUse::Activations)?;
+        let parts = parts_bytes(plan, max_dims);
+        let parts = DeviceMemory::new(context, parts, "parts of sampled rows", MemoryUse::Activations)?;
         let addresses: Vec<DevicePtr> = buffers.iter().map(|b| b.at).collect();
         let mut lowering = Lowering {
             plan,
@@ -88,6 +95,7 @@ impl Program {
             linears,
             interleaved: Vec::new(),
             quantized: quantized.at,
+            sample_parts: parts.at,
             refused: None,
         };
         let calls = lower(&mut lowering);
@@ -116,6 +124,7 @@ impl Program {
             spare: Vec::new(),
             _counts: counts,
             _quantized: quantized,
+            _sample_parts: parts,
         };
         // Two steps are in flight in the engine's loop; one more is being prepared.
         for _ in 0..3 {
@@ -174,7 +183,7 @@ impl Program {
             Some(host) => host,
             None => self.new_host_buffers(card)?,
         };
-        let lists: Vec<Lists> = self.works.iter().map(|w| Lists::new(step, w.group)).collect();
+        let lists: Vec<Lists> = self.works.iter().map(|w| Lists::new(step, w.tiling)).collect();
         let packed = self.inputs.pack(step, &self.works, &lists, host.inputs.bytes_mut());
         // SAFETY: the staging buffer has room for the longest copy, and the pinned memory stays with the
         // step until it is done.
@@ -243,7 +252,7 @@ impl Program {
         let event = |_| card.context.new_event(timed).map_err(device_lost);
         let events = (0..=self.ops.len()).map(event).collect::<Result<Vec<_>, _>>()?;
         // While the card runs the step once, the measured calls are queued behind it: else it would wait for launches.
-        let lists: Vec<Lists> = self.works.iter().map(|w| Lists::new(step, w.group)).collect();
+        let lists: Vec<Lists> = self.works.iter().map(|w| Lists::new(step, w.tiling)).collect();
         let in_flight = self.submit(card, step, false)?;
         let StepGrid { grid, .. } = self.grid(step, &lists, true);
         events[0].record(stream).map_err(device_lost)?;
@@ -267,8 +276,8 @@ impl Program {
     /// The grids of a step: a graph's for a decode step, else its own.
     fn grid(&self, step: &Step, lists: &[Lists], enforce_eager: bool) -> StepGrid {
         let decode = !enforce_eager && lists.iter().all(|l| l.prefill.is_empty());
-        let groups: Vec<usize> = self.works.iter().map(|w| w.group).collect();
-        match decode.then(|| decode_grid(step, &self.max_dims, &groups)).flatten() {
+        let tilings: Vec<Tiling> = self.works.iter().map(|w| w.tiling).collect();
+        match decode.then(|| decode_grid(step, &self.max_dims, &tilings)).flatten() {
             Some(grid) => StepGrid { grid, graph: true },
             None => {
                 let work = lists.iter().map(Lists::count).collect();
@@ -429,7 +438,8 @@ fn load(
     let unpack = functions.load(card, &[inputs::kernel()])?.remove(0);
     let kernels: Vec<Kernel> = model.iter().chain(&sampling).flat_map(Call::kernels).cloned().collect();
     let mut loaded = functions.load(card, &kernels)?.into_iter();
-    let mut stage =
-        |calls: Vec<Call<Launch>>| Stage::new(calls.into_iter().map(|call| call.load(&mut loaded)).collect());
+    let mut stage = |calls: Vec<Call<Launch>>| {
+        Stage::new(calls.into_iter().map(|call| call.load(&mut loaded)).collect(), card.overlap)
+    };
     Ok((unpack, stage(model), stage(sampling)))
 }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 /// Calls that are queued together, with their graphs.
 pub(crate) struct Stage {
     calls: Vec<Call<Loaded>>,
+    /// Whether a kernel may start before the one ahead of it is done.
+    overlap: bool,
     graphs: Graphs,
 }
 
@@ -21,8 +23,8 @@ pub(crate) struct StepGrid {
 }
 
 impl Stage {
-    pub(crate) fn new(calls: Vec<Call<Loaded>>) -> Stage {
-        Stage { calls, graphs: Graphs::default() }
+    pub(crate) fn new(calls: Vec<Call<Loaded>>, overlap: bool) -> Stage {
+        Stage { calls, overlap, graphs: Graphs::default() }
     }
 
     /// Queues the calls of a step: as a graph if there is one for its grids, else one by one.
@@ -31,15 +33,16 @@ impl Stage {
     /// [`DeviceError::Lost`].
     pub(crate) fn run(&mut self, stream: &Arc<CudaStream>, step: &StepGrid) -> Result<(), DeviceError> {
         let (calls, dims) = (&self.calls, &step.grid.dims);
+        let queue = || run_all(calls, stream, &step.grid, self.overlap);
         if calls.is_empty() || !step.graph {
-            return run_all(calls, stream, &step.grid);
+            return queue();
         }
         let warm_up = calls.iter().any(|call| matches!(call, Call::Product { .. }));
         let key = (dims.tokens, dims.outputs);
-        self.graphs.run(key, stream, warm_up, || run_all(calls, stream, &step.grid))
+        self.graphs.run(key, stream, warm_up, queue)
     }
 
-    /// Queues the calls one by one, and after each the next of the events.
+    /// Queues the calls one by one, each after the end of the one before, and after each the next of the events.
     ///
     /// # Errors
     /// [`DeviceError::Lost`].
@@ -50,7 +53,7 @@ impl Stage {
         events: &mut impl Iterator<Item = &'a CudaEvent>,
     ) -> Result<(), DeviceError> {
         self.calls.iter().zip(events).try_for_each(|(call, event)| {
-            call.run(stream, grid)?;
+            call.run(stream, grid, false)?;
             event.record(stream).map_err(device_lost)
         })
     }

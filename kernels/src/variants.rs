@@ -14,13 +14,13 @@ use engine::op::Activation;
 /// The variants for a card of this architecture with `shared` bytes of shared memory for a block.
 pub fn variants(architecture: &str, shared: u32) -> Vec<Kernel> {
     let tensor_cores = if architecture == "sm_90a" { TensorCores::Wgmma } else { TensorCores::Mma };
-    let limits = CardLimits { sms: 132, shared, tensor_cores };
-    let mut all = vec![inputs::kernel(), sample::kernel()];
+    let limits = CardLimits { sms: 132, shared, tensor_cores, prefill: tensor_cores };
+    let mut all = vec![inputs::kernel(), sample::parts_kernel(), sample::kernel()];
     for dtype in [DType::BF16, DType::F16, DType::F32] {
         plain(dtype, &mut all);
         if dtype != DType::F32 {
             linears(dtype, &limits, &mut all);
-            attentions(dtype, shared, &mut all);
+            attentions(dtype, &limits, &mut all);
         }
     }
     all
@@ -38,9 +38,9 @@ fn plain(dtype: DType, all: &mut Vec<Kernel>) {
         all.push(rope::kernel(x, f32, x, vec));
         all.push(gated_mul::kernel(x, x, Activation::Silu, vec));
         all.push(gated_mul::kernel(x, x, Activation::GeluTanh, vec));
-        for threads in [32, 64, 256] {
-            all.push(rms_norm::kernel([x, x, f32, x], true, vec, threads));
-            all.push(rms_norm::kernel([x, x, f32, x], false, vec, threads));
+        for (threads, packs) in [(32, 1), (64, 1), (256, 0), (256, 1), (256, 4)] {
+            all.push(rms_norm::kernel([x, x, f32, x], true, vec, threads, packs));
+            all.push(rms_norm::kernel([x, x, f32, x], false, vec, threads, packs));
         }
     }
     for weight in [&[x], Format::SCALED].concat() {
@@ -99,7 +99,7 @@ fn linears(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
 }
 
 /// Attention on tensor cores.
-fn attentions(dtype: DType, shared: u32, all: &mut Vec<Kernel>) {
+fn attentions(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
     // f16 differs from bf16 in one instruction, so it need not go through every shape.
     let wide = dtype == DType::BF16;
     let head_dims: &[usize] = if wide { &[64, 80, 128, 256] } else { &[128] };
@@ -107,8 +107,15 @@ fn attentions(dtype: DType, shared: u32, all: &mut Vec<Kernel>) {
         for (warps, parts) in [(DECODE_WARPS, false), (PREFILL_WARPS, false), (PREFILL_WARPS, true)] {
             // Soft caps come with heads of 128 and of 256 columns (Gemma 2).
             for softcap in if wide && head_dim >= 128 { &[false, true][..] } else { &[false] } {
-                let variant = AttentionVariant { dtype, head_dim, warps, parts, softcap: *softcap };
-                all.extend(attention::kernel(variant, shared));
+                let variant =
+                    AttentionVariant { dtype, head_dim, warps, one_tile: false, parts, softcap: *softcap };
+                all.extend(attention::kernel(variant, limits.shared));
+                if warps == PREFILL_WARPS {
+                    all.extend(attention::sm90_kernel(variant, limits));
+                } else {
+                    let shared = variant.one_tile();
+                    all.extend(shared.and_then(|variant| attention::kernel(variant, limits.shared)));
+                }
             }
         }
         all.push(attention::merge_kernel(dtype, head_dim));

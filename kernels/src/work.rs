@@ -21,21 +21,29 @@ pub(crate) const SPLIT: usize = 1024;
 /// Query rows of a warp.
 pub(crate) const WARP_ROWS: usize = 16;
 
-/// Warps of a decode tile and of a prefill tile.
+/// Warps of a decode tile and of a prefill tile of `mma.sync`.
 pub(crate) const DECODE_WARPS: usize = 1;
 pub(crate) const PREFILL_WARPS: usize = 4;
 
-/// Query rows of a decode tile and of a prefill tile.
+/// Query rows of a decode tile.
 const DECODE_ROWS: usize = WARP_ROWS * DECODE_WARPS;
-const PREFILL_ROWS: usize = WARP_ROWS * PREFILL_WARPS;
 
 /// Query heads that share a KV head, and the rows and columns of the state of a part, for an attention
 /// that runs on tensor cores.
 pub(crate) struct Grouping {
     pub(crate) dtype: DType,
-    pub(crate) group: usize,
+    pub(crate) tiling: Tiling,
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,
+}
+
+/// What the work lists of an attention depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tiling {
+    /// Query heads that share a KV head.
+    pub(crate) group: usize,
+    /// Query rows of a prefill tile.
+    pub(crate) prefill_rows: usize,
 }
 
 c_struct! {
@@ -61,7 +69,7 @@ c_struct! {
 /// `ALL` and `NOWHERE` of `attention.cuh`.
 const ALL: u32 = u32::MAX;
 
-/// The lists of a step for one group size.
+/// The lists of a step for one tiling.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Lists {
     pub(crate) decode: Vec<Item>,
@@ -70,8 +78,9 @@ pub(crate) struct Lists {
 }
 
 impl Lists {
-    /// The lists of a step whose KV heads each serve `group` query heads.
-    pub(crate) fn new(step: &Step, group: usize) -> Lists {
+    /// The lists of a step.
+    pub(crate) fn new(step: &Step, tiling: Tiling) -> Lists {
+        let Tiling { group, prefill_rows } = tiling;
         let mut lists = Lists::default();
         let mut slots = 0;
         // Long work first, so that the items taken last are short.
@@ -91,12 +100,17 @@ impl Lists {
             } else {
                 let small = tokens == 1 || (rows <= DECODE_ROWS && len <= SPLIT);
                 let (list, tile) =
-                    if small { (&mut lists.decode, DECODE_ROWS) } else { (&mut lists.prefill, PREFILL_ROWS) };
+                    if small { (&mut lists.decode, DECODE_ROWS) } else { (&mut lists.prefill, prefill_rows) };
                 let tiles = (0..rows as u32).step_by(tile);
                 // The last rows of a prompt see the longest context.
                 list.extend(tiles.rev().map(|row| Item { seq, row, part: ALL, slot: ALL }));
             }
         }
+        // Long work first among sequences, too: the rows of a tile see what its first one sees, and a little more.
+        let seen = |item: &Item| {
+            step.positions[step.query_start[item.seq as usize] as usize + item.row as usize / group]
+        };
+        lists.prefill.sort_by_key(|item| Reverse(seen(item)));
         lists
     }
 
@@ -105,9 +119,9 @@ impl Lists {
     }
 }
 
-/// Device memory for the lists of one group size, and for the states of parts.
+/// Device memory for the lists of one tiling, and for the states of parts.
 pub(crate) struct Work {
-    pub(crate) group: usize,
+    pub(crate) tiling: Tiling,
     pub(crate) state_rows: usize,
     pub(crate) decode: DeviceMemory,
     pub(crate) prefill: DeviceMemory,
@@ -116,12 +130,13 @@ pub(crate) struct Work {
 }
 
 /// The longest lists of steps within `max_dims`.
-pub(crate) fn max_work(max_dims: &Dims, group: usize) -> WorkCount {
+pub(crate) fn max_work(max_dims: &Dims, tiling: Tiling) -> WorkCount {
+    let Tiling { group, prefill_rows } = tiling;
     let tiles = group.div_ceil(DECODE_ROWS);
     let parts = max_positions(max_dims).div_ceil(SPLIT).max(1);
     WorkCount {
         decode: max_dims.seqs * tiles * parts,
-        prefill: (max_dims.tokens * group).div_ceil(PREFILL_ROWS) + max_dims.seqs,
+        prefill: (max_dims.tokens * group).div_ceil(prefill_rows) + max_dims.seqs,
         merges: max_dims.seqs * tiles,
     }
 }
@@ -140,17 +155,16 @@ pub(crate) struct WorkBytes {
 }
 
 impl WorkBytes {
-    /// For attentions of one group size.
-    pub(crate) fn new(max_dims: &Dims, groupings: &[Grouping]) -> WorkBytes {
-        let group = groupings.first().map_or(1, |g| g.group);
-        let count = max_work(max_dims, group);
+    /// For attentions of one tiling.
+    pub(crate) fn new(max_dims: &Dims, tiling: Tiling, groupings: &[Grouping]) -> WorkBytes {
+        let count = max_work(max_dims, tiling);
         let state = groupings.iter().map(|g| g.kv_heads * (g.head_dim + 2)).max().unwrap_or(0);
         let slots = if max_positions(max_dims) > SPLIT { count.decode } else { 0 };
         WorkBytes {
             decode: count.decode * size_of::<Item>(),
             prefill: count.prefill * size_of::<Item>(),
             merges: count.merges * size_of::<Merge>(),
-            states: slots * state * group.min(DECODE_ROWS) * 4,
+            states: slots * state * tiling.group.min(DECODE_ROWS) * 4,
         }
     }
 
@@ -173,15 +187,15 @@ impl Work {
     pub(crate) fn new(
         context: &Arc<CudaContext>,
         max_dims: &Dims,
+        tiling: Tiling,
         groupings: &[Grouping],
     ) -> Result<Work, DeviceError> {
-        let group = groupings.first().map_or(1, |g| g.group);
-        let bytes = WorkBytes::new(max_dims, groupings);
+        let bytes = WorkBytes::new(max_dims, tiling, groupings);
         let allocate =
             |bytes: usize, what: &str| DeviceMemory::new(context, bytes, what, MemoryUse::Activations);
         Ok(Work {
-            group,
-            state_rows: group.min(DECODE_ROWS),
+            tiling,
+            state_rows: tiling.group.min(DECODE_ROWS),
             decode: allocate(bytes.decode, "attention work lists")?,
             prefill: allocate(bytes.prefill, "attention work lists")?,
             merges: allocate(bytes.merges, "attention work lists")?,

@@ -4,9 +4,10 @@
 mod common;
 
 use common::BF16;
-use engine::cases::{Attention, Case, Formats, attention, linear, linear_residual};
+use engine::cases::{Attention, Case, Formats, attention, linear, linear_residual, sample, sample_filtered};
 use engine::device::Device;
 use engine::format::Format;
+use engine::step::SampleRow;
 use kernels::CudaDevice;
 
 /// The output rows of a case, as bytes.
@@ -83,6 +84,36 @@ fn attention_does_not_see_how_it_is_scheduled() {
     }
 }
 
+/// Decode where warps share the tile of a sequence, and where there are too many sequences for that.
+#[test]
+fn attention_of_few_sequences_and_of_many() {
+    let mut device = common::open(None);
+    let lens: Vec<(usize, usize)> =
+        (0..150).map(|s| (1, if s < 2 { 2100 - 999 * s } else { 20 + s })).collect();
+    for (head_dim, window, softcap) in [(64, None, None), (128, Some(130), Some(1.5))] {
+        let shape = Attention { window, softcap, ..Attention::new(8, 4, head_dim, 16) };
+        let many = attention(BF16, shape, &lens);
+        let want = run(&mut device, &many);
+        for count in [1, 2, 30] {
+            let mut few = attention(BF16, shape, &lens[..count]);
+            // The same pages: those of the many, as far as they go.
+            few.max_dims.pages = many.max_dims.pages;
+            few.step.block_tables = many.step.block_tables[..count * many.step.pages_per_seq].to_vec();
+            few.step.pages_per_seq = many.step.pages_per_seq;
+            few.max_dims.pages_per_seq = many.max_dims.pages_per_seq;
+            few.step.kv_slots = many.step.kv_slots[..count].to_vec();
+            for ((_, to), (_, from)) in few.writes.iter_mut().zip(&many.writes) {
+                *to = if to.len() * 150 == from.len() * count {
+                    from[..to.len()].to_vec()
+                } else {
+                    from.clone()
+                };
+            }
+            assert!(run(&mut device, &few) == want[..count], "{count} sequences, heads of {head_dim}");
+        }
+    }
+}
+
 /// Gives `to` the keys, values and queries of `from`, position by position, through their block tables.
 fn copy_context(from: &Case, to: &mut Case, from_first: usize, to_first: usize) {
     let slot = |case: &Case, p: usize| {
@@ -101,6 +132,28 @@ fn copy_context(from: &Case, to: &mut Case, from_first: usize, to_first: usize) 
         };
         for (a, b) in places {
             to.writes[i].1[b * row..][..row].copy_from_slice(&bytes[a * row..][..row]);
+        }
+    }
+}
+
+/// A row of logits alone and among others, whatever it keeps of its tokens and reports.
+#[test]
+fn sampled_rows_do_not_see_each_other() {
+    let mut device = common::open(None);
+    for many in [sample(5000, true), sample_filtered(5000)] {
+        let (_, all) = many.run(&mut device).unwrap();
+        for (row, how) in many.step.sampling.iter().enumerate() {
+            let mut one = many.clone();
+            one.step.output_rows.truncate(1);
+            one.step.sampling = vec![SampleRow { target_start: 0, ..*how }];
+            one.step.targets =
+                many.step.targets[how.target_start as usize..][..how.target_len as usize].to_vec();
+            let logits = &mut one.writes[0].1;
+            let bytes = logits.len() / 8;
+            logits.copy_within(row * bytes..(row + 1) * bytes, 0);
+            let (_, alone) = one.run(&mut device).unwrap();
+            let same = bytemuck::bytes_of(&alone.sampled[0]) == bytemuck::bytes_of(&all.sampled[row]);
+            assert!(same, "row {row} of {}: {:?}, alone {:?}", many.name, all.sampled[row], alone.sampled[0]);
         }
     }
 }

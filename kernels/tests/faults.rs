@@ -98,5 +98,5 @@ fn forgotten_residual() {
 
 #[test]
 fn missing_causal_mask() {
-    caught("p > pos[h] || => ", "fast", PREFILL, "the oracle says");
+    caught("p > pos[e / 2] || => ", "fast", PREFILL, "the oracle says");
 }

@@ -26,6 +26,7 @@ const DIMS: Dims = Dims {
     page_size: 16,
     pages_per_seq: 8,
     attended: 0,
+    contexts: 0,
 };
 
 fn open(enforce_eager: bool) -> CudaDevice {

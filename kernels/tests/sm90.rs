@@ -6,6 +6,7 @@
 mod common;
 
 use common::BF16;
+use common::child::{child, passes};
 use engine::cases::{Case, Formats, linear, linear_gated, linear_residual};
 use engine::device::Device;
 use engine::dtype::DType;
@@ -13,32 +14,9 @@ use engine::e4m3;
 use engine::format::Format;
 use engine::op::Activation;
 use kernels::{CudaDevice, Options};
-use std::process::Command;
 
 fn open(linear_tile: Option<(usize, usize)>) -> CudaDevice {
     CudaDevice::open_with(Options { linear_tile, cache: common::cache(), ..Options::default() }).unwrap()
-}
-
-/// Runs the body in a child with these settings of the stand-in, and returns what it printed.
-fn child(test: &str, settings: &[(&str, &str)], body: impl FnOnce()) -> Option<String> {
-    if std::env::var_os("SM90_CHILD").is_some() {
-        body();
-        return None;
-    }
-    if kernels::devices().iter().any(|d| d.unusable.is_none()) {
-        eprintln!("SKIPPED: {test} plants faults or asks for a stand-in, and there is a card");
-        return None;
-    }
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--nocapture"]).env("SM90_CHILD", "1").env("GRISTMILL_STANDIN_ARCH", "90");
-    command.envs(settings.iter().map(|(name, value)| (format!("GRISTMILL_STANDIN_{name}"), value)));
-    let output = command.output().unwrap();
-    Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
-}
-
-fn passes(test: &str, settings: &[(&str, &str)], body: impl FnOnce()) {
-    let said = child(test, settings, body);
-    assert!(said.as_ref().is_none_or(|said| said.contains("test result: ok. 1 passed")), "{}", said.unwrap());
 }
 
 /// With FP8 weights x is quantised by row.
@@ -115,35 +93,34 @@ fn every_tile_gives_the_same_bits() {
             if blocks || formats.weights == Format::Fp8 {
                 cases = cases.into_iter().map(|case| with_e4m3_rows(case, true)).collect();
             }
-            let mut first: Option<Vec<Vec<u8>>> = None;
-            for tile in tiles {
-                let mut device = open(Some(*tile));
-                let bits: Vec<Vec<u8>> = cases
-                    .iter()
-                    .map(|case| {
-                        // Rows of out that cannot be moved 16 bytes at a time have no tiles so wide, nor do blocks.
-                        let single = case.name.contains("x131") || case.name.contains("x67");
-                        let most = match (blocks, tile.0) {
-                            (true, 3) => 96,
-                            (true, _) if !single => 192,
-                            (_, _) if single => 128,
-                            (_, _) => 256,
-                        };
-                        if tile.1 > most { Vec::new() } else { run(&mut device, case) }
-                    })
-                    .collect();
-                match &first {
-                    None => {
-                        for case in &cases {
-                            common::compare(&mut device, formats, case).unwrap();
-                        }
-                        first = Some(bits);
+            // Rows of out that cannot be moved 16 bytes at a time have no tiles so wide, nor do blocks.
+            let has = |tile: (usize, usize), case: &Case| {
+                let single = case.name.contains("x131") || case.name.contains("x67");
+                tile.1
+                    <= match (blocks, tile.0) {
+                        (true, 3) => 96,
+                        (true, _) if !single => 192,
+                        (_, _) if single => 128,
+                        (_, _) => 256,
                     }
-                    Some(first) => {
-                        for ((case, want), got) in cases.iter().zip(first).zip(&bits) {
-                            assert!(got.is_empty() || got == want, "{} with {tile:?}", case.name);
-                        }
-                    }
+            };
+            let bits_of = |tile: (usize, usize)| -> Vec<Option<Vec<u8>>> {
+                let mut device = open(Some(tile));
+                cases.iter().map(|case| has(tile, case).then(|| run(&mut device, case))).collect()
+            };
+            // Together, since most of the time goes into compiling.
+            let bits: Vec<Vec<Option<Vec<u8>>>> = std::thread::scope(|scope| {
+                let bits_of = &bits_of;
+                let each: Vec<_> = tiles.iter().map(|tile| scope.spawn(move || bits_of(*tile))).collect();
+                each.into_iter().map(|each| each.join().unwrap()).collect()
+            });
+            let mut device = open(Some(tiles[0]));
+            for case in &cases {
+                common::compare(&mut device, formats, case).unwrap();
+            }
+            for (tile, got) in tiles.iter().zip(&bits) {
+                for ((case, want), got) in cases.iter().zip(&bits[0]).zip(got) {
+                    assert!(want.is_some() && (got.is_none() || got == want), "{} with {tile:?}", case.name);
                 }
             }
         }
@@ -304,4 +281,16 @@ fn faults_in_fp8() {
         "full",
         "quantize",
     );
+}
+
+/// Kernels that are launched before the ones ahead of them are done, and do not wait for them.
+#[test]
+fn faults_in_overlapping_launches() {
+    let before = "before griddepcontrol.wait";
+    caught("wait_for_kernels_before();\n    Ring ring => Ring ring", "full", before);
+    let consumers = "take_registers<CONSUMER_REGISTERS>();";
+    caught(&format!("{consumers}\n    wait_for_kernels_before(); => {consumers}"), "full", before);
+    let norm = "wait_for_kernels_before();\n    const size_t run => const size_t run";
+    caught(norm, "full", before);
+    caught(norm, "fast", "no thread of the block called griddepcontrol.wait");
 }

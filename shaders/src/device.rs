@@ -20,6 +20,8 @@ use std::ops::Range;
 
 /// An adapter of wgpu as a device.
 pub struct WgpuDevice {
+    /// Where on the PCI bus the adapter is; none if it is software.
+    pci_bus_id: Option<String>,
     gpu: Gpu,
     info: DeviceInfo,
     options: Options,
@@ -83,7 +85,10 @@ impl WgpuDevice {
             types: vec![types],
             breaks_contract: None,
         };
-        Ok(WgpuDevice { gpu, info, options, plans: Vec::new(), flight: InFlight::default(), late: None })
+        let found = adapter.get_info();
+        let pci_bus_id = (found.device_type != wgpu::DeviceType::Cpu).then_some(found.device_pci_bus_id);
+        let (plans, flight) = (Vec::new(), InFlight::default());
+        Ok(WgpuDevice { gpu, info, pci_bus_id, options, plans, flight, late: None })
     }
 
     /// The adapter beneath.
@@ -130,6 +135,10 @@ impl WgpuDevice {
 impl Device for WgpuDevice {
     fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+
+    fn pci_bus_id(&self) -> Option<String> {
+        self.pci_bus_id.clone()
     }
 
     fn supports(&self, plan: &Plan, op: &Op) -> Result<(), String> {

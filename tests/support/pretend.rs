@@ -16,6 +16,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// Tokens of the vocabulary of `tests/golden/qwen3`, and one that ends its answers.
+pub const VOCAB: usize = 384;
+pub const END: u32 = 379;
+
+/// Made-up tokens of that model: one in 24 is the end; the rest are letters.
+pub fn letter_or_end(word: u32) -> u32 {
+    if word.is_multiple_of(24) { END } else { 32 + (word >> 8) % 90 }
+}
+
 /// What the device has done so far.
 #[derive(Default)]
 pub struct Work {

@@ -132,6 +132,7 @@ pub fn cases(f: Formats) -> Vec<Case> {
             all.push(sample(vocab, drawn));
             all.push(sample(vocab, drawn).with_late_masks());
         }
+        all.push(sample_filtered(vocab));
         all.push(sample_not_finite(vocab));
     }
     all
@@ -221,10 +222,11 @@ pub(crate) fn dims(tokens: usize) -> Dims {
         adjustments: 64,
         masks: 8,
         targets: 1024,
-        pages: 64,
+        pages: tokens.div_ceil(16).max(64),
         page_size: 16,
-        pages_per_seq: 32,
+        pages_per_seq: tokens.div_ceil(16).max(32),
         attended: 0,
+        contexts: 0,
     }
 }
 

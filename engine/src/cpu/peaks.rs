@@ -28,9 +28,11 @@ pub fn measure() -> Peaks {
         let chain = |_: usize| black_box(Arch::new().dispatch(Chains { by: black_box(0.999) }));
         (0..threads).into_par_iter().with_max_len(1).map(chain).for_each(drop);
     });
+    let flops_per_second = (2 * CHAINS * LENGTH * lanes * threads) as f64 / chains;
     Peaks {
         bytes_per_second: (2 * BYTES * threads) as f64 / copy,
-        flops_per_second: (2 * CHAINS * LENGTH * lanes * threads) as f64 / chains,
+        flops_per_second,
+        fp8_flops_per_second: flops_per_second,
     }
 }
 

@@ -44,6 +44,7 @@ impl Layout {
             page_size: limits.page_size,
             pages_per_seq,
             attended: 0,
+            contexts: 0,
         };
         let rest = decoder.plan.bytes(&max_dims, |kind| kind != BufferKind::KvPage)
             + device.workspace(&decoder.plan, &max_dims)

@@ -8,15 +8,17 @@ mod capacity;
 mod config;
 mod layout;
 mod stats;
+mod step_costs;
 mod step_times;
 
 pub use capacity::Capacity;
 pub use config::{EngineConfig, Types};
 pub use stats::Stats;
+pub use step_costs::{StepCosts, StepLoad};
 pub use step_times::{OpsTime, StepShape, StepTimes};
 
 use crate::buffer::Dims;
-use crate::device::{Device, DeviceError, PlanId, Ticket};
+use crate::device::{Device, DeviceError, Peaks, PlanId, Ticket};
 use crate::error::EngineError;
 use crate::models::Model;
 use crate::plan::Plan;
@@ -26,13 +28,15 @@ use crate::scheduler::{Chunk, Limits, Scheduler};
 use crate::step::{Sampled, Step, StepOutput, from_last};
 use layout::Layout;
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A step that was submitted.
 struct InFlight {
     ticket: Ticket,
     chunks: Vec<Chunk>,
     prefill: usize,
+    /// What it would take at the rates to compare with.
+    bound: Duration,
 }
 
 /// A loaded model on a device.
@@ -51,6 +55,8 @@ pub struct Engine {
     /// When the device was last seen to finish a step, or to get one while it had none.
     marked: Instant,
     stats: Stats,
+    /// What steps are compared with.
+    peaks: Option<Peaks>,
 }
 
 impl Engine {
@@ -84,6 +90,7 @@ impl Engine {
             in_flight: VecDeque::new(),
             marked: Instant::now(),
             stats: Stats::default(),
+            peaks: None,
         })
     }
 
@@ -180,12 +187,13 @@ impl Engine {
             let (step, masked) = self.build(&chunks);
             let is_prefill = |c: &&Chunk| !c.forced && (c.len > 1 || !c.sample);
             let prefill = chunks.iter().filter(is_prefill).map(|c| c.len).sum();
+            let bound = self.bound(&step);
             let ticket = self.device.submit(self.compiled, &step)?;
             late = (step.late_masks > 0).then_some(masked);
             if self.in_flight.is_empty() {
                 self.marked = begun;
             }
-            self.in_flight.push_back(InFlight { ticket, chunks, prefill });
+            self.in_flight.push_back(InFlight { ticket, chunks, prefill, bound });
             let used = self.scheduler.pool().count() - self.scheduler.pool().free();
             self.stats.peak_pages = self.stats.peak_pages.max(used);
             self.stats.page_steps += used as u64;
@@ -202,16 +210,26 @@ impl Engine {
         self.marked = waited;
         self.stats.steps += 1;
         let tokens: usize = done.chunks.iter().map(|c| c.len).sum();
-        let Stats { prefill_tokens, decode_tokens, prefill_time, decode_time, .. } = &mut self.stats;
+        let stats = &mut self.stats;
         // Tokens and time of the same steps, so that one over the other is a rate.
-        let (all, took) =
-            if done.prefill > 0 { (prefill_tokens, prefill_time) } else { (decode_tokens, decode_time) };
+        let (all, took, bound) = match done.prefill {
+            0 => (&mut stats.decode_tokens, &mut stats.decode_time, &mut stats.decode_bound),
+            _ => (&mut stats.prefill_tokens, &mut stats.prefill_time, &mut stats.prefill_bound),
+        };
         *all += tokens as u64;
         *took += time;
+        *bound += done.bound;
         let events = self.take_in(&done.chunks, &output);
         self.provide(late)?;
         self.stats.host_time += waited.elapsed();
         Ok(events)
+    }
+
+    /// What a step would take at the rates to compare with; nothing without any.
+    fn bound(&self, step: &Step) -> Duration {
+        let Some(peaks) = &self.peaks else { return Duration::ZERO };
+        let dims = Dims { pages: self.max_dims.pages, ..step.dims() };
+        Duration::try_from_secs_f64(step_costs::bound(&self.plan, &dims, peaks)).unwrap_or_default()
     }
 
     /// Hands in the masks of the step that was submitted last, where it waits for them: now every token before it is

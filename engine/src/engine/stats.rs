@@ -20,6 +20,10 @@ pub struct Stats {
     pub prefill_time: Duration,
     /// Time in steps that only decoded.
     pub decode_time: Duration,
+    /// What steps that computed prompts would have taken at the rates that [`crate::Engine::compare_with`] was given.
+    pub prefill_bound: Duration,
+    /// The same of steps that only decoded.
+    pub decode_bound: Duration,
     /// Time the host took to make steps and to take in their results.
     pub host_time: Duration,
     /// The peak of KV pages in use.

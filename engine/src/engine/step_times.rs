@@ -49,18 +49,7 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Option`] if the step does not fit; [`EngineError::Device`].
     pub fn time_step(&mut self, shape: StepShape, runs: usize) -> Result<StepTimes, EngineError> {
-        self.check_shape(shape)?;
-        self.scheduler.forget_pages();
-        let step = self.step_of(shape);
-        self.clear_pages(shape)?;
-        let mut run = || {
-            let start = Instant::now();
-            let ticket = self.device.submit(self.compiled, &step)?;
-            self.device.wait(ticket)?;
-            Ok(start.elapsed())
-        };
-        run()?;
-        let mut steps = (0..runs.max(1)).map(|_| run()).collect::<Result<Vec<_>, DeviceError>>()?;
+        let (step, took) = self.time_whole_step(shape, runs)?;
         let timed = (0..runs.max(1)).map(|_| self.device.time_ops(self.compiled, &step));
         let timed = timed.collect::<Result<Vec<_>, DeviceError>>()?;
         let dims = crate::buffer::Dims { pages: self.max_dims.pages, ..step.dims() };
@@ -80,7 +69,28 @@ impl Engine {
             }
         }
         ops.sort_by_key(|ops| std::cmp::Reverse(ops.time));
-        Ok(StepTimes { step: median(&mut steps), ops })
+        Ok(StepTimes { step: took, ops })
+    }
+
+    /// The step of a shape, and what it takes as a whole: the median of `runs` runs, after one that only warms up.
+    pub(super) fn time_whole_step(
+        &mut self,
+        shape: StepShape,
+        runs: usize,
+    ) -> Result<(Step, Duration), EngineError> {
+        self.check_shape(shape)?;
+        self.scheduler.forget_pages();
+        let step = self.step_of(shape);
+        self.clear_pages(shape)?;
+        let mut run = || {
+            let start = Instant::now();
+            let ticket = self.device.submit(self.compiled, &step)?;
+            self.device.wait(ticket)?;
+            Ok(start.elapsed())
+        };
+        run()?;
+        let mut steps = (0..runs.max(1)).map(|_| run()).collect::<Result<Vec<_>, DeviceError>>()?;
+        Ok((step, median(&mut steps)))
     }
 
     fn check_shape(&self, shape: StepShape) -> Result<(), EngineError> {
@@ -164,7 +174,7 @@ impl Engine {
 }
 
 fn add(a: Cost, b: Cost) -> Cost {
-    Cost { bytes: a.bytes + b.bytes, flops: a.flops + b.flops }
+    Cost { bytes: a.bytes + b.bytes, flops: a.flops + b.flops, fp8_flops: a.fp8_flops + b.fp8_flops }
 }
 
 /// The middle one; of an even number the greater of the two.

@@ -33,7 +33,7 @@ impl Operation for Add {
 
     fn cost(&self, s: &Sizes) -> Cost {
         let bytes = s.view(self.a) + s.view(self.b) + s.view(self.out);
-        Cost { bytes, flops: s.elements(self.a) }
+        Cost { bytes, flops: s.elements(self.a), ..Cost::default() }
     }
 }
 

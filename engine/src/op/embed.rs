@@ -40,7 +40,7 @@ impl Operation for Embed {
 
     fn cost(&self, s: &Sizes) -> Cost {
         let table = s.rows(self.out) as u64 * s.row(self.table);
-        Cost { bytes: table + s.view(self.out), flops: 0 }
+        Cost { bytes: table + s.view(self.out), ..Cost::default() }
     }
 }
 

@@ -44,7 +44,7 @@ impl Operation for GatedMul {
     }
 
     fn cost(&self, s: &Sizes) -> Cost {
-        Cost { bytes: s.view(self.x) + s.view(self.out), flops: 6 * s.elements(self.out) }
+        Cost { bytes: s.view(self.x) + s.view(self.out), flops: 6 * s.elements(self.out), ..Cost::default() }
     }
 }
 

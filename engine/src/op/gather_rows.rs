@@ -38,7 +38,7 @@ impl Operation for GatherRows {
     }
 
     fn cost(&self, s: &Sizes) -> Cost {
-        Cost { bytes: 2 * s.view(self.out), flops: 0 }
+        Cost { bytes: 2 * s.view(self.out), ..Cost::default() }
     }
 }
 

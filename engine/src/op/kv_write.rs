@@ -39,7 +39,7 @@ impl Operation for KvWrite {
     }
 
     fn cost(&self, s: &Sizes) -> Cost {
-        Cost { bytes: 2 * (s.view(self.k) + s.view(self.v)), flops: 0 }
+        Cost { bytes: 2 * (s.view(self.k) + s.view(self.v)), ..Cost::default() }
     }
 }
 

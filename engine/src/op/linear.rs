@@ -37,7 +37,8 @@ impl Operation for Linear {
     fn cost(&self, s: &Sizes) -> Cost {
         let weights = s.buffer(self.weight) + self.bias.map_or(0, |bias| s.buffer(bias));
         let flops = 2 * s.elements(self.x) * self.out.cols as u64;
-        Cost { bytes: s.view(self.x) + weights + s.view(self.out), flops }
+        let fp8_flops = if s.is_fp8(self.weight) { flops } else { 0 };
+        Cost { bytes: s.view(self.x) + weights + s.view(self.out), flops, fp8_flops }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::checker::Checker;
 use crate::buffer::{BufferId, Buffers, Dims, Input, View};
+use crate::format::Format;
 
 /// What an op moves and computes at given dimensions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,12 +11,14 @@ pub struct Cost {
     pub bytes: u64,
     /// Floating-point operations, a multiply-add as two.
     pub flops: u64,
+    /// Those of them that are products with FP8 weights, for which some devices have faster instructions.
+    pub fp8_flops: u64,
 }
 
 /// The sizes of operands at given dimensions, for costs.
 pub struct Sizes<'a> {
     pub(super) buffers: &'a Buffers,
-    /// The dimensions. `attended` counts attended positions over all tokens.
+    /// The dimensions.
     pub dims: &'a Dims,
 }
 
@@ -33,6 +36,11 @@ impl Sizes<'_> {
     /// The elements of a view.
     pub fn elements(&self, view: View) -> u64 {
         (self.rows(view) * view.cols) as u64
+    }
+
+    /// Whether the elements of a weight are FP8.
+    pub fn is_fp8(&self, id: BufferId) -> bool {
+        matches!(self.buffers.desc(id).format, Format::Fp8 | Format::Fp8Blocks)
     }
 
     /// The bytes of a whole buffer.

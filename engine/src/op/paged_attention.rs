@@ -64,8 +64,13 @@ impl Operation for PagedAttention {
 
     fn cost(&self, s: &Sizes) -> Cost {
         let attended = s.dims.attended as u64;
-        let pages = attended * (s.row(self.k_pages) + s.row(self.v_pages));
-        Cost { bytes: s.view(self.q) + s.view(self.out) + pages, flops: 4 * attended * self.q.cols as u64 }
+        // The tokens of a sequence share its keys and values.
+        let pages = s.dims.contexts as u64 * (s.row(self.k_pages) + s.row(self.v_pages));
+        Cost {
+            bytes: s.view(self.q) + s.view(self.out) + pages,
+            flops: 4 * attended * self.q.cols as u64,
+            ..Cost::default()
+        }
     }
 }
 

@@ -44,7 +44,11 @@ impl Operation for RmsNorm {
 
     fn cost(&self, s: &Sizes) -> Cost {
         let residual = self.add.map_or(0, |add| s.view(add) + s.view(self.x));
-        Cost { bytes: s.view(self.x) + s.view(self.out) + residual, flops: 4 * s.elements(self.x) }
+        Cost {
+            bytes: s.view(self.x) + s.view(self.out) + residual,
+            flops: 4 * s.elements(self.x),
+            ..Cost::default()
+        }
     }
 }
 

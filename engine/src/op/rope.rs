@@ -41,7 +41,7 @@ impl Operation for Rope {
     }
 
     fn cost(&self, s: &Sizes) -> Cost {
-        Cost { bytes: 2 * s.view(self.x), flops: 3 * s.elements(self.x) }
+        Cost { bytes: 2 * s.view(self.x), flops: 3 * s.elements(self.x), ..Cost::default() }
     }
 }
 

@@ -44,7 +44,7 @@ impl Operation for Sample {
     }
 
     fn cost(&self, s: &Sizes) -> Cost {
-        Cost { bytes: s.view(self.logits), flops: 4 * s.elements(self.logits) }
+        Cost { bytes: s.view(self.logits), flops: 4 * s.elements(self.logits), ..Cost::default() }
     }
 }
 
@@ -63,7 +63,7 @@ pub mod cases {
         let how = if drawn { "drawn" } else { "greedy" };
         let mut b = Builder::new(format!("Sample {vocab} {how}"), dims(8));
         let id = b.buffer("logits", BufferKind::Activation, DType::F32, Rows::Outputs, vocab);
-        let values: Vec<f32> = (0..8).flat_map(|row| ladder(&mut b.numbers, vocab, row)).collect();
+        let values: Vec<f32> = (0..8).flat_map(|row| ladder(&mut b.numbers, vocab, row, 1, 0.5)).collect();
         b.case.writes.push((id, DType::F32.encode(&values)));
         let last = b.buffer("last", BufferKind::State, DType::U32, Rows::Fixed(8), 1);
         b.case.writes.push((last, vec![0; 32]));
@@ -82,11 +82,47 @@ pub mod cases {
         b.finish(Sample { logits, last, out, target_logprobs: reported }, &outputs)
     }
 
+    /// Sample: rows that keep few of the likely tokens or many, over logits of which every two are equal.
+    pub fn sample_filtered(vocab: usize) -> Case {
+        let mut b = Builder::new(format!("Sample {vocab} filtered"), dims(8));
+        let id = b.buffer("logits", BufferKind::Activation, DType::F32, Rows::Outputs, vocab);
+        let values: Vec<f32> = (0..8).flat_map(|row| ladder(&mut b.numbers, vocab, row, 2, 0.04)).collect();
+        b.case.writes.push((id, DType::F32.encode(&values)));
+        let last = b.buffer("last", BufferKind::State, DType::U32, Rows::Fixed(8), 1);
+        b.case.writes.push((last, vec![0; 32]));
+        let out = b.buffer("sampled", BufferKind::StepOutput, DType::U32, Rows::Outputs, SAMPLED_WORDS);
+        let reported = b.buffer("target logprobs", BufferKind::StepOutput, DType::F32, Rows::Targets, 1);
+        let step = &mut b.case.step;
+        step.output_rows = (0..8).collect();
+        step.sampling = vec![
+            SampleRow { top_k: 5, ..SampleRow::greedy() },
+            SampleRow { top_k: 100, ..SampleRow::greedy() },
+            SampleRow { top_p: 0.3, logprobs: 20, ..SampleRow::greedy() },
+            SampleRow { top_p: 0.97, ..SampleRow::greedy() },
+            SampleRow { top_k: 9, top_p: 0.5, ..SampleRow::greedy() },
+            SampleRow { top_k: 90, top_p: 0.9, min_p: 0.1, ..SampleRow::greedy() },
+            SampleRow { min_p: 0.4, logprobs: 3, ..SampleRow::greedy() },
+            SampleRow { mask: 0, top_k: 3, top_p: 0.95, seq_slot: 5, ..SampleRow::greedy() },
+        ];
+        for (i, row) in step.sampling.iter_mut().enumerate() {
+            row.temperature = 0.6 + 0.1 * i as f32;
+            (row.key_lo, row.key_hi) = (b.numbers.bits() as u32, b.numbers.bits() as u32);
+        }
+        step.mask_words = vocab.div_ceil(32);
+        step.masks = (0..step.mask_words as u32).map(|w| 0x8421_0001_u32.rotate_left(w)).collect();
+        let plan = &b.case.plan;
+        let sampled = (View { buffer: out, start: 0, cols: 1 }, 8);
+        let outputs = [sampled, (plan.view(last), 8)];
+        let logits = plan.view(id);
+        b.finish(Sample { logits, last, out, target_logprobs: reported }, &outputs)
+    }
+
     /// Sample: rows that only report targets; the logits of some of them are not finite.
     pub fn sample_not_finite(vocab: usize) -> Case {
         let mut b = Builder::new(format!("Sample {vocab} not finite"), dims(8));
         let id = b.buffer("logits", BufferKind::Activation, DType::F32, Rows::Outputs, vocab);
-        let mut values: Vec<f32> = (0..4).flat_map(|row| ladder(&mut b.numbers, vocab, row)).collect();
+        let mut values: Vec<f32> =
+            (0..4).flat_map(|row| ladder(&mut b.numbers, vocab, row, 1, 0.5)).collect();
         values[0] = f32::INFINITY;
         values[2 * vocab + vocab / 2] = f32::NAN;
         values[4 * vocab - 1] = f32::NEG_INFINITY;
@@ -150,9 +186,10 @@ pub mod cases {
         debug_assert!(step.sampling.iter().all(|row| row.mask == NONE || row.mask < 2));
     }
 
-    /// Logits half a unit apart, shuffled: no two of the likely ones are close.
-    fn ladder(numbers: &mut Numbers, vocab: usize, row: usize) -> Vec<f32> {
-        let mut logits: Vec<f32> = (0..vocab).map(|i| 6.0 - 0.5 * i as f32).map(|l| l.max(-40.0)).collect();
+    /// Logits in runs of equal ones, `step` apart, shuffled: no two likely ones that differ are close.
+    fn ladder(numbers: &mut Numbers, vocab: usize, row: usize, run: usize, step: f32) -> Vec<f32> {
+        let mut logits: Vec<f32> =
+            (0..vocab).map(|i| 6.0 - step * (i / run) as f32).map(|l| l.max(-40.0)).collect();
         for i in (1..vocab).rev() {
             logits.swap(i, numbers.below(i + 1));
         }

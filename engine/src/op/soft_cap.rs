@@ -32,7 +32,7 @@ impl Operation for SoftCap {
     }
 
     fn cost(&self, s: &Sizes) -> Cost {
-        Cost { bytes: 2 * s.view(self.x), flops: 6 * s.elements(self.x) }
+        Cost { bytes: 2 * s.view(self.x), flops: 6 * s.elements(self.x), ..Cost::default() }
     }
 }
 

@@ -43,8 +43,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print a row's prompt as the model gets it, without loading weights. Takes the flags of `run`.
     Show(Box<ShowArgs>),
-    /// Say what a job would take before it runs: rows, errors, tokens, memory. Loads no weights and writes nothing. Takes
-    /// the flags of `run`.
+    /// Say what a job would take before it runs: rows, errors, tokens, memory, time, money. Without --pilot it loads no weights
+    /// and writes nothing but the rates of the device into the cache. Takes the flags of `run`.
     Plan(Box<PlanArgs>),
     /// Measure speed.
     #[command(subcommand)]
@@ -187,6 +187,10 @@ pub struct PlanArgs {
     /// Read only GROUPS row groups, spread over the input, and say how far off that may be.
     #[arg(long, value_name = "GROUPS", value_parser = count::<u64>(1, u64::MAX))]
     pub sample: Option<u64>,
+    /// Answer ROWS rows first, spread over the job, to know how long answers are, how fast they come and what power they take.
+    /// They are kept in the job's journal, so that the run does not answer them again.
+    #[arg(long, value_name = "ROWS", value_parser = count::<u64>(1, u64::MAX), conflicts_with_all = ["fresh", "retry"])]
+    pub pilot: Option<u64>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -208,6 +212,9 @@ pub struct EvaluateArgs {
     /// Write the rows that differ to this Parquet file.
     #[arg(long, value_name = "PATH")]
     pub differences: Option<PathBuf>,
+    /// What an hour of the machine cost: with the job's receipt it says what a right label cost [default: the job's price].
+    #[arg(long, value_name = "PRICE", value_parser = price)]
+    pub price_per_hour: Option<f64>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -231,6 +238,9 @@ pub struct ThroughputArgs {
     /// Run once with each of these numbers of prompts, as in num-prompts=1,8,64, and print one table.
     #[arg(long, value_name = "num-prompts=N,...", value_parser = sweep, conflicts_with = "num_prompts")]
     pub sweep: Option<Sweep>,
+    /// Run so many other prompts first, of which nothing is measured but the time.
+    #[arg(long, value_name = "PROMPTS", value_parser = parse_usize, default_value = "2")]
+    pub warmup: usize,
     /// Write the figures of all runs here, as CSV.
     #[arg(long, value_name = "PATH")]
     pub output_csv: Option<PathBuf>,

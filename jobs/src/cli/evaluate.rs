@@ -3,14 +3,18 @@
 use crate::cli::args::EvaluateArgs;
 use crate::error::JobError;
 use crate::evaluate::Evaluation;
+use crate::evaluate::figures::Figures;
 use crate::log::print;
+use crate::receipt::spent::Spent;
+use crate::store::location::Location;
+use std::ffi::OsString;
 
 /// Compares an output with the truth and prints the figures.
 ///
 /// # Errors
 /// What is wrong with the flags or the files.
 pub fn evaluate(args: EvaluateArgs) -> Result<(), JobError> {
-    let EvaluateArgs { output, truth, truth_file, key, differences, json } = args;
+    let EvaluateArgs { output, truth, truth_file, key, differences, price_per_hour, json } = args;
     let pair = |text: &String| match text.split_once('=') {
         Some((left, right)) if !left.is_empty() && !right.is_empty() => {
             Ok((left.to_string(), right.to_string()))
@@ -25,11 +29,30 @@ pub fn evaluate(args: EvaluateArgs) -> Result<(), JobError> {
         }
         _ => None,
     };
-    let figures = Evaluation { output, truths, other, differences }.run()?;
+    let mut figures = Evaluation { output: output.clone(), truths, other, differences }.run()?;
+    price(&mut figures, &output, price_per_hour)?;
     let text = if json {
         serde_json::to_string_pretty(&figures).map_err(|error| JobError::Internal(error.to_string()))? + "\n"
     } else {
         figures.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
     print(&text)
+}
+
+/// Adds what a right label cost, by the receipt of the job.
+///
+/// # Errors
+/// [`JobError::Usage`] if a price was given and there is no receipt that it could be of.
+fn price(figures: &mut [Figures], output: &str, price_per_hour: Option<f64>) -> Result<(), JobError> {
+    let state_dir = Location::from(OsString::from(output)).state_dir(None)?;
+    let spent = Spent::of(&state_dir, price_per_hour);
+    let spent = spent.or_else(|why| match price_per_hour {
+        Some(price) => Err(JobError::Usage(format!("--price-per-hour {price}: {why}"))),
+        None => Ok(None),
+    })?;
+    for figures in figures {
+        figures.money_per_right_label =
+            spent.and_then(|spent| spent.per_right_label(figures.right, figures.rows));
+    }
+    Ok(())
 }

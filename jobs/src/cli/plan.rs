@@ -3,15 +3,17 @@
 use crate::cli::args::PlanArgs;
 use crate::error::JobError;
 use crate::log::print;
+use crate::options::devices;
 use crate::plan::Plan;
 
-/// Prints what a job would take. It loads no weights, writes nothing and leaves a job that was begun alone.
+/// Prints what a job would take. Without a pilot it loads no weights, writes nothing but the rates of the device and leaves a
+/// job that was begun alone.
 ///
 /// # Errors
 /// What a run would refuse before its first row.
 pub fn plan(args: PlanArgs) -> Result<(), JobError> {
-    let PlanArgs { run, sample, json } = args;
-    let plan = Plan::of(run.job_options()?, sample)?;
+    let PlanArgs { run, sample, pilot, json } = args;
+    let plan = Plan::of(run.job_options()?, sample, pilot, &devices::open)?;
     print(&match json {
         true => {
             serde_json::to_string_pretty(&plan).map_err(|error| JobError::Internal(error.to_string()))? + "\n"

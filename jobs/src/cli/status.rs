@@ -2,7 +2,7 @@
 
 use crate::error::JobError;
 use crate::journal::JournalReader;
-use crate::journal::costs::INPUT_TOKENS;
+use crate::journal::costs::input_tokens;
 use crate::journal::endings::{Again, Endings};
 use crate::journal::lock::JobLock;
 use crate::journal::schema;
@@ -77,8 +77,8 @@ impl Status {
         let rows = journal.inputs().rows().min(job_rows.unwrap_or(u64::MAX));
         let is_answer = journal.database.format.is_answer();
         let tallies = format!(
-            "SELECT count(*), {INPUT_TOKENS}, coalesce(sum(num_generated_tokens), 0) \
-             FROM answers WHERE row < ? AND {is_answer}"
+            "SELECT count(*), {}, coalesce(sum(num_generated_tokens), 0) FROM answers WHERE row < ? AND {is_answer}",
+            input_tokens()
         );
         let tallied = |row: &rusqlite::Row<'_>| Ok([row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?]);
         let [finished, input_tokens, generated_tokens] =

@@ -39,7 +39,8 @@ impl JobError {
             | JobError::RetryFormat { .. }
             | JobError::Column { .. }
             | JobError::OutputExists { .. }
-            | JobError::NotAsPublished { .. } => EXIT_REFUSED,
+            | JobError::NotAsPublished { .. }
+            | JobError::ReceiptNotAsWritten { .. } => EXIT_REFUSED,
             JobError::Hub { unreachable: true, .. }
             | JobError::Internal(_)
             | JobError::Changed { .. }

@@ -47,6 +47,9 @@ pub struct Figures {
     pub expected_calibration_error: Option<f64>,
     pub thresholds: Vec<Threshold>,
     pub goals: Vec<Goal>,
+    /// What the job cost for each of its labels that is right, by its receipt, if it has a price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub money_per_right_label: Option<f64>,
 }
 
 /// One label.
@@ -111,6 +114,7 @@ impl Figures {
             expected_calibration_error: expected_calibration_error(&likely),
             thresholds: thresholds(&likely, pairs.len()),
             goals: goals(&likely, pairs.len()),
+            money_per_right_label: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Figures as people read them.
 
 use crate::evaluate::figures::Figures;
+use crate::receipt::money::amount;
 use std::fmt;
 
 /// A confusion matrix of more labels is left to `--json`.
@@ -23,6 +24,9 @@ impl fmt::Display for Figures {
         }
         writeln!(f, ")")?;
         writeln!(f, "  macro F1     {}", self.macro_f1.map_or("-".into(), |f1| format!("{f1:.3}")))?;
+        if let Some(money) = self.money_per_right_label {
+            writeln!(f, "  money        {} for each right label", amount(money))?;
+        }
         if let Some(error) = self.expected_calibration_error {
             writeln!(f, "  calibration  off by {error:.3} on average (expected calibration error)")?;
         }

@@ -6,6 +6,7 @@
 use crate::error::JobError;
 use crate::journal::database::Database;
 use crate::journal::schema::journal_error;
+use crate::row_error::RowErrorKind;
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,9 @@ pub struct StartFigures {
     pub preemptions: u64,
     pub prefill_us: u64,
     pub decode_us: u64,
+    /// What the steps of both kinds would have taken at the rates of the device, where these are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound_us: Option<[u64; 2]>,
     pub kv_pages: u64,
     pub peak_kv_pages: u64,
     /// The peak of the process's memory in bytes, where the system tells.
@@ -72,8 +76,10 @@ pub struct Start {
 pub(super) type MergePrices = Box<dyn FnOnce(Option<&str>) -> String + Send>;
 
 /// Tokens of prompts over rows of `answers`, as SQL. Prompts that were refused as too long were never computed.
-pub(crate) const INPUT_TOKENS: &str = "coalesce(sum(num_input_tokens) FILTER (WHERE error IS NULL \
-    OR error NOT LIKE 'prompt too long%'), 0)";
+pub(crate) fn input_tokens() -> String {
+    let too_long = RowErrorKind::PromptTooLong.text();
+    format!("coalesce(sum(num_input_tokens) FILTER (WHERE error IS NULL OR error NOT LIKE '{too_long}%'), 0)")
+}
 
 /// The rows of a receipt that has prices only.
 const NOT_YET: u64 = u64::MAX;
@@ -148,14 +154,33 @@ impl Database {
     pub(crate) fn totals(&self) -> Result<Totals, JobError> {
         let is_answer = self.format.is_answer();
         let query = format!(
-            "SELECT count(*), {INPUT_TOKENS}, coalesce(sum(num_generated_tokens), 0) \
-             FROM answers WHERE {is_answer}"
+            "SELECT count(*), {}, coalesce(sum(num_generated_tokens), 0) FROM answers WHERE {is_answer}",
+            input_tokens()
         );
         let totals = self.connection.query_row(&query, [], |row| {
             let number = |column| row.get::<_, i64>(column).map(|n| n as u64);
             Ok(Totals { rows: number(0)?, input_tokens: number(1)?, generated_tokens: number(2)? })
         });
         totals.map_err(journal_error(&self.path))
+    }
+
+    /// Tokens of prompts and answers of rows that are finished.
+    pub(crate) fn tokens_of(&self, rows: &[u64]) -> Result<Vec<[u64; 2]>, JobError> {
+        let query = format!(
+            "SELECT {}, coalesce(sum(num_generated_tokens), 0) FROM answers WHERE row = ? AND {} HAVING count(*) > 0",
+            input_tokens(),
+            self.format.is_answer()
+        );
+        let wrong = journal_error(&self.path);
+        let mut statement = self.connection.prepare(&query).map_err(&wrong)?;
+        let mut tokens = Vec::new();
+        for &row in rows {
+            let of_row = statement.query_row([row as i64], |row| {
+                Ok([row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64])
+            });
+            tokens.extend(of_row.optional().map_err(&wrong)?);
+        }
+        Ok(tokens)
     }
 
     /// Notes prices for the receipt to come. `merge` makes them of those that were noted before.

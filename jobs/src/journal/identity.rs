@@ -14,7 +14,7 @@ use std::path::PathBuf;
 pub fn numerics_version(kind: DeviceKind) -> u32 {
     match kind {
         DeviceKind::Cpu => 2,
-        DeviceKind::Cuda => 2,
+        DeviceKind::Cuda => 3,
         DeviceKind::Wgpu => 2,
     }
 }

@@ -8,6 +8,7 @@ use crate::journal::attempts::{CRASHED, Death, record_death};
 use crate::journal::database::Database;
 use crate::journal::format::Format;
 use crate::journal::identity::{InputDigest, OldField};
+use crate::row_error::{RowError, RowErrorKind};
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::io::{BufRead, BufReader};
@@ -49,7 +50,8 @@ fn open(state_dir: &Path, rows: u64) -> (Journal, FinishedRows) {
 /// The answer to a row as any run of the job would give it.
 pub(crate) fn answer(row: u64) -> Answer {
     if row % 13 == 5 {
-        return Answer::failed(row, None, format!("prompt too long: {row} tokens"));
+        let too_long = RowError::new(RowErrorKind::PromptTooLong, format!("{row} tokens"));
+        return Answer::failed(row, None, too_long.to_string());
     }
     let tokens: Vec<u32> = (0..row as u32 % 40).map(|i| i * 997 + row as u32).collect();
     Answer {

@@ -45,7 +45,8 @@ pub fn nano() -> Result<PathBuf, JobError> {
     Ok(folder)
 }
 
-fn cache() -> PathBuf {
+/// The folder for what can be made again: `GRISTMILL_CACHE`, or one of the user's, or a temporary one.
+pub fn cache() -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let user = || variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
     let usual = || user().map(|folder| folder.join("gristmill"));

@@ -7,6 +7,9 @@ use engine::cpu::{CpuDevice, MatmulPrecision};
 use engine::device::{Device, DeviceError, DeviceKind};
 use engine::error::EngineError;
 
+/// Opens the device of options.
+pub type Open<'a> = &'a dyn Fn(&EngineOptions) -> Result<Box<dyn Device>, JobError>;
+
 /// A device of this machine, or why there is none of its family.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {

@@ -1,7 +1,7 @@
 //! How many rows fit at once on each device that is here.
 
 use crate::options::device::DeviceChoice;
-use crate::options::devices::{self, find};
+use crate::options::devices::{Open, find};
 use crate::options::engine::EngineOptions;
 use crate::plan::lengths::Lengths;
 use crate::run::job::Job;
@@ -47,9 +47,9 @@ pub struct Pair {
 }
 
 /// The devices that the job can run on here, that of a run first. `reach` is of rows with their longest answers.
-pub fn devices(job: &Job, reach: &Lengths) -> Vec<DevicePlan> {
+pub fn devices(job: &Job, reach: &Lengths, open: Open<'_>) -> Vec<DevicePlan> {
     let options = &job.options.engine;
-    let mut plans = vec![match devices::open(options) {
+    let mut plans = vec![match open(options) {
         Ok(device) => plan(job, device.as_ref(), reach, true),
         Err(error) => DevicePlan {
             kind: "none".into(),
@@ -65,7 +65,7 @@ pub fn devices(job: &Job, reach: &Lengths) -> Vec<DevicePlan> {
     for found in find(options.threads).into_iter().filter(|found| found.usable) {
         let options = EngineOptions { device: found.choice, ..options.clone() };
         // One that does not go with the job's flags is no device for it.
-        let Ok(device) = devices::open(&options) else { continue };
+        let Ok(device) = open(&options) else { continue };
         let info = device.info();
         let known = |plan: &DevicePlan| plan.kind == info.kind.to_string() && plan.name == info.name;
         if !plans.iter().any(known) {

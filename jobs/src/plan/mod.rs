@@ -1,9 +1,13 @@
-//! What a job would take, before it runs: rows, tokens, memory. Nothing is written and no weight is loaded.
+//! What a job would take, before it runs: rows, tokens, memory, time, energy, money. Without a pilot no weight is loaded, and
+//! nothing is written but the rates of the device, into the cache.
 //!
 //! Prompts are made by the feeder that a run has, so that rows, errors and tokens are those of the run.
 
 mod capacity;
+mod costs;
 mod lengths;
+mod pilot;
+mod reckon;
 mod sample;
 mod show;
 mod tally;
@@ -15,6 +19,7 @@ use crate::journal::length_limits::LengthLimits;
 use crate::journal::{JournalReader, schema};
 use crate::model::is_here;
 use crate::options::device::Gemm;
+use crate::options::devices::Open;
 use crate::options::job::JobOptions;
 use crate::options::model::LoadFormat;
 use crate::run::feeder::{DocumentFeed, Feeder};
@@ -23,7 +28,9 @@ use crate::run::open_documents::OpenDocuments;
 use crate::run::progress::{Counters, Progress};
 use crate::run::request::FeederResult;
 use capacity::{DevicePlan, devices};
+use costs::PlannedCosts;
 pub use lengths::{Lengths, Span};
+use pilot::Pilot;
 use sample::{Sample, spread};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -75,21 +82,41 @@ pub struct Plan {
     /// Whether the bytes of weights are those of the weight files; else config.json alone tells them.
     pub weights_known: bool,
     pub devices: Vec<DevicePlan>,
+    /// What rows that were answered say of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pilot: Option<Pilot>,
+    /// Time, energy and money of what is left, or why they are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub costs: Option<PlannedCosts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_costs: Option<String>,
 }
 
 impl Plan {
-    /// Reads the input, or so many of its row groups, and finds out what the job would take.
+    /// Reads the input, or so many of its row groups, and finds out what the job would take; with a pilot, answers so many
+    /// rows first. `open` opens the device of options.
     ///
     /// # Errors
     /// What a run would refuse before its first row, but for its output.
-    pub fn of(mut options: JobOptions, sample: Option<u64>) -> Result<Plan, JobError> {
+    pub fn of(
+        mut options: JobOptions,
+        sample: Option<u64>,
+        pilot: Option<u64>,
+        open: Open<'_>,
+    ) -> Result<Plan, JobError> {
+        let pilot = match pilot {
+            Some(count) => Some(pilot::run(&options, count, open)?),
+            None => None,
+        };
         // A hub would have to send the weights, which only their headers are wanted of.
         let weights_known = options.model.load_format == LoadFormat::Auto && is_here(&options.model);
         if !weights_known {
             options.model.load_format = LoadFormat::Dummy;
         }
         let job = Job::prepare(options)?;
-        job.print();
+        if pilot.is_none() {
+            job.print();
+        }
         job.prompts.check_rows(&job.input, job.rows)?;
         if let Some(documents) = &job.documents {
             documents.check_rows(&job.input, job.rows)?;
@@ -101,7 +128,7 @@ impl Plan {
             None => groups.clone(),
         };
         let tally = count(&job, &ranges)?;
-        Ok(Plan {
+        let mut plan = Plan {
             model: job.folders.name.clone(),
             rows: job.rows,
             input_rows: job.input.rows,
@@ -119,10 +146,15 @@ impl Plan {
             generated_tokens: tally.generated,
             choices: tally.choices,
             documents: tally.documents,
-            devices: devices(&job, &tally.reach.lengths()),
+            pilot: None,
+            costs: None,
+            no_costs: None,
+            devices: devices(&job, &tally.reach.lengths(), open),
             errors: tally.errors,
             weights_known,
-        })
+        };
+        plan.reckon(&job, pilot.as_deref(), open)?;
+        Ok(plan)
     }
 
     /// Rows that would be errors.

@@ -63,7 +63,7 @@ pub fn spread(groups: &[Range<u64>], count: u64) -> Vec<Range<u64>> {
 
 /// The ratio estimate of a sum over `total` rows from row groups' rows and figures, with the error of sampling whole row
 /// groups.
-fn estimate(pairs: &[(f64, f64)], of: usize, total: f64) -> Estimate {
+pub fn estimate(pairs: &[(f64, f64)], of: usize, total: f64) -> Estimate {
     let (rows, figures) = pairs.iter().fold((0.0, 0.0), |(x, y), pair| (x + pair.0, y + pair.1));
     let ratio = if rows > 0.0 { figures / rows } else { 0.0 };
     let n = pairs.len() as f64;

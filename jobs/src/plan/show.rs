@@ -5,6 +5,7 @@ use crate::plan::lengths::Span;
 use crate::plan::sample::Estimate;
 use crate::plan::{Lengths, Plan};
 use std::fmt::{self, Write};
+use std::time::Duration;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,7 +66,8 @@ impl fmt::Display for Plan {
         if !self.weights_known {
             writeln!(f, "weights    by config.json alone: the weight files were not looked at")?;
         }
-        self.devices.iter().try_for_each(|device| device.fmt(f))
+        self.devices.iter().try_for_each(|device| device.fmt(f))?;
+        self.show_costs(f)
     }
 }
 
@@ -88,6 +90,46 @@ impl Plan {
             None => Ok(()),
         }
     }
+}
+
+impl Plan {
+    fn show_costs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(pilot) = &self.pilot {
+            let (input, generated) = (pilot.input_tokens.text(), pilot.generated_tokens.text());
+            let rows = numbered(pilot.rows as u64, "row");
+            writeln!(f, "pilot      {rows} answered; all rows: {generated} tokens of answers")?;
+            if self.documents.is_some() {
+                writeln!(f, "           {input} tokens of prompts, with those of merges")?;
+            }
+        }
+        let Some(costs) = &self.costs else {
+            let why = self.no_costs.as_deref().unwrap_or_default();
+            return writeln!(f, "time       not known: {why}");
+        };
+        let left = if self.finished.is_some() { " for the rows that are left" } else { "" };
+        writeln!(f, "time       {}{left}", costs.seconds.text(duration))?;
+        writeln!(f, "           by {}", costs.by)?;
+        match costs.joules {
+            Some(joules) => writeln!(f, "energy     {} ({})", joules.text(energy), costs.energy)?,
+            None => writeln!(f, "energy     {}", costs.energy)?,
+        }
+        writeln!(f, "money      {}", costs.money_line())
+    }
+}
+
+/// Seconds, as far as they count.
+fn duration(seconds: f64) -> String {
+    let seconds = seconds.min(1e12);
+    match seconds {
+        ..1.0 => format!("{seconds:.2}s"),
+        ..60.0 => format!("{seconds:.1}s"),
+        _ => humantime::format_duration(Duration::from_secs(seconds.round() as u64)).to_string(),
+    }
+}
+
+/// Energy in the unit that suits it.
+fn energy(joules: f64) -> String {
+    if joules < 3.6e5 { format!("{joules:.0} J") } else { format!("{:.2} kWh", joules / 3.6e6) }
 }
 
 impl DevicePlan {
@@ -174,6 +216,9 @@ mod tests {
     fn numbers_are_written_for_people() {
         let shown = [0, 999, 1000, 1_234_567].map(number);
         assert_eq!(shown, ["0", "999", "1,000", "1,234,567"]);
+        let shown = [0.034, 3.25, 59.99, 3601.4].map(duration);
+        assert_eq!(shown, ["0.03s", "3.2s", "60.0s", "1h 1s"]);
+        assert_eq!([12.4, 3.6e6].map(energy), ["12 J", "1.00 kWh"]);
         let shown = [0, 1023, 1024, 6 << 20, u64::MAX].map(bytes);
         assert_eq!(shown, ["0 bytes", "1023 bytes", "1.0 KiB", "6.0 MiB", "16777216.0 TiB"]);
     }

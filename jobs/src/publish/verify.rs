@@ -42,23 +42,42 @@ pub struct Verified {
 ///
 /// # Errors
 /// [`JobError::Io`] or [`JobError::Store`] if there is no output; [`JobError::NotAsPublished`] with all that is
-/// wrong.
+/// wrong; [`JobError::ReceiptNotAsWritten`] if that is the receipt alone.
 pub fn verify(output: &Location) -> Result<Verified, JobError> {
-    let (verified, problems) = match output {
+    let Found { verified, problems, of_receipt } = match output {
         Location::Local(path) => verify_local(path)?,
         Location::Object(url) => verify_remote(url)?,
     };
-    if problems.is_empty() {
-        return Ok(verified);
+    match (problems.is_empty(), of_receipt.is_empty()) {
+        (true, true) => Ok(verified),
+        (true, false) => {
+            Err(JobError::ReceiptNotAsWritten { output: output.to_string(), problems: of_receipt.join("\n") })
+        }
+        (false, _) => Err(JobError::NotAsPublished {
+            output: output.to_string().into(),
+            problems: [problems, of_receipt].concat().join("\n"),
+        }),
     }
-    Err(JobError::NotAsPublished { output: output.to_string().into(), problems: problems.join("\n") })
+}
+
+/// What is wrong with an output, and with the receipt beside it.
+struct Found {
+    verified: Verified,
+    problems: Vec<String>,
+    of_receipt: Vec<String>,
+}
+
+impl Found {
+    fn of_output((verified, problems): (Verified, Vec<String>)) -> Found {
+        Found { verified, problems, of_receipt: Vec::new() }
+    }
 }
 
 fn by_manifest(manifest: &Manifest) -> Verified {
     Verified { rows: manifest.rows, files: manifest.parts.len(), without_manifest: None }
 }
 
-fn verify_local(output: &Path) -> Result<(Verified, Vec<String>), JobError> {
+fn verify_local(output: &Path) -> Result<Found, JobError> {
     let named = match output.file_name() {
         Some(_) => output.to_path_buf(),
         // As `.`, which has no name to find the manifest by.
@@ -72,7 +91,8 @@ fn verify_local(output: &Path) -> Result<(Verified, Vec<String>), JobError> {
     if let Some(next) = next.filter(|next| holds(output, next).unwrap_or(false)) {
         // It was killed before its last step.
         let problems = check_local(output, is_folder, &next)?;
-        return Ok((by_manifest(&next), [problems, other_job(&state_dir, &next)].concat()));
+        let problems = [problems, other_job(&state_dir, &next)].concat();
+        return Ok(Found::of_output((by_manifest(&next), problems)));
     }
     let known = |path: &PathBuf| path.symlink_metadata().is_ok();
     let by_footers = || -> Result<_, JobError> {
@@ -80,10 +100,12 @@ fn verify_local(output: &Path) -> Result<(Verified, Vec<String>), JobError> {
         let files = files.into_iter().filter(|path| *path != inside).map(Source::local);
         Ok(footers::check(files, &beside.display().to_string()))
     };
-    let Some(path) = [&beside, &inside].into_iter().find(|path| known(path)) else { return by_footers() };
+    let Some(path) = [&beside, &inside].into_iter().find(|path| known(path)) else {
+        return by_footers().map(Found::of_output);
+    };
     let manifest = match read_manifest(&manifest::read_text(path)?, path)? {
         Text::AsWritten(manifest) => manifest,
-        Text::Edited(problem) => return Ok(without(problem, output, by_footers()?)),
+        Text::Edited(problem) => return Ok(Found::of_output(without(problem, output, by_footers()?))),
     };
     let mut problems = Vec::new();
     if *path == beside && is_folder && known(&inside) && Manifest::read(&inside)? != manifest {
@@ -91,8 +113,8 @@ fn verify_local(output: &Path) -> Result<(Verified, Vec<String>), JobError> {
     }
     problems.extend(check_local(output, is_folder, &manifest)?);
     problems.extend(other_job(&state_dir, &manifest));
-    problems.extend(receipt::problems(&state_dir, &manifest));
-    Ok((by_manifest(&manifest), problems))
+    let of_receipt = receipt::problems(&state_dir, &manifest);
+    Ok(Found { verified: by_manifest(&manifest), problems, of_receipt })
 }
 
 /// Checks an output on this machine.
@@ -107,7 +129,7 @@ fn check_local(output: &Path, is_folder: bool, manifest: &Manifest) -> Result<Ve
     Ok(problems)
 }
 
-fn verify_remote(url: &ObjectUrl) -> Result<(Verified, Vec<String>), JobError> {
+fn verify_remote(url: &ObjectUrl) -> Result<Found, JobError> {
     let bucket = store::open(url)?;
     let (beside, inside) = (manifest_key(url), manifest_key_inside(url));
     let single = bucket.head(&url.key)?.is_some();
@@ -138,10 +160,12 @@ fn verify_remote(url: &ObjectUrl) -> Result<(Verified, Vec<String>), JobError> {
         });
         Ok(footers::check(objects, &beside))
     };
-    let Some((at, text)) = found else { return by_footers() };
+    let Some((at, text)) = found else { return by_footers().map(Found::of_output) };
     let manifest = match read_manifest(&text, Path::new(&at.to_string()))? {
         Text::AsWritten(manifest) => manifest,
-        Text::Edited(problem) => return Ok(without(problem, Path::new(&url.key), by_footers()?)),
+        Text::Edited(problem) => {
+            return Ok(Found::of_output(without(problem, Path::new(&url.key), by_footers()?)));
+        }
     };
     let part_url = |part: &Part| {
         if single { url.clone() } else { url.with_key(format!("{}/{}", url.key, part.name)) }
@@ -151,7 +175,7 @@ fn verify_remote(url: &ObjectUrl) -> Result<(Verified, Vec<String>), JobError> {
     if !single {
         problems.extend(unpublished_objects(&bucket, url, &manifest)?);
     }
-    Ok((by_manifest(&manifest), problems))
+    Ok(Found::of_output((by_manifest(&manifest), problems)))
 }
 
 /// The text of a manifest.

@@ -28,7 +28,7 @@ pub struct EnergyUse {
 impl EnergyUse {
     /// Of all starts; of none if one of them did not measure it.
     pub fn of(starts: &[Start], work: &Work) -> EnergyUse {
-        let (mut microjoules, mut reading_us) = (0, 0);
+        let (mut microjoules, mut reading_us) = (0_u64, 0_u64);
         let mut sources: Vec<&str> = Vec::new();
         for start in starts {
             let figures = start.figures.as_ref();
@@ -37,8 +37,8 @@ impl EnergyUse {
                 let why = why.unwrap_or("an earlier version answered some rows");
                 return EnergyUse { source: format!("not measured: {why}"), ..EnergyUse::default() };
             };
-            microjoules += energy.microjoules;
-            reading_us += energy.reading_us;
+            microjoules = microjoules.saturating_add(energy.microjoules);
+            reading_us = reading_us.saturating_add(energy.reading_us);
             if !sources.contains(&energy.source.as_str()) {
                 sources.push(&energy.source);
             }
@@ -47,7 +47,7 @@ impl EnergyUse {
             return EnergyUse { source: "not measured: nothing was run".into(), ..EnergyUse::default() };
         }
         let joules = microjoules as f64 / 1e6;
-        let tokens = work.input_tokens + work.generated_tokens;
+        let tokens = work.input_tokens.saturating_add(work.generated_tokens);
         let per = |count: f64| (count > 0.0).then(|| joules / count);
         EnergyUse {
             joules: Some(joules),

@@ -9,11 +9,12 @@ mod energy_use;
 pub mod machine;
 pub mod money;
 mod show;
+pub mod spent;
 
 use crate::digest::digest_bytes;
 use crate::error::JobError;
 use crate::files::{rename, write_durably};
-use crate::journal::costs::{FrozenReceipt, Start, StartFigures};
+use crate::journal::costs::{FrozenReceipt, Start, StartFigures, Totals};
 use crate::journal::endings::Endings;
 use crate::journal::{EndedJournal, Journal, JournalReader};
 use crate::options::prices::PriceOptions;
@@ -58,8 +59,10 @@ pub struct Receipt {
     pub starts: u64,
     /// The sum over these, each from the opening of the journal to its last commit.
     pub active_seconds: f64,
-    /// Rows of the journal, errors among them.
+    /// Rows of the journal, errors among them. All figures are of these.
     pub rows: u64,
+    /// Rows of the output: fewer where a later `--limit` takes the first of them only.
+    pub output_rows: u64,
     pub errors: BTreeMap<String, u64>,
     pub cut_off: u64,
     /// Tokens of the rows' prompts and answers.
@@ -78,6 +81,11 @@ pub struct Receipt {
     pub decode_seconds: f64,
     pub prefill_tokens_per_second: f64,
     pub decode_tokens_per_second: f64,
+    /// What the steps of each kind would have taken at the rates of the device, over what they took, where its rates are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill_roofline_share: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_roofline_share: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
     /// The greatest share of KV pages in use.
@@ -90,7 +98,7 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// That of a journal.
+    /// That of a journal, with an output of so many rows.
     ///
     /// # Errors
     /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
@@ -99,11 +107,29 @@ impl Receipt {
         model: &str,
         starts: &[Start],
         prices: Prices,
+        output_rows: u64,
     ) -> Result<Receipt, JobError> {
-        let totals = journal.database.totals()?;
         let endings = Endings::of(journal, journal.inputs().rows())?;
+        Ok(Receipt {
+            identity_blake3: journal.identity().digest(),
+            inputs_blake3: inputs_digest(journal.inputs()),
+            weights_blake3: journal.identity().get("weights").map(|weights| weights.shown().into_owned()),
+            model: model.to_string(),
+            ..Receipt::of_figures(journal.database.totals()?, endings, starts, prices, output_rows)
+        })
+    }
+
+    /// The figures of a receipt, which has no name yet.
+    fn of_figures(
+        totals: Totals,
+        endings: Endings,
+        starts: &[Start],
+        prices: Prices,
+        output_rows: u64,
+    ) -> Receipt {
         let figures = || starts.iter().filter_map(|start| start.figures.as_ref());
-        let sum = |of: fn(&StartFigures) -> u64| figures().map(of).sum::<u64>();
+        let sum = |of: fn(&StartFigures) -> u64| figures().map(of).fold(0, u64::saturating_add);
+        let of_starts = |of: fn(&Start) -> u64| starts.iter().map(of).fold(0, u64::saturating_add);
         let names = |of: fn(&StartFigures) -> &String| {
             let mut names: Vec<String> = Vec::new();
             figures().map(of).for_each(|name| {
@@ -113,7 +139,7 @@ impl Receipt {
             });
             names
         };
-        let active_seconds = starts.iter().map(|start| start.active_ms).sum::<u64>() as f64 / 1e3;
+        let active_seconds = of_starts(|start| start.active_ms) as f64 / 1e3;
         let (prefill, decode) = (sum(|f| f.prefill_us) as f64 / 1e6, sum(|f| f.decode_us) as f64 / 1e6);
         let (prefill_tokens, decode_tokens) = (sum(|f| f.prefill_tokens), sum(|f| f.decode_tokens));
         let rate = |tokens: u64, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
@@ -124,12 +150,8 @@ impl Receipt {
             input_tokens: totals.input_tokens,
             generated_tokens: totals.generated_tokens,
         };
-        Ok(Receipt {
+        Receipt {
             version: env!("CARGO_PKG_VERSION"),
-            identity_blake3: journal.identity().digest(),
-            inputs_blake3: inputs_digest(journal.inputs()),
-            weights_blake3: journal.identity().get("weights").map(|weights| weights.shown().into_owned()),
-            model: model.to_string(),
             machine: names(|f| &f.machine),
             device: names(|f| &f.device),
             began: starts.first().map(|start| utc(start.began, 0)),
@@ -137,13 +159,14 @@ impl Receipt {
             starts: starts.len() as u64,
             active_seconds,
             rows: totals.rows,
-            notes: notes(starts, totals.rows, &endings),
+            output_rows,
+            notes: notes(starts, totals.rows, output_rows, &endings),
             errors: endings.errors,
             cut_off: endings.cut,
             input_tokens: totals.input_tokens,
             generated_tokens: totals.generated_tokens,
-            shared_rows: starts.iter().map(|start| start.shared_rows).sum(),
-            shared_tokens: starts.iter().map(|start| start.shared_tokens).sum(),
+            shared_rows: of_starts(|start| start.shared_rows),
+            shared_tokens: of_starts(|start| start.shared_tokens),
             prefill_tokens,
             decode_tokens,
             cached_tokens: sum(|f| f.cached_tokens),
@@ -152,11 +175,14 @@ impl Receipt {
             decode_seconds: decode,
             prefill_tokens_per_second: rate(prefill_tokens, prefill),
             decode_tokens_per_second: rate(decode_tokens, decode),
+            prefill_roofline_share: roofline_share(starts, |f| f.prefill_us, 0),
+            decode_roofline_share: roofline_share(starts, |f| f.decode_us, 1),
             peak_memory_bytes: figures().filter_map(|f| f.peak_memory).max(),
             peak_kv_share: figures().map(kv_share).fold(0.0, f64::max),
             energy: EnergyUse::of(starts, &work),
             money: Money::of(prices, &work),
-        })
+            ..Receipt::default()
+        }
     }
 
     /// The receipt as JSON, sealed with a digest.
@@ -184,7 +210,8 @@ pub fn note_prices(journal: &mut Journal, given: &PriceOptions) -> Result<(), Jo
 }
 
 /// Makes the receipt of a job all of whose rows are finished, or takes the one that was made when they were: it is made anew
-/// only if rows have been finished since, or other prices are given. Gives its text and what to print of it.
+/// only if rows have been finished since, or other prices or another number of rows of the output are given. Gives its text
+/// and what to print of it.
 ///
 /// # Errors
 /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
@@ -192,16 +219,20 @@ pub fn freeze(
     journal: &EndedJournal,
     model: &str,
     given: &PriceOptions,
+    output_rows: u64,
 ) -> Result<(String, String), JobError> {
     let database = &journal.reader.database;
     let before = database.receipt()?;
     let prices_before = before.as_ref().and_then(|receipt| serde_json::from_str(&receipt.prices).ok());
     let prices = Prices::given_or(given, prices_before.unwrap_or_default());
     let starts = database.starts()?;
-    let answered = starts.iter().map(|start| start.rows).sum();
-    let receipt = Receipt::of(&journal.reader, model, &starts, prices)?;
-    if let Some(before) = before.filter(|before| before.answered == answered && prices_before == Some(prices))
-    {
+    let answered = rows_of(&starts);
+    let receipt = Receipt::of(&journal.reader, model, &starts, prices, output_rows)?;
+    let stands = |before: &FrozenReceipt| {
+        let text: serde_json::Value = serde_json::from_str(&before.text).unwrap_or_default();
+        before.answered == answered && prices_before == Some(prices) && text["output_rows"] == output_rows
+    };
+    if let Some(before) = before.filter(stands) {
         return Ok((before.text, receipt.lines()));
     }
     let text = receipt.to_json();
@@ -233,8 +264,7 @@ pub fn problems(state_dir: &Path, manifest: &Manifest) -> Vec<String> {
     let name = path.display();
     let Ok(text) = read_text(&path) else { return vec![format!("{name} cannot be read")] };
     let Ok(text) = String::from_utf8(text) else { return vec![format!("{name} is not UTF-8")] };
-    let head = text.rfind(&format!(",\n  \"{SEAL}\"")).map_or("", |at| &text[..at]);
-    if head.is_empty() || text[head.len()..] != seal(head) {
+    if text_of_seal(&text).is_none() {
         return vec![format!("{name} is not as it was written: its own digest does not match")];
     }
     let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
@@ -247,8 +277,24 @@ pub fn problems(state_dir: &Path, manifest: &Manifest) -> Vec<String> {
     }
 }
 
+/// What the seal of a receipt is of; none if it is not that.
+fn text_of_seal(text: &str) -> Option<&str> {
+    let (head, rest) = text.split_at(text.rfind(&format!(",\n  \"{SEAL}\""))?);
+    (!head.is_empty() && rest == seal(head)).then_some(head)
+}
+
 fn seal(head: &str) -> String {
     format!(",\n  \"{SEAL}\": \"{}\"\n}}\n", digest_bytes(head.as_bytes()))
+}
+
+/// The share of the device's rates that steps of a kind have reached, if all starts know it and there were such steps.
+fn roofline_share(starts: &[Start], took: fn(&StartFigures) -> u64, kind: usize) -> Option<f64> {
+    let (mut bound_us, mut took_us) = (0_u64, 0_u64);
+    for figures in starts.iter().filter_map(|start| start.figures.as_ref()).filter(|f| took(f) > 0) {
+        bound_us = u64::saturating_add(bound_us, figures.bound_us?[kind]);
+        took_us = u64::saturating_add(took_us, took(figures));
+    }
+    (took_us > 0).then(|| bound_us as f64 / took_us as f64)
 }
 
 /// A time as text, so many milliseconds after one in seconds since 1970.
@@ -261,24 +307,50 @@ fn utc(began: u64, after_ms: u64) -> String {
     humantime::format_rfc3339_seconds(time.unwrap_or(last).min(last)).to_string()
 }
 
+/// Rows that starts have finished, each as often as it was.
+fn rows_of(starts: &[Start]) -> u64 {
+    starts.iter().map(|start| start.rows).fold(0, u64::saturating_add)
+}
+
+/// Whether a sum over starts is greater than any that work comes to: a clock or a file was wrong.
+fn overflows(starts: &[Start]) -> bool {
+    let figures = || starts.iter().filter_map(|start| start.figures.as_ref());
+    let times = starts.iter().map(|start| start.active_ms).try_fold(0, u64::checked_add);
+    let steps = figures().map(|f| f.prefill_us.saturating_add(f.decode_us)).try_fold(0, u64::checked_add);
+    let tokens =
+        figures().map(|f| f.prefill_tokens.saturating_add(f.decode_tokens)).try_fold(0, u64::checked_add);
+    [times, steps, tokens].iter().any(|sum| sum.is_none_or(|sum| sum > i64::MAX as u64))
+}
+
 /// What to know about the figures.
-fn notes(starts: &[Start], rows: u64, endings: &Endings) -> Vec<String> {
+fn notes(starts: &[Start], rows: u64, output_rows: u64, endings: &Endings) -> Vec<String> {
     let mut notes = Vec::new();
+    if overflows(starts) {
+        let why = "times or tokens of its starts are too great to be added up, so that the figures are wrong: a clock or the \
+                   journal was";
+        notes.push(why.to_string());
+    }
+    if output_rows < rows {
+        notes.push(format!(
+            "all figures are of the {rows} rows that the journal has; the output has the first {output_rows} of them (--limit)"
+        ));
+    }
     if rows == 0 {
         notes.push("there are no rows, so that nothing was spent".to_string());
     } else if endings.error_rows() == rows {
         notes.push("every row is an error".to_string());
     }
-    let finished: u64 = starts.iter().map(|start| start.rows).sum();
+    let finished = rows_of(starts);
     let given_up = endings.errors.get(RowErrorKind::CrashedDevice.text()).copied().unwrap_or(0);
-    let lost = rows.saturating_sub(finished + given_up);
+    let lost = rows.saturating_sub(finished.saturating_add(given_up));
     if lost > 0 {
         notes.push(format!(
             "time, tokens computed and money lack those of {lost} rows: the journal was repaired, and what it knew of them is \
              gone"
         ));
     }
-    let before: u64 = starts.iter().filter(|start| start.figures.is_none()).map(|start| start.rows).sum();
+    let earlier = starts.iter().filter(|start| start.figures.is_none());
+    let before = earlier.map(|start| start.rows).fold(0, u64::saturating_add);
     if before > 0 {
         notes.push(format!(
             "tokens computed, rates and memory lack those of {before} rows, which an earlier version answered"

@@ -55,7 +55,7 @@ pub struct Money {
 impl Money {
     /// By these prices.
     pub fn of(prices: Prices, work: &Work) -> Money {
-        let tokens = work.input_tokens + work.generated_tokens;
+        let tokens = work.input_tokens.saturating_add(work.generated_tokens);
         let millions = |tokens: u64| tokens as f64 / 1e6;
         let job = prices.per_hour.map(|price| price * work.active_seconds / 3600.0);
         let per_1000_rows =

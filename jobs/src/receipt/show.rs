@@ -14,16 +14,18 @@ impl Receipt {
              answer",
             self.input_tokens,
             self.generated_tokens,
-            self.prefill_tokens + self.decode_tokens,
+            self.prefill_tokens.saturating_add(self.decode_tokens),
             self.cached_tokens,
             self.shared_tokens
         ));
-        if self.prefill_tokens + self.decode_tokens > 0 {
+        if self.prefill_tokens.saturating_add(self.decode_tokens) > 0 {
             let memory = self.peak_memory_bytes.map(|bytes| format!("; memory: {} MiB at most", bytes >> 20));
             lines.push(format!(
-                "  rates: {:.1} tokens/s in steps with prompts, {:.1} in others{}",
+                "  rates: {:.1} tokens/s in steps with prompts{}, {:.1} in others{}{}",
                 self.prefill_tokens_per_second,
+                of_roofline(self.prefill_roofline_share),
                 self.decode_tokens_per_second,
+                of_roofline(self.decode_roofline_share),
                 memory.unwrap_or_default()
             ));
         }
@@ -32,4 +34,9 @@ impl Receipt {
         lines.extend(self.notes.iter().map(|note| format!("  note: {note}")));
         lines.join("\n")
     }
+}
+
+/// The share of the device's rates, where it is known.
+fn of_roofline(share: Option<f64>) -> String {
+    share.map_or(String::new(), |share| format!(" ({:.0} % of the roofline)", 100.0 * share))
 }

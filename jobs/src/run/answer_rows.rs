@@ -5,6 +5,7 @@ use crate::journal::finished::FinishedRows;
 use crate::journal::length_limits::LengthLimits;
 use crate::journal::{Journal, JournalReader};
 use crate::log::note;
+use crate::run::cost_meter::CostMeter;
 use crate::run::engine_loop::{EngineLoop, FollowUps};
 use crate::run::feeder::{DocumentFeed, Feeder};
 use crate::run::finisher::Finisher;
@@ -31,6 +32,7 @@ pub fn answer_rows(
     finished: &FinishedRows,
     counters: &Counters,
     signals: &Signals,
+    meter: CostMeter,
 ) -> Result<(), JobError> {
     let suspects = journal.lock().map(|journal| [journal.alone(), journal.later()].map(<[u64]>::to_vec));
     let [alone, later] = suspects.unwrap_or_default();
@@ -101,7 +103,11 @@ pub fn answer_rows(
         let finishing = std::thread::Builder::new().spawn_scoped(scope, finish).map_err(start("answers"))?;
         let share = job.options.share_prompts;
         let documents = open.as_ref().map(|open| FollowUps { open, requests: follow_ups });
-        let engine_loop = EngineLoop::new(engine, &job.tokenizer, journal, share, documents, done);
+        let engine_loop = EngineLoop::new(engine, &job.tokenizer, journal, share, documents, meter, done);
+        let engine_loop = match job.documents {
+            Some(_) => engine_loop,
+            None => engine_loop.counting(counters),
+        };
         let stop = || signals.stop_signal().is_some() || given_up.load(Ordering::Relaxed);
         let ended = engine_loop.run(&rows, stop);
         // Ends the feeder, which may wait for room.

@@ -23,13 +23,9 @@ pub struct CostMeter {
 
 impl CostMeter {
     /// One that has noted nothing yet, which is to be done at once: then a start is known however early it dies.
-    pub fn begin() -> CostMeter {
-        CostMeter {
-            machine: machine(),
-            noted: Instant::now(),
-            pause: Duration::ZERO,
-            energy: EnergyMeter::begin(),
-        }
+    /// `energy` is measured from earlier on: since the journal was opened, as time is.
+    pub fn begin(energy: Result<EnergyMeter, String>) -> CostMeter {
+        CostMeter { machine: machine(), noted: Instant::now(), pause: Duration::ZERO, energy }
     }
 
     /// Whether it is time to note the figures again.
@@ -59,6 +55,8 @@ impl CostMeter {
             preemptions: stats.preemptions,
             prefill_us: stats.prefill_time.as_micros() as u64,
             decode_us: stats.decode_time.as_micros() as u64,
+            bound_us: (!(stats.prefill_bound + stats.decode_bound).is_zero())
+                .then(|| [stats.prefill_bound, stats.decode_bound].map(|bound| bound.as_micros() as u64)),
             kv_pages: engine.pages() as u64,
             peak_kv_pages: stats.peak_pages as u64,
             peak_memory: peak_memory(),

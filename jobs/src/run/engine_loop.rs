@@ -8,6 +8,7 @@ use crate::row_error::{RowError, RowErrorKind};
 use crate::run::cost_meter::CostMeter;
 use crate::run::duplicates::{Duplicates, Turn};
 use crate::run::open_documents::OpenDocuments;
+use crate::run::progress::Counters;
 use crate::run::request::{FailedRow, FeederResult, RequestKey, RowRequest, request_id, run_of_request};
 use crate::run::row::{RowOutcome, RowResult};
 use crate::structured::field_probabilities::FieldQuestions;
@@ -17,6 +18,7 @@ use engine::error::EngineError;
 use engine::request::{Event, FinishReason as EngineReason, Request};
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::Duration;
 
@@ -49,6 +51,8 @@ pub struct EngineLoop<'a> {
     /// Where the requests of documents come from that follow upon others.
     documents: Option<FollowUps<'a>>,
     meter: CostMeter,
+    /// What progress is shown by.
+    counters: Option<&'a Counters>,
 }
 
 /// The documents on their way, and their requests behind the first level.
@@ -65,6 +69,7 @@ impl<'a> EngineLoop<'a> {
         journal: &'a Mutex<Journal>,
         share: bool,
         documents: Option<FollowUps<'a>>,
+        meter: CostMeter,
         out: SyncSender<RowOutcome>,
     ) -> EngineLoop<'a> {
         let duplicates = Duplicates::new(share && engine.device().info().breaks_contract.is_none());
@@ -82,8 +87,15 @@ impl<'a> EngineLoop<'a> {
             waits_to_run_alone,
             alone,
             documents,
-            meter: CostMeter::begin(),
+            meter,
+            counters: None,
         }
+    }
+
+    /// The same that counts what rows take, to show how much is left. Requests of documents are no rows.
+    #[must_use]
+    pub fn counting(self, counters: &'a Counters) -> EngineLoop<'a> {
+        EngineLoop { counters: Some(counters), ..self }
     }
 
     /// Runs until all rows are answered, or until `stop` says so or nobody takes the rows; then unfinished rows are
@@ -129,6 +141,11 @@ impl<'a> EngineLoop<'a> {
             }
             for event in self.engine.step()? {
                 self.take(event)?;
+            }
+            if let Some(counters) = self.counters {
+                let stats = self.engine.stats();
+                let positions = stats.prefill_tokens + stats.decode_tokens + stats.cached_tokens;
+                counters.positions.store(positions, Ordering::Relaxed);
             }
         }
     }
@@ -181,7 +198,7 @@ impl<'a> EngineLoop<'a> {
             };
             match fed {
                 Err(closed) => return Ok(!closed),
-                Ok(fed) => match fed? {
+                Ok(fed) => match self.count(fed?) {
                     Ok(row) if row.alone && self.alone != Some(row.row) => {
                         self.waits_to_run_alone = Some(row)
                     }
@@ -191,6 +208,14 @@ impl<'a> EngineLoop<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// Counts a row that is taken up.
+    fn count(&self, fed: Result<RowRequest, FailedRow>) -> Result<RowRequest, FailedRow> {
+        if let Some(counters) = self.counters {
+            Counters::add(&counters.taken, 1);
+        }
+        fed
     }
 
     /// Starts a row that must run alone, once the journal has all others; until then it waits.
@@ -223,6 +248,11 @@ impl<'a> EngineLoop<'a> {
             Turn::Runs => self.lock()?.admit(&[row])?,
         }
         let tokens = request.num_input_tokens();
+        if let Some(counters) = self.counters {
+            Counters::add(&counters.ran, 1);
+            let completions = u64::from(request.sampling.n).max(1);
+            Counters::add(&counters.ran_tokens, completions * u64::from(tokens));
+        }
         self.runs += 1;
         let run = self.runs;
         self.running.insert(run, (key, RowResult::begin(&request)));

@@ -14,6 +14,7 @@ pub mod job;
 pub mod kept;
 pub mod open_documents;
 pub mod order;
+pub mod pilot;
 pub mod progress;
 pub mod request;
 pub mod resume;
@@ -38,12 +39,16 @@ use crate::publish::manifest::{self, Manifest};
 use crate::publish::publication::{Publication, Unanswered};
 use crate::publish::target::Target;
 use crate::publish::text::LineEncoder;
+use crate::rates::Rates;
 use crate::receipt;
+use crate::receipt::energy::EnergyMeter;
 use crate::row_error::shown;
 use crate::run::answer_rows::answer_rows;
+use crate::run::cost_meter::CostMeter;
 use crate::run::identity::{identity, input_digests};
 use crate::run::job::Job;
 use crate::run::kept::{check_input, kept_batches};
+use crate::run::pilot::{all_but, spread_rows};
 use crate::run::progress::Counters;
 use crate::run::resume::resume_mode;
 use crate::store::location::Location;
@@ -76,6 +81,55 @@ pub fn run_on(
 ) -> Result<(), JobError> {
     let signals = listen_to_signals()?;
     let heartbeats = HeartbeatThread::start();
+    let Begun { job, target, device, mut journal, finished } = begin(options, open)?;
+    let counters = Counters::resume(&finished);
+    if finished.missing(job.rows).is_some() {
+        let (mut engine, meter) = load(&job, device)?;
+        target.claim()?;
+        receipt::note_prices(&mut journal, &job.options.prices)?;
+        drop(heartbeats);
+        journal = answer(&job, &mut engine, journal, &finished, &counters, &signals, meter)?;
+    }
+    target.claim()?;
+    // The lock is kept until all is published.
+    let journal = journal.end()?;
+    let endings = Endings::of(&journal.reader, job.rows)?;
+    if job.options.stop_on_errors {
+        // Those of earlier runs, too.
+        job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), None)?;
+    }
+    let (receipt, lines) = receipt::freeze(&journal, &job.folders.name, &job.options.prices, job.rows)?;
+    note_fewer_rows(&job);
+    let unreadable = publish(&job, &target, &journal)?;
+    receipt::write(&job.options.state_dir, &receipt)?;
+    note!("{lines}");
+    if let Location::Object(_) = job.options.output {
+        note!("receipt: {}, on this machine only", job.options.state_dir.join(receipt::NAME).display());
+    }
+    drop(journal);
+    let endings = endings.with_unreadable(unreadable);
+    let column = match &job.options {
+        JobOptions { batch: true, output, .. } => format!("the `error` of its result in {output}"),
+        JobOptions { column_prefix, output, .. } => format!("the column {column_prefix}error of {output}"),
+    };
+    note!("{}", last_line(&job, &endings, &column));
+    job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), Some(&column))
+}
+
+/// A job that was checked and holds its journal.
+struct Begun {
+    job: Job,
+    target: Target,
+    device: Box<dyn Device>,
+    journal: Journal,
+    finished: FinishedRows,
+}
+
+/// Checks a job, and begins it or takes it up again.
+fn begin(
+    options: JobOptions,
+    open: impl FnOnce(&EngineOptions) -> Result<Box<dyn Device>, JobError>,
+) -> Result<Begun, JobError> {
     let target = Target::open(&options.output, &options.state_dir)?;
     let folder = options.rows_per_file.is_some();
     target.check(&options.state_dir, folder)?;
@@ -96,38 +150,44 @@ pub fn run_on(
         let _lock = JobLock::acquire(&job.options.state_dir)?;
         target.prepare(&job.options.state_dir, folder)?;
     }
-    let (mut journal, finished) = open_journal(&job, &identity, &inputs)?;
+    let (journal, finished) = open_journal(&job, &identity, &inputs)?;
     target.prepare(&job.options.state_dir, folder)?;
-    let counters = Counters::resume(&finished);
-    if finished.missing(job.rows).is_some() {
-        let mut engine = Engine::new(&job.model, device, &job.engine_config())?;
-        print_engine(&engine);
-        target.claim()?;
-        receipt::note_prices(&mut journal, &job.options.prices)?;
-        drop(heartbeats);
-        journal = answer(&job, &mut engine, journal, &finished, &counters, &signals)?;
+    Ok(Begun { job, target, device, journal, finished })
+}
+
+/// Loads the model, and begins to measure what it takes.
+fn load(job: &Job, device: Box<dyn Device>) -> Result<(Engine, CostMeter), JobError> {
+    let meter = CostMeter::begin(EnergyMeter::begin(device.pci_bus_id().as_deref()));
+    let rates = Rates::kept(&job.model, device.as_ref(), &job.options.engine);
+    let mut engine = Engine::new(&job.model, device, &job.engine_config())?;
+    if let Some(rates) = rates {
+        engine.compare_with(rates.peaks());
     }
-    target.claim()?;
-    // The lock is kept until all is published.
-    let journal = journal.end()?;
-    let endings = Endings::of(&journal.reader, job.rows)?;
-    if job.options.stop_on_errors {
-        // Those of earlier runs, too.
-        job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), None)?;
+    print_engine(&engine);
+    Ok((engine, meter))
+}
+
+/// Answers so many rows of a job, spread over it, and keeps them in its journal. Gives their numbers.
+///
+/// # Errors
+/// As [`run`].
+pub fn pilot(
+    options: JobOptions,
+    count: u64,
+    open: impl FnOnce(&EngineOptions) -> Result<Box<dyn Device>, JobError>,
+) -> Result<Vec<u64>, JobError> {
+    let signals = listen_to_signals()?;
+    let Begun { job, target: _, device, mut journal, finished } = begin(options, open)?;
+    let rows = spread_rows(job.rows, count);
+    let others = all_but(&rows, &finished, job.rows);
+    if others.missing(job.rows).is_some() {
+        let (mut engine, meter) = load(&job, device)?;
+        note!("pilot: {} of {}, kept in the job's journal", rows.len(), counted(job.rows, "row"));
+        let counters = Counters::resume(&others);
+        journal = answer(&job, &mut engine, journal, &others, &counters, &signals, meter)?;
     }
-    let (receipt, lines) = receipt::freeze(&journal, &job.folders.name, &job.options.prices)?;
-    note_fewer_rows(&job);
-    let unreadable = publish(&job, &target, &journal)?;
-    receipt::write(&job.options.state_dir, &receipt)?;
-    note!("{lines}");
-    drop(journal);
-    let endings = endings.with_unreadable(unreadable);
-    let column = match &job.options {
-        JobOptions { batch: true, output, .. } => format!("the `error` of its result in {output}"),
-        JobOptions { column_prefix, output, .. } => format!("the column {column_prefix}error of {output}"),
-    };
-    note!("{}", last_line(&job, &endings, &column));
-    job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), Some(&column))
+    journal.close()?;
+    Ok(rows)
 }
 
 /// The first row that has an error, as the screen may show it.
@@ -223,10 +283,11 @@ fn answer(
     finished: &FinishedRows,
     counters: &Counters,
     signals: &Signals,
+    meter: CostMeter,
 ) -> Result<Journal, JobError> {
     let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
     let shared = Mutex::new(journal);
-    let answered = answer_rows(job, engine, &shared, finished, counters, signals);
+    let answered = answer_rows(job, engine, &shared, finished, counters, signals, meter);
     let mut journal =
         shared.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
     // If both fail, the loop's error is the cause.

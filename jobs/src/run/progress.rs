@@ -29,6 +29,12 @@ pub struct Counters {
     pub input_tokens: AtomicU64,
     /// Tokens generated.
     pub generated_tokens: AtomicU64,
+    /// Rows that this run has taken up, errors among them; of these, rows that the engine runs, and tokens of their prompts.
+    pub taken: AtomicU64,
+    pub ran: AtomicU64,
+    pub ran_tokens: AtomicU64,
+    /// Positions that the engine has computed or found for them, of prompts and of answers.
+    pub positions: AtomicU64,
 }
 
 impl Counters {
@@ -40,6 +46,7 @@ impl Counters {
             shared: 0.into(),
             input_tokens: finished.input_tokens.into(),
             generated_tokens: finished.generated_tokens.into(),
+            ..Counters::default()
         }
     }
 
@@ -140,14 +147,38 @@ impl Progress {
         };
         let left = match self.rows.saturating_sub(finished) {
             0 => String::new(),
-            _ if done == 0 => ", time left unknown".into(),
             left => {
-                let seconds = (seconds * left as f64 / done as f64).min(1e9);
-                format!(", {} left", rounded(Duration::from_secs_f64(seconds)))
+                let by_rows = (done > 0).then(|| left as f64 / done as f64);
+                match self.tokens_left(counters).or(by_rows).map(|left| (seconds * left).min(1e9)) {
+                    Some(seconds) => format!(", {} left", rounded(Duration::from_secs_f64(seconds))),
+                    None => ", time left unknown".into(),
+                }
             }
         };
         let (rate, of) = if self.generates { (tokens, "tokens") } else { (done, self.what) };
         format!("{:.1} {of}/s{errors}{shared}{left}", rate as f64 / seconds)
+    }
+}
+
+impl Progress {
+    /// Tokens that are left for each that is done, of prompts and answers, as far as that is known: rows that are not taken up
+    /// yet count as the mean of those that are, and an answer as the mean of those that are finished, or of what is there of
+    /// all if that is more, as short answers are finished first.
+    fn tokens_left(&self, counters: &Counters) -> Option<f64> {
+        let count = |counter| Counters::get(counter) as f64;
+        let (taken, ran, prompts) =
+            (count(&counters.taken), count(&counters.ran), count(&counters.ran_tokens));
+        let done = count(&counters.positions);
+        if done == 0.0 || ran == 0.0 {
+            return None;
+        }
+        let answered = count(&counters.finished) - self.before.0 as f64;
+        let generated = count(&counters.generated_tokens) - self.before.1 as f64;
+        let so_far = (done - prompts).max(0.0) / ran;
+        let answer = if answered > 0.0 { (generated / answered).max(so_far) } else { so_far };
+        let of_taken = prompts + ran * answer;
+        let others = (self.rows as f64 - self.before.0 as f64 - taken).max(0.0);
+        Some((of_taken * (1.0 + others / taken.max(ran)) - done).max(0.0) / done)
     }
 }
 
@@ -178,5 +209,38 @@ mod tests {
         assert!(progress.summary(&counters).starts_with("10 rows in 10"));
         let shown = [37, 1234, 49_600, 7_384_000].map(|ms| rounded(Duration::from_millis(ms)).to_string());
         assert_eq!(shown, ["37ms", "1s 200ms", "49s", "2h 3m 4s"]);
+    }
+
+    #[test]
+    fn the_time_left_is_that_of_the_tokens_left() {
+        let counters = Counters::default();
+        let mut progress = Progress::begin("rows", 100, &counters);
+        progress.begun -= Duration::from_secs(10);
+        // 90 rows of 10 tokens are finished and 10 of 1,000 are not, all with answers of 10: half of 11,900 tokens is done.
+        for (counter, count) in [
+            (&counters.finished, 90),
+            (&counters.taken, 100),
+            (&counters.ran, 100),
+            (&counters.ran_tokens, 10_900),
+            (&counters.generated_tokens, 900),
+            (&counters.positions, 5_950),
+        ] {
+            Counters::add(counter, count);
+        }
+        let message = progress.message(&counters, SHARED);
+        assert!(message.ends_with(", 10s left"), "{message}");
+        // As many rows again that are not taken up: three tokens are left for each that is done.
+        progress.rows = 200;
+        let message = progress.message(&counters, SHARED);
+        assert!(message.ends_with(", 30s left"), "{message}");
+        // Where nothing is finished yet, an answer has at least the tokens that are there.
+        let begun = Counters::default();
+        for (counter, count) in
+            [(&begun.taken, 100), (&begun.ran, 100), (&begun.ran_tokens, 1000), (&begun.positions, 1500)]
+        {
+            Counters::add(counter, count);
+        }
+        let message = progress.message(&begun, SHARED);
+        assert!(message.ends_with(", 10s left"), "{message}");
     }
 }

@@ -74,6 +74,10 @@ impl Device for FaultyDevice {
         self.device.info()
     }
 
+    fn pci_bus_id(&self) -> Option<String> {
+        self.device.pci_bus_id()
+    }
+
     fn supports(&self, plan: &Plan, op: &Op) -> Result<(), String> {
         self.device.supports(plan, op)
     }

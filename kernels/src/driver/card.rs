@@ -12,12 +12,15 @@ use std::sync::Arc;
 /// The oldest compute capability that the kernels compile for: bf16 tensor cores and cp.async.
 pub(crate) const MIN_CAPABILITY: (u32, u32) = (8, 0);
 
+/// The first version of the driver, as in 12.3, whose graphs hold launches that overlap.
+const OVERLAP_VERSION: i32 = 12_030;
+
 /// The instructions of tensor cores that a card multiplies 16-bit matrices with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TensorCores {
     /// `mma.sync`.
     Mma,
-    /// `wgmma` of sm_90a for Linear, `mma.sync` for attention.
+    /// `wgmma` of sm_90a for Linear and for attention of prompts, `mma.sync` for the attention of generated tokens.
     Wgmma,
 }
 
@@ -44,6 +47,8 @@ pub(crate) struct CardLimits {
     /// The largest shared memory of a block, in bytes.
     pub(crate) shared: u32,
     pub(crate) tensor_cores: TensorCores,
+    /// Those for attention of prompts: either gives the same bits.
+    pub(crate) prefill: TensorCores,
 }
 
 /// A card with its context and the one stream on which everything runs.
@@ -54,6 +59,8 @@ pub(crate) struct Card {
     /// The architecture to compile for, e.g. `sm_90a`.
     pub(crate) architecture: String,
     pub(crate) limits: CardLimits,
+    /// Whether a kernel may be launched before the one ahead of it is done, and wait for it itself.
+    pub(crate) overlap: bool,
     /// Bytes to which the card rounds allocations up.
     pub(crate) granularity: usize,
     /// Bytes of memory in all.
@@ -84,6 +91,7 @@ impl Card {
         if let Some(why) = too_old(capability) {
             return Err(DeviceError::Absent(why));
         }
+        let tensor_cores = TensorCores::of(capability);
         Ok(Card {
             name: context.name().map_err(fails)?,
             capability,
@@ -91,8 +99,10 @@ impl Card {
             limits: CardLimits {
                 sms: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
                 shared: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
-                tensor_cores: TensorCores::of(capability),
+                tensor_cores,
+                prefill: tensor_cores,
             },
+            overlap: capability.0 >= 9 && library::driver_version() >= OVERLAP_VERSION,
             granularity: granularity(index).map_err(fails)?,
             memory_total: context.mem_get_info().map_err(fails)?.1,
             stream,
@@ -106,6 +116,16 @@ impl Card {
     /// [`DeviceError::Lost`].
     pub(crate) fn bind(&self) -> Result<(), DeviceError> {
         self.context.bind_to_thread().map_err(device_lost)
+    }
+
+    /// Where on the PCI bus it is; empty if the driver does not tell.
+    pub(crate) fn pci_bus_id(&self) -> String {
+        let attribute = |a| self.context.attribute(a).ok();
+        let place = attribute(Attribute::CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID)
+            .zip(attribute(Attribute::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID))
+            .zip(attribute(Attribute::CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID));
+        let text = |((domain, bus), device)| format!("{domain:04x}:{bus:02x}:{device:02x}.0");
+        place.map_or(String::new(), text)
     }
 
     /// Bytes of memory that are free now.

@@ -1,6 +1,9 @@
 //! Queues one kernel.
 
 use crate::args::ArgBytes;
+use cudarc::driver::sys::{
+    CUlaunchAttribute, CUlaunchAttributeID, CUlaunchAttributeValue, CUlaunchConfig, cuLaunchKernelEx,
+};
 use cudarc::driver::{CudaFunction, CudaStream, DriverError, result};
 
 /// How one of several variants is launched.
@@ -35,4 +38,38 @@ pub(crate) fn launch(
             &mut params,
         )
     }
+}
+
+/// Queues a kernel that waits itself for the kernels before it (`wait_for_kernels_before` in `ptx.cuh`): it may start as soon
+/// as all blocks of the one before have allowed it. What else lies between the two is waited for as ever.
+pub(crate) fn launch_early(
+    stream: &CudaStream,
+    function: &CudaFunction,
+    shared: u32,
+    config: &LaunchConfig,
+    args: &ArgBytes,
+) -> Result<(), DriverError> {
+    let mut params = [args.as_ptr().cast_mut().cast()];
+    let mut attribute = CUlaunchAttribute {
+        id: CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+        pad: [0; 4],
+        value: CUlaunchAttributeValue { pad: [0; 64] },
+    };
+    attribute.value.programmaticStreamSerializationAllowed = 1;
+    let (grid, block) = (config.grid, config.block);
+    let config = CUlaunchConfig {
+        gridDimX: grid.0,
+        gridDimY: grid.1,
+        gridDimZ: grid.2,
+        blockDimX: block.0,
+        blockDimY: block.1,
+        blockDimZ: block.2,
+        sharedMemBytes: shared,
+        hStream: stream.cu_stream(),
+        attrs: &mut attribute,
+        numAttrs: 1,
+    };
+    // SAFETY: as above; the driver copies the configuration.
+    unsafe { cuLaunchKernelEx(&config, function.cu_function(), params.as_mut_ptr(), std::ptr::null_mut()) }
+        .result()
 }

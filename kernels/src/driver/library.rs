@@ -50,13 +50,18 @@ pub(crate) fn names_for_driver(
     of_12: [&'static str; 2],
     plain: &'static str,
 ) -> Vec<&'static str> {
+    let (first, last) = if driver_version() >= 13_000 { (of_13, of_12) } else { (of_12, of_13) };
+    [&first[..], &[plain], &last[..]].concat()
+}
+
+/// The version of CUDA that the driver speaks, as in 12_030; 0 if there is none.
+pub(crate) fn driver_version() -> i32 {
     let mut version = 0;
     if driver().is_ok() {
         // SAFETY: writes one integer; where it fails, the version stays 0.
         let _ = unsafe { cudarc::driver::sys::cuDriverGetVersion(&mut version) };
     }
-    let (first, last) = if version >= 13_000 { (of_13, of_12) } else { (of_12, of_13) };
-    [&first[..], &[plain], &last[..]].concat()
+    version
 }
 
 /// Opens the first library whose name starts with one of `names`: the loader's path first, then

@@ -37,6 +37,13 @@ PTX_FN unsigned floats_to_f16x2(float lo, float hi) {
     return r;
 }
 
+// ---- 2^x within 2 units in the last place; what is smaller than any normal number becomes zero ----
+PTX_FN float exp2_ftz(float x) {
+    float r;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+
 // ---- cp.async: 16 bytes from global to shared memory; both addresses are multiples of 16 ----
 PTX_FN unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
 
@@ -88,6 +95,21 @@ PTX_FN void mma_m16n8k16_f16(float (&c)[4], const unsigned (&a)[4], const unsign
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+// ---- launches that overlap: griddepcontrol, since sm_90 ----
+// The next kernel may be brought onto the card from here on; it waits before it reads what this one writes.
+PTX_FN void let_next_kernel_start() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+// Until here this kernel may have started before the ones ahead of it were done: it reads only what none of them writes,
+// and writes nothing.
+PTX_FN void wait_for_kernels_before() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 #else  // The twins. `standin_gather` gives each lane what all lanes brought.
 #define PTX_FN static inline __attribute__((always_inline, unused))
 
@@ -113,7 +135,15 @@ PTX_FN unsigned short float_to_f16(float x) {
 }
 PTX_FN unsigned floats_to_f16x2(float lo, float hi) { return (unsigned)float_to_f16(hi) << 16 | float_to_f16(lo); }
 
+PTX_FN float exp2_ftz(float x) {
+    const float r = exp2f(x);
+    return r < 0x1p-126f ? 0.0f : r;
+}
+
 PTX_FN unsigned shared_address(const void* p) { return standin_shared_address(p); }
+
+PTX_FN void let_next_kernel_start() {}
+PTX_FN void wait_for_kernels_before() { standin_grid_wait(); }
 
 PTX_FN void cp_async_16(void* shared, const void* global, int line = __builtin_LINE()) { standin_cp_async(shared, global, 16, 16, line); }
 PTX_FN void cp_async_16_or_zero(void* shared, const void* global, bool valid, int line = __builtin_LINE()) {
@@ -166,3 +196,9 @@ PTX_FN void mma_m16n8k16_f16(float (&c)[4], const unsigned (&a)[4], const unsign
     standin_warp_mma(c, a, b, "mma_m16n8k16_f16", line, standin_mma<f16_to_float>);
 }
 #endif
+
+// What a kernel begins with that needs nothing before the ones ahead of it are done.
+static __device__ __forceinline__ void take_turn() {
+    let_next_kernel_start();
+    wait_for_kernels_before();
+}

@@ -18,6 +18,13 @@ static __device__ __forceinline__ unsigned long long wgmma_operand(unsigned addr
     return (address & 0x3FFFF) >> 4 | leading << 16 | groups_of_8_rows << 32 | swizzle_128 << 62;
 }
 
+// The same of rows of K, columns contiguous: 64 of them in each row of 128 bytes, and the next 64 `columns_apart` bytes
+// further. Adding 128 moves it 16 rows.
+static __device__ __forceinline__ unsigned long long wgmma_transposed(unsigned address, unsigned columns_apart) {
+    const unsigned long long groups_of_8_rows = 1024 >> 4, swizzle_128 = 1;
+    return (address & 0x3FFFF) >> 4 | (unsigned long long)(columns_apart >> 4) << 16 | groups_of_8_rows << 32 | swizzle_128 << 62;
+}
+
 #ifndef GRISTMILL_STANDIN
 
 // ---- mbarriers: 8 bytes of shared memory at a multiple of 8 ----
@@ -30,6 +37,11 @@ PTX_FN void fence_mbarrier_init() { asm volatile("fence.mbarrier_init.release.cl
 PTX_FN void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 PTX_FN void mbarrier_arrive(unsigned mbarrier) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(mbarrier) : "memory");
+}
+// Without a branch: where `arrives` differs between lanes, one would part products from the wait for them.
+PTX_FN void mbarrier_arrive_if(unsigned mbarrier, bool arrives) {
+    asm volatile("{\n.reg .pred arrives;\nsetp.ne.b32 arrives, %1, 0;\n"
+                 "@arrives mbarrier.arrive.shared::cta.b64 _, [%0];\n}\n" ::"r"(mbarrier), "r"((int)arrives) : "memory");
 }
 // Arrives, and announces so many bytes of bulk copies to this phase.
 PTX_FN void mbarrier_arrive_expect(unsigned mbarrier, unsigned bytes) {
@@ -47,6 +59,9 @@ PTX_FN void bulk_copy(unsigned to, const TensorMap& map, unsigned mbarrier, int 
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];"
                  ::"r"(to), "l"(&map), "r"(mbarrier), "r"(column), "r"(row) : "memory");
 }
+
+// Brings the map itself onto the multiprocessor.
+PTX_FN void prefetch_map(const TensorMap& map) { asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory"); }
 
 // ---- a barrier of some warps: 1 to 15 ----
 PTX_FN void named_barrier(unsigned barrier, unsigned threads) {
@@ -84,6 +99,11 @@ template <int left> PTX_FN void wgmma_wait() { asm volatile("wgmma.wait_group.sy
 template <int count> PTX_FN void wgmma_results(float (&d)[count]) {
 #pragma unroll
     for (int i = 0; i < count; i++) asm volatile("" : "+f"(d[i])::"memory");
+}
+// The same of rows that are handed over in registers, before the fence.
+template <int steps> PTX_FN void wgmma_rows(unsigned (&a)[steps][4]) {
+#pragma unroll
+    for (int i = 0; i < steps; i++) asm volatile("" : "+r"(a[i][0]), "+r"(a[i][1]), "+r"(a[i][2]), "+r"(a[i][3])::"memory");
 }
 
 // `keep`: add to what d holds.
@@ -128,17 +148,39 @@ template <class T, int N> struct Wgmma;
     WGMMA(T, type, deep, last, 192, R96, "%96", "%97", "%98", D32(0), D32(32), D32(64))                                            \
     WGMMA(T, type, deep, last, 256, R128, "%128", "%129", "%130", D32(0), D32(32), D32(64), D32(96))
 
+// The same with a in registers: of each warp's 16 rows as mma has them. `transposed`: b's columns are contiguous.
+template <class T, int N, bool transposed> struct WgmmaRows;
+
+#define WGMMA_ROWS(T, type, N, registers, a_at, b_at, keep_at, transposed_at, ...)                                     \
+    template <bool transposed> struct WgmmaRows<T, N, transposed> {                                                    \
+        static __device__ __forceinline__ void multiply(                                                               \
+            float (&d)[N / 2], const unsigned (&a)[4], unsigned long long b, int keep) {                               \
+            asm volatile("{\n.reg .pred keep;\nsetp.ne.b32 keep, " keep_at ", 0;\n"                                    \
+                         "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." type "." type " {" registers "}, {" a_at    \
+                         "}, " b_at ", keep, 1, 1, " transposed_at ";\n}\n"                                            \
+                         : __VA_ARGS__                                                                                 \
+                         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(keep), "n"(int(transposed)));       \
+        }                                                                                                              \
+    };
+#define WGMMAS_ROWS(T, type)                                                                                           \
+    WGMMA_ROWS(T, type, 64, R32, "%32, %33, %34, %35", "%36", "%37", "%38", D32(0))                                    \
+    WGMMA_ROWS(T, type, 128, R64, "%64, %65, %66, %67", "%68", "%69", "%70", D32(0), D32(32))
+
 #else  // The twins. The stand-in driver has mbarriers, bulk copies and products.
 
 PTX_FN void mbarrier_init(unsigned mbarrier, unsigned count, int line = __builtin_LINE()) { standin_mbarrier_init(mbarrier, count, line); }
 PTX_FN void fence_mbarrier_init() {}
 PTX_FN void fence_proxy_async() { standin_fence_proxy_async(); }
 PTX_FN void mbarrier_arrive(unsigned mbarrier, int line = __builtin_LINE()) { standin_mbarrier_arrive(mbarrier, 0, line); }
+PTX_FN void mbarrier_arrive_if(unsigned mbarrier, bool arrives, int line = __builtin_LINE()) {
+    if (arrives) standin_mbarrier_arrive(mbarrier, 0, line);
+}
 PTX_FN void mbarrier_arrive_expect(unsigned mbarrier, unsigned bytes, int line = __builtin_LINE()) { standin_mbarrier_arrive(mbarrier, bytes, line); }
 PTX_FN void mbarrier_wait(unsigned mbarrier, unsigned parity, int line = __builtin_LINE()) { standin_mbarrier_wait(mbarrier, parity, line); }
 PTX_FN void bulk_copy(unsigned to, const TensorMap& map, unsigned mbarrier, int column, int row, int line = __builtin_LINE()) {
     standin_bulk_copy(to, &map, mbarrier, column, row, line);
 }
+PTX_FN void prefetch_map(const TensorMap&) {}
 PTX_FN void named_barrier(unsigned barrier, unsigned threads, int line = __builtin_LINE()) { standin_named_barrier(barrier, threads, line); }
 template <int registers> PTX_FN void give_registers(int line = __builtin_LINE()) { standin_setmaxnreg(registers, 0, line); }
 template <int registers> PTX_FN void take_registers(int line = __builtin_LINE()) { standin_setmaxnreg(registers, 1, line); }
@@ -165,12 +207,21 @@ PTX_FN void wgmma_fence(int line = __builtin_LINE()) { standin_wgmma_fence(line)
 PTX_FN void wgmma_commit(int line = __builtin_LINE()) { standin_wgmma_commit(line); }
 template <int left> PTX_FN void wgmma_wait(int line = __builtin_LINE()) { standin_wgmma_wait(left, line); }
 template <int count> PTX_FN void wgmma_results(float (&)[count]) {}
+template <int steps> PTX_FN void wgmma_rows(unsigned (&)[steps][4]) {}
 template <class T, int N> struct Wgmma;
 #define WGMMAS(T, type, deep, last)                                                                                    \
     template <int N> struct Wgmma<T, N> {                                                                              \
         static inline __attribute__((always_inline)) void multiply(                                                    \
             float (&d)[N / 2], unsigned long long a, unsigned long long b, int keep, int line = __builtin_LINE()) {    \
             standin_wgmma(d, N, type[0] == 'b' ? 0 : type[0] == 'f' ? 1 : 2, a, b, keep, line);                                                     \
+        }                                                                                                              \
+    };
+template <class T, int N, bool transposed> struct WgmmaRows;
+#define WGMMAS_ROWS(T, type)                                                                                           \
+    template <int N, bool transposed> struct WgmmaRows<T, N, transposed> {                                             \
+        static inline __attribute__((always_inline)) void multiply(                                                    \
+            float (&d)[N / 2], const unsigned (&a)[4], unsigned long long b, int keep, int line = __builtin_LINE()) {  \
+            standin_wgmma_registers(d, N, type[0] == 'f', a, b, transposed, keep, line);                               \
         }                                                                                                              \
     };
 #endif

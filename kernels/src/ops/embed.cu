@@ -15,6 +15,7 @@ struct Args {
 };
 
 extern "C" __global__ void embed(Args a) {
+    take_turn();
     const u32 t = blockIdx.x;
     if (t >= *a.rows) return;
     u32 token = a.tokens[t];

@@ -23,6 +23,7 @@ __device__ __forceinline__ float activate(float x) {
 }
 
 extern "C" __global__ void gated_mul(Args a) {
+    take_turn();
     const size_t r = blockIdx.x;
     if (r >= *a.rows) return;
     const TX *gate = a.x + r * a.x_stride;

@@ -14,6 +14,7 @@ struct Args {
 };
 
 extern "C" __global__ void gather_rows(Args a) {
+    take_turn();
     const u32 o = blockIdx.x;
     if (o >= *a.rows) return;
     copy_row<VEC>(a.out + size_t(o) * a.out_stride, a.x + size_t(a.from[o]) * a.x_stride, a.cols);

@@ -26,9 +26,12 @@ c_struct! {
     }
 }
 
-/// `formats`: of x, add, weight and out.
-pub(crate) fn kernel(formats: [Format; 4], add: bool, vec: usize, threads: u32) -> Kernel {
-    Kernel::new::<Args>("rms_norm.cu", include_str!("rms_norm.cu"), "rms_norm", 72)
+/// Vectors of a run that a thread keeps in registers, at most.
+const MAX_PACKS: usize = 4;
+
+/// `formats`: of x, add, weight and out. `packs`: vectors that a thread keeps in registers.
+pub(crate) fn kernel(formats: [Format; 4], add: bool, vec: usize, threads: u32, packs: usize) -> Kernel {
+    Kernel::new::<Args>("rms_norm.cu", include_str!("rms_norm.cu"), "rms_norm", 96)
         .define("TX", formats[0])
         .define("TA", formats[1])
         .define("TW", formats[2])
@@ -36,6 +39,7 @@ pub(crate) fn kernel(formats: [Format; 4], add: bool, vec: usize, threads: u32) 
         .define("ADD", u32::from(add))
         .define("VEC", vec)
         .define("THREADS", threads)
+        .define("PACKS", packs)
 }
 
 pub(crate) fn lower(lowering: &mut Lowering, op: &RmsNorm) -> Launch {
@@ -47,6 +51,8 @@ pub(crate) fn lower(lowering: &mut Lowering, op: &RmsNorm) -> Launch {
     let vec = if width.is_multiple_of(8) { vector_width(&operands) } else { 1 };
     // Threads that share a run: the width alone decides, since they decide the order of its sum.
     let threads = threads_for(width / vec);
+    let packs = (width / vec).div_ceil(threads as usize);
+    let packs = if packs <= MAX_PACKS { packs } else { 0 };
     // Short runs share a block of 128 threads.
     let runs_per_block: u32 = if threads == 32 { 4 } else { 1 };
     let (rows, runs) = (x.rows, x.cols / width);
@@ -65,7 +71,7 @@ pub(crate) fn lower(lowering: &mut Lowering, op: &RmsNorm) -> Launch {
     };
     let formats = [x.format, add.map_or(x.format, |add| add.format), weight.format, out.format];
     Launch::new(
-        vec![kernel(formats, add.is_some(), vec, threads)],
+        vec![kernel(formats, add.is_some(), vec, threads, packs)],
         args,
         Box::new(move |grid| {
             let blocks = (grid.dims.count(rows) * runs).div_ceil(runs_per_block as usize) as u32;

@@ -54,10 +54,15 @@ __device__ __forceinline__ void rotate(const Args &a, const TT *angles, TX *x, u
 }
 
 extern "C" __global__ void rope(Args a) {
+    let_next_kernel_start();
     const size_t t = blockIdx.x;
-    if (t >= *a.rows) return;
-    const TT *angles = a.table ? a.table + size_t(a.positions[t]) * a.rotary : nullptr;
-    const size_t slot = a.k_pages ? a.kv_slots[t] : 0;
+    // Inputs of the step.
+    const bool inside = t < *a.rows;
+    const u32 position = inside && a.table ? a.positions[t] : 0;
+    const size_t slot = inside && a.k_pages ? a.kv_slots[t] : 0;
+    wait_for_kernels_before();
+    if (!inside) return;
+    const TT *angles = a.table ? a.table + size_t(position) * a.rotary : nullptr;
     if (a.q) rotate(a, angles, a.q + t * a.q_stride, a.q_heads, nullptr);
     if (a.k) {
         TP *page = a.k_pages ? a.k_pages + slot * (a.k_heads * a.head_dim) : nullptr;

@@ -12,6 +12,7 @@ struct Args {
 };
 
 extern "C" __global__ void soft_cap(Args a) {
+    take_turn();
     const size_t r = blockIdx.x;
     if (r >= *a.rows) return;
     for (u32 i = threadIdx.x * VEC; i < a.cols; i += blockDim.x * VEC) {

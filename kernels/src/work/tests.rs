@@ -15,14 +15,15 @@ fn step(seqs: &[(usize, usize)]) -> Step {
 /// Every query row lies in exactly one tile (or one for each part), and slots do not overlap.
 #[test]
 fn lists_cover_every_row_once() {
-    for group in [1, 3, 4, 16, 20, 32] {
+    for (group, prefill_rows) in [(1, 64), (1, 128), (3, 128), (4, 64), (16, 64), (20, 128), (32, 64)] {
+        let tiling = Tiling { group, prefill_rows };
         let seqs = [(1, 5), (1, SPLIT), (1, SPLIT + 1), (1, 5 * SPLIT), (3, 9), (200, 300), (70, 3000)];
-        let lists = Lists::new(&step(&seqs), group);
+        let lists = Lists::new(&step(&seqs), tiling);
         let mut slots: Vec<u32> = Vec::new();
         for (s, &(tokens, len)) in seqs.iter().enumerate() {
             let parts = if tokens == 1 { len.div_ceil(SPLIT) } else { 1 };
             let mut seen = vec![0; tokens * group];
-            let tiles = [(&lists.decode, DECODE_ROWS), (&lists.prefill, PREFILL_ROWS)];
+            let tiles = [(&lists.decode, DECODE_ROWS), (&lists.prefill, prefill_rows)];
             for (item, rows) in tiles.iter().flat_map(|(l, rows)| l.iter().map(|i| (*i, *rows))) {
                 if item.seq as usize == s {
                     let first = item.row as usize;
@@ -43,7 +44,7 @@ fn lists_cover_every_row_once() {
             pages_per_seq: 5 * SPLIT / 16,
             ..Dims::default()
         };
-        let max = max_work(&dims, group);
+        let max = max_work(&dims, tiling);
         let count = lists.count();
         assert!(count.decode <= max.decode && count.prefill <= max.prefill);
         assert!(count.merges <= max.merges);

@@ -2,6 +2,8 @@
 // Every test binary compiles this module and uses a part of it.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod child;
+
 use engine::cases::{Case, Formats};
 use engine::cpu::CpuDevice;
 use engine::dtype::DType;

@@ -44,9 +44,11 @@ pub(crate) fn measure(gpu: &mut Gpu) -> Result<Peaks, DeviceError> {
     // Enough for a large card; on a processor a fraction of a second.
     let invocations = if gpu.software { 1 << 12 } else { 1 << 20 };
     let chained = best(gpu, &chains, Params { count: TURNS, invocations })?;
+    let flops_per_second = 2.0 * PER_TURN * f64::from(TURNS) * f64::from(invocations) / chained;
     Ok(Peaks {
         bytes_per_second: 2.0 * BYTES as f64 / copied,
-        flops_per_second: 2.0 * PER_TURN * f64::from(TURNS) * f64::from(invocations) / chained,
+        flops_per_second,
+        fp8_flops_per_second: flops_per_second,
     })
 }
 

@@ -36,9 +36,24 @@ static bool conflict(const Use& before, const Use& now) {
           before, who);
 }
 
+// Before griddepcontrol.wait a kernel that was launched early may read only what none of the kernels before it writes that
+// may still run: those since the last one that began alone.
+static void check_turn(Worker& w, uintptr_t address, unsigned bytes, bool write) {
+    if (!w.launch->early || w.current->waited) return;
+    if (write) fault(CUDA_ERROR_LAUNCH_FAILED, "write of device memory at %s before griddepcontrol.wait", describe_address(address).c_str());
+    unsigned may_run = (w.launch_serial + SERIALS - w.last_whole) % SERIALS;
+    for (uintptr_t g = (address - g_arena_lo) / 2, last = (address + bytes - 1 - g_arena_lo) / 2; g <= last; ++g) {
+        unsigned writer = ((Use*)g_written)[g].launch, age = (w.launch_serial + SERIALS - writer) % SERIALS;
+        if (writer && age > 0 && age <= may_run)
+            fault(CUDA_ERROR_LAUNCH_FAILED, "read of device memory at %s before griddepcontrol.wait: a kernel before this one writes it",
+                  describe_address(g_arena_lo + g * 2).c_str());
+    }
+}
+
 // Blocks share a launch without order, so no block may touch what another one writes. A block that has done an atomic
 // is taken to know what it waits for (the last block merges what the others wrote).
 static void check_conflicts(Worker& w, uintptr_t address, unsigned bytes, bool write, bool atomic) {
+    check_turn(w, address, bytes, write);
     if (bytes < 2) return;               // single bytes share an entry with their neighbour
     Use me = use_of(w, atomic);
     w.did_atomic |= atomic;

@@ -218,5 +218,7 @@ void end_async(Worker& w) {
         if (!same || (!mine.empty() && warps % 4))
             return block_fault(w, "setmaxnreg of line " + std::to_string((mine.empty() ? first : mine).back().line) + " was not run by all warps of a warpgroup");
     }
-    if (total > 65536) block_fault(w, "setmaxnreg: the warps want " + std::to_string(total) + " registers, there are 65536: one would wait for ever");
+    // A block passes on registers that it has; others of the multiprocessor are out of its reach.
+    const unsigned most = warps * WARP * share_of_registers(w);
+    if (total > most) block_fault(w, "setmaxnreg: the warps want " + std::to_string(total) + " registers, the block has " + std::to_string(most) + ": one would wait for ever");
 }

@@ -79,7 +79,13 @@ static void check_end(Worker& w) {
             return block_fault(w, "deadlock: " + describe_waiting(w, w.fibers[i]) + ", and no other thread and no copy can go on");
     end_async(w);
     if (!w.faulted) end_products(w);
+    // Whoever waits for this kernel takes it that the ones before are done too.
+    bool waited = std::any_of(w.fibers, w.fibers + w.threads, [](const Fiber& f) { return f.waited; });
+    if (!w.faulted && w.launch->early && !waited)
+        block_fault(w, "the kernel was launched early, and no thread of the block called griddepcontrol.wait");
 }
+
+EXPORT void standin_grid_wait() { t_worker->current->waited = true; }
 
 void run_block(Worker& w, Dim index, std::mt19937_64* order) {
     const Dim& d = w.launch->block;
@@ -92,6 +98,7 @@ void run_block(Worker& w, Dim index, std::mt19937_64* order) {
         f.id = i;
         f.index = Dim{i % d.x, i / d.x % d.y, i / (d.x * d.y)};
         f.state = State::READY;
+        f.waited = false;
         f.groups.clear();
         f.open_group.copies.clear();
         start_context(f.context, f.stack_lo, STACK, fiber_main);

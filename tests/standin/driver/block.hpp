@@ -38,6 +38,7 @@ struct Fiber {
     unsigned bytes = 0;
     const unsigned char* gathered = nullptr;
     int predicate = 0;
+    bool waited = false;                    // griddepcontrol.wait
     unsigned barrier = 0, barrier_threads = 0;      // a named barrier
     uintptr_t mbarrier = 0;
     unsigned parity = 0;
@@ -73,6 +74,7 @@ struct TensorMap;
 struct BulkCopy { uintptr_t to, from_map, mbarrier; unsigned char map[128]; int at[2]; unsigned thread; };
 struct WarpProducts;                        // wgmma.cpp
 
+constexpr unsigned SERIALS = (1u << 17) - 1;   // of launches: 1 to SERIALS, then 1 again; 0 means never
 constexpr size_t STACK = 128 << 10, GUARD = 4096;      // of a fiber
 constexpr unsigned WARP = 32, MAX_THREADS = 1024, RINGS = 64, RING_BYTES = 32 * 64,
                    MAX_WARPS = MAX_THREADS / WARP, MAX_MBARRIERS = 64;
@@ -86,6 +88,7 @@ struct Worker {
     Dim block_index{};
     Launch* launch = nullptr;
     unsigned launch_serial = 0, block_serial = 0;
+    unsigned last_whole = 0;                // the serial of the last launch that began after all before it were done
     bool did_atomic = false;                // this block, on device memory
     void** args = nullptr;
     uintptr_t own_lo = 0, own_size = 0;     // stacks and rings: memory that is no business of the checks

@@ -108,6 +108,7 @@ struct Launch {
     Function* function;
     Dim grid, block;
     unsigned dynamic_shared;
+    bool early = false;                      // programmatic stream serialization: it waits itself for the kernels before it
     struct alignas(64) Line { unsigned char bytes[64]; };
     std::vector<std::vector<Line>> args;     // each as aligned as a parameter may want to be
 };

@@ -188,7 +188,7 @@ static CUresult refuse(const Function& f, const std::string& why) {
     return CUDA_ERROR_INVALID_VALUE;
 }
 
-static CUresult launch(Function* f, Dim grid, Dim block, unsigned shared, void* stream_handle, void** params, void** extra) {
+static CUresult launch(Function* f, Dim grid, Dim block, unsigned shared, void* stream_handle, void** params, void** extra, bool early) {
     ENTER_AS("cuLaunchKernel");
     Stream* stream = stream_of(stream_handle);
     if (!stream || !f) return CUDA_ERROR_INVALID_HANDLE;
@@ -202,7 +202,7 @@ static CUresult launch(Function* f, Dim grid, Dim block, unsigned shared, void* 
     if (static_shared(*f) + shared > shared_limit()) return refuse(*f, "static and dynamic shared memory exceed the card's");
     if (extra) return CUDA_ERROR_NOT_SUPPORTED;
     auto l = std::make_shared<Launch>();
-    l->function = f, l->grid = grid, l->block = block, l->dynamic_shared = shared;
+    l->function = f, l->grid = grid, l->block = block, l->dynamic_shared = shared, l->early = early;
     for (unsigned i = 0; i < f->entry->count; ++i) {
         l->args.emplace_back((f->entry->sizes[i] + 63) / 64);
         std::memcpy(l->args.back().data(), params[i], f->entry->sizes[i]);
@@ -212,21 +212,33 @@ static CUresult launch(Function* f, Dim grid, Dim block, unsigned shared, void* 
 
 EXPORT CUresult cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                                unsigned shared, void* stream, void** params, void** extra) {
-    return launch((Function*)f, {gx, gy, gz}, {bx, by, bz}, shared, stream, params, extra);
+    return launch((Function*)f, {gx, gy, gz}, {bx, by, bz}, shared, stream, params, extra, false);
 }
 
 struct LaunchConfig {                    // CUlaunchConfig
     Dim grid, block;
     unsigned shared;
     void* stream;
-    struct Attribute { int id; char pad[4]; union { char bytes[64]; unsigned cluster[3]; } value; }* attributes;
+    struct Attribute { int id; char pad[4]; union { char bytes[64]; unsigned cluster[3]; int allowed; } value; }* attributes;
     unsigned count;
 };
 EXPORT CUresult cuLaunchKernelEx(const LaunchConfig* c, void* f, void** params, void** extra) {
-    for (unsigned i = 0; i < c->count; ++i)
-        if (c->attributes[i].id == 4 && c->attributes[i].value.cluster[0] * c->attributes[i].value.cluster[1] * c->attributes[i].value.cluster[2] > 1)
-            return say("clusters of thread blocks are not modelled"), CUDA_ERROR_NOT_SUPPORTED;
-    return launch((Function*)f, c->grid, c->block, c->shared, c->stream, params, extra);
+    bool early = false;
+    for (unsigned i = 0; i < c->count; ++i) {                    // CUlaunchAttributeID in cuda.h
+        const auto& value = c->attributes[i].value;
+        switch (c->attributes[i].id) {
+        case 4:                                                  // CLUSTER_DIMENSION
+            if (value.cluster[0] * value.cluster[1] * value.cluster[2] > 1) return say("clusters of thread blocks are not modelled"), CUDA_ERROR_NOT_SUPPORTED;
+            break;
+        case 6:                                                  // PROGRAMMATIC_STREAM_SERIALIZATION
+            early = value.allowed != 0;
+            if (early && settings().arch < 90) return say("cuLaunchKernelEx: launches overlap from sm_90 on, this is sm_%d", settings().arch), CUDA_ERROR_NOT_SUPPORTED;
+            break;
+        default:
+            return say("cuLaunchKernelEx: attribute %d is not modelled", c->attributes[i].id), CUDA_ERROR_NOT_SUPPORTED;
+        }
+    }
+    return launch((Function*)f, c->grid, c->block, c->shared, c->stream, params, extra, early);
 }
 
 size_t report_module_leaks() {

@@ -6,7 +6,13 @@
 #include <cstring>
 #include <limits>
 
-struct Product { uint64_t a, b; unsigned group; bool keep; };
+// `rows`: the warp's rows of A, if they came in registers. `transposed`: B lies with its columns contiguous.
+struct Product {
+    uint64_t a, b;
+    unsigned group;
+    bool keep, registers, transposed;
+    uint16_t rows[16][16];
+};
 struct Accumulator {
     float* lanes[WARP];
     unsigned n;
@@ -38,18 +44,25 @@ void end_products(Worker& w) {
 }
 
 // Where element (row, byte of 32) of an operand lies: rows of 128 bytes, eight rows after each other, swizzled by 128 bytes.
+// Of a transposed one the rows are those of K, and 64 columns after each other.
 struct Matrix {
-    uintptr_t base, start, group;
+    uintptr_t base, start, group, columns;
     Matrix(const Worker& w, uint64_t d, const char* which, int line) {
         base = w.shared_lo & ~uintptr_t(1023);
         start = (d & 0x3FFF) << 4;
         group = (d >> 32 & 0x3FFF) << 4;
+        columns = (d >> 16 & 0x3FFF) << 4;
         if (d >> 62 != 1 || (d >> 49 & 7)) fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: %s is not swizzled by 128 bytes, or has a base offset", line, which);
         if (group != 1024) fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: groups of 8 rows of %s are %zu bytes apart, not 1024", line, which, size_t(group));
         if (start % 1024 >= 128) fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: %s does not begin at a multiple of 1024", line, which);
     }
     uintptr_t at(unsigned row, unsigned byte) const {
         uintptr_t offset = start + row / 8 * group + row % 8 * 128 + byte;
+        return base + (offset ^ (offset >> 7 & 7) << 4);
+    }
+    // Where 8 columns of 16 bits lie, the first a multiple of 8.
+    uintptr_t at_transposed(unsigned k, unsigned column) const {
+        uintptr_t offset = start + column / 64 * columns + k / 8 * group + k % 8 * 128 + column % 64 * 2;
         return base + (offset ^ (offset >> 7 & 7) << 4);
     }
 };
@@ -105,23 +118,56 @@ static float load_element(uintptr_t row_of_32, unsigned k, int type) {
 }
 
 static void compute(Worker& w, Accumulator& acc, const Product& p, unsigned warp) {
-    Matrix ma(w, p.a, "A", 0), mb(w, p.b, "B", 0);
+    Matrix mb(w, p.b, "B", 0);
     float a[16][32], b[32][256];
     const unsigned deep = depth(acc.type), half = deep / 2;
     // 16 bytes lie together.
-    for (unsigned r = 0; r < 16; ++r)
-        for (unsigned k = 0; k < deep; ++k) a[r][k] = load_element(ma.at(warp % 4 * 16 + r, k / half * 16), k % half, acc.type);
+    if (p.registers) {
+        for (unsigned r = 0; r < 16; ++r)
+            for (unsigned k = 0; k < deep; ++k) a[r][k] = widen_16(p.rows[r][k], acc.type);
+    } else {
+        Matrix ma(w, p.a, "A", 0);
+        for (unsigned r = 0; r < 16; ++r)
+            for (unsigned k = 0; k < deep; ++k) a[r][k] = load_element(ma.at(warp % 4 * 16 + r, k / half * 16), k % half, acc.type);
+    }
     for (unsigned c = 0; c < acc.n; ++c)
-        for (unsigned k = 0; k < deep; ++k) b[k][c] = load_element(mb.at(c, k / half * 16), k % half, acc.type);
+        for (unsigned k = 0; k < deep; ++k)
+            b[k][c] = p.transposed ? load_element(mb.at_transposed(k, c / 8 * 8), c % 8, acc.type) : load_element(mb.at(c, k / half * 16), k % half, acc.type);
     if (!p.keep) std::fill(acc.sums.begin(), acc.sums.end(), 0.0f);
     multiply(acc.sums.data(), a, b, acc.n, deep);
 }
 
-struct Issue { float* d; uint64_t a, b; unsigned n; int type, keep, line; };
+struct Issue {
+    float* d;
+    uint64_t a, b;
+    unsigned n;
+    int type, keep, line;
+    bool registers, transposed;
+    unsigned rows[4];
+};
+
+// A lane holds of its warp's 16 rows of A rows l / 4 and l / 4 + 8, of K l % 4 * 2 and the next, and those 8 further.
+static void gather_rows(Product& p, const Issue* lanes) {
+    for (unsigned l = 0; l < WARP; ++l)
+        for (unsigned i = 0; i < 8; ++i) p.rows[l / 4 + i / 2 % 2 * 8][l % 4 * 2 + i % 2 + i / 4 * 8] = uint16_t(lanes[l].rows[i / 2] >> i % 2 * 16);
+}
 
 // Lane l holds of each 8 columns rows l / 4 and l / 4 + 8, columns l % 4 * 2 and the next.
 static float& element(Accumulator& acc, unsigned lane, unsigned i) {
     return acc.sums[(lane / 4 + i / 2 % 2 * 8) * acc.n + i / 4 * 8 + lane % 4 * 2 + i % 2];
+}
+
+static void check_reads(Worker& w, const Issue& i, unsigned warp, unsigned group) {
+    const Knowledge know = known_to_all(w, warp);
+    const uint32_t clock = w.first_clock + group;
+    auto check = [&](uintptr_t at) { check_wgmma_read(w, at, 16, know, warp, clock, i.line); };
+    const Matrix mb(w, i.b, "B", i.line);
+    for (unsigned half = 0; half < 32; half += 16) {
+        for (unsigned r = 0; r < 16 && !i.registers; ++r) check(Matrix(w, i.a, "A", i.line).at(warp % 4 * 16 + r, half));
+        for (unsigned c = 0; c < i.n && !i.transposed; ++c) check(mb.at(c, half));
+    }
+    for (unsigned k = 0; k < 16 && i.transposed; ++k)
+        for (unsigned c = 0; c < i.n; c += 8) check(mb.at_transposed(k, c));
 }
 
 static void issue(void* all) {
@@ -134,16 +180,11 @@ static void issue(void* all) {
         if (lanes[l].a != first.a || lanes[l].b != first.b || lanes[l].keep != first.keep)
             fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: lanes 0 and %u have other operands", first.line, l);
     if (!p.fenced) fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: a wgmma.fence before it is missing", first.line);
-    Matrix ma(w, first.a, "A", first.line), mb(w, first.b, "B", first.line);
+    Matrix mb(w, first.b, "B", first.line);
+    if (first.transposed && mb.start % 1024) fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: the transposed B does not begin at a multiple of 1024", first.line);
     unsigned group = p.committed + 1;
-    if (settings().full) {
-        Knowledge know = known_to_all(w, warp);
-        uint32_t clock = w.first_clock + group;
-        for (unsigned r = 0; r < 16; ++r)
-            for (unsigned half = 0; half < 32; half += 16) check_wgmma_read(w, ma.at(warp % 4 * 16 + r, half), 16, know, warp, clock, first.line);
-        for (unsigned c = 0; c < first.n; ++c)
-            for (unsigned half = 0; half < 32; half += 16) check_wgmma_read(w, mb.at(c, half), 16, know, warp, clock, first.line);
-    }
+    if (settings().full) check_reads(w, first, warp, group);
+    if (!first.registers) Matrix(w, first.a, "A", first.line);
     auto acc = std::find_if(p.accumulators.begin(), p.accumulators.end(), [&](const Accumulator& a) { return a.lanes[0] == first.d; });
     if (acc == p.accumulators.end()) {
         p.accumulators.emplace_back();
@@ -158,13 +199,20 @@ static void issue(void* all) {
         }
     }
     if (acc->n != first.n || acc->type != first.type) fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: its accumulators are in use in another shape", first.line);
-    acc->products.push_back({first.a, first.b, group, first.keep != 0});
+    acc->products.push_back({first.a, first.b, group, first.keep != 0, first.registers, first.transposed, {}});
+    if (first.registers) gather_rows(acc->products.back(), lanes);
     ++p.issued;
 }
 
 EXPORT void standin_wgmma(float* d, unsigned n, int type, unsigned long long a, unsigned long long b, int keep, int line) {
     if (n % 8 || n < 8 || n > 256) fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: n is %u", line, n);
-    Issue mine{d, a, b, n, type, keep, line};
+    Issue mine{d, a, b, n, type, keep, line, false, false, {}};
+    standin_collective("wgmma", 0xFFFFFFFFu, &mine, sizeof mine, line, issue);
+}
+
+EXPORT void standin_wgmma_registers(float* d, unsigned n, int type, const unsigned* a, unsigned long long b, int transposed, int keep, int line) {
+    if (n % 8 || n < 8 || n > 256 || type > 1) fault(CUDA_ERROR_LAUNCH_FAILED, "wgmma at line %d: n is %u, the type %d", line, n, type);
+    Issue mine{d, 0, b, n, type, keep, line, true, transposed != 0, {a[0], a[1], a[2], a[3]}};
     standin_collective("wgmma", 0xFFFFFFFFu, &mine, sizeof mine, line, issue);
 }
 

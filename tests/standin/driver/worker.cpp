@@ -83,7 +83,7 @@ struct Job {
     Launch* launch;
     std::atomic<uint64_t> next{0};
     uint64_t blocks, seed;
-    unsigned serial;
+    unsigned serial, last_whole;
 };
 
 static void work(Job& job) {
@@ -99,6 +99,7 @@ static void work(Job& job) {
     w.threads = launch.block.x * launch.block.y * launch.block.z;
     w.faulted = false;
     w.launch_serial = job.serial;
+    w.last_whole = job.last_whole;
     t_worker = &w;
     attach_shared(w);
     for (uint64_t b; !g_fault && (b = job.next++) < job.blocks;) {
@@ -153,10 +154,12 @@ CUresult run_launch(Launch& launch) {
     static Pool& pool = *new Pool(settings().threads - 1);   // never destroyed: its threads outlive static objects
     arm_signals();
     g_fault = CUDA_SUCCESS;
-    static unsigned serial = 0;
+    static unsigned serial = 0, last_whole = 0;
     Job job;
     job.launch = &launch;
-    job.serial = 1 + serial++ % ((1u << 17) - 1);      // 0 means never
+    job.serial = 1 + serial++ % SERIALS;
+    if (!launch.early) last_whole = job.serial;
+    job.last_whole = last_whole;
     job.blocks = uint64_t(launch.grid.x) * launch.grid.y * launch.grid.z;
     job.seed = settings().seeded ? schedule_rng()() : 0;
     pool.run(job);

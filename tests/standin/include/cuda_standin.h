@@ -49,6 +49,7 @@ void standin_bad_lane(const char* kind, unsigned mask, int lane, int line);
 void standin_misaligned(const char* what, const void* address, unsigned alignment, int line);
 void standin_assert_fail(const char* expression, const char* file, int line);
 void standin_trap(int line);
+void standin_grid_wait();
 bool standin_cas32(unsigned* p, unsigned* expected, unsigned desired);
 bool standin_cas64(unsigned long long* p, unsigned long long* expected, unsigned long long desired);
 void standin_cp_async(void* to, const void* from, unsigned bytes, unsigned read, int line);
@@ -65,6 +66,7 @@ void standin_bulk_copy(unsigned to, const void* map, unsigned mbarrier, int colu
 void standin_named_barrier(unsigned barrier, unsigned threads, int line);
 void standin_setmaxnreg(unsigned registers, int increase, int line);
 void standin_wgmma(float* d, unsigned n, int type, unsigned long long a, unsigned long long b, int keep, int line);
+void standin_wgmma_registers(float* d, unsigned n, int type, const unsigned* a, unsigned long long b, int transposed, int keep, int line);
 void standin_wgmma_fence(int line);
 void standin_wgmma_commit(int line);
 void standin_wgmma_wait(unsigned left, int line);

@@ -68,42 +68,33 @@ type Text = unsafe extern "C" fn(Program, *mut c_char) -> c_int;
 type Destroy = unsafe extern "C" fn(*mut Program) -> c_int;
 
 impl Nvrtc {
-    /// The NVRTC of the wheels. Without one: `None`, said loudly; a panic where `REQUIRE_NVRTC` is set.
+    /// The newest NVRTC of the wheels. Without one: `None`, said loudly; a panic where `REQUIRE_NVRTC` is set.
     ///
     /// # Panics
     /// There is no NVRTC and `REQUIRE_NVRTC` is set.
     pub fn find_or_skip() -> Option<Self> {
-        let places = places();
-        let found = places.iter().find_map(|place| Self::load(place));
-        if found.is_none() {
-            let why = format!(
-                "no NVRTC in {places:?}: the kernels were NOT compiled for real cards; \
-                 `python3 -m venv .venv && .venv/bin/pip install nvidia-cuda-nvrtc`, or set GRISTMILL_CUDA_WHEELS"
-            );
-            assert!(std::env::var_os("REQUIRE_NVRTC").is_none_or(|v| v.is_empty() || v == "0"), "{why}");
-            eprintln!("SKIPPED: {why}");
-        }
-        found
+        let newest = libraries().into_iter().max_by_key(|(version, _)| *version);
+        newest.and_then(|(_, path)| Self::load(&path)).or_else(|| skip("nvidia-cuda-nvrtc"))
     }
 
-    /// From a `site-packages` folder: `nvidia/<anything>/lib/libnvrtc.so.<version>` with its builtins beside it.
-    fn load(site_packages: &Path) -> Option<Self> {
-        let mut files: Vec<PathBuf> = std::fs::read_dir(site_packages.join("nvidia"))
-            .ok()?
-            .filter_map(|package| std::fs::read_dir(package.ok()?.path().join("lib")).ok())
-            .flat_map(|folder| folder.filter_map(|file| Some(file.ok()?.path())))
-            .collect();
-        files.sort();
-        let named = |prefix: &str| {
-            files
-                .iter()
-                .rfind(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
-        };
+    /// The NVRTC of CUDA 12 of the wheels, as for [`Nvrtc::find_or_skip`].
+    ///
+    /// # Panics
+    /// There is none and `REQUIRE_NVRTC` is set.
+    pub fn find_old_or_skip() -> Option<Self> {
+        let old = libraries().into_iter().find(|(version, _)| *version == 12);
+        old.and_then(|(_, path)| Self::load(&path)).or_else(|| skip("nvidia-cuda-nvrtc-cu12"))
+    }
+
+    /// A library with its builtins beside it.
+    fn load(path: &Path) -> Option<Self> {
+        let builtins = |name: &str| name.starts_with("libnvrtc-builtins.so");
+        let beside = files(path.parent()?).find(|(name, _)| builtins(name))?.1;
         // SAFETY: NVIDIA's libraries; loading them has no requirements. The builtins come first: NVRTC asks the loader
         // for them by name and is content with what is loaded.
         unsafe {
-            let _builtins = libloading::Library::new(named("libnvrtc-builtins.so")?).ok()?;
-            let library = libloading::Library::new(named("libnvrtc.so")?).ok()?;
+            let _builtins = libloading::Library::new(beside).ok()?;
+            let library = libloading::Library::new(path).ok()?;
             Some(Self { library, _builtins })
         }
     }
@@ -223,13 +214,37 @@ impl Budget {
     }
 }
 
+/// No such NVRTC.
+fn skip(package: &str) -> Option<Nvrtc> {
+    let why = format!(
+        "no NVRTC of {package} in {:?}: the kernels were NOT compiled for real cards; \
+         `python3 -m venv .venv && .venv/bin/pip install -r tests/requirements.txt`, or set GRISTMILL_CUDA_WHEELS",
+        places()
+    );
+    assert!(std::env::var_os("REQUIRE_NVRTC").is_none_or(|v| v.is_empty() || v == "0"), "{why}");
+    eprintln!("SKIPPED: {why}");
+    None
+}
+
+/// Every `libnvrtc.so.<version>` in `nvidia/<anything>/lib` of the places, with its version.
+fn libraries() -> Vec<(u32, PathBuf)> {
+    let packages = places().into_iter().flat_map(|site_packages| files(&site_packages.join("nvidia")));
+    let files = packages.flat_map(|(_, package)| files(&package.join("lib")));
+    files.filter_map(|(name, path)| Some((name.strip_prefix("libnvrtc.so.")?.parse().ok()?, path))).collect()
+}
+
+/// The names and paths in a folder; none if it cannot be read.
+fn files(folder: &Path) -> impl Iterator<Item = (String, PathBuf)> + use<> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
+}
+
+/// The `site-packages` folders that may hold the wheels.
 fn places() -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> =
         std::env::var_os("GRISTMILL_CUDA_WHEELS").map(PathBuf::from).into_iter().collect();
     let environment = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/lib");
-    for python in std::fs::read_dir(environment).into_iter().flatten().flatten() {
-        places.push(python.path().join("site-packages"));
-    }
+    places.extend(files(&environment).map(|(_, python)| python.join("site-packages")));
     places
 }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{child, device, kernel, variant};
+use common::{child, device, kernel, variant, variant_for};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{CudaFunction, CudaSlice, CudaStream, DriverError, LaunchConfig, PushKernelArg};
 use std::process::exit;
@@ -387,4 +387,75 @@ fn pinned_input_reused_too_early() {
         unsafe { address.write_volatile(2.0) };
         println!("the device saw {}", stream.clone_dtoh(&x).unwrap()[0]);
     });
+}
+
+/// Launches `first`, which fills an array, and then a kernel of this body, which need not wait for its end.
+fn plant_early(body: &str) -> ! {
+    use cudarc::driver::{DevicePtr, sys};
+    let (context, stream) = device();
+    let first = "extern \"C\" __global__ void first(float* x) { x[threadIdx.x] = 1.0f; }";
+    let first = variant_for(&context, "sm_90a", first, "first", &[]);
+    let early =
+        format!("#include \"ptx.cuh\"\nextern \"C\" __global__ void early(float* x, float* y) {{ {body} }}");
+    let early = variant_for(&context, "sm_90a", &early, "early", &[]);
+    let mut x = stream.clone_htod(&[0.0f32; 64]).unwrap();
+    let y = stream.clone_htod(&[0.0f32; 64]).unwrap();
+    let config = LaunchConfig { grid_dim: (1, 1, 1), block_dim: (64, 1, 1), shared_mem_bytes: 0 };
+    // SAFETY: the array has an element for each thread.
+    unsafe { stream.launch_builder(&first).arg(&mut x).launch(config) }.unwrap();
+    let mut attribute = sys::CUlaunchAttribute {
+        id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+        pad: [0; 4],
+        value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+    };
+    let config = sys::CUlaunchConfig {
+        gridDimX: 1,
+        gridDimY: 1,
+        gridDimZ: 1,
+        blockDimX: 64,
+        blockDimY: 1,
+        blockDimZ: 1,
+        sharedMemBytes: 0,
+        hStream: stream.cu_stream(),
+        attrs: &mut attribute,
+        numAttrs: 1,
+    };
+    let mut pointers = [x.device_ptr(&stream).0, y.device_ptr(&stream).0];
+    let mut params = pointers.each_mut().map(|pointer| std::ptr::from_mut(pointer).cast());
+    // SAFETY: the kernel takes two pointers to arrays with an element for each thread.
+    let launched = unsafe {
+        sys::cuLaunchKernelEx(&config, early.cu_function(), params.as_mut_ptr(), std::ptr::null_mut())
+    };
+    outcome(launched.result().and_then(|()| stream.synchronize()))
+}
+
+const ON_SM90: &[(&str, &str)] = &[("CHECK", "full"), ("ARCH", "90")];
+
+#[test]
+fn early_kernel_that_waits() {
+    caught("early_kernel_that_waits", ON_SM90, &["outcome: no error"], || {
+        plant_early("float mine = y[threadIdx.x]; wait_for_kernels_before(); x[threadIdx.x] += mine;")
+    });
+}
+
+#[test]
+fn early_kernel_reads_before_it_waits() {
+    let signs = ["kernel early", "read of device memory", "before griddepcontrol.wait", "LAUNCH_FAILED"];
+    caught("early_kernel_reads_before_it_waits", ON_SM90, &signs, || {
+        plant_early("float mine = x[threadIdx.x]; wait_for_kernels_before(); y[threadIdx.x] = mine;")
+    });
+}
+
+#[test]
+fn early_kernel_writes_before_it_waits() {
+    let signs = ["kernel early", "write of device memory", "before griddepcontrol.wait", "LAUNCH_FAILED"];
+    caught("early_kernel_writes_before_it_waits", ON_SM90, &signs, || {
+        plant_early("y[threadIdx.x] = 1.0f; wait_for_kernels_before();")
+    });
+}
+
+#[test]
+fn early_kernel_that_never_waits() {
+    let signs = ["no thread of the block called griddepcontrol.wait", "LAUNCH_FAILED"];
+    caught("early_kernel_that_never_waits", &[("CHECK", "fast"), ("ARCH", "90")], &signs, || plant_early(""));
 }

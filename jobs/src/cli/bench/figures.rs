@@ -1,5 +1,7 @@
 //! What a run of the benchmark measured.
 
+use super::percentiles::Percentiles;
+use crate::journal::costs::Energy;
 use crate::options::engine::EngineOptions;
 use crate::receipt::money::{Money, Prices, Work, amount};
 use engine::{Engine, Stats};
@@ -8,6 +10,15 @@ use std::time::Duration;
 
 /// What was measured.
 pub struct Run {
+    /// What warmed up before, which is in no other figure.
+    pub warmup: Duration,
+    /// Of the run alone.
+    pub stats: Stats,
+    pub step_times: Vec<Duration>,
+    /// From the beginning to the last token of each request: all are given at once.
+    pub latencies: Vec<Duration>,
+    /// Or why it was not measured.
+    pub energy: Result<Energy, String>,
     pub elapsed: Duration,
     pub first_token: Duration,
     pub requests: usize,
@@ -29,6 +40,8 @@ pub struct Figures {
     pub num_prompt_tokens: u64,
     pub num_output_tokens: u64,
     pub load_time: f64,
+    /// Before the clock started.
+    pub warmup_time: f64,
     pub time_to_first_token: f64,
     /// In steps that computed prompts, also where other rows decoded beside them.
     pub prefill_time: f64,
@@ -43,10 +56,23 @@ pub struct Figures {
     pub kv_mean_occupancy: f64,
     pub steps: u64,
     pub host_seconds_per_step: f64,
+    pub step_time_percentiles_ms: Percentiles,
+    /// From when all requests were given to the last token of each, TensorRT-LLM's name.
+    pub request_latency_percentiles_ms: Percentiles,
     pub device: String,
     pub gemm: String,
     float32_matmul_precision: String,
     pub model: String,
+    /// What was measured of the energy, or why not.
+    pub energy: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joules: Option<f64>,
+    /// For each million tokens, of prompts and answers together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joules_per_million_tokens: Option<f64>,
+    /// The mean power.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watts: Option<f64>,
     /// Money for each million tokens, of prompts and answers together, if a price was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub money_per_million_tokens: Option<f64>,
@@ -62,8 +88,12 @@ impl Figures {
         args: &EngineOptions,
         price_per_hour: Option<f64>,
     ) -> Figures {
-        let Stats { steps, prefill_tokens, decode_tokens, prefill_time, decode_time, .. } = engine.stats();
-        let stats = engine.stats();
+        let stats = run.stats;
+        let Stats { steps, prefill_tokens, decode_tokens, prefill_time, decode_time, .. } = stats;
+        let joules = run.energy.as_ref().ok().map(|energy| energy.microjoules as f64 / 1e6);
+        let per = |count: f64| joules.filter(|_| count > 0.0).map(|joules| joules / count);
+        let ms =
+            |times: &[Duration]| Percentiles::of(times.iter().map(|time| 1e3 * time.as_secs_f64()).collect());
         let rate = |n: u64, time: Duration| if time.is_zero() { 0.0 } else { n as f64 / time.as_secs_f64() };
         let total = run.prompt_tokens + run.output_tokens;
         let pages = engine.pages().max(1) as f64;
@@ -78,6 +108,7 @@ impl Figures {
             num_prompt_tokens: run.prompt_tokens,
             num_output_tokens: run.output_tokens,
             load_time: load.as_secs_f64(),
+            warmup_time: run.warmup.as_secs_f64(),
             time_to_first_token: run.first_token.as_secs_f64(),
             prefill_time: prefill_time.as_secs_f64(),
             prefill_tokens_per_second: rate(prefill_tokens, prefill_time),
@@ -90,6 +121,15 @@ impl Figures {
             kv_mean_occupancy: stats.page_steps as f64 / steps.max(1) as f64 / pages,
             steps,
             host_seconds_per_step: stats.host_time.as_secs_f64() / steps.max(1) as f64,
+            step_time_percentiles_ms: ms(&run.step_times),
+            request_latency_percentiles_ms: ms(&run.latencies),
+            energy: match &run.energy {
+                Ok(energy) => energy.source.clone(),
+                Err(why) => format!("not measured: {why}"),
+            },
+            joules,
+            joules_per_million_tokens: per(total as f64 / 1e6),
+            watts: per(run.elapsed.as_secs_f64()),
             device: engine.device().info().name.clone(),
             gemm: format!("{:?}", args.gemm).to_lowercase(),
             float32_matmul_precision: format!("{:?}", args.float32_matmul_precision).to_lowercase(),
@@ -107,7 +147,7 @@ impl Figures {
         }
     }
 
-    /// The figures, in three lines, and one of money if there is a price.
+    /// The figures, in five lines, and one of money if there is a price.
     pub fn lines(&self) -> String {
         let requests = format!(
             "Throughput: {:.2} requests/s, {:.2} total tokens/s, {:.2} output tokens/s",
@@ -125,6 +165,20 @@ impl Figures {
         );
         let money = self.money_per_million_tokens;
         let money = money.map(|money| format!("Money: {} for each million tokens\n", amount(money)));
-        format!("{requests}\n{parts}\n{}", money.unwrap_or_default())
+        let step = self.step_time_percentiles_ms;
+        let steps = format!(
+            "Step: median {:.3} ms, 90 % up to {:.3}, 99 % up to {:.3}; warm-up, apart: {:.2} s",
+            step.p50, step.p90, step.p99, self.warmup_time
+        );
+        let energy = match (self.joules, self.joules_per_million_tokens, self.watts) {
+            (Some(joules), Some(tokens), Some(watts)) => {
+                format!(
+                    "{joules:.1} J, {tokens:.1} J for each million tokens, {watts:.1} W ({})",
+                    self.energy
+                )
+            }
+            _ => self.energy.clone(),
+        };
+        format!("{requests}\n{parts}\n{steps}\nEnergy: {energy}\n{}", money.unwrap_or_default())
     }
 }

@@ -3,6 +3,7 @@
 //! Flags and figures are those of `vllm bench throughput`. `gristmill bench step` is in [`step`].
 
 mod figures;
+mod percentiles;
 mod requests;
 mod step;
 mod sweep;
@@ -15,15 +16,19 @@ use crate::log::print;
 use crate::model::ModelFolders;
 use crate::options::devices;
 use crate::options::engine::{engine_config, print_engine};
+use crate::receipt::energy::EnergyMeter;
 use crate::run::progress::{Counters, Progress};
-use engine::Engine;
 use engine::models::Model;
 use engine::request::{Event, Request};
+use engine::{Engine, Stats};
 use figures::{Figures, Run};
 use requests::requests;
 use serde::Serialize;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// How often counters of energy are read.
+const READ_ENERGY: Duration = Duration::from_secs(10);
 
 /// Prompts are made before the clock starts, and stay in memory.
 const MAX_TOKENS: usize = 1 << 30;
@@ -61,17 +66,28 @@ fn measure(args: &ThroughputArgs) -> Result<Figures, JobError> {
     }
     let folders = ModelFolders::find(&args.model)?;
     let model = Model::open(&folders.model, args.model.load_format.into())?;
+    // Other prompts, so that none of the run finds their pages.
+    let seed = args.seed.wrapping_add(1);
+    let made = ThroughputArgs { num_prompts: args.warmup, seed, dataset_path: None, ..args.clone() };
+    let warmup = requests(&made, &folders, &model)?;
     let requests = requests(args, &folders, &model)?;
     let device = devices::open(&args.engine)?;
     let mut config = engine_config(&args.engine);
     // The whole context of a large model would take KV pages that no prompt here can fill.
-    let longest = requests.iter().map(|r| r.prompt.len() + r.params.max_tokens as usize).max().unwrap_or(1);
+    let longest = requests
+        .iter()
+        .chain(&warmup)
+        .map(|r| r.prompt.len() + r.params.max_tokens as usize)
+        .max()
+        .unwrap_or(1);
     config.max_model_len = config.max_model_len.or(Some(longest.min(model.config.max_position_embeddings)));
     let begun = Instant::now();
     let mut engine = Engine::new(&model, device, &config)?;
     let load = begun.elapsed();
     print_engine(&engine);
-    let run = run(&mut engine, requests)?;
+    let begun = Instant::now();
+    finish_all(&mut engine, warmup)?;
+    let run = Run { warmup: begun.elapsed(), ..run(&mut engine, requests)? };
     Ok(Figures::new(&engine, &run, load, folders.name, &args.engine, args.price_per_hour))
 }
 
@@ -82,8 +98,45 @@ fn write_json(path: Option<&Path>, figures: &impl Serialize) -> Result<(), JobEr
     std::fs::write(path, text + "\n").map_err(JobError::io("write", path))
 }
 
+/// Time in steps.
+fn busy(stats: &Stats) -> Duration {
+    stats.prefill_time + stats.decode_time
+}
+
+/// What was done since; peaks are those of all.
+fn since(now: &Stats, before: &Stats) -> Stats {
+    Stats {
+        steps: now.steps - before.steps,
+        prefill_tokens: now.prefill_tokens - before.prefill_tokens,
+        decode_tokens: now.decode_tokens - before.decode_tokens,
+        cached_tokens: now.cached_tokens - before.cached_tokens,
+        preemptions: now.preemptions - before.preemptions,
+        prefill_time: now.prefill_time - before.prefill_time,
+        decode_time: now.decode_time - before.decode_time,
+        host_time: now.host_time - before.host_time,
+        page_steps: now.page_steps - before.page_steps,
+        ..*now
+    }
+}
+
+/// Runs requests of which nothing is measured.
+fn finish_all(engine: &mut Engine, requests: Vec<Request>) -> Result<(), JobError> {
+    requests.into_iter().try_for_each(|request| engine.add(request))?;
+    while !engine.is_idle() {
+        engine.step()?;
+    }
+    Ok(())
+}
+
 fn run(engine: &mut Engine, requests: Vec<Request>) -> Result<Run, JobError> {
+    let before = engine.stats();
+    let mut energy = EnergyMeter::begin(engine.device().pci_bus_id().as_deref());
     let mut run = Run {
+        warmup: Duration::ZERO,
+        stats: Stats::default(),
+        step_times: Vec::new(),
+        latencies: Vec::with_capacity(requests.len()),
+        energy: Err(String::new()),
         elapsed: Duration::ZERO,
         first_token: Duration::ZERO,
         requests: requests.len(),
@@ -96,6 +149,7 @@ fn run(engine: &mut Engine, requests: Vec<Request>) -> Result<Run, JobError> {
     for request in requests {
         engine.add(request)?;
     }
+    let (mut steps, mut took, mut read) = (before.steps, busy(&before), Instant::now());
     while !engine.is_idle() {
         for event in engine.step()? {
             match event {
@@ -106,13 +160,30 @@ fn run(engine: &mut Engine, requests: Vec<Request>) -> Result<Run, JobError> {
                     run.output_tokens += 1;
                     Counters::add(&counters.generated_tokens, 1);
                 }
-                Event::Finished { .. } | Event::DeadEnd { .. } => Counters::add(&counters.finished, 1),
+                Event::Finished { .. } | Event::DeadEnd { .. } => {
+                    run.latencies.push(begun.elapsed());
+                    Counters::add(&counters.finished, 1);
+                }
                 Event::Prompt { .. } | Event::Scores { .. } => {}
             }
+        }
+        let now = engine.stats();
+        if now.steps > steps {
+            run.step_times.push(busy(&now) - took);
+            (steps, took) = (now.steps, busy(&now));
+        }
+        if read.elapsed() >= READ_ENERGY {
+            // Before a counter can begin again twice.
+            let _ = energy.as_mut().map(EnergyMeter::so_far);
+            read = Instant::now();
         }
         progress.show(&counters);
     }
     run.elapsed = begun.elapsed();
+    run.energy = energy.and_then(|mut meter| {
+        meter.so_far().ok_or_else(|| "a counter could not be read any more".to_string())
+    });
+    run.stats = since(&engine.stats(), &before);
     progress.end();
     Ok(run)
 }

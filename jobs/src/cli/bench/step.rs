@@ -28,6 +28,7 @@ struct Figures {
     ops_time: f64,
     bytes_per_second_peak: f64,
     flops_per_second_peak: f64,
+    fp8_flops_per_second_peak: f64,
     ops: Vec<OpFigures>,
     device: String,
     model: String,
@@ -103,6 +104,7 @@ impl Figures {
             ops_time: times.ops.iter().map(|ops| ops.time.as_secs_f64()).sum(),
             bytes_per_second_peak: peaks.bytes_per_second,
             flops_per_second_peak: peaks.flops_per_second,
+            fp8_flops_per_second_peak: peaks.fp8_flops_per_second,
             ops: times.ops.iter().map(|ops| OpFigures::new(ops, peaks)).collect(),
             device,
             model,
@@ -114,7 +116,7 @@ impl Figures {
         let (step, sum) = (1e3 * self.step_time, 1e3 * self.ops_time);
         let mut text = format!(
             "step: {} tokens, {} sequences of {}: {step:.3} ms; its ops one by one: {sum:.3} ms\n\
-             the device: copies {:.1} GB/s (read and written), multiply-adds {:.1} GFLOP/s\n\
+             the device: copies {:.1} GB/s (read and written), multiply-adds {:.1} GFLOP/s, of FP8 {:.1} GFLOP/s\n\
              bound: the time for as many bytes or multiply-adds at these rates; what lies in a cache can be faster\n\n\
              | op | times | ms | share | bound ms | of bound |\n|---|---:|---:|---:|---:|---:|\n",
             self.tokens,
@@ -122,6 +124,7 @@ impl Figures {
             self.context,
             self.bytes_per_second_peak / 1e9,
             self.flops_per_second_peak / 1e9,
+            self.fp8_flops_per_second_peak / 1e9,
         );
         for ops in &self.ops {
             let (share, of_bound) = (100.0 * ops.time / self.ops_time, 100.0 * ops.bound / ops.time);
@@ -142,15 +145,14 @@ impl Figures {
 
 impl OpFigures {
     fn new(ops: &OpsTime, peaks: &Peaks) -> OpFigures {
-        let copy = ops.cost.bytes as f64 / peaks.bytes_per_second;
-        let flops = ops.cost.flops as f64 / peaks.flops_per_second;
+        let (copy, flops) = peaks.seconds(&ops.cost);
         OpFigures {
             name: ops.name.clone(),
             count: ops.count,
             time: ops.time.as_secs_f64(),
             bytes: ops.cost.bytes,
             flops: ops.cost.flops,
-            bound: copy.max(flops),
+            bound: peaks.bound(&ops.cost),
             bound_by: if copy > flops { "copy" } else { "flops" },
         }
     }

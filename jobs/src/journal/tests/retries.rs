@@ -21,10 +21,11 @@ fn of_limits(limits: LengthLimits) -> JobIdentity {
 fn answer(row: u64, limits: LengthLimits) -> Answer {
     let input = if row % 7 == 3 { 120 } else { 10 };
     if row % 5 == 1 {
-        return Answer::failed(row, None, "null prompt: x");
+        return Answer::failed(row, None, RowError::new(RowErrorKind::NullPrompt, "x").to_string());
     }
     if input >= limits.max_model_len {
-        return Answer::failed(row, Some(120), format!("prompt too long: {}", limits.max_model_len));
+        let too_long = RowError::new(RowErrorKind::PromptTooLong, limits.max_model_len.to_string());
+        return Answer::failed(row, Some(120), too_long.to_string());
     }
     let (room, wanted) = (limits.room(input), 2 + row % 12);
     let finish_reason = if wanted > room { FinishReason::Length } else { FinishReason::Stop };

@@ -4,9 +4,13 @@
 // all share the K and V blocks. Keys have two slots of shared memory, values one: the next keys arrive
 // while a block is used, the next values while its scores are made. That leaves room for more blocks.
 //
+// Where there are too few items for the card, all warps share 16 rows (ONE_TILE): each makes the scores of some
+// positions, all exchange them and weigh them alike, and each sums some columns of the values. Every sum is as before,
+// and so are its bits. Values then have two slots too: it is the way from memory that takes the time.
+//
 // -DTQ: type of q, out and pages (bf16 or f16); -DDIM: head_dim, a multiple of 16; -DWARPS: 1 or 4;
 // -DSLOTS: slots for keys, 2, or 1 where shared memory is short; -DPARTS: 1 if an item may span several parts.
-// -DSPLIT: positions of a part; -DBLOCK: positions walked together;
+// -DONE_TILE: 1 if the warps share 16 rows. -DSPLIT: positions of a part; -DBLOCK: positions walked together;
 // -DSOFTCAP: 1 to bound the scores: they are scale * tanh(inner_scale q.k).
 #include "attention.cuh"
 
@@ -33,7 +37,12 @@ struct Args {
     float inner_scale; // of scores within tanh, with a soft cap
 };
 
-#define ROWS (16 * WARPS)
+#define TILES (ONE_TILE ? 1 : WARPS)     // of 16 query rows
+#define ROWS (16 * TILES)
+#define TURNS (WARPS / TILES)            // warps that share a tile
+#define VALUE_SLOTS (ONE_TILE ? 2 : 1)
+#define SCORES (BLOCK / 8 / TURNS)       // of a warp, in tiles of 8 positions
+#define VALUES (DIM / 8 / TURNS)         // of a warp, in tiles of 8 columns
 #define CHUNKS (DIM / 8)          // 16-byte chunks of a row
 #define STRIDE (CHUNKS + 1)       // an odd stride in chunks keeps ldmatrix free of bank conflicts
 #define SHARE (BLOCK / WARPS)     // KV rows that a warp fetches
@@ -83,16 +92,24 @@ __device__ __forceinline__ void fetch(uint4 *slot, const TQ *from, const Places 
 }
 
 extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
-    // The query tile, SLOTS blocks of keys, a block of values, then the merged state if PARTS.
+    let_next_kernel_start();
+    // The query tile, SLOTS blocks of keys, VALUE_SLOTS of values, then the merged state if PARTS, or exchanged scores.
     extern __shared__ uint4 shared[];
     uint4 *const qs = shared;
     uint4 *const ks = qs + ROWS * STRIDE;
     uint4 *const vs = ks + SLOTS * BLOCK * STRIDE;
 #if PARTS
-    float *const whole = reinterpret_cast<float *>(vs + BLOCK * STRIDE);
+    float *const whole = reinterpret_cast<float *>(vs + VALUE_SLOTS * BLOCK * STRIDE);
 #endif
-    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, kv_head = blockIdx.x;
+#if ONE_TILE
+    // A row is longer by 8, which keeps it free of bank conflicts.
+    float *const exchange = reinterpret_cast<float *>(vs + VALUE_SLOTS * BLOCK * STRIDE);
+#endif
+    const u32 lane = threadIdx.x % 32, kv_head = blockIdx.x;
+    // The tile of this warp, and its place among those that share it.
+    const u32 tile = threadIdx.x / 32 / TURNS, turn = threadIdx.x / 32 % TURNS;
     const u32 count = *a.count;
+    if (blockIdx.y >= count) wait_for_kernels_before();
 
     for (u32 index = blockIdx.y; index < count; index += gridDim.y) {
         const Item item = a.items[index];
@@ -110,6 +127,10 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
             to = min(to, (item.part + 1) * SPLIT);
         }
 
+        Places places = find(walk, from);
+        // All so far are inputs of the step, which are there before its first kernel starts.
+        wait_for_kernels_before();
+
         // The query rows; those beyond the sequence become zero.
 #pragma unroll
         for (u32 i = 0; i < ROWS * CHUNKS / (32 * WARPS); i++) {
@@ -121,18 +142,18 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
         }
         cp_async_commit();
 
-        // This lane's two rows: 16 * warp + lane / 4, and 8 below.
+        // This lane's two rows: 16 * tile + lane / 4, and 8 below.
         u32 pos[2], first[2];
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            const u32 row = min(item.row + warp * 16 + h * 8 + lane / 4, high);
+            const u32 row = min(item.row + tile * 16 + h * 8 + lane / 4, high);
             pos[h] = a.positions[begin + row / a.group];
             first[h] = a.window && pos[h] + 1 > a.window ? pos[h] + 1 - a.window : 0;
         }
 
-        float max_score[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.0f, 0.0f}, acc[DIM / 8][4];
+        float max_score[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.0f, 0.0f}, acc[VALUES][4];
 #pragma unroll
-        for (int n = 0; n < DIM / 8; n++)
+        for (int n = 0; n < VALUES; n++)
 #pragma unroll
             for (int e = 0; e < 4; e++) acc[n][e] = 0.0f;
 #if PARTS
@@ -140,40 +161,46 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
         for (u32 e = 0; e < DIM / 2; e++) whole[e * 32 * WARPS + threadIdx.x] = 0.0f;
 #endif
 
-        Places places = find(walk, from);
         fetch(ks, a.k_pages, places, kv_head, a.kv_heads);
         fetch(vs, a.v_pages, places, kv_head, a.kv_heads);
 #if SLOTS == 2
         places = find(walk, from + BLOCK);
 #endif
-        u32 slot = 0;
+        u32 slot = 0; // Of keys, and of values if they have two.
         for (u32 block = from; block < to; block += BLOCK) {
 #if SLOTS == 2
             // The next keys. A copy past the end is empty, so that the groups under way are always as many.
             if (block + BLOCK < to) {
                 fetch(ks + (slot ^ 1) * BLOCK * STRIDE, a.k_pages, places, kv_head, a.kv_heads);
+#if ONE_TILE
+                fetch(vs + (slot ^ 1) * BLOCK * STRIDE, a.v_pages, places, kv_head, a.kv_heads);
+                places = find(walk, block + 2 * BLOCK);
+#endif
             } else {
                 cp_async_commit();
+#if ONE_TILE
+                cp_async_commit();
+#endif
             }
-            cp_async_wait<2>();
+            cp_async_wait<1 + VALUE_SLOTS>();
 #else
             cp_async_wait<1>();
 #endif
             __syncthreads();
 
-            float s[BLOCK / 8][4];
+            float s[BLOCK / 8][4]; // Of a tile that warps share, the first ones are this warp's.
 #pragma unroll
-            for (int n = 0; n < BLOCK / 8; n++)
+            for (int n = 0; n < SCORES; n++)
 #pragma unroll
                 for (int e = 0; e < 4; e++) s[n][e] = 0.0f;
 #pragma unroll
             for (u32 k = 0; k < DIM / 16; k++) {
                 u32 qf[4];
-                ldmatrix_x4(qf, qs + (warp * 16 + lane % 16) * STRIDE + 2 * k + lane / 16);
+                ldmatrix_x4(qf, qs + (tile * 16 + lane % 16) * STRIDE + 2 * k + lane / 16);
 #pragma unroll
-                for (u32 n = 0; n < BLOCK / 16; n++) {
+                for (u32 n = 0; n < SCORES / 2; n++) {
                     u32 kf[4];
-                    const u32 row = slot * BLOCK + n * 16 + lane / 16 * 8 + lane % 8;
+                    const u32 row = slot * BLOCK + (turn * SCORES / 2 + n) * 16 + lane / 16 * 8 + lane % 8;
                     ldmatrix_x4(kf, ks + row * STRIDE + 2 * k + lane / 8 % 2);
                     Mma<TQ>::m16n8k16(s[2 * n], qf, kf);
                     Mma<TQ>::m16n8k16(s[2 * n + 1], qf, kf + 2);
@@ -182,73 +209,62 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
 
 #if SOFTCAP
 #pragma unroll
-            for (int n = 0; n < BLOCK / 8; n++)
+            for (int n = 0; n < SCORES; n++)
 #pragma unroll
                 for (int e = 0; e < 4; e++) s[n][e] = tanhf(s[n][e] * a.inner_scale);
 #endif
 
-            // The softmax of two rows, each over the four lanes that hold it.
+#if ONE_TILE
+            float *const mine = exchange + lane / 4 * (BLOCK + 8) + lane % 4 * 2;
 #pragma unroll
-            for (int h = 0; h < 2; h++) {
-                float block_max = -INFINITY_F;
+            for (int n = 0; n < SCORES; n++)
 #pragma unroll
-                for (int n = 0; n < BLOCK / 8; n++)
+                for (int h = 0; h < 2; h++)
+                    store<2>(mine + h * 8 * (BLOCK + 8) + (turn * SCORES + n) * 8, Pack<float, 2>{{s[n][h * 2], s[n][h * 2 + 1]}});
+            __syncthreads();
 #pragma unroll
-                    for (int e = 0; e < 2; e++) {
-                        const u32 p = block + n * 8 + lane % 4 * 2 + e;
-                        if (p > pos[h] || p < first[h]) s[n][h * 2 + e] = -INFINITY_F;
-                        block_max = fmaxf(block_max, s[n][h * 2 + e]);
-                    }
-                block_max = fmaxf(block_max, __shfl_xor_sync(0xffffffffu, block_max, 1));
-                block_max = fmaxf(block_max, __shfl_xor_sync(0xffffffffu, block_max, 2));
-                const Rescale u = rescale(max_score[h], block_max, a.scale);
-                const float base = u.max_score == -INFINITY_F ? 0.0f : u.max_score * a.scale;
-                float total = 0.0f;
+            for (int n = 0; n < BLOCK / 8; n++)
 #pragma unroll
-                for (int n = 0; n < BLOCK / 8; n++)
-#pragma unroll
-                    for (int e = 0; e < 2; e++) {
-                        s[n][h * 2 + e] = exp2f(fmaf(s[n][h * 2 + e], a.scale, -base));
-                        total += s[n][h * 2 + e];
-                    }
-                total += __shfl_xor_sync(0xffffffffu, total, 1);
-                total += __shfl_xor_sync(0xffffffffu, total, 2);
-                sum[h] = fmaf(sum[h], u.factor_a, total);
-                max_score[h] = u.max_score;
-#pragma unroll
-                for (int n = 0; n < DIM / 8; n++) {
-                    acc[n][h * 2] *= u.factor_a;
-                    acc[n][h * 2 + 1] *= u.factor_a;
+                for (int h = 0; h < 2; h++) {
+                    const Pack<float, 2> pair = load<2>(mine + h * 8 * (BLOCK + 8) + n * 8);
+                    s[n][h * 2] = pair.at[0];
+                    s[n][h * 2 + 1] = pair.at[1];
                 }
-            }
+#endif
+
+            float factor[2], total[2];
+            mask(s, block, pos, first);
+            weigh(s, max_score, factor, total, a.scale);
+            add_totals(sum, factor, total);
+#pragma unroll
+            for (int n = 0; n < VALUES; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) acc[n][e] *= factor[e / 2];
 
 #if SLOTS == 2
-            cp_async_wait<1>();
+            cp_async_wait<VALUE_SLOTS>();
 #else
             cp_async_wait<0>();
 #endif
             __syncthreads();
+            u32 pf[BLOCK / 16][4];
+            pack<TQ>(pf, s);
 #pragma unroll
             for (u32 k = 0; k < BLOCK / 16; k++) {
-                // The accumulator layout of scores is the operand layout of weights.
-                const u32 pf[4] = {Round<TQ>::pair(s[2 * k][0], s[2 * k][1]),
-                                   Round<TQ>::pair(s[2 * k][2], s[2 * k][3]),
-                                   Round<TQ>::pair(s[2 * k + 1][0], s[2 * k + 1][1]),
-                                   Round<TQ>::pair(s[2 * k + 1][2], s[2 * k + 1][3])};
 #pragma unroll
-                for (u32 n = 0; n < DIM / 16; n++) {
+                for (u32 n = 0; n < VALUES / 2; n++) {
                     u32 vf[4];
-                    const u32 row = k * 16 + lane % 16;
-                    ldmatrix_x4_trans(vf, vs + row * STRIDE + 2 * n + lane / 16);
-                    Mma<TQ>::m16n8k16(acc[2 * n], pf, vf);
-                    Mma<TQ>::m16n8k16(acc[2 * n + 1], pf, vf + 2);
+                    const u32 row = slot % VALUE_SLOTS * BLOCK + k * 16 + lane % 16;
+                    ldmatrix_x4_trans(vf, vs + row * STRIDE + turn * VALUES + 2 * n + lane / 16);
+                    Mma<TQ>::m16n8k16(acc[2 * n], pf[k], vf);
+                    Mma<TQ>::m16n8k16(acc[2 * n + 1], pf[k], vf + 2);
                 }
             }
             // Nobody reads these values any more, nor these keys: they are replaced next.
             __syncthreads();
 #if SLOTS == 2
             slot ^= 1;
-            if (block + BLOCK < to) {
+            if (!ONE_TILE && block + BLOCK < to) {
                 fetch(vs, a.v_pages, places, kv_head, a.kv_heads);
                 places = find(walk, block + 2 * BLOCK);
             }
@@ -298,22 +314,23 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
 #endif
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            const u32 in_tile = warp * 16 + h * 8 + lane / 4, row = item.row + in_tile;
+            const u32 in_tile = tile * 16 + h * 8 + lane / 4, row = item.row + in_tile;
             if (row >= rows) continue;
             if (item.slot == NOWHERE) {
+                const float of_sum = inverse(sum[h]);
                 TQ *out = a.out + size_t(begin + row / a.group) * a.out_stride +
-                          (kv_head * a.group + row % a.group) * DIM + lane % 4 * 2;
+                          (kv_head * a.group + row % a.group) * DIM + turn * VALUES * 8 + lane % 4 * 2;
 #pragma unroll
-                for (int n = 0; n < DIM / 8; n++) {
-                    const float lo = share(acc[n][h * 2], sum[h]), hi = share(acc[n][h * 2 + 1], sum[h]);
+                for (int n = 0; n < VALUES; n++) {
+                    const float lo = share(acc[n][h * 2], of_sum), hi = share(acc[n][h * 2 + 1], of_sum);
                     store<2>(out + n * 8, Pack<TQ, 2>{{Round<TQ>::of(lo), Round<TQ>::of(hi)}});
                 }
             } else {
                 float *state = a.states + ((size_t(item.slot) * a.kv_heads + kv_head) * a.state_rows + in_tile) * (DIM + 2);
 #pragma unroll
-                for (int n = 0; n < DIM / 8; n++)
-                    store<2>(state + n * 8 + lane % 4 * 2, Pack<float, 2>{{acc[n][h * 2], acc[n][h * 2 + 1]}});
-                if (lane % 4 == 0) store<2>(state + DIM, Pack<float, 2>{{max_score[h], sum[h]}});
+                for (int n = 0; n < VALUES; n++)
+                    store<2>(state + (turn * VALUES + n) * 8 + lane % 4 * 2, Pack<float, 2>{{acc[n][h * 2], acc[n][h * 2 + 1]}});
+                if (turn == 0 && lane % 4 == 0) store<2>(state + DIM, Pack<float, 2>{{max_score[h], sum[h]}});
             }
         }
         // The query tile and the slots belong to the next item.

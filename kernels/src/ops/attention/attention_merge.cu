@@ -26,6 +26,7 @@ struct MergeArgs {
 };
 
 extern "C" __global__ void __launch_bounds__(512) attention_merge(MergeArgs a) {
+    take_turn();
     const u32 lane = threadIdx.x % 32, in_tile = threadIdx.x / 32, kv_head = blockIdx.x;
     const u32 count = *a.count;
     for (u32 index = blockIdx.y; index < count; index += gridDim.y) {
@@ -46,9 +47,10 @@ extern "C" __global__ void __launch_bounds__(512) attention_merge(MergeArgs a) {
             for (int i = 0; i < (DIM + 31) / 32; i++)
                 if (i * 32 + lane < DIM) acc[i] = blend(u, acc[i], state[i * 32 + lane]);
         }
+        const float of_sum = inverse(sum);
         TQ *out = a.out + size_t(begin + row / a.group) * a.out_stride + (kv_head * a.group + row % a.group) * DIM;
 #pragma unroll
         for (int i = 0; i < (DIM + 31) / 32; i++)
-            if (i * 32 + lane < DIM) out[i * 32 + lane] = Round<TQ>::of(share(acc[i], sum));
+            if (i * 32 + lane < DIM) out[i * 32 + lane] = Round<TQ>::of(share(acc[i], of_sum));
     }
 }

@@ -27,6 +27,7 @@ struct Args {
 };
 
 extern "C" __global__ void __launch_bounds__(32) attention_plain(Args a) {
+    take_turn();
     const u32 t = blockIdx.x, head = blockIdx.y, lane = threadIdx.x;
     if (t >= *a.tokens) return;
     // The sequence of the token: the last that starts at or before it.

@@ -1,9 +1,11 @@
 //! PagedAttention: on tensor cores, or by the plain kernel for other types and head widths.
 
 mod plain;
+mod sm90;
 mod tensor;
 
 pub(crate) use plain::plain_kernel;
+pub(crate) use sm90::kernel as sm90_kernel;
 pub(crate) use tensor::{AttentionVariant, grouping, kernel, merge_kernel};
 
 use crate::launch::Launch;
@@ -11,7 +13,7 @@ use crate::lowering::Lowering;
 use engine::op::PagedAttention;
 
 pub(crate) fn lower(lowering: &mut Lowering, op: &PagedAttention) -> Vec<Launch> {
-    match grouping(lowering.plan, lowering.max_dims, lowering.limits.shared, op) {
+    match grouping(lowering.plan, lowering.max_dims, &lowering.limits, op) {
         Some(grouping) => tensor::lower(lowering, op, &grouping),
         None => vec![plain::lower(lowering, op)],
     }

@@ -1,27 +1,43 @@
 //! Attention on tensor cores: `attention.cu`, and `attention_merge.cu` for contexts of several parts.
 
+use super::sm90;
 use crate::args::{DevicePtr, c_struct, word};
+use crate::driver::card::CardLimits;
 use crate::driver::launch::LaunchConfig;
-use crate::grid::{GridDims, WorkList};
+use crate::grid::{ChooseGrid, WorkList};
 use crate::kernel::Kernel;
 use crate::launch::Launch;
-use crate::lowering::Lowering;
-use crate::work::{DECODE_WARPS, Grouping, Item, Merge, PREFILL_WARPS, SPLIT, WARP_ROWS, max_positions};
+use crate::lowering::{Lowering, Operand};
+use crate::work::{
+    DECODE_WARPS, Grouping, Item, Merge, PREFILL_WARPS, SPLIT, Tiling, WARP_ROWS, Work, max_positions,
+};
 use engine::dtype::DType;
 use engine::op::PagedAttention;
 use engine::plan::{Dims, Input, Plan};
 
 /// Positions that are walked together: the source's `BLOCK`.
-const BLOCK: usize = 64;
+pub(super) const BLOCK: usize = 64;
 const _: () = assert!(SPLIT.is_multiple_of(BLOCK));
+
+/// Warps that share a decode tile where there are few of them.
+const SHARING_WARPS: usize = 4;
+
+/// Blocks for each multiprocessor, at most.
+const BLOCKS: usize = 16;
+
+/// Those whose warps share a tile. A graph has as many as the longest contexts could use, which end at once in most
+/// steps, so there are no more than run at a time.
+const SHARING_BLOCKS: usize = 2;
 
 /// A variant of `attention.cu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AttentionVariant {
     pub(crate) dtype: DType,
     pub(crate) head_dim: usize,
-    /// [`DECODE_WARPS`] or [`PREFILL_WARPS`].
+    /// [`DECODE_WARPS`], [`PREFILL_WARPS`], or those that share a decode tile.
     pub(crate) warps: usize,
+    /// Whether the warps share the 16 rows of a decode tile.
+    pub(crate) one_tile: bool,
     /// Whether an item may span several parts.
     pub(crate) parts: bool,
     /// Whether scores are bounded.
@@ -29,11 +45,20 @@ pub(crate) struct AttentionVariant {
 }
 
 impl AttentionVariant {
-    /// Bytes of shared memory with so many slots for blocks of keys, and one for values.
+    /// Bytes of shared memory with so many slots for blocks of keys: queries, keys, values, and the merged state or the
+    /// scores that warps exchange.
     fn shared(&self, slots: usize) -> usize {
         let row = self.head_dim * 2 + 16;
+        let (tiles, values) = if self.one_tile { (1, 2) } else { (self.warps, 1) };
         let merged = if self.parts { self.head_dim / 2 * 32 * self.warps * 4 } else { 0 };
-        (WARP_ROWS * self.warps + (slots + 1) * BLOCK) * row + merged
+        let exchanged = if self.one_tile { WARP_ROWS * (BLOCK + 8) * 4 } else { 0 };
+        (WARP_ROWS * tiles + (slots + values) * BLOCK) * row + merged + exchanged
+    }
+
+    /// The same heads with a decode tile that [`SHARING_WARPS`] share, if each has whole fragments of their columns.
+    pub(crate) fn one_tile(self) -> Option<AttentionVariant> {
+        let whole = self.head_dim.is_multiple_of(16 * SHARING_WARPS);
+        whole.then_some(AttentionVariant { warps: SHARING_WARPS, one_tile: true, parts: false, ..self })
     }
 }
 
@@ -65,7 +90,9 @@ c_struct! {
 
 /// The kernel of a variant within `limit` bytes of shared memory, if it fits.
 pub(crate) fn kernel(variant: AttentionVariant, limit: u32) -> Option<Kernel> {
-    let slots = [2, 1].into_iter().find(|&slots| variant.shared(slots) <= limit as usize)?;
+    // Where warps share a tile, each slot of values goes with one of keys.
+    let counts = if variant.one_tile { &[2][..] } else { &[2, 1] };
+    let slots = counts.iter().copied().find(|&slots| variant.shared(slots) <= limit as usize)?;
     let registers = if variant.head_dim <= 64 { 192 } else { 255 };
     Some(
         Kernel::new::<Args>("attention.cu", include_str!("attention.cu"), "attention", registers)
@@ -73,6 +100,7 @@ pub(crate) fn kernel(variant: AttentionVariant, limit: u32) -> Option<Kernel> {
             .define("TQ", variant.dtype)
             .define("DIM", variant.head_dim)
             .define("WARPS", variant.warps)
+            .define("ONE_TILE", u32::from(variant.one_tile))
             .define("SLOTS", slots)
             .define("PARTS", u32::from(variant.parts))
             .define("SOFTCAP", u32::from(variant.softcap))
@@ -108,7 +136,12 @@ pub(crate) fn merge_kernel(dtype: DType, head_dim: usize) -> Kernel {
 }
 
 /// How an attention op is grouped, or `None` if it takes the plain kernel.
-pub(crate) fn grouping(plan: &Plan, max_dims: &Dims, limit: u32, op: &PagedAttention) -> Option<Grouping> {
+pub(crate) fn grouping(
+    plan: &Plan,
+    max_dims: &Dims,
+    limits: &CardLimits,
+    op: &PagedAttention,
+) -> Option<Grouping> {
     let PagedAttention { q, k_pages, out, head_dim, softcap, .. } = *op;
     let (q_desc, pages, out_desc) = (plan.desc(q.buffer), plan.desc(k_pages), plan.desc(out.buffer));
     let dtype = q_desc.format.plain().filter(|dtype| matches!(dtype, DType::BF16 | DType::F16))?;
@@ -116,89 +149,163 @@ pub(crate) fn grouping(plan: &Plan, max_dims: &Dims, limit: u32, op: &PagedAtten
         && q_desc.cols.is_multiple_of(8)
         && out.start.is_multiple_of(2)
         && out_desc.cols.is_multiple_of(2);
-    let variant =
-        |warps, parts| AttentionVariant { dtype, head_dim, warps, parts, softcap: softcap.is_some() };
-    let variants = [variant(DECODE_WARPS, false), variant(PREFILL_WARPS, max_positions(max_dims) > SPLIT)];
-    let fits = variants.into_iter().all(|variant| kernel(variant, limit).is_some());
+    let variant = |warps, parts| AttentionVariant {
+        dtype,
+        head_dim,
+        warps,
+        one_tile: false,
+        parts,
+        softcap: softcap.is_some(),
+    };
+    let prefill = variant(PREFILL_WARPS, max_positions(max_dims) > SPLIT);
+    let fits =
+        [variant(DECODE_WARPS, false), prefill].into_iter().all(|v| kernel(v, limits.shared).is_some());
     if q_desc.format != pages.format || !aligned || !head_dim.is_multiple_of(16) || head_dim > 256 || !fits {
         return None;
     }
-    Some(Grouping { dtype, group: q.cols / pages.cols, kv_heads: pages.cols / head_dim, head_dim })
+    // Results of `attention_sm90.cu` are moved 16 bytes at a time.
+    let wide_out = out.start.is_multiple_of(8) && out_desc.cols.is_multiple_of(8);
+    let sm90 = wide_out && sm90::kernel(prefill, limits).is_some();
+    let prefill_rows = if sm90 { sm90::ROWS } else { WARP_ROWS * PREFILL_WARPS };
+    let tiling = Tiling { group: q.cols / pages.cols, prefill_rows };
+    Some(Grouping { dtype, tiling, kv_heads: pages.cols / head_dim, head_dim })
 }
 
-/// A grid for items: blocks take several items where there are many.
-fn items_grid(items: usize, kv_heads: usize, sms: u32) -> (u32, u32, u32) {
-    let enough = (16 * sms as usize).div_ceil(kv_heads);
-    (kv_heads as u32, items.clamp(1, enough) as u32, 1)
+/// A grid for items: blocks take several items where there are more than `most` blocks.
+fn items_grid(items: usize, kv_heads: usize, most: usize) -> (u32, u32, u32) {
+    (kv_heads as u32, items.clamp(1, most.div_ceil(kv_heads)) as u32, 1)
 }
 
-pub(super) fn lower(lowering: &mut Lowering, op: &PagedAttention, grouping: &Grouping) -> Vec<Launch> {
-    let mut launches = Vec::new();
-    let PagedAttention { q, k_pages, v_pages, out, scale, window, softcap, .. } = *op;
-    let (q, out) = (lowering.view(q), lowering.view(out));
-    let Grouping { dtype, group, kv_heads, head_dim } = *grouping;
-    let Some((index, work)) = lowering.work.iter().enumerate().find(|(_, w)| w.group == group) else {
-        return launches;
-    };
-    // The kernels weigh exp2(scale x), and exp(x) = exp2(x log2(e)). With a cap x is tanh(inner_scale q.k).
-    let (inner_scale, scale) = softcap.map_or((1.0, scale), |cap| (scale / cap, cap));
-    let scale = scale * std::f32::consts::LOG2_E;
-    let sms = lowering.limits.sms;
-    let choose = move |list: WorkList, threads: u32| {
-        move |grid: &GridDims| {
-            let items = grid.work[index].of(list);
-            let config =
-                LaunchConfig { kernel: 0, grid: items_grid(items, kv_heads, sms), block: (threads, 1, 1) };
-            (items > 0).then_some(config)
-        }
-    };
-    let long = max_positions(lowering.max_dims) > SPLIT;
-    for (list, warps, parts) in
-        [(WorkList::Prefill, PREFILL_WARPS, long), (WorkList::Decode, DECODE_WARPS, false)]
-    {
+/// What the launches of an attention share.
+pub(super) struct Attention<'a> {
+    pub(super) op: &'a PagedAttention,
+    pub(super) grouping: &'a Grouping,
+    pub(super) q: Operand,
+    pub(super) out: Operand,
+    pub(super) work: &'a Work,
+    /// The place of `work` among those of the plan.
+    pub(super) index: usize,
+    /// Whether an item may span several parts.
+    pub(super) long: bool,
+    /// What weighs scores: the kernels take exp2(scale x), and exp(x) = exp2(x log2(e)). With a cap, x is
+    /// tanh(inner_scale q.k).
+    pub(super) scale: f32,
+    pub(super) inner_scale: f32,
+}
+
+impl Attention<'_> {
+    fn variant(&self, warps: usize, parts: bool) -> AttentionVariant {
+        let Grouping { dtype, head_dim, .. } = *self.grouping;
+        let softcap = self.op.softcap.is_some();
+        AttentionVariant { dtype, head_dim, warps, one_tile: false, parts, softcap }
+    }
+
+    /// The launch of a list's items by `attention.cu`.
+    fn items(&self, lowering: &mut Lowering, list: WorkList, warps: usize, parts: bool) -> Launch {
         let args = Args {
-            count: lowering.counts.work(index, list),
-            items: work.list(list).at,
-            q: q.at,
-            k_pages: lowering.at(k_pages),
-            v_pages: lowering.at(v_pages),
+            count: lowering.counts.work(self.index, list),
+            items: self.work.list(list).at,
+            q: self.q.at,
+            k_pages: lowering.at(self.op.k_pages),
+            v_pages: lowering.at(self.op.v_pages),
             positions: lowering.input(Input::Positions),
             query_start: lowering.input(Input::QueryStart),
             block_tables: lowering.input(Input::BlockTables),
-            out: out.at,
-            states: work.states.at,
-            kv_heads: word(kv_heads),
-            group: word(group),
-            state_rows: word(work.state_rows),
-            q_stride: word(q.stride),
-            out_stride: word(out.stride),
+            out: self.out.at,
+            states: self.work.states.at,
+            kv_heads: word(self.grouping.kv_heads),
+            group: word(self.work.tiling.group),
+            state_rows: word(self.work.state_rows),
+            q_stride: word(self.q.stride),
+            out_stride: word(self.out.stride),
             pages_per_seq: word(lowering.max_dims.pages_per_seq),
             page_size: word(lowering.max_dims.page_size),
-            window: word(window.unwrap_or(0)),
-            scale,
-            inner_scale,
+            window: word(self.op.window.unwrap_or(0)),
+            scale: self.scale,
+            inner_scale: self.inner_scale,
         };
-        let variant = AttentionVariant { dtype, head_dim, warps, parts, softcap: softcap.is_some() };
+        let variant = self.variant(warps, parts);
         // `grouping` has seen that it fits.
-        let kernels = kernel(variant, lowering.limits.shared).into_iter().collect();
-        launches.push(Launch::new(kernels, args, Box::new(choose(list, 32 * warps as u32))));
+        let mut kernels: Vec<Kernel> = kernel(variant, lowering.limits.shared).into_iter().collect();
+        if list == WorkList::Decode {
+            kernels.extend(variant.one_tile().and_then(|variant| kernel(variant, lowering.limits.shared)));
+        }
+        let choose = self.choose(lowering, list, warps, BLOCKS);
+        if kernels.len() < 2 {
+            return Launch::new(kernels, args, choose);
+        }
+        let few = SHARING_BLOCKS * lowering.limits.sms as usize / self.grouping.kv_heads;
+        let sharing = self.choose(lowering, list, SHARING_WARPS, SHARING_BLOCKS);
+        // Both give the same bits.
+        Launch::new(
+            kernels,
+            args,
+            Box::new(move |grid| match grid.dims.seqs <= few {
+                true => sharing(grid).map(|config| LaunchConfig { kernel: 1, ..config }),
+                false => choose(grid),
+            }),
+        )
     }
-    if long {
+
+    fn merges(&self, lowering: &mut Lowering) -> Launch {
         let args = MergeArgs {
-            count: lowering.counts.work(index, WorkList::Merges),
-            merges: work.merges.at,
-            states: work.states.at,
+            count: lowering.counts.work(self.index, WorkList::Merges),
+            merges: self.work.merges.at,
+            states: self.work.states.at,
             query_start: lowering.input(Input::QueryStart),
-            out: out.at,
-            kv_heads: word(kv_heads),
-            group: word(group),
-            state_rows: word(work.state_rows),
-            out_stride: word(out.stride),
-            scale,
+            out: self.out.at,
+            kv_heads: word(self.grouping.kv_heads),
+            group: word(self.work.tiling.group),
+            state_rows: word(self.work.state_rows),
+            out_stride: word(self.out.stride),
+            scale: self.scale,
             pad: 0,
         };
-        let choose = choose(WorkList::Merges, 32 * work.state_rows as u32);
-        launches.push(Launch::new(vec![merge_kernel(dtype, head_dim)], args, Box::new(choose)));
+        let kernel = merge_kernel(self.grouping.dtype, self.grouping.head_dim);
+        let choose = self.choose(lowering, WorkList::Merges, self.work.state_rows, BLOCKS);
+        Launch::new(vec![kernel], args, choose)
+    }
+
+    /// Blocks of so many warps for the items of a list and each KV head, at most so many for each multiprocessor.
+    fn choose(&self, lowering: &Lowering, list: WorkList, warps: usize, blocks: usize) -> ChooseGrid {
+        let (index, kv_heads, threads) = (self.index, self.grouping.kv_heads, 32 * warps as u32);
+        let most = blocks * lowering.limits.sms as usize;
+        Box::new(move |grid| {
+            let items = grid.work[index].of(list);
+            let config =
+                LaunchConfig { kernel: 0, grid: items_grid(items, kv_heads, most), block: (threads, 1, 1) };
+            (items > 0).then_some(config)
+        })
+    }
+}
+
+pub(super) fn lower(lowering: &mut Lowering, op: &PagedAttention, grouping: &Grouping) -> Vec<Launch> {
+    let works = lowering.work;
+    let Some((index, work)) = works.iter().enumerate().find(|(_, w)| w.tiling == grouping.tiling) else {
+        return Vec::new();
+    };
+    let (inner_scale, scale) = op.softcap.map_or((1.0, op.scale), |cap| (op.scale / cap, cap));
+    let attention = Attention {
+        op,
+        grouping,
+        q: lowering.view(op.q),
+        out: lowering.view(op.out),
+        work,
+        index,
+        long: max_positions(lowering.max_dims) > SPLIT,
+        scale: scale * std::f32::consts::LOG2_E,
+        inner_scale,
+    };
+    let variant = attention.variant(PREFILL_WARPS, attention.long);
+    let sm90 = sm90::kernel(variant, &lowering.limits).filter(|_| grouping.tiling.prefill_rows == sm90::ROWS);
+    let prefill = match sm90 {
+        Some(kernel) => sm90::lower(lowering, &attention, kernel),
+        None => Some(attention.items(lowering, WorkList::Prefill, PREFILL_WARPS, attention.long)),
+    };
+    let mut launches: Vec<Launch> = prefill.into_iter().collect();
+    launches.push(attention.items(lowering, WorkList::Decode, DECODE_WARPS, false));
+    if attention.long {
+        launches.push(attention.merges(lowering));
     }
     launches
 }

@@ -11,6 +11,7 @@ struct Args {
 };
 
 extern "C" __global__ void fill_bias(Args a) {
+    take_turn();
     const size_t r = blockIdx.x;
     if (r >= *a.rows) return;
     copy_row<1>(a.out + r * a.out_stride, a.bias, a.cols);

@@ -81,6 +81,7 @@ __device__ __forceinline__ u32 widen_pair(u32 two, float scale) {
 #endif
 
 extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
+    take_turn();
     extern __shared__ uint4 slots[];
     const u32 rows = *a.rows;
     // Blocks of GROUP row tiles walk over all column tiles, so that a wave shares both operands.

@@ -293,17 +293,32 @@ struct Epilogue {
     }
 };
 
-// Fills the slots, tile after tile.
+// Fills the slots, tile after tile. Weights are constant, so those of the first slots are on their way before what makes x
+// is done.
 __device__ __forceinline__ void produce(const Args &a, u32 slots, u32 full, u32 empty, u32 feature_tiles, u32 token_tiles) {
     const u32 steps = (a.k + DEEP - 1) / DEEP;
+    prefetch_map(a.x);
+    u32 ahead = 0; // Slots with weights and without x.
+    if (blockIdx.x < feature_tiles * token_tiles) {
+        const Tile tile(blockIdx.x, feature_tiles, token_tiles);
+        for (; ahead < min(steps, u32(STAGES)); ahead++) {
+            mbarrier_arrive_expect(full + 8 * ahead, SLOT);
+            bulk_copy(slots + ahead * SLOT, a.weight, full + 8 * ahead, ahead * DEEP, tile.feature);
+        }
+    }
+    wait_for_kernels_before();
     Ring ring = {0, 1};
     for (u32 i = blockIdx.x; i < feature_tiles * token_tiles; i += gridDim.x) {
         const Tile tile(i, feature_tiles, token_tiles);
         for (u32 step = 0; step < steps; step++) {
             const u32 slot = slots + ring.slot * SLOT, filled = full + 8 * ring.slot;
-            mbarrier_wait(empty + 8 * ring.slot, ring.parity);
-            mbarrier_arrive_expect(filled, SLOT);
-            bulk_copy(slot, a.weight, filled, step * DEEP, tile.feature);
+            if (ahead > 0) {
+                ahead--;
+            } else {
+                mbarrier_wait(empty + 8 * ring.slot, ring.parity);
+                mbarrier_arrive_expect(filled, SLOT);
+                bulk_copy(slot, a.weight, filled, step * DEEP, tile.feature);
+            }
             bulk_copy(slot + WEIGHTS, a.x, filled, step * DEEP, tile.token);
             ring.next();
         }
@@ -312,6 +327,7 @@ __device__ __forceinline__ void produce(const Args &a, u32 slots, u32 full, u32 
 
 extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) linear_sm90(const __grid_constant__ Args a) {
     extern __shared__ __align__(1024) unsigned char smem[];
+    let_next_kernel_start();
     // Slots begin at multiples of 1024, after them the rooms of the epilogue, then the mbarriers.
     const u32 at = shared_address(smem), slots = (at + 1023) / 1024 * 1024;
     unsigned char *const rooms = smem + (slots - at) + STAGES * SLOT;
@@ -325,6 +341,7 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) linear_sm90(con
         fence_proxy_async();
     }
     __syncthreads();
+    // Counts are written before the first kernel of a step starts.
     const u32 rows = *a.rows;
     const u32 feature_tiles = (a.features + FEATURES - 1) / FEATURES, token_tiles = (rows + TOKENS - 1) / TOKENS;
     const u32 warpgroup = threadIdx.x / 128;
@@ -334,6 +351,7 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) linear_sm90(con
         return;
     }
     take_registers<CONSUMER_REGISTERS>();
+    wait_for_kernels_before();
     const u32 steps = (a.k + DEEP - 1) / DEEP, lane = threadIdx.x % 32;
     const Epilogue epilogue = {a, rooms + warpgroup * ROOM, rows, a.features / (GATE ? 2 : 1), warpgroup, threadIdx.x % 128};
     Ring ring = {0, 0};

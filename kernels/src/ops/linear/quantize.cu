@@ -18,6 +18,7 @@ struct Args {
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS) quantize(Args a) {
+    take_turn();
     __shared__ float warps[THREADS / 32];
     const size_t r = blockIdx.x;
     if (r >= *a.rows) return;

@@ -1,7 +1,7 @@
 //! Linear on tensor cores: `linear.cu`.
 
 use super::operands::{Args, Operands};
-use super::tile::{TILES, Tile, choose, used};
+use super::tile::{Size, TILES, Tile, choose, used};
 use crate::driver::card::CardLimits;
 use crate::driver::launch::LaunchConfig;
 use crate::kernel::Kernel;
@@ -84,9 +84,11 @@ pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Option<Laun
         add: *add,
     };
     let (tiles, kernels) = variants_that_fit(variant, &lowering.limits);
-    let (rows, k, n, sms) = (x.rows, x.cols, out.cols, lowering.limits.sms);
+    let (rows, sms) = (x.rows, lowering.limits.sms);
+    let most = lowering.max_dims.count(rows);
+    let size = Size { rows: most, k: x.cols, cols: out.cols, weight: weight.format };
     // Only the tiles that some row count will choose are compiled.
-    let used = used(&tiles, lowering.max_dims.count(rows), k, n, sms);
+    let used = used(&tiles, &size, sms);
     let tiles: Vec<Tile> = used.iter().map(|&i| tiles[i]).collect();
     let kernels = used.iter().map(|&i| kernels[i].clone()).collect();
     let args = operands.args(lowering);
@@ -94,12 +96,12 @@ pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Option<Laun
         kernels,
         args,
         Box::new(move |grid| {
-            let rows = grid.dims.count(rows);
-            let kernel = choose(&tiles, rows, k, n, sms);
+            let size = Size { rows: grid.dims.count(rows), ..size };
+            let kernel = choose(&tiles, &size, sms);
             let tile = &tiles[kernel];
-            let grid = (tile.count(rows, n) as u32, 1, 1);
+            let grid = (tile.count(&size) as u32, 1, 1);
             let block = (32 * tile.warps.0 * tile.warps.1, 1, 1);
-            (rows > 0).then_some(LaunchConfig { kernel, grid, block })
+            (size.rows > 0).then_some(LaunchConfig { kernel, grid, block })
         }),
     ))
 }

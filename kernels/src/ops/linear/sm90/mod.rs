@@ -17,7 +17,7 @@ use cudarc::driver::DriverError;
 use engine::dtype::DType;
 use engine::format::Format;
 use engine::op::Activation;
-use tile::{H200, Size, TILES, Tile, choose, used};
+use tile::{H200, Size, TILES, Tile, choose, two_byte_columns, used};
 
 c_struct! {
     /// The arguments of `linear_sm90.cu`.
@@ -171,8 +171,7 @@ pub(super) fn lower(lowering: &mut Lowering, operands: &Operands) -> Option<Vec<
     let (tiles, kernels) = variants_that_fit(variant, &lowering.limits);
     let (rows, sms) = (operands.x.rows, lowering.limits.sms);
     let features = operands.weight_rows();
-    // In columns of two bytes, which take as long as two of one.
-    let k = if variant.fp8() > 0 { operands.x.cols.div_ceil(2) } else { operands.x.cols };
+    let k = two_byte_columns(operands.x.cols, variant.weight);
     let size = Size { rows: lowering.max_dims.count(rows), k, features };
     let (quantize, factors) = factors(lowering, operands, &variant);
     // Only the tiles that some row count will choose are compiled.

@@ -1,5 +1,7 @@
 //! The tiles of `linear_sm90.cu`, and which one a row count gets.
 
+use engine::format::Format;
+
 /// A tile of `linear_sm90.cu`: 64 features for each consumer warpgroup, by `tokens`. Every tile gives the same bits, so
 /// the choice is a matter of speed only.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,10 +17,10 @@ const fn tile(warpgroups: usize, tokens: usize, stages: u32) -> Tile {
 }
 
 /// From narrow tiles to wide ones. Three warpgroups, and tokens between the powers of two, keep more multiprocessors busy
-/// at some hundred rows.
+/// at some hundred rows. The narrowest have as many slots as there is room for: they fill while what makes x still runs.
 pub(crate) const TILES: [Tile; 16] = [
-    tile(1, 8, 12),
-    tile(1, 16, 12),
+    tile(1, 8, 24),
+    tile(1, 16, 22),
     tile(1, 32, 10),
     tile(1, 64, 8),
     tile(2, 64, 8),
@@ -39,9 +41,15 @@ pub(crate) const TILES: [Tile; 16] = [
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
     pub(crate) rows: usize,
+    /// In columns of two bytes.
     pub(crate) k: usize,
     /// Rows of the weight.
     pub(crate) features: usize,
+}
+
+/// The columns of a weight as [`Size::k`] counts them: of two bytes, which take as long as two of one.
+pub(crate) fn two_byte_columns(cols: usize, weight: Format) -> usize {
+    if weight.plain().is_some() { cols } else { cols.div_ceil(2) }
 }
 
 /// What a card does, fitted to times of the kernel on one.

@@ -1,0 +1,27 @@
+//! Tests of a card with `wgmma`. The stand-in reads its settings once for each process, so each test runs its body in a
+//! child.
+
+use std::process::Command;
+
+/// Runs the body in a child with these settings of the stand-in, and returns what it printed.
+pub fn child(test: &str, settings: &[(&str, &str)], body: impl FnOnce()) -> Option<String> {
+    if std::env::var_os("SM90_CHILD").is_some() {
+        body();
+        return None;
+    }
+    if kernels::devices().iter().any(|d| d.unusable.is_none()) {
+        eprintln!("SKIPPED: {test} plants faults or asks for a stand-in, and there is a card");
+        return None;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env("SM90_CHILD", "1").env("GRISTMILL_STANDIN_ARCH", "90");
+    command.envs(settings.iter().map(|(name, value)| (format!("GRISTMILL_STANDIN_{name}"), value)));
+    let output = command.output().unwrap();
+    Some(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+/// Runs the body in a child, which must find nothing.
+pub fn passes(test: &str, settings: &[(&str, &str)], body: impl FnOnce()) {
+    let said = child(test, settings, body);
+    assert!(said.as_ref().is_none_or(|said| said.contains("test result: ok. 1 passed")), "{}", said.unwrap());
+}

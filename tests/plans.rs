@@ -1,0 +1,117 @@
+//! A plan with a pilot, and then the run, on a device that only pretends.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/pretend.rs"]
+mod pretend;
+mod support;
+
+use arrow::array::RecordBatch;
+use engine::device::Device;
+use jobs::cli::args::Command;
+use jobs::cli::parse::parse;
+use jobs::error::JobError;
+use jobs::options::job::JobOptions;
+use jobs::plan::Plan;
+use jobs::run::run_on;
+use pretend::{PretendDevice, VOCAB, Work, letter_or_end};
+use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use support::golden;
+use support::job::{Bench, ints, read, strings};
+
+const ROWS: usize = 3000;
+
+fn options(bench: &Bench, output: &str, flags: &[&str]) -> JobOptions {
+    let (input, output, model) = (bench.name("in.parquet"), bench.name(output), golden("qwen3"));
+    let mut all =
+        vec!["gristmill", "run", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input];
+    all.extend(["-o", &output, "--max-error-rate", "1"]);
+    all.extend(flags);
+    let Command::Run(args) = parse(all.into_iter().map(Into::into)).unwrap().command else { panic!() };
+    args.job_options().unwrap()
+}
+
+fn device(work: &Arc<Work>) -> Result<Box<dyn Device>, JobError> {
+    Ok(Box::new(PretendDevice::new(VOCAB, letter_or_end).counting(work.clone())))
+}
+
+/// Plans a job with a pilot of so many rows and runs it. Gives the plan, the receipt, and how many tokens were sampled in all.
+fn plan_and_run(bench: &Bench, output: &str, flags: &[&str], pilot: u64) -> (Value, Value, u64) {
+    let work = Arc::new(Work::default());
+    let open = |_: &_| device(&work);
+    let plan = Plan::of(options(bench, output, flags), None, Some(pilot), &open).unwrap();
+    run_on(options(bench, output, flags), open).unwrap();
+    let receipt = std::fs::read(bench.path(&format!("{output}.gristmill/receipt.json"))).unwrap();
+    let sampled = work.sampled.load(Ordering::Relaxed);
+    (serde_json::to_value(&plan).unwrap(), serde_json::from_slice(&receipt).unwrap(), sampled)
+}
+
+/// One row in 50 has no prompt.
+fn table(bench: &Bench, rows: usize, prompt: impl Fn(usize) -> String) {
+    let prompts: Vec<Option<String>> = (0..rows).map(|row| (row % 50 != 7).then(|| prompt(row))).collect();
+    let prompts: Vec<Option<&str>> = prompts.iter().map(Option::as_deref).collect();
+    let batch = RecordBatch::try_from_iter_with_nullable([("q", strings(&prompts), true)]).unwrap();
+    bench.batch("in.parquet", &batch, 500);
+}
+
+#[test]
+fn a_pilot_says_how_long_answers_are_and_is_not_paid_twice() {
+    let bench = Bench::new();
+    table(&bench, ROWS, |row| format!("What did the miller of village {row} say?"));
+    let flags = ["--prompt-column", "q", "--max-tokens", "48", "--temperature", "1"];
+    let (plan, receipt, sampled) = plan_and_run(&bench, "out.parquet", &flags, 100);
+    // Counts and tokens of prompts are those of the run, also where rows have run before it.
+    let of = |value: &Value, key: &str| value[key].as_f64().unwrap();
+    assert_eq!((&plan["rows"], &receipt["rows"]), (&ROWS.into(), &ROWS.into()));
+    assert_eq!(plan["errors"]["null prompt"]["rows"], receipt["errors"]["null prompt"]);
+    assert_eq!((&plan["finished"], &plan["pilot"]["rows"]), (&100.into(), &100.into()));
+    assert_eq!(plan["prompt_tokens"]["sum"], receipt["input_tokens"]);
+    // Tokens of answers are within 15 % of the run's, and within what the plan says of itself.
+    let estimate = &plan["pilot"]["generated_tokens"];
+    let (value, error, generated) =
+        (of(estimate, "value"), of(estimate, "error"), of(&receipt, "generated_tokens"));
+    assert!((value - generated).abs() < 0.15 * generated, "{value}, {generated}");
+    assert!((value - generated).abs() <= error && error < 0.25 * value, "{value} ± {error}, {generated}");
+    // What follows from the tokens does so by a range around what is expected.
+    let seconds = &plan["costs"]["seconds"];
+    let (least, expected, most) = (of(seconds, "least"), of(seconds, "expected"), of(seconds, "most"));
+    assert!(0.0 < least && least <= expected && expected <= most, "{seconds}");
+    // Both have sampled as much as a job without a pilot does, and written the same bytes.
+    assert_eq!((&receipt["starts"], &receipt["output_rows"]), (&2.into(), &ROWS.into()));
+    let work = Arc::new(Work::default());
+    run_on(options(&bench, "other.parquet", &flags), |_| device(&work)).unwrap();
+    // The step after a row's last token is sampled and not kept.
+    let alone = work.sampled.load(Ordering::Relaxed);
+    assert!(sampled.abs_diff(alone) <= 4 * ROWS as u64 / 100, "{sampled}, {alone}");
+    let bytes = |name: &str| std::fs::read(bench.path(name)).unwrap();
+    assert!(bytes("out.parquet") == bytes("other.parquet"), "the pilot's rows were answered otherwise");
+    // A plan of a job that is done has nothing left to pay for.
+    let open = |_: &_| device(&work);
+    let done = Plan::of(options(&bench, "out.parquet", &flags), None, Some(100), &open).unwrap();
+    let done = serde_json::to_value(&done).unwrap();
+    assert_eq!(of(&done["costs"]["seconds"], "most"), 0.0, "{done}");
+    assert_eq!(done["pilot"], plan["pilot"]);
+}
+
+#[test]
+fn a_pilot_of_documents_counts_their_merges() {
+    let bench = Bench::new();
+    let thread = |row: usize| "the mill by the river grinds the grain. ".repeat(1 + row % 40);
+    table(&bench, 600, thread);
+    let documents = r#"{"column": "q", "map-prompt": "Note: {{ chunk }}",
+        "reduce-prompt": "{{ notes | join(' ') }}"}"#;
+    let flags = ["--documents", documents, "--max-tokens", "24", "--temperature", "1"];
+    let (plan, receipt, _) = plan_and_run(&bench, "out.parquet", &flags, 150);
+    let of = |value: &Value, key: &str| value[key].as_f64().unwrap();
+    for (key, whole) in [("input_tokens", "input_tokens"), ("generated_tokens", "generated_tokens")] {
+        let estimate = &plan["pilot"][key];
+        let (value, whole) = (of(estimate, "value"), of(&receipt, whole));
+        assert!((value - whole).abs() < 0.15 * whole, "{key}: {value}, {whole}");
+    }
+    // Requests of chunks are those of the run, merges within a range.
+    let chunks: i32 = ints(&read(&bench.path("out.parquet")), "num_chunks").iter().flatten().sum();
+    assert_eq!(plan["documents"]["chunks"], chunks);
+    assert!(of(&plan["prompt_tokens"], "sum") < of(&receipt, "input_tokens"));
+}
