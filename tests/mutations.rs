@@ -189,7 +189,7 @@ fn job_files() {
                temperature = 0.5\nstop = [\"\\n\"]\nlogit_bias = { 3 = 1.5 }\nkeep = ['q']\nlimit = '2K'\nfresh = true\n\
                chat_template_kwargs = { a = [1, { b = 2 }] }\ndevice = 'cuda:1'\nreturn = ['logprobs']\n";
     let mut seeds = vec![job.as_bytes().to_vec()];
-    for name in ["label-messages", "extract-orders", "summarise-messages"] {
+    for name in ["label-messages", "extract-orders", "summarise-messages", "summarise-threads"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{name}.toml"));
         seeds.extend(std::fs::read(path).ok());
     }

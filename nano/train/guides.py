@@ -27,8 +27,8 @@ class Guides(nn.Module):
         the (row, head, target, source) of tokens that are read off a place, `sentences` [count, 3] the (row, last token, kind)."""
         row, at, kind = sentences.T
         states = trace.states[row, at]
-        naming = F.cross_entropy(self.kinds(F.rms_norm(states, states.shape[-1:])), kind)
-        return [WEIGHT * loss for loss in (*looking(trace.looks, chosen, looks), naming)]
+        naming = F.cross_entropy(self.kinds(F.rms_norm(states.float(), states.shape[-1:])), kind)
+        return [WEIGHT * loss for loss in (*looking(trace.looks.float(), chosen, looks), naming)]
 
 
 def looking(log_shares, chosen, looks):

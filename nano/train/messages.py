@@ -17,6 +17,8 @@ PRODUCT = re.compile(r"\{p2?\}(?= \w)")
 KINDS = [phrase for _, _, phrase in ISSUES] + list(BOOKS[names.TRAIN].requests) + FACTS + ["other"]
 # A private character for each kind, that stands behind a sentence of the kind while its message is being written.
 MARKS = [chr(0xE000 + index) for index in range(len(KINDS))]
+# What a summary says where the text states no issue.
+NO_ISSUE = "no issue"
 OPPOSITE = {"positive": "negative", "negative": "positive"}
 
 
@@ -28,7 +30,7 @@ class Message:
     text: str
     sentiment: str
     topic: str
-    issue: str
+    issue: str | None
     request: str | None
     order_number: str | None
     product: str | None
@@ -37,10 +39,10 @@ class Message:
     sentences: list[tuple[int, int]] = field(default_factory=list)
 
     def summary(self) -> str:
-        """The one-line summary: issue, facts, request."""
+        """The one-line summary: issue, facts, request. Only a part of a thread states no issue."""
         facts = [self.product, self.order_number and f"order {self.order_number}", self.amount and f"amount {self.amount}"]
         facts = ", ".join(fact for fact in facts if fact)
-        return capitalise(self.issue) + (": " + facts if facts else "") + ("; " + self.request if self.request else "") + "."
+        return capitalise(self.issue or NO_ISSUE) + (": " + facts if facts else "") + ("; " + self.request if self.request else "") + "."
 
 
 class Writer:

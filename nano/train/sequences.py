@@ -14,6 +14,7 @@ import guides
 import messages
 from vocabulary import TURN_END
 
+# The most tokens of a sequence of the first stage.
 LONGEST = 1024
 
 
@@ -35,7 +36,7 @@ def copied(message: messages.Message) -> list[str]:
 
 def stated(message: messages.Message) -> list[str]:
     """The texts that answers say in words of their own: the issue and the wish, as they stand in a summary."""
-    return [messages.capitalise(message.issue)] + ([" " + message.request] if message.request else [])
+    return ([messages.capitalise(message.issue)] if message.issue else []) + ([" " + message.request] if message.request else [])
 
 
 def places(ids: list[int], piece: list[int], skip: int | None = None) -> list[list[int]]:
@@ -49,18 +50,21 @@ def places(ids: list[int], piece: list[int], skip: int | None = None) -> list[li
 class Encoder:
     """Makes sequences of chats."""
 
-    def __init__(self, tokenizer):
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer, longest: int = LONGEST):
+        self.tokenizer, self.longest, self.kept, self.left_out = tokenizer, longest, 0, 0
         self.end, self.comma = tokenizer.token_to_id(TURN_END), tokenizer.token_to_id(",")
 
     def sequences(self, turns, first: int, count: int) -> list[Sequence]:
-        """The `count` sequences that `turns` makes from number `first` on; those of more than LONGEST tokens are left out."""
+        """The `count` sequences that `turns` makes from number `first` on; those that are too long are left out and counted."""
         chats = [turns(index) for index in range(first, first + count)]
         texts = [text for chat, message in chats
                  for text in [part for turn in chat for part in (turn.prompt, turn.answer)] + copied(message) + stated(message)]
         encoded = iter(self.tokenizer.encode_batch(texts, add_special_tokens=False))
         made = [self.sequence(chat, message, encoded) for chat, message in chats]
-        return [sequence for sequence in made if len(sequence.ids) <= LONGEST]
+        fitting = [sequence for sequence in made if len(sequence.ids) <= self.longest]
+        self.kept += len(fitting)
+        self.left_out += len(made) - len(fitting)
+        return fitting
 
     def sequence(self, chat: list[corpus.Turn], message: messages.Message, encoded) -> Sequence:
         """The sequence of a chat whose encoded texts come next."""
@@ -105,10 +109,10 @@ class Encoder:
         return looks
 
 
-def batches(tokenizer, turns, tokens: int, seed: int, pool: int = 1536):
+def batches(encoder: Encoder, turns, tokens: int, seed: int, pool: int = 1536):
     """Endless batches of about `tokens` tokens, each of sequences of about one length; no sequence comes twice. Each of the
     group's processes writes its share of the sequences and gets its share of every batch."""
-    encoder, rng, rank, world = Encoder(tokenizer), random.Random(seed), dist.get_rank(), dist.get_world_size()
+    rng, rank, world = random.Random(seed), dist.get_rank(), dist.get_world_size()
     for first in itertools.count(seed * 10**7, pool):
         shares = [None] * world
         dist.all_gather_object(shares, encoder.sequences(turns, first + rank * pool // world, pool // world))

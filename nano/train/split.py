@@ -16,7 +16,9 @@ import messages
 import names
 from corpus import turns
 from grammar import SLOT, readings
+from lessons import thread_turns
 from patterns import BOOKS
+from threads import TALK
 
 
 def plain(text: str) -> str:
@@ -28,6 +30,11 @@ def words(patterns) -> set[str]:
     return {word for pattern in patterns for reading in readings(pattern) for word in re.findall(r"[a-z']+", SLOT.sub("", reading).lower())}
 
 
+def patterns(side: int) -> list[str]:
+    """The patterns of a side: of messages, and of what threads say beside them."""
+    return BOOKS[side].all() + [pattern for lists in TALK.values() for pattern in lists[side]]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--training", type=int, default=20_000)
@@ -35,11 +42,12 @@ def main():
     args = parser.parse_args()
     faults = []
 
-    train, held = ({plain(reading) for pattern in BOOKS[side].all() for reading in readings(pattern)} for side in (names.TRAIN, names.HELD))
+    train, held = ({plain(reading) for pattern in patterns(side) for reading in readings(pattern)} for side in (names.TRAIN, names.HELD))
     faults += [f"pattern on both sides: {reading}" for reading in train & held]
     print(f"{len(train):,} training readings, {len(held):,} held-out readings, {len(train & held)} shared")
 
     texts = [plain(turns(index)[0][0].prompt) for index in random.Random(1).sample(range(10**7, 2 * 10**7), args.training)]
+    texts += [plain(thread_turns(index)[0][0].prompt) for index in random.Random(2).sample(range(2 * 10**7, 3 * 10**7), args.training // 10)]
     corpus = "\n".join(texts)
     pieces = {piece.strip() for reading in held for piece in SLOT.split(reading)[::2] if len(piece.split()) >= 6}
     faults += [f"held-out text in training: {piece}" for piece in pieces if piece in corpus]
@@ -55,7 +63,7 @@ def main():
     faults += [f"held-out product in training: {product}" for product in products if f" {product} " in corpus]
     print(f"{len(texts):,} training texts, {len(rows):,} held-out rows, {len(products):,} of their branded products looked for")
 
-    unseen = words(BOOKS[names.HELD].all()) - words(BOOKS[names.TRAIN].all())
+    unseen = words(patterns(names.HELD)) - words(patterns(names.TRAIN))
     print("words of held-out patterns only:", " ".join(sorted(unseen)) or "none")
     print("\n".join(faults) or "the split holds")
     sys.exit(bool(faults))
