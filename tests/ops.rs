@@ -91,7 +91,7 @@ fn time_step(name: &str) {
     assert_eq!(peaks.fp8_flops_per_second / peaks.flops_per_second, faster);
     let model = Model::open(&support::golden("qwen3"), LoadFormat::Auto).unwrap();
     let config = EngineConfig {
-        max_num_seqs: 4,
+        max_num_seqs: Some(4),
         max_num_batched_tokens: Some(8),
         max_model_len: Some(64),
         ..EngineConfig::default()

@@ -153,7 +153,7 @@ impl Schedule {
         // From just enough for one sequence to plenty.
         let tokens = max_len.div_ceil(block_size) * block_size + n.below(12) * max_len / 2;
         let config = EngineConfig {
-            max_num_seqs: 1 + n.below(40),
+            max_num_seqs: Some(1 + n.below(40)),
             max_num_batched_tokens: Some(1 + n.below(96)),
             block_size,
             kv_cache_bytes: Some((tokens + block_size) * kv_bytes_per_token),
@@ -280,7 +280,7 @@ fn quantised_keep_their_bits(
     let (max_model_len, dtype) = (Some(MAX_LEN), Some(dtype));
     let base = EngineConfig { max_model_len, dtype, quantization, ..EngineConfig::default() };
     let plain = Schedule {
-        config: EngineConfig { max_num_seqs: 1, force_tokens: false, ..base.clone() },
+        config: EngineConfig { max_num_seqs: Some(1), force_tokens: false, ..base.clone() },
         order: 0,
         preempt: false,
         forget: false,

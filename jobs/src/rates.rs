@@ -83,11 +83,11 @@ fn measure(model: &Model, mut device: Box<dyn Device>, config: &EngineConfig) ->
     part.layers.truncate(LAYERS);
     let (config_json, checkpoint, warnings) = (Vec::new(), None, Vec::new());
     let part = Model { config: part, config_json, checkpoint, warnings };
-    let seqs = config.max_num_seqs.min(SEQS);
+    let seqs = config.max_num_seqs.unwrap_or(SEQS).min(SEQS);
     let max_len =
         config.max_model_len.unwrap_or(CONTEXT).min(CONTEXT).min(model.config.max_position_embeddings);
     let mut config = EngineConfig {
-        max_num_seqs: seqs,
+        max_num_seqs: Some(seqs),
         max_model_len: Some(max_len),
         kv_cache_bytes: None,
         ..config.clone()

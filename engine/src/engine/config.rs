@@ -13,7 +13,7 @@ use crate::scheduler::Limits;
 #[derive(Clone, Debug, PartialEq)]
 pub struct EngineConfig {
     /// Sequences that run at once.
-    pub max_num_seqs: usize,
+    pub max_num_seqs: Option<usize>,
     /// Tokens in a step.
     pub max_num_batched_tokens: Option<usize>,
     /// Tokens in a KV page.
@@ -43,7 +43,7 @@ pub struct EngineConfig {
 impl Default for EngineConfig {
     fn default() -> Self {
         EngineConfig {
-            max_num_seqs: 256,
+            max_num_seqs: None,
             max_num_batched_tokens: None,
             block_size: 16,
             max_model_len: None,
@@ -124,7 +124,7 @@ pub(super) fn max_len(config: &EngineConfig, of_model: usize) -> Result<usize, E
 
 pub(super) fn limits(
     config: &EngineConfig,
-    device: DeviceKind,
+    device: &DeviceInfo,
     max_len: usize,
     vocab: usize,
 ) -> Result<Limits, EngineError> {
@@ -132,10 +132,13 @@ pub(super) fn limits(
         0 => Err(EngineError::Option { field, why: "must be at least 1".into() }),
         n => Ok(n),
     };
-    let seqs = positive("max_num_seqs", config.max_num_seqs)?;
-    // Enough rows to reach the device's rate, few enough that a step stays short beside a row.
-    let usual = if device == DeviceKind::Cuda { 8192 } else { 512 };
-    let tokens = positive("max_num_batched_tokens", config.max_num_batched_tokens.unwrap_or(usual))?;
+    // Enough rows to reach the device's rate, few enough that a step stays short beside a row, and that what each
+    // sequence takes beside its pages stays small beside the device's memory.
+    let cuda = device.kind == DeviceKind::Cuda;
+    let usual_seqs = if cuda && device.memory_total >= 64 << 30 { 512 } else { 256 };
+    let usual_tokens = if cuda { 8192 } else { 512 };
+    let seqs = positive("max_num_seqs", config.max_num_seqs.unwrap_or(usual_seqs))?;
+    let tokens = positive("max_num_batched_tokens", config.max_num_batched_tokens.unwrap_or(usual_tokens))?;
     let page_size = positive("block_size", config.block_size)?;
     Ok(Limits {
         seqs: seqs.min(tokens),

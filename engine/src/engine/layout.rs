@@ -26,7 +26,7 @@ impl Layout {
         let info = device.info().clone();
         let c = &model.config;
         let max_len = max_len(config, c.max_position_embeddings)?;
-        let limits = limits(config, info.kind, max_len, c.vocab)?;
+        let limits = limits(config, &info, max_len, c.vocab)?;
         let pages_per_seq = max_len.div_ceil(limits.page_size);
         let types = resolve_types(config, &info, c.dtype)?;
         let matrix = |tensors: &[String]| matrix_format(model, &types, config, tensors);

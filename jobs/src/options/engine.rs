@@ -22,9 +22,9 @@ pub struct EngineOptions {
     /// 32,768.
     #[arg(long, value_name = "TOKENS", value_parser = count::<usize>(2, 1 << 31))]
     pub max_model_len: Option<usize>,
-    /// Run at most ROWS rows in a step.
-    #[arg(long, value_name = "ROWS", value_parser = count::<usize>(1, 1 << 20), default_value = "256")]
-    pub max_num_seqs: usize,
+    /// Run at most ROWS rows in a step [default: 256; 512 on a card with 64 GiB or more].
+    #[arg(long, value_name = "ROWS", value_parser = count::<usize>(1, 1 << 20))]
+    pub max_num_seqs: Option<usize>,
     /// Run at most TOKENS tokens in a step [default: the device's].
     #[arg(long, value_name = "TOKENS", value_parser = count::<usize>(1, 1 << 24))]
     pub max_num_batched_tokens: Option<usize>,

@@ -115,6 +115,17 @@ impl Nvrtc {
         Ok(read_report(&report))
     }
 
+    /// Whether a unit compiles for one architecture, however well.
+    ///
+    /// # Errors
+    /// The compiler's log.
+    ///
+    /// # Panics
+    /// As [`Nvrtc::compile`].
+    pub fn takes(&self, unit: &Unit<'_>, architecture: &str) -> Result<(), String> {
+        self.log(unit, architecture).map(drop)
+    }
+
     /// Compiles for every architecture and checks the budget. The error lists every violation.
     ///
     /// # Errors

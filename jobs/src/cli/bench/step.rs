@@ -57,7 +57,7 @@ pub fn step(args: &StepArgs) -> Result<(), JobError> {
     let model = Model::open(&folders.model, args.model.load_format.into())?;
     let shape = shape(args, model.config.max_position_embeddings)?;
     let mut config = engine_config(&args.engine);
-    config.max_num_seqs = shape.seqs;
+    config.max_num_seqs = Some(shape.seqs);
     config.max_num_batched_tokens = Some(shape.tokens);
     config.max_model_len = config.max_model_len.or(Some(shape.context.max(2)));
     let mut device = devices::open(&args.engine)?;
