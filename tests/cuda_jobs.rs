@@ -130,8 +130,9 @@ fn a_failed_allocation_costs_kv_pages_only() {
 fn a_sticky_error_ends_the_process_and_loses_nothing() {
     let (bench, drivers, calm) = calm(20);
     // The long row's keys are written far outside their pages.
-    let patch = "const size_t slot = a.k_pages ? a.kv_slots[t] : 0; => \
-                 const size_t slot = !a.k_pages ? 0 : a.positions[t] == 19 ? size_t(1) << 24 : a.kv_slots[t];";
+    let patch = "const size_t slot = inside && a.k_pages ? a.kv_slots[t] : 0; => \
+                 const size_t slot = !inside || !a.k_pages ? 0 : \
+                 a.positions[t] == 19 ? size_t(1) << 24 : a.kv_slots[t];";
     let cache = bench.name("cache");
     let planted = [("GRISTMILL_STANDIN_PATCH", patch), ("GRISTMILL_CACHE", &cache)];
     // Long rows come first, so some rows are finished before.
