@@ -209,6 +209,16 @@ pub fn grouped(number: u64) -> String {
     grouped
 }
 
+/// A time that a person reads.
+pub fn duration(seconds: f64) -> String {
+    let seconds = if seconds.is_finite() { seconds.clamp(0.0, 1e12) } else { 0.0 };
+    let time = std::time::Duration::from_secs_f64(seconds);
+    match time.as_secs() {
+        0..10 => format!("{seconds:.1} s"),
+        whole => humantime::format_duration(std::time::Duration::from_secs(whole)).to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

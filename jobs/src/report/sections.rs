@@ -5,7 +5,7 @@ use crate::receipt::money::amount;
 use crate::report::Sources;
 use crate::report::chart;
 use crate::report::counts::Counts;
-use crate::report::page::{Cell, Part, Section, Table, Text, Tile, grouped};
+use crate::report::page::{Cell, Part, Section, Table, Text, Tile, duration, grouped};
 use crate::report::times;
 use serde_json::Value;
 
@@ -276,14 +276,4 @@ fn settings(sources: &Sources) -> Section {
         );
     }
     section
-}
-
-/// A time that a person reads.
-pub fn duration(seconds: f64) -> String {
-    let seconds = if seconds.is_finite() { seconds.clamp(0.0, 1e12) } else { 0.0 };
-    let time = std::time::Duration::from_secs_f64(seconds);
-    match time.as_secs() {
-        0..10 => format!("{seconds:.1} s"),
-        whole => humantime::format_duration(std::time::Duration::from_secs(whole)).to_string(),
-    }
 }

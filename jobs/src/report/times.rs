@@ -4,8 +4,7 @@ use crate::journal::JournalReader;
 use crate::journal::timeline::{Sample, StartTimeline};
 use crate::receipt::utc;
 use crate::report::chart;
-use crate::report::page::{Cell, Part, Section, Table};
-use crate::report::sections::duration;
+use crate::report::page::{Cell, Part, Section, Table, duration};
 use crate::row_error::RowErrorKind;
 use std::collections::BTreeMap;
 
