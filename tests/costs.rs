@@ -241,6 +241,51 @@ fn an_input_without_rows_has_a_plan() {
 }
 
 #[test]
+fn a_plan_does_not_take_another_jobs_rows_for_its_own() {
+    let bench = Bench::new();
+    let first = bench.table("in.parquet", vec![("q", strings(&[Some("Yes"), Some("No")]))]);
+    let other = bench.table("other.parquet", vec![("q", strings(&[Some("Yes"), Some("Or")]))]);
+    let model = golden("qwen3");
+    let job = |input: &str, prompt: &str| {
+        let model = model.to_str().unwrap();
+        [
+            "--device",
+            "cpu",
+            "--model",
+            model,
+            "-i",
+            input,
+            "-o",
+            "o.parquet",
+            "--max-tokens",
+            "4",
+            "--prompt",
+            prompt,
+        ]
+        .map(String::from)
+    };
+    let run = |command: &str, job: &[String]| {
+        let mut all = vec![command];
+        all.extend(job.iter().map(String::as_str));
+        bench.run(&all)
+    };
+    let own = job(&first, "{{ q }}");
+    assert_eq!(run("run", &own).code, 0);
+    let planned = run("plan", &own);
+    assert!(planned.code == 0 && planned.stdout.contains("2 are finished"), "{}", planned.stdout);
+    for (another, what) in [(job(&other, "{{ q }}"), "  input 1: "), (job(&first, "{{ q }}?"), "  prompt: ")]
+    {
+        let planned = run("plan", &another);
+        assert_eq!(planned.code, 2, "{}", planned.stderr);
+        assert!(
+            planned.stderr.contains("holds another job") && planned.stderr.contains(what),
+            "{}",
+            planned.stderr
+        );
+    }
+}
+
+#[test]
 fn plans_of_the_examples_are_what_their_runs_do() {
     let bench = Bench::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
@@ -249,7 +294,7 @@ fn plans_of_the_examples_are_what_their_runs_do() {
         if job.extension().is_none_or(|extension| extension != "toml") {
             continue;
         }
-        let output = bench.name("out.parquet");
+        let output = bench.name(&format!("{}.parquet", job.file_stem().unwrap().display()));
         let job = [job.to_str().unwrap(), "-o", &output, "--limit", "8", "--device", "cpu"];
         let planned = plan(&bench, &job);
         let ran = bench.run(&[&["run", "--fresh"], &job[..]].concat());

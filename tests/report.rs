@@ -397,6 +397,19 @@ fn what_is_missing_or_in_the_way_is_said() {
 }
 
 #[test]
+fn an_output_that_was_edited_has_no_report() {
+    let bench = Bench::new();
+    let output = labelled(&bench);
+    let mut bytes = std::fs::read(bench.path(&output)).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(bench.path(&output), bytes).unwrap();
+    let ran = bench.run(&["report", &output]);
+    assert_eq!((ran.code, bench.run(&["verify", &output]).code), (2, 2), "{}", ran.stderr);
+    assert!(ran.stderr.contains("does not hold what was published"), "{}", ran.stderr);
+    assert!(!bench.path("out.html").exists());
+}
+
+#[test]
 fn rows_over_time_are_those_of_all_starts() {
     let bench = Bench::new();
     let texts: Vec<String> = (0..40).map(|row| format!("the mill of {row}")).collect();

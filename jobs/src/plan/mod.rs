@@ -14,6 +14,7 @@ mod tally;
 
 use crate::error::JobError;
 use crate::input::Input;
+use crate::journal::decisions::prompt_fields;
 use crate::journal::finished::FinishedRows;
 use crate::journal::length_limits::LengthLimits;
 use crate::journal::{JournalReader, schema};
@@ -23,6 +24,7 @@ use crate::options::devices::Open;
 use crate::options::job::JobOptions;
 use crate::options::model::LoadFormat;
 use crate::run::feeder::{DocumentFeed, Feeder};
+use crate::run::identity::{input_digests, prompt_identity};
 use crate::run::job::Job;
 use crate::run::open_documents::OpenDocuments;
 use crate::run::progress::{Counters, Progress};
@@ -163,7 +165,7 @@ impl Plan {
     }
 }
 
-/// Rows of the job that are finished, if it was begun.
+/// Rows of the job that are finished, if it was begun with the same prompts and inputs.
 fn finished(job: &Job) -> Result<Option<u64>, JobError> {
     let state_dir = &job.options.state_dir;
     if job.options.fresh
@@ -171,7 +173,20 @@ fn finished(job: &Job) -> Result<Option<u64>, JobError> {
     {
         return Ok(None);
     }
-    JournalReader::open(state_dir)?.finished(job.rows).map(Some)
+    let journal = JournalReader::open(state_dir)?;
+    let mut differences = Vec::new();
+    if journal.is_of_this_format() {
+        differences.push(prompt_identity(job).differences(&prompt_fields(journal.identity())));
+    }
+    differences.push(input_digests(job)?.differences(journal.inputs()));
+    differences.retain(|lines| !lines.is_empty());
+    if !differences.is_empty() {
+        return Err(JobError::OtherIdentity {
+            state_dir: state_dir.clone(),
+            differences: differences.join("\n"),
+        });
+    }
+    journal.finished(job.rows).map(Some)
 }
 
 /// The row groups of the first rows.

@@ -17,6 +17,7 @@ use crate::journal::JournalReader;
 use crate::journal::identity::Identity;
 use crate::publish::format::OutputFormat;
 use crate::publish::manifest::{self, Manifest};
+use crate::publish::verify::verify;
 use crate::receipt;
 use crate::store::location::Location;
 use page::{BEGINNING, Page, Text};
@@ -61,8 +62,8 @@ impl Report {
     /// Makes the report and returns where it is.
     ///
     /// # Errors
-    /// [`JobError::Usage`] if there is no output, or something else stands where the report goes; what cannot be read or
-    /// written.
+    /// [`JobError::Usage`] if there is no output, or something else stands where the report goes;
+    /// [`JobError::NotAsPublished`]; what cannot be read or written.
     pub fn write(&self) -> Result<PathBuf, JobError> {
         let html = self.place()?;
         refuse_others(&html)?;
@@ -97,6 +98,12 @@ impl Report {
             )));
         }
         let manifest = Manifest::find(&self.state_dir, manifest::NAME);
+        // An edited receipt is told in the page.
+        if manifest.is_some()
+            && let Err(error @ JobError::NotAsPublished { .. }) = verify(&self.output)
+        {
+            return Err(error);
+        }
         let journal = JournalReader::of_begun(&self.state_dir).map_err(|error| error.to_string());
         let identity = manifest.as_ref().map(|manifest| manifest.identity.clone());
         let identity = identity.or_else(|| Some(journal.as_ref().ok()?.identity().clone()));
