@@ -397,6 +397,27 @@ fn what_is_missing_or_in_the_way_is_said() {
 }
 
 #[test]
+fn a_prompt_that_is_too_long_counts_no_tokens() {
+    let bench = Bench::new();
+    let long = "a ".repeat(200);
+    let input = bench.table("in.parquet", vec![("q", strings(&[Some("Yes"), Some(&long), Some("No")]))]);
+    let model = support::golden("qwen3");
+    let flags = ["--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "--prompt-column", "q"];
+    let limits = ["-o", "out.parquet", "--max-tokens", "4", "--max-model-len", "32", "--max-error-rate", "1"];
+    let ran = bench.run(&[&["run"], &flags[..], &limits].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let receipt = std::fs::read(bench.path("out.parquet.gristmill/receipt.json")).unwrap();
+    let receipt: Value = serde_json::from_slice(&receipt).unwrap();
+    let page = made(&bench, "out.parquet", &[]);
+    let tokens = receipt["input_tokens"].as_u64().unwrap();
+    let out = read(&bench.path("out.parquet"));
+    let sum: u64 = ints(&out, "num_input_tokens").into_iter().flatten().map(|n| n as u64).sum();
+    assert!(sum > tokens + 100, "{sum} and {tokens}");
+    let held = |number: u64| page.html.contains(&format!(">{number}<"));
+    assert!(held(tokens) && !held(sum), "{sum} in place of {tokens}");
+}
+
+#[test]
 fn an_output_that_was_edited_has_no_report() {
     let bench = Bench::new();
     let output = labelled(&bench);

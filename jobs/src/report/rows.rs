@@ -12,7 +12,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Of the rows with an error of one kind so many are named.
 const NAMED: usize = 20;
@@ -100,7 +100,21 @@ impl Rows {
     ) -> Result<(), JobError> {
         let column = |name: &str| batch.column_by_name(&format!("{}{name}", shape.prefix));
         self.rows += batch.num_rows() as u64;
-        numbers(column(INPUT_TOKENS), |_, number| self.input_tokens.add(number))?;
+        let mut too_long = HashSet::new();
+        texts(column("error"), |row, error| {
+            let kind = RowErrorKind::of(error);
+            if kind == Some(RowErrorKind::PromptTooLong) {
+                too_long.insert(row);
+            }
+            let kind = kind.map_or("other", RowErrorKind::text);
+            self.add_error(first_row + row as u64, kind, with_texts.then_some(error));
+        })?;
+        // As in the receipt: what is too long is not computed.
+        numbers(column(INPUT_TOKENS), |row, number| {
+            if !too_long.contains(&row) {
+                self.input_tokens.add(number);
+            }
+        })?;
         if let Some(counts) = &mut self.generated_tokens {
             let mut of_rows = vec![None; batch.num_rows()];
             numbers(column("num_generated_tokens"), |row, number| *of_rows[row].get_or_insert(0) += number)?;
@@ -111,10 +125,6 @@ impl Rows {
         }
         texts(column("finish_reason"), |_, reason| {
             *self.finish_reasons.entry(reason.to_string()).or_default() += 1;
-        })?;
-        texts(column("error"), |row, error| {
-            let kind = RowErrorKind::of(error).map_or("other", RowErrorKind::text);
-            self.add_error(first_row + row as u64, kind, with_texts.then_some(error));
         })?;
         for (name, _) in &shape.labels {
             if let Some(labels) = batch.column_by_name(name) {

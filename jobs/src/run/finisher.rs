@@ -82,7 +82,10 @@ impl Finisher<'_> {
             Err(error) => (Answer::failed(row, error.num_input_tokens, error.to_string()), Some(error)),
         };
         let c = self.counters;
-        Counters::add(&c.input_tokens, u64::from(answer.num_input_tokens.unwrap_or(0)));
+        // As in the receipt: what is too long is not computed.
+        if error.as_ref().is_none_or(|error| error.kind != RowErrorKind::PromptTooLong) {
+            Counters::add(&c.input_tokens, u64::from(answer.num_input_tokens.unwrap_or(0)));
+        }
         Counters::add(&c.generated_tokens, answer.num_generated_tokens());
         self.end(row, answer, error, shared)
     }
