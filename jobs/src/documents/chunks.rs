@@ -109,6 +109,10 @@ fn with_headings(
         let window = &text[end..text.ceil_char_boundary(end.saturating_add(window_size(cut)))];
         let found = in_window(window, Cut { budget: cut.budget - taken, ..cut }, starts(window)?)?;
         let piece = found.first().map_or(window, |first| &window[first.clone()]);
+        // A character that alone exceeds the budget does so by less without them.
+        if piece.chars().nth(1).is_none() && starts(piece)?.len() > cut.budget - taken {
+            break;
+        }
         match headings::at_end(piece) {
             // Nothing but more headings.
             Some(0) => end += piece.len(),

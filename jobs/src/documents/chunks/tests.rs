@@ -68,6 +68,14 @@ fn every_byte_of_a_hostile_text_is_in_a_chunk() {
     }
 }
 
+/// Four tokens of one character cannot be cut: a heading before them makes that no worse.
+#[test]
+fn a_character_beyond_the_budget_takes_no_heading_along() {
+    let text = "#𑰛𑇳ଅѨ\u{e4e}𞹑'%𞹍🕴'`\"𑁩";
+    assert!(tokens("𑰛") > 3);
+    check(text, Cut { budget: 2, overlap: 0, format: TextFormat::Markdown });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
