@@ -6,7 +6,7 @@
 mod common;
 
 use common::BF16;
-use common::child::{child, passes};
+use common::child::{caught, passes, tell_outcome};
 use engine::cases::{Case, Formats, linear, linear_gated, linear_residual};
 use engine::device::Device;
 use engine::dtype::DType;
@@ -211,30 +211,12 @@ fn sound_kernel_passes() {
 /// The child's part: with a planted fault, what comes of a Linear and of one with a residual.
 #[test]
 fn runs_cases() {
-    if std::env::var_os("SM90_CHILD").is_none() {
-        return;
-    }
-    let cache = tempfile::tempdir().unwrap();
-    common::cache();
-    let options =
-        Options { linear_tile: Some((1, 16)), cache: Some(cache.path().into()), ..Options::default() };
-    let mut device = CudaDevice::open_with(options).unwrap();
-    let mut outcome = Ok(());
     let fp8 = with_e4m3_rows(linear_residual(FP8, 33, 200, 72, false), true);
     let blocks = with_e4m3_rows(linear(FP8_BLOCKS, 33, 400, 72, false), true);
-    for case in [linear(BF16, 70, 400, 72, true), linear_residual(BF16, 33, 64, 72, false), fp8, blocks] {
-        outcome = outcome.and_then(|()| common::compare(&mut device, BF16, &case));
-    }
-    println!("outcome: {}", outcome.map_or_else(|why| why, |()| "right".into()));
-    // After a fault every call fails, those of destructors too.
-    std::process::exit(0);
-}
-
-/// The stand-in finds the fault and says `sign`, or the comparison does.
-fn caught(patch: &str, check: &str, sign: &str) {
-    let Some(said) = child("runs_cases", &[("PATCH", patch), ("CHECK", check)], || ()) else { return };
-    assert!(said.contains("outcome: ") && !said.contains("outcome: right"), "{patch}: {said}");
-    assert!(said.contains(sign), "{patch}: `{sign}` is missing in {said}");
+    tell_outcome(
+        Options { linear_tile: Some((1, 16)), ..Options::default() },
+        &[linear(BF16, 70, 400, 72, true), linear_residual(BF16, 33, 64, 72, false), fp8, blocks],
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 mod common;
 
 use common::BF16;
-use common::child::{child, passes};
+use common::child::{caught, passes, tell_outcome};
 use engine::cases::{Attention, Case, Formats, attention};
 use engine::device::Device;
 use engine::dtype::DType;
@@ -120,30 +120,13 @@ fn sound_kernel_passes() {
 /// The child's part: with a planted fault, what comes of prompts.
 #[test]
 fn runs_cases() {
-    if std::env::var_os("SM90_CHILD").is_none() {
-        return;
-    }
-    let cache = tempfile::tempdir().unwrap();
-    common::cache();
-    let mut device =
-        CudaDevice::open_with(Options { cache: Some(cache.path().into()), ..Options::default() }).unwrap();
-    let mut outcome = Ok(());
-    for case in [
-        attention(BF16, Attention::new(4, 1, 64, 16), &[(40, 420), (70, 70)]),
-        attention(BF16, Attention { window: Some(100), ..Attention::new(4, 1, 64, 16) }, &[(40, 1130)]),
-    ] {
-        outcome = outcome.and_then(|()| common::compare(&mut device, BF16, &case));
-    }
-    println!("outcome: {}", outcome.map_or_else(|why| why, |()| "right".into()));
-    // After a fault every call fails, those of destructors too.
-    std::process::exit(0);
-}
-
-/// The stand-in finds the fault and says `sign`, or the comparison does.
-fn caught(patch: &str, check: &str, sign: &str) {
-    let Some(said) = child("runs_cases", &[("PATCH", patch), ("CHECK", check)], || ()) else { return };
-    assert!(said.contains("outcome: ") && !said.contains("outcome: right"), "{patch}: {said}");
-    assert!(said.contains(sign), "{patch}: `{sign}` is missing in {said}");
+    tell_outcome(
+        Options::default(),
+        &[
+            attention(BF16, Attention::new(4, 1, 64, 16), &[(40, 420), (70, 70)]),
+            attention(BF16, Attention { window: Some(100), ..Attention::new(4, 1, 64, 16) }, &[(40, 1130)]),
+        ],
+    );
 }
 
 #[test]

@@ -195,16 +195,12 @@ struct Turns {
         : mine(barriers.turn(warpgroup)), others(barriers.turn(1 - warpgroup)), parity(1 - warpgroup) {}
 
     __device__ __forceinline__ void wait() {
-#if TURNS
         mbarrier_wait(mine, parity);
         parity ^= 1;
-#endif
     }
 
     __device__ __forceinline__ void pass() const {
-#if TURNS
         mbarrier_arrive_if(others, threadIdx.x % 32 == 0);
-#endif
     }
 };
 

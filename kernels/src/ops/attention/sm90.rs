@@ -81,7 +81,6 @@ pub(crate) fn kernel(variant: AttentionVariant, limits: &CardLimits) -> Option<K
             .define("DIM", head_dim)
             .define("WGS", WARPGROUPS)
             .define("STAGES", STAGES)
-            .define("TURNS", 1)
             .define("PARTS", u32::from(parts))
             .define("SOFTCAP", u32::from(softcap))
             .define("SPLIT", SPLIT)
