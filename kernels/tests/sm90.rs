@@ -208,14 +208,15 @@ fn sound_kernel_passes() {
     }
 }
 
-/// The child's part: with a planted fault, what comes of a Linear and of one with a residual.
+/// The child's part: with a planted fault, what comes of a Linear whose blocks take more steps than there are slots, and of
+/// one with a residual.
 #[test]
 fn runs_cases() {
     let fp8 = with_e4m3_rows(linear_residual(FP8, 33, 200, 72, false), true);
     let blocks = with_e4m3_rows(linear(FP8_BLOCKS, 33, 400, 72, false), true);
     tell_outcome(
         Options { linear_tile: Some((1, 16)), ..Options::default() },
-        &[linear(BF16, 70, 400, 72, true), linear_residual(BF16, 33, 64, 72, false), fp8, blocks],
+        &[linear(BF16, 70, 1200, 72, true), linear_residual(BF16, 33, 64, 72, false), fp8, blocks],
     );
 }
 
