@@ -214,7 +214,7 @@ fn linears(scale: usize) {
     }
 }
 
-/// Linear with each tile that may serve so many rows, as lines of `benches/results/2026-11-26-h200-linear.tsv`: the cost
+/// Linear with each tile that may serve so many rows, as lines of `benches/results/2026-11-27-h200-linear.tsv`: the cost
 /// model is fitted to them.
 fn tiles(scale: usize) {
     println!("tiles: layer, rows, features, K, warpgroups, tokens of a tile, slots, microseconds");

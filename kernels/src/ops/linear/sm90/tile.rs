@@ -55,12 +55,8 @@ pub(crate) fn two_byte_columns(cols: usize, weight: Format) -> usize {
 /// What a card does, fitted to times of the kernel on one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rates {
-    /// Microseconds of a launch.
-    pub(crate) launch: f64,
     /// Microseconds that a tile takes beside its columns: filling the pipeline, and its end.
     pub(crate) tile: f64,
-    /// Microseconds for each of its 64 x 1 results.
-    pub(crate) result: f64,
     /// Microseconds to multiply 64 x 64 weights with 64 columns of 8 tokens.
     pub(crate) product: f64,
     /// Bytes a microsecond from the card's memory.
@@ -71,16 +67,15 @@ pub(crate) struct Rates {
     pub(crate) l2: f64,
 }
 
-/// Fitted to `benches/results/2026-11-26-h200-linear.tsv`; the tests fit them again.
-pub(crate) const H200: Rates = Rates {
-    launch: 2.6,
-    tile: 1.2,
-    result: 0.0099,
-    product: 0.0083,
-    memory: 4.22e6,
-    inward: 1.63e5,
-    l2: 4.07e7,
-};
+/// Fitted to `benches/results/2026-11-27-h200-linear.tsv`; the tests fit them again.
+pub(crate) const H200: Rates =
+    Rates { tile: 1.97, product: 0.00823, memory: 5.09e6, inward: 1.27e5, l2: 4.21e7 };
+
+/// Little less than the sum of two times where they are equal and little more than the greater where they are not, the more
+/// so the higher the `power`: what two things take that run beside each other and meet now and then.
+fn beside(a: f64, b: f64, power: i32) -> f64 {
+    (a.powi(power) + b.powi(power)).powf(1.0 / f64::from(power))
+}
 
 impl Tile {
     /// Rows of the weight that a tile takes.
@@ -98,19 +93,21 @@ impl Tile {
         size.rows.div_ceil(self.tokens) * size.features.div_ceil(self.features())
     }
 
-    /// The estimated time of a Linear in microseconds. The busiest multiprocessor, or the card's memory if that is
-    /// slower, and the traffic out of L2 beside them.
+    /// The estimated time of a Linear in microseconds. Multiprocessors take tiles in turns, the last turn with those that
+    /// are left; a turn takes what a tile takes on its multiprocessor, beside the way of all its tiles from memory and L2.
     pub(crate) fn micros(&self, size: &Size, sms: u32, rates: &Rates) -> f64 {
-        let (tiles, steps) = (self.count(size), size.k.div_ceil(64) as f64);
-        let turns = tiles.div_ceil(sms as usize) as f64;
-        // Below 32 tokens the weights' way from shared memory takes as long.
-        let product = rates.product * (self.warpgroups * self.tokens.max(32)) as f64 / 8.0;
-        let step = product.max(self.slot() as f64 / rates.inward);
-        let results = (self.warpgroups * self.tokens) as f64;
-        let busiest = turns * (steps * step + rates.tile + rates.result * results);
-        let bytes = 2 * (size.features * size.k + size.rows * (size.k + size.features));
-        let moved = tiles as f64 * steps * self.slot() as f64;
-        rates.launch + busiest.max(bytes as f64 / rates.memory) + moved / rates.l2
+        let (tiles, sms, steps) = (self.count(size), sms as usize, size.k.div_ceil(64) as f64);
+        // Of a product the weights come from shared memory too, which takes as long as 64 tokens and half of those there are.
+        let columns = beside(self.tokens as f64, (64 + self.tokens) as f64 / 2.0, 2);
+        let product = rates.product * self.warpgroups as f64 * columns / 8.0;
+        let alone = steps * product.max(self.slot() as f64 / rates.inward);
+        let bytes = (2 * (size.features * size.k + size.rows * (size.k + size.features))) as f64;
+        let shared = bytes / tiles as f64 / rates.memory + steps * self.slot() as f64 / rates.l2;
+        let turn = |count: usize| match count {
+            0 => 0.0,
+            _ => beside(alone, count as f64 * shared, 6) + rates.tile,
+        };
+        (tiles / sms) as f64 * turn(sms) + turn(tiles % sms)
     }
 }
 
