@@ -15,6 +15,7 @@ mod rows;
 mod sample;
 mod sums;
 mod tile;
+mod vectors;
 
 use crate::device::{
     ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, MemoryUse, OpTime, Peaks, PlanId, Ticket,
@@ -34,7 +35,7 @@ use tile::Tiles;
 
 /// Runs `f` with the widest vectors that the machine has. What `f` calls must be `inline(always)`.
 fn vectorized<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+    vectors::dispatch(f)
 }
 
 /// A plan with its buffers.
@@ -130,7 +131,8 @@ impl CpuDevice {
     /// A device with `threads` threads; `None` uses all threads of the machine.
     ///
     /// # Errors
-    /// [`DeviceError::Lost`] if the threads cannot be started, which the system may allow later.
+    /// [`DeviceError::Lost`] if the threads cannot be started, which the system may allow later;
+    /// [`DeviceError::Absent`] if `GRISTMILL_MAX_VECTOR_BITS` has no known value.
     pub fn new(threads: Option<usize>) -> Result<CpuDevice, DeviceError> {
         CpuDevice::with_precision(threads, MatmulPrecision::Highest)
     }
@@ -147,6 +149,7 @@ impl CpuDevice {
             let why = format!("cannot start threads: {e}");
             DeviceError::Lost { device: DeviceKind::Cpu, why }
         };
+        vectors::check().map_err(DeviceError::Absent)?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.unwrap_or(0))
             .thread_name(|i| format!("cpu-{i}"))
@@ -225,7 +228,7 @@ fn info(threads: usize, precision: MatmulPrecision) -> DeviceInfo {
         kind: DeviceKind::Cpu,
         // The bits are the same whatever the vectors.
         family: "cpu",
-        name: format!("{threads} threads, {}{products}", memory::vectors()),
+        name: format!("{threads} threads, {}{products}", vectors::name()),
         memory_total: total,
         memory_free: free,
         max_buffer: usize::MAX,

@@ -8,7 +8,9 @@
 /// Whether this machine has the instruction.
 pub fn native() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512f");
+    return super::vectors::limit() == 512
+        && is_x86_feature_detected!("avx512bf16")
+        && is_x86_feature_detected!("avx512f");
     #[cfg(not(target_arch = "x86_64"))]
     false
 }

@@ -1,7 +1,8 @@
 //! What the processor reaches in plain loops, for figures of ops to be compared with.
 
+use super::vectors;
 use crate::device::Peaks;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::hint::black_box;
 use std::time::Instant;
@@ -23,9 +24,9 @@ pub fn measure() -> Peaks {
     let copy = best(|| {
         buffers.par_iter_mut().for_each(|(from, to)| black_box(to).copy_from_slice(black_box(from)));
     });
-    let lanes = super::tile::lanes_here();
+    let lanes = vectors::lanes();
     let chains = best(|| {
-        let chain = |_: usize| black_box(Arch::new().dispatch(Chains { by: black_box(0.999) }));
+        let chain = |_: usize| black_box(vectors::dispatch(Chains { by: black_box(0.999) }));
         (0..threads).into_par_iter().with_max_len(1).map(chain).for_each(drop);
     });
     let flops_per_second = (2 * CHAINS * LENGTH * lanes * threads) as f64 / chains;

@@ -6,7 +6,8 @@
 
 use super::pairs;
 use super::sums::{MR, NR, Sums};
-use pulp::{Arch, Simd, WithSimd};
+use super::vectors;
+use pulp::{Simd, WithSimd};
 
 /// The kind of words in a tile and in a panel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,23 +65,10 @@ fn height_for(heights: &[usize], rows: usize) -> usize {
     heights.iter().copied().find(|&height| height >= rows).unwrap_or(heights[heights.len() - 1])
 }
 
-/// Floats in a vector on this machine.
-pub fn lanes_here() -> usize {
-    struct Lanes;
-    impl WithSimd for Lanes {
-        type Output = usize;
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> usize {
-            S::F32_LANES
-        }
-    }
-    Arch::new().dispatch(Lanes)
-}
-
 impl Tiles {
     /// Lays out `rows` rows of `k` columns as `words`, where `row(r)` gives a row.
     pub fn pack<'a>(&mut self, words: Words, rows: usize, k: usize, row: impl Fn(usize) -> &'a [f32]) {
-        let heights = heights(lanes_here());
+        let heights = heights(vectors::lanes());
         let tallest = heights[heights.len() - 1];
         self.bounds.clear();
         self.data.clear();
@@ -104,7 +92,7 @@ impl Tiles {
     /// Multiplies every tile with `panel` (`[word][NR]`) and passes on its first row, its row count and
     /// its sums.
     pub fn multiply(&self, panel: &[u32], take: impl FnMut(usize, usize, &Sums)) {
-        Arch::new().dispatch(Multiply { tiles: self, panel: &panel[..self.k * NR], take });
+        vectors::dispatch(Multiply { tiles: self, panel: &panel[..self.k * NR], take });
     }
 }
 
