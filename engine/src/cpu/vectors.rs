@@ -22,15 +22,24 @@ pub fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
 
 /// Floats in a vector.
 pub fn lanes() -> usize {
-    struct Lanes;
-    impl WithSimd for Lanes {
-        type Output = usize;
+    shape().0
+}
+
+/// Vectors that the machine's registers hold.
+pub fn registers() -> usize {
+    shape().1
+}
+
+fn shape() -> (usize, usize) {
+    struct Shape;
+    impl WithSimd for Shape {
+        type Output = (usize, usize);
         #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> usize {
-            S::F32_LANES
+        fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
+            (S::F32_LANES, S::REGISTER_COUNT)
         }
     }
-    dispatch(Lanes)
+    dispatch(Shape)
 }
 
 /// Their width, for messages.
