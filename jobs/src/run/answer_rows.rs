@@ -34,6 +34,7 @@ pub fn answer_rows(
     counters: &Counters,
     signals: &Signals,
     meter: CostMeter,
+    told: (&mut Teller, &EngineNotes),
 ) -> Result<(), JobError> {
     let suspects = journal.lock().map(|journal| [journal.alone(), journal.later()].map(<[u64]>::to_vec));
     let [alone, later] = suspects.unwrap_or_default();
@@ -91,16 +92,14 @@ pub fn answer_rows(
         progress = progress.without_tokens();
     }
     let given_up = AtomicBool::new(false);
-    let notes = EngineNotes::default();
-    let mut teller = Teller::begin(job.options.metrics.clone(), counters, &notes, job.rows);
+    let (teller, notes) = told;
     let result = std::thread::scope(|scope| {
         let start = |what| JobError::io("start a thread for", what);
         let thread = std::thread::Builder::new();
         thread.spawn_scoped(scope, move || feeder.feed(&prepared)).map_err(start("prompts"))?;
         let (finisher, progress, given_up) = (&mut finisher, &mut progress, &given_up);
-        let teller = &mut teller;
         let finish = move || {
-            let result = finisher.run(&outcomes, progress, teller);
+            let result = finisher.run(&outcomes, progress, (teller, notes));
             given_up.store(result.is_err(), Ordering::Relaxed);
             result
         };
@@ -108,7 +107,7 @@ pub fn answer_rows(
         let share = job.options.share_prompts;
         let documents = open.as_ref().map(|open| FollowUps { open, requests: follow_ups });
         let engine_loop =
-            EngineLoop::new(engine, &job.tokenizer, journal, share, documents, meter, done).noting(&notes);
+            EngineLoop::new(engine, &job.tokenizer, journal, share, documents, meter, done).noting(notes);
         let engine_loop = match job.documents {
             Some(_) => engine_loop,
             None => engine_loop.counting(counters),
@@ -121,7 +120,6 @@ pub fn answer_rows(
         let finished = finished.unwrap_or_else(|_| Err(JobError::Internal("the finisher ended".into())));
         finished.and(ended)
     });
-    teller.end();
     progress.end();
     note!("{}", progress.summary(counters));
     result

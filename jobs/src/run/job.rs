@@ -84,7 +84,8 @@ impl Job {
     /// # Errors
     /// [`JobError::Usage`], and what is wrong with a file.
     pub fn prepare(options: JobOptions) -> Result<Job, JobError> {
-        let search = Search { format: options.input_format, own: OwnOutput::of(&options.output) };
+        let own = OwnOutput::of(&options.output);
+        let search = Search { format: options.input_format, own, also_empty: false };
         let input = Input::search(&options.input, &search)?;
         let rows = input.rows.min(options.limit.unwrap_or(u64::MAX));
         let folders = ModelFolders::find(&options.model)?;
