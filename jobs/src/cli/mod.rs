@@ -6,6 +6,7 @@ mod bench;
 mod devices;
 mod evaluate;
 mod job_file;
+pub mod keywords;
 pub mod parse;
 mod plan;
 mod report;

@@ -1,6 +1,7 @@
 //! `gristmill run`: from the options to the published answers.
 
 pub mod answer_rows;
+pub mod answer_sink;
 pub mod cost_meter;
 pub mod detokenize;
 mod document_windows;
