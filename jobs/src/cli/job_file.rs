@@ -44,7 +44,15 @@ pub fn read(path: &Path) -> Result<toml::Table, JobError> {
     let wrong = |why: String| JobError::Usage(format!("{}: {why}", path.display()));
     let bytes = read_capped(path, 1 << 20)?;
     let text = String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8".into()))?;
-    text.parse().map_err(|e: toml::de::Error| wrong(e.to_string()))
+    parse(path, &text)
+}
+
+/// The keys of the text of a job file.
+///
+/// # Errors
+/// [`JobError::Usage`] if it is no TOML.
+pub fn parse(path: &Path, text: &str) -> Result<toml::Table, JobError> {
+    text.parse().map_err(|e: toml::de::Error| JobError::Usage(format!("{}: {e}", path.display())))
 }
 
 /// The keys of a table that are wanted, by the names that the parser knows them by, as flags. Paths are from `folder`.

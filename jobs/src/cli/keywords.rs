@@ -3,7 +3,7 @@
 //! They become flags and go through the parser of the command line, as a job file does, so that one rule holds for all three.
 
 use crate::cli::args::{Cli, Command, RunArgs};
-use crate::cli::job_file::{flags_of, ids, overridden, read};
+use crate::cli::job_file::{flags_of, ids, overridden, parse, read};
 use crate::error::JobError;
 use crate::options::engine::EngineOptions;
 use crate::options::model::ModelOptions;
@@ -49,12 +49,16 @@ pub struct Keywords {
 }
 
 impl Keywords {
-    /// Takes keys, over those of a job file.
+    /// Takes keys, over those of a job file, whose text is given or read.
     ///
     /// # Errors
     /// [`JobError::Usage`] about the file; what cannot be read.
-    pub fn new(job: Option<PathBuf>, given: toml::Table) -> Result<Keywords, JobError> {
-        let file = job.as_deref().map_or(Ok(toml::Table::new()), read)?;
+    pub fn new(job: Option<PathBuf>, text: Option<String>, given: toml::Table) -> Result<Keywords, JobError> {
+        let file = match (&job, text) {
+            (None, _) => toml::Table::new(),
+            (Some(path), None) => read(path)?,
+            (Some(path), Some(text)) => parse(path, &text)?,
+        };
         Ok(Keywords { job, file, given })
     }
 
@@ -132,7 +136,7 @@ mod tests {
     }
 
     fn keywords(text: &str) -> Keywords {
-        Keywords::new(None, table(text)).unwrap()
+        Keywords::new(None, None, table(text)).unwrap()
     }
 
     #[test]
@@ -168,7 +172,7 @@ mod tests {
         let path = folder.path().join("job.toml");
         std::fs::write(&path, "input = \"a\"\noutput = \"b\"\nprompt = \"{{ a }}\"\nmodel = \"nano\"")
             .unwrap();
-        let engine = Keywords::new(Some(path), table("model = \"other/model\"")).unwrap();
+        let engine = Keywords::new(Some(path), None, table("model = \"other/model\"")).unwrap();
         let args = engine.run_args().unwrap();
         assert!(args.input.is_empty() && args.output.is_none());
         assert_eq!(args.model.model.as_deref(), Some("other/model"));

@@ -20,14 +20,36 @@ use crate::supervise::Supervision;
 use crate::supervise::worker::is_worker;
 use crate::supervisor_link::supervisor_link;
 use clap::ValueEnum;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The pause before a worker that died starts again.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// The command that this process was started with.
+pub struct Again {
+    /// Program and first arguments; this file if there are none.
+    pub program: Vec<OsString>,
+    pub arguments: Vec<OsString>,
+}
+
+impl Again {
+    fn command(&self) -> Result<impl Fn() -> std::process::Command, JobError> {
+        let this = match self.program.first() {
+            Some(program) => program.into(),
+            None => std::env::current_exe().map_err(JobError::io("find", "this program"))?,
+        };
+        Ok(move || {
+            let mut command = std::process::Command::new(&this);
+            command.args(self.program.iter().skip(1)).args(&self.arguments);
+            command
+        })
+    }
+}
+
 /// Runs a job in a child process, which is this one if it has a supervisor, and returns the exit code.
-pub fn run(args: RunArgs) -> Result<u8, JobError> {
+pub fn run(args: RunArgs, again: &Again) -> Result<u8, JobError> {
     // A worker is told by a socket.
     let supervised = cfg!(unix) && !args.in_process && !is_worker();
     let hang = Duration::from_secs(args.hang_timeout);
@@ -47,12 +69,8 @@ pub fn run(args: RunArgs) -> Result<u8, JobError> {
         options.metrics = metrics.map_or(options.metrics, MetricsTo::Here);
         return run::run(options).map(|()| EXIT_DONE);
     }
-    let this = std::env::current_exe().map_err(JobError::io("find", "this program"))?;
-    Supervision { state_dir: &options.state_dir, hang, pause: PAUSE, job_read, metrics }.run(|| {
-        let mut worker = std::process::Command::new(&this);
-        worker.args(std::env::args_os().skip(1));
-        worker
-    })
+    let worker = again.command()?;
+    Supervision { state_dir: &options.state_dir, hang, pause: PAUSE, job_read, metrics }.run(worker)
 }
 
 impl RunArgs {
