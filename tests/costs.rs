@@ -118,7 +118,7 @@ fn a_plan_says_what_the_run_does() {
         }
         if !more.contains(&"--n") {
             let number = |key: &str| planned[key].as_u64().unwrap();
-            let all = number("computed_tokens") + number("cached_tokens") + number("shared_tokens");
+            let all = number("computed_tokens") + number("cached_tokens") + number("shared_input_tokens");
             assert_eq!(all, tokens, "{more:?}");
             assert!(number("cached_tokens") > 0);
         }
@@ -366,6 +366,11 @@ fn a_job_that_was_killed_has_one_receipt_of_all_its_starts() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
+    // What was not published is not as good as gone.
+    let early = bench.run(&["verify", "out.parquet"]);
+    let said = "out.parquet is not there to be verified: its job has finished ";
+    assert!(early.code == 2 && early.stderr.contains(said), "{}", early.stderr);
+    assert!(early.stderr.contains(" of the 1500 rows of its input and has not published them"));
     // A job keeps the prices that were given last, also if that start was killed.
     let ran = bench.run(&job);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -373,6 +378,8 @@ fn a_job_that_was_killed_has_one_receipt_of_all_its_starts() {
     let number = |key: &str| first[key].as_f64().unwrap();
     assert_eq!((number("starts"), number("rows"), rows), (4.0, 1500.0, 1500));
     assert_eq!((1000.0 * number("active_seconds")).round() as i64, active_ms);
+    let status = json_of(&bench.run(&["status", "out.parquet", "--json"]));
+    assert_eq!(status["starts"], first["starts"]);
     assert!(active_ms > 0 && first.get("notes").is_none(), "{first}");
     let (errors, tokens, answered) = of_output(&read(&bench.path("out.parquet")));
     for (kind, count) in first["errors"].as_object().unwrap() {
@@ -468,6 +475,9 @@ fn a_receipt_counts_what_the_plan_said() {
         let of = |value: &Value, key: &str| value[key].as_u64().unwrap();
         let done = of(&receipt, "prefill_tokens") + of(&receipt, "decode_tokens");
         assert_eq!(of(&receipt, "shared_rows"), of(&planned, "shared_prompts"));
+        // Tokens of prompts as the plan has them, and those of answers apart.
+        assert_eq!(of(&receipt, "shared_input_tokens"), of(&planned, "shared_input_tokens"));
+        assert!(of(&receipt, "shared_input_tokens") > 0 && of(&receipt, "shared_generated_tokens") == 0);
         let (computed, cached) = (of(&planned, "computed_tokens"), of(&planned, "cached_tokens"));
         // A step finds no page that it computes itself.
         assert!(done >= computed && of(&receipt, "cached_tokens") <= cached, "{planned} {receipt}");
@@ -599,6 +609,14 @@ fn a_right_label_has_its_price() {
     let seconds = receipt(&bench, "out.parquet").0["active_seconds"].as_f64().unwrap();
     let money = priced[0]["money_per_right_label"].as_f64().unwrap();
     assert!((money - seconds / 20.0).abs() < 1e-9 * seconds, "{money}, {seconds}");
+    // Two columns are charged with the whole job each, which is said with what both come to.
+    let two = ["evaluate", "out.parquet", "--truth", "label=label", "--truth", "q=q"];
+    let two = bench.run(&[&two[..], &["--price-per-hour", "3600"]].concat());
+    let said = two.stdout.lines().last().unwrap();
+    let together = said.split(" cost ").nth(1).unwrap().split(' ').next().unwrap().parse::<f64>().unwrap();
+    assert!(said.contains("each column above is charged with the whole job"), "{said}");
+    assert!((together - seconds / 38.0).abs() < 0.01 * seconds, "{together}, {seconds}");
+    assert!(!evaluate(&[]).stdout.contains("charged"));
 }
 
 #[test]
@@ -638,6 +656,16 @@ fn a_sweep_is_one_table() {
     assert!(heads.contains(&"step_time_percentiles_ms.p90"), "{heads:?}");
     let totals: Vec<&str> = csv.lines().skip(1).map(|line| line.split(',').nth(at).unwrap()).collect();
     assert_eq!(totals, ["17", "119"]);
+    // A place that cannot be written to is refused before the work.
+    for flag in ["--output-json", "--output-csv"] {
+        let refused = bench.run(&[&flags[..], &[flag, "no/folder/x"]].concat());
+        assert!(
+            refused.code == 2 && refused.stderr.contains("cannot write no/folder/x"),
+            "{}",
+            refused.stderr
+        );
+        assert!(!refused.stderr.contains("engine: ") && refused.stdout.is_empty(), "{}", refused.stderr);
+    }
     let wrong = bench.run(&[&flags[..10], &["--sweep", "seqs=1"]].concat());
     assert!(wrong.code == 2 && wrong.stderr.contains("is not num-prompts=N,..."), "{}", wrong.stderr);
 }

@@ -15,7 +15,7 @@ use jobs::cli::args::Command;
 use jobs::cli::parse::parse;
 use jobs::error::JobError;
 use jobs::options::job::JobOptions;
-use jobs::plan::Plan;
+use jobs::plan::{Plan, PlanOptions};
 use jobs::run::run_on;
 use pretend::{PretendDevice, VOCAB, Work, letter_or_end};
 use serde_json::Value;
@@ -44,7 +44,12 @@ fn device(work: &Arc<Work>) -> Result<Box<dyn Device>, JobError> {
 fn plan_and_run(bench: &Bench, output: &str, flags: &[&str], pilot: u64) -> (Value, Value, u64) {
     let work = Arc::new(Work::default());
     let open = |_: &_| device(&work);
-    let plan = Plan::of(options(bench, output, flags), None, Some(pilot), &open).unwrap();
+    let plan = Plan::of(
+        options(bench, output, flags),
+        PlanOptions { pilot: Some(pilot), ..PlanOptions::default() },
+        &open,
+    )
+    .unwrap();
     run_on(options(bench, output, flags), open).unwrap();
     let receipt = std::fs::read(bench.path(&format!("{output}.gristmill/receipt.json"))).unwrap();
     let sampled = work.sampled.load(Ordering::Relaxed);
@@ -92,7 +97,8 @@ fn a_pilot_says_how_long_answers_are_and_is_not_paid_twice() {
     assert!(bytes("out.parquet") == bytes("other.parquet"), "the pilot's rows were answered otherwise");
     // A plan of a job that is done has nothing left to pay for.
     let open = |_: &_| device(&work);
-    let done = Plan::of(options(&bench, "out.parquet", &flags), None, Some(100), &open).unwrap();
+    let pilot = PlanOptions { pilot: Some(100), ..PlanOptions::default() };
+    let done = Plan::of(options(&bench, "out.parquet", &flags), pilot, &open).unwrap();
     let done = serde_json::to_value(&done).unwrap();
     assert_eq!(of(&done["costs"]["seconds"], "most"), 0.0, "{done}");
     assert_eq!(done["pilot"], plan["pilot"]);

@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod model;
 pub mod options;
 pub mod plan;
+pub mod printable;
 pub mod prompt;
 pub mod publish;
 pub mod rates;

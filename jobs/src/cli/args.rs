@@ -210,6 +210,10 @@ pub struct PlanArgs {
     /// They are kept in the job's journal, so that the run does not answer them again.
     #[arg(long, value_name = "ROWS", value_parser = count::<u64>(1, u64::MAX), conflicts_with_all = ["fresh", "retry"])]
     pub pilot: Option<u64>,
+    /// Measure anew what the device can move and compute, also where that was measured before: for two seconds, in which
+    /// nothing else should run.
+    #[arg(long)]
+    pub measure_rates: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -222,10 +226,11 @@ pub struct EvaluateArgs {
     pub output: String,
     #[command(flatten)]
     pub truth: TruthArgs,
-    /// Write the rows that differ to this Parquet file.
+    /// Write the rows that differ to this file: Parquet, JSON lines or CSV by its name.
     #[arg(long, value_name = "PATH")]
     pub differences: Option<PathBuf>,
-    /// What an hour of the machine cost: with the job's receipt it says what a right label cost [default: the job's price].
+    /// What an hour of the machine cost: with the job's receipt it says what a right label cost, if its column is charged
+    /// with the whole job [default: the job's price].
     #[arg(long, value_name = "PRICE", value_parser = price)]
     pub price_per_hour: Option<f64>,
     /// Print JSON.

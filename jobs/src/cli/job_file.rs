@@ -5,7 +5,7 @@ use crate::error::JobError;
 use crate::model::builtin::NANO;
 use crate::store::location::{ObjectUrl, refuse_malformed_url, refuse_url};
 use clap::error::{ContextKind, ContextValue};
-use clap::{Arg, CommandFactory, Parser};
+use clap::{Arg, ArgAction, CommandFactory, Parser};
 use engine::models::read_capped;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -81,8 +81,12 @@ pub fn flags_of(
         }
         if wanted(id)? {
             let mut values = Vec::new();
+            let value = joined_prices(id, value);
             add_values(&mut values, &value, arg.get_action().takes_values())
                 .map_err(|why| format!("`{key}` {why}"))?;
+            if values.len() != 1 && value.is_array() && !matches!(arg.get_action(), ArgAction::Append) {
+                return Err(format!("`{key}` takes one value, and not a list of {}", values.len()));
+            }
             for value in values {
                 let mut flag = OsString::from(format!("--{name}"));
                 if let Some(text) = value {
@@ -107,6 +111,20 @@ pub fn overridden(id: &str, given: impl Fn(&str) -> bool) -> bool {
     let mut either = EITHER.iter().filter(|group| group.contains(&id)).copied().flatten();
     // Another model has other revisions.
     given(id) || either.any(|&other| given(other)) || id == "revision" && given("model")
+}
+
+/// Two prices in a list are as good as the text of both.
+fn joined_prices(id: &str, value: toml::Value) -> toml::Value {
+    match value {
+        toml::Value::Array(items) if id == "compare_price" => {
+            let texts: Vec<String> = items
+                .iter()
+                .map(|item| item.as_str().map_or_else(|| item.to_string(), String::from))
+                .collect();
+            toml::Value::String(texts.join(","))
+        }
+        other => other,
+    }
 }
 
 /// The values of a key as text; `None` for a flag without a value.

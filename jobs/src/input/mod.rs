@@ -146,7 +146,7 @@ impl Input {
             opened.push(open(found, search.format, &mut types)?);
         }
         let json = Arc::new(types.json.schema());
-        if json.fields().is_empty() {
+        if json.fields().is_empty() && !search.also_empty {
             // A part without rows does no harm beside others.
             let empty = opened.iter().find(|one| one.file.rows() == 0 && is_json(&one.file));
             let empty = empty.filter(|_| opened.iter().all(|one| one.file.rows() == 0));

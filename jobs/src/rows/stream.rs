@@ -94,6 +94,7 @@ fn answer(
         counters: &counters,
         meter: CostMeter::begin(Err("rows in memory have no receipt".into())),
         stop: &|| window.is_stopped(),
+        told: None,
         leaves_idle: true,
     };
     let mut progress = Progress::unseen(&counters);

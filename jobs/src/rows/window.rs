@@ -180,9 +180,7 @@ impl AnswerSink for WindowSink {
         Ok(())
     }
 
-    fn note_costs(&mut self, _: &StartFigures) -> Result<(), JobError> {
-        Ok(())
-    }
+    fn note_costs(&mut self, _: StartFigures) {}
 
     fn commit(&mut self) -> Result<(), JobError> {
         Ok(())

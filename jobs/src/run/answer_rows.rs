@@ -36,6 +36,7 @@ pub fn answer_rows(
     counters: &Counters,
     signals: &Signals,
     meter: CostMeter,
+    told: (&mut Teller, &EngineNotes),
 ) -> Result<(), JobError> {
     let suspects = journal.lock().map(|journal| [journal.alone(), journal.later()].map(<[u64]>::to_vec));
     let [alone, later] = suspects.unwrap_or_default();
@@ -57,6 +58,7 @@ pub fn answer_rows(
         counters,
         meter,
         stop: &stop,
+        told: Some(told),
         leaves_idle: false,
     };
     let result = run.answer(job, engine, &mut progress, |feeder, out| feeder.feed(out));
@@ -78,6 +80,8 @@ pub struct Run<'a> {
     pub meter: CostMeter,
     /// Whether rows that are not finished are to be given up.
     pub stop: &'a dyn Fn() -> bool,
+    /// Who tells figures of the run, and what the engine notes for that.
+    pub told: Option<(&'a mut Teller, &'a EngineNotes)>,
     /// Whether the engine goes on to other rows afterwards.
     pub leaves_idle: bool,
 }
@@ -94,7 +98,7 @@ impl Run<'_> {
         progress: &mut Progress,
         feed: impl FnOnce(&Feeder<'_>, &SyncSender<FeederResult>) + Send,
     ) -> Result<(), JobError> {
-        let Run { sink, finished, alone, later, notes, counters, meter, stop, leaves_idle } = self;
+        let Run { sink, finished, alone, later, notes, counters, meter, stop, told, leaves_idle } = self;
         let choices = job.choices.as_deref();
         let content_free = match choices {
             Some(choices) => choices.calibrate(job.content_free.as_ref(), engine)?,
@@ -144,16 +148,14 @@ impl Run<'_> {
             first_error: None,
         };
         let given_up = AtomicBool::new(false);
-        let notes = EngineNotes::default();
-        let mut teller = Teller::begin(job.options.metrics.clone(), counters, &notes, job.rows);
+        let engine_notes = told.as_ref().map(|(_, notes)| *notes);
         let result = std::thread::scope(|scope| {
             let start = |what| JobError::io("start a thread for", what);
             let thread = std::thread::Builder::new();
             thread.spawn_scoped(scope, move || feed(&feeder, &prepared)).map_err(start("prompts"))?;
             let (finisher, progress, given_up) = (&mut finisher, &mut *progress, &given_up);
-            let teller = &mut teller;
             let finish = move || {
-                let result = finisher.run(&outcomes, progress, teller);
+                let result = finisher.run(&outcomes, progress, told);
                 given_up.store(result.is_err(), Ordering::Relaxed);
                 result
             };
@@ -161,8 +163,11 @@ impl Run<'_> {
                 std::thread::Builder::new().spawn_scoped(scope, finish).map_err(start("answers"))?;
             let share = job.options.share_prompts;
             let documents = open.as_ref().map(|open| FollowUps { open, requests: follow_ups });
-            let engine_loop =
-                EngineLoop::new(engine, &job.tokenizer, sink, share, documents, meter, done).noting(&notes);
+            let engine_loop = EngineLoop::new(engine, &job.tokenizer, sink, share, documents, meter, done);
+            let engine_loop = match engine_notes {
+                Some(notes) => engine_loop.noting(notes),
+                None => engine_loop,
+            };
             let engine_loop = match job.documents {
                 Some(_) => engine_loop,
                 None => engine_loop.counting(counters),
@@ -176,7 +181,6 @@ impl Run<'_> {
             let finished = finished.unwrap_or_else(|_| Err(JobError::Internal("the finisher ended".into())));
             finished.and(ended)
         });
-        teller.end();
         progress.end();
         result
     }

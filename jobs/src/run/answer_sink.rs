@@ -30,10 +30,7 @@ pub trait AnswerSink: Send {
     fn append_note(&mut self, note: Note, shared: bool) -> Result<(), JobError>;
 
     /// Notes what the engine has done so far.
-    ///
-    /// # Errors
-    /// What ends the job.
-    fn note_costs(&mut self, figures: &StartFigures) -> Result<(), JobError>;
+    fn note_costs(&mut self, figures: StartFigures);
 
     /// Makes all rows added so far durable, where rows are.
     ///
@@ -59,8 +56,8 @@ impl AnswerSink for Journal {
         Journal::append_note(self, note, shared)
     }
 
-    fn note_costs(&mut self, figures: &StartFigures) -> Result<(), JobError> {
-        Journal::note_costs(self, figures)
+    fn note_costs(&mut self, figures: StartFigures) {
+        Journal::note_costs(self, figures);
     }
 
     fn commit(&mut self) -> Result<(), JobError> {

@@ -193,7 +193,8 @@ impl<'a> EngineLoop<'a> {
     fn note_costs(&mut self) -> Result<(), JobError> {
         let figures = self.meter.figures(self.engine);
         self.notes.iter().for_each(|notes| notes.note(&figures, self.engine));
-        self.lock()?.note_costs(&figures)
+        self.lock()?.note_costs(figures);
+        Ok(())
     }
 
     /// Takes the requests that follow upon others, before new rows: what is begun is to end.

@@ -6,7 +6,7 @@ use crate::documents::document::{Document, Next};
 use crate::error::JobError;
 use crate::journal::answer::{Answer, Completion, FinishReason};
 use crate::journal::note::Part;
-use crate::metrics::figures::Teller;
+use crate::metrics::figures::{EngineNotes, Teller};
 use crate::prompt::tokenizer::Tokenizer;
 use crate::row_error::{RowError, RowErrorKind};
 use crate::run::answer_sink::AnswerSink;
@@ -53,7 +53,7 @@ impl Finisher<'_> {
         &mut self,
         rows: &Receiver<RowOutcome>,
         progress: &mut Progress,
-        teller: &mut Teller<'_>,
+        mut told: Option<(&mut Teller, &EngineNotes)>,
     ) -> Result<(), JobError> {
         loop {
             match rows.recv_timeout(IDLE) {
@@ -62,7 +62,7 @@ impl Finisher<'_> {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             progress.show(self.counters);
-            teller.tell();
+            told.iter_mut().for_each(|(teller, notes)| teller.tell(notes));
         }
     }
 
@@ -164,8 +164,6 @@ impl Finisher<'_> {
     fn count_error(&mut self, row: u64, error: &RowError) -> Result<(), JobError> {
         let c = self.counters;
         Counters::add(&c.errors, 1);
-        let kinds = RowErrorKind::ALL.iter().zip(&c.kinds);
-        kinds.filter(|(kind, _)| **kind == error.kind).for_each(|(_, count)| Counters::add(count, 1));
         tracing::debug!(%error, "a row has no answer");
         let first = self.first_error.get_or_insert_with(|| format!("row {row}, {}", error.shown()));
         if !self.limits.stop {

@@ -84,7 +84,8 @@ impl Job {
     /// # Errors
     /// [`JobError::Usage`], and what is wrong with a file.
     pub fn prepare(options: JobOptions) -> Result<Job, JobError> {
-        let search = Search { format: options.input_format, own: OwnOutput::of(&options.output) };
+        let own = OwnOutput::of(&options.output);
+        let search = Search { format: options.input_format, own, also_empty: false };
         let input = Input::search(&options.input, &search)?;
         let folders = ModelFolders::find(&options.model)?;
         let model = Arc::new(Model::open(&folders.model, options.model.load_format.into())?);

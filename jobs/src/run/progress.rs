@@ -2,7 +2,6 @@
 
 use crate::journal::finished::FinishedRows;
 use crate::log::{counted, is_json, note, print_event};
-use crate::row_error::RowErrorKind;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,8 +23,6 @@ pub struct Counters {
     pub finished: AtomicU64,
     /// Rows with errors.
     pub errors: AtomicU64,
-    /// Of them those of this run, in the order of [`RowErrorKind::ALL`].
-    pub kinds: [AtomicU64; RowErrorKind::ALL.len()],
     /// Rows that took the answer of another row of their prompt, of this run only.
     pub shared: AtomicU64,
     /// Tokens of the prompts of finished rows.
@@ -46,7 +43,6 @@ impl Counters {
         Counters {
             finished: finished.count.into(),
             errors: finished.errors.into(),
-            kinds: Default::default(),
             shared: 0.into(),
             input_tokens: finished.input_tokens.into(),
             generated_tokens: finished.generated_tokens.into(),
