@@ -3,9 +3,11 @@
 pub mod args;
 mod batch;
 mod bench;
+mod completions;
 mod devices;
 mod evaluate;
 mod job_file;
+mod man;
 pub mod parse;
 mod plan;
 mod report;
@@ -86,6 +88,8 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
         }
         Command::Evaluate(args) => evaluate::evaluate(args)?,
         Command::Report(args) => report::report(args)?,
+        Command::Completions { shell } => completions::completions(shell)?,
+        Command::Man { command, output } => man::man(&command, output.as_deref())?,
     }
     Ok(EXIT_DONE)
 }
