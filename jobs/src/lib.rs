@@ -33,6 +33,7 @@ pub mod rates;
 pub mod receipt;
 pub mod report;
 pub mod row_error;
+pub mod rows;
 pub mod run;
 pub mod schema;
 pub mod stop_signal;

@@ -133,7 +133,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     pub keep: Option<Vec<String>>,
     /// Add these columns to the output.
-    #[arg(long = "return", value_name = "COLUMN,...", value_delimiter = ',', value_enum)]
+    #[arg(long = "return", alias = "returns", value_name = "COLUMN,...", value_delimiter = ',', value_enum)]
     pub returns: Vec<ReturnColumn>,
     /// Put this before the names of generated columns, where an input column has the same name.
     #[arg(long, value_name = "TEXT", default_value = "")]

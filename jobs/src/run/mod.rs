@@ -1,6 +1,7 @@
 //! `gristmill run`: from the options to the published answers.
 
 pub mod answer_rows;
+pub mod answer_sink;
 pub mod cost_meter;
 pub mod detokenize;
 mod document_windows;
@@ -65,12 +66,18 @@ use std::sync::Mutex;
 /// # Errors
 /// What ended it; see [`JobError::exit_code`].
 pub fn run(options: JobOptions) -> Result<(), JobError> {
-    run_on(options, |engine| {
-        let device = devices::open(engine)?;
-        #[cfg(feature = "faults")]
-        let device = crate::supervise::faults::wrap(device)?;
-        Ok(device)
-    })
+    run_on(options, open_device)
+}
+
+/// Opens the device that options name.
+///
+/// # Errors
+/// [`JobError::Engine`] if it is not there.
+pub fn open_device(engine: &EngineOptions) -> Result<Box<dyn Device>, JobError> {
+    let device = devices::open(engine)?;
+    #[cfg(feature = "faults")]
+    let device = crate::supervise::faults::wrap(device)?;
+    Ok(device)
 }
 
 /// Runs a job on a device of the caller's.
