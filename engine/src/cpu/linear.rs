@@ -36,7 +36,7 @@ pub fn run(team: &mut Team, memory: &mut Memory, tiles: &mut Tiles, rows: usize,
     tiles.pack(panels.words(), (rows, x.cols, block()), row, |n, pack| {
         team.share_ranges(n, TILES, |tiles| tiles.for_each(pack));
     });
-    let (tiles, few) = (&*tiles, tiles.len() == 1);
+    let (tiles, few) = (&*tiles, tiles.len() <= 2);
 
     let target = Disjoint::new(&mut result);
     let multiply = |p: usize, group: Range<usize>, scratch: &mut Scratch| {
