@@ -34,6 +34,8 @@ pub mod report;
 pub mod row_error;
 pub mod run;
 pub mod schema;
+mod sealed;
+pub mod shards;
 pub mod stop_signal;
 pub mod store;
 pub mod structured;

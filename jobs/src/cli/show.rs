@@ -13,6 +13,7 @@ use crate::options::model::LoadFormat;
 use crate::prompt::prompts::RowPrompt;
 use crate::run::identity::{input_digests, prompt_identity};
 use crate::run::job::Job;
+use crate::shards::local;
 use arrow::array::{AsArray, RecordBatch};
 use serde::Serialize;
 use std::fmt::Write;
@@ -86,6 +87,10 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
     let ShowArgs { mut run, row, answer, json } = args;
     // Prompts need no weights, which a hub would have to send.
     run.model.load_format = LoadFormat::Dummy;
+    if run.shard.is_some() {
+        let why = "--shard: rows are counted over the whole input, and --answer looks into the shard that has the row; leave it out";
+        return Err(JobError::Usage(why.into()));
+    }
     let job = Job::prepare(run.job_options()?)?;
     if row >= job.input.rows {
         return Err(JobError::Usage(format!(
@@ -95,7 +100,7 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
     }
     let mut shown = shown_row(&job, row)?;
     if answer {
-        let journal = JournalReader::of_begun(&job.options.state_dir)?;
+        let journal = JournalReader::of_begun(&local::dir_of_row(&job.options.state_dir, row)?)?;
         let changed = prompt_identity(&job).differences(&prompt_fields(journal.identity()));
         if journal.is_of_this_format() && !changed.is_empty() {
             let why = "the prompts are not those of the answers, which --answer would show beside others";

@@ -65,7 +65,7 @@ pub fn answer_rows(
         structure: job.structure.as_ref(),
         batch: job.batch.as_ref(),
         sampling: &job.sampling,
-        rows: job.rows,
+        rows: job.range.clone(),
         finished,
         alone,
         later,
@@ -86,13 +86,14 @@ pub fn answer_rows(
         rows: job.rows,
         first_error: None,
     };
-    let mut progress = Progress::begin("rows", job.rows, counters);
+    let wanted = job.range.end - job.range.start;
+    let mut progress = Progress::begin("rows", wanted, counters);
     if choices.is_some() && job.documents.is_none() {
         progress = progress.without_tokens();
     }
     let given_up = AtomicBool::new(false);
     let notes = EngineNotes::default();
-    let mut teller = Teller::begin(job.options.metrics.clone(), counters, &notes, job.rows);
+    let mut teller = Teller::begin(job.options.metrics.clone(), counters, &notes, wanted);
     let result = std::thread::scope(|scope| {
         let start = |what| JobError::io("start a thread for", what);
         let thread = std::thread::Builder::new();

@@ -50,8 +50,8 @@ pub struct Feeder<'a> {
     pub batch: Option<&'a BatchRequests>,
     /// How rows are answered, unless a row says otherwise.
     pub sampling: &'a Arc<Sampling>,
-    /// The number of rows of the job, from the first.
-    pub rows: u64,
+    /// The rows to answer.
+    pub rows: Range<u64>,
     /// Rows that are not to be done again.
     pub finished: &'a FinishedRows,
     /// Rows that run alone, after all others.
@@ -70,12 +70,13 @@ struct Gone;
 impl Feeder<'_> {
     /// Sends every row that is not finished, in order, until all are sent or nobody takes them.
     pub fn feed(&self, out: &SyncSender<FeederResult>) {
-        let first = (0..self.rows).find(|&row| !self.finished.contains(row)).unwrap_or(self.rows);
-        if self.feed_range(first..self.rows, false, out).is_err() {
+        let end = self.rows.end;
+        let first = self.rows.clone().find(|&row| !self.finished.contains(row)).unwrap_or(end);
+        if self.feed_range(first..end, false, out).is_err() {
             return;
         }
         for &row in &self.alone {
-            if self.feed_range(row..(row + 1).min(self.rows), true, out).is_err() {
+            if self.feed_range(row..(row + 1).min(end), true, out).is_err() {
                 return;
             }
         }

@@ -6,9 +6,10 @@ use crate::input::batch::Batch;
 use crate::options::job::OnCorrupt;
 use crate::run::space::KeptBytes;
 use arrow::datatypes::{Schema, SchemaRef};
+use std::ops::Range;
 use std::sync::Arc;
 
-/// Reads columns of the first rows, so that what would end the job does so before it begins. The first `kept` of the columns
+/// Reads columns of rows, so that what would end the job does so before it begins. The first `kept` of the columns
 /// go to the output; how large their values are is returned.
 ///
 /// # Errors
@@ -17,7 +18,7 @@ pub fn check_input(
     input: &Input,
     columns: Vec<usize>,
     kept: usize,
-    rows: u64,
+    rows: Range<u64>,
     on_corrupt: OnCorrupt,
 ) -> Result<KeptBytes, JobError> {
     let mut bytes = KeptBytes::default();
@@ -30,14 +31,14 @@ pub fn check_input(
     Ok(bytes)
 }
 
-/// Columns of the first rows; with `row-errors`, cells that cannot be read are null and named by the batch.
+/// Columns of rows; with `row-errors`, cells that cannot be read are null and named by the batch.
 pub fn kept_batches<'a>(
     input: &'a Input,
     columns: &[usize],
-    rows: u64,
+    rows: Range<u64>,
     on_corrupt: OnCorrupt,
 ) -> impl Iterator<Item = Result<Batch, JobError>> + use<'a> {
-    input.read(columns.to_vec(), 0..rows).map(move |batch| match on_corrupt {
+    input.read(columns.to_vec(), rows).map(move |batch| match on_corrupt {
         OnCorrupt::Refuse => batch?.refuse_lost(),
         OnCorrupt::RowErrors => batch,
     })

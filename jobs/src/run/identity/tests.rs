@@ -83,6 +83,7 @@ const DO_NOT: &[(&str, &[&str])] = &[
     ("max-errors", &["--max-errors", "1"]),
     ("on-corrupt", &["--on-corrupt", "row-errors"]),
     ("rows-per-file", &["--rows-per-file", "1"]),
+    ("shard", &["--shard", "2/2", "--rows-per-file", "1"]),
     ("resume", &["--resume", "never"]),
     ("fresh", &["--fresh"]),
     ("allow-constant-prompt", &["--allow-constant-prompt"]),
