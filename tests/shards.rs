@@ -4,15 +4,17 @@
 
 mod support;
 
-use arrow::array::{ArrayRef, DictionaryArray, Int64Array, ListArray};
+use arrow::array::{ArrayRef, DictionaryArray, Int64Array, ListArray, RecordBatch, StringArray};
 use arrow::datatypes::Int32Type;
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use support::dice::Dice;
 use support::golden;
-use support::job::{Bench, Ran, strings};
+use support::job::{Bench, Ran, read, strings, text};
 
 /// Prompts of which some are null and some equal, in two files, with columns of several kinds to keep.
 fn tables(bench: &Bench) {
@@ -407,4 +409,44 @@ fn other_kinds_of_jobs_go_in_shards() {
         job.in_shards(output, 3);
         same(&bench, &one, output);
     }
+}
+
+/// A damaged page costs the rows behind it in its row group, whichever shard has them and wherever it begins to read.
+#[test]
+fn a_damaged_page_costs_the_same_rows() {
+    let bench = Bench::new();
+    let texts = |what: &str| -> Vec<String> { (0..100).map(|i| format!("{what} number {i}")).collect() };
+    let columns: [(&str, ArrayRef); 2] = [
+        ("q", Arc::new(StringArray::from_iter_values(texts("wheel")))),
+        ("note", Arc::new(StringArray::from_iter_values(texts("note")))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let properties = WriterProperties::builder()
+        .set_dictionary_enabled(false)
+        .set_data_page_row_count_limit(10)
+        .set_write_batch_size(10)
+        .set_max_row_group_row_count(Some(80))
+        .build();
+    let file = std::fs::File::create(bench.path("in.parquet")).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let mut bytes = std::fs::read(bench.path("in.parquet")).unwrap();
+    for (text, fill) in [("note number 35", 40), ("wheel number 52", 40)] {
+        let at = bytes.windows(text.len()).position(|at| at == text.as_bytes()).unwrap();
+        bytes[at - fill..at].fill(0xee);
+    }
+    std::fs::write(bench.path("in.parquet"), bytes).unwrap();
+    let flags = [&GREEDY[..], &["--rows-per-file", "5", "--on-corrupt", "row-errors"]].concat();
+    let job = Job { inputs: &["-i", "in.parquet"], ..Job::new(&bench, &flags) };
+    let ran = job.run("one", &[]);
+    assert!(ran.code == 0 && ran.stderr.contains("errors ("), "{}", ran.stderr);
+    job.in_shards("many", 7);
+    same(&bench, "one", "many");
+    // The row behind the damage, in the same row group.
+    let part = read(&bench.path("many/part-00014.parquet"));
+    let error = &text(&part, "error")[0];
+    assert!(error.as_ref().is_some_and(|error| error.contains("column q, row 70")), "{error:?}");
+    let part = read(&bench.path("many/part-00016.parquet"));
+    assert_eq!(text(&part, "error"), [None::<String>, None, None, None, None]);
 }

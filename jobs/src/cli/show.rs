@@ -8,11 +8,11 @@ use crate::journal::JournalReader;
 use crate::journal::answer::Answer;
 use crate::journal::decisions::prompt_fields;
 use crate::log::{counted, print};
-use crate::options::job::OnCorrupt;
 use crate::options::model::LoadFormat;
 use crate::prompt::prompts::RowPrompt;
 use crate::run::identity::{input_digests, prompt_identity};
 use crate::run::job::Job;
+use crate::run::reading::read_rows;
 use crate::shards::local;
 use arrow::array::{AsArray, RecordBatch};
 use serde::Serialize;
@@ -181,11 +181,8 @@ fn in_batch(
     columns: &[usize],
     mut take: impl FnMut(Result<(&RecordBatch, usize), &str>),
 ) -> Result<(), JobError> {
-    for batch in job.input.read(columns.to_vec(), row..row + 1) {
-        let batch = match job.options.on_corrupt {
-            OnCorrupt::Refuse => batch?.refuse_lost()?,
-            OnCorrupt::RowErrors => batch?,
-        };
+    for batch in read_rows(&job.input, columns, row..row + 1, job.options.on_corrupt) {
+        let batch = batch?;
         let Some(at) = row.checked_sub(batch.first_row).map(|at| at as usize) else { continue };
         if let Some(lost) = batch.lost_rows().get(&row) {
             take(Err(&lost.to_string()));

@@ -15,6 +15,7 @@ use crate::row_error::{RowError, RowErrorKind};
 use crate::run::document_windows::{DocumentWindows, Window};
 use crate::run::open_documents::OpenDocuments;
 use crate::run::order::{of_prompt, order};
+use crate::run::reading::read_rows;
 use crate::run::request::{FailedRow, FeederResult, RowRequest};
 use crate::run::sampling::Sampling;
 use crate::structured::constraint::Structure;
@@ -90,11 +91,7 @@ impl Feeder<'_> {
     }
 
     fn feed_range(&self, rows: Range<u64>, alone: bool, out: &SyncSender<FeederResult>) -> Result<(), Gone> {
-        for batch in self.input.read(self.columns().to_vec(), rows) {
-            let batch = match self.on_corrupt {
-                OnCorrupt::Refuse => batch.and_then(Batch::refuse_lost),
-                OnCorrupt::RowErrors => batch,
-            };
+        for batch in read_rows(self.input, self.columns(), rows, self.on_corrupt) {
             match batch {
                 Ok(batch) => self.feed_batch(&batch, alone, out)?,
                 Err(error) => {

@@ -17,6 +17,7 @@ pub mod order;
 mod output;
 pub mod pilot;
 pub mod progress;
+pub mod reading;
 pub mod request;
 pub mod resume;
 pub mod row;
@@ -51,10 +52,11 @@ use crate::run::answer_rows::answer_rows;
 use crate::run::cost_meter::CostMeter;
 use crate::run::identity::{identity, input_digests};
 use crate::run::job::Job;
-use crate::run::kept::{check_input, kept_batches};
+use crate::run::kept::check_input;
 use crate::run::output::publication;
 use crate::run::pilot::{all_but, spread_rows};
 use crate::run::progress::Counters;
+use crate::run::reading::read_rows;
 use crate::run::resume::resume_mode;
 use crate::run::shard::ShardRun;
 use crate::shards::job::ShardedJob;
@@ -331,7 +333,7 @@ fn check_output(job: &Job) -> Result<(), JobError> {
     }
     let encoder = LineEncoder::new(format);
     let rows = job.range.clone();
-    kept_batches(&job.input, &job.kept, rows, job.options.on_corrupt).try_for_each(|batch| {
+    read_rows(&job.input, &job.kept, rows, job.options.on_corrupt).try_for_each(|batch| {
         let batch = batch?;
         encoder.encode(&batch.columns, batch.first_row, &mut Vec::new())
     })
@@ -375,6 +377,6 @@ fn publish(job: &Job, target: &Target, journal: &EndedJournal) -> Result<u64, Jo
     let publication =
         Publication { may_appear: &may_appear, ..publication(job, target, journal, results.as_ref()) };
     let _heartbeats = HeartbeatThread::start();
-    let kept = kept_batches(&job.input, &job.kept, job.range.clone(), job.options.on_corrupt);
+    let kept = read_rows(&job.input, &job.kept, job.range.clone(), job.options.on_corrupt);
     publication.publish(&journal.reader, kept).map(|manifest| manifest.unreadable)
 }

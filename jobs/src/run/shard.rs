@@ -11,8 +11,8 @@ use crate::publish::target::Target;
 use crate::receipt;
 use crate::row_error::shown;
 use crate::run::job::Job;
-use crate::run::kept::kept_batches;
 use crate::run::output::publication;
+use crate::run::reading::read_rows;
 use crate::shards::finished::{FinishedShard, ShardCosts};
 use crate::shards::job::ShardedJob;
 use crate::shards::place::ShardPlace;
@@ -68,7 +68,7 @@ impl ShardRun {
         };
         let results = job.results(reader.identity());
         let publication = publication(job, target, journal, results.as_ref());
-        let kept = kept_batches(&job.input, &job.kept, job.range.clone(), job.options.on_corrupt);
+        let kept = read_rows(&job.input, &job.kept, job.range.clone(), job.options.on_corrupt);
         match &self.place {
             ShardPlace::Local(local) => {
                 let written = publication.write_parts(&aside, reader, kept, |_, _| Ok(()))?;

@@ -1,9 +1,9 @@
 //! Shards of an output in an object store.
 //!
 //! Parts are put where the output has them. What a shard says of itself is removed before it changes a part, and then the
-//! manifest, if it names that part with other bytes. Publishing looks at what all shards say again once the manifest stands.
-//! So one of the two sees the other, and no manifest stands over parts that it does not name. Two machines that work on one
-//! shard, because one of them was believed to be dead, put the same bytes.
+//! manifest, of which it looks again at the end. Publishing looks again at what all shards say once the manifest stands. So one
+//! of the two sees the other, also if one is killed, and no manifest is left over parts that it does not name. Two machines
+//! that work on one shard, because one of them was believed to be dead, put the same bytes.
 
 use crate::error::JobError;
 use crate::options::shard::Shard;
@@ -319,19 +319,21 @@ impl ShardUpload<'_> {
     ///
     /// # Errors
     /// [`JobError::Store`].
-    pub fn finish(self, finished: FinishedShard) -> Result<FinishedShard, JobError> {
+    pub fn finish(self, finished: FinishedShard) -> Result<(), JobError> {
         let shards = self.shards;
         let finished = FinishedShard { etags: self.etags, ..finished };
-        if self.before.as_ref() == Some(&finished) && !self.changes {
-            return Ok(finished);
+        // Somebody may have published what the shard said before its parts changed, and been killed.
+        let stale = |published: Manifest| !finished.parts.iter().all(|part| published.parts.contains(part));
+        if shards.published()?.is_some_and(stale) {
+            shards.bucket.delete(&manifest_key(&shards.url))?;
         }
         let (key, text) = (shards.shard_key(self.shard), finished.to_json());
         // What an earlier start said, or another machine that put the same bytes.
         shards.bucket.delete(&key)?;
         match settle(&shards.bucket, &shards.url, &key, &text)? {
-            true => Ok(finished),
+            true => Ok(()),
             false => match shards.find(self.shard)? {
-                Found::Finished(other) if other.parts == finished.parts => Ok(*other),
+                Found::Finished(other) if other.parts == finished.parts => Ok(()),
                 _ => Err(JobError::Store {
                     doing: "write",
                     url: shards.shown(&key),
@@ -343,3 +345,6 @@ impl ShardUpload<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
