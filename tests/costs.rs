@@ -612,7 +612,7 @@ fn a_plan_has_time_and_money_by_rates_that_are_measured_once() {
     for name in ["time  ", "money "] {
         let line = text.lines().find(|line| line.starts_with(name)).unwrap();
         assert!(
-            line.contains(" for the rows that are left, ") && line.contains(" for the whole job"),
+            line.contains(" for the rows that are left; ") && line.contains(" for the whole job"),
             "{line}"
         );
     }

@@ -17,6 +17,7 @@ use crate::options::size::{parse_size, parse_usize};
 use crate::options::structured::StructuredOptions;
 use crate::store::location::Location;
 use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand};
+use clap_complete::Shell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -84,6 +85,17 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Write one HTML file about a published output: what it took, tokens, answers, errors, settings.
     Report(ReportArgs),
+    /// Print what makes a shell complete commands and flags.
+    Completions { shell: Shell },
+    /// Print the manual page of gristmill or of a command, as in `gristmill man bench throughput | man -l -`.
+    Man {
+        /// The command; gristmill itself if there is none.
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
+        /// Write the pages of all commands to this folder instead.
+        #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+        output: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand, Clone, Debug, PartialEq)]

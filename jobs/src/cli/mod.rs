@@ -3,10 +3,12 @@
 pub mod args;
 mod batch;
 mod bench;
+mod completions;
 mod devices;
 mod evaluate;
 mod job_file;
 pub mod keywords;
+mod man;
 pub mod parse;
 mod plan;
 mod report;
@@ -95,6 +97,8 @@ fn execute(cli: Cli, again: &Again) -> Result<u8, JobError> {
         }
         Command::Evaluate(args) => evaluate::evaluate(args)?,
         Command::Report(args) => report::report(args)?,
+        Command::Completions { shell } => completions::completions(shell)?,
+        Command::Man { command, output } => man::man(&command, output.as_deref())?,
     }
     Ok(EXIT_DONE)
 }
