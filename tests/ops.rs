@@ -26,7 +26,12 @@ fn compare(name: &str, activations: DType) {
             let products = if name == "cpu-medium" { DType::BF16 } else { activations };
             let mut epsilon = Formats { activations: products, ..formats }.epsilon();
             let fp8 = matches!(weights, Format::Fp8 | Format::Fp8Blocks);
-            if device.info().family == "cuda sm_90a" && fp8 && activations != DType::F32 {
+            let quantizes = match device.info().family {
+                "cuda sm_90a" => fp8,
+                "cuda mma e4m3" => weights == Format::Fp8,
+                _ => false,
+            };
+            if quantizes && activations != DType::F32 {
                 // Activations are rounded to e4m3 for the product: by up to 1/16.
                 epsilon = 1.0 / 32.0;
             }
@@ -61,12 +66,18 @@ fn cuda_f16() {
 /// A card with wgmma: in a process of its own, whose stand-in driver is one.
 #[test]
 fn cuda_sm_90a() {
-    support::on_sm90("cuda");
+    support::on_sm("90", "cuda");
+}
+
+/// A card whose `mma.sync` multiplies e4m3 numbers.
+#[test]
+fn cuda_sm_89() {
+    support::on_sm("89", "cuda");
 }
 
 #[test]
 fn cuda_sm_90a_f16() {
-    support::on_sm90("cuda_f16");
+    support::on_sm("90", "cuda_f16");
 }
 
 #[test]
@@ -104,9 +115,10 @@ fn time_step(name: &str) {
             let of_kind = times.ops.iter().filter(|ops| ops.name.contains(kind));
             of_kind.fold((0, 0), |(count, flops), ops| (count + ops.count, flops + ops.cost.flops))
         };
-        // Query, key and value; output; gate and up; down: in each of two layers. The head once, for each sequence.
-        let of_token = 2 * (32 * 128 + 64 * 32 + 32 * 64 + 32 * 32);
-        let expected = (9, 2 * (tokens * of_token + seqs * 32 * 384) as u64);
+        // Query, key and value, in each of two layers; output, gate and up, down, which the last layer has for wanted rows
+        // alone; the head, for those too.
+        let (qkv, rest) = (32 * 128, 64 * 32 + 32 * 64 + 32 * 32);
+        let expected = (9, 2 * (tokens * (2 * qkv + rest) + seqs * (rest + 32 * 384)) as u64);
         let (linears, flops) = counts("Linear");
         assert!(linears == expected.0 && flops >= expected.1, "{linears} Linears of {flops}: {times:?}");
         let alone = times.ops.iter().all(|ops| !ops.name.contains("Linear") || !ops.name.contains('+'));
@@ -153,7 +165,7 @@ fn times_on_cuda() {
 
 #[test]
 fn times_on_cuda_sm_90a() {
-    support::on_sm90("times_on_cuda");
+    support::on_sm("90", "times_on_cuda");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a card does: its ceilings, and how near the kernels come to them.
 //!
 //! Each figure stands beside its limit, measured in the same run: copies and matrix products of NVIDIA's
-//! own libraries. Usage: `card [copy|linear|tiles|prefill|decode|sample|overhead]...`, all but `tiles` if none is named.
+//! own libraries. Usage: `card [copy|linear|tiles|tiles-fp8|prefill|decode|sample|overhead]...`, all but tiles if none is named.
 //! `CARD_SCALE=n` divides sizes by n, to try the program out where there is no card.
 #![allow(clippy::unwrap_used)]
 
@@ -57,8 +57,10 @@ fn main() {
         linears(scale);
     }
     // It takes long, and only whoever fits the cost model wants it.
-    if wgmma && named.iter().any(|n| n == "tiles") {
-        tiles(scale);
+    for (name, formats) in [("tiles", BF16), ("tiles-fp8", FP8)] {
+        if wgmma && named.iter().any(|n| n == name) {
+            tiles(formats, scale);
+        }
     }
     if wants("decode") {
         decode(copied, scale);
@@ -214,14 +216,14 @@ fn linears(scale: usize) {
     }
 }
 
-/// Linear with each tile that may serve so many rows, as lines of `benches/results/2026-11-26-h200-linear.tsv`: the cost
-/// model is fitted to them.
-fn tiles(scale: usize) {
+/// Linear with each tile that may serve so many rows, as lines of `benches/results/2026-11-27-h200-linear.tsv`: the cost
+/// model is fitted to them. Those of FP8 take what rounding activations takes too.
+fn tiles(formats: Formats, scale: usize) {
     println!("tiles: layer, rows, features, K, warpgroups, tokens of a tile, slots, microseconds");
     for (name, k, n) in LAYERS {
         let (k, n) = (k / scale / 8 * 8, n / scale / 8 * 8);
-        let rows = rows_of(&[1, 16, 64, 128, 256, 384, 512, 1024, 2048], n, scale);
-        let (case, _) = linear_steps(BF16, &rows, k, n);
+        let rows = rows_of(&[1, 16, 64, 128, 256, 384, 512, 1024], n, scale);
+        let (case, _) = linear_steps(formats, &rows, k, n);
         for (warpgroups, tokens, slots) in kernels::linear_tiles() {
             // Much narrower or wider ones are never chosen.
             let may =

@@ -150,6 +150,8 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
             pos[h] = a.positions[begin + row / a.group];
             first[h] = a.window && pos[h] + 1 > a.window ? pos[h] + 1 - a.window : 0;
         }
+        // Both of the lane's rows see these positions and all between.
+        const u32 seen_from = max(first[0], first[1]), seen_to = min(pos[0], pos[1]);
 
         float max_score[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.0f, 0.0f}, acc[VALUES][4];
 #pragma unroll
@@ -233,7 +235,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
 #endif
 
             float factor[2], total[2];
-            mask(s, block, pos, first);
+            if (block + BLOCK - 1 > seen_to || block < seen_from) mask(s, block, pos, first);
             weigh(s, max_score, factor, total, a.scale);
             add_totals(sum, factor, total);
 #pragma unroll
