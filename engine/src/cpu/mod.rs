@@ -83,8 +83,10 @@ enum Work {
     /// The late masks of the previous step.
     Masks(Vec<u32>),
     /// Something else, when the steps before are done.
-    Call(Box<dyn FnOnce(&Plans, &mut Team) + Send>),
+    Call(Call),
 }
+
+type Call = Box<dyn FnOnce(&Plans, &mut Team) + Send>;
 
 /// Runs steps until the sender is dropped.
 fn work(mut team: Team, plans: &Plans, queue: &Receiver<Work>, results: &Sender<Result<StepOutput, String>>) {
