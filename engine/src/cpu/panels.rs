@@ -50,7 +50,7 @@ impl Panels {
             }
             Format::Plain(DType::F16) => Data::F16(vec![f16::ZERO; len]),
             Format::Plain(DType::BF16) => Data::BF16(vec![bf16::ZERO; len]),
-            Format::Plain(DType::F32 | DType::U32) => Data::F32(vec![0.0; len]),
+            Format::Plain(DType::F32 | DType::E4M3 | DType::U32) => Data::F32(vec![0.0; len]),
             Format::Q8_0 => Data::Q8_0(Q8::zeros(n.div_ceil(NR), k)),
             Format::Fp8 | Format::Fp8Blocks => Data::Fp8(Fp8::zeros(n.div_ceil(NR), k, format)),
         };
