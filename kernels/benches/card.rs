@@ -220,7 +220,7 @@ fn tiles(scale: usize) {
     println!("tiles: layer, rows, features, K, warpgroups, tokens of a tile, slots, microseconds");
     for (name, k, n) in LAYERS {
         let (k, n) = (k / scale / 8 * 8, n / scale / 8 * 8);
-        let rows = rows_of(&[1, 16, 64, 128, 256, 384, 512, 1024, 2048], n, scale);
+        let rows = rows_of(&[1, 16, 64, 128, 256, 384, 512, 1024], n, scale);
         let (case, _) = linear_steps(BF16, &rows, k, n);
         for (warpgroups, tokens, slots) in kernels::linear_tiles() {
             // Much narrower or wider ones are never chosen.

@@ -82,12 +82,11 @@ pub fn decoder(
     Builder { c: config, formats, max_len, pages_per_seq, plan, weights, ropes, matrix }.build(seqs)
 }
 
-/// The buffers that all layers share.
+/// The buffers that layers share: those of all tokens, and those of the wanted rows alone.
 struct Shared {
     hidden: View,
     delta: View,
     normed: View,
-    qkv: View,
     context: View,
     gate_up: View,
     gated: View,
@@ -110,41 +109,43 @@ impl<'a, F: Fn(&[String]) -> Format> Builder<'a, F> {
         let c = self.c;
         let table = self.matrix("model.embed_tokens", c.vocab, c.hidden);
         let last = self.plan.buffer("last tokens", BufferKind::State, DType::U32, Rows::Fixed(seqs), 1);
-        let shared = Shared {
-            hidden: self.activation("hidden", c.hidden),
-            delta: self.activation("delta", c.hidden),
-            normed: self.activation("normed", c.hidden),
-            qkv: self.activation("qkv", c.qkv_cols()),
-            context: self.activation("context", c.heads * c.head_dim),
-            gate_up: self.activation("gate_up", 2 * c.intermediate),
-            gated: self.activation("gated", c.intermediate),
-        };
+        let qkv = self.activation("qkv", Rows::Tokens, c.qkv_cols());
+        let all = self.shared("", Rows::Tokens);
+        let wanted = self.shared("wanted ", Rows::Outputs);
         // Transformers rounds the scale to the type in which it computes.
         let act = self.formats.activations;
         let scale = act.decode(&act.encode(&[c.embed_scale]))[0];
-        self.push(Embed { last, table, out: shared.hidden, scale });
+        self.push(Embed { last, table, out: all.hidden, scale });
+        let mut rows = &all;
         for (i, layer) in c.layers.iter().enumerate() {
-            self.attention(i, layer, &shared);
-            self.feed_forward(i, layer, &shared);
+            self.attention(i, layer, qkv, &all);
+            if i + 1 == c.layers.len() {
+                // Later tokens see the last layer's keys and values and no more of it.
+                self.push(GatherRows { x: all.hidden, out: wanted.hidden });
+                self.push(GatherRows { x: all.context, out: wanted.context });
+                rows = &wanted;
+            }
+            self.projection(i, layer, rows);
+            self.feed_forward(i, layer, rows);
         }
-        self.head(table, last, &shared);
+        self.head(table, last, rows);
         Decoder { plan: self.plan, weights: self.weights }
     }
 
-    /// Norm, attention and its projection, which leaves the layer's first addend in `delta`.
-    fn attention(&mut self, i: usize, layer: &'a LayerConfig, s: &Shared) {
+    /// Norm and attention.
+    fn attention(&mut self, i: usize, layer: &'a LayerConfig, qkv: View, s: &Shared) {
         let c = self.c;
         let name = |part: &str| format!("model.layers.{i}.{part}");
         let d = c.head_dim;
         let (q_cols, kv_cols) = (c.heads * d, c.kv_heads * d);
-        let cols = |start, cols| View { start, cols, ..s.qkv };
+        let cols = |start, cols| View { start, cols, ..qkv };
         let (q, k, v) = (cols(0, q_cols), cols(q_cols, kv_cols), cols(q_cols + kv_cols, kv_cols));
 
         // The addend of the layer before is still to be added to the residual stream.
         let add = (i > 0).then_some(s.delta);
         self.norm(&name(layer.norms.pre_attention), s.hidden, add, s.normed, c.hidden);
         let parts = ["q_proj", "k_proj", "v_proj"].map(|p| name(&format!("self_attn.{p}")));
-        self.linear(&parts, layer.qkv_bias, s.normed, s.qkv);
+        self.linear(&parts, layer.qkv_bias, s.normed, qkv);
         if layer.qk_norm {
             self.norm(&name("self_attn.q_norm"), q, None, q, d);
             self.norm(&name("self_attn.k_norm"), k, None, k, d);
@@ -168,6 +169,11 @@ impl<'a, F: Fn(&[String]) -> Format> Builder<'a, F> {
             window: layer.window,
             softcap: layer.attention_softcap,
         });
+    }
+
+    /// The projection of attention, which leaves the layer's first addend in `delta`.
+    fn projection(&mut self, i: usize, layer: &LayerConfig, s: &Shared) {
+        let name = |part: &str| format!("model.layers.{i}.{part}");
         self.linear(&[name("self_attn.o_proj")], layer.o_bias, s.context, s.delta);
         self.post_norm(layer.norms.post_attention.map(name), s);
     }
@@ -191,23 +197,14 @@ impl<'a, F: Fn(&[String]) -> Format> Builder<'a, F> {
         }
     }
 
-    /// The wanted rows, their norm, logits and tokens.
+    /// The norm, logits and tokens of the wanted rows.
     fn head(&mut self, table: BufferId, last: BufferId, s: &Shared) {
         let c = self.c;
-        let act = self.formats.activations;
-        let outputs = |b: &mut Self, name: &str, dtype, cols| {
-            let id = b.plan.buffer(name, BufferKind::Activation, dtype, Rows::Outputs, cols);
-            b.plan.view(id)
-        };
-        let hidden = outputs(self, "wanted hidden", act, c.hidden);
-        let delta = outputs(self, "wanted delta", act, c.hidden);
-        let normed = outputs(self, "wanted normed", act, c.hidden);
-        let logits = outputs(self, "logits", DType::F32, c.vocab);
-        self.push(GatherRows { x: s.hidden, out: hidden });
-        self.push(GatherRows { x: s.delta, out: delta });
-        self.norm("model.norm", hidden, Some(delta), normed, c.hidden);
+        let id = self.plan.buffer("logits", BufferKind::Activation, DType::F32, Rows::Outputs, c.vocab);
+        let logits = self.plan.view(id);
+        self.norm("model.norm", s.hidden, Some(s.delta), s.normed, c.hidden);
         let weight = if c.tied { table } else { self.matrix("lm_head", c.vocab, c.hidden) };
-        self.push(Linear { x: normed, weight, bias: None, out: logits });
+        self.push(Linear { x: s.normed, weight, bias: None, out: logits });
         if let Some(cap) = c.logits_softcap {
             self.push(SoftCap { x: logits, cap });
         }
@@ -237,10 +234,23 @@ impl<'a, F: Fn(&[String]) -> Format> Builder<'a, F> {
         table
     }
 
-    fn activation(&mut self, name: &str, cols: usize) -> View {
+    fn activation(&mut self, name: &str, rows: Rows, cols: usize) -> View {
         let dtype = self.formats.activations;
-        let id = self.plan.buffer(name, BufferKind::Activation, dtype, Rows::Tokens, cols);
+        let id = self.plan.buffer(name, BufferKind::Activation, dtype, rows, cols);
         self.plan.view(id)
+    }
+
+    fn shared(&mut self, prefix: &str, rows: Rows) -> Shared {
+        let c = self.c;
+        let mut activation = |name: &str, cols| self.activation(&format!("{prefix}{name}"), rows, cols);
+        Shared {
+            hidden: activation("hidden", c.hidden),
+            delta: activation("delta", c.hidden),
+            normed: activation("normed", c.hidden),
+            context: activation("context", c.heads * c.head_dim),
+            gate_up: activation("gate_up", 2 * c.intermediate),
+            gated: activation("gated", c.intermediate),
+        }
     }
 
     fn weight(

@@ -54,3 +54,16 @@ fn layers_may_differ() {
     let biases = decoder.plan.iter().filter(|(_, desc)| desc.name.ends_with("bias")).count();
     assert_eq!(biases, 1);
 }
+
+/// After the last attention nothing runs for rows whose logits no one wants.
+#[test]
+fn the_last_layer_ends_with_the_wanted_rows() {
+    let plan = built(&config()).plan;
+    let last = plan.ops.iter().rposition(|op| matches!(op, Op::PagedAttention(_)));
+    let last = last.unwrap_or_else(|| panic!("no attention"));
+    let written = |op: &Op| op.writes().into_iter().map(|view| plan.desc(view.buffer).rows);
+    let of = |ops: &[Op], want: Rows| ops.iter().flat_map(written).all(|rows| rows == want);
+    assert!(of(&plan.ops[..=last], Rows::Tokens));
+    assert!(of(&plan.ops[last + 1..plan.ops.len() - 1], Rows::Outputs));
+    assert_eq!(plan.ops[last + 1..].iter().filter(|op| matches!(op, Op::Linear(_))).count(), 4);
+}
