@@ -1,7 +1,7 @@
 // Rotates pairs (i, i + rotary/2) of each head by the angles of the token's position, and stores keys
 // and values in their KV slots. One block for each token; either part may be absent.
 // -DTX: type of q, k, v; -DTT: type of the table; -DTP: type of the pages; -DVEC: columns moved together.
-#include "number.cuh"
+#include "pages.cuh"
 
 struct Args {
     const u32 *rows;
@@ -43,12 +43,12 @@ __device__ __forceinline__ void rotate(const Args &a, const TT *angles, TX *x, u
             store<VEC>(x + lo, y0);
             store<VEC>(x + hi, y1);
             if (page) {
-                store<VEC>(page + lo, rounded<TP>(y0));
-                store<VEC>(page + hi, rounded<TP>(y1));
+                store_columns<VEC>(page, lo, heads * a.head_dim, y0);
+                store_columns<VEC>(page, hi, heads * a.head_dim, y1);
             }
         } else if (page) {
             // Columns half .. rotary are the upper halves of pairs; those left alone follow them.
-            store<VEC>(page + hi, rounded<TP>(load<VEC>(x + hi)));
+            store_columns<VEC>(page, hi, heads * a.head_dim, load<VEC>(x + hi));
         }
     }
 }
@@ -68,5 +68,9 @@ extern "C" __global__ void rope(Args a) {
         TP *page = a.k_pages ? a.k_pages + slot * (a.k_heads * a.head_dim) : nullptr;
         rotate(a, angles, a.k + t * a.k_stride, a.k_heads, page);
     }
-    if (a.v_pages) copy_row<VEC>(a.v_pages + slot * a.v_cols, a.v + t * a.v_stride, a.v_cols);
+    if (a.v_pages) {
+        TP *page = a.v_pages + slot * a.v_cols;
+        for (u32 i = threadIdx.x * VEC; i < a.v_cols; i += blockDim.x * VEC)
+            store_columns<VEC>(page, i, a.v_cols, load<VEC>(a.v + t * a.v_stride + i));
+    }
 }
