@@ -269,6 +269,19 @@ fn cpu_fp8_pages() {
     compare_fp8_pages(CPU, &["llama2", "qwen2-window", "qwen3", "gemma2"]);
 }
 
+/// Heads of 8 columns in f32, and of 16 in bf16 on tensor cores.
+#[test]
+fn cuda_fp8_pages() {
+    compare_fp8_pages(On::new("cuda", DType::F32), &["qwen2-window"]);
+    compare_fp8_pages(On::new("cuda", DType::BF16), &["qwen3", "gemma2"]);
+}
+
+/// The same on a card with wgmma.
+#[test]
+fn cuda_fp8_pages_sm_90a() {
+    support::on_sm90("cuda_fp8_pages");
+}
+
 /// A model that is converted as it loads has the logits of the same model whose matrices went through the format and back
 /// to f32.
 fn compare_converted(on: On, format: Format, models: &[&str], tolerance: f32) {

@@ -357,6 +357,19 @@ fn cuda_fp8() {
     stored_keep_their_bits(on, fp8, None, "qwen3", 48, support::schedules(2), &[1, 16, 24]);
 }
 
+/// KV pages in FP8.
+#[test]
+fn cuda_fp8_pages() {
+    let (on, fp8) = (("cuda", DType::BF16), Some(DType::E4M3));
+    stored_keep_their_bits(on, None, fp8, "qwen3", 48, support::schedules(2), &[1, 16, 24]);
+}
+
+/// The same on a card with wgmma.
+#[test]
+fn cuda_fp8_pages_sm_90a() {
+    support::on_sm90("cuda_fp8_pages");
+}
+
 /// The same on a card with wgmma, where activations are in FP8 too.
 #[test]
 fn cuda_fp8_sm_90a() {

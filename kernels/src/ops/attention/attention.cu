@@ -127,18 +127,26 @@ __device__ __forceinline__ void multiply_keys(float (&s)[BLOCK / 8][4], const u3
 __device__ __forceinline__ void multiply_values(float (&acc)[VALUES][4], const u32 (&pf)[BLOCK / 16][4], const uint4 *values) {
     const u32 lane = threadIdx.x % 32;
 #pragma unroll
-    for (u32 k = 0; k < BLOCK / 16; k += 2) {
+    for (u32 k = 0; k < BLOCK / 16; k++) {
+        const uint4 *row = values + (k * 16 + lane % 16) * KV_STRIDE;
 #pragma unroll
-        for (u32 n = 0; n < VALUES / 2; n++) {
-            u32 four[4]; // Of 8 positions each.
-            ldmatrix_x4_trans(four, values + (k * 16 + lane) * KV_STRIDE + n);
+        for (u32 n = 0; n < VALUES / 2; n += 2) {
+            // Two chunks of 8 positions and of the next 8. More at once would not fit in registers.
+            u32 four[4];
+            if (n + 1 < VALUES / 2) {
+                ldmatrix_x4_trans(four, row + n + lane / 16);
+            } else {
+                u32 two[2];
+                ldmatrix_x2_trans(two, row + n);
+                four[0] = two[0], four[1] = two[1];
+            }
 #pragma unroll
-            for (u32 i = 0; i < 2; i++) {
+            for (u32 i = 0; i < 2 && n + i < VALUES / 2; i++) {
                 u32 vf[2][2]; // Of the first 8 columns, and of the others.
                 widen_pairs<TQ>(four[2 * i], vf[0][0], vf[1][0]);
                 widen_pairs<TQ>(four[2 * i + 1], vf[0][1], vf[1][1]);
-                Mma<TQ>::m16n8k16(acc[2 * n], pf[k + i], vf[0]);
-                Mma<TQ>::m16n8k16(acc[2 * n + 1], pf[k + i], vf[1]);
+                Mma<TQ>::m16n8k16(acc[2 * (n + i)], pf[k], vf[0]);
+                Mma<TQ>::m16n8k16(acc[2 * (n + i) + 1], pf[k], vf[1]);
             }
         }
     }
