@@ -12,7 +12,7 @@ use jobs::cli::args::Command;
 use jobs::cli::parse::parse;
 use jobs::error::JobError;
 use jobs::options::job::JobOptions;
-use jobs::plan::Plan;
+use jobs::plan::{Plan, PlanOptions};
 use jobs::run::run_on;
 use jobs::store::location::state_dir_beside;
 use parquet::arrow::ArrowWriter;
@@ -43,7 +43,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(Box::new(PretendDevice::new(VOCAB, letter_or_end).that_takes(takes[0], takes[1])))
     };
     let begun = Instant::now();
-    let plan = Plan::of(options(&input, &output)?, None, Some(pilot), &open)?;
+    let plan = Plan::of(
+        options(&input, &output)?,
+        PlanOptions { pilot: Some(pilot), ..PlanOptions::default() },
+        &open,
+    )?;
     let (planning, plan) = (begun.elapsed(), serde_json::to_value(&plan)?);
     let before = active_seconds(&output)?;
     run_on(options(&input, &output)?, open)?;

@@ -425,6 +425,25 @@ fn labels_are_compared_with_a_column_or_another_file() {
         assert_eq!(text(&wrong, "id"), [Some("c".into()), Some("d".into())]);
         assert_eq!(text(&wrong, "truth"), [Some("x".into()), Some("y".into())]);
     }
+    // The name says the format, and is refused before the work where it cannot be had.
+    let differences = |name: &str| {
+        bench.run(&["evaluate", &own, "--truth", "label=truth", "--differences", &bench.name(name)])
+    };
+    for (name, wanted) in [
+        ("wrong.csv", "id,label,label_probability,truth\nc,y,0.5,x\nd,,,y\n"),
+        (
+            "wrong.jsonl",
+            "{\"id\":\"c\",\"label\":\"y\",\"label_probability\":0.5,\"truth\":\"x\"}\n\
+             {\"id\":\"d\",\"label\":null,\"label_probability\":null,\"truth\":\"y\"}\n",
+        ),
+    ] {
+        assert_eq!(differences(name).code, 0);
+        assert_eq!(std::fs::read_to_string(bench.path(name)).unwrap(), wanted);
+    }
+    for (name, why) in [("wrong.xlsx", ".xlsx is not written"), ("no/wrong.csv", "cannot write")] {
+        let ran = differences(name);
+        assert!(ran.code == 2 && ran.stderr.contains(why) && ran.stdout.is_empty(), "{}", ran.stderr);
+    }
     let priced = bench.run(&["evaluate", &own, "--truth", "label=truth", "--price-per-hour", "2"]);
     assert!(priced.code == 2 && priced.stderr.contains("there is no receipt"), "{}", priced.stderr);
     let table = bench.run(&["evaluate", &own, "--truth", "label=truth"]);
@@ -441,6 +460,22 @@ fn labels_are_compared_with_a_column_or_another_file() {
         let ran = bench.run(&[&["evaluate", &own], flags].concat());
         assert_eq!(ran.code, 2, "{}", ran.stderr);
         assert!(ran.stderr.contains(why), "{flags:?}: {}", ran.stderr);
+    }
+}
+
+/// A label is data: it moves no cursor and sets no title.
+#[test]
+fn a_terminal_obeys_no_label() {
+    let bench = Bench::new();
+    let hostile = "\u{1b}]0;title\u{7}\u{9b}2J\r\u{202e}";
+    let labels = strings(&[Some(hostile), Some("b")]);
+    let output = bench.table("l.parquet", vec![(hostile, labels.clone()), ("t", labels)]);
+    let ran = bench.run(&["evaluate", &output, "--truth", &format!("{hostile}=t")]);
+    let missing = bench.run(&["evaluate", &output, "--truth", "nothing=t"]);
+    assert_eq!((ran.code, missing.code), (0, 2));
+    for text in [ran.stdout, missing.stderr] {
+        assert!(text.contains("\\u{1b}]0;title\\u{7}\\u{9b}2J\\u{d}\\u{202e}"), "{text:?}");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
     }
 }
 

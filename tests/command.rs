@@ -263,3 +263,66 @@ fn a_row_is_shown_with_its_prompt_and_its_answer() {
     assert_eq!((&status["rows"], &status["finished"], &status["cut"]), (&8.into(), &8.into(), &8.into()));
     assert_eq!((&status["published"], &status["process"]), (&true.into(), &Value::Null));
 }
+
+/// As a shell runs it: what is typed so far becomes what it may become.
+#[cfg(unix)]
+#[test]
+fn a_shell_completes_commands_and_flags() {
+    let bench = Bench::new();
+    for (shell, known) in
+        [("bash", "complete -F"), ("zsh", "#compdef gristmill"), ("fish", "complete -c gristmill")]
+    {
+        let ran = bench.run(&["completions", shell]);
+        assert!(ran.code == 0 && ran.stdout.contains(known) && ran.stderr.is_empty(), "{}", ran.stderr);
+        std::fs::write(bench.path(shell), ran.stdout).unwrap();
+    }
+    let complete = |words: &[&str]| {
+        let last = words.len() - 1;
+        let script = format!(
+            "source ./bash; COMP_WORDS=({}); COMP_CWORD={last}; _gristmill gristmill '{}' '{}'; echo ${{COMPREPLY[@]}}",
+            words.join(" "),
+            words[last],
+            words[last - 1]
+        );
+        let ran =
+            std::process::Command::new("bash").current_dir(bench.path("")).args(["-c", &script]).output();
+        match ran {
+            Ok(ran) => String::from_utf8(ran.stdout).unwrap().trim().to_string(),
+            Err(error) => panic!("bash: {error}"),
+        }
+    };
+    assert_eq!(complete(&["gristmill", "ev"]), "evaluate");
+    assert_eq!(complete(&["gristmill", "run", "--price"]), "--price-per-hour");
+    assert_eq!(complete(&["gristmill", "plan", "--measure"]), "--measure-rates");
+    assert_eq!(complete(&["gristmill", "bench", "throughput", "--swe"]), "--sweep");
+    assert!(bench.run(&["completions", "cmd"]).stderr.contains("possible values: bash"));
+}
+
+#[test]
+fn every_flag_is_in_a_manual_page() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&["man", "--output", "pages"]).code, 0);
+    let page = |name: &str| std::fs::read_to_string(bench.path("pages").join(name)).unwrap();
+    for (names, file) in [
+        (&[][..], "gristmill.1"),
+        (&["run"], "gristmill-run.1"),
+        (&["bench", "throughput"], "gristmill-bench-throughput.1"),
+        (&["evaluate"], "gristmill-evaluate.1"),
+    ] {
+        let shown = bench.run(&[&["man"], names].concat());
+        assert!(shown.code == 0 && shown.stdout.contains(".TH "), "{}", shown.stderr);
+        assert!(page(file).contains(".SH OPTIONS"), "{file}");
+        let text = shown.stdout.replace("\\-", "-");
+        let help = bench.run(&[names, &["--help"]].concat()).stdout;
+        let flags = help.split_whitespace().filter(|word| word.starts_with("--"));
+        let flags: Vec<&str> =
+            flags.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '-')).collect();
+        assert!(flags.len() >= 4, "{flags:?}");
+        for flag in flags {
+            assert!(text.contains(flag.split(['=', '[']).next().unwrap()), "{file}: {flag}");
+        }
+    }
+    assert!(page("gristmill-run.1").contains("Exit codes"));
+    let wrong = bench.run(&["man", "bench", "speed"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("there are: throughput, step"), "{}", wrong.stderr);
+}

@@ -450,7 +450,7 @@ fn cuda_f32() {
 /// The same as `cuda`, on a card with wgmma.
 #[test]
 fn cuda_sm_90a() {
-    support::on_sm90("cuda");
+    support::on_sm("90", "cuda");
 }
 
 /// Weights and activations are rounded to 8 bits of mantissa; the log-probabilities lie between -1 and -10.

@@ -28,7 +28,12 @@ fn compare(name: &str, activations: DType) {
             let products = if name == "cpu-medium" { DType::BF16 } else { activations };
             let mut epsilon = Formats { activations: products, ..formats }.epsilon();
             let fp8 = matches!(weights, Format::Fp8 | Format::Fp8Blocks);
-            if device.info().family == "cuda sm_90a" && fp8 && activations != DType::F32 {
+            let quantizes = match device.info().family {
+                "cuda sm_90a" => fp8,
+                "cuda mma e4m3" => weights == Format::Fp8,
+                _ => false,
+            };
+            if quantizes && activations != DType::F32 {
                 // Activations are rounded to e4m3 for the product: by up to 1/16.
                 epsilon = 1.0 / 32.0;
             }
@@ -66,12 +71,18 @@ fn cuda_f16() {
 /// A card with wgmma: in a process of its own, whose stand-in driver is one.
 #[test]
 fn cuda_sm_90a() {
-    support::on_sm90("cuda");
+    support::on_sm("90", "cuda");
+}
+
+/// A card whose `mma.sync` multiplies e4m3 numbers.
+#[test]
+fn cuda_sm_89() {
+    support::on_sm("89", "cuda");
 }
 
 #[test]
 fn cuda_sm_90a_f16() {
-    support::on_sm90("cuda_f16");
+    support::on_sm("90", "cuda_f16");
 }
 
 #[test]
@@ -159,7 +170,7 @@ fn times_on_cuda() {
 
 #[test]
 fn times_on_cuda_sm_90a() {
-    support::on_sm90("times_on_cuda");
+    support::on_sm("90", "times_on_cuda");
 }
 
 #[test]

@@ -268,6 +268,7 @@ fn what_is_odd_in_an_output_is_shown_as_it_is() {
 
     output("empty.parquet", vec![], vec![], vec![]);
     let page = made(&bench, "empty.parquet", &[]);
+    assert!(page.section("tokens").contains("The output has no rows."));
     assert_eq!(page.pairs("input_tokens-figures")["rows"], "0");
     assert_eq!(page.table("input_tokens-histogram"), [["none"]]);
 
@@ -385,7 +386,17 @@ fn what_is_missing_or_in_the_way_is_said() {
     let text = std::fs::read_to_string(&receipt).unwrap();
     std::fs::write(&receipt, text.replace("\"starts\": 1", "\"starts\": 9")).unwrap();
     let page = made(&bench, &output, &["--html", "b.html"]);
-    assert!(page.section("receipt").contains("Do not trust it"));
+    // As `verify` refuses it, none of its figures is shown.
+    let why = "receipt.json is not as it was written: its own digest does not match";
+    assert!(page.section("receipt").contains(why) && !page.tables.contains_key("receipt-figures"));
+    assert!(!page.html.contains("Active time") && !page.html.contains("in 9 starts"));
+    for text in ["{", "no JSON at all", &text[..text.len() - 9]] {
+        std::fs::write(&receipt, text).unwrap();
+        let page = made(&bench, &output, &["--html", "b.html"]);
+        assert!(
+            page.section("receipt").contains(why) && !page.section("receipt").contains("There is no receipt")
+        );
+    }
     std::fs::remove_file(&receipt).unwrap();
     let page = made(&bench, &output, &["--html", "b.html"]);
     assert!(page.section("receipt").contains("There is no receipt"));
@@ -394,6 +405,60 @@ fn what_is_missing_or_in_the_way_is_said() {
     let page = made(&bench, &output, &["--html", "b.html"]);
     assert!(page.pairs("settings-fields").contains_key("weights"));
     assert_eq!(page.table("labels-a").iter().map(|row| row[1].parse::<u64>().unwrap()).sum::<u64>(), 4);
+}
+
+/// Lines of JSON without a line have no columns either.
+#[test]
+fn an_output_without_rows_is_reported_and_evaluated() {
+    let bench = Bench::new();
+    let input = bench.table("in.parquet", vec![("q", strings(&[Some("Yes"), Some("No")]))]);
+    let choices = ["--limit", "0", "--prompt", "{{ q }}", "--choices", "label=a,b", "--temperature", "0"];
+    for output in ["empty.jsonl", "empty.csv", "empty.parquet", "parts.jsonl"] {
+        let parts = ["--rows-per-file", "5"];
+        let flags = [&choices[..6], if output == "parts.jsonl" { &parts[..] } else { &[] }].concat();
+        let model = support::golden("qwen3");
+        let job = ["run", "--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", output];
+        let ran = bench.run(&[&job[..], &flags].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let page = made(&bench, output, &["--truth", "label=q"]);
+        assert!(page.section("tokens").contains("The output has no rows."), "{output}");
+        let differences = ["--differences", "wrong.csv"];
+        std::fs::write(bench.path("wrong.csv"), "of an earlier run").unwrap();
+        let evaluated = bench.run(&[&["evaluate", output, "--truth", "label=q"], &differences[..]].concat());
+        assert_eq!(evaluated.code, 0, "{output}: {}", evaluated.stderr);
+        assert!(evaluated.stdout.contains("there are no rows, so that nothing was compared"), "{output}");
+        assert!(!std::fs::read_to_string(bench.path("wrong.csv")).unwrap().contains("earlier"));
+        assert_eq!(bench.run(&["verify", output]).code, 0);
+        if output != "parts.jsonl" && output != "empty.jsonl" {
+            let nothing = bench.run(&["evaluate", output, "--truth", "nothing=q"]);
+            assert!(nothing.code == 2 && nothing.stderr.contains("there is no column `nothing`"));
+        }
+    }
+}
+
+/// What was spent is the job's; the rest of the page is of the rows that the output has.
+#[test]
+fn a_report_of_a_part_of_a_job_says_what_is_of_all_of_it() {
+    let bench = Bench::new();
+    let texts: Vec<String> = (0..30).map(|row| format!("the mill of {row}")).collect();
+    let texts: Vec<Option<&str>> = texts.iter().map(|text| Some(text.as_str())).collect();
+    let input = bench.table("in.parquet", vec![("q", strings(&texts))]);
+    let output = bench.name("out.parquet");
+    let run = |limit: &str| {
+        let flags = ["--limit", limit, "--prompt", "{{ q }}", "--price-per-hour", "3600"];
+        assert_eq!(bench.job("qwen3", &input, &output, &flags).code, 0);
+        made(&bench, "out.parquet", &[])
+    };
+    let said = "of all 30 rows of the job";
+    assert!(!run("30").html.contains(said));
+    let part = run("7");
+    assert_eq!(part.html.matches(said).count(), 2 + part.html.matches("W on average").count());
+    assert!(part.section("time").contains("the output has the first 7 of them (--limit)"));
+    let slowest: Vec<u64> = part.table("time-slowest").iter().map(|row| row[0].parse().unwrap()).collect();
+    assert!(!slowest.is_empty() && slowest.iter().all(|row| *row < 7), "{slowest:?}");
+    let receipt: BTreeMap<String, String> = receipt_of(&bench, "out.parquet").into_iter().collect();
+    assert_eq!((receipt["rows"].as_str(), receipt["output_rows"].as_str()), ("30", "7"));
+    assert_eq!(part.pairs("generated_tokens-figures")["rows"], "7");
 }
 
 #[test]

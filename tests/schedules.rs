@@ -347,7 +347,7 @@ fn cuda() {
 /// The same on a card with wgmma.
 #[test]
 fn cuda_sm_90a() {
-    support::on_sm90("cuda");
+    support::on_sm("90", "cuda");
 }
 
 /// Matrices in FP8.
@@ -373,7 +373,13 @@ fn cuda_fp8_pages_sm_90a() {
 /// The same on a card with wgmma, where activations are in FP8 too.
 #[test]
 fn cuda_fp8_sm_90a() {
-    support::on_sm90("cuda_fp8");
+    support::on_sm("90", "cuda_fp8");
+}
+
+/// And where they are in products of `mma.sync`.
+#[test]
+fn cuda_fp8_sm_89() {
+    support::on_sm("89", "cuda_fp8");
 }
 
 /// Heads of 8 columns and a window: the plain attention kernel.

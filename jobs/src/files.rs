@@ -1,7 +1,7 @@
 //! Files of this machine, written durably.
 
 use crate::error::JobError;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
@@ -45,4 +45,40 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<(), JobError> {
 pub(crate) fn write_durably(path: &Path, text: &str) -> Result<(), JobError> {
     let mut file = File::create(path).map_err(JobError::io("create", path))?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(JobError::io("write", path))
+}
+
+/// Refuses a place where a file cannot be written, before the work whose result goes there. What is there stays as it is.
+pub(crate) fn refuse_unwritable(path: &Path) -> Result<(), JobError> {
+    let there = std::fs::metadata(path);
+    if there.as_ref().is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        // A pipe would tell its reader that this is all.
+        return Ok(());
+    }
+    let opened = OpenOptions::new().append(true).create(true).open(path);
+    drop(opened.map_err(JobError::io("write", path))?);
+    match there {
+        Ok(_) => Ok(()),
+        Err(_) => std::fs::remove_file(path).map_err(JobError::io("write", path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_place_is_tried_and_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = folder.path().join("there");
+        std::fs::write(&there, "kept").unwrap();
+        refuse_unwritable(&there).unwrap();
+        refuse_unwritable(&folder.path().join("new")).unwrap();
+        assert_eq!(std::fs::read_to_string(&there).unwrap(), "kept");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        for bad in ["", "no/folder", "there/file"] {
+            let refused = refuse_unwritable(&folder.path().join(bad)).unwrap_err();
+            assert_eq!(refused.exit_code(), crate::error::EXIT_REFUSED, "{bad}: {refused}");
+        }
+    }
 }

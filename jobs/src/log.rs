@@ -1,6 +1,7 @@
 //! What is printed: logs and notes to standard error, results to standard output.
 
 use crate::error::JobError;
+use crate::printable::printable_lines;
 use anstream::AutoStream;
 use clap::ColorChoice;
 use std::io::{ErrorKind, Write};
@@ -129,6 +130,8 @@ pub(crate) fn print_note(line: &str) {
         };
         return print_event(level, message, &[]);
     }
+    // It may quote names of files and columns.
+    let line = &*printable_lines(line);
     let mut error = std::io::stderr();
     let line = match terminal_size::terminal_size_of(&error) {
         Some((width, _)) => fill(line, usize::from(width.0)),

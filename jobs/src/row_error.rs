@@ -94,6 +94,11 @@ impl RowErrorKind {
         })
     }
 
+    /// The text of the kind of an error that a journal holds, or that it is another.
+    pub fn text_of(error: &str) -> &'static str {
+        RowErrorKind::of(error).map_or("other", RowErrorKind::text)
+    }
+
     /// Whether the detail may quote the row, so that only the row's own `error` may show it.
     pub fn may_quote_row(self) -> bool {
         use RowErrorKind::{CrashedDevice, EmptyPrompt, Incomplete, NotFinite, NullPrompt, PromptTooLong};

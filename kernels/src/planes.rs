@@ -23,7 +23,7 @@ pub(crate) struct Plane {
     in_pairs: bool,
 }
 
-/// Where a column of e4m3 lies in a row of so many: `Place` of `pages.cuh`. Of 16 columns each of the first 8 lies beside the
+/// Where a column of e4m3 lies in a row of so many: `PageColumn` of `pages.cuh`. Of 16 columns each of the first 8 lies beside the
 /// one 8 after it.
 fn pair_place(col: usize, cols: usize) -> usize {
     let (group, col_in) = (col / 16 * 16, col % 16);

@@ -6,16 +6,18 @@
 //! Scores and weighted sums use the matrix kernel: its rows are queries of a group of heads that
 //! share their keys.
 
+use super::chain::Weights;
+use super::disjoint::Disjoint;
 use super::math;
 use super::memory::Memory;
 use super::pages::Element;
-use super::sums::{MR, NR};
+use super::sums::{MR, NR, Sums};
+use super::team::Team;
 use super::tile::{Tiles, Words};
 use super::vectorized;
 use crate::dtype::DType;
 use crate::op::PagedAttention;
 use crate::step::Step;
-use rayon::prelude::*;
 use std::cell::RefCell;
 
 /// Positions of a block: the columns of a panel.
@@ -48,15 +50,15 @@ struct Task {
 }
 
 /// Runs the op.
-pub fn run(memory: &mut Memory, step: &Step, op: &PagedAttention) {
+pub fn run(team: &mut Team, memory: &mut Memory, step: &Step, op: &PagedAttention) {
     match memory.dtype(op.k_pages) {
-        DType::E4M3 => attend::<u8>(memory, step, op),
-        _ => attend::<f32>(memory, step, op),
+        DType::E4M3 => attend::<u8>(team, memory, step, op),
+        _ => attend::<f32>(team, memory, step, op),
     }
 }
 
 /// The same over pages of this type.
-fn attend<T: Element>(memory: &mut Memory, step: &Step, op: &PagedAttention) {
+fn attend<T: Element>(team: &mut Team, memory: &mut Memory, step: &Step, op: &PagedAttention) {
     let PagedAttention { q, k_pages, v_pages, out, head_dim: d, .. } = *op;
     let mut result = memory.take(out.buffer);
     let (q_cols, out_cols) = (memory.cols(q.buffer), memory.cols(out.buffer));
@@ -74,7 +76,7 @@ fn attend<T: Element>(memory: &mut Memory, step: &Step, op: &PagedAttention) {
     // The long ones first, so that the last tasks are short and the threads end together.
     tasks.sort_by_key(|t| std::cmp::Reverse(step.seq_len(t.seq)));
 
-    let target = Heads(result.as_mut_ptr());
+    let target = Disjoint::new(&mut result);
     let attend = |task: &Task, scratch: &mut Scratch| {
         let first = step.query_start[task.seq] as usize;
         let cache = Cache {
@@ -97,12 +99,11 @@ fn attend<T: Element>(memory: &mut Memory, step: &Step, op: &PagedAttention) {
         scratch.attend(&cache, &positions, query, op);
         for (r, i) in task.rows.clone().enumerate() {
             let at = token(i) * out_cols + out.start + column(i);
-            // SAFETY: `at .. at + d` is one head of one token, inside `result`, and belongs to this task.
-            let to = unsafe { std::slice::from_raw_parts_mut(target.at(at), d) };
-            scratch.finish(r, to);
+            // SAFETY: this head of this token belongs to this task.
+            scratch.finish(r, unsafe { target.part(at, d) });
         }
     };
-    tasks.par_iter().for_each(|task| SCRATCH.with_borrow_mut(|scratch| attend(task, scratch)));
+    team.share(tasks.len(), |i| SCRATCH.with_borrow_mut(|scratch| attend(&tasks[i], scratch)));
     memory.give(out.buffer, result);
 }
 
@@ -115,6 +116,8 @@ thread_local! {
 struct Scratch {
     queries: Tiles,
     weights: Tiles,
+    /// The sums of a tile.
+    tile: [Sums; MR],
     keys: Vec<f32>,
     values: Vec<f32>,
     scores: Vec<[f32; BLOCK]>,
@@ -130,12 +133,14 @@ impl Scratch {
         &mut self,
         cache: &Cache<impl Element>,
         positions: &[usize],
-        query: impl Fn(usize) -> &'q [f32],
+        query: impl Fn(usize) -> &'q [f32] + Sync,
         op: &PagedAttention,
     ) {
         let n = positions.len();
         let panels = cache.head_dim.div_ceil(NR);
-        self.queries.pack(Words::Columns, n, cache.head_dim, query);
+        let one_by_one = |n, pack: &(dyn Fn(usize) + Sync)| (0..n).for_each(pack);
+        let d = cache.head_dim;
+        self.queries.pack(Words::Columns, (n, d, d), query, one_by_one);
         self.scores.resize(n, [0.0; BLOCK]);
         self.sums.clear();
         self.sums.resize(panels * n, [0.0; NR]);
@@ -152,9 +157,12 @@ impl Scratch {
             cache.load_values(start, &mut self.values);
             let scores = &mut self.scores;
             self.queries.multiply(
-                bytemuck::cast_slice(&self.keys),
+                0..self.queries.len(),
+                0..d,
+                Weights::Words(bytemuck::cast_slice(&self.keys)),
+                &mut self.tile,
                 #[inline(always)]
-                |row, n, sums| scores[row..row + n].copy_from_slice(&sums[..n]),
+                |row, sums| scores[row..row + sums.len()].copy_from_slice(sums),
             );
             for (r, &p) in positions.iter().enumerate() {
                 let seen = seen(p);
@@ -162,14 +170,17 @@ impl Scratch {
                 self.weigh(r, clip(seen.start)..clip(seen.end), op, n);
             }
             let (scores, sums) = (&self.scores, &mut self.sums);
-            self.weights.pack(Words::Columns, n, BLOCK, |r| &scores[r]);
+            self.weights.pack(Words::Columns, (n, BLOCK, BLOCK), |r| &scores[r], one_by_one);
             for panel in 0..panels {
                 let values = &self.values[panel * BLOCK * NR..][..BLOCK * NR];
                 self.weights.multiply(
-                    bytemuck::cast_slice(values),
+                    0..self.weights.len(),
+                    0..BLOCK,
+                    Weights::Words(bytemuck::cast_slice(values)),
+                    &mut self.tile,
                     #[inline(always)]
-                    |row, rows, part| {
-                        for (sum, part) in sums[panel * n + row..][..rows].iter_mut().zip(part) {
+                    |row, part| {
+                        for (sum, part) in sums[panel * n + row..].iter_mut().zip(part) {
                             sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
                         }
                     },
@@ -296,15 +307,3 @@ fn copy<T: Element>(to: &mut [f32], from: &[T]) {
         _ => to.iter_mut().zip(from).for_each(|(to, from)| *to = from.widen()),
     }
 }
-
-/// The output; each task writes its own heads.
-struct Heads(*mut f32);
-
-impl Heads {
-    fn at(&self, i: usize) -> *mut f32 {
-        self.0.wrapping_add(i)
-    }
-}
-
-// SAFETY: tasks write disjoint heads, and nothing reads before they are done.
-unsafe impl Sync for Heads {}

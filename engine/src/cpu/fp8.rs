@@ -6,6 +6,7 @@ use crate::dtype::DType;
 use crate::e4m3;
 use crate::format::{FP8_BLOCK, FP8_SCALE, Format};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// A matrix of FP8 rows as panels.
 pub struct Fp8 {
@@ -64,21 +65,26 @@ impl Fp8 {
         self.scales[row / NR * len..][..len][row % NR..].iter().step_by(NR).copied()
     }
 
-    /// Panel `p` in f32, `[k][NR]`.
-    pub fn widen(&self, p: usize, out: &mut [f32]) {
-        let elements = self.elements[p * self.k * NR..][..self.k * NR].chunks(self.shared * NR);
-        let scales = self.scales[p * self.across * NR..][..self.across * NR].chunks_exact(NR);
-        for ((out, elements), scales) in out.chunks_mut(self.shared * NR).zip(elements).zip(scales) {
+    /// Some columns of panel `p` in f32, `[k][NR]`; those that share a scale may be cut.
+    pub fn widen(&self, p: usize, columns: Range<usize>, out: &mut [f32]) {
+        let mut out = out;
+        let mut start = columns.start;
+        while start < columns.end {
+            let end = ((start / self.shared + 1) * self.shared).min(columns.end);
+            let (to, rest) = out.split_at_mut((end - start) * NR);
+            let elements = &self.elements[(p * self.k + start) * NR..][..(end - start) * NR];
+            let scales = &self.scales[(p * self.across + start / self.shared) * NR..][..NR];
             vectorized(
                 #[inline(always)]
                 || {
-                    for (out, elements) in out.chunks_exact_mut(NR).zip(elements.chunks_exact(NR)) {
-                        for ((out, &bits), scale) in out.iter_mut().zip(elements).zip(scales) {
-                            *out = e4m3::to_f32(bits) * scale;
+                    for (to, elements) in to.chunks_exact_mut(NR).zip(elements.chunks_exact(NR)) {
+                        for ((to, &bits), scale) in to.iter_mut().zip(elements).zip(scales) {
+                            *to = e4m3::to_f32(bits) * scale;
                         }
                     }
                 },
             );
+            (out, start) = (rest, end);
         }
     }
 }

@@ -1,51 +1,68 @@
 //! Linear: `out = x weight^T + bias`.
 
+use super::disjoint::Disjoint;
 use super::memory::Memory;
-use super::sums::NR;
+use super::sums::{NR, Sums};
+use super::team::Team;
 use super::tile::Tiles;
+use super::vectors;
 use crate::op::Linear;
-use rayon::prelude::*;
 use std::cell::RefCell;
+use std::ops::Range;
 
-/// Rows that one task multiplies: enough to pay for widening a panel, few enough to stay in the cache.
-const ROWS: usize = 384;
+/// Words of a panel that all rows are multiplied with before the next: few enough that they stay in a first-level cache of
+/// 32 KiB, beside a tile of rows. The tall tiles of 32 registers need each word less often, and go well with words of the
+/// second level.
+fn block() -> usize {
+    if vectors::registers() >= 32 { 1024 } else { 128 }
+}
+
+/// Tiles of a task, at least, where there are many rows: enough to pay for widening.
+const TILES: usize = 8;
+
+/// Multiply-adds of a task, at least: enough to pay for taking it.
+const WORK: usize = 1 << 17;
 
 /// Runs the op over `rows` rows. `tiles` is scratch memory, reused from op to op.
-pub fn run(memory: &mut Memory, tiles: &mut Vec<Tiles>, rows: usize, op: &Linear) {
+pub fn run(team: &mut Team, memory: &mut Memory, tiles: &mut Tiles, rows: usize, op: &Linear) {
     let Linear { x, weight, bias, out } = *op;
+    if rows == 0 {
+        return;
+    }
     let mut result = memory.take(out.buffer);
     let stride = memory.cols(out.buffer);
     let (x_cols, x_data) = (memory.cols(x.buffer), memory.float(x.buffer));
     let panels = memory.panels(weight);
     let bias = bias.map(|id| memory.float(id));
 
-    let starts = (0..rows).step_by(ROWS);
-    tiles.resize_with(starts.len().max(tiles.len()), Tiles::default);
-    let tiles = &mut tiles[..starts.len()];
-    tiles.par_iter_mut().enumerate().for_each(|(i, tiles)| {
-        let row = |r: usize| &x_data[(i * ROWS + r) * x_cols + x.start..][..x.cols];
-        tiles.pack(panels.words(), (rows - i * ROWS).min(ROWS), x.cols, row);
+    let row = |r: usize| &x_data[r * x_cols + x.start..][..x.cols];
+    tiles.pack(panels.words(), (rows, x.cols, block()), row, |n, pack| {
+        team.share_ranges(n, TILES, |tiles| tiles.for_each(pack));
     });
+    let (tiles, few) = (&*tiles, tiles.len() <= 2);
 
-    let target = Columns(result.as_mut_ptr());
-    let multiply = |p: usize, scratch: &mut Vec<f32>| {
-        let panel = panels.words_of(p, scratch);
+    let target = Disjoint::new(&mut result);
+    let multiply = |p: usize, group: Range<usize>, scratch: &mut Scratch| {
         let first = p * NR;
         let width = NR.min(out.cols - first);
         let mut add = [0.0; NR];
         if let Some(bias) = bias {
             add[..width].copy_from_slice(&bias[first..first + width]);
         }
-        for (i, tiles) in tiles.iter().enumerate() {
+        scratch.sums.resize(tiles.height(group.clone()), [0.0; NR]);
+        for block in tiles.blocks() {
+            let weights = panels.weights(p, block.clone(), few, &mut scratch.words);
             tiles.multiply(
-                panel,
+                group.clone(),
+                block,
+                weights,
+                &mut scratch.sums,
                 #[inline(always)]
-                |row, n, sums| {
-                    for (r, sums) in sums[..n].iter().enumerate() {
-                        let at = (i * ROWS + row + r) * stride + out.start + first;
-                        // SAFETY: `at .. at + width` lies in a row of `result`, which outlives the loop,
-                        // and no other task writes these columns: a panel belongs to one task.
-                        let to = unsafe { std::slice::from_raw_parts_mut(target.at(at), width) };
+                |row, sums| {
+                    for (r, sums) in sums.iter().enumerate() {
+                        let at = (row + r) * stride + out.start + first;
+                        // SAFETY: these columns of these rows belong to this task.
+                        let to = unsafe { target.part(at, width) };
                         for ((to, sum), add) in to.iter_mut().zip(sums).zip(&add) {
                             *to = sum + add;
                         }
@@ -54,23 +71,27 @@ pub fn run(memory: &mut Memory, tiles: &mut Vec<Tiles>, rows: usize, op: &Linear
             );
         }
     };
-    (0..panels.len()).into_par_iter().for_each(|p| PANEL.with_borrow_mut(|scratch| multiply(p, scratch)));
+    // Where there are fewer panels than threads, rows are shared out too.
+    let groups = (4 * team.threads()).div_ceil(panels.len()).clamp(1, tiles.len().div_ceil(TILES).max(1));
+    let tasks = panels.len() * groups;
+    let group = |g: usize| g * tiles.len() / groups..(g + 1) * tiles.len() / groups;
+    team.share_ranges(tasks, WORK / (x.cols * NR * rows).max(1), |range| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            range.for_each(|task| multiply(task / groups, group(task % groups), scratch));
+        });
+    });
     memory.give(out.buffer, result);
 }
 
+/// Reused, because allocating memory costs more than what it is for.
+#[derive(Default)]
+struct Scratch {
+    /// Widened words of a panel.
+    words: Vec<f32>,
+    /// Sums that wait for the next block.
+    sums: Vec<Sums>,
+}
+
 thread_local! {
-    /// A widened panel. Reused, because allocating memory costs more than the widening.
-    static PANEL: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
-
-/// The output; each task writes its own columns.
-struct Columns(*mut f32);
-
-impl Columns {
-    fn at(&self, i: usize) -> *mut f32 {
-        self.0.wrapping_add(i)
-    }
-}
-
-// SAFETY: tasks write disjoint columns, and nothing reads before they are done.
-unsafe impl Sync for Columns {}

@@ -2,7 +2,6 @@
 
 use super::pages::{Element, Pages};
 use super::panels::{MatmulPrecision, Panels};
-use super::tile::lanes_here;
 use crate::dtype::DType;
 use crate::op::Op;
 use crate::plan::{BufferDesc, BufferId, BufferKind, Buffers, Dims, Plan};
@@ -222,14 +221,4 @@ pub fn machine() -> (usize, usize) {
     // Other systems than Linux do not say; assume 8 GiB.
     let total = field("MemTotal:").unwrap_or(8 << 30);
     (total, field("MemAvailable:").unwrap_or(total / 2))
-}
-
-/// The vector width that the kernels use here, for messages.
-pub fn vectors() -> &'static str {
-    match lanes_here() {
-        16 => "512-bit vectors",
-        8 => "256-bit vectors",
-        4 => "128-bit vectors",
-        _ => "no vectors",
-    }
 }

@@ -3,6 +3,8 @@
 //! It is the fallback of a machine without a GPU, and the oracle that other devices are compared with.
 
 mod attention;
+mod chain;
+mod disjoint;
 mod fp8;
 mod linear;
 mod math;
@@ -15,7 +17,9 @@ mod q8;
 mod rows;
 mod sample;
 mod sums;
+mod team;
 mod tile;
+mod vectors;
 
 use crate::device::{
     ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, MemoryUse, OpTime, Peaks, PlanId, Ticket,
@@ -27,10 +31,12 @@ use crate::plan::{BufferId, BufferKind, Dims, Plan, View};
 use crate::step::{LateMasks, Step, StepOutput};
 use memory::Memory;
 pub use panels::MatmulPrecision;
+use std::num::NonZero;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
+use team::Team;
 use tile::Tiles;
 
 /// The types of KV pages, the preferred first.
@@ -38,7 +44,7 @@ const KV: [DType; 2] = [DType::F32, DType::E4M3];
 
 /// Runs `f` with the widest vectors that the machine has. What `f` calls must be `inline(always)`.
 fn vectorized<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+    vectors::dispatch(f)
 }
 
 /// A plan with its buffers.
@@ -46,29 +52,29 @@ struct Compiled {
     plan: Plan,
     memory: Memory,
     /// The scratch memory of Linear.
-    tiles: Vec<Tiles>,
+    tiles: Tiles,
 }
 
 impl Compiled {
     /// Runs ops of the plan in order.
-    fn run(&mut self, step: &Step, ops: Range<usize>) -> StepOutput {
+    fn run(&mut self, team: &mut Team, step: &Step, ops: Range<usize>) -> StepOutput {
         let dims = step.dims();
         let mut output = StepOutput::default();
         let (plan, memory, tiles) = (&self.plan, &mut self.memory, &mut self.tiles);
         let rows = |view: View| dims.count(plan.desc(view.buffer).rows);
         for op in &plan.ops[ops] {
             match op {
-                Op::Embed(op) => rows::embed(memory, step, op),
-                Op::RmsNorm(op) => rows::rms_norm(memory, rows(op.x), op),
-                Op::Linear(op) => linear::run(memory, tiles, rows(op.x), op),
-                Op::Rope(op) => rows::rope(memory, step, op),
+                Op::Embed(op) => rows::embed(team, memory, step, op),
+                Op::RmsNorm(op) => rows::rms_norm(team, memory, rows(op.x), op),
+                Op::Linear(op) => linear::run(team, memory, tiles, rows(op.x), op),
+                Op::Rope(op) => rows::rope(team, memory, step, op),
                 Op::KvWrite(op) => rows::kv_write(memory, step, op),
-                Op::PagedAttention(op) => attention::run(memory, step, op),
-                Op::GatedMul(op) => rows::gated_mul(memory, rows(op.x), op),
-                Op::Add(op) => rows::add(memory, rows(op.a), op),
-                Op::GatherRows(op) => rows::gather_rows(memory, step, op),
-                Op::SoftCap(op) => rows::soft_cap(memory, rows(op.x), op),
-                Op::Sample(op) => output = sample::run(memory, step, op),
+                Op::PagedAttention(op) => attention::run(team, memory, step, op),
+                Op::GatedMul(op) => rows::gated_mul(team, memory, rows(op.x), op),
+                Op::Add(op) => rows::add(team, memory, rows(op.a), op),
+                Op::GatherRows(op) => rows::gather_rows(team, memory, step, op),
+                Op::SoftCap(op) => rows::soft_cap(team, memory, rows(op.x), op),
+                Op::Sample(op) => output = sample::run(team, memory, step, op),
             }
         }
         output
@@ -81,23 +87,23 @@ enum Work {
     /// The late masks of the previous step.
     Masks(Vec<u32>),
     /// Something else, when the steps before are done.
-    Call(Box<dyn FnOnce(&Plans) + Send>),
+    Call(Box<dyn FnOnce(&Plans, &mut Team) + Send>),
 }
 
 /// Runs steps until the sender is dropped.
-fn work(plans: &Plans, queue: &Receiver<Work>, results: &Sender<Result<StepOutput, String>>) {
+fn work(mut team: Team, plans: &Plans, queue: &Receiver<Work>, results: &Sender<Result<StepOutput, String>>) {
     while let Ok(work) = queue.recv() {
         let (id, mut step) = match work {
             Work::Step(id, step) => (id, step),
             Work::Call(call) => {
-                call(plans);
+                call(plans, &mut team);
                 continue;
             }
             Work::Masks(_) => return,
         };
         let first_sample = lock(plans)[id.0].plan.first_sample();
-        let run = |step: &Step, ops: Range<usize>| {
-            let run = || lock(plans)[id.0].run(step, ops);
+        let mut run = |step: &Step, ops: Range<usize>| {
+            let run = || lock(plans)[id.0].run(&mut team, step, ops);
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
                 .map_err(|_| "a kernel panicked; see the message above".to_owned())
         };
@@ -131,10 +137,11 @@ pub struct CpuDevice {
 }
 
 impl CpuDevice {
-    /// A device with `threads` threads; `None` uses all threads of the machine.
+    /// A device with `threads` threads; `None` uses as many as the machine runs at once.
     ///
     /// # Errors
-    /// [`DeviceError::Lost`] if the threads cannot be started, which the system may allow later.
+    /// [`DeviceError::Lost`] if the threads cannot be started, which the system may allow later;
+    /// [`DeviceError::Absent`] if `GRISTMILL_MAX_VECTOR_BITS` has no known value.
     pub fn new(threads: Option<usize>) -> Result<CpuDevice, DeviceError> {
         CpuDevice::with_precision(threads, MatmulPrecision::Highest)
     }
@@ -151,17 +158,18 @@ impl CpuDevice {
             let why = format!("cannot start threads: {e}");
             DeviceError::Lost { device: DeviceKind::Cpu, why }
         };
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.unwrap_or(0))
-            .thread_name(|i| format!("cpu-{i}"))
-            .build()
-            .map_err(|e| failed(&e))?;
-        let info = info(pool.current_num_threads(), precision);
+        vectors::check().map_err(DeviceError::Absent)?;
+        let threads =
+            threads.filter(|&threads| threads > 0).map_or_else(std::thread::available_parallelism, |n| {
+                Ok(NonZero::new(n).unwrap_or(NonZero::<usize>::MIN))
+            });
+        let team = Team::new(threads.map_or(1, NonZero::get)).map_err(|e| failed(&e))?;
+        let info = info(team.threads(), precision);
         let plans = Plans::default();
         let (sender, queue) = channel();
         let (results, outputs) = channel();
         let shared = plans.clone();
-        let work = move || pool.install(move || work(&shared, &queue, &results));
+        let work = move || work(team, &shared, &queue, &results);
         std::thread::Builder::new().name("cpu-device".into()).spawn(work).map_err(|e| failed(&e))?;
         let (max_dims, late) = (Vec::new(), None);
         Ok(CpuDevice {
@@ -193,20 +201,20 @@ impl CpuDevice {
         DeviceError::Lost { device: DeviceKind::Cpu, why: why.into() }
     }
 
-    /// Runs something on the device's thread, which is one of its pool's, when every submitted step is done.
+    /// Runs something on the device's thread, when every submitted step is done.
     fn call<T: Send + 'static>(
         &self,
-        call: impl FnOnce(&Plans) -> T + Send + 'static,
+        call: impl FnOnce(&Plans, &mut Team) -> T + Send + 'static,
     ) -> Result<T, DeviceError> {
         let (sender, result) = channel();
         // Nobody takes the result if the caller has ended.
-        self.send(Work::Call(Box::new(move |plans| drop(sender.send(call(plans))))))?;
+        self.send(Work::Call(Box::new(move |plans, team| drop(sender.send(call(plans, team))))))?;
         result.recv().map_err(|_| self.lost("its thread has ended"))
     }
 
     /// The plans, once every submitted step is done.
     fn idle(&self) -> Result<MutexGuard<'_, Vec<Compiled>>, DeviceError> {
-        self.call(|_| ())?;
+        self.call(|_, _| ())?;
         Ok(lock(&self.plans))
     }
 }
@@ -229,7 +237,7 @@ fn info(threads: usize, precision: MatmulPrecision) -> DeviceInfo {
         kind: DeviceKind::Cpu,
         // The bits are the same whatever the vectors.
         family: "cpu",
-        name: format!("{threads} threads, {}{products}", memory::vectors()),
+        name: format!("{threads} threads, {}{products}", vectors::name()),
         memory_total: total,
         memory_free: free,
         max_buffer: usize::MAX,
@@ -277,7 +285,7 @@ impl Device for CpuDevice {
         let compiled = Compiled {
             plan: plan.clone(),
             memory: Memory::new(plan, max_dims, self.precision),
-            tiles: Vec::new(),
+            tiles: Tiles::default(),
         };
         self.idle()?.push(compiled);
         self.max_dims.push(*max_dims);
@@ -331,21 +339,21 @@ impl Device for CpuDevice {
             return Err(DeviceError::BadStep("its masks are yet to come".into()));
         }
         let step = step.clone();
-        self.call(move |plans| {
+        self.call(move |plans, team| {
             let mut plans = lock(plans);
             let compiled = &mut plans[plan.0];
             let ops = 0..compiled.plan.ops.len();
-            let time = |op: usize| {
+            let mut time = |op: usize| {
                 let start = Instant::now();
-                compiled.run(&step, op..op + 1);
+                compiled.run(team, &step, op..op + 1);
                 OpTime { ops: op..op + 1, time: start.elapsed() }
             };
-            ops.map(time).collect()
+            ops.map(&mut time).collect()
         })
     }
 
     fn peaks(&mut self, _activations: DType) -> Result<Peaks, DeviceError> {
         self.check_provided()?;
-        self.call(|_| peaks::measure())
+        self.call(|_, team| peaks::measure(team))
     }
 }

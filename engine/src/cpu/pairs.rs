@@ -8,7 +8,9 @@
 /// Whether this machine has the instruction.
 pub fn native() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512f");
+    return super::vectors::limit() == 512
+        && is_x86_feature_detected!("avx512bf16")
+        && is_x86_feature_detected!("avx512f");
     #[cfg(not(target_arch = "x86_64"))]
     false
 }
@@ -35,22 +37,22 @@ fn round(value: f32) -> u32 {
     bits & 0xffff_0000
 }
 
-/// Multiplies a tile of `height` rows with a panel.
+/// Goes on with the chains of a tile of `height` rows; `fresh` ones begin at zero, whatever `sums` holds.
 ///
 /// # Panics
 /// On a machine that is not [`native`].
 #[cfg(target_arch = "x86_64")]
-pub fn multiply(height: usize, tile: &[u32], panel: &[u32], sums: &mut super::sums::Sums) {
+pub fn extend(height: usize, tile: &[u32], weights: &[u32], sums: &mut [super::sums::Sums], fresh: bool) {
     assert!(native());
     // SAFETY: the machine has the instructions.
     unsafe {
         match height {
-            1 => x86::chain::<1>(tile, panel, sums),
-            2 => x86::chain::<2>(tile, panel, sums),
-            4 => x86::chain::<4>(tile, panel, sums),
-            6 => x86::chain::<6>(tile, panel, sums),
-            8 => x86::chain::<8>(tile, panel, sums),
-            _ => x86::chain::<12>(tile, panel, sums),
+            1 => x86::chain::<1>(tile, weights, sums, fresh),
+            2 => x86::chain::<2>(tile, weights, sums, fresh),
+            4 => x86::chain::<4>(tile, weights, sums, fresh),
+            6 => x86::chain::<6>(tile, weights, sums, fresh),
+            8 => x86::chain::<8>(tile, weights, sums, fresh),
+            _ => x86::chain::<12>(tile, weights, sums, fresh),
         }
     }
 }
@@ -60,7 +62,7 @@ pub fn multiply(height: usize, tile: &[u32], panel: &[u32], sums: &mut super::su
 /// # Panics
 /// Always.
 #[cfg(not(target_arch = "x86_64"))]
-pub fn multiply(_: usize, _: &[u32], _: &[u32], _: &mut super::sums::Sums) {
+pub fn extend(_: usize, _: &[u32], _: &[u32], _: &mut [super::sums::Sums], _: bool) {
     panic!("this machine does not multiply pairs")
 }
 
@@ -77,9 +79,15 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub fn chain<const R: usize>(tile: &[u32], panel: &[u32], sums: &mut Sums) {
+    pub fn chain<const R: usize>(tile: &[u32], weights: &[u32], sums: &mut [Sums], fresh: bool) {
         let mut acc = [[_mm512_setzero_ps(); 2]; R];
-        for (weights, column) in panel.as_chunks::<NR>().0.iter().zip(tile.as_chunks::<R>().0) {
+        if !fresh {
+            for (acc, sums) in acc.iter_mut().zip(&*sums) {
+                // SAFETY: both are 128 bytes without invalid values.
+                *acc = unsafe { std::mem::transmute::<Sums, [__m512; 2]>(*sums) };
+            }
+        }
+        for (weights, column) in weights.as_chunks::<NR>().0.iter().zip(tile.as_chunks::<R>().0) {
             let halves = weights.as_chunks::<16>().0;
             let (left, right) = (pairs(halves[0]), pairs(halves[1]));
             for r in 0..R {
@@ -90,7 +98,7 @@ mod x86 {
         }
         for (sums, acc) in sums.iter_mut().zip(acc) {
             // SAFETY: both are 128 bytes without invalid values.
-            *sums = unsafe { std::mem::transmute::<[__m512; 2], [f32; NR]>(acc) };
+            *sums = unsafe { std::mem::transmute::<[__m512; 2], Sums>(acc) };
         }
     }
 }
@@ -99,6 +107,7 @@ mod x86 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::cpu::chain::Weights;
     use crate::cpu::sums::NR;
     use crate::cpu::tile::{Tiles, Words};
     use half::bf16;
@@ -139,10 +148,14 @@ mod tests {
             let wide: Vec<u32> = wide.collect();
             let product = |words: Words, panel: &[u32]| {
                 let (mut tiles, mut found) = (Tiles::default(), Vec::new());
-                tiles.pack(words, rows, k, |r| &x[r * k..][..k]);
-                tiles.multiply(panel, |_, n, sums| {
-                    found.extend(sums[..n].as_flattened().iter().map(|s| s.to_bits()))
-                });
+                tiles.pack(words, (rows, k, 32), |r| &x[r * k..][..k], |n, pack| (0..n).for_each(pack));
+                let mut sums = vec![[0.0; NR]; tiles.height(0..tiles.len())];
+                for block in tiles.blocks() {
+                    let weights = Weights::Words(&panel[block.start * NR..block.end * NR]);
+                    tiles.multiply(0..tiles.len(), block, weights, &mut sums, |_, sums| {
+                        found.extend(sums.as_flattened().iter().map(|s| s.to_bits()))
+                    });
+                }
                 found
             };
             assert_eq!(product(Words::Pairs, &pairs), product(Words::WidePairs, &wide));

@@ -1,6 +1,7 @@
-//! Weight matrices in the layout of the matrix kernel: `[panel][k][NR]`, in their own float type, or
-//! `[panel][k / 2][NR][2]` for products of bf16 pairs; block formats have files of their own.
+//! Weight matrices in the layout of the matrix kernel: `[panel][k][NR]` in their own float type, bf16 as
+//! `[panel][k / 2][NR][2]`; block formats have files of their own.
 
+use super::chain::Weights;
 use super::fp8::Fp8;
 use super::pairs;
 use super::q8::Q8;
@@ -11,19 +12,21 @@ use crate::format::Format;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// An `[n, k]` matrix whose rows are the columns of a product. Missing rows of the last panel are zero.
 pub struct Panels {
     n: usize,
     k: usize,
+    /// Whether bf16 values are multiplied as pairs.
+    paired: bool,
     data: Data,
 }
 
 enum Data {
     F32(Vec<f32>),
     F16(Vec<f16>),
-    BF16(Vec<bf16>),
-    Pairs(Vec<[bf16; 2]>),
+    BF16(Vec<[bf16; 2]>),
     Q8_0(Q8),
     Fp8(Fp8),
 }
@@ -45,16 +48,16 @@ impl Panels {
     pub fn zeros(n: usize, k: usize, format: Format, precision: MatmulPrecision) -> Panels {
         let len = n.div_ceil(NR) * NR * k;
         let data = match format {
-            Format::Plain(DType::BF16) if precision == MatmulPrecision::Medium => {
-                Data::Pairs(vec![[bf16::ZERO; 2]; n.div_ceil(NR) * NR * k.div_ceil(2)])
-            }
             Format::Plain(DType::F16) => Data::F16(vec![f16::ZERO; len]),
-            Format::Plain(DType::BF16) => Data::BF16(vec![bf16::ZERO; len]),
+            Format::Plain(DType::BF16) => {
+                Data::BF16(vec![[bf16::ZERO; 2]; n.div_ceil(NR) * NR * k.div_ceil(2)])
+            }
             Format::Plain(DType::F32 | DType::E4M3 | DType::U32) => Data::F32(vec![0.0; len]),
             Format::Q8_0 => Data::Q8_0(Q8::zeros(n.div_ceil(NR), k)),
             Format::Fp8 | Format::Fp8Blocks => Data::Fp8(Fp8::zeros(n.div_ceil(NR), k, format)),
         };
-        Panels { n, k, data }
+        let paired = matches!(data, Data::BF16(_)) && precision == MatmulPrecision::Medium;
+        Panels { n, k, paired, data }
     }
 
     /// How many panels there are.
@@ -72,20 +75,18 @@ impl Panels {
         match &mut self.data {
             Data::F32(data) => interleave(data, self.k, row, bytes),
             Data::F16(data) => interleave(data, self.k, row, bytes),
-            Data::BF16(data) => interleave(data, self.k, row, bytes),
-            Data::Pairs(data) => interleave_pairs(data, self.k, row, bytes),
+            Data::BF16(data) => interleave_pairs(data, self.k, row, bytes),
             Data::Q8_0(data) => data.write(row, bytes),
             Data::Fp8(data) => data.write(row, bytes),
         }
     }
 
     /// Whole rows, row-major in the matrix's own type.
-    pub fn read(&self, rows: std::ops::Range<usize>) -> Vec<u8> {
+    pub fn read(&self, rows: Range<usize>) -> Vec<u8> {
         match &self.data {
             Data::F32(data) => rows.flat_map(|r| gather(data, self.k, r)).collect(),
             Data::F16(data) => rows.flat_map(|r| gather(data, self.k, r)).collect(),
-            Data::BF16(data) => rows.flat_map(|r| gather(data, self.k, r)).collect(),
-            Data::Pairs(data) => {
+            Data::BF16(data) => {
                 let row = |r| pairs_of(data, self.k, r).flatten().take(self.k);
                 rows.flat_map(row).flat_map(|v| v.to_le_bytes()).collect()
             }
@@ -96,60 +97,48 @@ impl Panels {
 
     /// What the words of its panels are.
     pub fn words(&self) -> Words {
-        match &self.data {
-            Data::Pairs(_) if pairs::native() => Words::Pairs,
-            Data::Pairs(_) => Words::WidePairs,
-            _ => Words::Columns,
+        match self.paired {
+            false => Words::Columns,
+            true if pairs::native() => Words::Pairs,
+            true => Words::WidePairs,
         }
     }
 
-    /// Panel `p`, `[word][NR]`; `scratch` holds it if it must be widened.
-    pub fn words_of<'a>(&'a self, p: usize, scratch: &'a mut Vec<f32>) -> &'a [u32] {
-        let words = self.words();
-        if let (Data::Pairs(data), Words::Pairs) = (&self.data, words) {
-            let len = words.count(self.k) * NR;
-            return bytemuck::cast_slice(&data[p * len..(p + 1) * len]);
+    /// Some words of panel `p`, from an even one on. `scratch` holds them if they must be widened; where `few` rows are
+    /// multiplied with them, bf16 is widened in registers.
+    pub fn weights<'a>(
+        &'a self,
+        p: usize,
+        words: Range<usize>,
+        few: bool,
+        scratch: &'a mut Vec<f32>,
+    ) -> Weights<'a> {
+        let len = words.len() * NR;
+        let at = (p * self.k + words.start) * NR;
+        if let Data::F32(data) = &self.data {
+            return Weights::Words(bytemuck::cast_slice(&data[at..at + len]));
         }
-        bytemuck::cast_slice(self.widen(p, scratch))
-    }
-
-    fn widen<'a>(&'a self, p: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
-        let range = p * self.k * NR..(p + 1) * self.k * NR;
+        scratch.resize(len, 0.0);
         match &self.data {
-            Data::F32(data) => &data[range],
-            Data::Pairs(data) => {
-                let len = self.k.div_ceil(2) * NR;
-                scratch.resize(2 * len, 0.0);
-                let pairs = data[p * len..(p + 1) * len].chunks_exact(NR);
-                for (to, pairs) in scratch.chunks_exact_mut(2 * NR).zip(pairs) {
-                    let (odd, even) = to.split_at_mut(NR);
-                    for ((odd, even), pair) in odd.iter_mut().zip(even).zip(pairs) {
-                        (*even, *odd) = (pair[0].to_f32(), pair[1].to_f32());
-                    }
-                }
-                scratch
-            }
-            Data::F16(data) => {
-                scratch.resize(range.len(), 0.0);
-                data[range].convert_to_f32_slice(scratch);
-                scratch
-            }
+            Data::F32(data) => scratch.copy_from_slice(&data[at..at + len]),
+            Data::F16(data) => data[at..at + len].convert_to_f32_slice(scratch),
             Data::BF16(data) => {
-                scratch.resize(range.len(), 0.0);
-                widen_bf16(&data[range], scratch);
-                scratch
+                let count = self.k.div_ceil(2);
+                let data: &[u32] = bytemuck::cast_slice(data);
+                let kind = self.words();
+                if kind == Words::Pairs {
+                    return Weights::Words(&data[(p * count + words.start) * NR..][..len]);
+                }
+                let data = &data[(p * count + words.start / 2) * NR..][..words.len().div_ceil(2) * NR];
+                if few && kind == Words::Columns {
+                    return Weights::Bf16(data);
+                }
+                widen(data, kind, scratch);
             }
-            Data::Q8_0(data) => {
-                scratch.resize(range.len(), 0.0);
-                data.widen(p, scratch);
-                scratch
-            }
-            Data::Fp8(data) => {
-                scratch.resize(range.len(), 0.0);
-                data.widen(p, scratch);
-                scratch
-            }
+            Data::Q8_0(data) => data.widen(p, words, scratch),
+            Data::Fp8(data) => data.widen(p, words, scratch),
         }
+        Weights::Words(bytemuck::cast_slice(scratch))
     }
 
     /// Copies row `row` in f32.
@@ -159,8 +148,7 @@ impl Panels {
         match &self.data {
             Data::F32(data) => out.zip(data[at..].iter().step_by(NR)).for_each(|(o, &v)| *o = v),
             Data::F16(data) => out.zip(data[at..].iter().step_by(NR)).for_each(|(o, v)| *o = v.to_f32()),
-            Data::BF16(data) => out.zip(data[at..].iter().step_by(NR)).for_each(|(o, v)| *o = v.to_f32()),
-            Data::Pairs(data) => {
+            Data::BF16(data) => {
                 out.zip(pairs_of(data, self.k, row).flatten()).for_each(|(o, v)| *o = v.to_f32());
             }
             Data::Q8_0(data) => out.zip(data.values(row)).for_each(|(o, v)| *o = v),
@@ -169,12 +157,17 @@ impl Panels {
     }
 }
 
-fn widen_bf16(from: &[bf16], to: &mut [f32]) {
+/// Widens pairs of bf16, of the last of which the second may be missing.
+fn widen(pairs: &[u32], words: Words, to: &mut [f32]) {
     super::vectorized(
         #[inline(always)]
         || {
-            for (to, from) in to.iter_mut().zip(from) {
-                *to = f32::from_bits(u32::from(from.to_bits()) << 16);
+            let swapped = words == Words::WidePairs;
+            for (to, pairs) in to.chunks_mut(2 * NR).zip(pairs.as_chunks::<NR>().0) {
+                let (first, second) = to.split_at_mut(NR);
+                let (even, odd) = if swapped { (second, first) } else { (first, second) };
+                even.iter_mut().zip(pairs).for_each(|(to, pair)| *to = f32::from_bits(pair << 16));
+                odd.iter_mut().zip(pairs).for_each(|(to, pair)| *to = f32::from_bits(pair & 0xffff_0000));
             }
         },
     );

@@ -1,8 +1,10 @@
 //! What the processor reaches in plain loops, for figures of ops to be compared with.
 
+use super::disjoint::Disjoint;
+use super::team::Team;
+use super::vectors;
 use crate::device::Peaks;
-use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
+use pulp::{Simd, WithSimd};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -15,18 +17,24 @@ const LENGTH: usize = 1 << 20;
 /// Runs, of which the fastest counts.
 const RUNS: usize = 5;
 
-/// Measures all threads of the pool that it runs in.
-pub fn measure() -> Peaks {
-    let threads = rayon::current_num_threads();
+/// Measures all threads of the team.
+pub fn measure(team: &mut Team) -> Peaks {
+    let threads = team.threads();
     let mut buffers: Vec<(Vec<u64>, Vec<u64>)> =
         (0..threads).map(|_| (vec![1; BYTES / 8], vec![0; BYTES / 8])).collect();
     let copy = best(|| {
-        buffers.par_iter_mut().for_each(|(from, to)| black_box(to).copy_from_slice(black_box(from)));
+        let buffers = Disjoint::new(&mut buffers);
+        team.share(threads, |i| {
+            // SAFETY: each task has a pair of its own.
+            let (from, to) = unsafe { &mut buffers.part(i, 1)[0] };
+            black_box(to).copy_from_slice(black_box(from));
+        });
     });
-    let lanes = super::tile::lanes_here();
+    let lanes = vectors::lanes();
     let chains = best(|| {
-        let chain = |_: usize| black_box(Arch::new().dispatch(Chains { by: black_box(0.999) }));
-        (0..threads).into_par_iter().with_max_len(1).map(chain).for_each(drop);
+        team.share(threads, |_| {
+            black_box(vectors::dispatch(Chains { by: black_box(0.999) }));
+        });
     });
     let flops_per_second = (2 * CHAINS * LENGTH * lanes * threads) as f64 / chains;
     Peaks {

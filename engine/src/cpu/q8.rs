@@ -5,6 +5,7 @@ use super::vectorized;
 use crate::format::{Q8_0_BLOCK, Q8_0_BYTES};
 use half::f16;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// A matrix of Q8_0 rows as panels.
 pub struct Q8 {
@@ -64,12 +65,12 @@ impl Q8 {
         self.scales[row / NR * len..][..len][row % NR..].iter().step_by(NR).copied()
     }
 
-    /// Panel `p` in f32, `[k][NR]`.
-    pub fn widen(&self, p: usize, out: &mut [f32]) {
-        let blocks = self.k / Q8_0_BLOCK;
-        let values = self.values[p * self.k * NR..][..self.k * NR].chunks_exact(Q8_0_BLOCK * NR);
-        let scales = self.scales[p * blocks * NR..][..blocks * NR].chunks_exact(NR);
-        for ((out, values), halves) in out.chunks_exact_mut(Q8_0_BLOCK * NR).zip(values).zip(scales) {
+    /// Some columns of panel `p` in f32, `[k][NR]`, from the start of a block on.
+    pub fn widen(&self, p: usize, columns: Range<usize>, out: &mut [f32]) {
+        let first = p * self.k + columns.start;
+        let values = self.values[first * NR..][..columns.len() * NR].chunks(Q8_0_BLOCK * NR);
+        let scales = self.scales[first / Q8_0_BLOCK * NR..].chunks_exact(NR);
+        for ((out, values), halves) in out.chunks_mut(Q8_0_BLOCK * NR).zip(values).zip(scales) {
             let mut scales = [0.0; NR];
             scales.iter_mut().zip(halves).for_each(|(s, h)| *s = h.to_f32());
             vectorized(

@@ -1,27 +1,31 @@
 //! Sample, as [`crate::sample`] defines it.
 
+use super::disjoint::Disjoint;
 use super::math;
 use super::memory::Memory;
+use super::team::Team;
 use super::vectorized;
 use crate::op::Sample;
 use crate::sample::uniform;
 use crate::step::{Adjustment, MAX_LOGPROBS, NONE, SampleRow, Sampled, Step, StepOutput};
-use rayon::prelude::*;
 
 /// Runs the op.
-pub fn run(memory: &mut Memory, step: &Step, op: &Sample) -> StepOutput {
+pub fn run(team: &mut Team, memory: &mut Memory, step: &Step, op: &Sample) -> StepOutput {
     let Sample { logits, last, out, target_logprobs } = *op;
-    let data = memory.float(logits.buffer);
-    let rows = data.par_chunks(memory.cols(logits.buffer)).zip(&step.sampling);
-    let (sampled, of_targets): (Vec<Sampled>, Vec<Vec<f32>>) = rows
-        .map(|(row, how)| {
-            let adjustments = &step.adjustments[how.adjust_start as usize..][..how.adjust_len as usize];
-            let mask = (how.mask != NONE)
-                .then(|| &step.masks[how.mask as usize * step.mask_words..][..step.mask_words]);
-            let targets = &step.targets[how.target_start as usize..][..how.target_len as usize];
-            sample(&row[logits.start..][..logits.cols], how, adjustments, mask, targets)
-        })
-        .unzip();
+    let (data, cols) = (memory.float(logits.buffer), memory.cols(logits.buffer));
+    let mut chosen = vec![None; step.sampling.len()];
+    let target = Disjoint::new(&mut chosen);
+    team.share(step.sampling.len(), |r| {
+        let how = &step.sampling[r];
+        let adjustments = &step.adjustments[how.adjust_start as usize..][..how.adjust_len as usize];
+        let mask =
+            (how.mask != NONE).then(|| &step.masks[how.mask as usize * step.mask_words..][..step.mask_words]);
+        let targets = &step.targets[how.target_start as usize..][..how.target_len as usize];
+        let row = &data[r * cols + logits.start..][..logits.cols];
+        // SAFETY: each task has a row of its own.
+        unsafe { target.part(r, 1)[0] = Some(sample(row, how, adjustments, mask, targets)) };
+    });
+    let (sampled, of_targets): (Vec<Sampled>, Vec<Vec<f32>>) = chosen.into_iter().flatten().unzip();
     for (sampled, how) in sampled.iter().zip(&step.sampling) {
         if how.seq_slot != NONE {
             memory.int_mut(last)[how.seq_slot as usize] = sampled.token;

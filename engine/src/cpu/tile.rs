@@ -1,12 +1,15 @@
-//! The one matrix kernel of the CPU device: a few rows times a panel of [`NR`] columns.
+//! Rows of the left matrix of a product, cut into tiles, and the tiles' products with panels.
 //!
-//! Every element of the result is one chain of fused multiply-adds over ascending `k` in its own
-//! register lane, so its bits depend neither on how many rows share the tile nor on how wide the
-//! machine's vectors are. That chain is the numeric contract of this device.
+//! Every element of the result is one chain of fused multiply-adds over ascending `k`, so its bits depend neither on how
+//! many rows share the tile, nor on how wide the machine's vectors are, nor on the blocks into which `k` is cut: a sum
+//! that waits in memory for the next block is the same sum. That chain is the numeric contract of this device.
 
+use super::chain::{self, Weights};
+use super::disjoint::Disjoint;
 use super::pairs;
-use super::sums::{MR, NR, Sums};
-use pulp::{Arch, Simd, WithSimd};
+use super::sums::{MR, Sums};
+use super::vectors;
+use std::ops::Range;
 
 /// The kind of words in a tile and in a panel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,135 +46,149 @@ impl Words {
     }
 }
 
-/// Rows of the left matrix, cut into tiles and laid out `[tile][word][rows of the tile]`.
+/// A few rows.
+#[derive(Clone, Copy)]
+struct Tile {
+    /// The first row.
+    start: usize,
+    rows: usize,
+    /// As many rows as the kernel has sums for. Those beyond `rows` are zeros, whose sums nobody reads.
+    height: usize,
+    /// The heights of the tiles before, together.
+    above: usize,
+}
+
+/// Rows of the left matrix, cut into tiles and laid out `[block of words][tile][word][rows of the tile]`.
 #[derive(Default)]
 pub struct Tiles {
     data: Vec<u32>,
-    bounds: Vec<(usize, usize)>,
+    tiles: Vec<Tile>,
     words: Words,
     /// Words of a row.
     k: usize,
-}
-
-/// The tile heights that have a kernel for vectors of that many floats, ascending. Vectors of 16 floats have
-/// 32 registers.
-const fn heights(lanes: usize) -> &'static [usize] {
-    if lanes >= 16 { &[1, 2, 4, 6, 8, 12] } else { &[1, 2, 3] }
-}
-
-/// The smallest tile that holds that many rows, else the largest.
-fn height_for(heights: &[usize], rows: usize) -> usize {
-    heights.iter().copied().find(|&height| height >= rows).unwrap_or(heights[heights.len() - 1])
-}
-
-/// Floats in a vector on this machine.
-pub fn lanes_here() -> usize {
-    struct Lanes;
-    impl WithSimd for Lanes {
-        type Output = usize;
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> usize {
-            S::F32_LANES
-        }
-    }
-    Arch::new().dispatch(Lanes)
+    /// Words of a block.
+    block: usize,
 }
 
 impl Tiles {
-    /// Lays out `rows` rows of `k` columns as `words`, where `row(r)` gives a row.
-    pub fn pack<'a>(&mut self, words: Words, rows: usize, k: usize, row: impl Fn(usize) -> &'a [f32]) {
-        let heights = heights(lanes_here());
+    /// Lays out `rows` rows of `k` columns as `words`, in blocks of `block` words, where `row(r)` gives a row and
+    /// `share(n, f)` calls `f` for each of `0..n`.
+    pub fn pack<'a>(
+        &mut self,
+        words: Words,
+        (rows, k, block): (usize, usize, usize),
+        row: impl Fn(usize) -> &'a [f32] + Sync,
+        share: impl FnOnce(usize, &(dyn Fn(usize) + Sync)),
+    ) {
+        self.cut(words, rows, k, block);
+        let height = self.height(0..self.len());
+        let Tiles { data, tiles, k: count, .. } = self;
+        let data = Disjoint::new(data);
+        share(tiles.len(), &|t| {
+            let tile = tiles[t];
+            for start in (0..*count).step_by(block) {
+                let n = (*count - start).min(block);
+                // SAFETY: every block of every tile has a place of its own.
+                let to = unsafe { data.part(start * height + tile.above * n, tile.height * n) };
+                tile.pack(to, words, start, |r| &row(r)[..k]);
+            }
+        });
+    }
+
+    fn cut(&mut self, words: Words, rows: usize, k: usize, block: usize) {
+        let heights = chain::heights(vectors::registers());
         let tallest = heights[heights.len() - 1];
-        self.bounds.clear();
-        self.data.clear();
-        (self.words, self.k) = (words, words.count(k));
-        let mut start = 0;
-        while start < rows {
-            let n = (rows - start).min(tallest);
-            // A padding row is zeros: its sums are computed and not read.
-            let height = height_for(heights, n);
-            let at = self.data.len();
-            self.data.resize(at + height * self.k, 0);
-            for r in 0..n {
-                let (to, from) = (self.data[at + r..].iter_mut().step_by(height), &row(start + r)[..k]);
-                to.take(self.k).enumerate().for_each(|(i, to)| *to = words.word(from, i));
-            }
-            self.bounds.push((start, n));
-            start += n;
+        (self.words, self.k, self.block) = (words, words.count(k), block);
+        self.tiles.clear();
+        let mut above = 0;
+        for start in (0..rows).step_by(tallest) {
+            let rows = (rows - start).min(tallest);
+            let height = heights.iter().copied().find(|&height| height >= rows).unwrap_or(tallest);
+            self.tiles.push(Tile { start, rows, height, above });
+            above += height;
+        }
+        if self.data.len() < above * self.k {
+            self.data.resize(above * self.k, 0);
         }
     }
 
-    /// Multiplies every tile with `panel` (`[word][NR]`) and passes on its first row, its row count and
-    /// its sums.
-    pub fn multiply(&self, panel: &[u32], take: impl FnMut(usize, usize, &Sums)) {
-        Arch::new().dispatch(Multiply { tiles: self, panel: &panel[..self.k * NR], take });
+    /// How many tiles there are.
+    pub fn len(&self) -> usize {
+        self.tiles.len()
     }
-}
 
-struct Multiply<'a, F> {
-    tiles: &'a Tiles,
-    panel: &'a [u32],
-    take: F,
-}
+    /// The rows of some tiles, with those that fill them up.
+    pub fn height(&self, tiles: Range<usize>) -> usize {
+        self.tiles[tiles].iter().map(|tile| tile.height).sum()
+    }
 
-impl<F: FnMut(usize, usize, &Sums)> WithSimd for Multiply<'_, F> {
-    type Output = ();
+    /// The words of each block.
+    pub fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (k, block) = (self.k, self.block);
+        (0..k).step_by(block).map(move |start| start..(start + block).min(k))
+    }
 
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Multiply { tiles, panel, mut take } = self;
-        let mut sums = [[0.0; NR]; MR];
-        let mut data = &tiles.data[..];
-        for &(start, n) in &tiles.bounds {
-            let height = height_for(heights(S::F32_LANES), n);
-            let (tile, rest) = data.split_at(height * tiles.k);
-            data = rest;
-            let floats = |words| bytemuck::cast_slice::<u32, f32>(words);
-            if tiles.words == Words::Pairs {
-                pairs::multiply(height, tile, panel, &mut sums);
-                take(start, n, &sums);
-                continue;
+    /// Goes on with the chains of some tiles over a block of words, whose weights are given. At the last block it passes
+    /// on the first row of each tile and the sums of its rows. Until then `sums`, a row for each of [`Tiles::height`],
+    /// keeps them.
+    pub fn multiply(
+        &self,
+        tiles: Range<usize>,
+        block: Range<usize>,
+        weights: Weights,
+        sums: &mut [Sums],
+        mut take: impl FnMut(usize, &[Sums]),
+    ) {
+        let (fresh, last) = (block.start == 0, block.end == self.k);
+        let height = self.tiles.last().map_or(0, |tile| tile.above + tile.height);
+        let data = &self.data[block.start * height..];
+        let above = self.tiles[tiles.start].above;
+        for tile in &self.tiles[tiles] {
+            let words = &data[tile.above * block.len()..][..tile.height * block.len()];
+            // Sums that need not wait stay in the cache.
+            let at = if fresh && last { 0 } else { tile.above - above };
+            let sums = &mut sums[at..at + tile.height];
+            match (self.words, weights) {
+                (Words::Pairs, Weights::Words(weights)) => {
+                    pairs::extend(tile.height, words, weights, sums, fresh);
+                }
+                _ => chain::extend(tile.height, bytemuck::cast_slice(words), weights, sums, fresh),
             }
-            let (tile, panel) = (floats(tile), floats(panel));
-            match height {
-                1 => lanes::<S, 1>(simd, tile, panel, &mut sums),
-                2 => lanes::<S, 2>(simd, tile, panel, &mut sums),
-                3 => lanes::<S, 3>(simd, tile, panel, &mut sums),
-                4 => lanes::<S, 4>(simd, tile, panel, &mut sums),
-                6 => lanes::<S, 6>(simd, tile, panel, &mut sums),
-                8 => lanes::<S, 8>(simd, tile, panel, &mut sums),
-                _ => lanes::<S, 12>(simd, tile, panel, &mut sums),
+            if last {
+                take(tile.start, &sums[..tile.rows]);
             }
-            take(start, n, &sums);
         }
     }
 }
 
-/// Picks the number of vectors that make a panel's row.
-#[inline(always)]
-fn lanes<S: Simd, const R: usize>(simd: S, tile: &[f32], panel: &[f32], sums: &mut Sums) {
-    match S::F32_LANES {
-        16 => chain::<S, 2, R>(simd, tile, panel, sums),
-        8 => chain::<S, 4, R>(simd, tile, panel, sums),
-        4 => chain::<S, 8, R>(simd, tile, panel, sums),
-        _ => chain::<S, NR, R>(simd, tile, panel, sums),
+impl Tile {
+    /// Writes the words from `first` on, `[word][rows of the tile]`.
+    fn pack<'a>(&self, to: &mut [u32], words: Words, first: usize, row: impl Fn(usize) -> &'a [f32]) {
+        match self.height {
+            _ if words != Words::Columns || self.rows < self.height => {
+                to.fill(0);
+                for r in 0..self.rows {
+                    let (to, row) = (to[r..].iter_mut().step_by(self.height), row(self.start + r));
+                    to.enumerate().for_each(|(i, to)| *to = words.word(row, first + i));
+                }
+            }
+            1 => interleave::<1>(to, |r| &row(self.start + r)[first..]),
+            2 => interleave::<2>(to, |r| &row(self.start + r)[first..]),
+            3 => interleave::<3>(to, |r| &row(self.start + r)[first..]),
+            4 => interleave::<4>(to, |r| &row(self.start + r)[first..]),
+            6 => interleave::<6>(to, |r| &row(self.start + r)[first..]),
+            8 => interleave::<8>(to, |r| &row(self.start + r)[first..]),
+            _ => interleave::<MR>(to, |r| &row(self.start + r)[first..]),
+        }
     }
 }
 
-#[inline(always)]
-fn chain<S: Simd, const V: usize, const R: usize>(simd: S, tile: &[f32], panel: &[f32], sums: &mut Sums) {
-    let mut acc = [[simd.splat_f32s(0.0); V]; R];
-    let (panel, _) = S::as_simd_f32s(panel);
-    for (weights, column) in panel.chunks_exact(V).zip(tile.chunks_exact(R)) {
+fn interleave<'a, const R: usize>(to: &mut [u32], row: impl Fn(usize) -> &'a [f32]) {
+    let to = to.as_chunks_mut::<R>().0;
+    let rows: [&[f32]; R] = std::array::from_fn(|r| &row(r)[..to.len()]);
+    for (i, to) in to.iter_mut().enumerate() {
         for r in 0..R {
-            let a = simd.splat_f32s(column[r]);
-            for v in 0..V {
-                acc[r][v] = simd.mul_add_f32s(a, weights[v], acc[r][v]);
-            }
+            to[r] = rows[r][i].to_bits();
         }
-    }
-    for r in 0..R {
-        let (out, _) = S::as_mut_simd_f32s(&mut sums[r]);
-        out[..V].copy_from_slice(&acc[r]);
     }
 }

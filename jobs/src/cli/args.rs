@@ -17,6 +17,7 @@ use crate::options::size::{parse_size, parse_usize};
 use crate::options::structured::StructuredOptions;
 use crate::store::location::Location;
 use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand};
+use clap_complete::Shell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -84,6 +85,17 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Write one HTML file about a published output: what it took, tokens, answers, errors, settings.
     Report(ReportArgs),
+    /// Print what makes a shell complete commands and flags.
+    Completions { shell: Shell },
+    /// Print the manual page of gristmill or of a command, as in `gristmill man bench throughput | man -l -`.
+    Man {
+        /// The command; gristmill itself if there is none.
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
+        /// Write the pages of all commands to this folder instead.
+        #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+        output: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand, Clone, Debug, PartialEq)]
@@ -121,7 +133,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     pub keep: Option<Vec<String>>,
     /// Add these columns to the output.
-    #[arg(long = "return", value_name = "COLUMN,...", value_delimiter = ',', value_enum)]
+    #[arg(long = "return", alias = "returns", value_name = "COLUMN,...", value_delimiter = ',', value_enum)]
     pub returns: Vec<ReturnColumn>,
     /// Put this before the names of generated columns, where an input column has the same name.
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -210,6 +222,10 @@ pub struct PlanArgs {
     /// They are kept in the job's journal, so that the run does not answer them again.
     #[arg(long, value_name = "ROWS", value_parser = count::<u64>(1, u64::MAX), conflicts_with_all = ["fresh", "retry"])]
     pub pilot: Option<u64>,
+    /// Measure anew what the device can move and compute, also where that was measured before: for two seconds, in which
+    /// nothing else should run.
+    #[arg(long)]
+    pub measure_rates: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -222,10 +238,11 @@ pub struct EvaluateArgs {
     pub output: String,
     #[command(flatten)]
     pub truth: TruthArgs,
-    /// Write the rows that differ to this Parquet file.
+    /// Write the rows that differ to this file: Parquet, JSON lines or CSV by its name.
     #[arg(long, value_name = "PATH")]
     pub differences: Option<PathBuf>,
-    /// What an hour of the machine cost: with the job's receipt it says what a right label cost [default: the job's price].
+    /// What an hour of the machine cost: with the job's receipt it says what a right label cost, if its column is charged
+    /// with the whole job [default: the job's price].
     #[arg(long, value_name = "PRICE", value_parser = price)]
     pub price_per_hour: Option<f64>,
     /// Print JSON.

@@ -2,8 +2,8 @@
 
 use crate::cli::args::{EvaluateArgs, TruthArgs};
 use crate::error::JobError;
-use crate::evaluate::Evaluation;
 use crate::evaluate::figures::Figures;
+use crate::evaluate::{Evaluation, table};
 use crate::log::print;
 use crate::receipt::spent::Spent;
 use crate::store::location::Location;
@@ -20,7 +20,7 @@ pub fn evaluate(args: EvaluateArgs) -> Result<(), JobError> {
     let text = if json {
         serde_json::to_string_pretty(&figures).map_err(|error| JobError::Internal(error.to_string()))? + "\n"
     } else {
-        figures.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        table(&figures)
     };
     print(&text)
 }
@@ -60,7 +60,10 @@ fn price(figures: &mut [Figures], output: &str, price_per_hour: Option<f64>) -> 
     let spent = Spent::of(&state_dir, price_per_hour);
     let spent = spent.or_else(|why| match price_per_hour {
         Some(price) => Err(JobError::Usage(format!("--price-per-hour {price}: {why}"))),
-        None => Ok(None),
+        None => {
+            tracing::warn!("what a right label cost is not said: {why}");
+            Ok(None)
+        }
     })?;
     for figures in figures {
         figures.money_per_right_label =

@@ -3,9 +3,12 @@
 pub mod args;
 mod batch;
 mod bench;
+mod completions;
 mod devices;
 mod evaluate;
 mod job_file;
+pub mod keywords;
+mod man;
 pub mod parse;
 mod plan;
 mod report;
@@ -21,17 +24,24 @@ use crate::supervise::terminal::write_from_background;
 use crate::supervise::worker::is_worker;
 use args::{Bench, Cli, Command};
 use parse::{ParseError, parse};
+use run::Again;
 use status::Status;
 use std::ffi::OsString;
 
-/// Runs the command line and gives the exit code.
+/// Runs the command line of this program and gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    main_of(arguments, Vec::new())
+}
+
+/// Runs the command line of a program that `program` starts, and this file where that is empty; a supervisor starts it again.
+pub fn main_of(arguments: impl IntoIterator<Item = OsString>, program: Vec<OsString>) -> u8 {
     end_when_out_of_memory();
     log::survive_file_limits();
     if is_worker() {
         write_from_background();
     }
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let again = Again { program, arguments: arguments.iter().skip(1).cloned().collect() };
     // What is wrong with the command line is said in this format, too.
     log::set_format(parse::log_format(&arguments));
     let cli = match parse(arguments) {
@@ -46,7 +56,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         }
         Err(ParseError::File(error)) => return report(&error),
     };
-    match log::start(cli.log_level.as_deref(), cli.color, cli.log_format).and_then(|()| execute(cli)) {
+    match log::start(cli.log_level.as_deref(), cli.color, cli.log_format).and_then(|()| execute(cli, &again))
+    {
         Ok(code) => code,
         Err(error) => report(&error),
     }
@@ -61,9 +72,9 @@ fn report(error: &JobError) -> u8 {
     }
 }
 
-fn execute(cli: Cli) -> Result<u8, JobError> {
+fn execute(cli: Cli, again: &Again) -> Result<u8, JobError> {
     match cli.command {
-        Command::Run(args) => return run::run(*args),
+        Command::Run(args) => return run::run(*args, again),
         Command::Bench(Bench::Throughput(args)) => bench::throughput(&args)?,
         Command::Bench(Bench::Step(args)) => bench::step(&args)?,
         Command::Devices => devices::devices()?,
@@ -86,6 +97,8 @@ fn execute(cli: Cli) -> Result<u8, JobError> {
         }
         Command::Evaluate(args) => evaluate::evaluate(args)?,
         Command::Report(args) => report::report(args)?,
+        Command::Completions { shell } => completions::completions(shell)?,
+        Command::Man { command, output } => man::man(&command, output.as_deref())?,
     }
     Ok(EXIT_DONE)
 }

@@ -4,7 +4,7 @@ use crate::cli::args::PlanArgs;
 use crate::error::JobError;
 use crate::log::print;
 use crate::options::devices;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanOptions};
 
 /// Prints what a job would take. Without a pilot it loads no weights, writes nothing but the rates of the device and leaves a
 /// job that was begun alone.
@@ -12,8 +12,9 @@ use crate::plan::Plan;
 /// # Errors
 /// What a run would refuse before its first row.
 pub fn plan(args: PlanArgs) -> Result<(), JobError> {
-    let PlanArgs { run, sample, pilot, json } = args;
-    let plan = Plan::of(run.job_options()?, sample, pilot, &devices::open)?;
+    let PlanArgs { run, sample, pilot, measure_rates, json } = args;
+    let options = PlanOptions { sample, pilot, measure_rates };
+    let plan = Plan::of(run.job_options()?, options, &devices::open)?;
     print(&match json {
         true => {
             serde_json::to_string_pretty(&plan).map_err(|error| JobError::Internal(error.to_string()))? + "\n"

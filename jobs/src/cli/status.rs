@@ -2,7 +2,7 @@
 
 use crate::error::JobError;
 use crate::journal::JournalReader;
-use crate::journal::costs::input_tokens;
+use crate::journal::costs::{HAS_WORKED, input_tokens};
 use crate::journal::endings::{Again, Endings};
 use crate::journal::lock::JobLock;
 use crate::journal::schema;
@@ -42,7 +42,7 @@ pub struct Status {
     pub input_tokens: u64,
     /// Tokens generated.
     pub generated_tokens: u64,
-    /// Starts of a worker.
+    /// Starts of a worker that have done something, as in the receipt.
     pub starts: u64,
     /// The process that works on the job now.
     pub process: Option<String>,
@@ -73,7 +73,7 @@ impl Status {
             Ok((job_rows, number(0)?, number(3)?, number(4)?, number(5)?, number(6)?))
         };
         let (job_rows, starts, elapsed, last_rows, last_tokens, shared) =
-            moment.query_row(LAST_START, [], last).map_err(&wrong)?;
+            moment.query_row(&last_start(), [], last).map_err(&wrong)?;
         let rows = journal.inputs().rows().min(job_rows.unwrap_or(u64::MAX));
         let is_answer = journal.database.format.is_answer();
         let tallies = format!(
@@ -135,10 +135,14 @@ fn published(output: &Location, state_dir: &Path, identity: &str, rows: u64) -> 
     }
 }
 
-/// How many starts there were, and what the last one has done; SQLite takes the rest of the row from where
+/// How many starts have done something, and what the last one has done; SQLite takes the rest of the row from where
 /// `max` is.
-const LAST_START: &str =
-    "SELECT count(*), max(start), job_rows, elapsed_ms, rows, generated_tokens, sum(shared) FROM starts";
+fn last_start() -> String {
+    format!(
+        "SELECT count(*) FILTER (WHERE {HAS_WORKED}), max(start), job_rows, elapsed_ms, rows, generated_tokens, sum(shared) \
+         FROM starts"
+    )
+}
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -177,10 +181,8 @@ impl fmt::Display for Status {
             let left = humantime::format_duration(Duration::from_secs(seconds as u64));
             writeln!(f, "time left  {left}")?;
         }
-        match &self.process {
-            Some(process) => writeln!(f, "process    {process}, start {}", self.starts)?,
-            None => writeln!(f, "process    none; {} so far", counted(self.starts, "start"))?,
-        }
+        let process = self.process.as_deref().unwrap_or("none");
+        writeln!(f, "process    {process}; {} so far", counted(self.starts, "start"))?;
         let published = match self.published {
             Some(true) => "yes",
             Some(false) => "no",

@@ -49,7 +49,8 @@ pub struct Figures {
     pub calibration: Vec<Bin>,
     pub thresholds: Vec<Threshold>,
     pub goals: Vec<Goal>,
-    /// What the job cost for each of its labels that is right, by its receipt, if it has a price.
+    /// What the job cost for each label of this column that is right, by its receipt, if it has a price. Where it has made
+    /// more columns, each of them is charged with all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub money_per_right_label: Option<f64>,
 }

@@ -1,19 +1,22 @@
 //! `gristmill evaluate`: labels against the truth.
 
+mod differences;
 pub mod figures;
 mod table;
 
 use crate::error::JobError;
 use crate::input::Input;
+use crate::input::names::Search;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Float32Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Float32Type, Schema};
+use differences::Differences;
 use figures::{Figures, Pair, is_right};
-use parquet::arrow::ArrowWriter;
 use std::collections::HashMap;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+
+pub use table::table;
 
 /// What is compared with what.
 #[derive(Clone, Debug)]
@@ -38,7 +41,11 @@ impl Evaluation {
     /// # Errors
     /// [`JobError::Usage`] for columns that are not there; what cannot be read or written.
     pub fn run(&self) -> Result<Vec<Figures>, JobError> {
-        let output = Input::open(std::slice::from_ref(&self.output))?;
+        if let Some(path) = &self.differences {
+            Differences::refuse(path)?;
+        }
+        let output = Input::search(std::slice::from_ref(&self.output), &Search::also_empty())?;
+        self.refuse_columns(&output)?;
         let truths = self.other.as_ref().map(|(file, (_, key))| self.truths_of(file, key)).transpose()?;
         let mut pairs: Vec<Vec<Pair>> = vec![Vec::new(); self.truths.len()];
         let mut without = vec![0; self.truths.len()];
@@ -77,13 +84,35 @@ impl Evaluation {
                 writer.write(&rows)?;
             }
         }
-        if let Some(differing) = differing {
-            differing.finish()?;
+        match (differing, &self.differences) {
+            (Some(differing), _) => differing.finish()?,
+            // Where the output has no rows, a file of an earlier run would be taken for that of this one.
+            (None, Some(path)) => {
+                let none = RecordBatch::new_empty(output.schema.clone());
+                let joined = self.truths.iter().map(|(_, truth)| (truth, StringArray::new_null(0))).collect();
+                let schema = with_truths(&none, joined, truths.is_some())?.schema();
+                Differences::create(path, schema)?.finish()?;
+            }
+            (None, None) => {}
         }
         let columns = self.truths.iter().zip(pairs).zip(without);
         Ok(columns
             .map(|(((column, truth), pairs), without)| Figures::new(column, truth, &pairs, without))
             .collect())
+    }
+
+    /// Refuses columns that are not there or hold no labels, before anything is read. Lines of JSON without a line have no
+    /// columns, and no rows either.
+    fn refuse_columns(&self, output: &Input) -> Result<(), JobError> {
+        let none = RecordBatch::new_empty(output.schema.clone());
+        if none.num_columns() == 0 && output.rows == 0 {
+            return Ok(());
+        }
+        for (column, truth) in &self.truths {
+            texts(&none, column)?;
+            texts(&none, self.other.as_ref().map_or(truth, |(_, (key, _))| key))?;
+        }
+        Ok(())
     }
 
     /// The truths of a file by its key.
@@ -188,31 +217,4 @@ fn with_truths(
 
 fn unexpected(error: &dyn std::fmt::Display) -> JobError {
     JobError::Internal(error.to_string())
-}
-
-/// The file of the rows that differ.
-struct Differences {
-    path: PathBuf,
-    writer: ArrowWriter<File>,
-}
-
-impl Differences {
-    fn create(path: &Path, schema: SchemaRef) -> Result<Differences, JobError> {
-        let file = File::create(path).map_err(JobError::io("create", path))?;
-        let writer = ArrowWriter::try_new(file, schema, None).map_err(encode(path))?;
-        Ok(Differences { path: path.to_path_buf(), writer })
-    }
-
-    fn write(&mut self, rows: &RecordBatch) -> Result<(), JobError> {
-        self.writer.write(rows).map_err(encode(&self.path))
-    }
-
-    fn finish(self) -> Result<(), JobError> {
-        self.writer.close().map(drop).map_err(encode(&self.path))
-    }
-}
-
-fn encode(path: &Path) -> impl Fn(parquet::errors::ParquetError) -> JobError {
-    let path = path.to_path_buf();
-    move |source| JobError::Encode { path: path.clone(), source }
 }

@@ -1,19 +1,41 @@
 //! Figures as people read them.
 
 use crate::evaluate::figures::Figures;
+use crate::printable::printable;
 use crate::receipt::money::amount;
 use std::fmt;
 
 /// A confusion matrix of more labels is left to `--json`.
 const MATRIX: usize = 24;
 
+fn shown_width(label: &str) -> usize {
+    printable(label).chars().count()
+}
+
 fn percent(share: Option<f64>) -> String {
     share.map_or("-".into(), |share| format!("{:.1} %", 100.0 * share))
 }
 
+/// The figures of all columns that were compared.
+pub fn table(all: &[Figures]) -> String {
+    let mut text = all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let together: Option<f64> = all.iter().map(|figures| figures.money_per_right_label.map(f64::recip)).sum();
+    if let Some(labels) = together.filter(|_| all.len() > 1) {
+        text += &format!(
+            "\nmoney: each column above is charged with the whole job; its labels together cost {} for each right one\n",
+            amount(labels.recip())
+        );
+    }
+    text
+}
+
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} against {}", self.column, self.truth)?;
+        writeln!(f, "{} against {}", printable(&self.column), printable(&self.truth))?;
+        if self.rows + self.without_truth == 0 {
+            writeln!(f, "  there are no rows, so that nothing was compared")?;
+            return Ok(());
+        }
         let labelled = self.rows - self.unlabelled;
         write!(f, "  accuracy     {} ({} of {labelled} rows", percent(self.accuracy), self.right)?;
         if self.unlabelled > 0 {
@@ -38,7 +60,7 @@ impl fmt::Display for Figures {
 
 impl Figures {
     fn width(&self) -> usize {
-        self.classes.iter().map(|class| class.label.chars().count()).max().unwrap_or(0).clamp(5, 40)
+        self.classes.iter().map(|class| shown_width(&class.label)).max().unwrap_or(0).clamp(5, 40)
     }
 
     fn write_classes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,7 +75,7 @@ impl Figures {
             writeln!(
                 f,
                 "  {:width$}  {:>9}  {:>9}  {f1:>9}  {:>9}",
-                class.label,
+                printable(&class.label),
                 percent(class.precision),
                 percent(class.recall),
                 class.support
@@ -68,13 +90,13 @@ impl Figures {
         }
         let width = self.width();
         write!(f, "\n  {:width$}", "truth")?;
-        let cell = |label: &str| label.chars().count().max(4);
+        let cell = |label: &str| shown_width(label).max(4);
         for class in &self.classes {
-            write!(f, "  {:>w$}", class.label, w = cell(&class.label))?;
+            write!(f, "  {:>w$}", printable(&class.label), w = cell(&class.label))?;
         }
         writeln!(f, "  {:>4}", "none")?;
         for (truth, row) in &self.confusion {
-            write!(f, "  {truth:width$}")?;
+            write!(f, "  {:width$}", printable(truth))?;
             for class in &self.classes {
                 let count = row.get(&class.label).copied().unwrap_or(0);
                 write!(f, "  {count:>w$}", w = cell(&class.label))?;

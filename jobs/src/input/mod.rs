@@ -60,6 +60,7 @@ use schema::refuse_duplicates;
 use source::Source;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use text::TextTypes;
 use text_layout::Dialect;
@@ -145,7 +146,7 @@ impl Input {
             opened.push(open(found, search.format, &mut types)?);
         }
         let json = Arc::new(types.json.schema());
-        if json.fields().is_empty() {
+        if json.fields().is_empty() && !search.also_empty {
             // A part without rows does no harm beside others.
             let empty = opened.iter().find(|one| one.file.rows() == 0 && is_json(&one.file));
             let empty = empty.filter(|_| opened.iter().all(|one| one.file.rows() == 0));
@@ -178,6 +179,19 @@ impl Input {
         let mut opened = open(&found, Some(format), &mut types)?;
         opened.finish(&Arc::new(types.json.schema()), &types.csv);
         Input::of_files(vec![opened])
+    }
+
+    /// The columns of rows that are not in files, and none of the rows.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`] if two columns have one name.
+    pub fn of_schema(schema: &SchemaRef, name: &str) -> Result<Input, JobError> {
+        let path = Path::new(name);
+        refuse_duplicates(schema, path)?;
+        let columns = FileColumns { path, schema, partition: &Vec::new() };
+        let Union { schema, unreadable, places: _ } = unite(&[columns]);
+        let nulls = vec![None; schema.fields().len()];
+        Ok(Input { files: Vec::new(), schema, unreadable, rows: 0, nulls, days: false })
     }
 
     fn of_files(mut opened: Vec<Opened>) -> Result<Input, JobError> {

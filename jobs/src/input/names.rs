@@ -29,9 +29,16 @@ pub struct Search {
     pub format: Option<InputFormat>,
     /// What is left out where it is found, and refused where it is named.
     pub own: OwnOutput,
+    /// Whether files without rows may say nothing of columns, as an output of no rows.
+    pub also_empty: bool,
 }
 
 impl Search {
+    /// A search for an output, which may have no rows.
+    pub fn also_empty() -> Search {
+        Search { also_empty: true, ..Search::default() }
+    }
+
     /// Finds the files of names: files, globs and folders, here or in object stores.
     ///
     /// # Errors

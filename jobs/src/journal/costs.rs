@@ -4,6 +4,7 @@
 //! which they are missing is one of an earlier version, or was repaired. No answer depends on them.
 
 use crate::error::JobError;
+use crate::journal::answer::Answer;
 use crate::journal::database::Database;
 use crate::journal::schema::journal_error;
 use crate::row_error::RowErrorKind;
@@ -34,6 +35,12 @@ pub struct StartFigures {
     /// What the steps of both kinds would have taken at the rates of the device, where these are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bound_us: Option<[u64; 2]>,
+    /// When the rates were measured that this is by, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rates_of: Option<u64>,
+    /// Of tokens that took another's answer those of prompts; the journal's writer notes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_input_tokens: Option<u64>,
     pub kv_pages: u64,
     pub peak_kv_pages: u64,
     /// The peak of the process's memory in bytes, where the system tells.
@@ -80,6 +87,20 @@ pub(crate) fn input_tokens() -> String {
     let too_long = RowErrorKind::PromptTooLong.text();
     format!("coalesce(sum(num_input_tokens) FILTER (WHERE error IS NULL OR error NOT LIKE '{too_long}%'), 0)")
 }
+
+/// The same of one answer.
+pub(crate) fn input_tokens_of(answer: &Answer) -> u64 {
+    let is_too_long = answer.error.as_deref().is_some_and(is_too_long);
+    answer.num_input_tokens.filter(|_| !is_too_long).map_or(0, u64::from)
+}
+
+/// Whether an error is that of a prompt that was refused as too long.
+pub(crate) fn is_too_long(error: &str) -> bool {
+    RowErrorKind::of(error) == Some(RowErrorKind::PromptTooLong)
+}
+
+/// What a start has that counts as one, as SQL: it has done something. Status, receipt and report count these.
+pub(crate) const HAS_WORKED: &str = "(elapsed_ms > 0 OR rows > 0)";
 
 /// The rows of a receipt that has prices only.
 const NOT_YET: u64 = u64::MAX;
@@ -130,9 +151,8 @@ impl Database {
             true => "shared_tokens, figures FROM starts LEFT JOIN costs USING (start)",
             false => "NULL, NULL FROM starts",
         };
-        let query = format!(
-            "SELECT began, elapsed_ms, rows, shared, {costs} WHERE elapsed_ms > 0 OR rows > 0 ORDER BY start"
-        );
+        let query =
+            format!("SELECT began, elapsed_ms, rows, shared, {costs} WHERE {HAS_WORKED} ORDER BY start");
         let wrong = journal_error(&self.path);
         let mut statement = self.connection.prepare(&query).map_err(&wrong)?;
         let starts = statement.query_map([], |row| {

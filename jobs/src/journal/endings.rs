@@ -72,7 +72,7 @@ impl Endings {
         let mut errors = BTreeMap::new();
         while let Some(record) = records.next()? {
             let error: String = record.get(0)?;
-            let kind = RowErrorKind::of(&error).map_or("other", RowErrorKind::text);
+            let kind = RowErrorKind::text_of(&error);
             *errors.entry(kind.to_string()).or_default() += record.get::<_, i64>(1)? as u64;
         }
         // Several completions of a row are a list of JSON.

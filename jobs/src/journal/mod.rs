@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod attempts;
 pub(crate) mod checksum;
+pub mod committed;
 pub mod costs;
 pub(crate) mod database;
 pub mod decisions;
@@ -31,6 +32,7 @@ mod writer;
 use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::attempts::{InFlight, Suspects};
+use crate::journal::committed::Committed;
 use crate::journal::costs::StartFigures;
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{Identity, InputDigests, JobIdentity};
@@ -223,14 +225,13 @@ impl Journal {
 
     /// Notes what this start has done so far; it is committed with the next rows, or at once where none wait. A journal that
     /// cannot be written says so to the next answer.
-    ///
-    /// # Errors
-    /// [`JobError::Internal`].
-    pub fn note_costs(&mut self, figures: &StartFigures) -> Result<(), JobError> {
-        let figures =
-            serde_json::to_string(figures).map_err(|error| JobError::Internal(error.to_string()))?;
+    pub fn note_costs(&mut self, figures: StartFigures) {
         self.writer.note_costs(figures);
-        Ok(())
+    }
+
+    /// What this start has committed, also as it goes on.
+    pub fn committed(&self) -> Committed {
+        self.writer.committed()
     }
 
     /// Notes the job's prices, which `merge` makes, as JSON, of those that it had before.

@@ -2,6 +2,7 @@
 
 use crate::error::JobError;
 use crate::journal::attempts;
+use crate::journal::costs::is_too_long;
 use crate::journal::database::Database;
 use crate::journal::finished::FinishedRows;
 use crate::journal::format::Format;
@@ -92,7 +93,9 @@ fn scan(database: &Database, rows: u64) -> Result<FinishedRows, JobError> {
             return Err(database.damaged("a row is there twice or does not belong to the job"));
         }
         finished.errors += u64::from(values[1] != ValueRef::Null);
-        finished.input_tokens += number(4);
+        if !values[1].as_str().is_ok_and(is_too_long) {
+            finished.input_tokens += number(4);
+        }
         finished.generated_tokens += number(5);
     }
     Ok(finished)

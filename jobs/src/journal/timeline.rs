@@ -4,6 +4,7 @@
 //! samples: where there are more, every other one goes, and from then on they are twice as far apart.
 
 use crate::error::JobError;
+use crate::journal::costs::HAS_WORKED;
 use crate::journal::database::Database;
 use crate::journal::schema::journal_error;
 use serde::{Deserialize, Serialize};
@@ -95,7 +96,7 @@ impl Database {
         };
         let query = format!(
             "SELECT began, version, elapsed_ms, rows, input_tokens, generated_tokens, {timelines} \
-             WHERE elapsed_ms > 0 OR rows > 0 ORDER BY start"
+             WHERE {HAS_WORKED} ORDER BY start"
         );
         let mut statement = self.connection.prepare(&query).map_err(&wrong)?;
         let starts = statement.query_map([], |row| {

@@ -2,7 +2,8 @@
 
 use crate::error::JobError;
 use crate::journal::answer::Answer;
-use crate::journal::costs::MergePrices;
+use crate::journal::committed::{Committed, StartTallies};
+use crate::journal::costs::{MergePrices, StartFigures, input_tokens_of};
 use crate::journal::database::Database;
 use crate::journal::note::Note;
 use crate::journal::schema;
@@ -31,14 +32,15 @@ enum Message {
     /// A note, and whether it took the answer to an equal prompt.
     Note(Note, bool),
     JobRows(u64),
-    /// What the start has done, as JSON.
-    Costs(String),
+    /// What the start has done.
+    Costs(Box<StartFigures>),
     Prices(MergePrices),
     Commit(SyncSender<()>),
 }
 
 /// The caller's side of the thread.
 pub(crate) struct Writer {
+    committed: Committed,
     sender: Option<SyncSender<Message>>,
     thread: Option<JoinHandle<Result<Database, JobError>>>,
     path: PathBuf,
@@ -49,10 +51,16 @@ impl Writer {
     pub(crate) fn spawn(database: Database) -> Result<Self, JobError> {
         let path = database.path.clone();
         let batch = Batch::begin(database)?;
+        let committed = batch.committed.clone();
         let (sender, receiver) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || batch.run(&receiver));
         let thread = thread.map_err(JobError::io("start the writer of", &path))?;
-        Ok(Writer { sender: Some(sender), thread: Some(thread), path })
+        Ok(Writer { committed, sender: Some(sender), thread: Some(thread), path })
+    }
+
+    /// What this start has committed, also as it goes on.
+    pub(crate) fn committed(&self) -> Committed {
+        self.committed.clone()
     }
 
     pub(crate) fn append(
@@ -73,9 +81,9 @@ impl Writer {
     }
 
     /// Says nothing of a thread that has ended: why it has, is for those who have answers to append.
-    pub(crate) fn note_costs(&mut self, figures: String) {
+    pub(crate) fn note_costs(&mut self, figures: StartFigures) {
         if let Some(sender) = &self.sender {
-            let _ = sender.send(Message::Costs(figures));
+            let _ = sender.send(Message::Costs(Box::new(figures)));
         }
     }
 
@@ -139,15 +147,13 @@ struct Batch {
     /// How old it may become.
     age: Duration,
     pending: u64,
-    rows: u64,
-    shared: u64,
-    errors: u64,
-    input_tokens: u64,
-    generated_tokens: u64,
-    /// Of rows that took another's answer.
-    shared_tokens: u64,
-    /// What the start has done, if that is not committed.
-    costs: Option<String>,
+    /// What the start has done so far, and what of it is committed.
+    tallies: StartTallies,
+    committed: Committed,
+    /// Of rows and notes that took another's answer: tokens of prompts and of answers.
+    shared_tokens: [u64; 2],
+    /// Whether that or the figures of the tallies are not committed.
+    costs_changed: bool,
     timeline: Timeline,
 }
 
@@ -168,13 +174,10 @@ impl Batch {
             open: None,
             age: Duration::ZERO,
             pending: 0,
-            rows: 0,
-            shared: 0,
-            errors: 0,
-            input_tokens: 0,
-            generated_tokens: 0,
-            shared_tokens: 0,
-            costs: None,
+            tallies: StartTallies::default(),
+            committed: Committed::default(),
+            shared_tokens: [0; 2],
+            costs_changed: false,
             timeline: Timeline::default(),
         })
     }
@@ -194,7 +197,8 @@ impl Batch {
                 Ok(Message::Note(note, shared)) => self.insert_note(&note, shared)?,
                 Ok(Message::JobRows(rows)) => self.note_rows(rows)?,
                 Ok(Message::Costs(figures)) => {
-                    self.costs = Some(figures);
+                    self.tallies.figures = Some(*figures);
+                    self.costs_changed = true;
                     if self.open.is_none() {
                         // Not by `commit`: the first answer is still to be committed at once.
                         self.begin_transaction()?;
@@ -247,7 +251,7 @@ impl Batch {
     fn insert_note(&mut self, note: &Note, shared: bool) -> Result<(), JobError> {
         self.open()?;
         if shared {
-            self.shared_tokens += tokens_of(&note.answer);
+            self.share(&note.answer);
         }
         self.database.insert_note(note)
     }
@@ -266,15 +270,17 @@ impl Batch {
             }
             other => _ = other?,
         }
-        self.rows += 1;
-        self.shared += u64::from(shared);
-        self.errors += u64::from(answer.error.is_some());
-        self.input_tokens += u64::from(answer.num_input_tokens.unwrap_or(0));
-        self.generated_tokens += answer.num_generated_tokens();
+        self.tallies.add(answer, shared);
         if shared {
-            self.shared_tokens += tokens_of(answer);
+            self.share(answer);
         }
         Ok(())
+    }
+
+    fn share(&mut self, answer: &Answer) {
+        self.shared_tokens[0] += input_tokens_of(answer);
+        self.shared_tokens[1] += answer.num_generated_tokens();
+        self.costs_changed = true;
     }
 
     fn commit(&mut self) -> Result<(), JobError> {
@@ -289,8 +295,8 @@ impl Batch {
     /// Keeps what this start has finished so far, if it is time, or if the start ends.
     fn keep_timeline(&mut self, last: bool) -> Result<(), JobError> {
         let elapsed_ms = self.begun.elapsed().as_millis() as u64;
-        let sample =
-            Sample { elapsed_ms, rows: self.rows, tokens: self.input_tokens + self.generated_tokens };
+        let StartTallies { rows, input_tokens, generated_tokens, .. } = self.tallies;
+        let sample = Sample { elapsed_ms, rows, tokens: input_tokens + generated_tokens };
         match self.timeline.note(sample, last) {
             true => self.database.keep_timeline(self.start, &self.timeline),
             false => Ok(()),
@@ -299,27 +305,32 @@ impl Batch {
 
     /// Commits the open transaction, with what this start has done so far.
     fn commit_tallies(&mut self) -> Result<(), JobError> {
-        if let Some(figures) = self.costs.take() {
-            self.database.note_costs(self.start, self.shared_tokens, &figures)?;
+        let [input, generated] = self.shared_tokens;
+        if self.costs_changed
+            && let Some(figures) = &mut self.tallies.figures
+        {
+            figures.shared_input_tokens = Some(input);
+            let text =
+                serde_json::to_string(figures).map_err(|error| JobError::Internal(error.to_string()))?;
+            self.database.note_costs(self.start, input + generated, &text)?;
         }
+        self.costs_changed = false;
         self.keep_timeline(false)?;
         let line = "UPDATE starts SET elapsed_ms = ?, rows = ?, shared = ?, errors = ?, input_tokens = ?, \
                     generated_tokens = ? WHERE start = ?";
         let elapsed = self.begun.elapsed().as_millis() as i64;
-        let tallies = [self.rows, self.shared, self.errors, self.input_tokens, self.generated_tokens];
+        let StartTallies { rows, shared_rows, input_tokens, generated_tokens, .. } = self.tallies;
+        let tallies = [rows, shared_rows, self.tallies.error_rows(), input_tokens, generated_tokens];
         let [rows, shared, errors, input, generated] = tallies.map(|n| n as i64);
         let values = [elapsed, rows, shared, errors, input, generated, self.start];
         let updated =
             self.database.connection.prepare_cached(line).and_then(|mut update| update.execute(values));
         updated
             .and_then(|_| self.database.connection.execute_batch("COMMIT"))
-            .map_err(schema::journal_error(&self.database.path))
+            .map_err(schema::journal_error(&self.database.path))?;
+        self.committed.set(&self.tallies);
+        Ok(())
     }
-}
-
-/// Tokens of prompts and answers.
-fn tokens_of(answer: &Answer) -> u64 {
-    u64::from(answer.num_input_tokens.unwrap_or(0)) + answer.num_generated_tokens()
 }
 
 /// The rows that were finished by all starts but one, this process's: they grow only where another process works on the

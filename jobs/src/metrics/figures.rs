@@ -1,9 +1,13 @@
 //! What a worker tells of its work. There is no text of rows in it: numbers, and names of kinds of errors.
+//!
+//! Counters are of what the journal has: what a worker has done and not committed is lost with it, and done again.
 
-use crate::journal::costs::StartFigures;
+use crate::error::JobError;
+use crate::journal::JournalReader;
+use crate::journal::committed::{Committed, StartTallies};
+use crate::journal::costs::{StartFigures, Totals};
+use crate::journal::endings::Endings;
 use crate::metrics::{Metrics, MetricsTo};
-use crate::row_error::RowErrorKind;
-use crate::run::progress::Counters;
 use crate::supervise::worker::HEARTBEAT;
 use engine::Engine;
 use serde::{Deserialize, Serialize};
@@ -15,7 +19,7 @@ use std::time::{Duration, Instant};
 /// How often figures are told.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// What a worker, or several one after the other, has done since it began.
+/// What was done for a job, by all of its starts or since some time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunFigures {
     pub rows: u64,
@@ -34,33 +38,63 @@ pub struct RunFigures {
 }
 
 impl RunFigures {
-    /// Adds those of another worker.
-    pub fn add(&mut self, other: &RunFigures) {
-        let RunFigures {
-            rows,
-            errors,
-            shared_rows,
-            input_tokens,
-            generated_tokens,
-            steps,
-            prefill_tokens,
-            decode_tokens,
-            cached_tokens,
-            preemptions,
-            microjoules,
-        } = other;
-        self.rows += rows;
-        errors.iter().for_each(|(kind, count)| *self.errors.entry(kind.clone()).or_default() += count);
-        self.shared_rows += shared_rows;
-        self.input_tokens += input_tokens;
-        self.generated_tokens += generated_tokens;
-        self.steps += steps;
-        self.prefill_tokens += prefill_tokens;
-        self.decode_tokens += decode_tokens;
-        self.cached_tokens += cached_tokens;
-        self.preemptions += preemptions;
-        if let Some(more) = microjoules {
-            self.microjoules = Some(self.microjoules.unwrap_or(0) + more);
+    /// What a journal has.
+    ///
+    /// # Errors
+    /// [`JobError::JournalDamaged`] or [`JobError::Journal`].
+    pub fn of_journal(journal: &JournalReader) -> Result<RunFigures, JobError> {
+        let Totals { rows, input_tokens, generated_tokens } = journal.database.totals()?;
+        let errors = Endings::of(journal, journal.inputs().rows())?.errors;
+        let mut all = RunFigures { rows, errors, input_tokens, generated_tokens, ..RunFigures::default() };
+        for start in journal.database.starts()? {
+            all.shared_rows += start.shared_rows;
+            start.figures.iter().for_each(|figures| all.add_figures(figures));
+        }
+        Ok(all)
+    }
+
+    /// With what a start has committed since.
+    fn with(mut self, start: &StartTallies) -> RunFigures {
+        self.rows += start.rows;
+        for (&kind, count) in &start.errors {
+            *self.errors.entry(kind.to_string()).or_default() += count;
+        }
+        self.shared_rows += start.shared_rows;
+        self.input_tokens += start.input_tokens;
+        self.generated_tokens += start.generated_tokens;
+        start.figures.iter().for_each(|figures| self.add_figures(figures));
+        self
+    }
+
+    fn add_figures(&mut self, figures: &StartFigures) {
+        self.steps += figures.steps;
+        self.prefill_tokens += figures.prefill_tokens;
+        self.decode_tokens += figures.decode_tokens;
+        self.cached_tokens += figures.cached_tokens;
+        self.preemptions += figures.preemptions;
+        if let Some(energy) = &figures.energy {
+            self.microjoules = Some(self.microjoules.unwrap_or(0) + energy.microjoules);
+        }
+    }
+
+    /// What was done since it was that much.
+    pub fn since(&self, before: &RunFigures) -> RunFigures {
+        let since = |now: u64, before: u64| now.saturating_sub(before);
+        let errors = self.errors.iter().map(|(kind, &count)| {
+            (kind.clone(), since(count, before.errors.get(kind).copied().unwrap_or(0)))
+        });
+        RunFigures {
+            rows: since(self.rows, before.rows),
+            errors: errors.filter(|(_, count)| *count > 0).collect(),
+            shared_rows: since(self.shared_rows, before.shared_rows),
+            input_tokens: since(self.input_tokens, before.input_tokens),
+            generated_tokens: since(self.generated_tokens, before.generated_tokens),
+            steps: since(self.steps, before.steps),
+            prefill_tokens: since(self.prefill_tokens, before.prefill_tokens),
+            decode_tokens: since(self.decode_tokens, before.decode_tokens),
+            cached_tokens: since(self.cached_tokens, before.cached_tokens),
+            preemptions: since(self.preemptions, before.preemptions),
+            microjoules: self.microjoules.map(|now| since(now, before.microjoules.unwrap_or(0))),
         }
     }
 }
@@ -68,11 +102,13 @@ impl RunFigures {
 /// What a worker tells.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerFigures {
-    pub run: RunFigures,
-    /// Of the job, over all of its starts: rows in all, finished, and finished with an error.
+    /// What the job had when the worker began, and what it has now, by all of its starts.
+    pub before: RunFigures,
+    pub job: RunFigures,
+    /// Rows of the job, finished or not.
     pub rows: u64,
-    pub finished: u64,
-    pub failed: u64,
+    /// Energy that this worker has used until now, committed or not.
+    pub microjoules: Option<u64>,
     /// At this moment.
     pub running: u64,
     pub waiting: u64,
@@ -92,73 +128,56 @@ impl WorkerFigures {
     }
 }
 
-/// What the engine has done, noted by its thread for the one that tells.
+/// What the engine does, noted by its thread for the one that tells.
 #[derive(Debug, Default)]
 pub struct EngineNotes(Mutex<WorkerFigures>);
 
 impl EngineNotes {
-    /// Takes what the engine has done so far.
+    /// Takes what the engine does now.
     pub fn note(&self, figures: &StartFigures, engine: &Engine) {
         let Ok(mut notes) = self.0.lock() else { return };
-        notes.run = RunFigures {
-            steps: figures.steps,
-            prefill_tokens: figures.prefill_tokens,
-            decode_tokens: figures.decode_tokens,
-            cached_tokens: figures.cached_tokens,
-            preemptions: figures.preemptions,
-            microjoules: figures.energy.as_ref().map(|energy| energy.microjoules),
-            ..RunFigures::default()
-        };
+        notes.microjoules = figures.energy.as_ref().map(|energy| energy.microjoules);
         (notes.running, notes.waiting) = (engine.running() as u64, engine.waiting() as u64);
         (notes.kv_pages, notes.kv_pages_used) = (engine.pages() as u64, engine.used_pages() as u64);
     }
 }
 
 /// Tells the figures of one worker, also while the engine computes.
-pub struct Teller<'a> {
+pub struct Teller {
     to: MetricsTo,
-    counters: &'a Counters,
-    engine: &'a EngineNotes,
+    committed: Committed,
     rows: u64,
-    /// Rows, tokens of prompts and tokens generated that the job had when the worker began.
-    before: [u64; 3],
+    before: RunFigures,
     told: Option<Instant>,
 }
 
-impl<'a> Teller<'a> {
-    /// One that begins; of a job of so many rows.
-    pub fn begin(to: MetricsTo, counters: &'a Counters, engine: &'a EngineNotes, rows: u64) -> Teller<'a> {
-        Teller { to, counters, engine, rows, before: counted(counters), told: None }
+impl Teller {
+    /// One that begins, of a job of so many rows that had this before; what it tells first is that.
+    pub fn begin(to: MetricsTo, before: RunFigures, committed: Committed, rows: u64) -> Teller {
+        let mut teller = Teller { to, committed, rows, before, told: None };
+        teller.tell(&EngineNotes::default());
+        teller
     }
 
     /// Tells the figures, if it is time.
-    pub fn tell(&mut self) {
+    pub fn tell(&mut self, engine: &EngineNotes) {
         if self.to != MetricsTo::Nobody && self.told.is_none_or(|told| told.elapsed() >= EVERY) {
             self.told = Some(Instant::now());
-            self.send(self.figures());
+            self.send(self.figures(engine));
         }
     }
 
-    /// Tells them for the last time, when all rows are with the journal.
-    pub fn end(self) {
-        let mut figures = self.figures();
+    /// Tells them for the last time, when all rows are committed.
+    pub fn end(self, engine: &EngineNotes) {
+        let mut figures = self.figures(engine);
         figures.end();
         self.send(figures);
     }
 
-    fn figures(&self) -> WorkerFigures {
-        let mut all = self.engine.0.lock().map(|notes| notes.clone()).unwrap_or_default();
-        let counters = self.counters;
-        let ([finished, input, generated], before) = (counted(counters), self.before);
-        all.run.rows = finished.saturating_sub(before[0]);
-        all.run.input_tokens = input.saturating_sub(before[1]);
-        all.run.generated_tokens = generated.saturating_sub(before[2]);
-        all.run.shared_rows = Counters::get(&counters.shared);
-        let kinds = RowErrorKind::ALL.iter().zip(&counters.kinds);
-        let kinds = kinds.map(|(kind, count)| (kind.text().to_string(), Counters::get(count)));
-        all.run.errors = kinds.filter(|(_, count)| *count > 0).collect();
-        (all.rows, all.finished, all.failed) = (self.rows, finished, Counters::get(&counters.errors));
-        all
+    fn figures(&self, engine: &EngineNotes) -> WorkerFigures {
+        let notes = engine.0.lock().map(|notes| notes.clone()).unwrap_or_default();
+        let job = self.before.clone().with(&self.committed.get());
+        WorkerFigures { before: self.before.clone(), job, rows: self.rows, ..notes }
     }
 
     fn send(&self, figures: WorkerFigures) {
@@ -173,10 +192,6 @@ impl<'a> Teller<'a> {
             }
         }
     }
-}
-
-fn counted(counters: &Counters) -> [u64; 3] {
-    [&counters.finished, &counters.input_tokens, &counters.generated_tokens].map(Counters::get)
 }
 
 impl Metrics {

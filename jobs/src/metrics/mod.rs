@@ -24,9 +24,9 @@ pub struct Metrics(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Of workers that have ended.
-    earlier: RunFigures,
-    /// Of the worker that runs, if one has told anything.
+    /// What the job had when the first worker of this command began.
+    before: Option<RunFigures>,
+    /// Of the worker that was heard last, if one has told anything.
     worker: Option<WorkerFigures>,
     restarts: u64,
     /// When energy was looked at, and what it was.
@@ -59,7 +59,7 @@ impl Metrics {
     /// Takes what the worker has done since it began.
     pub fn tell(&self, figures: WorkerFigures) {
         let Ok(mut state) = self.0.lock() else { return };
-        if let Some(now) = figures.run.microjoules {
+        if let Some(now) = figures.microjoules {
             match state.energy {
                 Some((then, before)) if now >= before => {
                     let passed = then.elapsed();
@@ -71,27 +71,23 @@ impl Metrics {
                 _ => state.energy = Some((Instant::now(), now)),
             }
         }
+        state.before.get_or_insert_with(|| figures.before.clone());
         state.worker = Some(figures);
     }
 
-    /// Keeps what a worker has done that has died; another one begins.
+    /// Forgets what a worker did that has died; another one begins, and knows what is kept of it.
     pub fn restart(&self) {
         let Ok(mut state) = self.0.lock() else { return };
         state.restarts += 1;
         (state.energy, state.watts) = (None, None);
-        if let Some(worker) = &mut state.worker {
-            let run = std::mem::take(&mut worker.run);
-            worker.end();
-            state.earlier.add(&run);
-        }
+        state.worker.iter_mut().for_each(WorkerFigures::end);
     }
 
     /// The figures in the format of Prometheus.
     fn text(&self) -> String {
         let Ok(state) = self.0.lock() else { return String::new() };
-        let mut run = state.earlier.clone();
         let worker = state.worker.clone().unwrap_or_default();
-        run.add(&worker.run);
+        let run = worker.job.since(state.before.as_ref().unwrap_or(&worker.job));
         text::text(&run, &worker, state.restarts, state.watts)
     }
 }
@@ -113,43 +109,38 @@ mod tests {
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 
-    /// What this run has done goes on over a restart; what the job has is what the last worker says.
+    /// What this run has done is what the job has and had not, whatever a worker that has died said last.
     #[test]
     fn a_restart_loses_nothing_and_counts_nothing_twice() {
         let metrics = Metrics::default();
-        assert_eq!(value(&metrics.text(), "gristmill_rows_total"), Some(0.0));
-        let run = |rows| RunFigures { rows, microjoules: Some(7_000_000), ..RunFigures::default() };
-        let worker = |rows, finished| WorkerFigures {
-            run: run(rows),
-            finished,
+        let shown = |name: &str| value(&metrics.text(), &format!("gristmill_{name}"));
+        assert_eq!(shown("rows_total"), Some(0.0));
+        let job = |rows: u64| RunFigures {
+            rows,
+            microjoules: Some(1_000_000 * rows),
+            errors: [("null prompt".into(), rows / 10)].into(),
+            ..RunFigures::default()
+        };
+        let worker = |before, now| WorkerFigures {
+            before: job(before),
+            job: job(now),
             running: 3,
             kv_pages_used: 9,
             ..WorkerFigures::default()
         };
-        metrics.tell(worker(10, 50));
-        metrics.tell(worker(20, 60));
-        let text = metrics.text();
-        assert_eq!(
-            (value(&text, "gristmill_rows_total"), value(&text, "gristmill_job_rows_finished")),
-            (Some(20.0), Some(60.0))
-        );
+        metrics.tell(worker(40, 40));
+        assert!(!metrics.text().contains("null prompt"));
+        metrics.tell(worker(40, 60));
+        assert_eq!((shown("rows_total"), shown("job_rows_finished")), (Some(20.0), Some(60.0)));
         metrics.restart();
+        assert_eq!((shown("rows_total"), shown("requests_running")), (Some(20.0), Some(0.0)));
+        // Five rows were committed after that was told.
+        metrics.tell(worker(65, 65));
+        assert_eq!((shown("rows_total"), shown("job_rows_finished")), (Some(25.0), Some(65.0)));
+        metrics.tell(worker(65, 70));
+        assert_eq!((shown("energy_joules_total"), shown("worker_restarts_total")), (Some(30.0), Some(1.0)));
         let text = metrics.text();
-        assert_eq!(
-            (value(&text, "gristmill_rows_total"), value(&text, "gristmill_requests_running")),
-            (Some(20.0), Some(0.0))
-        );
-        // The last two rows were not committed, and are done again.
-        metrics.tell(worker(5, 63));
-        let text = metrics.text();
-        assert_eq!(
-            (value(&text, "gristmill_rows_total"), value(&text, "gristmill_job_rows_finished")),
-            (Some(25.0), Some(63.0))
-        );
-        assert_eq!(
-            (value(&text, "gristmill_energy_joules_total"), value(&text, "gristmill_worker_restarts_total")),
-            (Some(14.0), Some(1.0))
-        );
+        assert!(text.contains("gristmill_row_errors_total{kind=\"null prompt\"} 3\n"), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }
 }

@@ -8,8 +8,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 /// What counters count.
-const OF_RUN: &str =
-    "since this command began, over restarts of its worker, which does again what its death has lost";
+const OF_RUN: &str = "since this command began, over restarts of its worker, as the journal has them";
 
 /// The figures of a run and of the worker that was heard last.
 pub fn text(run: &RunFigures, worker: &WorkerFigures, restarts: u64, watts: Option<f64>) -> String {
@@ -37,11 +36,11 @@ pub fn text(run: &RunFigures, worker: &WorkerFigures, restarts: u64, watts: Opti
     registry.register("row_errors", format!("Rows finished with an error; {OF_RUN}"), errors);
     let gauges = [
         ("job_rows", "Rows of the job", worker.rows),
-        ("job_rows_finished", "Rows of the job that are finished, by all of its starts", worker.finished),
+        ("job_rows_finished", "Rows of the job that are finished, by all of its starts", worker.job.rows),
         (
             "job_rows_failed",
             "Rows of the job that are finished with an error, by all of its starts",
-            worker.failed,
+            worker.job.errors.values().sum(),
         ),
         ("requests_running", "Requests that share steps now", worker.running),
         ("requests_waiting", "Requests in the engine's queue now", worker.waiting),

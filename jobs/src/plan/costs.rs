@@ -30,8 +30,26 @@ impl Bounds {
 
     /// All of it so much more.
     pub fn plus(self, more: f64) -> Bounds {
-        let Bounds { least, expected, most } = self;
-        Bounds { least: least + more, expected: expected.map(|expected| expected + more), most: most + more }
+        self.and(Bounds::exactly(more))
+    }
+
+    /// Both together.
+    pub fn and(self, other: Bounds) -> Bounds {
+        Bounds {
+            least: self.least + other.least,
+            expected: self.expected.zip(other.expected).map(|(a, b)| a + b),
+            most: self.most + other.most,
+        }
+    }
+
+    /// What is known.
+    pub fn exactly(value: f64) -> Bounds {
+        Bounds { least: value, expected: Some(value), most: value }
+    }
+
+    /// What is expected, or the most where that cannot be said.
+    fn expected_or_most(self) -> f64 {
+        self.expected.unwrap_or(self.most)
     }
 
     /// An estimate with its error; without one it says nothing of the bounds.
@@ -50,7 +68,7 @@ impl Bounds {
 pub struct Left {
     /// Requests that it runs, and positions of their prompts and branches that it computes.
     pub requests: f64,
-    pub positions: f64,
+    pub positions: Bounds,
     /// Tokens of a mean prompt, found in cached pages or not.
     pub prompt_tokens: f64,
     /// Tokens that it generates, and those of the longest answer.
@@ -66,8 +84,8 @@ pub struct Taken {
     pub steps: f64,
     pub tokens: f64,
     pub seconds: f64,
-    /// What they would have taken at the rates of the device.
-    pub bound: Option<f64>,
+    /// What they would have taken at the rates of the device, and when these were measured.
+    pub bound: Option<(f64, u64)>,
     /// Of a start, besides its steps: loading, and the rest.
     pub beside: f64,
     /// Mean power, if energy is measured, and of what; else why not.
@@ -75,20 +93,39 @@ pub struct Taken {
     pub energy: String,
 }
 
-/// What is left of a job would take.
+/// What all starts of a job have taken so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SoFar {
+    pub seconds: f64,
+    /// If all of them have measured it.
+    pub joules: Option<f64>,
+}
+
+/// Time, energy and money.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct PlannedCosts {
+pub struct Costs {
     pub seconds: Bounds,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub joules: Option<Bounds>,
-    /// What was measured of it, or why it is not known.
-    pub energy: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub money: Option<Bounds>,
+}
+
+/// What a job would take.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PlannedCosts {
+    /// Of the rows that are left.
+    #[serde(flatten)]
+    pub left: Costs,
+    /// Of all rows, with what those have taken that were answered, if any were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whole: Option<Costs>,
+    /// What was measured of the energy, or why it is not known.
+    pub energy: String,
     /// What all tokens of the job would cost elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub elsewhere: Option<Bounds>,
-    /// What the time is reckoned by.
+    /// What the time of the rows that are left is reckoned by.
     pub by: String,
 }
 
@@ -102,19 +139,19 @@ struct Steps {
 
 impl Left {
     /// The fewest steps in which so many tokens are generated: as many requests as fit run in each, or as many tokens.
-    fn steps(&self, generated: f64, max_tokens: f64) -> Steps {
-        let tokens = self.positions + generated;
+    fn steps(&self, positions: f64, generated: f64, max_tokens: f64) -> Steps {
+        let tokens = positions + generated;
         let at_once = self.at_once.min(self.requests).max(1.0);
         let steps = (generated / at_once).max(tokens / max_tokens).ceil();
         let of_step = |count: f64| if steps > 0.0 { count / steps } else { 0.0 };
         let answer = generated / self.requests.max(1.0);
         let decoded = generated * (self.prompt_tokens + answer / 2.0);
-        let attended = self.positions * self.prompt_tokens / 2.0 + decoded;
+        let attended = positions * self.prompt_tokens / 2.0 + decoded;
         let load = StepLoad {
             tokens: of_step(tokens),
             seqs: of_step(generated + self.requests).min(at_once),
             attended: of_step(attended),
-            contexts: of_step(self.positions + decoded),
+            contexts: of_step(positions + decoded),
         };
         Steps { steps, tokens, load }
     }
@@ -129,12 +166,11 @@ impl Left {
     /// Seconds at the rates of a device: at least with all of them, at most with the shares of them that steps of the model
     /// reach and prompts and decodes in steps of their own.
     pub fn at_rates(&self, rates: &Rates, max_tokens: f64, bound: impl Fn(StepLoad) -> f64) -> Bounds {
-        let least = self.steps(self.generated.least, max_tokens);
-        let prompts = Left { generated: Bounds::default(), longest: 0.0, ..*self }.steps(0.0, max_tokens);
-        let decodes = Left { positions: 0.0, ..*self };
-        let decoding = decodes.steps(self.generated.most, max_tokens);
+        let least = self.steps(self.positions.least, self.generated.least, max_tokens);
+        let prompts = self.steps(self.positions.most, 0.0, max_tokens);
+        let decoding = self.steps(0.0, self.generated.most, max_tokens);
         let of = |steps: f64, load| if steps > 0.0 { steps * bound(load) } else { 0.0 };
-        let ends = if self.generated.most > 0.0 { decodes.with_end(decoding) } else { 0.0 };
+        let ends = if self.generated.most > 0.0 { self.with_end(decoding) } else { 0.0 };
         let least = of(least.steps, least.load);
         let most = of(prompts.steps, prompts.load) / rates.prefill_share.min(1.0)
             + of(ends, decoding.load) / rates.decode_share.min(1.0);
@@ -145,16 +181,17 @@ impl Left {
     /// long for each token, or the other way round where its steps hold less.
     pub fn at_pace(&self, taken: &Taken, max_tokens: f64, bound: Option<impl Fn(StepLoad) -> f64>) -> Bounds {
         let (of_step, of_token) = (taken.seconds / taken.steps, taken.seconds / taken.tokens);
+        let Left { positions, generated, .. } = self;
         let [least, expected, most] = [
-            self.generated.least,
-            self.generated.expected.unwrap_or(self.generated.most),
-            self.generated.most,
+            (positions.least, generated.least),
+            (positions.expected_or_most(), generated.expected_or_most()),
+            (positions.most, generated.most),
         ]
-        .map(|generated| self.steps(generated, max_tokens));
+        .map(|(positions, generated)| self.steps(positions, generated, max_tokens));
         let both = |steps: f64, tokens: f64| [steps * of_step, tokens * of_token];
         let [low, high] = [both(least.steps, least.tokens), both(self.with_end(most), most.tokens)];
         let (low, high) = (low[0].min(low[1]), high[0].max(high[1]));
-        let share = taken.bound.map(|bound| bound / taken.seconds).filter(|share| *share > 0.0);
+        let share = taken.bound.map(|(bound, _)| bound / taken.seconds).filter(|share| *share > 0.0);
         // The geometric mean of both where the device's rates are not known.
         let between = match bound.zip(share).filter(|_| expected.steps > 0.0) {
             Some((bound, share)) => expected.steps * bound(expected.load) / share,
@@ -180,9 +217,13 @@ impl Taken {
             return None;
         }
         let active = known.iter().map(|(start, _)| start.active_ms as f64 / 1e3).sum::<f64>();
-        let compared = known.iter().all(|(_, figures)| figures.bound_us.is_some());
-        let bound = compared
-            .then(|| sum(|f| f.bound_us.map_or(0, |[prefill, decode]| prefill.saturating_add(decode))) / 1e6);
+        // Of other rates, bounds cannot be added up.
+        let rates_of = known[0].1.rates_of;
+        let compared =
+            known.iter().all(|(_, figures)| figures.bound_us.is_some() && figures.rates_of == rates_of);
+        let bound =
+            || sum(|f| f.bound_us.map_or(0, |[prefill, decode]| prefill.saturating_add(decode))) / 1e6;
+        let bound = rates_of.filter(|_| compared).map(|rates_of| (bound(), rates_of));
         let energies: Option<Vec<_>> = known.iter().map(|(_, figures)| figures.energy.as_ref()).collect();
         let microjoules =
             energies.as_ref().map(|all| all.iter().map(|energy| energy.microjoules as f64).sum::<f64>());
@@ -205,26 +246,47 @@ impl Taken {
     }
 }
 
+impl SoFar {
+    /// Of all starts of a job; none if nothing has run.
+    pub fn of(starts: &[Start]) -> Option<SoFar> {
+        let seconds = starts.iter().map(|start| start.active_ms as f64 / 1e3).sum();
+        let joules = |start: &Start| Some(start.figures.as_ref()?.energy.as_ref()?.microjoules as f64 / 1e6);
+        let joules = starts.iter().map(joules).sum();
+        (seconds > 0.0).then_some(SoFar { seconds, joules })
+    }
+}
+
+impl Costs {
+    fn new(seconds: Bounds, joules: Option<Bounds>, prices: &PriceOptions) -> Costs {
+        Costs { seconds, joules, money: prices.price_per_hour.map(|price| seconds.times(price / 3600.0)) }
+    }
+
+    /// With what was taken before.
+    fn after(&self, before: SoFar, prices: &PriceOptions) -> Costs {
+        let joules = self.joules.zip(before.joules).map(|(left, before)| left.plus(before));
+        Costs::new(self.seconds.plus(before.seconds), joules, prices)
+    }
+}
+
 impl PlannedCosts {
-    /// Of so many seconds, with tokens of prompts and of answers of the whole job.
+    /// Of so many seconds for what is left, with tokens of prompts and of answers of the whole job.
     pub fn new(
         seconds: Bounds,
         by: String,
-        taken: Option<&Taken>,
+        (so_far, taken): (Option<SoFar>, Option<&Taken>),
         prices: &PriceOptions,
-        tokens: (f64, Bounds),
+        (input, generated): (Bounds, Bounds),
     ) -> PlannedCosts {
         let unknown = "not known: power is measured as rows run (--pilot)".to_string();
-        let elsewhere = prices.compare_price.map(|price| {
-            let Bounds { least, expected, most } = tokens.1;
-            let of = |generated: f64| (tokens.0 * price.input + generated * price.output) / 1e6;
-            Bounds { least: of(least), expected: expected.map(of), most: of(most) }
-        });
+        let elsewhere = prices
+            .compare_price
+            .map(|price| input.times(price.input).and(generated.times(price.output)).times(1e-6));
+        let joules = taken.and_then(|taken| taken.watts).map(|watts| seconds.times(watts));
+        let left = Costs::new(seconds, joules, prices);
         PlannedCosts {
-            seconds,
-            joules: taken.and_then(|taken| taken.watts).map(|watts| seconds.times(watts)),
+            whole: so_far.map(|so_far| left.after(so_far, prices)),
+            left,
             energy: taken.map_or(unknown, |taken| taken.energy.clone()),
-            money: prices.price_per_hour.map(|price| seconds.times(price / 3600.0)),
             elsewhere,
             by,
         }
@@ -232,14 +294,32 @@ impl PlannedCosts {
 
     /// Money in one line.
     pub fn money_line(&self) -> String {
-        let mut parts = vec![match self.money {
-            Some(money) => money.text(amount),
+        let mut parts = vec![match self.left.money {
+            Some(_) => self.of_both(|costs| costs.money, amount).unwrap_or_default(),
             None => "no price was given (--price-per-hour)".into(),
         }];
         parts.extend(
             self.elsewhere.map(|elsewhere| format!("all tokens elsewhere {}", elsewhere.text(amount))),
         );
         parts.join("; ")
+    }
+
+    /// A figure of what is left, and of all, if any rows were answered.
+    pub fn of_both(
+        &self,
+        figure: fn(&Costs) -> Option<Bounds>,
+        shown: impl Fn(f64) -> String,
+    ) -> Option<String> {
+        let left = figure(&self.left)?.text(&shown);
+        Some(match &self.whole {
+            None => left,
+            Some(whole) => match figure(whole) {
+                Some(whole) => {
+                    format!("{left} for the rows that are left; {} for the whole job", whole.text(&shown))
+                }
+                None => format!("{left} for the rows that are left"),
+            },
+        })
     }
 }
 

@@ -23,6 +23,7 @@ use crate::options::device::Gemm;
 use crate::options::devices::Open;
 use crate::options::job::JobOptions;
 use crate::options::model::LoadFormat;
+use crate::rates::Rates;
 use crate::run::feeder::{DocumentFeed, Feeder};
 use crate::run::identity::{input_digests, prompt_identity};
 use crate::run::job::Job;
@@ -67,9 +68,9 @@ pub struct Plan {
     pub distinct_prompts: u64,
     /// Tokens of all prompts.
     pub prompt_tokens: Lengths,
-    /// Prompts that take the answer to an equal one, at most, and their tokens.
+    /// Prompts that take the answer to an equal one, at most, and their tokens, without those of the answers.
     pub shared_prompts: u64,
-    pub shared_tokens: u64,
+    pub shared_input_tokens: u64,
     /// Positions of prompts, and of branches to labels, to compute, at least, and to find in cached pages, at most.
     pub computed_tokens: u64,
     pub cached_tokens: u64,
@@ -87,25 +88,36 @@ pub struct Plan {
     /// What rows that were answered say of all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pilot: Option<Pilot>,
-    /// Time, energy and money of what is left, or why they are not known.
+    /// Time, energy and money, or why they are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub costs: Option<PlannedCosts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_costs: Option<String>,
 }
 
+/// How to find out what a job would take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Row groups to read, if not all.
+    pub sample: Option<u64>,
+    /// Rows to answer first.
+    pub pilot: Option<u64>,
+    /// Whether the rates of the device are measured anew.
+    pub measure_rates: bool,
+}
+
 impl Plan {
-    /// Reads the input, or so many of its row groups, and finds out what the job would take; with a pilot, answers so many
-    /// rows first. `open` opens the device of options.
+    /// Reads the input, or a sample of it, and finds out what the job would take; with a pilot, answers some rows first. `open`
+    /// opens the device of options.
     ///
     /// # Errors
     /// What a run would refuse before its first row, but for its output.
-    pub fn of(
-        mut options: JobOptions,
-        sample: Option<u64>,
-        pilot: Option<u64>,
-        open: Open<'_>,
-    ) -> Result<Plan, JobError> {
+    pub fn of(mut options: JobOptions, plan: PlanOptions, open: Open<'_>) -> Result<Plan, JobError> {
+        let PlanOptions { sample, pilot, measure_rates } = plan;
+        if measure_rates {
+            let job = Job::prepare(options.clone())?;
+            Rates::measured(&job.model, open(&options.engine)?, &options.engine)?;
+        }
         let pilot = match pilot {
             Some(count) => Some(pilot::run(&options, count, open)?),
             None => None,
@@ -142,7 +154,7 @@ impl Plan {
             distinct_prompts: tally.distinct(),
             prompt_tokens: tally.lengths.lengths(),
             shared_prompts: tally.shared_prompts,
-            shared_tokens: tally.shared_tokens,
+            shared_input_tokens: tally.shared_input_tokens,
             computed_tokens: tally.positions.computed,
             cached_tokens: tally.positions.cached,
             generated_tokens: tally.generated,

@@ -4,8 +4,9 @@ use crate::error::JobError;
 use crate::journal::{JournalReader, schema};
 use crate::options::devices::Open;
 use crate::plan::Plan;
-use crate::plan::costs::{Bounds, Left, PlannedCosts, Taken};
+use crate::plan::costs::{Bounds, Left, PlannedCosts, SoFar, Taken};
 use crate::plan::pilot::Pilot;
+use crate::plan::sample::Estimate;
 use crate::plan::show::number;
 use crate::rates::Rates;
 use crate::run::job::Job;
@@ -26,20 +27,27 @@ impl Plan {
             self.pilot = Some(Pilot::of(journal, rows, self.rows)?);
         }
         let starts = journal.as_ref().map(|journal| journal.database.starts()).transpose()?;
-        let taken = starts.and_then(|starts| Taken::of(&starts));
-        match self.costs(job, taken.as_ref(), open) {
+        let starts = starts.unwrap_or_default();
+        match self.costs(job, (SoFar::of(&starts), Taken::of(&starts)), open) {
             Ok(costs) => self.costs = Some(costs),
             Err(why) => self.no_costs = Some(why),
         }
         Ok(())
     }
 
-    fn costs(&self, job: &Job, taken: Option<&Taken>, open: Open<'_>) -> Result<PlannedCosts, String> {
-        let tokens = (self.input_tokens(), self.all_generated());
+    fn costs(
+        &self,
+        job: &Job,
+        (so_far, taken): (Option<SoFar>, Option<Taken>),
+        open: Open<'_>,
+    ) -> Result<PlannedCosts, String> {
+        let tokens = (self.input_tokens(job), self.all_generated(job));
         let left = self.left(job);
+        let prices = &job.options.prices;
         if left.requests == 0.0 {
             let by = "the plan: no row is left that would run".to_string();
-            return Ok(PlannedCosts::new(Bounds::default(), by, taken, &job.options.prices, tokens));
+            let nothing = Bounds::exactly(0.0);
+            return Ok(PlannedCosts::new(nothing, by, (so_far, taken.as_ref()), prices, tokens));
         }
         let options = &job.options.engine;
         let device = || open(options).map_err(|error| error.to_string());
@@ -50,9 +58,12 @@ impl Plan {
         let max_tokens = costs.max_tokens() as f64;
         let peaks = rates.as_ref().map(Rates::peaks);
         let bound = peaks.as_ref().ok().map(|peaks| |load| costs.bound(load, peaks));
-        let (seconds, by) = match taken {
+        // What steps have reached is a share of the rates of then.
+        let same = taken.as_ref().and_then(|taken| taken.bound).map(|(_, of)| of)
+            == rates.as_ref().ok().map(|rates| rates.measured);
+        let (seconds, by) = match &taken {
             Some(taken) => {
-                let pace = left.at_pace(taken, max_tokens, bound);
+                let pace = left.at_pace(taken, max_tokens, bound.filter(|_| same));
                 let steps = number(taken.steps as u64);
                 (pace.plus(taken.beside), format!("what {steps} steps of the job have taken"))
             }
@@ -70,7 +81,7 @@ impl Plan {
                 (left.at_rates(rates, max_tokens, bound), by)
             }
         };
-        Ok(PlannedCosts::new(seconds, by, taken, &job.options.prices, tokens))
+        Ok(PlannedCosts::new(seconds, by, (so_far, taken.as_ref()), prices, tokens))
     }
 
     /// How many rows there are for each that was read.
@@ -82,23 +93,48 @@ impl Plan {
     }
 
     /// Tokens of prompts of the whole job.
-    fn input_tokens(&self) -> f64 {
-        let counted = self.prompt_tokens.sum as f64 * self.sampled();
+    fn input_tokens(&self, job: &Job) -> Bounds {
+        let counted = match &self.sample {
+            Some(sample) => Bounds::of(sample.prompt_tokens, self.most_tokens(job)),
+            None => Bounds::exactly(self.prompt_tokens.sum as f64),
+        };
         match (&self.documents, &self.pilot) {
             // Merges have prompts of their own.
-            (Some(_), Some(pilot)) => counted.max(pilot.input_tokens.value),
+            (Some(_), Some(pilot)) => {
+                let value = pilot.input_tokens.value.max(counted.least);
+                let all = Bounds::of(Estimate { value, ..pilot.input_tokens }, f64::MAX);
+                // Of one row alone the pilot does not say how far off it is.
+                let most = if pilot.input_tokens.error.is_some() { all.most } else { value };
+                Bounds {
+                    least: all.least.max(counted.least),
+                    expected: Some(value),
+                    most: most.max(counted.most),
+                }
+            }
             _ => counted,
         }
     }
 
     /// Tokens of answers of the whole job.
-    fn all_generated(&self) -> Bounds {
-        let [least, most] = [self.generated_tokens.least, self.generated_tokens.most]
-            .map(|tokens| tokens as f64 * self.sampled());
+    fn all_generated(&self, job: &Job) -> Bounds {
+        let (least, most) = match &self.sample {
+            Some(sample) => {
+                let greatest = self.most_tokens(job);
+                let least = Bounds::of(sample.least_generated_tokens, greatest).least;
+                (least, Bounds::of(sample.most_generated_tokens, greatest).most)
+            }
+            None => (self.generated_tokens.least as f64, self.generated_tokens.most as f64),
+        };
         match &self.pilot {
             Some(pilot) => Bounds::of(pilot.generated_tokens, most),
             None => Bounds { least, expected: None, most },
         }
+    }
+
+    /// More tokens than all rows have where each has one request: what a sample of one row group says for certain.
+    fn most_tokens(&self, job: &Job) -> f64 {
+        let n = f64::from(job.sampling.n).max(1.0);
+        self.rows as f64 * job.max_model_len as f64 * n
     }
 
     /// What is left for the engine.
@@ -112,14 +148,17 @@ impl Plan {
         let requests = self.choices.filter(|_| self.documents.is_none());
         let requests = requests.map_or(runs + follow_ups, |choices| choices.requests as f64 * shares);
         let counted = self.prompt_tokens.sum as f64 * self.sampled();
-        let of_documents = if counted > 0.0 { self.input_tokens() / counted } else { 1.0 };
+        let computed = self.computed_tokens as f64 * self.sampled() * left;
+        let tokens = self.input_tokens(job);
+        let positions =
+            if counted > 0.0 { tokens.times(computed / counted) } else { Bounds::exactly(computed) };
         let memory = self.devices.first().and_then(|device| device.memory.as_ref());
         let generates = self.generated_tokens.most > 0;
         Left {
             requests: requests * self.sampled() * left,
-            positions: self.computed_tokens as f64 * self.sampled() * left * of_documents,
+            positions,
             prompt_tokens: if prompts > 0.0 { self.prompt_tokens.sum as f64 / prompts } else { 0.0 },
-            generated: self.all_generated().times(shares * left),
+            generated: self.all_generated(job).times(shares * left),
             longest: if generates { f64::from(job.sampling.params.max_tokens) } else { 0.0 },
             at_once: memory.map_or(1, |memory| memory.rows_at_once.p50.max(1)) as f64,
         }

@@ -1,5 +1,6 @@
 //! What some row groups say of all.
 
+use crate::plan::lengths::Span;
 use serde::Serialize;
 use std::ops::Range;
 
@@ -9,6 +10,8 @@ pub struct GroupTally {
     pub rows: u64,
     pub errors: u64,
     pub prompt_tokens: u64,
+    /// Tokens that answers can have.
+    pub generated: Span,
 }
 
 impl GroupTally {
@@ -26,6 +29,9 @@ pub struct Sample {
     pub rows: u64,
     pub prompt_tokens: Estimate,
     pub error_rows: Estimate,
+    /// Of the tokens that all answers can have, the least and the most.
+    pub least_generated_tokens: Estimate,
+    pub most_generated_tokens: Estimate,
 }
 
 /// A figure of all rows, by those of the sample.
@@ -51,6 +57,8 @@ impl Sample {
             rows: groups.iter().map(|group| group.rows).sum(),
             prompt_tokens: estimate(|group| group.prompt_tokens),
             error_rows: estimate(|group| group.errors),
+            least_generated_tokens: estimate(|group| group.generated.least),
+            most_generated_tokens: estimate(|group| group.generated.most),
         }
     }
 }

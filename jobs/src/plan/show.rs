@@ -52,8 +52,8 @@ impl fmt::Display for Plan {
                 "documents  {count} of {chunks}; {follow_ups} {requests} {follow} upon these, with tokens of their own"
             )?;
         }
-        let (shared, tokens) = (number(self.shared_prompts), number(self.shared_tokens));
-        writeln!(f, "saved      at most {tokens} tokens by {shared} prompts that take another's answer")?;
+        let (shared, tokens) = (number(self.shared_prompts), number(self.shared_input_tokens));
+        writeln!(f, "saved      at most {tokens} tokens of prompts by {shared} that take another's answer")?;
         let (cached, computed) = (number(self.cached_tokens), number(self.computed_tokens));
         writeln!(
             f,
@@ -106,11 +106,11 @@ impl Plan {
             let why = self.no_costs.as_deref().unwrap_or_default();
             return writeln!(f, "time       not known: {why}");
         };
-        let left = if self.finished.is_some() { " for the rows that are left" } else { "" };
-        writeln!(f, "time       {}{left}", costs.seconds.text(duration))?;
+        let time = costs.of_both(|costs| Some(costs.seconds), duration).unwrap_or_default();
+        writeln!(f, "time       {time}")?;
         writeln!(f, "           by {}", costs.by)?;
-        match costs.joules {
-            Some(joules) => writeln!(f, "energy     {} ({})", joules.text(energy), costs.energy)?,
+        match costs.of_both(|costs| costs.joules, energy) {
+            Some(joules) => writeln!(f, "energy     {joules} ({})", costs.energy)?,
             None => writeln!(f, "energy     {}", costs.energy)?,
         }
         writeln!(f, "money      {}", costs.money_line())

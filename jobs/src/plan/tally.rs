@@ -78,7 +78,7 @@ pub struct Tally {
     pub lengths: Histogram,
     pub reach: Histogram,
     pub shared_prompts: u64,
-    pub shared_tokens: u64,
+    pub shared_input_tokens: u64,
     pub positions: Positions,
     pub generated: Span,
     pub choices: Option<AskedChoices>,
@@ -102,7 +102,7 @@ impl Tally {
             lengths: Histogram::default(),
             reach: Histogram::default(),
             shared_prompts: 0,
-            shared_tokens: 0,
+            shared_input_tokens: 0,
             positions: Positions::default(),
             generated: Span::default(),
             choices: None,
@@ -127,15 +127,15 @@ impl Tally {
             let params = &request.sampling.params;
             let room = self.max_model_len.saturating_sub(tokens);
             let most = u64::from(params.max_tokens).min(room);
-            self.generated.least += u64::from(request.sampling.n) * u64::from(params.min_tokens).min(most);
-            self.generated.most += u64::from(request.sampling.n) * most;
+            let n = u64::from(request.sampling.n);
+            self.generate(request.row, n * u64::from(params.min_tokens).min(most), n * most);
             self.reach.add(tokens + most);
         }
         let hash = digest(request);
         let hash = hash.as_bytes().first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
         if !self.seen.insert(hash) && self.shares && request.sampling.is_greedy() {
             self.shared_prompts += 1;
-            self.shared_tokens += tokens;
+            self.shared_input_tokens += tokens;
             return;
         }
         request.requests(0).into_iter().for_each(|request| self.compute(request));
@@ -217,7 +217,14 @@ impl Tally {
         (least, most) = (least.saturating_sub(scored), most.saturating_sub(scored));
         let max_tokens = u64::from(request.sampling.params.max_tokens);
         let min_tokens = u64::from(request.sampling.params.min_tokens);
-        self.generated.least += least * min_tokens;
-        self.generated.most += most * max_tokens;
+        self.generate(request.row, least * min_tokens, most * max_tokens);
+    }
+
+    fn generate(&mut self, row: u64, least: u64, most: u64) {
+        self.generated.least += least;
+        self.generated.most += most;
+        let group = &mut self.group(row).generated;
+        group.least += least;
+        group.most += most;
     }
 }

@@ -9,7 +9,7 @@ pub mod format;
 mod input_rows;
 pub(crate) mod local;
 pub mod manifest;
-mod part_writer;
+pub(crate) mod part_writer;
 pub mod publication;
 pub(crate) mod remote;
 mod schema_metadata;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 const GROUP_BYTES: usize = 64 << 20;
 
 /// Writes rows in the format of the output.
-pub(super) struct PartWriter {
+pub(crate) struct PartWriter {
     path: PathBuf,
     encoder: PartEncoder,
 }

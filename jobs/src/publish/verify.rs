@@ -8,6 +8,7 @@ use crate::input::footer::Footer;
 use crate::input::format::InputFormat;
 use crate::input::source::Source;
 use crate::journal::{JournalReader, schema};
+use crate::log::counted;
 use crate::publish::format::OutputFormat;
 use crate::publish::local::{entries, holds};
 use crate::publish::manifest::{self, ColumnNulls, Manifest, Part};
@@ -24,6 +25,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::{FileMetaData, ParquetMetaDataReader};
 use parquet::file::reader::Length;
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,10 +46,11 @@ pub struct Verified {
 /// [`JobError::Io`] or [`JobError::Store`] if there is no output; [`JobError::NotAsPublished`] with all that is
 /// wrong; [`JobError::ReceiptNotAsWritten`] if that is the receipt alone.
 pub fn verify(output: &Location) -> Result<Verified, JobError> {
-    let Found { verified, problems, of_receipt } = match output {
-        Location::Local(path) => verify_local(path)?,
-        Location::Object(url) => verify_remote(url)?,
+    let found = match output {
+        Location::Local(path) => verify_local(path),
+        Location::Object(url) => verify_remote(url),
     };
+    let Found { verified, problems, of_receipt } = found.map_err(|error| unpublished(output, error))?;
     match (problems.is_empty(), of_receipt.is_empty()) {
         (true, true) => Ok(verified),
         (true, false) => {
@@ -57,6 +60,32 @@ pub fn verify(output: &Location) -> Result<Verified, JobError> {
             output: output.to_string().into(),
             problems: [problems, of_receipt].concat().join("\n"),
         }),
+    }
+}
+
+/// The error that there is no output, with what its job has done so far, if there is one.
+fn unpublished(output: &Location, error: JobError) -> JobError {
+    let absent = match &error {
+        JobError::Io { source, .. } => source.kind() == ErrorKind::NotFound,
+        JobError::Store { error, .. } => matches!(error, StoreError::NoObject),
+        _ => false,
+    };
+    let so_far = || -> Option<(u64, u64)> {
+        let state_dir = output.state_dir(None).ok()?;
+        if !schema::path(&state_dir).is_file() {
+            return None;
+        }
+        let journal = JournalReader::open(&state_dir).ok()?;
+        let rows = journal.inputs().rows();
+        Some((journal.finished(rows).ok()?, rows))
+    };
+    match so_far().filter(|_| absent) {
+        Some((finished, rows)) => JobError::Usage(format!(
+            "{output} is not there to be verified: its job has finished {finished} of the {} of its input and has not published \
+             them, or the output was moved away. `gristmill status {output}` says more; the command of the job goes on with it",
+            counted(rows, "row")
+        )),
+        None => error,
     }
 }
 

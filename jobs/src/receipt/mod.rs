@@ -19,6 +19,7 @@ use crate::journal::endings::Endings;
 use crate::journal::{EndedJournal, Journal, JournalReader};
 use crate::options::prices::PriceOptions;
 use crate::publish::manifest::{Manifest, inputs_digest, read_text};
+use crate::rates::MOST_SHARE;
 use crate::row_error::RowErrorKind;
 use energy_use::EnergyUse;
 use money::{Money, Prices, Work};
@@ -68,9 +69,13 @@ pub struct Receipt {
     /// Tokens of the rows' prompts and answers.
     pub input_tokens: u64,
     pub generated_tokens: u64,
-    /// Rows that took another's answer, and their tokens with those of chunks and merges of documents that did.
+    /// Rows that took another's answer, and tokens of their prompts and answers with those of chunks and merges of documents
+    /// that did, where every start knows them apart.
     pub shared_rows: u64,
-    pub shared_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_input_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_generated_tokens: Option<u64>,
     /// Positions that were computed, and found in cached pages instead.
     pub prefill_tokens: u64,
     pub decode_tokens: u64,
@@ -143,6 +148,12 @@ impl Receipt {
         let (prefill, decode) = (sum(|f| f.prefill_us) as f64 / 1e6, sum(|f| f.decode_us) as f64 / 1e6);
         let (prefill_tokens, decode_tokens) = (sum(|f| f.prefill_tokens), sum(|f| f.decode_tokens));
         let rate = |tokens: u64, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+        let shared = shared_tokens(starts);
+        let prefill_share = roofline_share(starts, |f| f.prefill_us, 0);
+        let decode_share = roofline_share(starts, |f| f.decode_us, 1);
+        // A little more is a matter of measurement.
+        let known = |share: Option<f64>| share.filter(|share| !is_passed(share)).map(|share| share.min(1.0));
+        let passed = [prefill_share, decode_share].iter().flatten().any(is_passed);
         let kv_share = |f: &StartFigures| f.peak_kv_pages as f64 / f.kv_pages.max(1) as f64;
         let work = Work {
             active_seconds,
@@ -160,13 +171,17 @@ impl Receipt {
             active_seconds,
             rows: totals.rows,
             output_rows,
-            notes: notes(starts, totals.rows, output_rows, &endings),
+            notes: notes(starts, totals.rows, output_rows, &endings)
+                .into_iter()
+                .chain(passed.then(|| PASSED.to_string()))
+                .collect(),
             errors: endings.errors,
             cut_off: endings.cut,
             input_tokens: totals.input_tokens,
             generated_tokens: totals.generated_tokens,
             shared_rows: of_starts(|start| start.shared_rows),
-            shared_tokens: of_starts(|start| start.shared_tokens),
+            shared_input_tokens: shared.map(|[input, _]| input),
+            shared_generated_tokens: shared.map(|[_, generated]| generated),
             prefill_tokens,
             decode_tokens,
             cached_tokens: sum(|f| f.cached_tokens),
@@ -175,8 +190,8 @@ impl Receipt {
             decode_seconds: decode,
             prefill_tokens_per_second: rate(prefill_tokens, prefill),
             decode_tokens_per_second: rate(decode_tokens, decode),
-            prefill_roofline_share: roofline_share(starts, |f| f.prefill_us, 0),
-            decode_roofline_share: roofline_share(starts, |f| f.decode_us, 1),
+            prefill_roofline_share: known(prefill_share),
+            decode_roofline_share: known(decode_share),
             peak_memory_bytes: figures().filter_map(|f| f.peak_memory).max(),
             peak_kv_share: figures().map(kv_share).fold(0.0, f64::max),
             energy: EnergyUse::of(starts, &work),
@@ -257,24 +272,32 @@ pub fn write(state_dir: &Path, text: &str) -> Result<(), JobError> {
 /// What is wrong with the receipt in a state_dir, if there is one: it was edited, or is that of another job than the
 /// manifest's.
 pub fn problems(state_dir: &Path, manifest: &Manifest) -> Vec<String> {
+    read(state_dir, Some(manifest)).err().into_iter().collect()
+}
+
+/// The receipt in a state_dir, if there is one, as it was written and, where the manifest is known, of its job.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn read(state_dir: &Path, manifest: Option<&Manifest>) -> Result<Option<serde_json::Value>, String> {
     let path = state_dir.join(NAME);
     if path.symlink_metadata().is_err() {
-        return vec![];
+        return Ok(None);
     }
     let name = path.display();
-    let Ok(text) = read_text(&path) else { return vec![format!("{name} cannot be read")] };
-    let Ok(text) = String::from_utf8(text) else { return vec![format!("{name} is not UTF-8")] };
+    let text = read_text(&path).map_err(|_| format!("{name} cannot be read"))?;
+    let text = String::from_utf8(text).map_err(|_| format!("{name} is not UTF-8"))?;
     if text_of_seal(&text).is_none() {
-        return vec![format!("{name} is not as it was written: its own digest does not match")];
+        return Err(format!("{name} is not as it was written: its own digest does not match"));
     }
-    let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let value: serde_json::Value =
+        serde_json::from_str(&text).map_err(|_| format!("{name} is not as it was written: it is no JSON"))?;
     let same = |key: &str, of: Option<&String>| of.is_none_or(|of| value[key] == **of);
-    match same("identity_blake3", Some(&manifest.identity_blake3))
-        && same("inputs_blake3", manifest.inputs_blake3.as_ref())
-    {
-        true => vec![],
-        false => vec![format!("{name} is the receipt of another job")],
-    }
+    let of_job = manifest.is_none_or(|manifest| {
+        same("identity_blake3", Some(&manifest.identity_blake3))
+            && same("inputs_blake3", manifest.inputs_blake3.as_ref())
+    });
+    if of_job { Ok(Some(value)) } else { Err(format!("{name} is the receipt of another job")) }
 }
 
 /// What the seal of a receipt is of; none if it is not that.
@@ -285,6 +308,25 @@ fn text_of_seal(text: &str) -> Option<&str> {
 
 fn seal(head: &str) -> String {
     format!(",\n  \"{SEAL}\": \"{}\"\n}}\n", digest_bytes(head.as_bytes()))
+}
+
+/// What is said where steps were faster than the device's rates.
+const PASSED: &str = "the share of the roofline is not known: steps were faster than the device's rates, which were measured \
+                      while the machine was busy; the next `gristmill plan` measures them again, as does --measure-rates";
+
+/// Whether a share of the roofline is none.
+fn is_passed(share: &f64) -> bool {
+    *share > MOST_SHARE
+}
+
+/// Tokens of prompts and of answers that took another's; none if a start does not know them apart.
+fn shared_tokens(starts: &[Start]) -> Option<[u64; 2]> {
+    starts.iter().try_fold([0_u64; 2], |[input, generated], start| {
+        let of_prompts = start.figures.as_ref().and_then(|figures| figures.shared_input_tokens);
+        let of_prompts = of_prompts.or((start.shared_tokens == 0).then_some(0))?;
+        let of_answers = start.shared_tokens.saturating_sub(of_prompts);
+        Some([input.saturating_add(of_prompts), generated.saturating_add(of_answers)])
+    })
 }
 
 /// The share of the device's rates that steps of a kind have reached, if all starts know it and there were such steps.

@@ -1,7 +1,11 @@
 //! A receipt in a few lines.
 
-use crate::receipt::Receipt;
+use crate::log::counted;
+use crate::receipt::{NAME, Receipt};
 use std::time::Duration;
+
+/// Notes that are printed.
+const NOTES: usize = 3;
 
 impl Receipt {
     /// At most eight lines, without the last line's end.
@@ -9,14 +13,16 @@ impl Receipt {
         let active = humantime::format_duration(Duration::from_secs(self.active_seconds.round() as u64));
         let starts = if self.starts == 1 { "1 start".into() } else { format!("{} starts", self.starts) };
         let mut lines = vec![format!("receipt: {active} of work in {starts}")];
+        let shared = self.shared_input_tokens.zip(self.shared_generated_tokens).map(|(input, generated)| {
+            format!(", saved by equal prompts {input} of prompts and {generated} of answers")
+        });
         lines.push(format!(
-            "  tokens: {} of prompts, {} generated; {} computed, {} found in cached pages, {} of prompts that took another's \
-             answer",
+            "  tokens: {} of prompts, {} generated; {} computed, {} found in cached pages{}",
             self.input_tokens,
             self.generated_tokens,
             self.prefill_tokens.saturating_add(self.decode_tokens),
             self.cached_tokens,
-            self.shared_tokens
+            shared.unwrap_or_default()
         ));
         if self.prefill_tokens.saturating_add(self.decode_tokens) > 0 {
             let memory = self.peak_memory_bytes.map(|bytes| format!("; memory: {} MiB at most", bytes >> 20));
@@ -31,7 +37,10 @@ impl Receipt {
         }
         lines.push(format!("  energy: {}", self.energy.line()));
         lines.push(format!("  money: {}", self.money.line()));
-        lines.extend(self.notes.iter().map(|note| format!("  note: {note}")));
+        lines.extend(self.notes.iter().take(NOTES).map(|note| format!("  note: {note}")));
+        if let (Some(last), more @ 1..) = (lines.last_mut(), self.notes.len().saturating_sub(NOTES)) {
+            *last += &format!("; {} more in {NAME}", counted(more as u64, "note"));
+        }
         lines.join("\n")
     }
 }

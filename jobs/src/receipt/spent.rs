@@ -1,7 +1,7 @@
 //! What the receipt beside an output says that its job cost.
 
-use crate::publish::manifest::read_text;
-use crate::receipt::{NAME, text_of_seal};
+use crate::publish::manifest::{self, Manifest};
+use crate::receipt::{self, NAME};
 use std::path::Path;
 
 /// What a job cost.
@@ -18,17 +18,12 @@ impl Spent {
     /// # Errors
     /// Why a price that is given says nothing, in words.
     pub fn of(state_dir: &Path, price_per_hour: Option<f64>) -> Result<Option<Spent>, String> {
-        let path = state_dir.join(NAME);
-        let name = path.display();
-        let text = read_text(&path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let Some(text) = text else {
-            let why = format!("there is no receipt {name}, which says how long the job took");
+        let manifest = Manifest::find(state_dir, manifest::NAME);
+        let Some(receipt) = receipt::read(state_dir, manifest.as_ref())? else {
+            let name = state_dir.join(NAME);
+            let why = format!("there is no receipt {}, which says how long the job took", name.display());
             return if price_per_hour.is_some() { Err(why) } else { Ok(None) };
         };
-        if text_of_seal(&text).is_none() {
-            return Err(format!("{name} is not as it was written"));
-        }
-        let receipt: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         let money = match price_per_hour {
             Some(price) => receipt["active_seconds"].as_f64().map(|seconds| price * seconds / 3600.0),
             None => receipt["money"]["job"].as_f64(),

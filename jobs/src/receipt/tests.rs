@@ -78,11 +78,12 @@ fn figures(prefill: (u64, u64), decode: (u64, u64), pages: u64, memory: u64) -> 
 
 #[test]
 fn figures_of_starts_are_summed_and_divided_as_by_hand() {
-    let first = figures((1000, 2_000_000), (90, 1_500_000), 4, 100);
+    let first =
+        StartFigures { shared_input_tokens: Some(17), ..figures((1000, 2_000_000), (90, 1_500_000), 4, 100) };
     let second = figures((500, 1_000_000), (60, 500_000), 9, 50);
     let starts = [
         Start { shared_rows: 2, shared_tokens: 20, ..start(3, Some(first)) },
-        Start { active_ms: 4500, began: 1_000_000_100, shared_tokens: 5, ..start(5, Some(second)) },
+        Start { active_ms: 4500, began: 1_000_000_100, ..start(5, Some(second)) },
     ];
     let totals = Totals { rows: 8, input_tokens: 800, generated_tokens: 200 };
     let endings = Endings { errors: [("null prompt".to_string(), 3)].into(), ..Endings::default() };
@@ -102,7 +103,8 @@ fn figures_of_starts_are_summed_and_divided_as_by_hand() {
         input_tokens: 800,
         generated_tokens: 200,
         shared_rows: 2,
-        shared_tokens: 25,
+        shared_input_tokens: Some(17),
+        shared_generated_tokens: Some(3),
         prefill_tokens: 1500,
         decode_tokens: 150,
         cached_tokens: 14,
@@ -133,6 +135,10 @@ fn figures_of_starts_are_summed_and_divided_as_by_hand() {
     };
     assert_eq!(receipt, wanted);
     let lines = receipt.lines();
+    assert!(lines.contains("saved by equal prompts 17 of prompts and 3 of answers"), "{lines}");
+    // Of a start that does not know them apart, neither is said.
+    let old = Start { shared_tokens: 20, ..start(3, Some(StartFigures::default())) };
+    assert_eq!(shared_tokens(&[starts[0].clone(), old]), None);
     assert!(
         lines
             .contains("500.0 tokens/s in steps with prompts (25 % of the roofline), 75.0 in others (50 % of"),
@@ -171,15 +177,35 @@ fn sums_that_overflow_are_said_to_be_wrong() {
 
 #[test]
 fn a_receipt_has_at_most_eight_lines() {
-    let notes = vec!["one".to_string(); 3];
+    let notes = vec!["one".to_string(); 5];
     let receipt =
         Receipt { prefill_tokens: 1, peak_memory_bytes: Some(3 << 20), notes, ..Receipt::default() };
     let lines = receipt.lines();
     assert!(lines.lines().count() <= 8 && lines.contains("memory: 3 MiB at most"), "{lines}");
+    assert!(lines.ends_with("note: one; 2 notes more in receipt.json"), "{lines}");
 }
 
 #[test]
 fn times_are_shown_whatever_a_clock_has_said() {
     assert_eq!(utc(1_000_000_000, 1500), "2001-09-09T01:46:41Z");
     assert_eq!(utc(u64::MAX, u64::MAX), "9999-12-31T23:59:59Z");
+}
+
+#[test]
+fn steps_that_pass_the_rates_have_no_share_of_the_roofline() {
+    let share = |bound_us: u64| {
+        let figures = StartFigures {
+            bound_us: Some([bound_us, 500_000]),
+            ..figures((1000, 1_000_000), (90, 1_000_000), 4, 100)
+        };
+        let totals = Totals { rows: 3, ..Totals::default() };
+        let endings = Endings::default();
+        Receipt::of_figures(totals, endings, &[start(3, Some(figures))], Prices::default(), 3)
+    };
+    let little = share(1_050_000);
+    assert_eq!((little.prefill_roofline_share, little.notes.len()), (Some(1.0), 0));
+    let passed = share(2_000_000);
+    assert_eq!((passed.prefill_roofline_share, passed.decode_roofline_share), (None, Some(0.5)));
+    let lines = passed.lines();
+    assert!(lines.contains("--measure-rates") && !lines.contains("200 %"), "{lines}");
 }

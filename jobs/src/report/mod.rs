@@ -12,7 +12,7 @@ mod times;
 
 use crate::error::JobError;
 use crate::evaluate::Evaluation;
-use crate::files::{rename, write_durably};
+use crate::files::{refuse_unwritable, rename, write_durably};
 use crate::journal::JournalReader;
 use crate::journal::identity::Identity;
 use crate::publish::format::OutputFormat;
@@ -43,9 +43,8 @@ pub struct Report {
 /// What there is of a job.
 struct Sources {
     manifest: Option<Manifest>,
-    receipt: Option<Value>,
-    /// What is wrong with the receipt.
-    receipt_problems: Vec<String>,
+    /// Or what is wrong with it.
+    receipt: Result<Option<Value>, String>,
     /// Or why there is none.
     journal: Result<JournalReader, String>,
     rows: Rows,
@@ -67,6 +66,7 @@ impl Report {
     pub fn write(&self) -> Result<PathBuf, JobError> {
         let html = self.place()?;
         refuse_others(&html)?;
+        refuse_unwritable(&html)?;
         let text = self.page()?.html()?;
         let mut next = html.clone().into_os_string();
         next.push(".next");
@@ -108,14 +108,8 @@ impl Report {
         let identity = manifest.as_ref().map(|manifest| manifest.identity.clone());
         let identity = identity.or_else(|| Some(journal.as_ref().ok()?.identity().clone()));
         let rows = Rows::of(&output, identity.as_ref(), self.with_texts)?;
-        let problems = manifest.as_ref().map(|manifest| receipt::problems(&self.state_dir, manifest));
-        let sources = Sources {
-            receipt: receipt_of(&self.state_dir),
-            receipt_problems: problems.unwrap_or_default(),
-            manifest,
-            journal,
-            rows,
-        };
+        let sources =
+            Sources { receipt: receipt::read(&self.state_dir, manifest.as_ref()), manifest, journal, rows };
         let figures = self.truths.as_ref().map(Evaluation::run).transpose()?;
         let name = match &self.output {
             Location::Local(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -129,12 +123,6 @@ impl Report {
             sections: sections::sections(&sources, figures.as_deref().unwrap_or_default(), self.with_texts),
         })
     }
-}
-
-/// The receipt of a state_dir, if there is one that can be read.
-fn receipt_of(state_dir: &Path) -> Option<Value> {
-    let text = manifest::read_text(&state_dir.join(receipt::NAME)).ok()?;
-    serde_json::from_slice(&text).ok().filter(Value::is_object)
 }
 
 /// `out/answers.html` beside `out/answers.parquet`.

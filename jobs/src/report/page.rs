@@ -4,6 +4,7 @@
 //! characters that nobody sees are written out before.
 
 use crate::error::JobError;
+use crate::printable::is_unseen;
 use minijinja::{Environment, context};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -170,13 +171,6 @@ impl Text {
         }
         Text(shown)
     }
-}
-
-fn is_unseen(c: char) -> bool {
-    let turns = ['\u{61c}', '\u{200e}', '\u{200f}', '\u{feff}'].contains(&c)
-        || ('\u{202a}'..='\u{202e}').contains(&c)
-        || ('\u{2066}'..='\u{2069}').contains(&c);
-    c.is_control() || turns || ('\u{2028}'..='\u{2029}').contains(&c)
 }
 
 impl Page {

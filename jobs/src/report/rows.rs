@@ -4,6 +4,7 @@ use crate::error::JobError;
 use crate::input::Input;
 use crate::input::format::InputFormat;
 use crate::input::names::Search;
+use crate::journal::costs::is_too_long;
 use crate::journal::identity::Identity;
 use crate::report::counts::Counts;
 use crate::report::labels::Columns;
@@ -53,8 +54,12 @@ impl Rows {
         if identity.is_some_and(|identity| identity.get("batch_version").is_some()) {
             return Rows::of_results(output, with_texts);
         }
-        let input = Input::open(&[output.to_string()])?;
+        let input = Input::search(&[output.to_string()], &Search::also_empty())?;
         let schema = &input.schema;
+        if input.rows == 0 && schema.fields().is_empty() {
+            // Lines of JSON say nothing of columns where there is none.
+            return Ok(Rows::default());
+        }
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         let Some(prefix) = names.iter().rev().find_map(|name| name.strip_suffix(INPUT_TOKENS)) else {
             return match names.contains(&"custom_id") && names.contains(&"response") {
@@ -102,11 +107,10 @@ impl Rows {
         self.rows += batch.num_rows() as u64;
         let mut too_long = HashSet::new();
         texts(column("error"), |row, error| {
-            let kind = RowErrorKind::of(error);
-            if kind == Some(RowErrorKind::PromptTooLong) {
+            if is_too_long(error) {
                 too_long.insert(row);
             }
-            let kind = kind.map_or("other", RowErrorKind::text);
+            let kind = RowErrorKind::text_of(error);
             self.add_error(first_row + row as u64, kind, with_texts.then_some(error));
         })?;
         // As in the receipt: what is too long is not computed.

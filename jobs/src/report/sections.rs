@@ -26,11 +26,19 @@ pub fn tiles(sources: &Sources) -> Vec<Tile> {
     if let Some(generated) = &rows.generated_tokens {
         tiles.push(tile("Tokens generated", grouped(generated.sum() as u64), String::new()));
     }
-    let Some(receipt) = &sources.receipt else { return tiles };
+    let Ok(Some(receipt)) = &sources.receipt else { return tiles };
+    // What was spent is of the job, of which the output may be a part.
+    let more = receipt["rows"].as_u64().filter(|&of_job| of_job > rows.rows);
+    let whole = more.map(|of_job| format!("of all {} rows of the job", grouped(of_job)));
+    let of_job = |detail: String| match &whole {
+        Some(whole) if detail.is_empty() => whole.clone(),
+        Some(whole) => format!("{whole}, {detail}"),
+        None => detail,
+    };
     if let Some(seconds) = receipt["active_seconds"].as_f64() {
         let starts = receipt["starts"].as_u64().unwrap_or(0);
         let starts = if starts == 1 { "in 1 start".into() } else { format!("in {starts} starts") };
-        tiles.push(tile("Active time", duration(seconds), starts));
+        tiles.push(tile("Active time", duration(seconds), of_job(starts)));
         if let Some(rows) = receipt["rows"].as_f64().filter(|_| seconds > 0.0) {
             tiles.push(tile("Rate", format!("{:.1}", rows / seconds), "rows a second".into()));
         }
@@ -38,19 +46,20 @@ pub fn tiles(sources: &Sources) -> Vec<Tile> {
     if let Some(joules) = receipt["energy"]["joules"].as_f64() {
         let watts = receipt["energy"]["watts"].as_f64();
         let watts = watts.map_or(String::new(), |watts| format!("{watts:.0} W on average"));
-        tiles.push(tile("Energy", format!("{:.3} kWh", joules / 3.6e6), watts));
+        tiles.push(tile("Energy", format!("{:.3} kWh", joules / 3.6e6), of_job(watts)));
     }
     if let Some(money) = receipt["money"]["job"].as_f64() {
         let rows = receipt["money"]["per_1000_rows"].as_f64();
         let rows = rows.map_or(String::new(), |rows| format!("{} for 1,000 rows", amount(rows)));
-        tiles.push(tile("Money", amount(money), rows));
+        tiles.push(tile("Money", amount(money), of_job(rows)));
     }
     tiles
 }
 
 /// All sections.
 pub fn sections(sources: &Sources, figures: &[Figures], with_texts: bool) -> Vec<Section> {
-    let mut sections = vec![receipt(sources), times::section(&sources.journal), tokens(sources)];
+    let mut sections =
+        vec![receipt(sources), times::section(&sources.journal, sources.rows.rows), tokens(sources)];
     if !sources.rows.columns.is_empty() {
         sections.push(sources.rows.columns.section());
     }
@@ -64,16 +73,22 @@ pub fn sections(sources: &Sources, figures: &[Figures], with_texts: bool) -> Vec
 /// Each figure of the receipt, by the names that the file has.
 fn receipt(sources: &Sources) -> Section {
     let mut section = Section::new("receipt", "Receipt");
-    let Some(receipt) = &sources.receipt else {
-        section.note(
+    let receipt = match &sources.receipt {
+        Ok(Some(receipt)) => receipt,
+        Err(problem) => {
+            section.note(format!(
+                "{problem}. None of its figures is on this page; the command of the job, run again, writes it anew."
+            ));
+            return section;
+        }
+        Ok(None) => {
+            section.note(
             "There is no receipt: the job was published by an earlier version, or receipt.json of the folder beside its output \
              was not copied along. Running the job's command again writes one, if its journal is there.",
         );
-        return section;
+            return section;
+        }
     };
-    for problem in &sources.receipt_problems {
-        section.note(format!("Do not trust it: {problem}."));
-    }
     let mut rows = Vec::new();
     flatten("", receipt, &mut rows);
     section.table(Table::new("receipt-figures", "All of receipt.json", &["figure", "value"]).pairs(rows));
@@ -101,6 +116,9 @@ fn tokens(sources: &Sources) -> Section {
         section.note(note);
     }
     let rows = &sources.rows;
+    if rows.rows == 0 {
+        section.note("The output has no rows.");
+    }
     histogram(&mut section, "input_tokens", "Tokens of prompts", &rows.input_tokens);
     match &rows.generated_tokens {
         Some(counts) => histogram(&mut section, "generated_tokens", "Tokens generated", counts),

@@ -25,8 +25,8 @@ struct Step {
     restart: bool,
 }
 
-/// The part of the page.
-pub fn section(journal: &Result<JournalReader, String>) -> Section {
+/// The part of the page, beside an output of so many rows.
+pub fn section(journal: &Result<JournalReader, String>, output_rows: u64) -> Section {
     let mut section = Section::new("time", "Time");
     let journal = match journal {
         Ok(journal) => journal,
@@ -44,6 +44,13 @@ pub fn section(journal: &Result<JournalReader, String>) -> Section {
             return section;
         }
     };
+    let finished = journal.finished(journal.inputs().rows()).unwrap_or(output_rows);
+    if finished > output_rows {
+        section.note(format!(
+            "Times are of the {finished} rows that the journal has; the output has the first {output_rows} of them (--limit), \
+             of which are the rows that took longest."
+        ));
+    }
     let steps = steps(&starts);
     let restarts: Vec<f64> = steps.iter().filter(|step| step.restart).map(|step| step.from).collect();
     for (what, of) in [("rows", (|step| step.rows) as fn(&Step) -> u64), ("tokens", |step| step.tokens)] {
@@ -79,7 +86,7 @@ pub fn section(journal: &Result<JournalReader, String>) -> Section {
     let head = ["start", "began", "active time", "rows", "tokens", "version"];
     section
         .table(Table::new("time-starts", "Starts of the worker that have done something", &head).with(shown));
-    slowest(&mut section, journal, &starts);
+    slowest(&mut section, journal, &starts, output_rows);
     section
 }
 
@@ -116,11 +123,11 @@ fn steps(starts: &[StartTimeline]) -> Vec<Step> {
     steps
 }
 
-fn slowest(section: &mut Section, journal: &JournalReader, starts: &[StartTimeline]) {
+fn slowest(section: &mut Section, journal: &JournalReader, starts: &[StartTimeline], output_rows: u64) {
     let mut longest: BTreeMap<u64, u64> = BTreeMap::new();
     let slowest =
         starts.iter().filter_map(|start| start.timeline.as_ref()).flat_map(|timeline| &timeline.slowest);
-    for &(row, ms) in slowest {
+    for &(row, ms) in slowest.filter(|(row, _)| *row < output_rows) {
         let before = longest.entry(row).or_default();
         *before = ms.max(*before);
     }
@@ -132,7 +139,7 @@ fn slowest(section: &mut Section, journal: &JournalReader, starts: &[StartTimeli
         let tokens = answer.as_ref().and_then(|answer| answer.num_input_tokens).map(u64::from);
         let generated = answer.as_ref().map(|answer| answer.num_generated_tokens());
         let error = answer.as_ref().and_then(|answer| answer.error.as_deref());
-        let kind = error.map(|error| RowErrorKind::of(error).map_or("other", RowErrorKind::text));
+        let kind = error.map(RowErrorKind::text_of);
         vec![
             Cell::number(row),
             Cell::real(Some(ms as f64 / 1e3), 3),

@@ -15,6 +15,8 @@ const EARLY: Duration = Duration::from_millis(10);
 /// Looks at the engine from time to time.
 pub struct CostMeter {
     machine: String,
+    /// When the rates were measured that steps are compared with.
+    rates_of: Option<u64>,
     noted: Instant,
     pause: Duration,
     /// Or why energy is not measured.
@@ -25,7 +27,13 @@ impl CostMeter {
     /// One that has noted nothing yet, which is to be done at once: then a start is known however early it dies.
     /// `energy` is measured from earlier on: since the journal was opened, as time is.
     pub fn begin(energy: Result<EnergyMeter, String>) -> CostMeter {
-        CostMeter { machine: machine(), noted: Instant::now(), pause: Duration::ZERO, energy }
+        CostMeter { machine: machine(), rates_of: None, noted: Instant::now(), pause: Duration::ZERO, energy }
+    }
+
+    /// One of steps that are compared with rates of this time.
+    #[must_use]
+    pub fn by_rates_of(self, measured: Option<u64>) -> CostMeter {
+        CostMeter { rates_of: measured, ..self }
     }
 
     /// Whether it is time to note the figures again.
@@ -57,6 +65,8 @@ impl CostMeter {
             decode_us: stats.decode_time.as_micros() as u64,
             bound_us: (!(stats.prefill_bound + stats.decode_bound).is_zero())
                 .then(|| [stats.prefill_bound, stats.decode_bound].map(|bound| bound.as_micros() as u64)),
+            rates_of: self.rates_of,
+            shared_input_tokens: None,
             kv_pages: engine.pages() as u64,
             peak_kv_pages: stats.peak_pages as u64,
             peak_memory: peak_memory(),

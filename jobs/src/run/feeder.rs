@@ -4,6 +4,7 @@ use crate::batch::requests::BatchRequests;
 use crate::choices::Choices;
 use crate::choices::requests::RowChoices;
 use crate::documents::document::{Document, Next};
+use crate::error::JobError;
 use crate::input::Input;
 use crate::input::batch::Batch;
 use crate::journal::JournalReader;
@@ -86,6 +87,26 @@ impl Feeder<'_> {
         let fed = ranges.iter().try_for_each(|rows| self.feed_range(rows.clone(), false, out));
         // Whoever takes no more knows why.
         fed.unwrap_or(());
+    }
+
+    /// Sends the rows of batches as they come, until all are sent, one cannot be had, or nobody takes them.
+    pub fn feed_batches(
+        &self,
+        batches: impl Iterator<Item = Result<Batch, JobError>>,
+        out: &SyncSender<FeederResult>,
+    ) {
+        for batch in batches {
+            let fed = match batch {
+                Ok(batch) => self.feed_batch(&batch, false, out),
+                Err(error) => {
+                    let _ = out.send(Err(error));
+                    Err(Gone)
+                }
+            };
+            if fed.is_err() {
+                return;
+            }
+        }
     }
 
     fn feed_range(&self, rows: Range<u64>, alone: bool, out: &SyncSender<FeederResult>) -> Result<(), Gone> {

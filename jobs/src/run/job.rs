@@ -55,7 +55,7 @@ pub struct Job {
     /// The columns of the output.
     pub columns: OutputColumns,
     pub folders: ModelFolders,
-    pub model: Model,
+    pub model: Arc<Model>,
     pub tokenizer: Arc<Tokenizer>,
     /// Of the files that it was made of.
     pub tokenizer_digests: TokenizerDigests,
@@ -84,11 +84,32 @@ impl Job {
     /// # Errors
     /// [`JobError::Usage`], and what is wrong with a file.
     pub fn prepare(options: JobOptions) -> Result<Job, JobError> {
-        let search = Search { format: options.input_format, own: OwnOutput::of(&options.output) };
+        let own = OwnOutput::of(&options.output);
+        let search = Search { format: options.input_format, own, also_empty: false };
         let input = Input::search(&options.input, &search)?;
-        let rows = input.rows.min(options.limit.unwrap_or(u64::MAX));
         let folders = ModelFolders::find(&options.model)?;
-        let model = Model::open(&folders.model, options.model.load_format.into())?;
+        let model = Arc::new(Model::open(&folders.model, options.model.load_format.into())?);
+        let date = job_date(&options);
+        let job = Job::of(options, input, folders, model, date)?;
+        let format = OutputFormat::of(&job.options.output)?;
+        if format != OutputFormat::Parquet && !job.options.batch {
+            LineEncoder::new(format).check(job.columns.schema())?;
+        }
+        Ok(job)
+    }
+
+    /// The same over an input and a model that are open, on a day (in seconds since 1970). Nothing is known of files here.
+    ///
+    /// # Errors
+    /// As [`Job::prepare`].
+    pub fn of(
+        options: JobOptions,
+        input: Input,
+        folders: ModelFolders,
+        model: Arc<Model>,
+        date: i64,
+    ) -> Result<Job, JobError> {
+        let rows = input.rows.min(options.limit.unwrap_or(u64::MAX));
         let max_model_len = options.engine.max_model_len.unwrap_or(model.config.max_position_embeddings);
         let tokenizer_files = TokenizerFiles::read(&folders.tokenizer)?;
         let tokenizer_digests = tokenizer_files.digests();
@@ -97,7 +118,6 @@ impl Job {
         drop(tokenizer_files);
         let mut tokenizer = tokenizer.map_err(|why| JobError::Model { path: path.clone(), why })?;
         let chat_template = tokenizer.chat_template(&folders.tokenizer)?;
-        let date = job_date(&options);
         let mut texts = template_texts(&options.prompt, chat_template.as_deref(), &tokenizer, date)?;
         let asks = options.columns.iter().filter_map(|column| column.ask.clone());
         texts.extend(asks.map(|text| Literal { text, looked_for: false }));
@@ -236,10 +256,6 @@ impl Job {
                 }
             }
         };
-        let format = OutputFormat::of(&options.output)?;
-        if format != OutputFormat::Parquet && !options.batch {
-            LineEncoder::new(format).check(columns.schema())?;
-        }
         Ok(Job {
             options,
             input,

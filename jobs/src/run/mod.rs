@@ -1,6 +1,7 @@
 //! `gristmill run`: from the options to the published answers.
 
 pub mod answer_rows;
+pub mod answer_sink;
 pub mod cost_meter;
 pub mod detokenize;
 mod document_windows;
@@ -29,8 +30,10 @@ use crate::journal::endings::Endings;
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{InputDigests, JobIdentity};
 use crate::journal::lock::JobLock;
-use crate::journal::{EndedJournal, Journal};
+use crate::journal::{EndedJournal, Journal, JournalReader};
 use crate::log::{counted, note};
+use crate::metrics::MetricsTo;
+use crate::metrics::figures::{EngineNotes, RunFigures, Teller};
 use crate::options::devices;
 use crate::options::engine::{EngineOptions, print_engine};
 use crate::options::job::JobOptions;
@@ -63,12 +66,18 @@ use std::sync::Mutex;
 /// # Errors
 /// What ended it; see [`JobError::exit_code`].
 pub fn run(options: JobOptions) -> Result<(), JobError> {
-    run_on(options, |engine| {
-        let device = devices::open(engine)?;
-        #[cfg(feature = "faults")]
-        let device = crate::supervise::faults::wrap(device)?;
-        Ok(device)
-    })
+    run_on(options, open_device)
+}
+
+/// Opens the device that options name.
+///
+/// # Errors
+/// [`JobError::Engine`] if it is not there.
+pub fn open_device(engine: &EngineOptions) -> Result<Box<dyn Device>, JobError> {
+    let device = devices::open(engine)?;
+    #[cfg(feature = "faults")]
+    let device = crate::supervise::faults::wrap(device)?;
+    Ok(device)
 }
 
 /// Runs a job on a device of the caller's.
@@ -84,11 +93,11 @@ pub fn run_on(
     let Begun { job, target, device, mut journal, finished } = begin(options, open)?;
     let counters = Counters::resume(&finished);
     if finished.missing(job.rows).is_some() {
-        let (mut engine, meter) = load(&job, device)?;
+        let loaded = load(&job, device)?;
         target.claim()?;
         receipt::note_prices(&mut journal, &job.options.prices)?;
         drop(heartbeats);
-        journal = answer(&job, &mut engine, journal, &finished, &counters, &signals, meter)?;
+        journal = answer(&job, loaded, journal, &finished, &counters, &signals)?;
     }
     target.claim()?;
     // The lock is kept until all is published.
@@ -155,8 +164,15 @@ fn begin(
     Ok(Begun { job, target, device, journal, finished })
 }
 
+/// A model that is loaded, and what measures its work.
+struct Loaded {
+    engine: Engine,
+    meter: CostMeter,
+    rates: Option<Rates>,
+}
+
 /// Loads the model, and begins to measure what it takes.
-fn load(job: &Job, device: Box<dyn Device>) -> Result<(Engine, CostMeter), JobError> {
+fn load(job: &Job, device: Box<dyn Device>) -> Result<Loaded, JobError> {
     let meter = CostMeter::begin(EnergyMeter::begin(device.pci_bus_id().as_deref()));
     let rates = Rates::kept(&job.model, device.as_ref(), &job.options.engine);
     let mut engine = Engine::new(&job.model, device, &job.engine_config())?;
@@ -164,7 +180,8 @@ fn load(job: &Job, device: Box<dyn Device>) -> Result<(Engine, CostMeter), JobEr
         engine.compare_with(rates.peaks());
     }
     print_engine(&engine);
-    Ok((engine, meter))
+    let meter = meter.by_rates_of(rates.map(|rates| rates.measured));
+    Ok(Loaded { engine, meter, rates })
 }
 
 /// Answers so many rows of a job, spread over it, and keeps them in its journal. Gives their numbers.
@@ -181,10 +198,10 @@ pub fn pilot(
     let rows = spread_rows(job.rows, count);
     let others = all_but(&rows, &finished, job.rows);
     if others.missing(job.rows).is_some() {
-        let (mut engine, meter) = load(&job, device)?;
+        let loaded = load(&job, device)?;
         note!("pilot: {} of {}, kept in the job's journal", rows.len(), counted(job.rows, "row"));
         let counters = Counters::resume(&others);
-        journal = answer(&job, &mut engine, journal, &others, &counters, &signals, meter)?;
+        journal = answer(&job, loaded, journal, &others, &counters, &signals)?;
     }
     journal.close()?;
     Ok(rows)
@@ -278,20 +295,33 @@ fn check_output(job: &Job) -> Result<(), JobError> {
 /// Answers the rows that are left. Returns the journal.
 fn answer(
     job: &Job,
-    engine: &mut Engine,
+    loaded: Loaded,
     journal: Journal,
     finished: &FinishedRows,
     counters: &Counters,
     signals: &Signals,
-    meter: CostMeter,
 ) -> Result<Journal, JobError> {
+    let Loaded { mut engine, meter, rates } = loaded;
     let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
+    let metrics = job.options.metrics.clone();
+    let before = match metrics {
+        MetricsTo::Nobody => RunFigures::default(),
+        _ => RunFigures::of_journal(&JournalReader::open(&job.options.state_dir)?)?,
+    };
+    let mut teller = Teller::begin(metrics, before, journal.committed(), job.rows);
+    let notes = EngineNotes::default();
     let shared = Mutex::new(journal);
-    let answered = answer_rows(job, engine, &shared, finished, counters, signals, meter);
+    let told = (&mut teller, &notes);
+    let answered = answer_rows(job, &mut engine, &shared, finished, counters, signals, meter, told);
     let mut journal =
         shared.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
     // If both fail, the loop's error is the cause.
     let committed = journal.commit();
+    teller.end(&notes);
+    if let Some(rates) = rates {
+        let device = engine.device();
+        rates.forget_if_passed(&engine.stats(), &job.model, device, &job.options.engine);
+    }
     answered?;
     committed?;
     if let Some(asked) = signals.stop_signal()

@@ -2,7 +2,6 @@
 
 use crate::journal::finished::FinishedRows;
 use crate::log::{counted, is_json, note, print_event};
-use crate::row_error::RowErrorKind;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,8 +23,6 @@ pub struct Counters {
     pub finished: AtomicU64,
     /// Rows with errors.
     pub errors: AtomicU64,
-    /// Of them those of this run, in the order of [`RowErrorKind::ALL`].
-    pub kinds: [AtomicU64; RowErrorKind::ALL.len()],
     /// Rows that took the answer of another row of their prompt, of this run only.
     pub shared: AtomicU64,
     /// Tokens of the prompts of finished rows.
@@ -46,7 +43,6 @@ impl Counters {
         Counters {
             finished: finished.count.into(),
             errors: finished.errors.into(),
-            kinds: Default::default(),
             shared: 0.into(),
             input_tokens: finished.input_tokens.into(),
             generated_tokens: finished.generated_tokens.into(),
@@ -68,6 +64,8 @@ impl Counters {
 /// Shows progress.
 pub struct Progress {
     bar: Option<ProgressBar>,
+    /// Whether anything is shown.
+    shows: bool,
     /// What is counted, as in "rows".
     what: &'static str,
     rows: u64,
@@ -92,7 +90,23 @@ impl Progress {
         });
         let now = Instant::now();
         let before = (Counters::get(&counters.finished), Counters::get(&counters.generated_tokens));
-        Progress { bar, what, rows, generates: true, before, begun: now, shown: now }
+        Progress { bar, shows: true, what, rows, generates: true, before, begun: now, shown: now }
+    }
+
+    /// That of rows in memory, whose callers see them come.
+    pub fn unseen(counters: &Counters) -> Progress {
+        let now = Instant::now();
+        let before = (Counters::get(&counters.finished), Counters::get(&counters.generated_tokens));
+        Progress {
+            bar: None,
+            shows: false,
+            what: "rows",
+            rows: 0,
+            generates: true,
+            before,
+            begun: now,
+            shown: now,
+        }
     }
 
     /// The same where no tokens are generated.
@@ -104,7 +118,7 @@ impl Progress {
     /// Shows the progress, if it is time.
     pub fn show(&mut self, counters: &Counters) {
         let every = if self.bar.is_some() { DRAW_EVERY } else { LINE_EVERY };
-        if self.shown.elapsed() < every {
+        if !self.shows || self.shown.elapsed() < every {
             return;
         }
         self.shown = Instant::now();

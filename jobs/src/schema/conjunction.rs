@@ -4,8 +4,9 @@
 //! are multiplied out: both sides hold where one branch holds with all that stands beside it.
 
 use super::error::SchemaError;
-use super::reader::{DEPENDENT, Draft, Reader, is_annotation, normal};
+use super::reader::{DEPENDENT, Draft, Reader, is_annotation};
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 /// Values that merges may copy, all together: branches multiply.
 const MAX_COPIED: usize = 2_000_000;
@@ -38,30 +39,34 @@ impl Reader<'_> {
         match (a, b) {
             (Value::Bool(true), other) | (other, Value::Bool(true)) => Ok(other.clone()),
             (Value::Bool(false), _) | (_, Value::Bool(false)) => Ok(false.into()),
-            (Value::Object(a), Value::Object(b)) => match (self.parts(a, at)?, self.parts(b, at)?) {
-                (Parts::Plain(a), Parts::Plain(b)) => self.merge_keywords(&a, &b, at),
-                (Parts::All(parts), _) => {
-                    let whole = self.merge_all(&parts, at, depth)?;
-                    self.merge(&whole, &Value::Object(b.clone()), at, depth + 1)
+            (Value::Object(a), Value::Object(b)) if is_listed(a) => Ok(listed(a, b)),
+            (Value::Object(a), Value::Object(b)) if is_listed(b) => Ok(listed(b, a)),
+            (Value::Object(a), Value::Object(b)) => {
+                match (self.parts(&typed(a, b), at)?, self.parts(&typed(b, a), at)?) {
+                    (Parts::Plain(a), Parts::Plain(b)) => self.merge_keywords(&a, &b, at),
+                    (Parts::All(parts), _) => {
+                        let whole = self.merge_all(&parts, at, depth)?;
+                        self.merge(&whole, &Value::Object(b.clone()), at, depth + 1)
+                    }
+                    (_, Parts::All(parts)) => {
+                        let whole = self.merge_all(&parts, at, depth)?;
+                        self.merge(&Value::Object(a.clone()), &whole, at, depth + 1)
+                    }
+                    (Parts::Branches(rest, name, branches), _) => {
+                        self.multiply(name, &branches, at, |reader, branch| {
+                            let whole = reader.merge(&rest, branch, at, depth + 1)?;
+                            reader.merge(&whole, &Value::Object(b.clone()), at, depth + 1)
+                        })
+                    }
+                    (Parts::Plain(a), Parts::Branches(rest, name, branches)) => {
+                        let a = Value::Object(a);
+                        self.multiply(name, &branches, at, |reader, branch| {
+                            let whole = reader.merge(&rest, branch, at, depth + 1)?;
+                            reader.merge(&a, &whole, at, depth + 1)
+                        })
+                    }
                 }
-                (_, Parts::All(parts)) => {
-                    let whole = self.merge_all(&parts, at, depth)?;
-                    self.merge(&Value::Object(a.clone()), &whole, at, depth + 1)
-                }
-                (Parts::Branches(rest, name, branches), _) => {
-                    self.multiply(name, &branches, at, |reader, branch| {
-                        let whole = reader.merge(&rest, branch, at, depth + 1)?;
-                        reader.merge(&whole, &Value::Object(b.clone()), at, depth + 1)
-                    })
-                }
-                (Parts::Plain(a), Parts::Branches(rest, name, branches)) => {
-                    let a = Value::Object(a);
-                    self.multiply(name, &branches, at, |reader, branch| {
-                        let whole = reader.merge(&rest, branch, at, depth + 1)?;
-                        reader.merge(&a, &whole, at, depth + 1)
-                    })
-                }
-            },
+            }
             _ => Err(SchemaError::new(at, "a schema is an object, true or false")),
         }
     }
@@ -86,20 +91,24 @@ impl Reader<'_> {
 
     fn parts(&mut self, keys: &Map<String, Value>, at: &str) -> Result<Parts, SchemaError> {
         self.check_keywords(keys, at)?;
-        if keys.get("properties").is_some_and(|properties| !properties.is_object()) {
-            return Err(SchemaError::new(&format!("{at}/properties"), "is no object"));
+        for name in ["properties", "patternProperties"] {
+            if keys.get(name).is_some_and(|properties| !properties.is_object()) {
+                return Err(SchemaError::new(&format!("{at}/{name}"), "is no object"));
+            }
         }
         let mut rest = keys.clone();
         rest.retain(|name, _| !is_annotation(name) && name != "$schema" && name != "$id");
+        self.check_reference(keys, at)?;
         if let Some(reference) = rest.shift_remove("$ref") {
-            if let Some(beside) = rest.keys().next().filter(|_| self.draft == Draft::Draft7) {
-                let why = format!(
-                    "`$ref` beside `{beside}` is not taken in draft 7, which passes over it; use allOf"
-                );
-                return Err(SchemaError::new(at, why));
-            }
             let (_, target) = self.target(&reference, &format!("{at}/$ref"))?;
             return Ok(Parts::All(vec![Value::Object(rest), target.clone()]));
+        }
+        if let Some(forbidden) = rest.shift_remove("not") {
+            let allowed = self.negated(&forbidden, &rest, &format!("{at}/not"))?;
+            return Ok(Parts::All(vec![Value::Object(rest), allowed]));
+        }
+        if let Some(branches) = self.branches_of(&mut rest, at)? {
+            return Ok(Parts::All(vec![Value::Object(rest), branches]));
         }
         for name in DEPENDENT {
             let Some(needs) = rest.shift_remove(name) else { continue };
@@ -125,7 +134,7 @@ impl Reader<'_> {
 
     /// Merges schemas of plain keywords.
     fn merge_keywords(
-        &self,
+        &mut self,
         a: &Map<String, Value>,
         b: &Map<String, Value>,
         at: &str,
@@ -145,18 +154,93 @@ impl Reader<'_> {
             };
             merged.insert(name.clone(), both.ok_or_else(why)?);
         }
-        let wrong = |why: String| SchemaError::new(at, why);
-        if let (Some(of_a), Some(of_b)) = (values(a).map_err(wrong)?, values(b).map_err(wrong)?) {
-            merged.shift_remove("const");
-            merged.insert("enum".into(), common(&of_a, &of_b).map_err(wrong)?.into());
-        }
         let nothing = |name: &str| merged.get(name).and_then(Value::as_array).is_some_and(Vec::is_empty);
-        if nothing("type") || nothing("enum") {
+        if nothing("type") {
             return Ok(false.into());
         }
-        merge_properties(a, b, &mut merged);
+        self.merge_properties(a, b, &mut merged, at)?;
         self.merge_items(a, b, &mut merged);
         Ok(merged.into())
+    }
+
+    /// Properties of one that the other does not name are, to it, those of a pattern, or else others.
+    fn merge_properties(
+        &mut self,
+        a: &Map<String, Value>,
+        b: &Map<String, Value>,
+        merged: &mut Map<String, Value>,
+        at: &str,
+    ) -> Result<(), SchemaError> {
+        let named = |keys: &Map<String, Value>| keys.get("properties").and_then(Value::as_object).cloned();
+        let others =
+            |keys: &Map<String, Value>| keys.get("additionalProperties").cloned().unwrap_or(true.into());
+        let (of_a, of_b) = (named(a).unwrap_or_default(), named(b).unwrap_or_default());
+        let mut properties = Map::new();
+        for name in of_a.keys().chain(of_b.keys().filter(|name| !of_a.contains_key(*name))) {
+            let mut of = |named: &Map<String, Value>, keys| match named.get(name) {
+                Some(schema) => Ok(schema.clone()),
+                None if self.patterns_of(name, keys, at)?.is_empty() => Ok(others(keys)),
+                // The pattern stays.
+                None => Ok(true.into()),
+            };
+            properties.insert(name.clone(), both(of(&of_a, a)?, of(&of_b, b)?));
+        }
+        let patterns = match (patterns(a), patterns(b)) {
+            (None, None) => None,
+            (Some(patterns), None) => Some(self.with_others(&patterns, a, b, at)?),
+            (None, Some(patterns)) => Some(self.with_others(&patterns, b, a, at)?),
+            (Some(mut patterns), Some(more)) => {
+                if others(a) != true || others(b) != true {
+                    let why = "two `patternProperties` that hold together, one of them beside `additionalProperties`, are not \
+                               taken; write them into one";
+                    return Err(SchemaError::new(at, why));
+                }
+                for (pattern, schema) in more {
+                    let known = patterns.shift_remove(&pattern).unwrap_or(true.into());
+                    patterns.insert(pattern, both(known, schema));
+                }
+                Some(patterns)
+            }
+        };
+        let others = both(others(a), others(b));
+        for (name, value) in [
+            ("properties", (!properties.is_empty()).then_some(Value::Object(properties))),
+            ("patternProperties", patterns.map(Value::Object)),
+            ("additionalProperties", (others != true).then_some(others)),
+        ] {
+            match value {
+                Some(value) => _ = merged.insert(name.into(), value),
+                None => _ = merged.shift_remove(name),
+            }
+        }
+        Ok(())
+    }
+
+    /// Patterns of a schema with what another, which has none, says of names that it does not know.
+    fn with_others(
+        &mut self,
+        patterns: &Map<String, Value>,
+        keys: &Map<String, Value>,
+        other: &Map<String, Value>,
+        at: &str,
+    ) -> Result<Map<String, Value>, SchemaError> {
+        let others = other.get("additionalProperties").cloned().unwrap_or(true.into());
+        if others != true {
+            // Their names would be held to what the other says of names that it does not know.
+            for name in other.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys) {
+                if !self.patterns_of(name, keys, at)?.is_empty() {
+                    let why = format!(
+                        "{name:?} matches `patternProperties` and is named beside `additionalProperties` elsewhere, which is not \
+                         taken; write both into one schema"
+                    );
+                    return Err(SchemaError::new(at, why));
+                }
+            }
+        }
+        Ok(patterns
+            .iter()
+            .map(|(pattern, schema)| (pattern.clone(), both(schema.clone(), others.clone())))
+            .collect())
     }
 
     /// Items by their place, then those that are alike.
@@ -191,6 +275,11 @@ impl Reader<'_> {
     }
 }
 
+/// The patterns of names that a schema has, if any.
+fn patterns(keys: &Map<String, Value>) -> Option<Map<String, Value>> {
+    keys.get("patternProperties").and_then(Value::as_object).filter(|patterns| !patterns.is_empty()).cloned()
+}
+
 /// How many values a value has within it; a long text counts for more.
 fn weight(value: &Value) -> usize {
     1 + match value {
@@ -198,26 +287,6 @@ fn weight(value: &Value) -> usize {
         Value::Array(items) => items.iter().map(weight).sum(),
         Value::Object(keys) => keys.iter().map(|(name, value)| name.len() / 64 + weight(value)).sum(),
         _ => 0,
-    }
-}
-
-/// Properties of one that the other does not name are others to it.
-fn merge_properties(a: &Map<String, Value>, b: &Map<String, Value>, merged: &mut Map<String, Value>) {
-    let named = |keys: &Map<String, Value>| keys.get("properties").and_then(Value::as_object).cloned();
-    let others = |keys: &Map<String, Value>| keys.get("additionalProperties").cloned().unwrap_or(true.into());
-    let (of_a, of_b) = (named(a).unwrap_or_default(), named(b).unwrap_or_default());
-    let mut properties = Map::new();
-    for name in of_a.keys().chain(of_b.keys().filter(|name| !of_a.contains_key(*name))) {
-        let of = |named: &Map<String, Value>, keys| named.get(name).cloned().unwrap_or_else(|| others(keys));
-        properties.insert(name.clone(), both(of(&of_a, a), of(&of_b, b)));
-    }
-    if !properties.is_empty() {
-        merged.insert("properties".into(), properties.into());
-    }
-    let others = both(others(a), others(b));
-    merged.shift_remove("additionalProperties");
-    if others != true {
-        merged.insert("additionalProperties".into(), others);
     }
 }
 
@@ -282,9 +351,8 @@ fn merge_values(name: &str, a: &Value, b: &Value) -> Option<Value> {
             }
             Some((a / x * b).into())
         }
-        "enum"
-        | "const"
-        | "properties"
+        "properties"
+        | "patternProperties"
         | "additionalProperties"
         | "prefixItems"
         | "items"
@@ -293,19 +361,36 @@ fn merge_values(name: &str, a: &Value, b: &Value) -> Option<Value> {
     }
 }
 
-/// The values that `enum` and `const` leave.
-fn values(keys: &Map<String, Value>) -> Result<Option<Vec<Value>>, String> {
-    let constant = keys.get("const").map(|value| vec![value.clone()]);
-    let listed =
-        keys.get("enum").map(|values| values.as_array().cloned().ok_or("`enum` is no array")).transpose()?;
-    match (constant, listed) {
-        (Some(a), Some(b)) => common(&a, &b).map(Some),
-        (a, b) => Ok(a.or(b)),
-    }
+/// Whether a schema lists its values: then each of them is looked at, and nothing need be merged.
+fn is_listed(keys: &Map<String, Value>) -> bool {
+    keys.contains_key("enum") || keys.contains_key("const")
 }
 
-fn common(a: &[Value], b: &[Value]) -> Result<Vec<Value>, String> {
-    let b = b.iter().map(normal).collect::<Result<Vec<_>, _>>()?;
-    let a = a.iter().map(normal).collect::<Result<Vec<_>, _>>()?;
-    Ok(a.into_iter().filter(|value| b.contains(value)).collect())
+/// A schema that lists its values, with another that holds beside it.
+fn listed(keys: &Map<String, Value>, beside: &Map<String, Value>) -> Value {
+    let mut keys = keys.clone();
+    keys.retain(|name, _| !is_annotation(name) && name != "$schema" && name != "$id");
+    let all = match keys.shift_remove("allOf") {
+        Some(Value::Array(all)) => all,
+        // What is wrong with it is told when it is read.
+        other => other.into_iter().map(|other| json!({ "allOf": other })).collect(),
+    };
+    let mut beside = beside.clone();
+    beside.retain(|name, _| !is_annotation(name) && name != "$schema" && name != "$id");
+    let all: Vec<Value> = all.into_iter().chain([beside.into()]).collect();
+    keys.insert("allOf".into(), all.into());
+    keys.into()
+}
+
+/// A schema with the types of another beside it, where it names none: what `not` leaves depends on them.
+fn typed<'a>(keys: &'a Map<String, Value>, beside: &Map<String, Value>) -> Cow<'a, Map<String, Value>> {
+    let negates = keys.contains_key("not") || keys.contains_key("if");
+    match beside.get("type").filter(|_| negates && !keys.contains_key("type")) {
+        None => Cow::Borrowed(keys),
+        Some(types) => {
+            let mut keys = keys.clone();
+            keys.insert("type".into(), types.clone());
+            Cow::Owned(keys)
+        }
+    }
 }

@@ -47,7 +47,8 @@ impl AnswerSchema {
 
 fn free_names(node: &Node) -> bool {
     match node {
-        Node::Object(object) if *object.others != Node::Never && !object.properties.is_empty() => true,
+        Node::Object(object) if !object.patterns.is_empty() => true,
+        Node::Object(object) if object.is_open() && !object.properties.is_empty() => true,
         node => node.children().into_iter().any(free_names),
     }
 }
@@ -126,10 +127,16 @@ impl Writer {
             object.properties.iter().map(|p| (p.name.clone(), self.write(&p.node))).collect();
         let required: Vec<&str> =
             object.properties.iter().filter(|p| p.required).map(|p| p.name.as_str()).collect();
+        let patterns: Map<String, Value> =
+            object.patterns.iter().map(|(p, node)| (format!("^(?:{p})$"), self.write(node))).collect();
         let others = self.write(&object.others);
-        json!({
+        let mut schema = json!({
             "type": "object", "properties": properties, "required": required, "additionalProperties": others,
-        })
+        });
+        if !patterns.is_empty() {
+            schema["patternProperties"] = patterns.into();
+        }
+        schema
     }
 }
 
@@ -142,6 +149,10 @@ fn write_integers(integers: &Integers) -> Value {
 }
 
 fn write_numbers(numbers: &Numbers) -> Value {
+    if let Some(multiple_of) = numbers.multiple_of {
+        let (min, max) = (numbers.min as i64, numbers.max as i64);
+        return write_integers(&Integers { min, max, multiple_of: Some(multiple_of) });
+    }
     let min = if numbers.above_min { "exclusiveMinimum" } else { "minimum" };
     let max = if numbers.below_max { "exclusiveMaximum" } else { "maximum" };
     json!({ "type": "number", min: numbers.min, max: numbers.max })

@@ -46,6 +46,8 @@ pub(super) struct Numbers {
     /// Whether a bound is not allowed itself.
     pub above_min: bool,
     pub below_max: bool,
+    /// With which they are whole.
+    pub multiple_of: Option<u32>,
 }
 
 /// Strings of a number of characters that match a pattern as a whole.
@@ -77,10 +79,13 @@ pub(super) struct Array {
     pub max: Option<u64>,
 }
 
-/// Objects: properties in the order in which they are written, then others.
+/// Objects: properties in the order in which they are written, then others: those whose names match one of some patterns,
+/// of which no name matches two, and those whose names match none.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Object {
     pub properties: Vec<Property>,
+    /// In Rust's syntax, matching names as a whole.
+    pub patterns: Vec<(String, Node)>,
     pub others: Box<Node>,
 }
 
@@ -90,6 +95,13 @@ pub(super) struct Property {
     pub name: String,
     pub node: Node,
     pub required: bool,
+}
+
+impl Object {
+    /// Whether there may be properties besides those that are named.
+    pub fn is_open(&self) -> bool {
+        *self.others != Node::Never || self.patterns.iter().any(|(_, node)| *node != Node::Never)
+    }
 }
 
 impl Node {
@@ -116,7 +128,8 @@ impl Node {
         match self {
             Node::Array(array) => array.prefix.iter().chain([&*array.items]).collect(),
             Node::Object(object) => {
-                object.properties.iter().map(|p| &p.node).chain([&*object.others]).collect()
+                let patterns = object.patterns.iter().map(|(_, node)| node);
+                object.properties.iter().map(|p| &p.node).chain(patterns).chain([&*object.others]).collect()
             }
             Node::AnyOf(nodes) => nodes.iter().collect(),
             _ => Vec::new(),

@@ -23,9 +23,7 @@ impl Reader<'_> {
             Some(value) => match value.as_f64() {
                 Some(x) if x >= 1.0 && x.fract() == 0.0 && x <= MAX_MULTIPLE => Some(x as u32),
                 _ => {
-                    let why = format!(
-                        "`multipleOf` {value} of integers is a whole number from 1 to {MAX_MULTIPLE}"
-                    );
+                    let why = format!("`multipleOf` {value} is no whole number from 1 to {MAX_MULTIPLE}");
                     return Err(SchemaError::new(&place, why));
                 }
             },
@@ -47,8 +45,7 @@ impl Reader<'_> {
 
     pub(super) fn number(&mut self, keys: &Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
         if keys.contains_key("multipleOf") {
-            let why = "`multipleOf` is taken for the type integer only";
-            return Err(SchemaError::new(&format!("{at}/multipleOf"), why));
+            return self.multiples(keys, at);
         }
         let bound = |name| bound(keys, name, at);
         let (min, above) = (bound("minimum")?, bound("exclusiveMinimum")?);
@@ -66,11 +63,23 @@ impl Reader<'_> {
             let why = format!("`{name}` is not taken where both bounds have one whole part, {}", min.trunc());
             return Err(SchemaError::new(&format!("{at}/{name}"), why));
         }
-        Ok(Node::Number(Numbers { min, max, above_min, below_max }))
+        Ok(Node::Number(Numbers { min, max, above_min, below_max, multiple_of: None }))
+    }
+
+    /// Numbers that are a multiple of a whole number: they are whole themselves.
+    fn multiples(&mut self, keys: &Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
+        Ok(match self.integer(keys, at)? {
+            Node::Integer(Integers { min, max, multiple_of }) => {
+                let bound = |bound: i64| (bound as f64).clamp(-MAX_EXACT, MAX_EXACT);
+                let (min, max) = (bound(min), bound(max));
+                Node::Number(Numbers { min, max, above_min: false, below_max: false, multiple_of })
+            }
+            node => node,
+        })
     }
 }
 
-fn bound(keys: &Map<String, Value>, name: &str, at: &str) -> Result<Option<f64>, SchemaError> {
+pub(super) fn bound(keys: &Map<String, Value>, name: &str, at: &str) -> Result<Option<f64>, SchemaError> {
     let Some(value) = keys.get(name) else { return Ok(None) };
     let exact = value.as_i64().is_none_or(|whole| whole.unsigned_abs() <= MAX_EXACT as u64);
     let number = value.as_f64().filter(|x| exact && x.abs() <= MAX_EXACT);

@@ -2,6 +2,7 @@
 
 use super::error::SchemaError;
 use super::exclusion::exclude;
+use super::matching::Matching;
 use super::node::{MAX_EXACT, MAX_INTEGER, Node};
 use serde_json::{Map, Value};
 use std::cell::Cell;
@@ -39,7 +40,7 @@ const ANNOTATIONS: [&str; 12] = [
 ];
 
 /// Keywords that say what a value of one type is.
-const OF_TYPES: [&str; 20] = [
+const OF_TYPES: [&str; 21] = [
     "minimum",
     "maximum",
     "exclusiveMinimum",
@@ -57,6 +58,7 @@ const OF_TYPES: [&str; 20] = [
     "uniqueItems",
     "properties",
     "required",
+    "patternProperties",
     "additionalProperties",
     "minProperties",
     "maxProperties",
@@ -64,6 +66,12 @@ const OF_TYPES: [&str; 20] = [
 
 /// Keywords that stand for the whole of a schema.
 const WHOLE: [&str; 6] = ["$ref", "anyOf", "oneOf", "allOf", "enum", "const"];
+
+/// Keywords that are said by others before a schema is read.
+const LOWERED: [&str; 4] = ["not", "if", "then", "else"];
+
+/// Keywords that are decided for the values of an `enum` alone.
+const DECIDED: [&str; 4] = ["contains", "minContains", "maxContains", "propertyNames"];
 
 /// Keywords that say what holds where a property is there.
 pub(super) const DEPENDENT: [&str; 3] = ["dependentRequired", "dependentSchemas", "dependencies"];
@@ -99,6 +107,8 @@ pub(super) fn read(schema: &Value) -> Result<(Node, Vec<Node>), SchemaError> {
         objects: 0,
         copied: 0,
         merging: 0,
+        looks: 0,
+        matching: Matching::default(),
     };
     let root = reader.schema(schema, "")?;
     let mut definitions = Vec::new();
@@ -171,6 +181,9 @@ pub(super) struct Reader<'a> {
     /// What merges have copied so far, and how many merged schemas are being read within each other.
     pub copied: usize,
     merging: usize,
+    /// What was looked at for the values of enumerations.
+    pub looks: usize,
+    pub matching: Matching,
 }
 
 impl<'a> Reader<'a> {
@@ -186,9 +199,12 @@ impl<'a> Reader<'a> {
             Value::Object(keys) => keys,
             _ => return Err(SchemaError::new(at, "a schema is an object, true or false")),
         };
+        if keys.contains_key("enum") || keys.contains_key("const") {
+            return self.values(keys, at);
+        }
         self.check_keywords(keys, at)?;
         let whole = WHOLE.iter().find(|name| keys.contains_key(**name));
-        let depends = DEPENDENT.iter().any(|name| keys.contains_key(*name));
+        let depends = DEPENDENT.iter().chain(&LOWERED).any(|name| keys.contains_key(*name));
         let is_alone = |name: &str| {
             let several = name == "allOf" && keys[name].as_array().is_some_and(|all| all.len() > 1);
             let mut others = keys.keys().filter(|other| *other != name);
@@ -196,9 +212,7 @@ impl<'a> Reader<'a> {
         };
         match whole {
             None if !depends => return self.of_types(keys, at),
-            Some(name) if matches!(*name, "enum" | "const") && !depends || is_alone(name) => {
-                return self.whole(name, keys, at);
-            }
+            Some(name) if is_alone(name) => return self.whole(name, keys, at),
             _ => {}
         }
         let merged = self.merged(keys, at)?;
@@ -214,16 +228,41 @@ impl<'a> Reader<'a> {
     }
 
     pub fn check_keywords(&self, keys: &Map<String, Value>, at: &str) -> Result<(), SchemaError> {
-        for (name, value) in keys {
+        self.check_known(keys, at, &[])
+    }
+
+    /// For what stands beside an `enum`.
+    pub fn check_deciding(&self, keys: &Map<String, Value>, at: &str) -> Result<(), SchemaError> {
+        self.check_reference(keys, at)?;
+        self.check_known(keys, at, &DECIDED)
+    }
+
+    /// Refuses keywords beside `$ref` where the draft passes over them.
+    pub fn check_reference(&self, keys: &Map<String, Value>, at: &str) -> Result<(), SchemaError> {
+        let is_beside = |name: &&String| *name != "$ref" && !is_annotation(name) && !name.starts_with('$');
+        match keys.keys().find(is_beside) {
+            Some(beside) if self.draft == Draft::Draft7 && keys.contains_key("$ref") => {
+                let why = format!(
+                    "`$ref` beside `{beside}` is not taken in draft 7, which passes over it; use allOf"
+                );
+                Err(SchemaError::new(at, why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_known(&self, keys: &Map<String, Value>, at: &str, decided: &[&str]) -> Result<(), SchemaError> {
+        for name in keys.keys() {
             let known = match name.as_str() {
                 "$schema" | "$id" => at.is_empty(),
                 "type" => true,
                 "prefixItems" => self.draft == Draft::Draft2020,
                 "additionalItems" => self.draft == Draft::Draft7,
-                "patternProperties" => value.as_object().is_some_and(Map::is_empty),
                 "dependentRequired" | "dependentSchemas" => self.draft == Draft::Draft2020,
                 "dependencies" => self.draft == Draft::Draft7,
-                name => ANNOTATIONS.contains(&name) || OF_TYPES.contains(&name) || WHOLE.contains(&name),
+                name => [&ANNOTATIONS[..], &OF_TYPES, &WHOLE, &LOWERED, decided]
+                    .iter()
+                    .any(|names| names.contains(&name)),
             };
             if !known {
                 let why = format!("`{name}` cannot be enforced{}; leave it out", beside(name, self.draft));
@@ -233,28 +272,12 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A schema that one keyword says, beside annotations; with `enum` and `const`, also beside `type`.
+    /// A schema that one keyword says, beside annotations.
     fn whole(&mut self, name: &str, keys: &Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
-        let values = matches!(name, "enum" | "const");
-        let other = keys.keys().find(|other| {
-            let beside = values && *other == "type";
-            *other != name
-                && !beside
-                && (*other == "type" || OF_TYPES.contains(&other.as_str()) || WHOLE.contains(&other.as_str()))
-        });
-        if let Some(other) = other {
-            let why = format!("`{name}` beside `{other}` is not taken; write both into one");
-            return Err(SchemaError::new(at, why));
-        }
         let value = &keys[name];
         let place = format!("{at}/{name}");
         match name {
             "$ref" => self.reference(value, &place),
-            "const" => self.values(&[value], keys, &place),
-            "enum" => {
-                let list = value.as_array().ok_or_else(|| SchemaError::new(&place, "is no array"))?;
-                self.values(&list.iter().collect::<Vec<_>>(), keys, &place)
-            }
             _ => {
                 let list = value.as_array().filter(|list| !list.is_empty());
                 let list = list.ok_or_else(|| SchemaError::new(&place, "is no array with schemas"))?;
@@ -274,27 +297,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `enum`, of the types that stand beside it.
-    fn values(&mut self, list: &[&Value], keys: &Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
-        self.values += list.len();
-        if self.values > MAX_VALUES {
-            return Err(SchemaError::new(
-                at,
-                format!("more than {MAX_VALUES} values of `enum` are not taken"),
-            ));
-        }
-        let types = types(keys, at)?;
-        let mut seen = HashSet::new();
-        let mut values = Vec::new();
-        for value in list {
-            let value = normal(value).map_err(|why| SchemaError::new(at, why))?;
-            let taken = types.iter().any(|name| is_of(&value, name));
-            // Texts of objects may differ while they are equal, which costs a branch.
-            if taken && seen.insert(value.to_string()) {
-                values.push(value);
-            }
-        }
-        Ok(if values.is_empty() { Node::Never } else { Node::Enum(values) })
+    /// Counts values of enumerations.
+    pub fn count_values(&mut self, more: usize, at: &str) -> Result<(), SchemaError> {
+        self.values += more;
+        check_values(self.values, at)
     }
 
     /// `$ref`, a pointer into the document.
@@ -370,7 +376,7 @@ impl<'a> Reader<'a> {
         }
         for node in nodes.iter().filter(|node| is_lexeme(node)) {
             match node {
-                Node::Object(_) => self.objects += 1,
+                Node::Object(object) => self.objects += 1 + object.patterns.len(),
                 leaf => _ = self.lexemes.insert(format!("{leaf:?}")),
             }
         }
@@ -401,13 +407,25 @@ fn is_lexeme(node: &Node) -> bool {
         Node::Integer(integers) => {
             integers.max != MAX_INTEGER || integers.min != -MAX_INTEGER || integers.multiple_of.is_some()
         }
-        Node::Number(numbers) => numbers.max != MAX_EXACT || numbers.min != -MAX_EXACT,
+        Node::Number(numbers) => {
+            numbers.max != MAX_EXACT || numbers.min != -MAX_EXACT || numbers.multiple_of.is_some()
+        }
         Node::String(strings) => {
             strings.pattern.is_some() || strings.max_length.is_some() || strings.min_length > 0
         }
-        Node::Object(object) => *object.others != Node::Never && !object.properties.is_empty(),
+        Node::Object(object) => {
+            !object.patterns.is_empty() || object.is_open() && !object.properties.is_empty()
+        }
         _ => false,
     }
+}
+
+/// Refuses more values than a schema may have.
+pub(super) fn check_values(count: usize, at: &str) -> Result<(), SchemaError> {
+    if count > MAX_VALUES {
+        return Err(SchemaError::new(at, format!("more than {MAX_VALUES} values of `enum` are not taken")));
+    }
+    Ok(())
 }
 
 /// What to say of a keyword that another draft has.
@@ -428,7 +446,7 @@ fn beside(name: &str, draft: Draft) -> &'static str {
 }
 
 /// The types of a schema: all, where it names none.
-fn types(keys: &Map<String, Value>, at: &str) -> Result<Vec<&'static str>, SchemaError> {
+pub(super) fn types(keys: &Map<String, Value>, at: &str) -> Result<Vec<&'static str>, SchemaError> {
     let find = |name: &Value| {
         let known = TYPES.iter().find(|known| name.as_str() == Some(**known)).copied();
         known.ok_or_else(|| SchemaError::new(&format!("{at}/type"), format!("{name} is no type")))
@@ -448,7 +466,8 @@ pub(super) fn is_annotation(name: &str) -> bool {
     ANNOTATIONS.contains(&name)
 }
 
-fn is_of(value: &Value, name: &str) -> bool {
+/// Whether a value, as [`normal`] makes it, is of a type.
+pub(super) fn is_of(value: &Value, name: &str) -> bool {
     match name {
         "null" => value.is_null(),
         "boolean" => value.is_boolean(),

@@ -174,15 +174,7 @@ fn valid_texts_are_accepted_and_others_are_not() {
             &["[null,null]"],
         ),
     ];
-    for (schema, valid, invalid) in cases {
-        let matcher = compile(&schema).unwrap_or_else(|why| panic!("{schema}: {why}"));
-        for text in valid {
-            assert!(accepts(&matcher, text), "{schema} refuses {text}");
-        }
-        for text in invalid {
-            assert!(!accepts(&matcher, text), "{schema} accepts {text}");
-        }
-    }
+    check(&cases);
 }
 
 #[test]
@@ -302,6 +294,13 @@ fn what_cannot_be_enforced_is_refused_by_name_and_place() {
     let deep = (0..1000).fold(json!({}), |inner, _| json!({ "items": inner }));
     let values: Vec<u32> = (0..100_000).collect();
     let bounds: Vec<Value> = (0..300).map(|i| json!({ "type": "integer", "minimum": i })).collect();
+    // Each character leads to another state of the pattern.
+    let mut word = 1u64;
+    let mut letter = |_| {
+        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        if word >> 63 == 0 { 'a' } else { 'b' }
+    };
+    let mixed: String = (0..9000).map(&mut letter).collect();
     let at = |schema: Value| json!({ "type": "object", "properties": { "a/b": schema } });
     for (schema, why) in [
         (
@@ -309,10 +308,33 @@ fn what_cannot_be_enforced_is_refused_by_name_and_place() {
             "/properties/a~1b/uniqueItems: `uniqueItems` cannot",
         ),
         (at(json!({ "contains": {} })), "/properties/a~1b: `contains` cannot be enforced"),
-        (json!({ "not": {} }), "the schema: `not`"),
-        (json!({ "if": {} }), "`if`"),
+        (json!({ "not": {} }), "no answer satisfies it"),
+        (json!({ "not": { "type": "integer" } }), "/not/type: `not` and `if` over the type integer leave"),
+        (
+            at(json!({ "not": { "pattern": "a" } })),
+            "/properties/a~1b/not: `not` and `if` cannot be enforced over `pattern`",
+        ),
+        (json!({ "if": { "contains": {} }, "then": false }), "/if: `contains` cannot be enforced"),
+        (
+            json!({ "if": { "multipleOf": 2 }, "then": false }),
+            "/if: `not` and `if` cannot be enforced over `multipleOf`",
+        ),
+        (json!({ "not": { "const": [] } }), "/not/const: `not` and `if` over a value that is an array"),
+        (json!({ "not": { "$ref": "#" } }), "lead back to themselves"),
         (json!({ "propertyNames": {} }), "`propertyNames`"),
-        (json!({ "patternProperties": { "a": {} } }), "`patternProperties`"),
+        (json!({ "patternProperties": [] }), "/patternProperties: is no object"),
+        (
+            json!({ "patternProperties": { "a": { "type": "null" }, "b": {} } }),
+            "/patternProperties: a name may match two patterns",
+        ),
+        (
+            json!({ "properties": { "ab": { "minimum": 1 } }, "patternProperties": { "^a": { "maximum": 3 } } }),
+            "/properties/ab: \"ab\" is named and matches",
+        ),
+        (
+            json!({ "allOf": [{ "patternProperties": { "^a": {} } }, { "properties": { "ab": {} }, "additionalProperties": false }] }),
+            "\"ab\" matches `patternProperties` and is named beside",
+        ),
         (json!({ "dependentRequired": { "a": "b" } }), "a schema is an object"),
         (
             json!({ "dependencies": { "a": ["b"] } }),
@@ -349,7 +371,7 @@ fn what_cannot_be_enforced_is_refused_by_name_and_place() {
             json!({ "allOf": [{ "pattern": "a" }, { "pattern": "b" }] }),
             "`pattern` is there twice, as \"a\" and as \"b\"",
         ),
-        (json!({ "allOf": [{ "not": {} }, {}] }), "`not` cannot be enforced"),
+        (json!({ "allOf": [{ "not": {} }, {}] }), "no answer satisfies"),
         (json!({ "allOf": [{ "properties": [] }, {}] }), "/properties: is no object"),
         (json!({ "allOf": [{ "const": 1, "enum": [2] }, { "enum": [1] }] }), "no answer satisfies it"),
         (
@@ -361,7 +383,10 @@ fn what_cannot_be_enforced_is_refused_by_name_and_place() {
                 "a": { "properties": { "x": { "$ref": "#/$defs/b" } } }, "b": { "properties": { "x": { "$ref": "#/$defs/a" } } } } }),
             "leads into itself again and again",
         ),
-        (json!({ "enum": [1], "minimum": 1 }), "`enum` beside `minimum`"),
+        (json!({ "enum": [1], "minimum": 2 }), "no answer satisfies"),
+        (json!({ "enum": [[1]], "unevaluatedItems": false }), "`unevaluatedItems` cannot be enforced"),
+        (json!({ "enum": [1], "allOf": [{ "$ref": "#" }] }), "lead back to themselves"),
+        (json!({ "enum": [mixed], "pattern": "a.{300}$" }), "/pattern: its pattern is too complex"),
         (json!({ "oneOf": [{ "type": "integer" }, { "type": "number" }] }), "/oneOf: `oneOf` is taken only"),
         (json!({ "const": 9_007_199_254_740_993u64 }), "/const: the number"),
         (json!({ "maximum": 1e20 }), "/maximum: 1e+20 is no number between"),
@@ -423,6 +448,189 @@ fn numbers_keep_to_their_bounds() {
         }
     }
     assert!(compiled > 100, "{compiled}");
+}
+
+#[test]
+fn what_is_forbidden_is_said_by_what_is_left() {
+    let kinds = json!({ "enum": ["a", "b", "c"] });
+    let by_kind = json!({ "type": "object", "properties": { "kind": kinds, "n": { "type": "integer" } }, "required": ["kind"],
+        "additionalProperties": false,
+        "if": { "properties": { "kind": { "const": "a" } } }, "then": { "required": ["n"] },
+        "else": { "properties": { "n": false } } });
+    let cases: [(Value, &[&str], &[&str]); 24] = [
+        // What stands beside an enumeration is decided for each of its values.
+        (
+            json!({ "enum": [1, 2.5, 3, "x", null], "minimum": 2, "multipleOf": 1 }),
+            &["3", "\"x\"", "null"],
+            &["1", "2.5"],
+        ),
+        (
+            json!({ "enum": ["a", "bb", "ccc", 1], "minLength": 2, "pattern": "^b|c$", "not": { "const": "bb" } }),
+            &["\"ccc\"", "1"],
+            &["\"a\"", "\"bb\""],
+        ),
+        (
+            json!({ "enum": [[1, 1], [1, 2], [3, 4, 5], {}], "uniqueItems": true, "contains": { "const": 1 } }),
+            &["[1,2]", "{}"],
+            &["[1,1]", "[3,4,5]"],
+        ),
+        (
+            json!({ "enum": [{ "a": 1 }, { "ab": 1 }, { "b": 1 }, {}, 2], "minProperties": 1, "patternProperties": { "^a": { "minimum": 0 } },
+                "additionalProperties": false, "propertyNames": { "maxLength": 1 } }),
+            &["{\"a\":1}", "2"],
+            &["{\"ab\":1}", "{\"b\":1}", "{}"],
+        ),
+        (
+            json!({ "enum": [1, 2, 3, 4, 6], "oneOf": [{ "multipleOf": 2 }, { "multipleOf": 3 }], "if": { "minimum": 4 }, "then": false }),
+            &["2", "3"],
+            &["1", "4", "6"],
+        ),
+        (
+            json!({ "allOf": [{ "enum": [1, 2, 3] }, { "$ref": "#/$defs/a" }, { "dependentRequired": {} }], "$defs": { "a": { "not": { "enum": [2] } } } }),
+            &["1", "3"],
+            &["2"],
+        ),
+        (
+            json!({ "enum": ["2024-02-29", "2023-02-29"], "format": "date" }),
+            &["\"2024-02-29\""],
+            &["\"2023-02-29\""],
+        ),
+        // `not`
+        (
+            json!({ "not": { "type": ["number", "object"] } }),
+            &["null", "\"a\"", "[]", "true"],
+            &["1", "1.5", "{}"],
+        ),
+        (json!({ "type": ["string", "integer"], "not": { "type": "integer" } }), &["\"a\""], &["1", "null"]),
+        (
+            json!({ "type": "string", "not": { "enum": ["no", "not", "", "é-", 3, []] } }),
+            &["\"n\"", "\"nob\"", "\"note\"", "\"x\"", "\"é\"", "\"é--\"", "\"no\\n\""],
+            &["\"no\"", "\"not\"", "\"\"", "\"é-\"", "3"],
+        ),
+        (json!({ "type": "integer", "not": { "enum": [3, 5.0] } }), &["2", "4", "6", "-3"], &["3", "5"]),
+        (
+            json!({ "type": ["number", "null"], "not": { "const": 0 } }),
+            &["null", "0.5", "-1", "7"],
+            &["0", "0.0", "-0"],
+        ),
+        (json!({ "not": { "const": true } }), &["false", "null", "1", "\"a\"", "[]", "{}"], &["true"]),
+        (
+            json!({ "type": "integer", "minimum": 0, "not": { "minimum": 5, "maximum": 9 } }),
+            &["0", "4", "10"],
+            &["5", "9", "-1"],
+        ),
+        (json!({ "type": "string", "not": { "minLength": 2 } }), &["\"\"", "\"a\""], &["\"ab\""]),
+        (json!({ "type": "array", "not": { "maxItems": 1 } }), &["[1,2]"], &["[]", "[1]"]),
+        (
+            json!({ "not": { "type": "object", "properties": { "a": { "type": "string" } }, "required": ["b"] } }),
+            &["1", "{\"a\":1}", "{\"a\":1,\"b\":2}", "{\"a\":\"x\"}"],
+            &["{\"b\":1}", "{\"a\":\"x\",\"b\":1}"],
+        ),
+        (json!({ "type": "null", "not": { "not": {} } }), &["null"], &["1"]),
+        (
+            json!({ "type": "integer", "not": { "anyOf": [{ "minimum": 7 }, { "$ref": "#/$defs/a" }] }, "$defs": { "a": { "maximum": 3 } } }),
+            &["4", "6"],
+            &["3", "7"],
+        ),
+        // `if`
+        (
+            by_kind.clone(),
+            &["{\"kind\":\"a\",\"n\":1}", "{\"kind\":\"b\"}", "{\"kind\":\"c\"}"],
+            &["{\"kind\":\"a\"}", "{\"kind\":\"b\",\"n\":1}", "{\"kind\":\"d\"}", "{}"],
+        ),
+        (
+            json!({ "type": "integer", "if": { "minimum": 10 }, "then": { "multipleOf": 10 }, "else": { "maximum": 3 } }),
+            &["3", "10", "20"],
+            &["4", "9", "11"],
+        ),
+        (json!({ "type": "integer", "if": { "minimum": 3 }, "else": false }), &["3"], &["2"]),
+        (json!({ "type": "integer", "if": { "minimum": 3 } }), &["2"], &["\"a\""]),
+        (json!({ "type": "integer", "then": false, "else": false }), &["2"], &["\"a\""]),
+    ];
+    check(&cases);
+    let fields = [
+        Field::new("kind", DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into()), false),
+        Field::new("n", DataType::Int64, true),
+    ];
+    assert_eq!(AnswerSchema::read(&by_kind).unwrap().data_type(), DataType::Struct(fields.to_vec().into()));
+    // Multiples of a whole number are numbers all the same.
+    assert_eq!(
+        AnswerSchema::read(&json!({ "type": "number", "multipleOf": 5 })).unwrap().data_type(),
+        DataType::Float64
+    );
+}
+
+#[test]
+fn names_that_match_a_pattern_have_its_schema() {
+    let cases: [(Value, &[&str], &[&str]); 8] = [
+        (
+            json!({ "type": "object", "patternProperties": { "^n_[a-z]+$": { "type": "integer" } }, "additionalProperties": false }),
+            &["{}", "{\"n_a\":1}", "{\"n_a\":1,\"n_bc\":-2}"],
+            &["{\"n_a\":\"x\"}", "{\"n_\":1}", "{\"m_a\":1}", "{\"n_a1\":1}", "{\"\\u006e_a\":\"x\"}"],
+        ),
+        (
+            json!({ "type": "object", "properties": { "id": { "type": "null" } }, "required": ["id"],
+                "patternProperties": { "^x": { "type": "boolean" }, "^y|^z": { "type": "integer" } } }),
+            &["{\"id\":null}", "{\"id\":null,\"xa\":true,\"z\":1,\"other\":\"\"}"],
+            &["{\"id\":1}", "{\"xa\":true}", "{\"id\":null,\"x\":1}", "{\"id\":null,\"y\":true}"],
+        ),
+        // Two patterns of one schema may match one name.
+        (
+            json!({ "patternProperties": { "a": { "type": "null" }, "b": { "type": "null" } }, "additionalProperties": { "type": "integer" } }),
+            &["1", "{\"a\":null,\"ab\":null,\"c\":1}"],
+            &["{\"a\":1}", "{\"b\":1}", "{\"c\":null}"],
+        ),
+        (json!({ "patternProperties": { "a": false } }), &["{\"b\":1}"], &["{\"a\":1}", "{\"xay\":1}"]),
+        (
+            json!({ "properties": { "foo": {}, "bar": { "type": "null" } }, "patternProperties": { "^f": { "type": "integer" }, "^v": {} },
+                "required": ["fee"], "additionalProperties": false }),
+            &["{\"foo\":1,\"bar\":null,\"fee\":2}", "{\"fee\":2,\"vx\":[]}", "{\"fee\":1,\"fa\":1}"],
+            &[
+                "{\"foo\":\"\",\"fee\":1}",
+                "{\"fee\":null}",
+                "{}",
+                "{\"fee\":1,\"fa\":\"\"}",
+                "{\"fee\":1,\"x\":1}",
+            ],
+        ),
+        (
+            json!({ "type": "object", "allOf": [{ "patternProperties": { "^a": { "type": "integer" } } },
+                { "patternProperties": { "^a": { "minimum": 3 }, "^b": { "type": "null" } } }] }),
+            &["{\"a\":3,\"b\":null,\"c\":[]}"],
+            &["{\"a\":2}", "{\"b\":1}"],
+        ),
+        // To the other, names of a pattern are others.
+        (
+            json!({ "type": "object", "allOf": [{ "patternProperties": { "^a": { "maximum": 9 } } },
+                { "properties": { "b": { "type": "null" } }, "additionalProperties": { "type": "integer" } }] }),
+            &["{\"b\":null,\"a\":9,\"c\":10}"],
+            &["{\"a\":10}", "{\"a\":\"\"}", "{\"c\":\"\"}"],
+        ),
+        (
+            json!({ "type": "object", "allOf": [{ "patternProperties": { "^a": { "maximum": 9 } }, "additionalProperties": { "type": "null" } },
+                { "properties": { "ab": {}, "c": true } }] }),
+            &["{\"ab\":9,\"c\":null}", "{\"ax\":\"\",\"d\":null}"],
+            &["{\"ab\":10}", "{\"c\":1}", "{\"d\":1}", "{\"ax\":10}"],
+        ),
+    ];
+    check(&cases);
+    let open = json!({ "type": "object", "properties": { "a": { "type": "null" }, "b": { "type": "integer" } }, "patternProperties": { "^x": {} },
+        "additionalProperties": false });
+    let read = AnswerSchema::read(&open).unwrap();
+    let DataType::Struct(fields) = read.data_type() else { panic!("{}", read.data_type()) };
+    assert_eq!(fields.last().unwrap().name(), "additional_properties");
+}
+
+fn check(cases: &[(Value, &[&str], &[&str])]) {
+    for (schema, valid, invalid) in cases {
+        let matcher = compile(schema).unwrap_or_else(|why| panic!("{schema}: {why}"));
+        for text in *valid {
+            assert!(accepts(&matcher, text), "{schema} refuses {text}");
+        }
+        for text in *invalid {
+            assert!(!accepts(&matcher, text), "{schema} accepts {text}");
+        }
+    }
 }
 
 /// An array as lines of JSON.

@@ -155,7 +155,7 @@ impl Planner<'_> {
     }
 
     fn object(&mut self, object: &Object, at: &str) -> Column {
-        let others = *object.others != Node::Never;
+        let others = object.is_open();
         let named = object.properties.iter().filter(|p| p.node != Node::Never);
         let mut properties = Vec::new();
         for property in named {

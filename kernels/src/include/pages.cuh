@@ -1,4 +1,4 @@
-// KV pages: elements of a type one after the other, or e4m3, whose columns lie in pairs (pages.rs).
+// KV pages: elements of a type one after the other, or e4m3, whose columns lie in pairs (planes.rs).
 #pragma once
 #include "number.cuh"
 
@@ -26,10 +26,10 @@ template <> struct Round<e4m3> {
 
 // Where a column lies in a row of so many. Of 16 columns of e4m3, each of the first 8 lies beside the one 8 after it: a
 // fragment of a product is then one half of each pair of bytes.
-template <class T> struct Place {
+template <class T> struct PageColumn {
     static __device__ __forceinline__ u32 of(u32 col, u32) { return col; }
 };
-template <> struct Place<e4m3> {
+template <> struct PageColumn<e4m3> {
     static __device__ __forceinline__ u32 of(u32 col, u32 cols) {
         const u32 group = col / 16 * 16, in = col % 16;
         return group + 16 > cols ? col : group + in % 8 * 2 + in / 8;
@@ -44,7 +44,7 @@ __device__ __forceinline__ void store_columns(T *row, u32 col, u32, const Pack<U
 template <int N, class U>
 __device__ __forceinline__ void store_columns(e4m3 *row, u32 col, u32 cols, const Pack<U, N> &x) {
 #pragma unroll
-    for (int j = 0; j < N; j++) row[Place<e4m3>::of(col + j, cols)] = Round<e4m3>::of(to_f32(x.at[j]));
+    for (int j = 0; j < N; j++) row[PageColumn<e4m3>::of(col + j, cols)] = Round<e4m3>::of(to_f32(x.at[j]));
 }
 
 // Two pairs of e4m3 elements in the lower and in the upper bytes of each half of x, as pairs of T. Their bits, moved to

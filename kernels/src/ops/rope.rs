@@ -121,5 +121,5 @@ pub(super) fn lower_parts(lowering: &mut Lowering, parts: Parts) -> Launch {
         v_cols: word(v.map_or(0, |v| v.cols)),
     };
     let kernels = vec![kernel(x, table.map_or(f32, |t| t.format), page_format, vec)];
-    Launch::new(kernels, args, block_per_row(rows, 256))
+    Launch::new(kernels, args, block_per_row(rows, 512))
 }

@@ -12,6 +12,7 @@ pub use step::step;
 
 use crate::cli::args::ThroughputArgs;
 use crate::error::JobError;
+use crate::files::refuse_unwritable;
 use crate::log::{note, print};
 use crate::model::ModelFolders;
 use crate::options::devices;
@@ -38,6 +39,11 @@ const MAX_TOKENS: usize = 1 << 30;
 /// # Errors
 /// What is wrong with the flags, the model, the dataset or the device.
 pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
+    // Before the work whose figures go there.
+    [&args.output_json, &args.output_csv]
+        .into_iter()
+        .flatten()
+        .try_for_each(|path| refuse_unwritable(path))?;
     let Some(sweep) = &args.sweep else {
         let figures = measure(args)?;
         print(&figures.lines())?;

@@ -3,6 +3,7 @@
 use super::write_json;
 use crate::cli::args::StepArgs;
 use crate::error::JobError;
+use crate::files::refuse_unwritable;
 use crate::log::print;
 use crate::model::ModelFolders;
 use crate::options::devices;
@@ -53,6 +54,7 @@ struct OpFigures {
 /// # Errors
 /// What is wrong with the flags, the model or the device.
 pub fn step(args: &StepArgs) -> Result<(), JobError> {
+    args.output_json.as_deref().map_or(Ok(()), refuse_unwritable)?;
     let folders = ModelFolders::find(&args.model)?;
     let model = Model::open(&folders.model, args.model.load_format.into())?;
     let shape = shape(args, model.config.max_position_embeddings)?;

@@ -69,12 +69,27 @@ fn wrong_job_files_are_refused() {
         ("help = true", "unknown key `help`"),
         ("[model", "job.toml: TOML parse error"),
         ("return = 'words'", "invalid value 'words'"),
+        // The last of them would count, and the others would be lost.
+        ("max-tokens = [1, 2]", "`max-tokens` takes one value, and not a list of 2"),
+        ("price-per-hour = []", "`price-per-hour` takes one value, and not a list of 0"),
+        ("compare-price = [0.1]", "\"0.1\" is not two prices such as 0.15,0.60"),
     ] {
         std::fs::write(&path, job).unwrap();
         let error = run(&[path.to_str().unwrap()]).unwrap_err();
         assert!(error.contains(message), "{error}");
     }
     assert!(run(&["/nowhere/job.toml"]).unwrap_err().contains("/nowhere/job.toml"));
+}
+
+#[test]
+fn two_prices_are_a_text_or_a_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.toml");
+    for prices in ["'0.1, 2'", "[0.1, 2]", "['0.1', '2']"] {
+        std::fs::write(&path, format!("compare-price = {prices}")).unwrap();
+        let prices = run(&[path.to_str().unwrap()]).unwrap().prices.compare_price.unwrap();
+        assert_eq!((prices.input, prices.output), (0.1, 2.0));
+    }
 }
 
 #[test]

@@ -54,5 +54,6 @@ fn a_limited_job_is_as_long_as_its_limit() {
     };
     assert_eq!(run(20, 0..10), (20, 10, 10, 1));
     assert_eq!(run(200, 10..30), (200, 30, 30, 2));
-    assert_eq!(run(5, 30..30), (5, 5, 5, 3));
+    // A start that has done nothing is none, as in the receipt.
+    assert_eq!(run(5, 30..30), (5, 5, 5, 2));
 }

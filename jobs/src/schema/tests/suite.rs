@@ -48,7 +48,7 @@ fn the_official_suite_has_no_wrong_answer() {
                 }
             }
         }
-        assert!(compiled > 100 && refused > 100, "{compiled}, {refused}");
+        assert!(compiled > 150 && refused > 60, "{compiled}, {refused}");
         println!("{draft}: {compiled} schemas enforced, {refused} refused, {instances} instances");
     }
     assert!(wrong.is_empty(), "{} wrong answers:\n{}", wrong.len(), wrong.join("\n"));

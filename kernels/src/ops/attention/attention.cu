@@ -6,14 +6,13 @@
 //
 // Where there are too few items for the card, all warps share 16 rows (ONE_TILE): each makes the scores of some
 // positions, all exchange them and weigh them alike, and each sums some columns of the values. Every sum is as before,
-// and so are its bits. Values then have as many slots as keys, and both come as far ahead as there are slots: it is the way
-// from memory that takes the time.
+// and so are its bits. Values then have two slots too: it is the way from memory that takes the time.
 //
 // FP8 pages are copied as they are and widened between shared memory and the products, whose bits are those of wide pages
 // that hold the same values.
 //
 // -DTQ: type of q and out (bf16 or f16); -DFP8: 1 if pages are e4m3, else they are of that type too; -DDIM: head_dim, a multiple of 16; -DWARPS: 1 or 4;
-// -DSLOTS: slots for keys, 2, or 1 where shared memory is short, and 3 or 2 with ONE_TILE; -DPARTS: 1 if an item may span several parts.
+// -DSLOTS: slots for keys, 2, or 1 where shared memory is short; -DPARTS: 1 if an item may span several parts.
 // -DONE_TILE: 1 if the warps share 16 rows. -DSPLIT: positions of a part; -DBLOCK: positions walked together;
 // -DSOFTCAP: 1 to bound the scores: they are scale * tanh(inner_scale q.k).
 #include "attention.cuh"
@@ -51,8 +50,7 @@ struct Args {
 #define TILES (ONE_TILE ? 1 : WARPS)     // of 16 query rows
 #define ROWS (16 * TILES)
 #define TURNS (WARPS / TILES)            // warps that share a tile
-#define VALUE_SLOTS (ONE_TILE ? SLOTS : 1)
-#define AHEAD (ONE_TILE ? SLOTS - 1 : 1)  // blocks that are on their way before the first is used
+#define VALUE_SLOTS (ONE_TILE ? 2 : 1)
 #define SCORES (BLOCK / 8 / TURNS)       // of a warp, in tiles of 8 positions
 #define VALUES (DIM / 8 / TURNS)         // of a warp, in tiles of 8 columns
 #define CHUNKS (DIM / 8)          // 16-byte chunks of a row
@@ -189,9 +187,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
             to = min(to, (item.part + 1) * SPLIT);
         }
 
-        Places places[AHEAD];
-#pragma unroll
-        for (u32 i = 0; i < AHEAD; i++) places[i] = find(walk, from + i * BLOCK);
+        Places places = find(walk, from);
         // All so far are inputs of the step, which are there before its first kernel starts.
         wait_for_kernels_before();
 
@@ -214,6 +210,8 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
             pos[h] = a.positions[begin + row / a.group];
             first[h] = a.window && pos[h] + 1 > a.window ? pos[h] + 1 - a.window : 0;
         }
+        // Both of the lane's rows see these positions and all between.
+        const u32 seen_from = max(first[0], first[1]), seen_to = min(pos[0], pos[1]);
 
         float max_score[2] = {-INFINITY_F, -INFINITY_F}, sum[2] = {0.0f, 0.0f}, acc[VALUES][4];
 #pragma unroll
@@ -225,42 +223,28 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
         for (u32 e = 0; e < DIM / 2; e++) whole[e * 32 * WARPS + threadIdx.x] = 0.0f;
 #endif
 
-        // A copy past the end is empty, so that the groups under way are always as many.
-#pragma unroll
-        for (u32 i = 0; i < AHEAD; i++) {
-            if (i == 0 || from + i * BLOCK < to) {
-                fetch(ks + i * BLOCK * KV_STRIDE, a.k_pages, places[i], kv_head, a.kv_heads);
-                fetch(vs + i * BLOCK * KV_STRIDE, a.v_pages, places[i], kv_head, a.kv_heads);
-            } else {
-                cp_async_commit();
-                cp_async_commit();
-            }
-        }
-        Places &next = places[0];
-#if SLOTS > 1
-        next = find(walk, from + AHEAD * BLOCK);
+        fetch(ks, a.k_pages, places, kv_head, a.kv_heads);
+        fetch(vs, a.v_pages, places, kv_head, a.kv_heads);
+#if SLOTS == 2
+        places = find(walk, from + BLOCK);
 #endif
-        u32 slot = 0; // Of keys, and of values if they have as many.
+        u32 slot = 0; // Of keys, and of values if they have two.
         for (u32 block = from; block < to; block += BLOCK) {
-#if ONE_TILE
-            const u32 filled = (slot + AHEAD) % SLOTS;
-            if (block + AHEAD * BLOCK < to) {
-                fetch(ks + filled * BLOCK * KV_STRIDE, a.k_pages, next, kv_head, a.kv_heads);
-                fetch(vs + filled * BLOCK * KV_STRIDE, a.v_pages, next, kv_head, a.kv_heads);
-                next = find(walk, block + (AHEAD + 1) * BLOCK);
-            } else {
-                cp_async_commit();
-                cp_async_commit();
-            }
-            cp_async_wait<1 + 2 * AHEAD>();
-#elif SLOTS == 2
-            // The next keys.
+#if SLOTS == 2
+            // The next keys. A copy past the end is empty, so that the groups under way are always as many.
             if (block + BLOCK < to) {
-                fetch(ks + (slot ^ 1) * BLOCK * KV_STRIDE, a.k_pages, next, kv_head, a.kv_heads);
+                fetch(ks + (slot ^ 1) * BLOCK * KV_STRIDE, a.k_pages, places, kv_head, a.kv_heads);
+#if ONE_TILE
+                fetch(vs + (slot ^ 1) * BLOCK * KV_STRIDE, a.v_pages, places, kv_head, a.kv_heads);
+                places = find(walk, block + 2 * BLOCK);
+#endif
             } else {
                 cp_async_commit();
+#if ONE_TILE
+                cp_async_commit();
+#endif
             }
-            cp_async_wait<2>();
+            cp_async_wait<1 + VALUE_SLOTS>();
 #else
             cp_async_wait<1>();
 #endif
@@ -315,7 +299,7 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
 #endif
 
             float factor[2], total[2];
-            mask(s, block, pos, first);
+            if (block + BLOCK - 1 > seen_to || block < seen_from) mask(s, block, pos, first);
             weigh(s, max_score, factor, total, a.scale);
             add_totals(sum, factor, total);
 #pragma unroll
@@ -323,10 +307,8 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
 #pragma unroll
                 for (int e = 0; e < 4; e++) acc[n][e] *= factor[e / 2];
 
-#if ONE_TILE
-            cp_async_wait<2 * AHEAD>();
-#elif SLOTS == 2
-            cp_async_wait<1>();
+#if SLOTS == 2
+            cp_async_wait<VALUE_SLOTS>();
 #else
             cp_async_wait<0>();
 #endif
@@ -350,19 +332,17 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
 #endif
             // Nobody reads these values any more, nor these keys: they are replaced next.
             __syncthreads();
-#if ONE_TILE
-            slot = (slot + 1) % SLOTS;
-#elif SLOTS == 2
+#if SLOTS == 2
             slot ^= 1;
-            if (block + BLOCK < to) {
-                fetch(vs, a.v_pages, next, kv_head, a.kv_heads);
-                next = find(walk, block + 2 * BLOCK);
+            if (!ONE_TILE && block + BLOCK < to) {
+                fetch(vs, a.v_pages, places, kv_head, a.kv_heads);
+                places = find(walk, block + 2 * BLOCK);
             }
 #else
             if (block + BLOCK < to) {
-                next = find(walk, block + BLOCK);
-                fetch(ks, a.k_pages, next, kv_head, a.kv_heads);
-                fetch(vs, a.v_pages, next, kv_head, a.kv_heads);
+                places = find(walk, block + BLOCK);
+                fetch(ks, a.k_pages, places, kv_head, a.kv_heads);
+                fetch(vs, a.v_pages, places, kv_head, a.kv_heads);
             }
 #endif
 

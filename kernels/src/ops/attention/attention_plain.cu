@@ -57,7 +57,7 @@ extern "C" __global__ void __launch_bounds__(32) attention_plain(Args a) {
             at = (size_t(pages[p / a.page_size]) * a.page_size + p % a.page_size) * row;
             float dot = 0.0f;
             for (u32 d = 0; d < a.head_dim; d++)
-                dot = fmaf(to_f32(q[d]), to_f32(a.k_pages[at + Place<TP>::of(col + d, row)]), dot);
+                dot = fmaf(to_f32(q[d]), to_f32(a.k_pages[at + PageColumn<TP>::of(col + d, row)]), dot);
             s = dot * a.scale;
 #if SOFTCAP
             s = a.softcap * tanhf(s / a.softcap);
@@ -80,7 +80,7 @@ extern "C" __global__ void __launch_bounds__(32) attention_plain(Args a) {
 #pragma unroll
             for (int i = 0; i < DIM / 32; i++) {
                 const u32 d = i * 32 + lane;
-                if (d < a.head_dim) acc[i] = fmaf(wj, to_f32(v[Place<TP>::of(col + d, row)]), acc[i]);
+                if (d < a.head_dim) acc[i] = fmaf(wj, to_f32(v[PageColumn<TP>::of(col + d, row)]), acc[i]);
             }
         }
     }

@@ -53,7 +53,7 @@ impl AttentionVariant {
         let row = self.head_dim * 2 + 16;
         // An odd number of chunks.
         let kv_row = (self.head_dim * self.pages.size() / 16 | 1) * 16;
-        let (tiles, values) = if self.one_tile { (1, slots) } else { (self.warps, 1) };
+        let (tiles, values) = if self.one_tile { (1, 2) } else { (self.warps, 1) };
         let merged = if self.parts { self.head_dim / 2 * 32 * self.warps * 4 } else { 0 };
         let exchanged = if self.one_tile { WARP_ROWS * (BLOCK + 8) * 4 } else { 0 };
         WARP_ROWS * tiles * row + (slots + values) * BLOCK * kv_row + merged + exchanged
@@ -94,12 +94,9 @@ c_struct! {
 
 /// The kernel of a variant within `limit` bytes of shared memory, if it fits.
 pub(crate) fn kernel(variant: AttentionVariant, limit: u32) -> Option<Kernel> {
-    // Where warps share a tile, two blocks are to fit on a multiprocessor, and two slots at least.
-    let (counts, blocks) =
-        if variant.one_tile { (&[3, 2][..], [SHARING_BLOCKS, 1]) } else { (&[2, 1][..], [1, 1]) };
-    let fits = |blocks: usize, slots: usize| blocks * variant.shared(slots) <= limit as usize;
-    let slots =
-        blocks.iter().find_map(|&blocks| counts.iter().copied().find(|&slots| fits(blocks, slots)))?;
+    // Where warps share a tile, each slot of values goes with one of keys.
+    let counts = if variant.one_tile { &[2][..] } else { &[2, 1] };
+    let slots = counts.iter().copied().find(|&slots| variant.shared(slots) <= limit as usize)?;
     let registers = if variant.head_dim <= 64 { 192 } else { 255 };
     Some(
         Kernel::new::<Args>("attention.cu", include_str!("attention.cu"), "attention", registers)

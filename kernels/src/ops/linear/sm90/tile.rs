@@ -10,10 +10,16 @@ pub(crate) struct Tile {
     pub(crate) tokens: usize,
     /// Slots of the pipeline.
     pub(crate) stages: u32,
+    /// Whether tiles of the last turn are halved where that is work for twice as many multiprocessors.
+    pub(crate) halves: bool,
 }
 
 const fn tile(warpgroups: usize, tokens: usize, stages: u32) -> Tile {
-    Tile { warpgroups, tokens, stages }
+    Tile { warpgroups, tokens, stages, halves: false }
+}
+
+const fn halving(warpgroups: usize, tokens: usize, stages: u32) -> Tile {
+    Tile { halves: true, ..tile(warpgroups, tokens, stages) }
 }
 
 /// From narrow tiles to wide ones. Three warpgroups, and tokens between the powers of two, keep more multiprocessors busy
@@ -28,13 +34,13 @@ pub(crate) const TILES: [Tile; 16] = [
     tile(1, 96, 8),
     tile(2, 96, 7),
     tile(3, 96, 5),
-    tile(1, 128, 8),
-    tile(2, 128, 6),
-    tile(3, 128, 5),
+    halving(1, 128, 8),
+    halving(2, 128, 6),
+    halving(3, 128, 5),
     tile(2, 160, 5),
-    tile(1, 256, 5),
-    tile(2, 192, 5),
-    tile(2, 256, 4),
+    halving(1, 256, 5),
+    halving(2, 192, 5),
+    halving(2, 256, 4),
 ];
 
 /// A Linear as the choice of its tile sees it.
@@ -55,12 +61,8 @@ pub(crate) fn two_byte_columns(cols: usize, weight: Format) -> usize {
 /// What a card does, fitted to times of the kernel on one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rates {
-    /// Microseconds of a launch.
-    pub(crate) launch: f64,
     /// Microseconds that a tile takes beside its columns: filling the pipeline, and its end.
     pub(crate) tile: f64,
-    /// Microseconds for each of its 64 x 1 results.
-    pub(crate) result: f64,
     /// Microseconds to multiply 64 x 64 weights with 64 columns of 8 tokens.
     pub(crate) product: f64,
     /// Bytes a microsecond from the card's memory.
@@ -71,16 +73,15 @@ pub(crate) struct Rates {
     pub(crate) l2: f64,
 }
 
-/// Fitted to `benches/results/2026-11-26-h200-linear.tsv`; the tests fit them again.
-pub(crate) const H200: Rates = Rates {
-    launch: 2.6,
-    tile: 1.2,
-    result: 0.0099,
-    product: 0.0083,
-    memory: 4.22e6,
-    inward: 1.63e5,
-    l2: 4.07e7,
-};
+/// Fitted to `benches/results/2026-11-27-h200-linear.tsv`; the tests fit them again.
+pub(crate) const H200: Rates =
+    Rates { tile: 1.97, product: 0.00823, memory: 5.09e6, inward: 1.27e5, l2: 4.21e7 };
+
+/// Little less than the sum of two times where they are equal and little more than the greater where they are not, the more
+/// so the higher the `power`: what two things take that run beside each other and meet now and then.
+fn beside(a: f64, b: f64, power: i32) -> f64 {
+    (a.powi(power) + b.powi(power)).powf(1.0 / f64::from(power))
+}
 
 impl Tile {
     /// Rows of the weight that a tile takes.
@@ -93,24 +94,47 @@ impl Tile {
         (self.features() + self.tokens) * 128
     }
 
+    /// Tokens that come by one copy.
+    pub(super) fn copied(&self) -> usize {
+        if self.halves { self.tokens / 2 } else { self.tokens }
+    }
+
     /// Tiles of an output.
     pub(super) fn count(&self, size: &Size) -> usize {
         size.rows.div_ceil(self.tokens) * size.features.div_ceil(self.features())
     }
 
-    /// The estimated time of a Linear in microseconds. The busiest multiprocessor, or the card's memory if that is
-    /// slower, and the traffic out of L2 beside them.
+    /// The estimated time of a Linear in microseconds. Multiprocessors take tiles in turns, the last turn with those that
+    /// are left; a turn takes what a tile takes on its multiprocessor, beside the way of all its tiles from memory and L2.
     pub(crate) fn micros(&self, size: &Size, sms: u32, rates: &Rates) -> f64 {
-        let (tiles, steps) = (self.count(size), size.k.div_ceil(64) as f64);
-        let turns = tiles.div_ceil(sms as usize) as f64;
-        // Below 32 tokens the weights' way from shared memory takes as long.
-        let product = rates.product * (self.warpgroups * self.tokens.max(32)) as f64 / 8.0;
-        let step = product.max(self.slot() as f64 / rates.inward);
-        let results = (self.warpgroups * self.tokens) as f64;
-        let busiest = turns * (steps * step + rates.tile + rates.result * results);
-        let bytes = 2 * (size.features * size.k + size.rows * (size.k + size.features));
-        let moved = tiles as f64 * steps * self.slot() as f64;
-        rates.launch + busiest.max(bytes as f64 / rates.memory) + moved / rates.l2
+        let (tiles, sms) = (self.count(size), sms as usize);
+        let bytes = (2 * (size.features * size.k + size.rows * (size.k + size.features))) as f64;
+        let shared = bytes / tiles as f64 / rates.memory + self.moved(size) / rates.l2;
+        let turn = |tile: &Tile, count: usize, shared: f64| match count {
+            0 => 0.0,
+            _ => beside(tile.alone(size, rates), count as f64 * shared, 6) + rates.tile,
+        };
+        let rest = tiles % sms;
+        let last = if self.halves && tiles > sms && 2 * rest <= sms {
+            let half = Tile { tokens: self.copied(), ..*self };
+            turn(&half, 2 * rest, shared / 2.0)
+        } else {
+            turn(self, rest, shared)
+        };
+        (tiles / sms) as f64 * turn(self, sms, shared) + last
+    }
+
+    /// Bytes that come to a tile.
+    fn moved(&self, size: &Size) -> f64 {
+        size.k.div_ceil(64) as f64 * self.slot() as f64
+    }
+
+    /// Microseconds of a tile on a multiprocessor, as if there were no others.
+    fn alone(&self, size: &Size, rates: &Rates) -> f64 {
+        // Of a product the weights come from shared memory too, which takes as long as 64 tokens and half of those there are.
+        let columns = beside(self.tokens as f64, (64 + self.tokens) as f64 / 2.0, 2);
+        let product = rates.product * self.warpgroups as f64 * columns / 8.0;
+        (size.k.div_ceil(64) as f64 * product).max(self.moved(size) / rates.inward)
     }
 }
 

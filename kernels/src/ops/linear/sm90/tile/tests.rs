@@ -16,7 +16,7 @@ struct Measured {
 const SMS: u32 = 132;
 
 fn table() -> Vec<Measured> {
-    parse(include_str!("../../../../../../benches/results/2026-11-26-h200-linear.tsv"))
+    parse(include_str!("../../../../../../benches/results/2026-11-27-h200-linear.tsv"))
 }
 
 fn parse(text: &'static str) -> Vec<Measured> {
@@ -36,24 +36,26 @@ fn parse(text: &'static str) -> Vec<Measured> {
     text.lines().filter(|l| !l.starts_with('#')).map(line).collect()
 }
 
+/// What each tile that is nearly the best for its layer and rows took: those are what a choice is between.
+fn near_the_best(table: &[Measured]) -> Vec<Measured> {
+    let same = |a: &Measured, b: &Measured| a.layer == b.layer && a.size.rows == b.size.rows;
+    let best = |m: &Measured| {
+        table.iter().filter(|other| same(m, other)).map(|m| m.micros).fold(f64::INFINITY, f64::min)
+    };
+    table.iter().copied().filter(|m| m.micros <= 1.3 * best(m)).collect()
+}
+
 /// The rates that estimate these times best, by the mean square of relative errors: one rate after the other is moved for
 /// as long as that helps, by smaller and smaller factors.
 fn fit(table: &[Measured]) -> Rates {
+    let table = near_the_best(table);
     let error = |rates: &Rates| -> f64 {
         table.iter().map(|m| (m.tile.micros(&m.size, SMS, rates) / m.micros).ln().powi(2)).sum()
     };
-    let fields: [fn(&mut Rates) -> &mut f64; 7] = [
-        |r| &mut r.launch,
-        |r| &mut r.tile,
-        |r| &mut r.result,
-        |r| &mut r.product,
-        |r| &mut r.memory,
-        |r| &mut r.inward,
-        |r| &mut r.l2,
-    ];
+    let fields: [fn(&mut Rates) -> &mut f64; 5] =
+        [|r| &mut r.tile, |r| &mut r.product, |r| &mut r.memory, |r| &mut r.inward, |r| &mut r.l2];
     // Round numbers, to start from anywhere near.
-    let mut best =
-        Rates { launch: 1.0, tile: 1.0, result: 0.01, product: 0.01, memory: 4e6, inward: 1e5, l2: 1e8 };
+    let mut best = Rates { tile: 1.0, product: 0.01, memory: 4e6, inward: 1e5, l2: 1e8 };
     let (mut least, mut step) = (error(&best), 0.5);
     while step > 0.002 {
         let mut better = false;
@@ -79,6 +81,7 @@ fn fit(table: &[Measured]) -> Rates {
 fn chosen_well(table: &[Measured], layer: &str, rates: &Rates) -> (usize, usize) {
     let of_layer: Vec<&Measured> = table.iter().filter(|m| m.layer == layer).collect();
     let mut rows: Vec<usize> = of_layer.iter().map(|m| m.size.rows).collect();
+    rows.sort_unstable();
     rows.dedup();
     let (mut well, mut all) = (0, 0);
     for rows in rows {
@@ -110,7 +113,7 @@ fn tiles_of_a_layer_that_was_not_fitted() {
         (well, all) = (well + w, all + a);
     }
     eprintln!("{well} of {all} choices are within 5 % of the best that was measured");
-    assert!(all >= 20 && well * 10 >= all * 9, "{well} of {all}");
+    assert!(all >= 30 && well * 10 >= all * 9, "{well} of {all}");
 }
 
 /// The rates in the source are those of the whole table, and estimate it within a tenth on average.
@@ -124,7 +127,8 @@ fn rates_are_those_of_the_table() {
         "{H200:?}, fitted: {fitted:?}"
     );
     let error = |m: &Measured| (m.tile.micros(&m.size, SMS, &H200) / m.micros).ln().powi(2);
-    let mean = (table.iter().map(error).sum::<f64>() / table.len() as f64).sqrt();
+    let near_ones = near_the_best(&table);
+    let mean = (near_ones.iter().map(error).sum::<f64>() / near_ones.len() as f64).sqrt();
     assert!(mean < 0.1, "{mean}; fitted: {fitted:?}");
 }
 
@@ -165,5 +169,5 @@ fn time_grows_smoothly_with_rows() {
 fn tiles_follow_the_row_count() {
     let chosen = |rows, k, features| TILES[choose(&TILES, &Size { rows, k, features }, 132, &H200)];
     assert!(chosen(1, 4096, 4096).tokens <= 16);
-    assert_eq!(chosen(4096, 4096, 28672), tile(2, 256, 4));
+    assert_eq!(chosen(4096, 4096, 28672), halving(2, 256, 4));
 }
