@@ -367,7 +367,7 @@ fn cuda_fp8_pages() {
 /// The same on a card with wgmma.
 #[test]
 fn cuda_fp8_pages_sm_90a() {
-    support::on_sm90("cuda_fp8_pages");
+    support::on_sm("90", "cuda_fp8_pages");
 }
 
 /// The same on a card with wgmma, where activations are in FP8 too.
