@@ -28,7 +28,7 @@ def grind(
     ds: ray.data.Dataset,
     job: str | os.PathLike[str] | None = None,
     *,
-    concurrency: int | tuple[int, int] | None = None,
+    concurrency: int | tuple[int, int] = 1,
     num_gpus: float | None = None,
     num_cpus: float | None = None,
     batch_rows: int = 4096,
@@ -39,22 +39,30 @@ def grind(
     `job` is a job file; `input`, `output` and what else is of files in it is left aside, and `options` are keys over it.
     It is read here. Files that it names, a model's folder or a template, must be where the actors run.
 
-    There are `concurrency` actors, each with so many GPUs and CPUs; with `num_cpus` an engine has as many threads, unless
-    the job says how many. `batch_rows` rows run together, and come back in their order. More of them keep a device
+    There are `concurrency` actors (or from `a` to `b` of them, with `(a, b)`), each with so many GPUs and CPUs; with
+    `num_cpus` an engine has as many threads, unless the job says how many. `batch_rows` rows run together, and come back in their order. More of them keep a device
     busier; fewer are less to do again when an actor dies.
 
     Rows that fail are rows with an `error`. With greedy sampling an answer is that of any other machine with the same kind of
     device. What is drawn at random is a function of the batch that a row is in.
     """
+    from ray.data import ActorPoolStrategy
+
     text = None if job is None else Path(job).read_text(encoding="utf-8")
     if num_cpus and num_cpus >= 1 and "threads" not in options:
         if text is None or not re.search(r"^\s*[\"']?threads\b", text, re.MULTILINE):
             options["threads"] = int(num_cpus)
     path = None if job is None else str(Path(job).resolve())
-    resources = {"num_gpus": num_gpus, "num_cpus": num_cpus, "concurrency": concurrency}
+    # Ray's own `concurrency` for actors has gone out of use; this has all that versions from 2.40 on know.
+    if isinstance(concurrency, tuple):
+        actors = ActorPoolStrategy(min_size=concurrency[0], max_size=concurrency[1])
+    else:
+        actors = ActorPoolStrategy(size=concurrency)
+    resources = {"num_gpus": num_gpus, "num_cpus": num_cpus}
     return ds.map_batches(
         _Grinder,
         fn_constructor_args=(path, text, options),
+        compute=actors,
         batch_format="pyarrow",
         batch_size=batch_rows,
         zero_copy_batch=True,

@@ -16,7 +16,7 @@ from gristmill.ray import grind
 from ray.cluster_utils import Cluster
 from support import SMALL, messages, toml
 
-ROWS = 600
+ROWS = 300
 JOB = {**SMALL, "prompt": "{{ q }}", "max_tokens": 24}
 
 
@@ -53,7 +53,7 @@ class RayCluster(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             job = Path(folder, "job.toml")
             job.write_text(toml({**JOB, "input": "nothing.parquet", "output": "nothing.parquet"}))
-            ds = ray.data.from_arrow([table.slice(at, 50) for at in range(0, ROWS, 50)])
+            ds = ray.data.from_arrow([table.slice(at, 25) for at in range(0, ROWS, 25)])
             answers = grind(ds, job, concurrency=2, num_cpus=1, batch_rows=25)
             batches, killed = [], None
             for batch in answers.iter_batches(batch_size=None, batch_format="pyarrow"):

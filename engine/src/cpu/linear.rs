@@ -26,6 +26,9 @@ const WORK: usize = 1 << 17;
 /// Runs the op over `rows` rows. `tiles` is scratch memory, reused from op to op.
 pub fn run(team: &mut Team, memory: &mut Memory, tiles: &mut Tiles, rows: usize, op: &Linear) {
     let Linear { x, weight, bias, out } = *op;
+    if rows == 0 {
+        return;
+    }
     let mut result = memory.take(out.buffer);
     let stride = memory.cols(out.buffer);
     let (x_cols, x_data) = (memory.cols(x.buffer), memory.float(x.buffer));
