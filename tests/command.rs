@@ -326,3 +326,31 @@ fn every_flag_is_in_a_manual_page() {
     let wrong = bench.run(&["man", "bench", "speed"]);
     assert!(wrong.code == 2 && wrong.stderr.contains("there are: throughput, step"), "{}", wrong.stderr);
 }
+
+/// Of the guides, every command is one, and every job file that they show is that of the examples.
+#[test]
+fn guides_show_commands_that_are_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut commands = 0;
+    for guide in std::fs::read_dir(root.join("docs")).unwrap() {
+        let guide = guide.unwrap().path();
+        let text = std::fs::read_to_string(&guide).unwrap();
+        for command in text.lines().filter_map(|line| line.strip_prefix("    gristmill ")) {
+            let words = command.split_whitespace().map(|word| match word.strip_prefix("examples/") {
+                Some(_) => root.join(word).into_os_string(),
+                None => word.into(),
+            });
+            let parsed = jobs::cli::parse::parse(std::iter::once("gristmill".into()).chain(words));
+            assert!(parsed.is_ok(), "{}: {command}: {:?}", guide.display(), parsed.err());
+            commands += 1;
+        }
+        for shown in text.split("```toml\n# examples/").skip(1) {
+            let (name, rest) = shown.split_once('\n').unwrap();
+            let job = std::fs::read_to_string(root.join("examples").join(name)).unwrap();
+            let lines = rest.split("```").next().unwrap().lines();
+            assert!(lines.clone().count() > 5, "{name}");
+            lines.for_each(|line| assert!(job.contains(line), "{name}: {line}"));
+        }
+    }
+    assert!(commands > 15, "{commands}");
+}

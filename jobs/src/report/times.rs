@@ -47,8 +47,8 @@ pub fn section(journal: &Result<JournalReader, String>, output_rows: u64) -> Sec
     let finished = journal.finished(journal.inputs().rows()).unwrap_or(output_rows);
     if finished > output_rows {
         section.note(format!(
-            "Times are of the {finished} rows that the journal has; the output has the first {output_rows} of them (--limit), \
-             of which are the rows that took longest."
+            "Times are of the {finished} rows that the journal has; the output has the first {output_rows} of them (--limit). Of \
+             the rows that took longest those are shown that it has; the journal keeps {SLOWEST} of each start."
         ));
     }
     let steps = steps(&starts);
