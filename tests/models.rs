@@ -279,7 +279,7 @@ fn cuda_fp8_pages() {
 /// The same on a card with wgmma.
 #[test]
 fn cuda_fp8_pages_sm_90a() {
-    support::on_sm90("cuda_fp8_pages");
+    support::on_sm("90", "cuda_fp8_pages");
 }
 
 /// A model that is converted as it loads has the logits of the same model whose matrices went through the format and back
