@@ -187,7 +187,7 @@ fn pages_in_fp8() {
     let (bench, drivers, calm) = calm(12);
     let with = ["--kv-cache-dtype", "fp8", "--kv-cache-memory-bytes", "200K", "--max-model-len", "64"];
     let ran = job(&bench, &drivers, "fp8.parquet", &with, &[]);
-    ends_with(&ran, 0, &["KV fp8_e4m3, 100 KV pages of 16 tokens"]);
+    ends_with(&ran, 0, &["KV fp8_e4m3, 16 KV pages of 16 tokens"]);
     let answers = bytes(&bench, "fp8.parquet");
     assert!(answers != calm, "nothing was rounded");
     let more = ["--max-num-seqs", "13", "--block-size", "8", "--fresh"];

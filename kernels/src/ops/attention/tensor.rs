@@ -52,7 +52,7 @@ impl AttentionVariant {
     fn shared(&self, slots: usize) -> usize {
         let row = self.head_dim * 2 + 16;
         // An odd number of chunks.
-        let kv_row = (self.head_dim * self.pages.size() / 16 | 1) * 16;
+        let kv_row = ((self.head_dim * self.pages.size() / 16) | 1) * 16;
         let (tiles, values) = if self.one_tile { (1, 2) } else { (self.warps, 1) };
         let merged = if self.parts { self.head_dim / 2 * 32 * self.warps * 4 } else { 0 };
         let exchanged = if self.one_tile { WARP_ROWS * (BLOCK + 8) * 4 } else { 0 };
