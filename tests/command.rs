@@ -165,6 +165,45 @@ fn the_paths_of_a_job_file_are_relative_to_it() {
     }
 }
 
+/// KV pages in FP8, as a job file says it: twice as many as in 16 bits, four times as many as here; and another job.
+#[test]
+fn a_job_with_pages_in_fp8() {
+    let bench = bench();
+    let model = model();
+    let job = format!(
+        "model = '{model}'\ninput = 'data/in.parquet'\noutput = 'out.parquet'\nprompt-column = 'q'\ndevice = 'cpu'\n\
+         max-tokens = 4\ntemperature = 0\nkv-cache-memory-bytes = '64K'\nmax-model-len = 64\n"
+    );
+    std::fs::write(bench.path("wide.toml"), &job).unwrap();
+    std::fs::write(bench.path("job.toml"), job + "kv-cache-dtype = 'fp8'\n").unwrap();
+    // Keys and values of two layers, with two heads of 16 columns.
+    for (file, pages, bytes) in [("wide.toml", 8, 512), ("job.toml", 32, 128)] {
+        let ran = bench.run(&["plan", file]);
+        let said = format!("KV {bytes} bytes a token, {pages} pages of 16 tokens");
+        assert!(ran.code == 0 && ran.stdout.contains(&said), "{}{}", ran.stdout, ran.stderr);
+    }
+    let ran = bench.run(&["run", "job.toml"]);
+    assert!(ran.code == 0 && ran.stderr.contains("KV fp8_e4m3, 32 KV pages"), "{}", ran.stderr);
+    let answers = texts(&read(&bench.path("out.parquet")), "generated_text");
+    let again = bench.run(&["run", "job.toml", "--kv-cache-dtype", "fp8_e4m3", "--resume", "require"]);
+    assert!(again.code == 0 && again.stderr.contains("10 of 10 rows already answered"), "{}", again.stderr);
+    let ran = bench.run(&["run", "job.toml", "--fresh", "--max-num-seqs", "3", "--block-size", "8"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(texts(&read(&bench.path("out.parquet")), "generated_text"), answers);
+    let other = bench.run(&["run", "wide.toml"]);
+    let differs = r#"kv_cache: begun with fp8_e4m3, now f32"#;
+    assert!(other.code == 2 && other.stderr.contains(differs), "{}", other.stderr);
+    let step = ["bench", "step", "--model", &model, "--device", "cpu", "--kv-cache-dtype", "fp8"];
+    let ran = bench.run(&[&step[..], &["--tokens", "1", "--seqs", "1", "--context", "32"]].concat());
+    assert!(ran.code == 0 && ran.stdout.contains("PagedAttention"), "{}{}", ran.stdout, ran.stderr);
+    if support::open("wgpu").is_some() {
+        let ran = bench.run(&["run", "job.toml", "--device", "wgpu", "-o", "wgpu.parquet"]);
+        let why = "--kv-cache-dtype: the wgpu device holds KV pages in f16, f32, bf16, not fp8_e4m3";
+        assert!(ran.code == 2 && ran.stderr.contains(why), "{}", ran.stderr);
+        assert!(!bench.path("wgpu.parquet").exists());
+    }
+}
+
 /// What `show` prints is what runs.
 #[test]
 fn a_row_is_shown_with_its_prompt_and_its_answer() {
@@ -223,4 +262,67 @@ fn a_row_is_shown_with_its_prompt_and_its_answer() {
     let status: Value = serde_json::from_str(&status.stdout).unwrap();
     assert_eq!((&status["rows"], &status["finished"], &status["cut"]), (&8.into(), &8.into(), &8.into()));
     assert_eq!((&status["published"], &status["process"]), (&true.into(), &Value::Null));
+}
+
+/// As a shell runs it: what is typed so far becomes what it may become.
+#[cfg(unix)]
+#[test]
+fn a_shell_completes_commands_and_flags() {
+    let bench = Bench::new();
+    for (shell, known) in
+        [("bash", "complete -F"), ("zsh", "#compdef gristmill"), ("fish", "complete -c gristmill")]
+    {
+        let ran = bench.run(&["completions", shell]);
+        assert!(ran.code == 0 && ran.stdout.contains(known) && ran.stderr.is_empty(), "{}", ran.stderr);
+        std::fs::write(bench.path(shell), ran.stdout).unwrap();
+    }
+    let complete = |words: &[&str]| {
+        let last = words.len() - 1;
+        let script = format!(
+            "source ./bash; COMP_WORDS=({}); COMP_CWORD={last}; _gristmill gristmill '{}' '{}'; echo ${{COMPREPLY[@]}}",
+            words.join(" "),
+            words[last],
+            words[last - 1]
+        );
+        let ran =
+            std::process::Command::new("bash").current_dir(bench.path("")).args(["-c", &script]).output();
+        match ran {
+            Ok(ran) => String::from_utf8(ran.stdout).unwrap().trim().to_string(),
+            Err(error) => panic!("bash: {error}"),
+        }
+    };
+    assert_eq!(complete(&["gristmill", "ev"]), "evaluate");
+    assert_eq!(complete(&["gristmill", "run", "--price"]), "--price-per-hour");
+    assert_eq!(complete(&["gristmill", "plan", "--measure"]), "--measure-rates");
+    assert_eq!(complete(&["gristmill", "bench", "throughput", "--swe"]), "--sweep");
+    assert!(bench.run(&["completions", "cmd"]).stderr.contains("possible values: bash"));
+}
+
+#[test]
+fn every_flag_is_in_a_manual_page() {
+    let bench = Bench::new();
+    assert_eq!(bench.run(&["man", "--output", "pages"]).code, 0);
+    let page = |name: &str| std::fs::read_to_string(bench.path("pages").join(name)).unwrap();
+    for (names, file) in [
+        (&[][..], "gristmill.1"),
+        (&["run"], "gristmill-run.1"),
+        (&["bench", "throughput"], "gristmill-bench-throughput.1"),
+        (&["evaluate"], "gristmill-evaluate.1"),
+    ] {
+        let shown = bench.run(&[&["man"], names].concat());
+        assert!(shown.code == 0 && shown.stdout.contains(".TH "), "{}", shown.stderr);
+        assert!(page(file).contains(".SH OPTIONS"), "{file}");
+        let text = shown.stdout.replace("\\-", "-");
+        let help = bench.run(&[names, &["--help"]].concat()).stdout;
+        let flags = help.split_whitespace().filter(|word| word.starts_with("--"));
+        let flags: Vec<&str> =
+            flags.map(|word| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '-')).collect();
+        assert!(flags.len() >= 4, "{flags:?}");
+        for flag in flags {
+            assert!(text.contains(flag.split(['=', '[']).next().unwrap()), "{file}: {flag}");
+        }
+    }
+    assert!(page("gristmill-run.1").contains("Exit codes"));
+    let wrong = bench.run(&["man", "bench", "speed"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("there are: throughput, step"), "{}", wrong.stderr);
 }

@@ -13,7 +13,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 use support::golden;
-use support::job::{Bench, Ran, ints, read, strings, text};
+use support::job::{Bench, Ran, ints, read, strings, text, texts};
 
 fn json_of(ran: &Ran) -> Value {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -212,6 +212,24 @@ fn a_sample_says_how_far_off_it_may_be() {
     let every = plan(&bench, &[&job[..], &["--sample", "9"]].concat());
     assert_eq!(every["sample"]["prompt_tokens"], json!({"value": all, "error": 0.0}));
     assert_eq!(every["prompt_tokens"], whole["prompt_tokens"]);
+    // What its tokens would cost elsewhere is as far off.
+    let elsewhere = |groups: &str| {
+        let planned = plan(&bench, &[&job[..], &["--sample", groups, "--compare-price", "1,4"]].concat());
+        let sample = &planned["sample"];
+        let of = |key: &str| {
+            [sample[key]["value"].as_f64().unwrap(), sample[key]["error"].as_f64().unwrap_or(-1.0)]
+        };
+        let [tokens, most] = [of("prompt_tokens"), of("most_generated_tokens")];
+        let range = &planned["costs"]["elsewhere"];
+        ([range["least"].as_f64().unwrap() * 1e6, range["most"].as_f64().unwrap() * 1e6], tokens, most)
+    };
+    let ([least, greatest], tokens, most) = elsewhere("3");
+    let near = |a: f64, b: f64| (a - b).abs() < 1e-6 * b;
+    assert!(near(least, tokens[0] - tokens[1]), "{least}, {tokens:?}");
+    assert!(near(greatest, tokens[0] + tokens[1] + 4.0 * (most[0] + most[1])), "{greatest}, {most:?}");
+    // One row group says nothing of the others: nothing, or the whole context of each row.
+    let ([least, greatest], ..) = elsewhere("1");
+    assert!(least == 0.0 && greatest > 100.0 * 100.0, "{least}, {greatest}");
     let one = bench.run(&[&["plan"], &job[..], &["--sample", "1"]].concat());
     assert!(one.stdout.contains("does not say how far off that is"), "{}", one.stdout);
 }
@@ -585,8 +603,73 @@ fn a_plan_has_time_and_money_by_rates_that_are_measured_once() {
     assert!(left["costs"]["by"].as_str().unwrap().contains("steps of the job have taken"), "{left}");
     let piloted = json_of(&run(&["plan", "--json", "--pilot", "8"]));
     assert_eq!((&piloted["pilot"]["rows"], &piloted["finished"]), (&json!(8), &json!(24)));
+    // By then both what is left and all of it are said.
+    let [left, whole] = [&piloted["costs"], &piloted["costs"]["whole"]];
+    let spent = |key: &str| of(&whole["money"], key) - of(&left["money"], key);
+    assert!(spent("least") > 0.0 && (spent("least") - spent("most")).abs() < 1e-9, "{piloted}");
+    assert!((of(&whole["seconds"], "least") - of(&whole["money"], "least")).abs() < 1e-9, "{piloted}");
+    let text = run(&["plan"]).stdout;
+    for name in ["time  ", "money "] {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        assert!(
+            line.contains(" for the rows that are left; ") && line.contains(" for the whole job"),
+            "{line}"
+        );
+    }
     let refused = run(&["plan", "--pilot", "8", "--fresh"]);
     assert_eq!(refused.code, 2, "{}", refused.stderr);
+}
+
+/// As on a machine that was busy while they were measured.
+#[test]
+fn rates_that_a_run_has_passed_are_measured_again() {
+    let bench = Bench::new();
+    let input = table(&bench, 40);
+    let (model, cache) = (golden("qwen3"), bench.path("cache"));
+    let run = |what: &[&str]| {
+        let job = ["--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", "out.parquet"];
+        let job =
+            [what, &job, &["--prompt-column", "q", "--max-tokens", "6", "--max-error-rate", "1"]].concat();
+        let ran = Ran::of(bench.command(&job).env("GRISTMILL_CACHE", &cache).output().unwrap());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran
+    };
+    let files = || -> Vec<_> {
+        std::fs::read_dir(cache.join("rates")).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    let rates = || -> Value { serde_json::from_slice(&std::fs::read(&files()[0]).unwrap()).unwrap() };
+    let of = |value: &Value, key: &str| value[key].as_f64().unwrap();
+    let change = |key: &str, value: Value| {
+        let mut rates = rates();
+        rates[key] = value;
+        std::fs::write(&files()[0], rates.to_string()).unwrap();
+    };
+    run(&["plan"]);
+    let sound = rates();
+    assert!(of(&sound, "prefill_share") <= 1.0 && of(&sound, "decode_share") <= 1.0, "{sound}");
+    // Long ago, and when they are asked for anew.
+    change("measured", json!(1_000_000_000));
+    run(&["plan"]);
+    assert!(of(&rates(), "measured") >= of(&sound, "measured"), "{}", rates());
+    let slow = json!(of(&sound, "bytes_per_second") / 1e6);
+    change("bytes_per_second", slow.clone());
+    run(&["plan"]);
+    assert_eq!(rates()["bytes_per_second"], slow, "they were measured again");
+    run(&["plan", "--measure-rates"]);
+    assert!(rates()["bytes_per_second"].as_f64() > slow.as_f64(), "{}", rates());
+    // A run that passes them says so, and they are gone.
+    change("bytes_per_second", slow);
+    let ran = run(&["run"]);
+    assert!(ran.stderr.contains("note: the share of the roofline is not known"), "{}", ran.stderr);
+    let receipt = receipt(&bench, "out.parquet").0;
+    assert!(receipt["notes"].to_string().contains("--measure-rates") && files().is_empty(), "{receipt}");
+    for key in ["prefill_roofline_share", "decode_roofline_share"] {
+        assert!(receipt.get(key).is_none_or(|share| share.as_f64() <= Some(1.0)), "{receipt}");
+    }
+    run(&["plan", "--limit", "0", "--fresh"]);
+    assert!(files().is_empty());
+    run(&["plan", "--fresh"]);
+    assert_eq!(files().len(), 1);
 }
 
 #[test]
@@ -652,10 +735,24 @@ fn a_sweep_is_one_table() {
     assert!(run["joules"].is_number() != run["energy"].as_str().unwrap().starts_with("not measured: "));
     let csv = std::fs::read_to_string(bench.path("runs.csv")).unwrap();
     let heads: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
-    let at = heads.iter().position(|head| *head == "total_num_tokens").unwrap();
     assert!(heads.contains(&"step_time_percentiles_ms.p90"), "{heads:?}");
-    let totals: Vec<&str> = csv.lines().skip(1).map(|line| line.split(',').nth(at).unwrap()).collect();
-    assert_eq!(totals, ["17", "119"]);
+    // As a reader of CSV has it, with commas within cells.
+    let input = jobs::input::Input::open(&[bench.name("runs.csv")]).unwrap();
+    let names: Vec<String> = input.schema.fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(names, heads);
+    let batches = input.read((0..names.len()).collect(), 0..input.rows);
+    let batches: Vec<RecordBatch> =
+        batches.map(|batch| batch.unwrap().refuse_lost().unwrap().columns).collect();
+    let column = |name: &str| batches.iter().flat_map(|batch| texts(batch, name)).collect::<Vec<String>>();
+    let of_runs = |name: &str| -> Vec<String> {
+        let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), String::from);
+        let value = |run: &Value| name.split('.').fold(run.clone(), |value, part| value[part].clone());
+        runs.as_array().unwrap().iter().map(|run| shown(&value(run))).collect()
+    };
+    assert_eq!(column("total_num_tokens"), ["17", "119"]);
+    for name in ["device", "energy", "num_prompt_tokens", "model"] {
+        assert_eq!(column(name), of_runs(name), "{name}");
+    }
     // A place that cannot be written to is refused before the work.
     for flag in ["--output-json", "--output-csv"] {
         let refused = bench.run(&[&flags[..], &[flag, "no/folder/x"]].concat());

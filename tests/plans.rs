@@ -104,6 +104,37 @@ fn a_pilot_says_how_long_answers_are_and_is_not_paid_twice() {
     assert_eq!(done["pilot"], plan["pilot"]);
 }
 
+/// Of a long job, too, every count is the run's.
+#[test]
+fn a_plan_of_a_hundred_thousand_rows_counts_what_the_run_does() {
+    let bench = Bench::new();
+    let rows = 100_000;
+    // One in eight asks what another has asked, not so long ago that its answer is forgotten.
+    table(&bench, rows, |row| format!("mill {}", if row % 8 == 3 { row - 3 } else { row }));
+    let flags =
+        ["--prompt-column", "q", "--raw", "--max-tokens", "3", "--temperature", "0", "--log-level", "off"];
+    let work = Arc::new(Work::default());
+    let open = |_: &_| device(&work);
+    let plan = Plan::of(options(&bench, "out.parquet", &flags), PlanOptions::default(), &open).unwrap();
+    let plan = serde_json::to_value(&plan).unwrap();
+    run_on(options(&bench, "out.parquet", &flags), open).unwrap();
+    let receipt = std::fs::read(bench.path("out.parquet.gristmill/receipt.json")).unwrap();
+    let receipt: Value = serde_json::from_slice(&receipt).unwrap();
+    assert_eq!((&plan["rows"], &receipt["rows"]), (&rows.into(), &rows.into()));
+    assert_eq!(plan["errors"]["null prompt"]["rows"], receipt["errors"]["null prompt"]);
+    assert_eq!(plan["prompt_tokens"]["sum"], receipt["input_tokens"]);
+    assert_eq!(plan["shared_prompts"], receipt["shared_rows"]);
+    assert_eq!(plan["shared_input_tokens"], receipt["shared_input_tokens"]);
+    let of = |value: &Value, key: &str| value[key].as_u64().unwrap();
+    assert!(of(&receipt, "shared_rows") > 10_000 && of(&plan, "distinct_prompts") < 88_000, "{plan}");
+    let (least, most) = (of(&plan["generated_tokens"], "least"), of(&plan["generated_tokens"], "most"));
+    assert!((least..=most).contains(&of(&receipt, "generated_tokens")), "{plan}");
+    // The rows of the output say the same, one by one.
+    let out = read(&bench.path("out.parquet"));
+    let tokens: i64 = ints(&out, "num_input_tokens").iter().flatten().map(|&n| i64::from(n)).sum();
+    assert_eq!(plan["prompt_tokens"]["sum"], tokens);
+}
+
 #[test]
 fn a_plan_reckons_steps_as_the_engine_compares_them() {
     let model = Model::open(&golden("qwen3"), LoadFormat::Dummy).unwrap();

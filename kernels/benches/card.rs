@@ -1,7 +1,7 @@
 //! What a card does: its ceilings, and how near the kernels come to them.
 //!
 //! Each figure stands beside its limit, measured in the same run: copies and matrix products of NVIDIA's
-//! own libraries. Usage: `card [copy|linear|tiles|prefill|decode|sample|overhead]...`, all but `tiles` if none is named.
+//! own libraries. Usage: `card [copy|linear|tiles|tiles-fp8|prefill|decode|sample|overhead]...`, all but tiles if none is named.
 //! `CARD_SCALE=n` divides sizes by n, to try the program out where there is no card.
 #![allow(clippy::unwrap_used)]
 
@@ -22,6 +22,9 @@ const BF16: Formats =
 
 /// Weights in FP8; on sm_90 with what rounding activations takes.
 const FP8: Formats = Formats { weights: Format::Fp8, ..BF16 };
+
+/// FP8 pages.
+const FP8_PAGES: Formats = Formats { kv: DType::E4M3, ..BF16 };
 
 /// Linear shapes of Llama-3.1-8B: name, K, N.
 const LAYERS: [(&str, usize, usize); 5] = [
@@ -57,8 +60,10 @@ fn main() {
         linears(scale);
     }
     // It takes long, and only whoever fits the cost model wants it.
-    if wgmma && named.iter().any(|n| n == "tiles") {
-        tiles(scale);
+    for (name, formats) in [("tiles", BF16), ("tiles-fp8", FP8)] {
+        if wgmma && named.iter().any(|n| n == name) {
+            tiles(formats, scale);
+        }
     }
     if wants("decode") {
         decode(copied, scale);
@@ -215,13 +220,13 @@ fn linears(scale: usize) {
 }
 
 /// Linear with each tile that may serve so many rows, as lines of `benches/results/2026-11-27-h200-linear.tsv`: the cost
-/// model is fitted to them.
-fn tiles(scale: usize) {
+/// model is fitted to them. Those of FP8 take what rounding activations takes too.
+fn tiles(formats: Formats, scale: usize) {
     println!("tiles: layer, rows, features, K, warpgroups, tokens of a tile, slots, microseconds");
     for (name, k, n) in LAYERS {
         let (k, n) = (k / scale / 8 * 8, n / scale / 8 * 8);
         let rows = rows_of(&[1, 16, 64, 128, 256, 384, 512, 1024], n, scale);
-        let (case, _) = linear_steps(BF16, &rows, k, n);
+        let (case, _) = linear_steps(formats, &rows, k, n);
         for (warpgroups, tokens, slots) in kernels::linear_tiles() {
             // Much narrower or wider ones are never chosen.
             let may =
@@ -237,20 +242,24 @@ fn tiles(scale: usize) {
     }
 }
 
-/// Decode attention with the heads of Llama-3.1-8B, in bytes of KV a second.
+/// Decode attention with the heads of Llama-3.1-8B, in bytes of KV a second; then over FP8 pages, which have half as many.
 fn decode(copied: f64, scale: usize) {
     println!(
         "decode: sequences x length | time | GB/s | of the copy rate (limit 0.75 where there is work for the card)"
     );
-    for (seqs, len) in [(1, 512), (16, 512), (256, 512), (256, 1024), (128, 4096), (16, 16384), (1, 65536)] {
+    let wide = [(1, 512), (16, 512), (256, 512), (256, 1024), (128, 4096), (16, 16384), (1, 65536)];
+    let narrow = [(1, 512), (256, 512), (256, 1024), (128, 4096), (16, 16384)];
+    let all = wide.map(|shape| (BF16, shape)).into_iter().chain(narrow.map(|shape| (FP8_PAGES, shape)));
+    for (formats, (seqs, len)) in all {
         let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
-        let case = attention(BF16, HEADS, &vec![(1, len); seqs]);
+        let case = attention(formats, HEADS, &vec![(1, len); seqs]);
         let steps = [case.step.clone()];
         let seconds =
             seconds_of(&case, &steps, BufferKind::KvPage, (512 << 20) / scale, &Options::default())[0];
-        let rate = (seqs * len * 2 * 8 * 128 * 2) as f64 / seconds;
+        let rate = (seqs * len * 2 * 8 * 128 * formats.kv.size()) as f64 / seconds;
+        let pages = if formats == FP8_PAGES { ", FP8 pages" } else { "" };
         println!(
-            "decode: {seqs} x {len} | {:.1} us | {:.0} | {:.2}",
+            "decode: {seqs} x {len}{pages} | {:.1} us | {:.0} | {:.2}",
             seconds * 1e6,
             rate / 1e9,
             rate / copied

@@ -45,6 +45,8 @@ pub struct Options {
     /// The tile of every Linear on a card with `wgmma`: consumer warpgroups and tokens; `None`: the one that should be
     /// fastest. Answers do not depend on it; it is there to test that, and to measure.
     pub linear_tile: Option<(usize, usize)>,
+    /// All by `mma.sync`, as a card without `wgmma` does it: another kind of device. It is there to test those kernels.
+    pub mma: bool,
     /// Attention of prompts by `mma.sync` on a card with `wgmma` too. Answers do not depend on it; it is there to test that,
     /// and to measure.
     pub mma_prefill: bool,
@@ -91,6 +93,10 @@ impl CudaDevice {
     pub fn open_with(options: Options) -> Result<CudaDevice, DeviceError> {
         let index = options.index.map_or_else(first_usable, Ok)?;
         let mut card = Card::open(index)?;
+        if options.mma {
+            card.limits.tensor_cores = card.limits.tensor_cores.without_wgmma();
+            card.limits.prefill = card.limits.tensor_cores;
+        }
         if options.mma_prefill {
             card.limits.prefill = TensorCores::Mma;
         }
@@ -139,10 +145,10 @@ impl CudaDevice {
     }
 }
 
-/// Activations and KV pages are of one type; weights are of that type too, or quantised.
+/// Activations, KV pages and weights are of one type, but that pages may be in FP8 and weights quantised.
 fn compute_types(dtype: DType) -> ComputeTypes {
     let weights = [&[Format::Plain(dtype)], Format::SCALED].concat();
-    ComputeTypes { activations: dtype, kv: vec![dtype], weights }
+    ComputeTypes { activations: dtype, kv: vec![dtype, DType::E4M3], weights }
 }
 
 /// The first card that can be used.

@@ -13,7 +13,7 @@ use engine::op::Activation;
 
 /// The variants for a card of this architecture with `shared` bytes of shared memory for a block.
 pub fn variants(architecture: &str, shared: u32) -> Vec<Kernel> {
-    let tensor_cores = if architecture == "sm_90a" { TensorCores::Wgmma } else { TensorCores::Mma };
+    let tensor_cores = TensorCores::of_architecture(architecture);
     let limits = CardLimits { sms: 132, shared, tensor_cores, prefill: tensor_cores };
     let mut all = vec![inputs::kernel(), sample::parts_kernel(), sample::kernel()];
     for dtype in [DType::BF16, DType::F16, DType::F32] {
@@ -36,6 +36,7 @@ fn plain(dtype: DType, all: &mut Vec<Kernel>) {
         all.push(add::kernel([x; 3], vec));
         all.push(soft_cap::kernel(x, vec));
         all.push(rope::kernel(x, f32, x, vec));
+        all.push(rope::kernel(x, f32, DType::E4M3.into(), vec));
         all.push(gated_mul::kernel(x, x, Activation::Silu, vec));
         all.push(gated_mul::kernel(x, x, Activation::GeluTanh, vec));
         for (threads, packs) in [(32, 1), (64, 1), (256, 0), (256, 1), (256, 4)] {
@@ -50,6 +51,7 @@ fn plain(dtype: DType, all: &mut Vec<Kernel>) {
     all.push(linear::bias_kernel(f32, x));
     for softcap in [false, true] {
         all.push(attention::plain_kernel(x, x, 128, softcap));
+        all.push(attention::plain_kernel(x, DType::E4M3.into(), 128, softcap));
     }
 }
 
@@ -61,8 +63,8 @@ fn linears(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
     let variants =
         [(Some(f32), x, false), (Some(f32), x, true), (None, x, false), (None, x, true), (None, f32, false)];
     for (bias, out, add) in variants.into_iter().take(if wide { 5 } else { 1 }) {
-        if limits.tensor_cores == TensorCores::Mma {
-            let variant = LinearVariant { x: dtype, weight: x, bias, out, pair: true, add };
+        if limits.tensor_cores != TensorCores::Wgmma {
+            let variant = LinearVariant { x: dtype, weight: x, quantized: false, bias, out, pair: true, add };
             all.extend(linear::variants_that_fit(variant, limits).1);
         } else {
             // Rows that cannot be moved 16 bytes at a time occur with a residual or without.
@@ -73,10 +75,14 @@ fn linears(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
         }
     }
     let ends = if wide { 2 } else { 1 };
-    if limits.tensor_cores == TensorCores::Mma {
+    if limits.tensor_cores.multiply_e4m3() {
+        all.push(linear::quantize_kernel(dtype));
+    }
+    if limits.tensor_cores != TensorCores::Wgmma {
         for weight in [Format::Fp8, Format::Fp8Blocks] {
             for (bias, add) in [(Some(f32), true), (None, false)].into_iter().take(ends) {
-                let variant = LinearVariant { x: dtype, weight, bias, out: x, pair: true, add };
+                let quantized = weight == Format::Fp8 && limits.tensor_cores.multiply_e4m3();
+                let variant = LinearVariant { x: dtype, weight, quantized, bias, out: x, pair: true, add };
                 all.extend(linear::variants_that_fit(variant, limits).1);
             }
         }
@@ -94,7 +100,6 @@ fn linears(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
                 all.extend(linear::sm90_variants_that_fit(variant, limits).1);
             }
         }
-        all.push(linear::quantize_kernel(dtype));
     }
 }
 
@@ -107,14 +112,17 @@ fn attentions(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
         for (warps, parts) in [(DECODE_WARPS, false), (PREFILL_WARPS, false), (PREFILL_WARPS, true)] {
             // Soft caps come with heads of 128 and of 256 columns (Gemma 2).
             for softcap in if wide && head_dim >= 128 { &[false, true][..] } else { &[false] } {
-                let variant =
-                    AttentionVariant { dtype, head_dim, warps, one_tile: false, parts, softcap: *softcap };
-                all.extend(attention::kernel(variant, limits.shared));
-                if warps == PREFILL_WARPS {
-                    all.extend(attention::sm90_kernel(variant, limits));
-                } else {
-                    let shared = variant.one_tile();
-                    all.extend(shared.and_then(|variant| attention::kernel(variant, limits.shared)));
+                for pages in [dtype, DType::E4M3] {
+                    let (one_tile, softcap) = (false, *softcap);
+                    let variant =
+                        AttentionVariant { dtype, pages, head_dim, warps, one_tile, parts, softcap };
+                    all.extend(attention::kernel(variant, limits.shared));
+                    if warps == PREFILL_WARPS {
+                        all.extend(attention::sm90_kernel(variant, limits));
+                    } else {
+                        let shared = variant.one_tile();
+                        all.extend(shared.and_then(|variant| attention::kernel(variant, limits.shared)));
+                    }
                 }
             }
         }

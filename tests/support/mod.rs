@@ -57,20 +57,22 @@ fn cuda() -> Result<Box<dyn Device>, DeviceError> {
         gristmill_standin::install().map(|folder| Some(folder.join("cubins"))).map_err(|e| e.to_string())
     });
     let cache = standin.clone().map_err(DeviceError::Absent)?;
-    let options = kernels::Options { cache, ..kernels::Options::default() };
+    // So that a card with wgmma shows what the kernels of others do.
+    let mma = std::env::var_os("CUDA_MMA").is_some();
+    let options = kernels::Options { cache, mma, ..kernels::Options::default() };
     kernels::CudaDevice::open_with(options).map(|d| Box::new(d) as Box<dyn Device>)
 }
 
-/// Runs a test of this program again, on a stand-in driver whose card has compute capability 9.0. Where there is a real
-/// card, that one is tested as it is.
+/// Runs a test of this program again, on a stand-in driver whose card has this compute capability, as in "90". Where there
+/// is a real card, that one is tested as it is.
 #[cfg(feature = "cuda")]
-pub fn on_sm90(test: &str) {
+pub fn on_sm(capability: &str, test: &str) {
     if kernels::devices().iter().any(|d| d.unusable.is_none()) {
         return;
     }
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
-        .env("GRISTMILL_STANDIN_ARCH", "90")
+        .env("GRISTMILL_STANDIN_ARCH", capability)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
@@ -78,7 +80,7 @@ pub fn on_sm90(test: &str) {
 }
 
 #[cfg(not(feature = "cuda"))]
-pub fn on_sm90(_test: &str) {}
+pub fn on_sm(_capability: &str, _test: &str) {}
 
 /// A folder of `tests/golden`; set `GOLDEN_DIR` if the tests run without their sources.
 pub fn golden(name: &str) -> PathBuf {

@@ -2,8 +2,11 @@
 //!
 //!     cargo run --release --manifest-path benches/yardstick/Cargo.toml
 //!
-//! Rounds alternate between them and the medians are printed, so that a drift of the machine affects all alike. The
-//! last rate is that of bf16 products (`MatmulPrecision::Medium`).
+//! Rounds alternate between them, so that a drift of the machine affects all alike. Each rate is that of the fastest round.
+//! `medium` is that of bf16 products (`MatmulPrecision::Medium`). For few rows the share of a copy's bytes that the reading
+//! of the bf16 weights comes to is what counts, for many the ratio to gemm. `GRISTMILL_MAX_VECTOR_BITS=256` makes a
+//! machine with wider vectors one without; gemm uses 256 bits in any case. `benches/peers/transformers.py` compares whole
+//! engines.
 
 use engine::cases::{Case, Formats, linear};
 use engine::cpu::{CpuDevice, MatmulPrecision};
@@ -15,8 +18,9 @@ use std::time::Instant;
 const ROUNDS: usize = 31;
 
 /// Rows, K and N: the products of a small model's layers, at decode, mixed and prefill sizes.
-const SHAPES: [(usize, usize, usize); 9] = [
+const SHAPES: [(usize, usize, usize); 10] = [
     (1, 576, 1536),
+    (1, 576, 49152),
     (8, 576, 1536),
     (64, 576, 960),
     (64, 576, 3072),
@@ -30,12 +34,14 @@ const SHAPES: [(usize, usize, usize); 9] = [
 fn main() {
     let mut device = CpuDevice::new(None).expect("threads");
     let mut medium = CpuDevice::with_precision(None, MatmulPrecision::Medium).expect("threads");
-    println!("{}; copy {:.1} GB/s", device.info().name, copy());
-    let head = ["gemm GF/s", "f32 GF/s", "bf16 GF/s", "medium GF/s", "bf16/gemm"];
+    let peaks = device.peaks(DType::F32).expect("measures");
+    let head = ["gemm GF/s", "f32 GF/s", "bf16 GF/s", "medium GF/s", "bf16/gemm", "of copy"];
+    let (copy, flops) = (peaks.bytes_per_second, peaks.flops_per_second);
+    println!("{}; copy {:.1} GB/s, multiply-adds {:.1} GFLOP/s", device.info().name, copy / 1e9, flops / 1e9);
     println!("{:>16} {}", "rows x K x N", head.map(|h| format!("{h:>12}")).concat());
     for (m, k, n) in SHAPES {
         let wide = linear(Formats::F32, m, k, n, false);
-        let narrow = linear(Formats { weights: DType::BF16, ..Formats::F32 }, m, k, n, false);
+        let narrow = linear(Formats { weights: DType::BF16.into(), ..Formats::F32 }, m, k, n, false);
         let (wide_id, _) = wide.run(&mut device).expect("runs");
         let (narrow_id, _) = narrow.run(&mut device).expect("runs");
         let (medium_id, _) = narrow.run(&mut medium).expect("runs");
@@ -47,8 +53,9 @@ fn main() {
             times[2].push(time(|| step(&mut device, &narrow, narrow_id)));
             times[3].push(time(|| step(&mut medium, &narrow, medium_id)));
         }
-        let rate = times.map(|t| 2.0 * (m * k * n) as f64 / median(t) / 1e9);
-        let columns = rate.into_iter().chain([rate[2] / rate[0]]).map(|v| format!("{v:>12.2}"));
+        let rate = times.map(|t| 2.0 * (m * k * n) as f64 / best(&t) / 1e9);
+        let of_copy = rate[2] * 1e9 / m as f64 / copy;
+        let columns = rate.into_iter().chain([rate[2] / rate[0], of_copy]).map(|v| format!("{v:>12.2}"));
         println!("{:>16} {}", format!("{m} x {k} x {n}"), columns.collect::<String>());
     }
 }
@@ -64,17 +71,8 @@ fn time(f: impl FnOnce()) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-/// Bytes read and written by a copy of 256 MiB, per second.
-fn copy() -> f64 {
-    let from = vec![1_u8; 256 << 20];
-    let mut to = vec![0_u8; from.len()];
-    let times = (0..7).map(|_| time(|| to.copy_from_slice(&from))).collect();
-    2.0 * from.len() as f64 / median(times) / 1e9
+fn best(times: &[f64]) -> f64 {
+    times.iter().copied().fold(f64::INFINITY, f64::min)
 }
 
 /// `out[m, n] = x[m, k] w[n, k]^T` by the gemm crate.

@@ -26,6 +26,9 @@ const WORK: usize = 1 << 17;
 /// Runs the op over `rows` rows. `tiles` is scratch memory, reused from op to op.
 pub fn run(team: &mut Team, memory: &mut Memory, tiles: &mut Tiles, rows: usize, op: &Linear) {
     let Linear { x, weight, bias, out } = *op;
+    if rows == 0 {
+        return;
+    }
     let mut result = memory.take(out.buffer);
     let stride = memory.cols(out.buffer);
     let (x_cols, x_data) = (memory.cols(x.buffer), memory.float(x.buffer));
@@ -36,7 +39,7 @@ pub fn run(team: &mut Team, memory: &mut Memory, tiles: &mut Tiles, rows: usize,
     tiles.pack(panels.words(), (rows, x.cols, block()), row, |n, pack| {
         team.share_ranges(n, TILES, |tiles| tiles.for_each(pack));
     });
-    let (tiles, few) = (&*tiles, tiles.len() == 1);
+    let (tiles, few) = (&*tiles, tiles.len() <= 2);
 
     let target = Disjoint::new(&mut result);
     let multiply = |p: usize, group: Range<usize>, scratch: &mut Scratch| {

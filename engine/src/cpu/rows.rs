@@ -2,7 +2,7 @@
 
 use super::disjoint::Disjoint;
 use super::math;
-use super::memory::{Memory, write_key};
+use super::memory::{Memory, store_key};
 use super::team::Team;
 use super::vectorized;
 use crate::op::{Activation, Add, Embed, GatedMul, GatherRows, KvWrite, RmsNorm, Rope, SoftCap};
@@ -72,28 +72,49 @@ fn add_to(team: &mut Team, memory: &mut Memory, rows: usize, x: View, add: View)
 /// RmsNorm; `out` may be `x`.
 pub fn rms_norm(team: &mut Team, memory: &mut Memory, rows: usize, op: &RmsNorm) {
     let RmsNorm { x, add, weight, out, width, eps } = *op;
-    if let Some(add) = add {
-        add_to(team, memory, rows, x, add);
-    }
     let in_place = x.buffer == out.buffer;
-    each_row(team, memory, rows, out, |memory, r, out| {
-        if !in_place {
-            out.copy_from_slice(row(memory, x, r));
+    if in_place || add.is_some_and(|add| add.buffer == out.buffer) {
+        if let Some(add) = add {
+            add_to(team, memory, rows, x, add);
         }
-        let weight = memory.float(weight);
-        vectorized(
-            #[inline(always)]
-            || {
-                for x in out.chunks_exact_mut(width) {
-                    let squares = math::sum(width, |i| x[i] * x[i]);
-                    let scale = 1.0 / (squares / width as f32 + eps).sqrt();
-                    for (x, w) in x.iter_mut().zip(weight) {
-                        *x = *x * scale * w;
-                    }
-                }
-            },
-        );
+        each_row(team, memory, rows, out, |memory, r, out| {
+            if !in_place {
+                out.copy_from_slice(row(memory, x, r));
+            }
+            normalize(out, memory.float(weight), width, eps);
+        });
+        return;
+    }
+    // One pass over the rows instead of two.
+    let mut sums = memory.take(x.buffer);
+    let cols = memory.cols(x.buffer);
+    let target = Disjoint::new(&mut sums);
+    each_row(team, memory, rows, out, |memory, r, out| {
+        // SAFETY: the row belongs to this task.
+        let x = unsafe { target.part(r * cols + x.start, x.cols) };
+        if let Some(add) = add {
+            x.iter_mut().zip(row(memory, add, r)).for_each(|(x, add)| *x += add);
+        }
+        out.copy_from_slice(x);
+        normalize(out, memory.float(weight), width, eps);
     });
+    memory.give(x.buffer, sums);
+}
+
+/// Normalizes each `width` columns of a row.
+fn normalize(row: &mut [f32], weight: &[f32], width: usize, eps: f32) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for x in row.chunks_exact_mut(width) {
+                let squares = math::sum(width, |i| x[i] * x[i]);
+                let scale = 1.0 / (squares / width as f32 + eps).sqrt();
+                for (x, w) in x.iter_mut().zip(weight) {
+                    *x = *x * scale * w;
+                }
+            }
+        },
+    );
 }
 
 /// Rope, in place.
@@ -116,13 +137,13 @@ pub fn rope(team: &mut Team, memory: &mut Memory, step: &Step, op: &Rope) {
 /// KvWrite.
 pub fn kv_write(memory: &mut Memory, step: &Step, op: &KvWrite) {
     let KvWrite { k, v, k_pages, v_pages } = *op;
-    let (mut keys, mut values) = (memory.take(k_pages), memory.take(v_pages));
+    let (mut keys, mut values) = (memory.take_pages(k_pages), memory.take_pages(v_pages));
     for (r, &slot) in step.kv_slots.iter().enumerate() {
-        write_key(&mut keys, step.page_size, slot as usize, row(memory, k, r));
-        values[slot as usize * v.cols..][..v.cols].copy_from_slice(row(memory, v, r));
+        store_key(&mut keys, step.page_size, slot as usize, row(memory, k, r));
+        values.store(slot as usize * v.cols, 1, row(memory, v, r));
     }
-    memory.give(k_pages, keys);
-    memory.give(v_pages, values);
+    memory.give_pages(k_pages, keys);
+    memory.give_pages(v_pages, values);
 }
 
 /// GatedMul.

@@ -240,7 +240,9 @@ mod tests {
             let mut team = Team::new(threads).unwrap();
             for round in 0..3000 {
                 let done: Vec<AtomicUsize> = (0..round % 37).map(|_| AtomicUsize::new(0)).collect();
-                team.share(done.len(), |i| drop(done[i].fetch_add(1, Ordering::Relaxed)));
+                team.share(done.len(), |i| {
+                    done[i].fetch_add(1, Ordering::Relaxed);
+                });
                 assert!(done.iter().all(|n| n.load(Ordering::Relaxed) == 1), "round {round}");
                 if round % 1000 == 0 {
                     // Long enough for the helpers to sleep.
@@ -256,7 +258,7 @@ mod tests {
         for (count, least) in [(0, 1), (1, 5), (7, 0), (100, 1), (101, 9)] {
             let sum = AtomicUsize::new(0);
             team.share_ranges(count, least, |range| {
-                drop(sum.fetch_add(range.map(|i| i + 1).sum(), Ordering::Relaxed))
+                sum.fetch_add(range.map(|i| i + 1).sum(), Ordering::Relaxed);
             });
             assert_eq!(sum.into_inner(), count * (count + 1) / 2);
         }
@@ -271,7 +273,9 @@ mod tests {
                 || team.share(64, |i| assert!(begun.fetch_add(1, Ordering::Relaxed) < usize::MAX && i != 40));
             assert!(catch_unwind(AssertUnwindSafe(job)).is_err());
             let sum = AtomicUsize::new(0);
-            team.share(10, |i| drop(sum.fetch_add(i, Ordering::Relaxed)));
+            team.share(10, |i| {
+                sum.fetch_add(i, Ordering::Relaxed);
+            });
             assert_eq!(sum.into_inner(), 45);
         }
     }

@@ -13,10 +13,12 @@ use crate::options::number::{count, real, whole};
 use crate::options::prices::{PriceOptions, price};
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
+use crate::options::shard::Shard;
 use crate::options::size::{parse_size, parse_usize};
 use crate::options::structured::StructuredOptions;
 use crate::store::location::Location;
 use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand};
+use clap_complete::Shell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -64,6 +66,12 @@ pub enum Command {
     Bench(Bench),
     /// List the devices that jobs can run on here, and why the others cannot be used.
     Devices,
+    /// Make one output of the shards of a job (`gristmill run --shard`), when all of them are finished. Takes the job file and the
+    /// flags of `run`, of which the output, the limits of errors and the prices count.
+    ///
+    /// Exit codes are those of `run`: 1 where a shard is not finished, 2 where one is of another job or not as it was written,
+    /// 3 where all shards together have too many errors.
+    Publish(Box<PublishArgs>),
     /// Show the progress of a job, also while it runs.
     Status {
         /// The job's output.
@@ -84,6 +92,17 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Write one HTML file about a published output: what it took, tokens, answers, errors, settings.
     Report(ReportArgs),
+    /// Print what makes a shell complete commands and flags.
+    Completions { shell: Shell },
+    /// Print the manual page of gristmill or of a command, as in `gristmill man bench throughput | man -l -`.
+    Man {
+        /// The command; gristmill itself if there is none.
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
+        /// Write the pages of all commands to this folder instead.
+        #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+        output: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand, Clone, Debug, PartialEq)]
@@ -121,7 +140,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     pub keep: Option<Vec<String>>,
     /// Add these columns to the output.
-    #[arg(long = "return", value_name = "COLUMN,...", value_delimiter = ',', value_enum)]
+    #[arg(long = "return", alias = "returns", value_name = "COLUMN,...", value_delimiter = ',', value_enum)]
     pub returns: Vec<ReturnColumn>,
     /// Put this before the names of generated columns, where an input column has the same name.
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -141,6 +160,10 @@ pub struct RunArgs {
     /// Write a folder of files with ROWS rows each [default: one file].
     #[arg(long, value_name = "ROWS", value_parser = count::<u64>(1, u64::MAX))]
     pub rows_per_file: Option<u64>,
+    /// Run only the I-th of N shards, counted from 1, with a journal of its own: a range of rows that are whole files of
+    /// --rows-per-file. `gristmill publish` makes one output of all.
+    #[arg(long, value_name = "I/N", value_parser = Shard::parse)]
+    pub shard: Option<Shard>,
     /// Whether to resume a job that was begun.
     #[arg(long, value_enum, default_value_t)]
     pub resume: Resume,
@@ -182,6 +205,15 @@ pub struct RunArgs {
     pub model: ModelOptions,
     #[command(flatten)]
     pub engine: EngineOptions,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct PublishArgs {
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// In how many shards the job was run.
+    #[arg(long, value_name = "N", value_parser = Shard::parse_count)]
+    pub shards: u64,
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]

@@ -7,7 +7,7 @@ use crate::store::location::{ObjectUrl, refuse_malformed_url, refuse_url};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, CommandFactory, Parser};
 use engine::models::read_capped;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
@@ -31,39 +31,67 @@ const EITHER: [&[&str]; 11] = [
 /// # Errors
 /// [`JobError::Usage`] names the key; what cannot be read.
 pub fn flags(path: &Path, given: impl Fn(&str) -> bool) -> Result<Vec<OsString>, JobError> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let flags = flags_of(read(path)?, folder, |id| Ok(!overridden(id, &given)));
+    flags.map_err(|why| JobError::Usage(format!("{}: {why}", path.display())))
+}
+
+/// The keys of a job file.
+///
+/// # Errors
+/// [`JobError::Usage`] if it is no TOML; what cannot be read.
+pub fn read(path: &Path) -> Result<toml::Table, JobError> {
     let wrong = |why: String| JobError::Usage(format!("{}: {why}", path.display()));
     let bytes = read_capped(path, 1 << 20)?;
     let text = String::from_utf8(bytes).map_err(|_| wrong("is not UTF-8".into()))?;
-    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| wrong(e.to_string()))?;
+    parse(path, &text)
+}
+
+/// The keys of the text of a job file.
+///
+/// # Errors
+/// [`JobError::Usage`] if it is no TOML.
+pub fn parse(path: &Path, text: &str) -> Result<toml::Table, JobError> {
+    text.parse().map_err(|e: toml::de::Error| JobError::Usage(format!("{}: {e}", path.display())))
+}
+
+/// The keys of a table that are wanted, by the names that the parser knows them by, as flags. Paths are from `folder`.
+///
+/// # Errors
+/// What is wrong names the key.
+pub fn flags_of(
+    table: toml::Table,
+    folder: &Path,
+    wanted: impl Fn(&str) -> Result<bool, String>,
+) -> Result<Vec<OsString>, String> {
     let mut command = Cli::command();
     command.build();
-    let run = command.find_subcommand("run").ok_or_else(|| wrong("there is no `run`".into()))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
+    let run = command.find_subcommand("run").ok_or("there is no `run`")?;
     let mut flags = Vec::new();
     let mut spelt = HashMap::new();
     for (key, value) in table {
         let name = key.replace('_', "-");
         let Some(arg) = run.get_arguments().find(|arg| is_key(arg, &name)) else {
             let near = nearest(&name).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-            return Err(wrong(format!("unknown key `{key}`{near}")));
+            return Err(format!("unknown key `{key}`{near}"));
         };
         let id = arg.get_id().as_str();
         if let Some(other) = spelt.insert(id.to_string(), key.clone()) {
-            return Err(wrong(format!("`{other}` and `{key}` are the same key; keep one of them")));
+            return Err(format!("`{other}` and `{key}` are the same key; keep one of them"));
         }
-        if !overridden(id, &given) {
+        if wanted(id)? {
             let mut values = Vec::new();
             let value = joined_prices(id, value);
             add_values(&mut values, &value, arg.get_action().takes_values())
-                .map_err(|why| wrong(format!("`{key}` {why}")))?;
+                .map_err(|why| format!("`{key}` {why}"))?;
             if values.len() != 1 && value.is_array() && !matches!(arg.get_action(), ArgAction::Append) {
-                return Err(wrong(format!("`{key}` takes one value, and not a list of {}", values.len())));
+                return Err(format!("`{key}` takes one value, and not a list of {}", values.len()));
             }
             for value in values {
                 let mut flag = OsString::from(format!("--{name}"));
                 if let Some(text) = value {
                     flag.push("=");
-                    flag.push(in_folder(folder, id, text).map_err(|why| wrong(format!("`{key}`: {why}")))?);
+                    flag.push(in_folder(folder, id, text).map_err(|why| format!("`{key}`: {why}"))?);
                 }
                 flags.push(flag);
             }
@@ -75,11 +103,11 @@ pub fn flags(path: &Path, given: impl Fn(&str) -> bool) -> Result<Vec<OsString>,
 fn is_key(arg: &Arg, name: &str) -> bool {
     let aliases = arg.get_all_aliases().unwrap_or_default();
     (arg.get_long() == Some(name) || aliases.contains(&name))
-        && !matches!(arg.get_id().as_str(), "help" | "log_level" | "log_format" | "color")
+        && !matches!(arg.get_id().as_str(), "help" | "log_level" | "log_format" | "color" | "shard")
 }
 
 /// Whether the command line gives a flag, or one that stands for it.
-fn overridden(id: &str, given: impl Fn(&str) -> bool) -> bool {
+pub fn overridden(id: &str, given: impl Fn(&str) -> bool) -> bool {
     let mut either = EITHER.iter().filter(|group| group.contains(&id)).copied().flatten();
     // Another model has other revisions.
     given(id) || either.any(|&other| given(other)) || id == "revision" && given("model")
@@ -115,6 +143,18 @@ fn add_values(
         other => values.push(Some(other.to_string())),
     }
     Ok(())
+}
+
+/// The names that the parser knows the keys of a table by; unknown ones are left out.
+pub fn ids<'a>(keys: impl Iterator<Item = &'a String>) -> HashSet<String> {
+    let command = Cli::command();
+    let run = command.find_subcommand("run");
+    let id = |key: &String| {
+        let name = key.replace('_', "-");
+        let arg = run?.get_arguments().find(|arg| is_key(arg, &name));
+        arg.map(|arg| arg.get_id().to_string())
+    };
+    keys.filter_map(id).collect()
 }
 
 /// The value of a key, where that is a path, from the folder of the job file.

@@ -12,21 +12,46 @@ use crate::options::documents::DocumentOptions;
 use crate::options::job::{JobOptions, Resume, RetryRows, ReturnColumn};
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
+use crate::options::shard::ShardOptions;
 use crate::publish::format::OutputFormat;
 use crate::run;
-use crate::store::location::refuse_url;
+use crate::shards::local::shard_dir;
+use crate::store::location::{Location, refuse_url};
 use crate::structured::StructuredOutputs;
 use crate::supervise::Supervision;
 use crate::supervise::worker::is_worker;
 use crate::supervisor_link::supervisor_link;
 use clap::ValueEnum;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The pause before a worker that died starts again.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// The command that this process was started with.
+pub struct Again {
+    /// Program and first arguments; this file if there are none.
+    pub program: Vec<OsString>,
+    pub arguments: Vec<OsString>,
+}
+
+impl Again {
+    fn command(&self) -> Result<impl Fn() -> std::process::Command, JobError> {
+        let this = match self.program.first() {
+            Some(program) => program.into(),
+            None => std::env::current_exe().map_err(JobError::io("find", "this program"))?,
+        };
+        Ok(move || {
+            let mut command = std::process::Command::new(&this);
+            command.args(self.program.iter().skip(1)).args(&self.arguments);
+            command
+        })
+    }
+}
+
 /// Runs a job in a child process, which is this one if it has a supervisor, and returns the exit code.
-pub fn run(args: RunArgs) -> Result<u8, JobError> {
+pub fn run(args: RunArgs, again: &Again) -> Result<u8, JobError> {
     // A worker is told by a socket.
     let supervised = cfg!(unix) && !args.in_process && !is_worker();
     let hang = Duration::from_secs(args.hang_timeout);
@@ -46,12 +71,8 @@ pub fn run(args: RunArgs) -> Result<u8, JobError> {
         options.metrics = metrics.map_or(options.metrics, MetricsTo::Here);
         return run::run(options).map(|()| EXIT_DONE);
     }
-    let this = std::env::current_exe().map_err(JobError::io("find", "this program"))?;
-    Supervision { state_dir: &options.state_dir, hang, pause: PAUSE, job_read, metrics }.run(|| {
-        let mut worker = std::process::Command::new(&this);
-        worker.args(std::env::args_os().skip(1));
-        worker
-    })
+    let worker = again.command()?;
+    Supervision { state_dir: &options.state_dir, hang, pause: PAUSE, job_read, metrics }.run(worker)
 }
 
 impl RunArgs {
@@ -59,15 +80,38 @@ impl RunArgs {
     ///
     /// # Errors
     /// [`JobError::Usage`] names the flag that is missing, out of range, or without effect.
-    pub fn job_options(self) -> Result<JobOptions, JobError> {
+    pub fn job_options(mut self) -> Result<JobOptions, JobError> {
         self.check_batch()?;
+        let output = self.output.take();
+        let output = output.ok_or_else(|| JobError::Usage("name the output with --output".into()))?;
+        output.refuse_malformed("--output")?;
+        let state_dir = self.state_dir.take();
+        if let Some(folder) = &state_dir {
+            let refused = refuse_url(&folder.to_string_lossy());
+            refused.map_err(|why| JobError::Usage(format!("--state-dir {why}")))?;
+        }
+        OutputFormat::of(&output)?;
+        let state_dir = output.state_dir(state_dir.as_deref())?;
+        self.resolve(output, state_dir)
+    }
+
+    /// What the flags mean for rows in memory, which have no files. What is of files is not among the flags
+    /// ([`crate::cli::keywords`]).
+    ///
+    /// # Errors
+    /// As [`RunArgs::job_options`].
+    pub fn row_options(self) -> Result<JobOptions, JobError> {
+        self.resolve(Location::Local(PathBuf::new()), PathBuf::new())
+    }
+
+    fn resolve(self, output: Location, state_dir: PathBuf) -> Result<JobOptions, JobError> {
         let RunArgs {
             job: _,
             job_read: _,
             input,
             input_format,
-            output,
-            state_dir,
+            output: _,
+            state_dir: _,
             limit,
             keep,
             returns,
@@ -77,6 +121,7 @@ impl RunArgs {
             stop_on_errors,
             on_corrupt,
             rows_per_file,
+            shard,
             resume,
             fresh,
             retry,
@@ -94,14 +139,17 @@ impl RunArgs {
             model,
             engine,
         } = self;
-        let output = output.ok_or_else(|| JobError::Usage("name the output with --output".into()))?;
-        output.refuse_malformed("--output")?;
-        if let Some(folder) = &state_dir {
-            let refused = refuse_url(&folder.to_string_lossy());
-            refused.map_err(|why| JobError::Usage(format!("--state-dir {why}")))?;
-        }
-        OutputFormat::of(&output)?;
-        let state_dir = output.state_dir(state_dir.as_deref())?;
+        let (state_dir, shard) = match shard {
+            Some(_) if rows_per_file.is_none() => {
+                let why =
+                    "--shard runs whole files of the output: give --rows-per-file, the same for all shards";
+                return Err(JobError::Usage(why.into()));
+            }
+            Some(shard) => {
+                (shard_dir(&state_dir, shard), Some(ShardOptions { shard, job_dir: state_dir, date: None }))
+            }
+            None => (state_dir, None),
+        };
         let columns = columns.resolve()?;
         let documents = documents.documents;
         let reasoning_end = structured.reasoning_end.clone();
@@ -150,6 +198,7 @@ impl RunArgs {
             stop_on_errors,
             on_corrupt: on_corrupt.unwrap_or_default(),
             rows_per_file,
+            shard,
             resume,
             fresh,
             retry,

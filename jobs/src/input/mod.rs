@@ -46,6 +46,7 @@ mod widen;
 use crate::error::JobError;
 use crate::publish::manifest::IDENTITY_KEY;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use batch::Batch;
 use batches::Batches;
 use codecs::unread_codecs;
 use csv::CsvTypes;
@@ -60,6 +61,7 @@ use schema::refuse_duplicates;
 use source::Source;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use text::TextTypes;
 use text_layout::Dialect;
@@ -180,6 +182,19 @@ impl Input {
         Input::of_files(vec![opened])
     }
 
+    /// The columns of rows that are not in files, and none of the rows.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`] if two columns have one name.
+    pub fn of_schema(schema: &SchemaRef, name: &str) -> Result<Input, JobError> {
+        let path = Path::new(name);
+        refuse_duplicates(schema, path)?;
+        let columns = FileColumns { path, schema, partition: &Vec::new() };
+        let Union { schema, unreadable, places: _ } = unite(&[columns]);
+        let nulls = vec![None; schema.fields().len()];
+        Ok(Input { files: Vec::new(), schema, unreadable, rows: 0, nulls, days: false })
+    }
+
     fn of_files(mut opened: Vec<Opened>) -> Result<Input, JobError> {
         if opened.is_empty() {
             return Err(JobError::Usage("no input: name a file with --input".into()));
@@ -280,6 +295,31 @@ impl Input {
     /// Cells that cannot be read are null and named by the batch; an error ends the reading.
     pub fn read(&self, columns: Vec<usize>, rows: Range<u64>) -> Batches<'_> {
         Batches::new(self, columns, rows)
+    }
+
+    /// The same where cells may be lost: from the beginning of the first row's row group on, as what is damaged there costs
+    /// the rows behind it, too, wherever reading begins.
+    pub fn read_as_from_start(
+        &self,
+        columns: Vec<usize>,
+        rows: Range<u64>,
+    ) -> impl Iterator<Item = Result<Batch, JobError>> + use<'_> {
+        let from = self.group_start(rows.start).min(rows.end);
+        let batches = self.read(columns, from..rows.end);
+        batches.filter_map(move |batch| batch.map(|batch| batch.from_row(rows.start)).transpose())
+    }
+
+    /// The first row of the row group of a row.
+    fn group_start(&self, row: u64) -> u64 {
+        let Some(file) = self.files.iter().rfind(|file| file.first_row <= row) else { return row };
+        let mut start = file.first_row;
+        for rows in file.row_groups.iter().take_while(|_| matches!(file.layout, Layout::Parquet)) {
+            if start + rows > row {
+                return start;
+            }
+            start += rows;
+        }
+        row
     }
 }
 

@@ -459,3 +459,24 @@ fn a_full_disk_stops_the_job_and_loses_nothing() {
     assert!(told.contains("full") && told.contains("same command"), "{told}");
     assert!(finished.unwrap().count > 0);
 }
+
+/// Also those that come behind what the engine says last.
+#[test]
+fn all_tokens_that_equal_prompts_have_saved_are_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut journal, _) =
+        Journal::open_or_create(folder.path(), &job_identity(), &inputs(10), ResumeMode::Auto).unwrap();
+    journal.note_costs(StartFigures { steps: 5, ..StartFigures::default() });
+    journal.append_shared(answer(1)).unwrap();
+    journal.commit().unwrap();
+    journal.append_shared(Answer { row: 2, ..answer(1) }).unwrap();
+    let committed = journal.committed();
+    assert_eq!((committed.get().rows, committed.get().shared_rows), (1, 1));
+    let ended = journal.end().unwrap();
+    let starts = ended.reader.database.starts().unwrap();
+    let tokens = u64::from(answer(1).num_input_tokens.unwrap());
+    let figures = starts[0].figures.as_ref().unwrap();
+    assert_eq!((figures.steps, figures.shared_input_tokens), (5, Some(2 * tokens)));
+    assert_eq!(starts[0].shared_tokens, 2 * (tokens + answer(1).num_generated_tokens()));
+    assert_eq!(committed.get().rows, 2);
+}

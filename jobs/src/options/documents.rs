@@ -28,12 +28,13 @@ pub struct DocumentOptions {
     #[serde(default)]
     pub method: Method,
     /// The prompt of a chunk: sees `chunk`, `chunk_index` and the row's other columns.
+    #[serde(alias = "map_prompt")]
     pub map_prompt: String,
     /// The prompt of a merge: sees `notes`, `level`, with `sources` also `sources`, and the row's other columns.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "reduce_prompt", skip_serializing_if = "Option::is_none")]
     pub reduce_prompt: Option<String>,
     /// The prompt of all chunks but the first: sees `answer`, `chunk`, `chunk_index` and the row's other columns.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "refine_prompt", skip_serializing_if = "Option::is_none")]
     pub refine_prompt: Option<String>,
     /// Tokens of a chunk's end with which the next one begins again, at most.
     #[serde(default)]
@@ -44,7 +45,7 @@ pub struct DocumentOptions {
     #[serde(default)]
     pub sources: bool,
     /// Whether each chunk is answered under the JSON schema of the job, too, in a list `chunk_answers`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, alias = "map_columns", skip_serializing_if = "std::ops::Not::not")]
     pub map_columns: bool,
 }
 

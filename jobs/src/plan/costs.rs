@@ -315,7 +315,7 @@ impl PlannedCosts {
             None => left,
             Some(whole) => match figure(whole) {
                 Some(whole) => {
-                    format!("{left} for the rows that are left, {} for the whole job", whole.text(&shown))
+                    format!("{left} for the rows that are left; {} for the whole job", whole.text(&shown))
                 }
                 None => format!("{left} for the rows that are left"),
             },

@@ -1,11 +1,11 @@
 //! The loop that keeps the engine busy: rows in, finished rows out.
 
 use crate::error::JobError;
-use crate::journal::Journal;
 use crate::journal::answer::FinishReason;
 use crate::metrics::figures::EngineNotes;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::row_error::{RowError, RowErrorKind};
+use crate::run::answer_sink::AnswerSink;
 use crate::run::cost_meter::CostMeter;
 use crate::run::duplicates::{Duplicates, Turn};
 use crate::run::open_documents::OpenDocuments;
@@ -18,9 +18,9 @@ use engine::Engine;
 use engine::error::EngineError;
 use engine::request::{Event, FinishReason as EngineReason, Request};
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// How often an idle engine looks for signals.
@@ -37,7 +37,7 @@ pub struct EngineLoop<'a> {
     engine: &'a mut Engine,
     tokenizer: &'a Tokenizer,
     /// Notes the rows that start.
-    journal: &'a Mutex<Journal>,
+    sink: &'a Mutex<dyn AnswerSink>,
     /// Where rows go.
     out: SyncSender<RowOutcome>,
     duplicates: Duplicates,
@@ -56,6 +56,8 @@ pub struct EngineLoop<'a> {
     notes: Option<&'a EngineNotes>,
     /// What progress is shown by.
     counters: Option<&'a Counters>,
+    /// Whether the engine goes on to other rows afterwards.
+    leaves_idle: bool,
 }
 
 /// The documents on their way, and their requests behind the first level.
@@ -69,7 +71,7 @@ impl<'a> EngineLoop<'a> {
     pub fn new(
         engine: &'a mut Engine,
         tokenizer: &'a Tokenizer,
-        journal: &'a Mutex<Journal>,
+        sink: &'a Mutex<dyn AnswerSink>,
         share: bool,
         documents: Option<FollowUps<'a>>,
         meter: CostMeter,
@@ -81,7 +83,7 @@ impl<'a> EngineLoop<'a> {
         EngineLoop {
             engine,
             tokenizer,
-            journal,
+            sink,
             out,
             duplicates,
             running,
@@ -93,6 +95,7 @@ impl<'a> EngineLoop<'a> {
             meter,
             counters: None,
             notes: None,
+            leaves_idle: false,
         }
     }
 
@@ -108,6 +111,12 @@ impl<'a> EngineLoop<'a> {
         EngineLoop { counters: Some(counters), ..self }
     }
 
+    /// The same that takes rows that are given up out of the engine, which others use next.
+    #[must_use]
+    pub fn leaving_idle(self) -> EngineLoop<'a> {
+        EngineLoop { leaves_idle: true, ..self }
+    }
+
     /// Runs until all rows are answered, or until `stop` says so or nobody takes the rows; then unfinished rows are
     /// given up.
     ///
@@ -115,6 +124,12 @@ impl<'a> EngineLoop<'a> {
     /// What ended the job: of the input, the journal or the device.
     pub fn run(mut self, rows: &Receiver<FeederResult>, stop: impl FnMut() -> bool) -> Result<(), JobError> {
         let ended = self.run_all(rows, stop);
+        // An engine that has failed is of no use to others.
+        let ended = match ended {
+            Err(error @ JobError::Engine(_)) => Err(error),
+            ended if self.leaves_idle => ended.and(self.clear()),
+            ended => ended,
+        };
         // What ended the loop says more than what this may say.
         let noted = self.note_costs();
         ended.and(noted)
@@ -158,6 +173,21 @@ impl<'a> EngineLoop<'a> {
                 counters.positions.store(positions, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Ends all that the engine still has, and takes in its last steps.
+    fn clear(&mut self) -> Result<(), JobError> {
+        let asking = self.asking.iter().map(|(asks, run)| (*asks, *run));
+        let runs = self.running.keys().map(|run| (*run, *run)).chain(asking);
+        for (id, run) in runs.collect::<Vec<_>>() {
+            let completions = self.running.get(&run).map_or(0, |(_, result)| result.completions.len() as u32);
+            (0..completions).for_each(|completion| self.engine.stop(request_id(id, completion)));
+        }
+        while !self.engine.is_idle() {
+            // Their rows are nobody's any more.
+            self.engine.step()?;
+        }
+        Ok(())
     }
 
     fn note_costs(&mut self) -> Result<(), JobError> {
@@ -244,10 +274,8 @@ impl<'a> EngineLoop<'a> {
         Ok(true)
     }
 
-    fn lock(&self) -> Result<std::sync::MutexGuard<'a, Journal>, JobError> {
-        self.journal
-            .lock()
-            .map_err(|_| JobError::Internal("a thread ended while it wrote the journal".into()))
+    fn lock(&self) -> Result<MutexGuard<'a, dyn AnswerSink + 'static>, JobError> {
+        self.sink.lock().map_err(|_| JobError::Internal("a thread ended while it wrote the journal".into()))
     }
 
     /// Gives a row to the engine, as one request for each completion.

@@ -1,15 +1,15 @@
-//! Makes answers of what the engine generated and hands them to the journal.
+//! Makes answers of what the engine generated and hands them to the journal, or to whoever else takes them.
 
 use crate::choices::Choices;
 use crate::choices::scores::ColumnScores;
 use crate::documents::document::{Document, Next};
 use crate::error::JobError;
-use crate::journal::Journal;
 use crate::journal::answer::{Answer, Completion, FinishReason};
 use crate::journal::note::Part;
 use crate::metrics::figures::{EngineNotes, Teller};
 use crate::prompt::tokenizer::Tokenizer;
 use crate::row_error::{RowError, RowErrorKind};
+use crate::run::answer_sink::AnswerSink;
 use crate::run::error_limits::ErrorLimits;
 use crate::run::open_documents::OpenDocuments;
 use crate::run::progress::{Counters, Progress};
@@ -23,12 +23,12 @@ use std::time::Duration;
 /// How often progress is looked at while nothing comes.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// Takes rows to the journal.
+/// Takes rows to where their answers go.
 pub struct Finisher<'a> {
     /// Makes text.
     pub tokenizer: &'a Tokenizer,
     /// Where answers go.
-    pub journal: &'a Mutex<Journal>,
+    pub sink: &'a Mutex<dyn AnswerSink>,
     pub counters: &'a Counters,
     /// The columns of choices, and what those are calibrated by that are.
     pub choices: Option<&'a Choices>,
@@ -53,7 +53,7 @@ impl Finisher<'_> {
         &mut self,
         rows: &Receiver<RowOutcome>,
         progress: &mut Progress,
-        (teller, notes): (&mut Teller, &EngineNotes),
+        mut told: Option<(&mut Teller, &EngineNotes)>,
     ) -> Result<(), JobError> {
         loop {
             match rows.recv_timeout(IDLE) {
@@ -62,7 +62,7 @@ impl Finisher<'_> {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             progress.show(self.counters);
-            teller.tell(notes);
+            told.iter_mut().for_each(|(teller, notes)| teller.tell(notes));
         }
     }
 
@@ -150,20 +150,15 @@ impl Finisher<'_> {
         let c = self.counters;
         Counters::add(&c.finished, 1);
         Counters::add(&c.shared, shared.into());
-        self.append(answer, shared)?;
+        self.lock()?.append(answer, shared)?;
         match error {
             Some(error) => self.count_error(row, &error),
             None => Ok(()),
         }
     }
 
-    fn lock(&self) -> Result<MutexGuard<'_, Journal>, JobError> {
-        self.journal.lock().map_err(|_| JobError::Internal("a thread ended while it used the journal".into()))
-    }
-
-    fn append(&self, answer: Answer, shared: bool) -> Result<(), JobError> {
-        let mut journal = self.lock()?;
-        if shared { journal.append_shared(answer) } else { journal.append(answer) }
+    fn lock(&self) -> Result<MutexGuard<'_, dyn AnswerSink + 'static>, JobError> {
+        self.sink.lock().map_err(|_| JobError::Internal("a thread ended while it used the journal".into()))
     }
 
     fn count_error(&mut self, row: u64, error: &RowError) -> Result<(), JobError> {

@@ -1,7 +1,9 @@
 //! A job with everything checked that can be checked before weights are loaded.
 
 use crate::batch::custom_ids::RepeatedIds;
+use crate::batch::logprobs::TokenTexts;
 use crate::batch::requests::BatchRequests;
+use crate::batch::results::Results;
 use crate::batch::structures::Structures;
 use crate::choices::requests::RowChoices;
 use crate::choices::{Choices, sampling_options};
@@ -10,6 +12,7 @@ use crate::error::JobError;
 use crate::input::Input;
 use crate::input::names::Search;
 use crate::input::own::OwnOutput;
+use crate::journal::identity::Identity;
 use crate::log::{counted, note};
 use crate::model::ModelFolders;
 use crate::model::builtin::NANO;
@@ -41,6 +44,7 @@ use crate::structured::vocabulary::Vocabulary;
 use engine::EngineConfig;
 use engine::models::Model;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,12 +54,14 @@ pub struct Job {
     pub input: Input,
     /// The number of rows of the job, from the first of the input.
     pub rows: u64,
+    /// Those to answer: all, or a shard of them.
+    pub range: Range<u64>,
     /// The kept columns of the input in its order.
     pub kept: Vec<usize>,
     /// The columns of the output.
     pub columns: OutputColumns,
     pub folders: ModelFolders,
-    pub model: Model,
+    pub model: Arc<Model>,
     pub tokenizer: Arc<Tokenizer>,
     /// Of the files that it was made of.
     pub tokenizer_digests: TokenizerDigests,
@@ -87,9 +93,33 @@ impl Job {
         let own = OwnOutput::of(&options.output);
         let search = Search { format: options.input_format, own, also_empty: false };
         let input = Input::search(&options.input, &search)?;
-        let rows = input.rows.min(options.limit.unwrap_or(u64::MAX));
         let folders = ModelFolders::find(&options.model)?;
-        let model = Model::open(&folders.model, options.model.load_format.into())?;
+        let model = Arc::new(Model::open(&folders.model, options.model.load_format.into())?);
+        let date = job_date(&options);
+        let job = Job::of(options, input, folders, model, date)?;
+        let format = OutputFormat::of(&job.options.output)?;
+        if format != OutputFormat::Parquet && !job.options.batch {
+            LineEncoder::new(format).check(job.columns.schema())?;
+        }
+        Ok(job)
+    }
+
+    /// The same over an input and a model that are open, on a day (in seconds since 1970). Nothing is known of files here.
+    ///
+    /// # Errors
+    /// As [`Job::prepare`].
+    pub fn of(
+        options: JobOptions,
+        input: Input,
+        folders: ModelFolders,
+        model: Arc<Model>,
+        date: i64,
+    ) -> Result<Job, JobError> {
+        let rows = input.rows.min(options.limit.unwrap_or(u64::MAX));
+        let range = match (&options.shard, options.rows_per_file) {
+            (Some(own), Some(per_file)) => own.shard.rows(rows, per_file),
+            _ => 0..rows,
+        };
         let max_model_len = options.engine.max_model_len.unwrap_or(model.config.max_position_embeddings);
         let tokenizer_files = TokenizerFiles::read(&folders.tokenizer)?;
         let tokenizer_digests = tokenizer_files.digests();
@@ -98,7 +128,6 @@ impl Job {
         drop(tokenizer_files);
         let mut tokenizer = tokenizer.map_err(|why| JobError::Model { path: path.clone(), why })?;
         let chat_template = tokenizer.chat_template(&folders.tokenizer)?;
-        let date = job_date(&options);
         let mut texts = template_texts(&options.prompt, chat_template.as_deref(), &tokenizer, date)?;
         let asks = options.columns.iter().filter_map(|column| column.ask.clone());
         texts.extend(asks.map(|text| Literal { text, looked_for: false }));
@@ -237,14 +266,11 @@ impl Job {
                 }
             }
         };
-        let format = OutputFormat::of(&options.output)?;
-        if format != OutputFormat::Parquet && !options.batch {
-            LineEncoder::new(format).check(columns.schema())?;
-        }
         Ok(Job {
             options,
             input,
             rows,
+            range,
             kept,
             columns,
             folders,
@@ -326,6 +352,14 @@ impl Job {
     /// What the requests of a batch may call the model.
     pub fn served_model_names(&self) -> &[String] {
         self.batch.as_ref().map_or(&[], |batch| &batch.served_model_names)
+    }
+
+    /// What makes results of a batch of its requests and their answers.
+    pub fn results(&self, identity: &Identity) -> Option<Results> {
+        let batch = self.batch.as_ref()?;
+        let texts = TokenTexts::new(self.tokenizer.clone(), batch.vocab);
+        let name = batch.served_model_names.first().map_or("", String::as_str);
+        Some(Results::new(identity, name, self.date, texts))
     }
 
     /// The nulls of the input's columns by its footers, if the job takes all rows.

@@ -64,6 +64,8 @@ impl Counters {
 /// Shows progress.
 pub struct Progress {
     bar: Option<ProgressBar>,
+    /// Whether anything is shown.
+    shows: bool,
     /// What is counted, as in "rows".
     what: &'static str,
     rows: u64,
@@ -88,7 +90,23 @@ impl Progress {
         });
         let now = Instant::now();
         let before = (Counters::get(&counters.finished), Counters::get(&counters.generated_tokens));
-        Progress { bar, what, rows, generates: true, before, begun: now, shown: now }
+        Progress { bar, shows: true, what, rows, generates: true, before, begun: now, shown: now }
+    }
+
+    /// That of rows in memory, whose callers see them come.
+    pub fn unseen(counters: &Counters) -> Progress {
+        let now = Instant::now();
+        let before = (Counters::get(&counters.finished), Counters::get(&counters.generated_tokens));
+        Progress {
+            bar: None,
+            shows: false,
+            what: "rows",
+            rows: 0,
+            generates: true,
+            before,
+            begun: now,
+            shown: now,
+        }
     }
 
     /// The same where no tokens are generated.
@@ -100,7 +118,7 @@ impl Progress {
     /// Shows the progress, if it is time.
     pub fn show(&mut self, counters: &Counters) {
         let every = if self.bar.is_some() { DRAW_EVERY } else { LINE_EVERY };
-        if self.shown.elapsed() < every {
+        if !self.shows || self.shown.elapsed() < every {
             return;
         }
         self.shown = Instant::now();

@@ -20,20 +20,46 @@ const OVERLAP_VERSION: i32 = 12_030;
 pub(crate) enum TensorCores {
     /// `mma.sync`.
     Mma,
+    /// The same, of e4m3 numbers too.
+    MmaE4m3,
     /// `wgmma` of sm_90a for Linear and for attention of prompts, `mma.sync` for the attention of generated tokens.
     Wgmma,
 }
 
 impl TensorCores {
-    /// Those of a compute capability. Other cards than 9.0 have no `wgmma`.
+    /// Those of a compute capability. Other cards than 9.0 have no `wgmma`, and those before 8.9 no products of e4m3.
     fn of(capability: (u32, u32)) -> TensorCores {
-        if capability == (9, 0) { TensorCores::Wgmma } else { TensorCores::Mma }
+        match capability {
+            (9, 0) => TensorCores::Wgmma,
+            (8, 0..=8) => TensorCores::Mma,
+            _ => TensorCores::MmaE4m3,
+        }
+    }
+
+    /// Those that an architecture is compiled for.
+    pub(crate) fn of_architecture(architecture: &str) -> TensorCores {
+        match architecture {
+            "sm_90a" => TensorCores::Wgmma,
+            "sm_80" | "sm_86" | "sm_87" => TensorCores::Mma,
+            _ => TensorCores::MmaE4m3,
+        }
+    }
+
+    /// Those of the same card that its other instructions leave.
+    pub(crate) fn without_wgmma(self) -> TensorCores {
+        if self == TensorCores::Wgmma { TensorCores::MmaE4m3 } else { self }
+    }
+
+    /// Whether both factors of a product may be e4m3.
+    pub(crate) fn multiply_e4m3(self) -> bool {
+        self != TensorCores::Mma
     }
 
     /// The device with these instructions, as a job's identity names it: their bits differ.
     pub(crate) fn family(self) -> &'static str {
         match self {
             TensorCores::Mma => "cuda mma",
+            TensorCores::MmaE4m3 => "cuda mma e4m3",
             TensorCores::Wgmma => "cuda sm_90a",
         }
     }

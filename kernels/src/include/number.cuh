@@ -19,6 +19,11 @@ struct e4m3 {
     unsigned char bits;
 };
 
+// Two neighbours.
+struct e4m3x2 {
+    u16 bits;
+};
+
 #define INFINITY_F __int_as_float(0x7f800000)
 
 __device__ __forceinline__ float to_f32(float x) { return x; }
@@ -84,7 +89,7 @@ __device__ __forceinline__ float warp_max(float x) {
     return x;
 }
 
-// acc += a b, 16 x 8 of f32 += 16 x 16 times 16 x 8, in the fragment layouts of mma.sync.
+// acc += a b, 16 x 8 of f32 += 16 x 16 times 16 x 8, in the fragment layouts of mma.sync; of e4m3 each is a pair.
 template <class T> struct Mma;
 template <> struct Mma<bf16> {
     static __device__ __forceinline__ void m16n8k16(float (&acc)[4], const u32 (&a)[4], const u32 *b) {
@@ -96,5 +101,11 @@ template <> struct Mma<f16> {
     static __device__ __forceinline__ void m16n8k16(float (&acc)[4], const u32 (&a)[4], const u32 *b) {
         const u32 pair[2] = {b[0], b[1]};
         mma_m16n8k16_f16(acc, a, pair);
+    }
+};
+template <> struct Mma<e4m3x2> {
+    static __device__ __forceinline__ void m16n8k16(float (&acc)[4], const u32 (&a)[4], const u32 *b) {
+        const u32 pair[2] = {b[0], b[1]};
+        mma_m16n8k32_e4m3(acc, a, pair);
     }
 };

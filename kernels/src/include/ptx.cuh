@@ -37,6 +37,18 @@ PTX_FN unsigned floats_to_f16x2(float lo, float hi) {
     return r;
 }
 
+// ---- a * b + c of two pairs, one rounding each; subnormal numbers are kept ----
+PTX_FN unsigned fma_f16x2(unsigned a, unsigned b, unsigned c) {
+    unsigned r;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+    return r;
+}
+PTX_FN unsigned fma_bf16x2(unsigned a, unsigned b, unsigned c) {
+    unsigned r;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+    return r;
+}
+
 // ---- 2^x within 2 units in the last place; what is smaller than any normal number becomes zero ----
 PTX_FN float exp2_ftz(float x) {
     float r;
@@ -94,6 +106,14 @@ PTX_FN void mma_m16n8k16_f16(float (&c)[4], const unsigned (&a)[4], const unsign
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
+// Of e4m3 elements each of the two-byte ones above is a pair: a[16 x 32], b[32 x 8]. Since sm_89.
+PTX_FN void mma_m16n8k32_e4m3(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+#if __CUDA_ARCH__ >= 890
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
 
 // ---- launches that overlap: griddepcontrol, since sm_90 ----
 // The next kernel may be brought onto the card from here on; it waits before it reads what this one writes.
@@ -134,6 +154,24 @@ PTX_FN unsigned short float_to_f16(float x) {
     return (unsigned short)(sign | ((magnitude - 0x38000000 + 0xFFF + (magnitude >> 13 & 1)) >> 13));
 }
 PTX_FN unsigned floats_to_f16x2(float lo, float hi) { return (unsigned)float_to_f16(hi) << 16 | float_to_f16(lo); }
+
+// Rounded twice, to f32 first: right where that is exact.
+PTX_FN unsigned fma_f16x2(unsigned a, unsigned b, unsigned c) {
+    unsigned r = 0;
+    for (int i = 0; i < 32; i += 16) {
+        const float x = f16_to_float((unsigned short)(a >> i)), y = f16_to_float((unsigned short)(b >> i));
+        r |= (unsigned)float_to_f16(fmaf(x, y, f16_to_float((unsigned short)(c >> i)))) << i;
+    }
+    return r;
+}
+PTX_FN unsigned fma_bf16x2(unsigned a, unsigned b, unsigned c) {
+    unsigned r = 0;
+    for (int i = 0; i < 32; i += 16) {
+        const float x = bf16_to_float((unsigned short)(a >> i)), y = bf16_to_float((unsigned short)(b >> i));
+        r |= (unsigned)float_to_bf16(fmaf(x, y, bf16_to_float((unsigned short)(c >> i)))) << i;
+    }
+    return r;
+}
 
 PTX_FN float exp2_ftz(float x) {
     const float r = exp2f(x);
@@ -194,6 +232,29 @@ PTX_FN void mma_m16n8k16_bf16(float (&c)[4], const unsigned (&a)[4], const unsig
 }
 PTX_FN void mma_m16n8k16_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], int line = __builtin_LINE()) {
     standin_warp_mma(c, a, b, "mma_m16n8k16_f16", line, standin_mma<f16_to_float>);
+}
+// In the order of the columns, as above.
+__attribute__((no_sanitize("thread"), unused)) static float standin_e4m3_to_float(unsigned bits) {
+    if ((bits & 0x7F) == 0x7F) return __uint_as_float(0x7FC00000);
+    return __uint_as_float((bits & 0x80) << 24 | (bits & 0x7F) << 20) * 0x1p120f;
+}
+__attribute__((no_sanitize("thread"), unused)) static void standin_mma_e4m3(void* all) {
+    standin_fragments* lanes = (standin_fragments*)all;
+    float a[16][32], b[32][8];
+    for (int lane = 0; lane < 32; ++lane) {
+        int g = lane / 4, t = lane % 4;
+        for (int i = 0; i < 16; ++i) a[g + i / 4 % 2 * 8][4 * t + i % 4 + i / 8 * 16] = standin_e4m3_to_float(lanes[lane].a[i / 4] >> i % 4 * 8 & 0xFF);
+        for (int i = 0; i < 8; ++i) b[4 * t + i % 4 + i / 4 * 16][g] = standin_e4m3_to_float(lanes[lane].b[i / 4] >> i % 4 * 8 & 0xFF);
+    }
+    for (int lane = 0; lane < 32; ++lane)
+        for (int i = 0; i < 4; ++i)
+            for (int k = 0; k < 32; ++k) {
+                const int row = lane / 4 + i / 2 * 8, column = 2 * (lane % 4) + i % 2;
+                lanes[lane].c[i] = fmaf(a[row][k], b[k][column], lanes[lane].c[i]);
+            }
+}
+PTX_FN void mma_m16n8k32_e4m3(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2], int line = __builtin_LINE()) {
+    standin_warp_mma(c, a, b, "mma_m16n8k32_e4m3", line, standin_mma_e4m3);
 }
 #endif
 

@@ -48,7 +48,7 @@ fn energy_and_money_are_as_by_hand() {
     assert_eq!(whole.joules, Some(Bounds { least: 220_000.0, expected: Some(400_000.0), most: 760_000.0 }));
     assert_eq!(
         begun.money_line(),
-        "1.00 to 4.00, about 2.00 for the rows that are left, 2.00 to 5.00, about 3.00 for the whole job; all tokens \
+        "1.00 to 4.00, about 2.00 for the rows that are left; 2.00 to 5.00, about 3.00 for the whole job; all tokens \
          elsewhere 7.00 to 11.00"
     );
     // A sample's error is in what its tokens cost elsewhere.

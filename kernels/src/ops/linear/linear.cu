@@ -6,17 +6,20 @@
 // neither cp.async nor ldmatrix meets a bank conflict.
 //
 // FP8 weights are widened to the type of x, which takes e4m3 elements as they are: between shared memory and the products.
-// A row's scale multiplies the sum; a block's multiplies its elements, which then round to the type of x.
+// A row's scale multiplies the sum; a block's multiplies its elements, which then round to the type of x. Where the card
+// multiplies e4m3 numbers, x has been quantised, and the elements of both factors go in pairs, which are as wide as those
+// of other types; the scales of both rows multiply the sum.
 //
-// -DTX: type of x (bf16 or f16); -DTW: format of the weight, that of x or FP8; -DFP8: 0, 1 with scales of rows, 2 with
-// scales of blocks; -DTB, -DTO: types of bias and out; -DBIAS: 1 with a bias;
+// -DTX: type of x (bf16, f16 or e4m3x2); -DTW: format of the weight, that of x or FP8; -DFP8: 0, 1 widened with scales of
+// rows, 2 with scales of blocks, 3 if x is e4m3x2; -DTB, -DTO: types of bias and out; -DBIAS: 1 with a bias;
 // -DPAIR: 1 if pairs of out are aligned; -DADD: 1 to add what out holds, the residual, last;
 // -DBM, -DBN: the tile; -DWM, -DWN: warps along each; -DSTAGES.
 #include "weight.cuh"
 
 #define BK 64                     // columns of a slot: 128 bytes
 #define CHUNKS 8                  // 16-byte chunks of a row of x in a slot
-#define W_CHUNKS (FP8 ? 4 : 8)    // and of a row of weight
+#define WIDENED (FP8 == 1 || FP8 == 2)
+#define W_CHUNKS (WIDENED ? 4 : 8) // and of a row of weight
 #define THREADS (32 * WM * WN)
 #define TM (BM / WM / 16)         // 16-row fragments of a warp
 #define TN (BN / WN / 8)          // 8-column fragments of a warp
@@ -28,6 +31,7 @@ struct Args {
     const TW *weight;
     const TB *bias;
     TO *out;
+    const float *x_scales;
     u32 n;
     u32 k;
     u32 x_stride;
@@ -53,7 +57,7 @@ __device__ __forceinline__ void fetch(uint4 *slot, const TX *from, u32 stride, u
     }
 }
 
-#if FP8
+#if WIDENED
 // Rows of 4 chunks, permuted so that those of 8 rows lie in different banks.
 __device__ __forceinline__ u32 fp8_place(u32 row, u32 chunk) { return row * W_CHUNKS + (chunk ^ (row / 2 & 3)); }
 
@@ -106,7 +110,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
         if (step < steps) {
             uint4 *slot = slots + step % STAGES * SLOT;
             fetch<BM>(slot, a.x, a.x_stride, m0, rows, step * BK, a.k);
-#if FP8
+#if WIDENED
             fetch_fp8(slot + BM * CHUNKS, a.weight, fp8_pitch(a.k), n0, a.n, step * BK);
 #else
             fetch<BN>(slot + BM * CHUNKS, a.weight, a.k, n0, a.n, step * BK, a.k);
@@ -117,8 +121,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
 #pragma unroll
     for (u32 s = 0; s < STAGES - 1; s++) fetch_step(s);
 
-#if FP8
+#if WIDENED
     const float *scales = fp8_scales(a.weight, a.k, a.n);
+#elif FP8
+    const float *scales = reinterpret_cast<const float *>(a.weight + size_t(a.n) * a.k);
 #endif
     // The operands of one step of 16 columns, and those of the next, which load while the first are multiplied.
     u32 af[2][TM][4], bf[2][TN / 2][4];
@@ -128,7 +134,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
 #pragma unroll
         for (int i = 0; i < TM; i++)
             ldmatrix_x4(af[k % 2][i], xs + place(warp_m + i * 16 + lane % 16, 2 * k + lane / 16));
-#if FP8
+#if WIDENED
 #pragma unroll
         for (int j = 0; j < TN; j++) {
             // Columns 2 t and 2 t + 1 of the 16, and the same 8 on, of row g: what ldmatrix gives of wider elements.
@@ -180,7 +186,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
         for (int j = 0; j < TN; j++) {
             const u32 n = n0 + warp_n + j * 8 + lane % 4 * 2;
             float bias0 = 0.0f, bias1 = 0.0f;
-#if FP8 == 1
+#if FP8 % 2
             const float scale0 = n < a.n ? scales[n] : 0.0f, scale1 = n + 1 < a.n ? scales[n + 1] : 0.0f;
 #endif
 #if BIAS
@@ -193,7 +199,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) linear(Args a) {
                 if (m >= rows) continue;
                 TO *out = a.out + size_t(m) * a.out_stride + n;
                 float v0 = acc[i][j][half * 2], v1 = acc[i][j][half * 2 + 1];
-#if FP8 == 1
+#if FP8 == 3
+                const float x_scale = a.x_scales[m];
+                v0 *= x_scale * scale0, v1 *= x_scale * scale1;
+#elif FP8 == 1
                 v0 *= scale0, v1 *= scale1;
 #endif
                 v0 += bias0, v1 += bias1;

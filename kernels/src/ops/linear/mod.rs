@@ -1,5 +1,5 @@
 //! Linear: `linear_sm90.cu` or `linear.cu` on tensor cores, `linear_plain.cu` for other types and shapes, or cuBLASLt; before
-//! one in FP8 on sm_90 `quantize.cu`.
+//! one of two FP8 factors `quantize.cu`.
 
 mod cublaslt;
 mod operands;
@@ -42,8 +42,9 @@ pub(crate) fn lower(lowering: &mut Lowering, op: &Linear, add: bool) -> Vec<Call
     if let Some(launches) = sm90::lower(lowering, &operands) {
         return launches.into_iter().map(Call::Launch).collect();
     }
-    let launch = tensor::lower(lowering, &operands).unwrap_or_else(|| plain::lower(lowering, &operands));
-    vec![Call::Launch(launch)]
+    let launches =
+        tensor::lower(lowering, &operands).unwrap_or_else(|| vec![plain::lower(lowering, &operands)]);
+    launches.into_iter().map(Call::Launch).collect()
 }
 
 /// Whether a kernel makes a Linear to gate and up columns and the GatedMul of its result together.

@@ -5,7 +5,7 @@ use crate::lowering::{Lowering, Operand};
 use engine::op::Activation;
 
 c_struct! {
-    /// The arguments of `linear.cu` and of `linear_plain.cu`.
+    /// The arguments of `linear_plain.cu`.
     pub(super) struct Args {
         rows: DevicePtr,
         x: DevicePtr,

@@ -1,4 +1,4 @@
-//! The rows of an FP8 Linear's x in e4m3, as the tensor cores of sm_90a want them: `quantize.cu`.
+//! The rows of an FP8 Linear's x in e4m3, for tensor cores that multiply such numbers: `quantize.cu`.
 
 use crate::args::{DevicePtr, c_struct, word};
 use crate::driver::card::{CardLimits, TensorCores};
@@ -41,7 +41,17 @@ pub(crate) fn kernel(x: DType) -> Kernel {
     Kernel::new::<Args>("quantize.cu", include_str!("quantize.cu"), "quantize", 40).define("TX", x)
 }
 
-/// Bytes from row to row of `cols` elements: bulk copies take whole 16 bytes.
+/// Whether the rows of x are quantised for a weight of this format. Without `wgmma`, scales of blocks are no matter of
+/// rows: such weights are widened.
+pub(super) fn quantizes(weight: Format, limits: &CardLimits) -> bool {
+    match weight {
+        Format::Fp8 => limits.tensor_cores.multiply_e4m3(),
+        Format::Fp8Blocks => limits.tensor_cores == TensorCores::Wgmma,
+        Format::Plain(_) | Format::Q8_0 => false,
+    }
+}
+
+/// Bytes from row to row of `cols` elements: copies take whole 16 bytes.
 fn pitch(cols: usize) -> usize {
     cols.next_multiple_of(16)
 }
@@ -50,13 +60,12 @@ fn pitch(cols: usize) -> usize {
 /// next begins.
 pub(crate) fn quantized_bytes(plan: &Plan, max_dims: &Dims, limits: &CardLimits) -> usize {
     let bytes = |op: &Op| match op {
-        Op::Linear(op) if matches!(plan.desc(op.weight).format, Format::Fp8 | Format::Fp8Blocks) => {
+        Op::Linear(op) if quantizes(plan.desc(op.weight).format, limits) => {
             max_dims.count(plan.desc(op.x.buffer).rows) * (pitch(op.x.cols) + FP8_SCALE)
         }
         _ => 0,
     };
-    let wanted = limits.tensor_cores == TensorCores::Wgmma;
-    if wanted { plan.ops.iter().map(bytes).max().unwrap_or(0) } else { 0 }
+    plan.ops.iter().map(bytes).max().unwrap_or(0)
 }
 
 /// The launch that quantises x, whose columns and first column are multiples of 8, and where its rows then lie.
