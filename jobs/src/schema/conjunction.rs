@@ -9,7 +9,9 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// Values that merges may copy, all together: branches multiply.
-const MAX_COPIED: usize = 2_000_000;
+const MAX_COPIED: usize = 1_000_000;
+/// Branches that merges may make, all together.
+const MAX_BRANCHES: usize = 10_000;
 /// Deeper references within each other are refused.
 const MAX_DEPTH: usize = 32;
 
@@ -32,9 +34,7 @@ impl Reader<'_> {
     fn merge(&mut self, a: &Value, b: &Value, at: &str, depth: usize) -> Result<Value, SchemaError> {
         self.copied += weight(a) + weight(b);
         if self.copied > MAX_COPIED || depth > MAX_DEPTH {
-            let why = "its `allOf`, `anyOf`, `oneOf` and `$ref` lead back to themselves, or multiply out to too many schemas; \
-                       write them into one";
-            return Err(SchemaError::new(at, why));
+            return Err(multiplies(at));
         }
         match (a, b) {
             (Value::Bool(true), other) | (other, Value::Bool(true)) => Ok(other.clone()),
@@ -82,6 +82,10 @@ impl Reader<'_> {
         at: &str,
         merge: impl Fn(&mut Self, &Value) -> Result<Value, SchemaError>,
     ) -> Result<Value, SchemaError> {
+        self.branches += branches.len();
+        if self.branches > MAX_BRANCHES {
+            return Err(multiplies(at));
+        }
         let merged = branches.iter().map(|branch| merge(self, branch)).collect::<Result<Vec<_>, _>>()?;
         if merged.is_empty() {
             return Err(SchemaError::new(&format!("{at}/{name}"), "is no array with schemas"));
@@ -273,6 +277,12 @@ impl Reader<'_> {
             merged.insert(more.into(), rest);
         }
     }
+}
+
+fn multiplies(at: &str) -> SchemaError {
+    let why = "its `allOf`, `anyOf`, `oneOf` and `$ref` lead back to themselves, or multiply out to too many schemas; write \
+               them into one";
+    SchemaError::new(at, why)
 }
 
 /// The patterns of names that a schema has, if any.

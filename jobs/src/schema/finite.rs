@@ -2,10 +2,11 @@
 //! keywords are taken that no grammar enforces.
 
 use super::error::SchemaError;
-use super::node::Node;
+use super::node::{Node, Strings};
 use super::numbers::bound;
 use super::reader::{Draft, Reader, check_values, is_annotation, is_of, normal, types, whole_number};
 use serde_json::{Map, Value};
+use std::rc::Rc;
 
 /// What is looked at for all values of a schema together: keywords, and items, names and characters in them.
 const MAX_LOOKS: usize = 2_000_000;
@@ -58,8 +59,8 @@ impl Reader<'_> {
         at: &str,
         depth: usize,
     ) -> Result<bool, SchemaError> {
-        let place = format!("{at}/{name}");
-        let wrong = |why: &str| SchemaError::new(&place, why);
+        let place = || format!("{at}/{name}");
+        let wrong = |why: &str| SchemaError::new(&place(), why);
         let count = |name: &str| whole_number(keys, name, u64::MAX, at).map(Option::unwrap_or_default);
         Ok(match name {
             "type" => types(keys, at)?.iter().any(|name| is_of(value, name)),
@@ -88,14 +89,13 @@ impl Reader<'_> {
             "minLength" | "maxLength" | "pattern" | "format" => match value {
                 Value::String(text) => {
                     self.look(1 + text.len() / 16, at)?;
-                    let only = Map::from_iter([(name.to_string(), keyword.clone())]);
-                    let Node::String(strings) = self.string(&only, at)? else { return Ok(false) };
-                    let length = text.chars().count() as u64;
-                    let fits =
-                        length >= strings.min_length && strings.max_length.is_none_or(|most| length <= most);
-                    fits && match strings.pattern {
-                        Some(pattern) => self.matching.matches(&pattern, text).map_err(|why| wrong(&why))?,
-                        None => true,
+                    match name {
+                        "minLength" => text.chars().count() as u64 >= count(name)?,
+                        "maxLength" => text.chars().count() as u64 <= count(name)?,
+                        _ => {
+                            let pattern = self.whole_of(name, keyword, at)?;
+                            self.matching.matches(&pattern, text).map_err(|why| wrong(&why))?
+                        }
                     }
                 }
                 _ => true,
@@ -128,7 +128,7 @@ impl Reader<'_> {
                 let mut allowing = 0;
                 for (i, branch) in branches.iter().enumerate() {
                     allowing +=
-                        usize::from(self.allows(branch, value, &format!("{place}/{i}"), depth + 1)?);
+                        usize::from(self.allows(branch, value, &format!("{}/{i}", place()), depth + 1)?);
                 }
                 match name {
                     "allOf" => allowing == branches.len(),
@@ -136,21 +136,35 @@ impl Reader<'_> {
                     _ => allowing == 1,
                 }
             }
-            "not" => !self.allows(keyword, value, &place, depth + 1)?,
+            "not" => !self.allows(keyword, value, &place(), depth + 1)?,
             "if" => {
-                let next = if self.allows(keyword, value, &place, depth + 1)? { "then" } else { "else" };
+                let next = if self.allows(keyword, value, &place(), depth + 1)? { "then" } else { "else" };
                 match keys.get(next) {
                     Some(schema) => self.allows(schema, value, &format!("{at}/{next}"), depth + 1)?,
                     None => true,
                 }
             }
             "$ref" => {
-                let (pointer, target) = self.target(keyword, &place)?;
+                let (pointer, target) = self.target(keyword, &place())?;
                 self.allows(target, value, &pointer, depth + 1)?
             }
             // Of what is left, each is looked at beside another, or says nothing.
             _ => true,
         })
+    }
+
+    /// The pattern in Rust's syntax that `pattern` or `format` stands for.
+    fn whole_of(&mut self, name: &str, keyword: &Value, at: &str) -> Result<Rc<str>, SchemaError> {
+        let key = format!("{name} {keyword}");
+        if let Some(known) = self.wholes.get(&key) {
+            return Ok(known.clone());
+        }
+        let only = Map::from_iter([(name.to_string(), keyword.clone())]);
+        let whole = match self.string(&only, at)? {
+            Node::String(Strings { pattern: Some(pattern), .. }) => pattern.into(),
+            _ => return Err(SchemaError::new(at, format!("`{name}` is no pattern"))),
+        };
+        Ok(self.wholes.entry(key).or_insert(whole).clone())
     }
 
     fn items_allow(

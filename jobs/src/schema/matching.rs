@@ -4,7 +4,7 @@ use llguidance::derivre::{ExprRef, Regex, RegexAst, RegexBuilder};
 use std::collections::HashMap;
 
 /// What compiling and following patterns may cost, all together, in the engine's own measure: 30 ns or so.
-const MAX_COST: u64 = 2_000_000;
+const MAX_COST: u64 = 1_000_000;
 /// What it may cost to find out that two patterns match no text in common; llguidance does the same.
 const MAX_DISJOINT: u64 = 10_000;
 

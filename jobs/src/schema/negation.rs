@@ -5,8 +5,9 @@ use super::reader::{Reader, TYPES, is_annotation, normal, types};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// Texts of an enumeration that are forbidden: a pattern of all others would be long.
+/// Texts that are forbidden, and bytes of all their beginnings: a pattern of all other texts has these in it.
 const MAX_TEXTS: usize = 100;
+const MAX_BEGINNINGS: usize = 10_000;
 
 impl Reader<'_> {
     /// A schema of what a schema forbids. `beside` says which types are wanted at all.
@@ -171,6 +172,9 @@ fn other_values(values: &[Value], wanted: &[&'static str], at: &str) -> Result<V
     match texts.len() {
         0 => whole.push("string"),
         1..=MAX_TEXTS if wanted.contains(&"string") => {
+            if texts.iter().map(|text| text.len() * text.len() / 2).sum::<usize>() > MAX_BEGINNINGS {
+                return Err(SchemaError::new(at, "`not` and `if` over texts so long are not taken"));
+            }
             ways.push(json!({ "type": "string", "pattern": other_texts(&texts) }));
         }
         _ if wanted.contains(&"string") => {

@@ -7,6 +7,7 @@ use super::node::{MAX_EXACT, MAX_INTEGER, Node};
 use serde_json::{Map, Value};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 /// What is taken at most: deeper schemas would overflow stacks, larger ones take too long to compile.
 const MAX_BYTES: usize = 1 << 20;
@@ -107,7 +108,9 @@ pub(super) fn read(schema: &Value) -> Result<(Node, Vec<Node>), SchemaError> {
         objects: 0,
         copied: 0,
         merging: 0,
+        branches: 0,
         looks: 0,
+        wholes: HashMap::new(),
         matching: Matching::default(),
     };
     let root = reader.schema(schema, "")?;
@@ -181,8 +184,12 @@ pub(super) struct Reader<'a> {
     /// What merges have copied so far, and how many merged schemas are being read within each other.
     pub copied: usize,
     merging: usize,
+    /// Branches that merges have made.
+    pub branches: usize,
     /// What was looked at for the values of enumerations.
     pub looks: usize,
+    /// What `pattern` and `format` stand for in Rust's syntax.
+    pub wholes: HashMap<String, Rc<str>>,
     pub matching: Matching,
 }
 

@@ -301,6 +301,7 @@ fn what_cannot_be_enforced_is_refused_by_name_and_place() {
         if word >> 63 == 0 { 'a' } else { 'b' }
     };
     let mixed: String = (0..9000).map(&mut letter).collect();
+    let named: serde_json::Map<_, _> = (0..20).map(|i| (format!("p{i}"), json!({ "const": i }))).collect();
     let at = |schema: Value| json!({ "type": "object", "properties": { "a/b": schema } });
     for (schema, why) in [
         (
@@ -321,6 +322,11 @@ fn what_cannot_be_enforced_is_refused_by_name_and_place() {
         ),
         (json!({ "not": { "const": [] } }), "/not/const: `not` and `if` over a value that is an array"),
         (json!({ "not": { "$ref": "#" } }), "lead back to themselves"),
+        (json!({ "not": { "const": "x".repeat(3000) } }), "/not/const: `not` and `if` over texts so long"),
+        (
+            json!({ "allOf": vec![json!({ "not": { "properties": named } }); 5] }),
+            "multiply out to too many schemas",
+        ),
         (json!({ "propertyNames": {} }), "`propertyNames`"),
         (json!({ "patternProperties": [] }), "/patternProperties: is no object"),
         (
