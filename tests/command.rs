@@ -165,6 +165,45 @@ fn the_paths_of_a_job_file_are_relative_to_it() {
     }
 }
 
+/// KV pages in FP8, as a job file says it: twice as many as in 16 bits, four times as many as here; and another job.
+#[test]
+fn a_job_with_pages_in_fp8() {
+    let bench = bench();
+    let model = model();
+    let job = format!(
+        "model = '{model}'\ninput = 'data/in.parquet'\noutput = 'out.parquet'\nprompt-column = 'q'\ndevice = 'cpu'\n\
+         max-tokens = 4\ntemperature = 0\nkv-cache-memory-bytes = '64K'\nmax-model-len = 64\n"
+    );
+    std::fs::write(bench.path("wide.toml"), &job).unwrap();
+    std::fs::write(bench.path("job.toml"), job + "kv-cache-dtype = 'fp8'\n").unwrap();
+    // Keys and values of two layers, with two heads of 16 columns.
+    for (file, pages, bytes) in [("wide.toml", 8, 512), ("job.toml", 32, 128)] {
+        let ran = bench.run(&["plan", file]);
+        let said = format!("KV {bytes} bytes a token, {pages} pages of 16 tokens");
+        assert!(ran.code == 0 && ran.stdout.contains(&said), "{}{}", ran.stdout, ran.stderr);
+    }
+    let ran = bench.run(&["run", "job.toml"]);
+    assert!(ran.code == 0 && ran.stderr.contains("KV fp8_e4m3, 32 KV pages"), "{}", ran.stderr);
+    let answers = texts(&read(&bench.path("out.parquet")), "generated_text");
+    let again = bench.run(&["run", "job.toml", "--kv-cache-dtype", "fp8_e4m3", "--resume", "require"]);
+    assert!(again.code == 0 && again.stderr.contains("10 of 10 rows already answered"), "{}", again.stderr);
+    let ran = bench.run(&["run", "job.toml", "--fresh", "--max-num-seqs", "3", "--block-size", "8"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(texts(&read(&bench.path("out.parquet")), "generated_text"), answers);
+    let other = bench.run(&["run", "wide.toml"]);
+    let differs = r#"kv_cache: begun with fp8_e4m3, now f32"#;
+    assert!(other.code == 2 && other.stderr.contains(differs), "{}", other.stderr);
+    let step = ["bench", "step", "--model", &model, "--device", "cpu", "--kv-cache-dtype", "fp8"];
+    let ran = bench.run(&[&step[..], &["--tokens", "1", "--seqs", "1", "--context", "32"]].concat());
+    assert!(ran.code == 0 && ran.stdout.contains("PagedAttention"), "{}{}", ran.stdout, ran.stderr);
+    if support::open("wgpu").is_some() {
+        let ran = bench.run(&["run", "job.toml", "--device", "wgpu", "-o", "wgpu.parquet"]);
+        let why = "--kv-cache-dtype: the wgpu device holds KV pages in f16, f32, bf16, not fp8_e4m3";
+        assert!(ran.code == 2 && ran.stderr.contains(why), "{}", ran.stderr);
+        assert!(!bench.path("wgpu.parquet").exists());
+    }
+}
+
 /// What `show` prints is what runs.
 #[test]
 fn a_row_is_shown_with_its_prompt_and_its_answer() {

@@ -181,6 +181,23 @@ fn a_driver_that_fails_now_and_then_changes_nothing() {
     }
 }
 
+/// Half the bytes for a token, and the same answers in small and large batches.
+#[test]
+fn pages_in_fp8() {
+    let (bench, drivers, calm) = calm(12);
+    let with = ["--kv-cache-dtype", "fp8", "--kv-cache-memory-bytes", "200K", "--max-model-len", "64"];
+    let ran = job(&bench, &drivers, "fp8.parquet", &with, &[]);
+    ends_with(&ran, 0, &["KV fp8_e4m3, 100 KV pages of 16 tokens"]);
+    let answers = bytes(&bench, "fp8.parquet");
+    assert!(answers != calm, "nothing was rounded");
+    let more = ["--max-num-seqs", "13", "--block-size", "8", "--fresh"];
+    ends_with(&job(&bench, &drivers, "fp8.parquet", &[&with[..], &more].concat(), &[]), 0, &[]);
+    assert!(bytes(&bench, "fp8.parquet") == answers);
+    let wide = ["--kv-cache-memory-bytes", "200K", "--max-model-len", "64"];
+    let other = job(&bench, &drivers, "fp8.parquet", &wide, &[]);
+    ends_with(&other, 2, &["kv_cache: begun with fp8_e4m3, now bf16"]);
+}
+
 #[test]
 fn cublaslt_is_marked_wherever_a_job_says_what_it_is() {
     let bench = Bench::new();

@@ -65,6 +65,11 @@ fn options(more: Value) -> String {
     options.to_string()
 }
 
+/// What carries one answer along the chunks.
+fn refine(prompt: &str) -> Value {
+    json!({"method": "refine", "reduce-prompt": null, "refine-prompt": prompt})
+}
+
 fn arguments<'a>(model: &'a str, input: &'a str, output: &'a str, documents: &'a str) -> Vec<&'a str> {
     let mut all = vec!["run", "--device", "cpu", "--model", model, "-i", input, "-o", output];
     all.extend(["--max-error-rate", "1", "--documents", documents]);
@@ -183,19 +188,13 @@ fn no_byte_depends_on_what_shares_a_batch() {
         (json!({}), &["--temperature", "0.8", "--seed", "3"]),
         (json!({"overlap": 12, "format": "markdown"}), &["--temperature", "0"]),
         (json!({"sources": true, "reduce-prompt": "{{ notes }} {{ sources }}"}), &["--temperature", "0"]),
-        (
-            json!({"method": "refine", "reduce-prompt": null, "refine-prompt": "{{ answer }} {{ chunk }}"}),
-            &["--temperature", "0.8"],
-        ),
+        (refine("{{ answer }} {{ chunk }}"), &["--temperature", "0.8"]),
         (json!({}), &["--temperature", "0", "--columns", COLUMNS]),
         (
             json!({"map-columns": true}),
             &["--temperature", "0", "--json-schema", r#"{"enum": [7, 12, 3001]}"#],
         ),
-        (
-            json!({"method": "refine", "reduce-prompt": null, "refine-prompt": "{{ answer }} {{ chunk }}"}),
-            &["--temperature", "0.8", "--columns", COLUMNS],
-        ),
+        (refine("{{ answer }} {{ chunk }}"), &["--temperature", "0.8", "--columns", COLUMNS]),
     ] {
         let documents = options(more.clone());
         let bytes = |name: &str, how: &[&str]| {
@@ -215,8 +214,7 @@ fn no_byte_depends_on_what_shares_a_batch() {
 fn refine_carries_one_answer_along_the_chunks() {
     let bench = Bench::new();
     let texts = [Some(words(300)), Some("the mill".into())];
-    let more = json!({"method": "refine", "reduce-prompt": null,
-                      "refine-prompt": "{{ answer }} | {{ chunk_index }} {{ chunk }}"});
+    let more = refine("{{ answer }} | {{ chunk_index }} {{ chunk }}");
     let out = answered(&bench, &table(&bench, &texts), &options(more), &[]);
     assert_covered(&out, &texts, false);
     let (document, found) = (texts[0].as_ref().unwrap(), chunks(&out, 0));
@@ -234,12 +232,28 @@ fn refine_carries_one_answer_along_the_chunks() {
 }
 
 #[test]
+fn chunks_that_are_cut_again_overlap_as_others_do() {
+    let bench = Bench::new();
+    let texts = [Some("One two three four. Five six seven. Eight nine. ".repeat(60))];
+    // Twice as long as the text that it is cut by.
+    let along = refine("{{ answer }} {{ chunk }} {{ chunk }}");
+    for (more, map) in [(json!({}), "{{ chunk }} {{ chunk }}"), (along, "{{ chunk }}")] {
+        let mut more = more;
+        more["overlap"] = 24.into();
+        more["map-prompt"] = map.into();
+        let out = answered(&bench, &table(&bench, &texts), &options(more.clone()), &[]);
+        assert_covered(&out, &texts, true);
+        let found = chunks(&out, 0);
+        assert!(found.len() > 6 && found.windows(2).all(|pair| pair[1].0 < pair[0].1), "{more}: {found:?}");
+    }
+}
+
+#[test]
 fn a_longer_prompt_of_refine_cuts_no_chunk_again() {
     let bench = Bench::new();
     let texts = [Some(words(600))];
-    let refine = format!("{} {{{{ answer }}}} {{{{ chunk }}}}", "the mill and the river ".repeat(10));
-    let more = json!({"method": "refine", "reduce-prompt": null, "refine-prompt": refine});
-    let out = answered(&bench, &table(&bench, &texts), &options(more), &[]);
+    let prompt = format!("{} {{{{ answer }}}} {{{{ chunk }}}}", "the mill and the river ".repeat(10));
+    let out = answered(&bench, &table(&bench, &texts), &options(refine(&prompt)), &[]);
     assert_covered(&out, &texts, false);
     let found = chunks(&out, 0);
     let lengths: Vec<usize> = found.iter().map(|(start, end, _)| end - start).collect();
@@ -273,9 +287,9 @@ fn a_chunk_that_fails_is_named_and_the_others_are_kept() {
     let input = table(&bench, &texts);
     // Q.
     let model = model_without(&bench, 48);
-    let bytes = |seqs: &str| {
+    let bytes = |seqs: &str, more: Value| {
         let output = bench.name(&format!("out{seqs}.parquet"));
-        let documents = options(json!({}));
+        let documents = options(more);
         let mut all = arguments(&model, &input, &output, &documents);
         all.extend([
             "--temperature",
@@ -291,7 +305,7 @@ fn a_chunk_that_fails_is_named_and_the_others_are_kept() {
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         std::fs::read(output).unwrap()
     };
-    assert!(bytes("1") == bytes("30"), "another batch");
+    assert!(bytes("1", json!({})) == bytes("30", json!({})), "another batch");
     let out = read(&bench.path("out1.parquet"));
     assert_covered(&out, &texts, false);
     let (errors, found) = (text(&out, "error"), chunks(&out, 0));
@@ -303,6 +317,20 @@ fn a_chunk_that_fails_is_named_and_the_others_are_kept() {
     assert!(
         errors[1].is_none() && errors[2].as_ref().unwrap().contains("chunk 0 (bytes 0 to 5)"),
         "{errors:?}"
+    );
+    // An answer that is carried along ends there: the chunks before are kept, and those behind are not answered.
+    let along = || refine("{{ answer }} {{ chunk }}");
+    assert!(bytes("2", along()) == bytes("31", along()), "another batch");
+    let out = read(&bench.path("out2.parquet"));
+    assert_covered(&out, &texts, false);
+    let (errors, found) = (text(&out, "error"), chunks(&out, 0));
+    let failed = found.iter().position(|(from, to, _)| (*from..*to).contains(&start.len())).unwrap();
+    let (from, to, _) = found[failed];
+    let said = format!("not finite: chunk {failed} (bytes {from} to {to}): the model's logits");
+    assert!(errors[0].as_ref().unwrap().starts_with(&said), "{errors:?}, not {said}");
+    assert!(
+        failed > 0 && found.iter().enumerate().all(|(i, (.., text))| text.is_some() == (i < failed)),
+        "{found:?}"
     );
     // A prompt that cannot be made is named, too.
     let documents = options(json!({"map-prompt": "{{ chunk }} {{ 1 // (chunk_index - 1) }}"}));
@@ -486,7 +514,8 @@ fn killed_jobs_publish_the_bytes_of_an_undisturbed_one() {
     let schema = r#"{"type": "string", "maxLength": 6}"#;
     let kept = kill_jobs(kills, json!({}), &[])
         + kill_jobs(kills.div_ceil(4), json!({}), &["--columns", COLUMNS])
-        + kill_jobs(kills.div_ceil(4), json!({"map-columns": true}), &["--json-schema", schema]);
+        + kill_jobs(kills.div_ceil(4), json!({"map-columns": true}), &["--json-schema", schema])
+        + kill_jobs(kills.div_ceil(4), refine("{{ answer }} {{ chunk }}"), &[]);
     assert!(kept > 0, "no kill met a document in its middle");
 }
 

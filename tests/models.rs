@@ -8,9 +8,10 @@ use engine::device::{Device, PlanId};
 use engine::dtype::DType;
 use engine::format::Format;
 use engine::models::{Decoder, Formats, LoadFormat, Model, ModelConfig, decoder};
-use engine::plan::{BufferId, Dims, Rows};
+use engine::op::Op;
+use engine::plan::{BufferId, Dims, Plan, Rows};
 use engine::step::{SampleRow, Step};
-use engine::{Engine, EngineConfig};
+use engine::{Capacity, Engine, EngineConfig};
 use safetensors::SafeTensors;
 
 const MAX_LEN: usize = 80;
@@ -46,6 +47,11 @@ struct Loaded {
 impl Loaded {
     /// The model on the device; none without such a device.
     fn open(on: On, name: &str) -> Option<Loaded> {
+        Loaded::open_changed(on, name, |_| {})
+    }
+
+    /// The same with a change in the plan.
+    fn open_changed(on: On, name: &str, change: impl Fn(&mut Plan)) -> Option<Loaded> {
         let mut device = support::open(on.device)?;
         let model = Model::open(&support::golden(name), LoadFormat::Auto).unwrap();
         let types = device.info().types_for(on.dtype);
@@ -56,7 +62,8 @@ impl Loaded {
             if types.weights.contains(&wanted) { wanted } else { types.weights[0] }
         };
         let pages = MAX_LEN / PAGE;
-        let decoder = decoder(&model.config, &formats, MAX_LEN, 1, pages, matrix);
+        let mut decoder = decoder(&model.config, &formats, MAX_LEN, 1, pages, matrix);
+        change(&mut decoder.plan);
         let max_dims = Dims {
             tokens: MAX_LEN,
             seqs: 1,
@@ -208,6 +215,73 @@ fn cpu() {
     compare_all(CPU, 1e-4);
 }
 
+/// Pages in FP8 give the bits of wide pages whose contents were rounded to it: layer by layer, since what a layer writes
+/// depends on what the layers below it read.
+fn compare_fp8_pages(on: On, models: &[&str]) {
+    for name in models {
+        let Some(mut fp8) = Loaded::open(On { kv: Some(DType::E4M3), ..on }, name) else { return };
+        let mut plain = Loaded::open(on, name).unwrap();
+        let tokens: Vec<u32> = (4..44).collect();
+        let unrounded = plain.logits(0, &tokens);
+        let mut rounded: Vec<(BufferId, Vec<u8>)> = Vec::new();
+        loop {
+            let mut wide = Loaded::open_changed(on, name, |plan| {
+                let is_written = |id| rounded.iter().any(|(written, _)| *written == id);
+                plan.ops.retain(|op| !matches!(op, Op::KvWrite(write) if is_written(write.k_pages)));
+            })
+            .unwrap();
+            for (pages, bytes) in &rounded {
+                wide.device.write(wide.plan, *pages, 0, bytes).unwrap();
+            }
+            let logits = wide.logits(0, &tokens);
+            let next = wide.decoder.plan.ops.iter().find_map(|op| match op {
+                Op::KvWrite(write) => Some([write.k_pages, write.v_pages]),
+                _ => None,
+            });
+            let Some(pages) = next else {
+                assert!(fp8.logits(0, &tokens) == logits, "{name}: other bits than those of rounded pages");
+                // And again, one after the other.
+                let one = tokens.iter().enumerate().flat_map(|(p, token)| fp8.logits(p, &[*token]));
+                assert!(one.eq(logits.iter().copied()), "{name}: other bits token by token");
+                // Weights are made up, which makes more of a rounded key than trained ones do.
+                let logprobs =
+                    |logits: &[f32]| logits.chunks(fp8.vocab).flat_map(log_softmax).collect::<Vec<_>>();
+                let (got, want) = (logprobs(&logits), logprobs(&unrounded));
+                let apart = got.iter().zip(&want).map(|(g, w)| (g - w).abs()).sum::<f64>() / got.len() as f64;
+                println!("{name}: {apart:.3} apart");
+                assert!(apart > 0.0 && apart < 0.3, "{name}: {apart} apart");
+                break;
+            };
+            for id in pages {
+                let desc = wide.decoder.plan.desc(id).clone();
+                // What is not held is NaN before and after.
+                let values =
+                    desc.format.decode(&wide.device.read(wide.plan, id, 0..MAX_LEN).unwrap(), desc.cols);
+                let through = DType::E4M3.decode(&DType::E4M3.encode(&values));
+                rounded.push((id, desc.format.encode(&through, desc.cols)));
+            }
+        }
+    }
+}
+
+#[test]
+fn cpu_fp8_pages() {
+    compare_fp8_pages(CPU, &["llama2", "qwen2-window", "qwen3", "gemma2"]);
+}
+
+/// Heads of 8 columns in f32, and of 16 in bf16 on tensor cores.
+#[test]
+fn cuda_fp8_pages() {
+    compare_fp8_pages(On::new("cuda", DType::F32), &["qwen2-window"]);
+    compare_fp8_pages(On::new("cuda", DType::BF16), &["qwen3", "gemma2"]);
+}
+
+/// The same on a card with wgmma.
+#[test]
+fn cuda_fp8_pages_sm_90a() {
+    support::on_sm90("cuda_fp8_pages");
+}
+
 /// A model that is converted as it loads has the logits of the same model whose matrices went through the format and back
 /// to f32.
 fn compare_converted(on: On, format: Format, models: &[&str], tolerance: f32) {
@@ -283,6 +357,53 @@ fn q8_0_of_rows_that_are_no_whole_blocks_is_refused() {
     let error = Engine::new(&model, support::open("cpu").unwrap(), &config).err().unwrap().to_string();
     let tensor = "tensor model.embed_tokens.weight has 16 columns";
     assert!(error.contains("quantization") && error.contains(tensor), "{error}");
+}
+
+/// What an engine with KV pages in FP8 says, and its bytes of pages for a token.
+fn with_fp8_pages(device: &'static str, folder: &std::path::Path) -> Option<Result<usize, String>> {
+    let device = support::open(device)?;
+    let model = Model::open(folder, LoadFormat::Auto).unwrap();
+    let config = EngineConfig { kv_cache_dtype: Some(DType::E4M3), ..EngineConfig::default() };
+    let capacity = Capacity::of(&model, device.as_ref(), &config).map_err(|e| e.to_string());
+    let engine = Engine::new(&model, device, &config).map_err(|e| e.to_string());
+    assert_eq!(capacity.as_ref().err(), engine.as_ref().err());
+    Some(engine.and(capacity).map(|capacity| capacity.kv_bytes_per_token))
+}
+
+#[test]
+fn a_page_in_fp8_has_a_byte_for_each_number() {
+    // Keys and values of two layers, with two heads of 16 columns.
+    assert_eq!(with_fp8_pages("cpu", &support::golden("qwen3")), Some(Ok(2 * 2 * 2 * 16)));
+}
+
+#[test]
+fn pages_in_fp8_are_refused_where_a_device_lacks_them() {
+    let Some(refused) = with_fp8_pages("wgpu", &support::golden("qwen3")) else { return };
+    let error = refused.unwrap_err();
+    let why = "the wgpu device holds KV pages in f16, f32, bf16, not fp8_e4m3";
+    assert!(error.contains("kv_cache_dtype") && error.contains(why), "{error}");
+}
+
+/// Scales of keys and values are for numbers that are divided by them.
+#[test]
+fn pages_in_fp8_are_refused_where_a_checkpoint_has_scales_for_them() {
+    let golden = support::golden("qwen3");
+    let bytes = std::fs::read(golden.join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let scale = 0.5_f32.to_le_bytes();
+    for name in ["self_attn.k_scale", "self_attn.attn.v_scale", "self_attn.k_proj.output_scale"] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(golden.join("config.json"), folder.path().join("config.json")).unwrap();
+        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, Vec::new(), &scale).unwrap();
+        let name = format!("model.layers.1.{name}");
+        let all = tensors.tensors().into_iter().chain([(name.clone(), view)]);
+        std::fs::write(folder.path().join("model.safetensors"), safetensors::serialize(all, None).unwrap())
+            .unwrap();
+        let error = with_fp8_pages("cpu", folder.path()).unwrap().unwrap_err();
+        assert!(error.contains(&name) && error.contains("leave it out"), "{error}");
+        let model = Model::open(folder.path(), LoadFormat::Auto).unwrap();
+        assert!(Engine::new(&model, support::open("cpu").unwrap(), &EngineConfig::default()).is_ok());
+    }
 }
 
 #[test]

@@ -260,13 +260,14 @@ fn difference(want: &HashMap<u64, Answer>, got: &HashMap<u64, Answer>) -> Option
 
 /// `count` rows of a golden model under `schedules` schedules.
 fn keep_their_bits(on: (&str, DType), model: &str, count: usize, schedules: u64, page_sizes: &[usize]) {
-    quantised_keep_their_bits(on, None, model, count, schedules, page_sizes);
+    stored_keep_their_bits(on, None, None, model, count, schedules, page_sizes);
 }
 
-/// The same with matrices converted to a format.
-fn quantised_keep_their_bits(
+/// The same with matrices converted to a format, and KV pages in a type.
+fn stored_keep_their_bits(
     (device, dtype): (&str, DType),
     quantization: Option<Format>,
+    kv_cache_dtype: Option<DType>,
     model: &str,
     count: usize,
     schedules: u64,
@@ -275,10 +276,11 @@ fn quantised_keep_their_bits(
     let folder = support::golden(model);
     let model = Model::open(&folder, LoadFormat::Auto).unwrap();
     let rows = rows(count, model.config.vocab, &constraints(&folder, model.config.vocab));
-    let Some(kv_type) = support::open(device).map(|d| d.info().types_for(dtype).kv[0]) else { return };
+    let Some(first) = support::open(device).map(|d| d.info().types_for(dtype).kv[0]) else { return };
+    let kv_type = kv_cache_dtype.unwrap_or(first);
     let kv = 2 * model.config.layers.len() * model.config.kv_heads * model.config.head_dim * kv_type.size();
     let (max_model_len, dtype) = (Some(MAX_LEN), Some(dtype));
-    let base = EngineConfig { max_model_len, dtype, quantization, ..EngineConfig::default() };
+    let base = EngineConfig { max_model_len, dtype, quantization, kv_cache_dtype, ..EngineConfig::default() };
     let plain = Schedule {
         config: EngineConfig { max_num_seqs: Some(1), force_tokens: false, ..base.clone() },
         order: 0,
@@ -323,6 +325,13 @@ fn cpu_structures() {
     keep_their_bits(("cpu", DType::F32), "qwen3", 120, support::schedules(15), &[1, 16, 24]);
 }
 
+/// KV pages in FP8.
+#[test]
+fn cpu_fp8_pages() {
+    let (on, fp8) = (("cpu", DType::F32), Some(DType::E4M3));
+    stored_keep_their_bits(on, None, fp8, "qwen2-window", 120, support::schedules(15), &[1, 8, 24]);
+}
+
 /// Products of bf16 pairs.
 #[test]
 fn cpu_medium() {
@@ -345,7 +354,20 @@ fn cuda_sm_90a() {
 #[test]
 fn cuda_fp8() {
     let (on, fp8) = (("cuda", DType::BF16), Some(Format::Fp8));
-    quantised_keep_their_bits(on, fp8, "qwen3", 48, support::schedules(2), &[1, 16, 24]);
+    stored_keep_their_bits(on, fp8, None, "qwen3", 48, support::schedules(2), &[1, 16, 24]);
+}
+
+/// KV pages in FP8.
+#[test]
+fn cuda_fp8_pages() {
+    let (on, fp8) = (("cuda", DType::BF16), Some(DType::E4M3));
+    stored_keep_their_bits(on, None, fp8, "qwen3", 48, support::schedules(2), &[1, 16, 24]);
+}
+
+/// The same on a card with wgmma.
+#[test]
+fn cuda_fp8_pages_sm_90a() {
+    support::on_sm("90", "cuda_fp8_pages");
 }
 
 /// The same on a card with wgmma, where activations are in FP8 too.

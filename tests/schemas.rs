@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/forbidden.rs"]
+mod forbidden;
 #[path = "support/random_schema.rs"]
 mod random_schema;
 mod support;

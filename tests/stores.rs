@@ -411,6 +411,124 @@ fn an_object_that_changes_between_two_reads_never_becomes_an_answer() {
     }
 }
 
+/// Six shards, each on a machine of its own, which is a folder of state here. One is killed and goes on, one is run anew by
+/// another machine, and one by two machines at once.
+#[test]
+fn shards_on_many_machines_make_one_output() {
+    let Some(mill) = Mill::new() else { return };
+    let files = ["--rows-per-file", "8"];
+    mill.answer(&INPUTS, "parts", &files);
+    let shard = |shard: &str, machine: &str| {
+        let more = [&files[..], &["--shard", shard, "--state-dir", machine, "--in-process"]].concat();
+        mill.job(&["s3://mill/in"], "s3://mill/out", &more)
+    };
+    let publish = |shards: &str| {
+        let more = [&files[..], &["--shards", shards, "--state-dir", "login"]].concat();
+        let mut command = mill.job(&["s3://mill/in"], "s3://mill/out", &more);
+        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_owned()).collect();
+        command = mill.command(&["publish"]);
+        command.args(&arguments[1..]);
+        command
+    };
+    mill.refused(publish("6"), &["no shard of s3://mill/out was begun"]);
+    for (number, machine) in [("5/6", "e"), ("1/6", "a")] {
+        let ran = Ran::of(shard(number, machine).output().unwrap());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+    // Another job is refused at once, with shards or without, and so is a wrong number of them.
+    let mut other = shard("2/6", "b");
+    other.args(["--seed", "9"]);
+    mill.refused(
+        other,
+        &["s3://mill/out.gristmill/claim.json is of another job", "seed: begun with 0, now 9"],
+    );
+    mill.refused(shard("2/7", "b"), &["shards: begun with 6, now 7"]);
+    mill.refused(
+        mill.job(&["s3://mill/in"], "s3://mill/out", &files),
+        &["another job writes to s3://mill/out"],
+    );
+    mill.refused(publish("7"), &["--shards 6, and publish says 7"]);
+    mill.refused(publish("6"), &["shard 2/6 is not finished", "shard 6/6 is not finished"]);
+    // Killed in the middle of its rows, and before a part of it shows.
+    for (number, machine, then) in [("2/6", "b", "b"), ("3/6", "c", "another")] {
+        let mut killed = shard(number, machine);
+        killed.env("GRISTMILL_FAULTS", "1:hang@3").args(["--max-num-seqs", "2"]);
+        let mut killed = spawn(killed);
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        let way = Way::to(&mill.s3, |_, line| {
+            if line.starts_with("POST") && line.contains("uploadId=") { Act::Hold } else { Act::Pass }
+        });
+        let mut killed = shard(number, machine);
+        mill.s3.aim(&mut killed, &way.address);
+        let mut killed = spawn(killed);
+        way.caught.recv().unwrap();
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        let ran = Ran::of(shard(number, then).output().unwrap());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert_eq!(ran.stderr.contains("resuming: "), then == machine, "{}", ran.stderr);
+    }
+    // Answers that are lost are read back.
+    let way = Way::to(&mill.s3, |lost, line| {
+        let wanted: [fn(&str) -> bool; 2] = [
+            |line| line.starts_with("POST") && line.contains("uploadId="),
+            |line| line.starts_with("PUT") && line.contains("/shards/4-of-6.json"),
+        ];
+        if wanted.get(lost).is_some_and(|wanted| wanted(line)) { Act::DropAnswer } else { Act::Pass }
+    });
+    let mut lossy = shard("4/6", "d");
+    mill.s3.aim(&mut lossy, &way.address);
+    let ran = Ran::of(lossy.output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let twins = ["f", "g"].map(|machine| spawn(shard("6/6", machine)));
+    let codes: Vec<i32> =
+        twins.into_iter().map(|twin| Ran::of(twin.wait_with_output().unwrap()).code).collect();
+    assert!(codes.contains(&0) && codes.iter().all(|code| [0, 1].contains(code)), "{codes:?}");
+    assert!(mill.s3.get("out.gristmill/manifest.json").is_none());
+    let status = mill.run(&["status", "s3://mill/out", "--state-dir", "login"]);
+    assert!(
+        status.stdout.contains("6 of 6 shards finished") && status.stdout.contains("published  no"),
+        "{status:?}"
+    );
+    // Publishing loses an answer, too, and may be repeated.
+    let way =
+        Way::to(
+            &mill.s3,
+            |lost, line| {
+                if lost == 0 && line.starts_with("PUT") { Act::DropAnswer } else { Act::Pass }
+            },
+        );
+    let mut lossy = publish("6");
+    mill.s3.aim(&mut lossy, &way.address);
+    for command in [lossy, publish("6")] {
+        let mut command = command;
+        let ran = Ran::of(command.output().unwrap());
+        assert!(
+            ran.code == 0 && ran.stderr.contains("100 rows of 6 shards in s3://mill/out"),
+            "{}",
+            ran.stderr
+        );
+        let manifest = mill.s3.get("out.gristmill/manifest.json").unwrap();
+        assert!(manifest == std::fs::read(mill.bench.path("parts.gristmill/manifest.json")).unwrap());
+        for at in 0..13 {
+            let name = format!("part-{at:05}.parquet");
+            let local = std::fs::read(mill.bench.path(&format!("parts/{name}"))).unwrap();
+            assert!(mill.s3.get(&format!("out/{name}")).unwrap() == local, "{name} differs");
+        }
+        assert_eq!((mill.s3.keys("out/").len(), mill.s3.uploads().len()), (13, 0));
+        let verified = mill.run(&["verify", "s3://mill/out"]);
+        assert!(verified.stdout.contains("is as published: 100 rows in 13 files"), "{verified:?}");
+    }
+    // A part that somebody has overwritten is named with its shard, which mends it.
+    mill.s3.put("out/part-00003.parquet", b"somebody's");
+    mill.refused(publish("6"), &["shard 2/6: part-00003.parquet is not what the shard has put there"]);
+    assert_eq!(Ran::of(shard("2/6", "b").output().unwrap()).code, 0);
+    assert_eq!(Ran::of(publish("6").output().unwrap()).code, 0);
+    assert_eq!(mill.run(&["verify", "s3://mill/out"]).code, 0);
+}
+
 #[test]
 fn a_changed_input_is_refused() {
     let Some(mill) = Mill::new() else { return };

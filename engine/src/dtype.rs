@@ -1,5 +1,6 @@
 //! Element types of buffers.
 
+use crate::e4m3;
 use half::slice::HalfFloatSliceExt;
 use std::fmt;
 
@@ -12,6 +13,8 @@ pub enum DType {
     F16,
     /// The upper half of a binary32 (bfloat16).
     BF16,
+    /// [`e4m3`], without a scale; only KV pages hold it. Values beyond the greatest become it.
+    E4M3,
     /// Unsigned 32-bit integers: token ids, positions, KV slots.
     U32,
 }
@@ -22,6 +25,7 @@ impl DType {
         match self {
             DType::F32 | DType::U32 => 4,
             DType::F16 | DType::BF16 => 2,
+            DType::E4M3 => 1,
         }
     }
 
@@ -31,6 +35,7 @@ impl DType {
             DType::F32 => "f32",
             DType::F16 => "f16",
             DType::BF16 => "bf16",
+            DType::E4M3 => "fp8_e4m3",
             DType::U32 => "u32",
         }
     }
@@ -57,6 +62,7 @@ impl DType {
                 halves.convert_from_f32_slice(values);
                 bytemuck::cast_slice(&halves).to_vec()
             }
+            DType::E4M3 => values.iter().map(|&value| e4m3::from_f32(value)).collect(),
             DType::U32 => panic!("integers are not encoded from floats"),
         }
     }
@@ -72,6 +78,7 @@ impl DType {
             DType::BF16 => {
                 bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes(two(b)).to_f32()).collect()
             }
+            DType::E4M3 => bytes.iter().map(|&bits| e4m3::to_f32(bits)).collect(),
         }
     }
 }

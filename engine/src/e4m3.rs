@@ -41,6 +41,12 @@ pub fn from_f32(value: f32) -> u8 {
     bits | sign
 }
 
+/// The most by which rounding a value within the range can change it.
+pub fn half_step(value: f32) -> f32 {
+    let greatest = value.abs().max(0.015_625);
+    f32::from_bits(greatest.to_bits() & 0x7F80_0000) / 16.0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -46,6 +46,7 @@ impl Format {
     pub fn holds(self, value: f32) -> bool {
         let max = f32::from(f16::MAX);
         match self {
+            Format::Plain(DType::E4M3) => !value.is_finite() || value.abs() <= e4m3::MAX,
             Format::Plain(DType::F16) => !value.is_finite() || value.abs() <= max,
             Format::Plain(_) => true,
             Format::Q8_0 => value.abs() <= 127.0 * max,

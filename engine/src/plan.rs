@@ -101,6 +101,10 @@ impl Plan {
                         "block tables have {cols} columns; a sequence has up to {pages} pages"
                     ));
                 }
+                BufferKind::KvPage if desc.format.plain().is_some() => {}
+                _ if desc.format == DType::E4M3.into() => {
+                    return Err(format!("{} is {}; only KV pages can be", desc.name, desc.format));
+                }
                 BufferKind::Weight | BufferKind::StepInput(_) => {}
                 _ if desc.format.plain().is_none() => {
                     return Err(format!("{} is {}; only weights can be", desc.name, desc.format));

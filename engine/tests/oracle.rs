@@ -238,16 +238,33 @@ fn choose(case: &Case, r: usize, mut logits: Vec<f64>) -> u32 {
     weights.iter().position(&mut passes).unwrap() as u32
 }
 
+/// The e4m3 element nearest to a value, of two the one whose last bit is 0: by looking at all of them.
+fn nearest_e4m3(value: f64) -> f64 {
+    let element = |bits: u32| {
+        let (exponent, fraction) = ((bits >> 3).cast_signed(), f64::from(bits & 7) / 8.0);
+        if exponent == 0 {
+            fraction * 2.0_f64.powi(-6)
+        } else {
+            (1.0 + fraction) * 2.0_f64.powi(exponent - 7)
+        }
+    };
+    let far = |bits: u32| (element(bits) - value.abs().min(448.0)).abs();
+    let nearest = (0..127).min_by(|&a, &b| far(a).total_cmp(&far(b)).then((a % 2).cmp(&(b % 2))));
+    if value.is_nan() { value } else { element(nearest.unwrap()).copysign(value) }
+}
+
 fn compare(case: &Case) {
     let mut device = CpuDevice::new(Some(2)).unwrap();
     let (id, output) = case.run(&mut device).unwrap();
     let got = case.read(&mut device, id).unwrap();
     let expected = if case.plan.ops.len() == 2 { expected_of_two(case) } else { expected(case) };
-    for (got, want) in got.iter().zip(expected) {
+    for ((got, want), (view, _)) in got.iter().zip(expected).zip(&case.outputs) {
         assert_eq!(got.len(), want.len(), "{}", case.name);
+        let fp8 = case.plan.desc(view.buffer).value_type() == DType::E4M3;
+        let want = want.into_iter().map(|value| if fp8 { nearest_e4m3(value) } else { value });
         for (i, (&got, want)) in got.iter().zip(want).enumerate() {
             let error = (f64::from(got) - want).abs();
-            let same = got.is_nan() && want.is_nan();
+            let same = got.is_nan() && want.is_nan() || f64::from(got) == want;
             assert!(same || error <= 2e-5 * want.abs().max(1.0), "{} [{i}]: {got}, not {want}", case.name);
         }
     }
@@ -298,6 +315,33 @@ fn every_case_with_q8_0_weights() {
 fn every_case_with_fp8_weights() {
     for weights in [Format::Fp8, Format::Fp8Blocks] {
         cases(Formats { weights, ..Formats::F32 }).iter().for_each(compare);
+    }
+}
+
+#[test]
+fn every_case_with_fp8_pages() {
+    cases(Formats { kv: DType::E4M3, ..Formats::F32 }).iter().for_each(compare);
+}
+
+/// FP8 pages give the bits that wide pages give which hold the same values.
+#[test]
+fn fp8_pages_are_widened_as_they_are_read() {
+    let attentions = |kv| {
+        let all = cases(Formats { kv, ..Formats::F32 });
+        all.into_iter().filter(|case| matches!(case.plan.ops[0], Op::PagedAttention(_)))
+    };
+    for (narrow, mut wide) in attentions(DType::E4M3).zip(attentions(DType::F32)) {
+        for ((id, to), (_, from)) in wide.writes.iter_mut().zip(&narrow.writes) {
+            if narrow.plan.desc(*id).value_type() == DType::E4M3 {
+                *to = DType::F32.encode(&DType::E4M3.decode(from));
+            }
+        }
+        let mut device = CpuDevice::new(Some(2)).unwrap();
+        let mut run = |case: &Case| {
+            let (id, _) = case.run(&mut device).unwrap();
+            device.read(id, case.outputs[0].0.buffer, 0..case.outputs[0].1).unwrap()
+        };
+        assert!(run(&narrow) == run(&wide), "{}", narrow.name);
     }
 }
 

@@ -114,6 +114,36 @@ pub enum JobError {
         /// Its text.
         says: String,
     },
+    /// Shards are not all there.
+    #[error(
+        "{output} cannot be published yet:\n{problems}\nrun these shards (`gristmill run --shard i/{shards}`), then publish again"
+    )]
+    UnfinishedShards {
+        output: String,
+        shards: u64,
+        /// One line for each shard.
+        problems: String,
+    },
+    /// A shard, or what was begun at its place, is of another job.
+    #[error(
+        "{begun} is of another job in {}; these values differ:\n{differences}\nrun all shards with the same flags, or choose \
+             another --output; where the shards that were begun are not wanted any more, remove {begun} and they begin anew",
+        counted(*shards, "shard")
+    )]
+    OtherShards {
+        /// What says so, a file or an object.
+        begun: String,
+        shards: u64,
+        /// One line for each value that differs.
+        differences: String,
+    },
+    /// A shard that says that it is finished is not what it says.
+    #[error("{output} was not published:\n{problems}")]
+    WrongShards {
+        output: String,
+        /// One line for each problem, and what to do.
+        problems: String,
+    },
     /// SQLite refused to work on the journal.
     #[error("the journal {} failed: {source}; finished rows up to the last commit are kept; fix the cause and run the \
              same command again", path.display())]

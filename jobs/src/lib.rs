@@ -2,8 +2,8 @@
 //!
 //! A row goes one way, through these folders: input, prompt, run (engine and text), journal, publish. A row that cannot
 //! be answered goes straight to the journal with its error. `cli` and `options` say what to do, `plan` what it would take,
-//! `model` finds the model, `store` reads and writes object stores, `structured` says which tokens a structured output allows,
-//! and `supervise` restarts a worker that died.
+//! `shards` joins what several machines did, `model` finds the model, `store` reads and writes object stores, `structured`
+//! says which tokens a structured output allows, and `supervise` restarts a worker that died.
 
 // What is public here serves the command, the tests and the benches; a comment stands where a name does not say it all.
 #![allow(missing_docs)]
@@ -36,6 +36,8 @@ pub mod row_error;
 pub mod rows;
 pub mod run;
 pub mod schema;
+mod sealed;
+pub mod shards;
 pub mod stop_signal;
 pub mod store;
 pub mod structured;

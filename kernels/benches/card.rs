@@ -23,6 +23,9 @@ const BF16: Formats =
 /// Weights in FP8; on sm_90 with what rounding activations takes.
 const FP8: Formats = Formats { weights: Format::Fp8, ..BF16 };
 
+/// FP8 pages.
+const FP8_PAGES: Formats = Formats { kv: DType::E4M3, ..BF16 };
+
 /// Linear shapes of Llama-3.1-8B: name, K, N.
 const LAYERS: [(&str, usize, usize); 5] = [
     ("qkv", 4096, 6144),
@@ -239,20 +242,24 @@ fn tiles(formats: Formats, scale: usize) {
     }
 }
 
-/// Decode attention with the heads of Llama-3.1-8B, in bytes of KV a second.
+/// Decode attention with the heads of Llama-3.1-8B, in bytes of KV a second; then over FP8 pages, which have half as many.
 fn decode(copied: f64, scale: usize) {
     println!(
         "decode: sequences x length | time | GB/s | of the copy rate (limit 0.75 where there is work for the card)"
     );
-    for (seqs, len) in [(1, 512), (16, 512), (256, 512), (256, 1024), (128, 4096), (16, 16384), (1, 65536)] {
+    let wide = [(1, 512), (16, 512), (256, 512), (256, 1024), (128, 4096), (16, 16384), (1, 65536)];
+    let narrow = [(1, 512), (256, 512), (256, 1024), (128, 4096), (16, 16384)];
+    let all = wide.map(|shape| (BF16, shape)).into_iter().chain(narrow.map(|shape| (FP8_PAGES, shape)));
+    for (formats, (seqs, len)) in all {
         let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
-        let case = attention(BF16, HEADS, &vec![(1, len); seqs]);
+        let case = attention(formats, HEADS, &vec![(1, len); seqs]);
         let steps = [case.step.clone()];
         let seconds =
             seconds_of(&case, &steps, BufferKind::KvPage, (512 << 20) / scale, &Options::default())[0];
-        let rate = (seqs * len * 2 * 8 * 128 * 2) as f64 / seconds;
+        let rate = (seqs * len * 2 * 8 * 128 * formats.kv.size()) as f64 / seconds;
+        let pages = if formats == FP8_PAGES { ", FP8 pages" } else { "" };
         println!(
-            "decode: {seqs} x {len} | {:.1} us | {:.0} | {:.2}",
+            "decode: {seqs} x {len}{pages} | {:.1} us | {:.0} | {:.2}",
             seconds * 1e6,
             rate / 1e9,
             rate / copied

@@ -145,10 +145,10 @@ impl CudaDevice {
     }
 }
 
-/// Activations and KV pages are of one type; weights are of that type too, or quantised.
+/// Activations, KV pages and weights are of one type, but that pages may be in FP8 and weights quantised.
 fn compute_types(dtype: DType) -> ComputeTypes {
     let weights = [&[Format::Plain(dtype)], Format::SCALED].concat();
-    ComputeTypes { activations: dtype, kv: vec![dtype], weights }
+    ComputeTypes { activations: dtype, kv: vec![dtype, DType::E4M3], weights }
 }
 
 /// The first card that can be used.

@@ -32,11 +32,12 @@ pub struct Kernel {
 }
 
 /// The headers that sources include: names and texts.
-pub const HEADERS: [(&str, &str); 6] = [
+pub const HEADERS: [(&str, &str); 7] = [
     ("ptx.cuh", include_str!("include/ptx.cuh")),
     ("ptx_sm90.cuh", include_str!("include/ptx_sm90.cuh")),
     ("number.cuh", include_str!("include/number.cuh")),
     ("weight.cuh", include_str!("include/weight.cuh")),
+    ("pages.cuh", include_str!("include/pages.cuh")),
     ("attention.cuh", include_str!("include/attention.cuh")),
     ("sample.cuh", include_str!("include/sample.cuh")),
 ];

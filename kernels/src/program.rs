@@ -351,7 +351,10 @@ impl Program {
         if self.spared.contains(&buffer) {
             return Ok(bytes);
         }
-        if let ([plane], false) = (planes.as_slice(), self.interleaved.contains(&buffer)) {
+        if let [plane] = planes.as_slice()
+            && plane.is_plain(row_bytes)
+            && !self.interleaved.contains(&buffer)
+        {
             read(plane, rows.start, &mut bytes)?;
             return Ok(bytes);
         }

@@ -36,6 +36,7 @@ fn plain(dtype: DType, all: &mut Vec<Kernel>) {
         all.push(add::kernel([x; 3], vec));
         all.push(soft_cap::kernel(x, vec));
         all.push(rope::kernel(x, f32, x, vec));
+        all.push(rope::kernel(x, f32, DType::E4M3.into(), vec));
         all.push(gated_mul::kernel(x, x, Activation::Silu, vec));
         all.push(gated_mul::kernel(x, x, Activation::GeluTanh, vec));
         for (threads, packs) in [(32, 1), (64, 1), (256, 0), (256, 1), (256, 4)] {
@@ -50,6 +51,7 @@ fn plain(dtype: DType, all: &mut Vec<Kernel>) {
     all.push(linear::bias_kernel(f32, x));
     for softcap in [false, true] {
         all.push(attention::plain_kernel(x, x, 128, softcap));
+        all.push(attention::plain_kernel(x, DType::E4M3.into(), 128, softcap));
     }
 }
 
@@ -110,14 +112,17 @@ fn attentions(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
         for (warps, parts) in [(DECODE_WARPS, false), (PREFILL_WARPS, false), (PREFILL_WARPS, true)] {
             // Soft caps come with heads of 128 and of 256 columns (Gemma 2).
             for softcap in if wide && head_dim >= 128 { &[false, true][..] } else { &[false] } {
-                let variant =
-                    AttentionVariant { dtype, head_dim, warps, one_tile: false, parts, softcap: *softcap };
-                all.extend(attention::kernel(variant, limits.shared));
-                if warps == PREFILL_WARPS {
-                    all.extend(attention::sm90_kernel(variant, limits));
-                } else {
-                    let shared = variant.one_tile();
-                    all.extend(shared.and_then(|variant| attention::kernel(variant, limits.shared)));
+                for pages in [dtype, DType::E4M3] {
+                    let (one_tile, softcap) = (false, *softcap);
+                    let variant =
+                        AttentionVariant { dtype, pages, head_dim, warps, one_tile, parts, softcap };
+                    all.extend(attention::kernel(variant, limits.shared));
+                    if warps == PREFILL_WARPS {
+                        all.extend(attention::sm90_kernel(variant, limits));
+                    } else {
+                        let shared = variant.one_tile();
+                        all.extend(shared.and_then(|variant| attention::kernel(variant, limits.shared)));
+                    }
                 }
             }
         }

@@ -32,6 +32,8 @@ const DECODE_ROWS: usize = WARP_ROWS * DECODE_WARPS;
 /// that runs on tensor cores.
 pub(crate) struct Grouping {
     pub(crate) dtype: DType,
+    /// Of pages.
+    pub(crate) pages: DType,
     pub(crate) tiling: Tiling,
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,

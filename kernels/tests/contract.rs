@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::BF16;
+use common::{BF16, FP8_PAGES};
 use engine::cases::{Attention, Case, Formats, attention, linear, linear_residual, sample, sample_filtered};
 use engine::device::Device;
 use engine::format::Format;
@@ -62,17 +62,28 @@ fn rows_do_not_see_each_other(formats: Formats, case: fn(Formats, usize, usize, 
 /// different sizes, each position gives the same bits.
 #[test]
 fn attention_does_not_see_how_it_is_scheduled() {
+    let all = [(None, None), (Some(1100), None), (None, Some(1.5)), (Some(1100), Some(1.5))];
+    schedules_are_not_seen(BF16, &all);
+}
+
+/// The same over pages in FP8.
+#[test]
+fn attention_over_fp8_pages_does_not_see_how_it_is_scheduled() {
+    schedules_are_not_seen(FP8_PAGES, &[(None, None), (Some(1100), Some(1.5))]);
+}
+
+fn schedules_are_not_seen(formats: Formats, shapes: &[(Option<usize>, Option<f32>)]) {
     let mut device = common::open(None);
     let len = 2100;
-    for (window, softcap) in [(None, None), (Some(1100), None), (None, Some(1.5)), (Some(1100), Some(1.5))] {
+    for &(window, softcap) in shapes {
         let shape = |page_size| Attention { window, softcap, ..Attention::new(8, 2, 64, page_size) };
         // Queries 2030 .. 2100 at once, over parts 0 ..= 2: positions from 2048 on have a third part.
-        let whole = attention(BF16, shape(16), &[(70, len)]);
+        let whole = attention(formats, shape(16), &[(70, len)]);
         let want = run(&mut device, &whole);
         for (queries, end, page_size) in
             [(1, 2100, 16), (1, 2049, 16), (1, 2048, 16), (3, 2050, 16), (40, 2080, 64)]
         {
-            let mut part = attention(BF16, shape(page_size), &[(queries, end)]);
+            let mut part = attention(formats, shape(page_size), &[(queries, end)]);
             copy_context(&whole, &mut part, len - 70, end - queries);
             let first = end - queries - (len - 70);
             let got = run(&mut device, &part);
@@ -90,12 +101,17 @@ fn attention_of_few_sequences_and_of_many() {
     let mut device = common::open(None);
     let lens: Vec<(usize, usize)> =
         (0..150).map(|s| (1, if s < 2 { 2100 - 999 * s } else { 20 + s })).collect();
-    for (head_dim, window, softcap) in [(64, None, None), (128, Some(130), Some(1.5))] {
+    for (formats, head_dim, window, softcap) in [
+        (BF16, 64, None, None),
+        (BF16, 128, Some(130), Some(1.5)),
+        (FP8_PAGES, 64, Some(130), Some(1.5)),
+        (FP8_PAGES, 128, None, None),
+    ] {
         let shape = Attention { window, softcap, ..Attention::new(8, 4, head_dim, 16) };
-        let many = attention(BF16, shape, &lens);
+        let many = attention(formats, shape, &lens);
         let want = run(&mut device, &many);
         for count in [1, 2, 30] {
-            let mut few = attention(BF16, shape, &lens[..count]);
+            let mut few = attention(formats, shape, &lens[..count]);
             // The same pages: those of the many, as far as they go.
             few.max_dims.pages = many.max_dims.pages;
             few.step.block_tables = many.step.block_tables[..count * many.step.pages_per_seq].to_vec();

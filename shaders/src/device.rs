@@ -6,7 +6,7 @@ use crate::driver::adapter;
 use crate::driver::gpu::Gpu;
 use crate::inflight::InFlight;
 use crate::memory;
-use crate::ops::compile::supports;
+use crate::ops::compile::{KV, supports};
 use crate::options::Options;
 use crate::peak;
 use engine::device::{
@@ -70,11 +70,7 @@ impl WgpuDevice {
         let gpu = Gpu::open(&adapter, options.subgroups)?;
         let max_buffer = options.max_binding.unwrap_or(usize::MAX).min(gpu.max_binding());
         let memory = adapter::memory(&adapter).unwrap_or(max_buffer);
-        let types = ComputeTypes {
-            activations: DType::F32,
-            kv: vec![DType::F16, DType::F32, DType::BF16],
-            weights: FORMATS.to_vec(),
-        };
+        let types = ComputeTypes { activations: DType::F32, kv: KV.to_vec(), weights: FORMATS.to_vec() };
         let info = DeviceInfo {
             kind: DeviceKind::Wgpu,
             family: "wgpu",

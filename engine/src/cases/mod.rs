@@ -37,7 +37,7 @@ impl Formats {
         match self.activations {
             DType::BF16 => 1.0 / 256.0,
             DType::F16 => 1.0 / 2048.0,
-            DType::F32 | DType::U32 => f32::EPSILON,
+            DType::F32 | DType::E4M3 | DType::U32 => f32::EPSILON,
         }
     }
 }
@@ -122,6 +122,8 @@ pub fn cases(f: Formats) -> Vec<Case> {
     all.extend(linear_cases(f));
     all.extend(attention_cases(f));
     all.push(kv_write(f, 13, 96, 16));
+    all.push(kv_write(f, 6, 20, 8));
+    all.push(kv_write_extremes(f, 40, 64));
     for (rows, heads, kv_heads, head_dim, rotary) in
         [(1, 4, 2, 64, 64), (21, 6, 3, 32, 16), (5, 2, 1, 20, 20)]
     {

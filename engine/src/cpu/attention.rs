@@ -10,10 +10,12 @@ use super::chain::Weights;
 use super::disjoint::Disjoint;
 use super::math;
 use super::memory::Memory;
+use super::pages::Element;
 use super::sums::{MR, NR, Sums};
 use super::team::Team;
 use super::tile::{Tiles, Words};
 use super::vectorized;
+use crate::dtype::DType;
 use crate::op::PagedAttention;
 use crate::step::Step;
 use std::cell::RefCell;
@@ -25,9 +27,9 @@ const BLOCK: usize = NR;
 const ROWS: usize = 4 * MR;
 
 /// The keys and values of one KV head of one sequence.
-struct Cache<'a> {
-    keys: &'a [f32],
-    values: &'a [f32],
+struct Cache<'a, T> {
+    keys: &'a [T],
+    values: &'a [T],
     pages: &'a [u32],
     page_size: usize,
     /// Columns of a slot.
@@ -49,6 +51,14 @@ struct Task {
 
 /// Runs the op.
 pub fn run(team: &mut Team, memory: &mut Memory, step: &Step, op: &PagedAttention) {
+    match memory.dtype(op.k_pages) {
+        DType::E4M3 => attend::<u8>(team, memory, step, op),
+        _ => attend::<f32>(team, memory, step, op),
+    }
+}
+
+/// The same over pages of this type.
+fn attend<T: Element>(team: &mut Team, memory: &mut Memory, step: &Step, op: &PagedAttention) {
     let PagedAttention { q, k_pages, v_pages, out, head_dim: d, .. } = *op;
     let mut result = memory.take(out.buffer);
     let (q_cols, out_cols) = (memory.cols(q.buffer), memory.cols(out.buffer));
@@ -70,8 +80,8 @@ pub fn run(team: &mut Team, memory: &mut Memory, step: &Step, op: &PagedAttentio
     let attend = |task: &Task, scratch: &mut Scratch| {
         let first = step.query_start[task.seq] as usize;
         let cache = Cache {
-            keys: memory.float(k_pages),
-            values: memory.float(v_pages),
+            keys: memory.pages::<T>(k_pages),
+            values: memory.pages::<T>(v_pages),
             pages: &step.block_tables[task.seq * step.pages_per_seq..][..step.pages_per_seq],
             page_size: step.page_size,
             cols,
@@ -121,7 +131,7 @@ impl Scratch {
     /// Processes the blocks that any of the rows sees.
     fn attend<'q>(
         &mut self,
-        cache: &Cache,
+        cache: &Cache<impl Element>,
         positions: &[usize],
         query: impl Fn(usize) -> &'q [f32] + Sync,
         op: &PagedAttention,
@@ -223,9 +233,10 @@ impl Scratch {
     }
 }
 
-impl Cache<'_> {
+impl<T: Element> Cache<'_, T> {
     /// Calls `f(page, first place in the page, first place in the block, count)` for the runs of a block
     /// that lie within one page.
+    #[inline(always)]
     fn runs(&self, start: usize, mut f: impl FnMut(usize, usize, usize, usize)) {
         let end = (start + BLOCK).min(self.len);
         let mut at = start;
@@ -242,13 +253,22 @@ impl Cache<'_> {
         if start + BLOCK > self.len {
             panel.fill(0.0);
         }
-        self.runs(start, |page, from, to, n| {
-            let rows = &self.keys[(page * self.cols + self.start) * self.page_size..];
-            let rows = rows.chunks_exact(self.page_size).zip(panel.chunks_exact_mut(BLOCK));
-            for (row, out) in rows.take(self.head_dim) {
-                copy(&mut out[to..to + n], &row[from..from + n]);
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                self.runs(
+                    start,
+                    #[inline(always)]
+                    |page, from, to, n| {
+                        let rows = &self.keys[(page * self.cols + self.start) * self.page_size..];
+                        let rows = rows.chunks_exact(self.page_size).zip(panel.chunks_exact_mut(BLOCK));
+                        for (row, out) in rows.take(self.head_dim) {
+                            copy(&mut out[to..to + n], &row[from..from + n]);
+                        }
+                    },
+                );
+            },
+        );
     }
 
     /// The block's values as panels `[panel][BLOCK][NR]`, zero beyond the sequence.
@@ -257,24 +277,33 @@ impl Cache<'_> {
         if start + BLOCK > self.len {
             panels.fill(0.0);
         }
-        self.runs(start, |page, from, to, n| {
-            for i in 0..n {
-                let slot = page * self.page_size + from + i;
-                let value = &self.values[slot * self.cols + self.start..][..self.head_dim];
-                for (panel, value) in value.chunks(NR).enumerate() {
-                    copy(&mut panels[(panel * BLOCK + to + i) * NR..][..value.len()], value);
-                }
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                self.runs(
+                    start,
+                    #[inline(always)]
+                    |page, from, to, n| {
+                        for i in 0..n {
+                            let slot = page * self.page_size + from + i;
+                            let value = &self.values[slot * self.cols + self.start..][..self.head_dim];
+                            for (panel, value) in value.chunks(NR).enumerate() {
+                                copy(&mut panels[(panel * BLOCK + to + i) * NR..][..value.len()], value);
+                            }
+                        }
+                    },
+                );
+            },
+        );
     }
 }
 
-/// Copies, without a call of memcpy for the usual lengths.
+/// Copies and widens, without a call of memcpy for the usual lengths.
 #[inline(always)]
-fn copy(to: &mut [f32], from: &[f32]) {
+fn copy<T: Element>(to: &mut [f32], from: &[T]) {
     match (to.as_chunks_mut::<16>(), from.as_chunks::<16>()) {
-        (([to], []), ([from], [])) => *to = *from,
-        (([a, b], []), ([c, d], [])) => (*a, *b) = (*c, *d),
-        _ => to.copy_from_slice(from),
+        (([to], []), ([from], [])) => *to = from.map(T::widen),
+        (([a, b], []), ([c, d], [])) => (*a, *b) = (c.map(T::widen), d.map(T::widen)),
+        _ => to.iter_mut().zip(from).for_each(|(to, from)| *to = from.widen()),
     }
 }

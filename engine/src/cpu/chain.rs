@@ -176,6 +176,7 @@ fn narrow<S: Simd, const V: usize, const R: usize>(
 
 /// Adds one word to every chain.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 fn step<S: Simd, const V: usize, const R: usize>(
     simd: S,
     column: &[f32; R],

@@ -1,5 +1,6 @@
 //! The buffers of a plan in main memory, each in the layout that its ops use.
 
+use super::pages::{Element, Pages};
 use super::panels::{MatmulPrecision, Panels};
 use crate::dtype::DType;
 use crate::op::Op;
@@ -18,6 +19,8 @@ enum Layout {
     Panels,
     /// Keys: within a page `[cols][page_size]`, so that a page's keys are rows of a product's panel.
     Keys,
+    /// Values: row-major.
+    Values,
     /// Not kept: ops read step inputs from the step itself.
     Input,
 }
@@ -28,29 +31,29 @@ pub struct Memory {
     floats: Vec<Vec<f32>>,
     ints: Vec<Vec<u32>>,
     panels: Vec<Panels>,
+    pages: Vec<Pages>,
     descs: Buffers,
     max_dims: Dims,
 }
 
 impl Memory {
-    /// Buffers for steps up to `max_dims`. Floats start as NaN, so that a read of what was never written shows. In
-    /// release builds KV pages start as zeros, whose memory the system allocates only when they are written.
+    /// Buffers for steps up to `max_dims`. Floats start as NaN, so that a read of what was never written shows.
     pub fn new(plan: &Plan, max_dims: &Dims, precision: MatmulPrecision) -> Memory {
         let mut memory = Memory {
             layouts: layouts(plan),
             floats: Vec::new(),
             ints: Vec::new(),
             panels: Vec::new(),
+            pages: Vec::new(),
             descs: plan.buffers.clone(),
             max_dims: *max_dims,
         };
         for (desc, layout) in plan.buffers.iter().zip(memory.layouts.clone()) {
             let rows = |kept: bool| if kept { max_dims.count(desc.rows) } else { 0 };
-            let lazy = desc.kind == BufferKind::KvPage && !cfg!(debug_assertions);
-            let fresh = if lazy { 0.0 } else { f32::NAN };
-            let floats = rows(matches!(layout, Layout::Float | Layout::Keys)) * desc.cols;
-            memory.floats.push(vec![fresh; floats]);
+            memory.floats.push(vec![f32::NAN; rows(layout == Layout::Float) * desc.cols]);
             memory.ints.push(vec![0; rows(layout == Layout::Int) * desc.cols]);
+            let elements = rows(matches!(layout, Layout::Keys | Layout::Values)) * desc.cols;
+            memory.pages.push(Pages::new(desc.value_type(), elements));
             let rows = rows(layout == Layout::Panels);
             memory.panels.push(Panels::zeros(rows, desc.cols, desc.format, precision));
         }
@@ -62,7 +65,7 @@ impl Memory {
         self.descs[id.0].cols
     }
 
-    /// Floats of a row-major buffer, or of keys in their layout.
+    /// Floats of a row-major buffer.
     pub fn float(&self, id: BufferId) -> &[f32] {
         &self.floats[id.0]
     }
@@ -80,6 +83,26 @@ impl Memory {
     /// Puts back what [`Memory::take`] took.
     pub fn give(&mut self, id: BufferId, floats: Vec<f32>) {
         self.floats[id.0] = floats;
+    }
+
+    /// The type of a buffer's elements.
+    pub fn dtype(&self, id: BufferId) -> DType {
+        self.descs[id.0].value_type()
+    }
+
+    /// The elements of KV pages of this type: values row-major, keys in their layout.
+    pub fn pages<T: Element>(&self, id: BufferId) -> &[T] {
+        T::of(&self.pages[id.0])
+    }
+
+    /// Takes out KV pages, to write them while activations are read; [`Memory::give_pages`] puts them back.
+    pub fn take_pages(&mut self, id: BufferId) -> Pages {
+        std::mem::take(&mut self.pages[id.0])
+    }
+
+    /// Puts back what [`Memory::take_pages`] took.
+    pub fn give_pages(&mut self, id: BufferId, pages: Pages) {
+        self.pages[id.0] = pages;
     }
 
     /// Integers.
@@ -127,9 +150,10 @@ impl Memory {
             Layout::Panels => self.panels[id.0].write(row, bytes),
             Layout::Keys => {
                 for (i, key) in dtype.decode(bytes).chunks_exact(cols).enumerate() {
-                    write_key(&mut self.floats[id.0], page, row + i, key);
+                    store_key(&mut self.pages[id.0], page, row + i, key);
                 }
             }
+            Layout::Values => self.pages[id.0].store(row * cols, 1, &dtype.decode(bytes)),
             Layout::Input => return Err(self.no_contents(id)),
         }
         Ok(())
@@ -149,10 +173,11 @@ impl Memory {
             Layout::Int => bytemuck::cast_slice(&self.ints[id.0][range]).to_vec(),
             Layout::Panels => self.panels[id.0].read(rows),
             Layout::Keys => {
-                let at = |slot: usize, c: usize| (slot / page * desc.cols + c) * page + slot % page;
-                let key = |slot| (0..desc.cols).map(move |c| floats[at(slot, c)]);
+                let at = |slot: usize| slot / page * page * desc.cols + slot % page;
+                let key = |slot| self.pages[id.0].values(at(slot), page, desc.cols);
                 desc.value_type().encode(&rows.flat_map(key).collect::<Vec<_>>())
             }
+            Layout::Values => desc.value_type().encode(&self.pages[id.0].values(range.start, 1, range.len())),
             Layout::Input => return Err(self.no_contents(id)),
         })
     }
@@ -174,6 +199,7 @@ fn layouts(plan: &Plan) -> Vec<Layout> {
         BufferKind::StepInput(_) => Layout::Input,
         _ if matrices.contains(&id) => Layout::Panels,
         _ if keys.contains(&id) => Layout::Keys,
+        BufferKind::KvPage => Layout::Values,
         _ if desc.value_type() == DType::U32 => Layout::Int,
         _ => Layout::Float,
     };
@@ -181,9 +207,8 @@ fn layouts(plan: &Plan) -> Vec<Layout> {
 }
 
 /// Stores the key of a slot in the layout of [`Layout::Keys`].
-pub fn write_key(pages: &mut [f32], page_size: usize, slot: usize, key: &[f32]) {
-    let at = slot / page_size * page_size * key.len() + slot % page_size;
-    pages[at..].iter_mut().step_by(page_size).zip(key).for_each(|(to, &from)| *to = from);
+pub fn store_key(pages: &mut Pages, page_size: usize, slot: usize, key: &[f32]) {
+    pages.store(slot / page_size * page_size * key.len() + slot % page_size, page_size, key);
 }
 
 /// Bytes of main memory, and how many of them are available.

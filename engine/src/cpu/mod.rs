@@ -9,6 +9,7 @@ mod fp8;
 mod linear;
 mod math;
 mod memory;
+mod pages;
 mod pairs;
 mod panels;
 mod peaks;
@@ -37,6 +38,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 use team::Team;
 use tile::Tiles;
+
+/// The types of KV pages, the preferred first.
+const KV: [DType; 2] = [DType::F32, DType::E4M3];
 
 /// Runs `f` with the widest vectors that the machine has. What `f` calls must be `inline(always)`.
 fn vectorized<R>(f: impl FnOnce() -> R) -> R {
@@ -83,8 +87,10 @@ enum Work {
     /// The late masks of the previous step.
     Masks(Vec<u32>),
     /// Something else, when the steps before are done.
-    Call(Box<dyn FnOnce(&Plans, &mut Team) + Send>),
+    Call(Call),
 }
+
+type Call = Box<dyn FnOnce(&Plans, &mut Team) + Send>;
 
 /// Runs steps until the sender is dropped.
 fn work(mut team: Team, plans: &Plans, queue: &Receiver<Work>, results: &Sender<Result<StepOutput, String>>) {
@@ -237,7 +243,7 @@ fn info(threads: usize, precision: MatmulPrecision) -> DeviceInfo {
         memory_total: total,
         memory_free: free,
         max_buffer: usize::MAX,
-        types: vec![ComputeTypes { activations: DType::F32, kv: vec![DType::F32], weights }],
+        types: vec![ComputeTypes { activations: DType::F32, kv: KV.to_vec(), weights }],
         breaks_contract: None,
     }
 }
@@ -250,8 +256,12 @@ impl Device for CpuDevice {
     fn supports(&self, plan: &Plan, op: &Op) -> Result<(), String> {
         op.check(&plan.buffers)?;
         for desc in &plan.buffers {
-            let computed = matches!(desc.kind, BufferKind::Activation | BufferKind::KvPage);
-            if computed && desc.value_type() != DType::F32 {
+            let fits = match desc.kind {
+                BufferKind::Activation => desc.value_type() == DType::F32,
+                BufferKind::KvPage => KV.contains(&desc.value_type()),
+                _ => true,
+            };
+            if !fits {
                 return Err(format!("{} is {}; this device computes in f32", desc.name, desc.format));
             }
         }

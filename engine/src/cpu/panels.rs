@@ -52,7 +52,7 @@ impl Panels {
             Format::Plain(DType::BF16) => {
                 Data::BF16(vec![[bf16::ZERO; 2]; n.div_ceil(NR) * NR * k.div_ceil(2)])
             }
-            Format::Plain(DType::F32 | DType::U32) => Data::F32(vec![0.0; len]),
+            Format::Plain(DType::F32 | DType::E4M3 | DType::U32) => Data::F32(vec![0.0; len]),
             Format::Q8_0 => Data::Q8_0(Q8::zeros(n.div_ceil(NR), k)),
             Format::Fp8 | Format::Fp8Blocks => Data::Fp8(Fp8::zeros(n.div_ceil(NR), k, format)),
         };

@@ -2,7 +2,7 @@
 
 use super::disjoint::Disjoint;
 use super::math;
-use super::memory::{Memory, write_key};
+use super::memory::{Memory, store_key};
 use super::team::Team;
 use super::vectorized;
 use crate::op::{Activation, Add, Embed, GatedMul, GatherRows, KvWrite, RmsNorm, Rope, SoftCap};
@@ -137,13 +137,13 @@ pub fn rope(team: &mut Team, memory: &mut Memory, step: &Step, op: &Rope) {
 /// KvWrite.
 pub fn kv_write(memory: &mut Memory, step: &Step, op: &KvWrite) {
     let KvWrite { k, v, k_pages, v_pages } = *op;
-    let (mut keys, mut values) = (memory.take(k_pages), memory.take(v_pages));
+    let (mut keys, mut values) = (memory.take_pages(k_pages), memory.take_pages(v_pages));
     for (r, &slot) in step.kv_slots.iter().enumerate() {
-        write_key(&mut keys, step.page_size, slot as usize, row(memory, k, r));
-        values[slot as usize * v.cols..][..v.cols].copy_from_slice(row(memory, v, r));
+        store_key(&mut keys, step.page_size, slot as usize, row(memory, k, r));
+        values.store(slot as usize * v.cols, 1, row(memory, v, r));
     }
-    memory.give(k_pages, keys);
-    memory.give(v_pages, values);
+    memory.give_pages(k_pages, keys);
+    memory.give_pages(v_pages, values);
 }
 
 /// GatedMul.

@@ -5,7 +5,7 @@ use crate::device::{ComputeTypes, DeviceInfo, DeviceKind};
 use crate::dtype::DType;
 use crate::error::EngineError;
 use crate::format::Format;
-use crate::models::{self, Formats, Model, decoder};
+use crate::models::{self, Checkpoint, Formats, Model, decoder};
 use crate::plan::Plan;
 use crate::scheduler::Limits;
 
@@ -76,7 +76,7 @@ impl Types {
     /// # Errors
     /// [`EngineError::Option`] for a type that the device does not take.
     pub fn resolve(model: &Model, info: &DeviceInfo, config: &EngineConfig) -> Result<Types, EngineError> {
-        let types = resolve_types(config, info, model.config.dtype)?;
+        let types = resolve_types(config, info, model)?;
         let formats = Formats { activations: types.activations, kv: types.kv[0] };
         let matrix = |tensors: &[String]| matrix_format(model, &types, config, tensors);
         let decoder = decoder(&model.config, &formats, 1, 1, 1, matrix);
@@ -158,25 +158,41 @@ pub(super) fn limits(
 pub(super) fn resolve_types(
     config: &EngineConfig,
     info: &DeviceInfo,
-    own: DType,
+    model: &Model,
 ) -> Result<ComputeTypes, EngineError> {
-    let mut types = info.types_for(config.dtype.unwrap_or(own)).clone();
-    let refuse = |field, wanted: &str, known: Vec<&str>| {
-        let why = format!("the {} device takes {}, not {wanted}", info.kind, known.join(", "));
+    let mut types = info.types_for(config.dtype.unwrap_or(model.config.dtype)).clone();
+    let refuse = |field, does: &str, known: Vec<&str>, wanted: &str| {
+        let why = format!("the {} device {does} {}, not {wanted}", info.kind, known.join(", "));
         EngineError::Option { field, why }
     };
     if let Some(kv) = config.kv_cache_dtype {
         if !types.kv.contains(&kv) {
             let known = types.kv.iter().map(|dtype| dtype.name()).collect();
-            return Err(refuse("kv_cache_dtype", kv.name(), known));
+            return Err(refuse("kv_cache_dtype", "holds KV pages in", known, kv.name()));
         }
         types.kv = vec![kv];
     }
+    if types.kv[0] == DType::E4M3 {
+        check_unscaled(model)?;
+    }
     if let Some(format) = config.quantization.filter(|format| !types.weights.contains(format)) {
         let known = types.weights.iter().map(|format| format.name()).collect();
-        return Err(refuse("quantization", format.name(), known));
+        return Err(refuse("quantization", "takes", known, format.name()));
     }
     Ok(types)
+}
+
+/// FP8 pages hold keys and values as they are: a checkpoint with scales for them wants other numbers there.
+fn check_unscaled(model: &Model) -> Result<(), EngineError> {
+    match model.checkpoint.as_ref().and_then(Checkpoint::kv_scale) {
+        None => Ok(()),
+        Some(tensor) => {
+            let why = format!(
+                "the checkpoint has scales for keys and values in FP8 ({tensor}), which are not used; leave it out"
+            );
+            Err(EngineError::Option { field: "kv_cache_dtype", why })
+        }
+    }
 }
 
 /// The number of KV pages that memory has room for beside `rest` bytes, at most what all sequences could fill.

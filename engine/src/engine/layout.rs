@@ -28,7 +28,7 @@ impl Layout {
         let max_len = max_len(config, c.max_position_embeddings)?;
         let limits = limits(config, &info, max_len, c.vocab)?;
         let pages_per_seq = max_len.div_ceil(limits.page_size);
-        let types = resolve_types(config, &info, c.dtype)?;
+        let types = resolve_types(config, &info, model)?;
         let matrix = |tensors: &[String]| matrix_format(model, &types, config, tensors);
         let formats = Formats { activations: types.activations, kv: types.kv[0] };
         let decoder = decoder(c, &formats, max_len, limits.seqs, pages_per_seq, matrix);

@@ -117,13 +117,18 @@ impl<'a> Checker<'a> {
         self.matrix(id, rows, cols)
     }
 
-    /// KV pages of so many columns.
-    pub(super) fn pages(&self, id: BufferId, cols: usize) -> Result<(), String> {
-        let d = self.buffers.desc(id);
-        if d.kind != BufferKind::KvPage || d.rows != Rows::KvSlots {
-            return Err(format!("{} holds no KV pages", d.name));
+    /// KV pages of so many columns each, of one type.
+    pub(super) fn pages(&self, pages: [BufferId; 2], cols: [usize; 2]) -> Result<(), String> {
+        let [k, v] = pages.map(|id| self.buffers.desc(id));
+        for d in [k, v] {
+            if d.kind != BufferKind::KvPage || d.rows != Rows::KvSlots {
+                return Err(format!("{} holds no KV pages", d.name));
+            }
         }
-        self.cols(id, cols)
+        if k.format != v.format {
+            return Err(format!("{} is {} and {} is {}", k.name, k.format, v.name, v.format));
+        }
+        pages.into_iter().zip(cols).try_for_each(|(id, cols)| self.cols(id, cols))
     }
 
     /// Whole heads.

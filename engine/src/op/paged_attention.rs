@@ -36,8 +36,7 @@ impl Operation for PagedAttention {
         c.rows(self.q, Rows::Tokens)?;
         c.heads(self.q, self.head_dim)?;
         let kv = c.cols_of(self.k_pages);
-        c.pages(self.k_pages, kv)?;
-        c.pages(self.v_pages, kv)?;
+        c.pages([self.k_pages, self.v_pages], [kv, kv])?;
         if kv == 0 || !kv.is_multiple_of(self.head_dim) || !self.q.cols.is_multiple_of(kv) {
             return Err(format!("{} query columns do not group over {kv} key columns", self.q.cols));
         }

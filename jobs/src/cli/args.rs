@@ -13,6 +13,7 @@ use crate::options::number::{count, real, whole};
 use crate::options::prices::{PriceOptions, price};
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
+use crate::options::shard::Shard;
 use crate::options::size::{parse_size, parse_usize};
 use crate::options::structured::StructuredOptions;
 use crate::store::location::Location;
@@ -65,6 +66,12 @@ pub enum Command {
     Bench(Bench),
     /// List the devices that jobs can run on here, and why the others cannot be used.
     Devices,
+    /// Make one output of the shards of a job (`gristmill run --shard`), when all of them are finished. Takes the job file and the
+    /// flags of `run`, of which the output, the limits of errors and the prices count.
+    ///
+    /// Exit codes are those of `run`: 1 where a shard is not finished, 2 where one is of another job or not as it was written,
+    /// 3 where all shards together have too many errors.
+    Publish(Box<PublishArgs>),
     /// Show the progress of a job, also while it runs.
     Status {
         /// The job's output.
@@ -153,6 +160,10 @@ pub struct RunArgs {
     /// Write a folder of files with ROWS rows each [default: one file].
     #[arg(long, value_name = "ROWS", value_parser = count::<u64>(1, u64::MAX))]
     pub rows_per_file: Option<u64>,
+    /// Run only the I-th of N shards, counted from 1, with a journal of its own: a range of rows that are whole files of
+    /// --rows-per-file. `gristmill publish` makes one output of all.
+    #[arg(long, value_name = "I/N", value_parser = Shard::parse)]
+    pub shard: Option<Shard>,
     /// Whether to resume a job that was begun.
     #[arg(long, value_enum, default_value_t)]
     pub resume: Resume,
@@ -194,6 +205,15 @@ pub struct RunArgs {
     pub model: ModelOptions,
     #[command(flatten)]
     pub engine: EngineOptions,
+}
+
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct PublishArgs {
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// In how many shards the job was run.
+    #[arg(long, value_name = "N", value_parser = Shard::parse_count)]
+    pub shards: u64,
 }
 
 #[derive(Args, Clone, Debug, PartialEq)]

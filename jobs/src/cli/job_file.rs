@@ -103,7 +103,7 @@ pub fn flags_of(
 fn is_key(arg: &Arg, name: &str) -> bool {
     let aliases = arg.get_all_aliases().unwrap_or_default();
     (arg.get_long() == Some(name) || aliases.contains(&name))
-        && !matches!(arg.get_id().as_str(), "help" | "log_level" | "log_format" | "color")
+        && !matches!(arg.get_id().as_str(), "help" | "log_level" | "log_format" | "color" | "shard")
 }
 
 /// Whether the command line gives a flag, or one that stands for it.

@@ -11,6 +11,7 @@ pub mod keywords;
 mod man;
 pub mod parse;
 mod plan;
+mod publish;
 mod report;
 mod run;
 mod show;
@@ -20,13 +21,16 @@ mod verify;
 use crate::allocator::end_when_out_of_memory;
 use crate::error::{EXIT_DEVICE_LOST, EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, JobError};
 use crate::log::{self, note};
+use crate::shards::status::ShardsStatus;
 use crate::supervise::terminal::write_from_background;
 use crate::supervise::worker::is_worker;
 use args::{Bench, Cli, Command};
 use parse::{ParseError, parse};
 use run::Again;
+use serde::Serialize;
 use status::Status;
 use std::ffi::OsString;
+use std::fmt::Display;
 
 /// Runs the command line of this program and gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -72,6 +76,14 @@ fn report(error: &JobError) -> u8 {
     }
 }
 
+fn print_status(status: &(impl Serialize + Display), json: bool) -> Result<(), JobError> {
+    let text = match json {
+        true => serde_json::to_string_pretty(status).map_err(|e| JobError::Internal(e.to_string()))?,
+        false => status.to_string(),
+    };
+    log::print(&format!("{text}\n"))
+}
+
 fn execute(cli: Cli, again: &Again) -> Result<u8, JobError> {
     match cli.command {
         Command::Run(args) => return run::run(*args, again),
@@ -79,17 +91,15 @@ fn execute(cli: Cli, again: &Again) -> Result<u8, JobError> {
         Command::Bench(Bench::Step(args)) => bench::step(&args)?,
         Command::Devices => devices::devices()?,
         Command::Plan(args) => plan::plan(*args)?,
+        Command::Publish(args) => publish::publish(*args)?,
         Command::Show(args) => show::show(*args)?,
         Command::Status { output, state_dir, json } => {
             output.refuse_malformed("the output")?;
-            let status = Status::of(&output, &output.state_dir(state_dir.as_deref())?)?;
-            let text = match json {
-                true => {
-                    serde_json::to_string_pretty(&status).map_err(|e| JobError::Internal(e.to_string()))?
-                }
-                false => status.to_string(),
-            };
-            log::print(&format!("{text}\n"))?;
+            let state_dir = output.state_dir(state_dir.as_deref())?;
+            match ShardsStatus::of(&output, &state_dir)? {
+                Some(status) => print_status(&status, json)?,
+                None => print_status(&Status::of(&output, &state_dir)?, json)?,
+            }
         }
         Command::Verify { output } => {
             output.refuse_malformed("the output")?;

@@ -24,6 +24,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Parse
         Command::Run(run) => &run.job,
         Command::Show(show) => &show.run.job,
         Command::Plan(plan) => &plan.run.job,
+        Command::Publish(publish) => &publish.run.job,
         _ => return Ok(cli),
     };
     let (Some(path), Some((name, given))) = (job, matches.subcommand()) else { return Ok(cli) };

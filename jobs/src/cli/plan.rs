@@ -13,6 +13,9 @@ use crate::plan::{Plan, PlanOptions};
 /// What a run would refuse before its first row.
 pub fn plan(args: PlanArgs) -> Result<(), JobError> {
     let PlanArgs { run, sample, pilot, measure_rates, json } = args;
+    if run.shard.is_some() {
+        return Err(JobError::Usage("--shard: a plan is of the whole job; leave it out".into()));
+    }
     let options = PlanOptions { sample, pilot, measure_rates };
     let plan = Plan::of(run.job_options()?, options, &devices::open)?;
     print(&match json {

@@ -12,8 +12,10 @@ use crate::options::documents::DocumentOptions;
 use crate::options::job::{JobOptions, Resume, RetryRows, ReturnColumn};
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
+use crate::options::shard::ShardOptions;
 use crate::publish::format::OutputFormat;
 use crate::run;
+use crate::shards::local::shard_dir;
 use crate::store::location::{Location, refuse_url};
 use crate::structured::StructuredOutputs;
 use crate::supervise::Supervision;
@@ -119,6 +121,7 @@ impl RunArgs {
             stop_on_errors,
             on_corrupt,
             rows_per_file,
+            shard,
             resume,
             fresh,
             retry,
@@ -136,6 +139,17 @@ impl RunArgs {
             model,
             engine,
         } = self;
+        let (state_dir, shard) = match shard {
+            Some(_) if rows_per_file.is_none() => {
+                let why =
+                    "--shard runs whole files of the output: give --rows-per-file, the same for all shards";
+                return Err(JobError::Usage(why.into()));
+            }
+            Some(shard) => {
+                (shard_dir(&state_dir, shard), Some(ShardOptions { shard, job_dir: state_dir, date: None }))
+            }
+            None => (state_dir, None),
+        };
         let columns = columns.resolve()?;
         let documents = documents.documents;
         let reasoning_end = structured.reasoning_end.clone();
@@ -184,6 +198,7 @@ impl RunArgs {
             stop_on_errors,
             on_corrupt: on_corrupt.unwrap_or_default(),
             rows_per_file,
+            shard,
             resume,
             fresh,
             retry,

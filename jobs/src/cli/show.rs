@@ -8,11 +8,12 @@ use crate::journal::JournalReader;
 use crate::journal::answer::Answer;
 use crate::journal::decisions::prompt_fields;
 use crate::log::{counted, print};
-use crate::options::job::OnCorrupt;
 use crate::options::model::LoadFormat;
 use crate::prompt::prompts::RowPrompt;
 use crate::run::identity::{input_digests, prompt_identity};
 use crate::run::job::Job;
+use crate::run::reading::read_rows;
+use crate::shards::local;
 use arrow::array::{AsArray, RecordBatch};
 use serde::Serialize;
 use std::fmt::Write;
@@ -86,6 +87,10 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
     let ShowArgs { mut run, row, answer, json } = args;
     // Prompts need no weights, which a hub would have to send.
     run.model.load_format = LoadFormat::Dummy;
+    if run.shard.is_some() {
+        let why = "--shard: rows are counted over the whole input, and --answer looks into the shard that has the row; leave it out";
+        return Err(JobError::Usage(why.into()));
+    }
     let job = Job::prepare(run.job_options()?)?;
     if row >= job.input.rows {
         return Err(JobError::Usage(format!(
@@ -95,7 +100,7 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
     }
     let mut shown = shown_row(&job, row)?;
     if answer {
-        let journal = JournalReader::of_begun(&job.options.state_dir)?;
+        let journal = JournalReader::of_begun(&local::dir_of_row(&job.options.state_dir, row)?)?;
         let changed = prompt_identity(&job).differences(&prompt_fields(journal.identity()));
         if journal.is_of_this_format() && !changed.is_empty() {
             let why = "the prompts are not those of the answers, which --answer would show beside others";
@@ -176,11 +181,8 @@ fn in_batch(
     columns: &[usize],
     mut take: impl FnMut(Result<(&RecordBatch, usize), &str>),
 ) -> Result<(), JobError> {
-    for batch in job.input.read(columns.to_vec(), row..row + 1) {
-        let batch = match job.options.on_corrupt {
-            OnCorrupt::Refuse => batch?.refuse_lost()?,
-            OnCorrupt::RowErrors => batch?,
-        };
+    for batch in read_rows(&job.input, columns, row..row + 1, job.options.on_corrupt) {
+        let batch = batch?;
         let Some(at) = row.checked_sub(batch.first_row).map(|at| at as usize) else { continue };
         if let Some(lost) = batch.lost_rows().get(&row) {
             take(Err(&lost.to_string()));

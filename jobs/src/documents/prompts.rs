@@ -344,8 +344,7 @@ impl Documents {
                 self.max_tokens, self.max_model_len
             )));
         }
-        let mut todo =
-            VecDeque::from(self.cut(text, 0..text.len(), room, self.options.overlap.min(room / 2))?);
+        let mut todo = VecDeque::from(self.cut(text, 0..text.len(), room)?);
         if todo.len() == 1 && self.choices.is_some() && self.options.method == Method::Refine {
             // Too long only with what the columns ask, which is asked behind a later chunk.
             todo = self.split(text, 0..text.len())?.into();
@@ -371,7 +370,7 @@ impl Documents {
     pub(super) fn split(&self, text: &str, range: Range<usize>) -> Result<Vec<Range<usize>>, RowError> {
         let mut room = self.starts(&text[range.clone()])?.len() / 2;
         while room > 0 {
-            let pieces = self.cut(text, range.clone(), room, 0)?;
+            let pieces = self.cut(text, range.clone(), room)?;
             if pieces.len() > 1 {
                 return Ok(pieces);
             }
@@ -388,13 +387,8 @@ impl Documents {
         )))
     }
 
-    fn cut(
-        &self,
-        text: &str,
-        range: Range<usize>,
-        budget: usize,
-        overlap: usize,
-    ) -> Result<Vec<Range<usize>>, RowError> {
+    fn cut(&self, text: &str, range: Range<usize>, budget: usize) -> Result<Vec<Range<usize>>, RowError> {
+        let overlap = self.options.overlap.min(budget / 2);
         let cut = Cut { budget, overlap, format: self.options.format };
         let tokens = |text: &str| self.tokenizer.token_starts(text);
         let pieces = chunks(&text[range.clone()], cut, tokens)

@@ -35,6 +35,8 @@ impl JobError {
             | JobError::StateDirMoved { .. }
             | JobError::AlreadyBegun { .. }
             | JobError::NothingToResume { .. }
+            | JobError::OtherShards { .. }
+            | JobError::WrongShards { .. }
             | JobError::NothingToRetry { .. }
             | JobError::RetryFormat { .. }
             | JobError::Column { .. }
@@ -51,6 +53,7 @@ impl JobError {
             | JobError::AnsweredElsewhere { .. }
             | JobError::DoubleAnswer { .. }
             | JobError::Incomplete { .. }
+            | JobError::UnfinishedShards { .. }
             | JobError::Encode { .. }
             | JobError::NoProgress { .. } => EXIT_FAILED,
             JobError::Io { source, .. } => of_io(source),

@@ -21,6 +21,20 @@ impl Batch {
         Batch { first_row, columns, lost: Vec::new() }
     }
 
+    /// Its rows from this one on, if it has any.
+    pub fn from_row(mut self, row: u64) -> Option<Batch> {
+        let (rows, before) = (self.columns.num_rows() as u64, row.saturating_sub(self.first_row));
+        if before == 0 || before >= rows {
+            return (before == 0).then_some(self);
+        }
+        for lost in &mut self.lost {
+            lost.rows = lost.rows.iter().filter_map(|at| at.checked_sub(before as usize)).collect();
+        }
+        self.lost.retain(|lost| !lost.rows.is_empty());
+        let columns = self.columns.slice(before as usize, (rows - before) as usize);
+        Some(Batch { first_row: row, columns, lost: self.lost })
+    }
+
     /// The rows that have cells that cannot be read, and what is wrong with them.
     pub fn lost_rows(&self) -> BTreeMap<u64, String> {
         let mut rows: BTreeMap<u64, String> = BTreeMap::new();

@@ -46,6 +46,7 @@ mod widen;
 use crate::error::JobError;
 use crate::publish::manifest::IDENTITY_KEY;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use batch::Batch;
 use batches::Batches;
 use codecs::unread_codecs;
 use csv::CsvTypes;
@@ -294,6 +295,31 @@ impl Input {
     /// Cells that cannot be read are null and named by the batch; an error ends the reading.
     pub fn read(&self, columns: Vec<usize>, rows: Range<u64>) -> Batches<'_> {
         Batches::new(self, columns, rows)
+    }
+
+    /// The same where cells may be lost: from the beginning of the first row's row group on, as what is damaged there costs
+    /// the rows behind it, too, wherever reading begins.
+    pub fn read_as_from_start(
+        &self,
+        columns: Vec<usize>,
+        rows: Range<u64>,
+    ) -> impl Iterator<Item = Result<Batch, JobError>> + use<'_> {
+        let from = self.group_start(rows.start).min(rows.end);
+        let batches = self.read(columns, from..rows.end);
+        batches.filter_map(move |batch| batch.map(|batch| batch.from_row(rows.start)).transpose())
+    }
+
+    /// The first row of the row group of a row.
+    fn group_start(&self, row: u64) -> u64 {
+        let Some(file) = self.files.iter().rfind(|file| file.first_row <= row) else { return row };
+        let mut start = file.first_row;
+        for rows in file.row_groups.iter().take_while(|_| matches!(file.layout, Layout::Parquet)) {
+            if start + rows > row {
+                return start;
+            }
+            start += rows;
+        }
+        row
     }
 }
 

@@ -64,7 +64,7 @@ pub struct Energy {
 }
 
 /// A start, as the journal has it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// In seconds since 1970.
     pub began: u64,
@@ -116,7 +116,7 @@ pub struct FrozenReceipt {
 }
 
 /// Rows and tokens of the journal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     pub rows: u64,
     pub input_tokens: u64,

@@ -7,11 +7,12 @@ use crate::journal::schema;
 use crate::log::counted;
 use crate::row_error::RowErrorKind;
 use rusqlite::OptionalExtension;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// How the finished rows of a job have ended, as far as it is not as it should.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endings {
     /// Rows that have an error, by the text of their kind.
     pub errors: BTreeMap<String, u64>,

@@ -1,6 +1,7 @@
 //! Which rows of a job are finished.
 
 use crate::journal::row_set::RowSet;
+use std::ops::Range;
 
 /// The finished rows of a job, and tallies of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,8 +39,8 @@ impl FinishedRows {
         new
     }
 
-    /// Rows among the first `rows` that are not finished: how many, and the first.
-    pub fn missing(&self, rows: u64) -> Option<(u64, u64)> {
+    /// Rows of a range that are not finished: how many, and the first.
+    pub fn missing(&self, rows: Range<u64>) -> Option<(u64, u64)> {
         self.set.missing(rows)
     }
 }
@@ -55,12 +56,22 @@ mod tests {
             assert!(finished.insert(row) && !finished.insert(row) && finished.contains(row));
         }
         assert!(!finished.insert(130) && !finished.contains(130) && !finished.contains(u64::MAX));
-        assert_eq!((finished.count, finished.missing(130)), (4, Some((126, 1))));
-        assert_eq!(finished.missing(1), None);
-        assert_eq!((finished.missing(0), finished.missing(2)), (None, Some((1, 1))));
-        assert_eq!((finished.missing(63), finished.missing(64)), (Some((62, 1)), Some((62, 1))));
-        assert_eq!(finished.missing(300), Some((296, 1)));
+        assert_eq!((finished.count, finished.missing(0..130)), (4, Some((126, 1))));
+        assert_eq!(finished.missing(0..1), None);
+        assert_eq!((finished.missing(0..0), finished.missing(0..2)), (None, Some((1, 1))));
+        assert_eq!((finished.missing(0..63), finished.missing(0..64)), (Some((62, 1)), Some((62, 1))));
+        assert_eq!(finished.missing(0..300), Some((296, 1)));
+        assert_eq!((finished.missing(1..63), finished.missing(63..65)), (Some((62, 1)), None));
+        assert_eq!(
+            (finished.missing(64..130), finished.missing(100..129)),
+            (Some((64, 65)), Some((29, 100)))
+        );
+        assert_eq!((finished.missing(64..64), finished.missing(129..130)), (None, None));
+        assert_eq!(
+            (finished.missing(130..131), finished.missing(200..300)),
+            (Some((1, 130)), Some((100, 200)))
+        );
         (0..130).for_each(|row| _ = finished.insert(row));
-        assert_eq!((finished.count, finished.missing(130)), (130, None));
+        assert_eq!((finished.count, finished.missing(0..130)), (130, None));
     }
 }

@@ -196,6 +196,8 @@ fn dtype(flag: Dtype) -> &'static str {
         Dtype::Float32 => "Float32",
         Dtype::Bfloat16 => "Bfloat16",
         Dtype::Float16 => "Float16",
+        // No page was in FP8.
+        Dtype::Fp8 => "Fp8",
     }
 }
 

@@ -1,5 +1,7 @@
 //! A set of rows.
 
+use std::ops::Range;
+
 /// One bit per row of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowSet {
@@ -37,12 +39,15 @@ impl RowSet {
         self.words.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
-    /// Rows among the first `rows` that are not in the set: how many, and the first.
-    pub fn missing(&self, rows: u64) -> Option<(u64, u64)> {
+    /// Rows of a range that are not in the set: how many, and the first.
+    pub fn missing(&self, rows: Range<u64>) -> Option<(u64, u64)> {
         let (mut count, mut first) = (0, None);
-        for (start, word) in (0..rows).step_by(64).zip(self.words.iter().chain(std::iter::repeat(&0))) {
-            let in_range = u64::MAX >> (64 - (rows - start).min(64));
-            let missing = !word & in_range;
+        let word = rows.start / 64;
+        let words = self.words.iter().skip(word as usize).chain(std::iter::repeat(&0));
+        for (start, word) in (64 * word..rows.end.max(rows.start)).step_by(64).zip(words) {
+            let before_end = u64::MAX >> (64 - (rows.end - start).min(64));
+            let from_start = u64::MAX << rows.start.saturating_sub(start).min(63);
+            let missing = !word & before_end & from_start;
             if missing != 0 {
                 first = first.or(Some(start + u64::from(missing.trailing_zeros())));
                 count += u64::from(missing.count_ones());

@@ -40,7 +40,8 @@ pub struct EngineOptions {
     /// Compute with and hold weights in this type [auto: the checkpoint's, where the device takes it].
     #[arg(long, value_enum, default_value_t)]
     pub dtype: Dtype,
-    /// Hold KV pages in this type: float32, bfloat16 or float16 [auto: the device's]. No device holds them in FP8.
+    /// Hold KV pages in this type: float32, bfloat16, float16, or fp8 (e4m3: half the memory of 16 bits, and less exact)
+    /// [auto: the device's].
     #[arg(long, value_name = "DTYPE", value_parser = kv_type, default_value = "auto")]
     pub kv_cache_dtype: Dtype,
     /// Convert a checkpoint's matrices to FORMAT as it loads: fp8 (8 bits a weight, a scale for each row; embeddings and head
@@ -73,17 +74,20 @@ pub enum Dtype {
     /// 16 bits, IEEE 754.
     #[value(alias = "half")]
     Float16,
+    /// 8 bits, e4m3: of KV pages only.
+    #[value(skip)]
+    Fp8,
 }
 
-/// A type of KV pages. Those of FP8, as vLLM names them, are refused by what they are.
+/// A type of KV pages, as vLLM names those of FP8.
 fn kv_type(name: &str) -> Result<Dtype, String> {
-    if name.starts_with("fp8") {
-        let why =
-            "no device holds KV pages in FP8 yet; leave the flag out, or give float32, bfloat16 or float16";
-        return Err(why.into());
+    match name {
+        "fp8" | "fp8_e4m3" => Ok(Dtype::Fp8),
+        "fp8_e5m2" => Err("of FP8, KV pages are held in e4m3 only; give fp8".into()),
+        name => Dtype::from_str(name, false).map_err(|_| {
+            "known are auto, float32, bfloat16, float16 and fp8, of which each device takes some".into()
+        }),
     }
-    Dtype::from_str(name, false)
-        .map_err(|_| "known are auto, float32, bfloat16 and float16, of which each device takes some".into())
 }
 
 /// A format to which matrices are converted, by its name.
@@ -100,6 +104,7 @@ pub fn engine_config(args: &EngineOptions) -> EngineConfig {
         Dtype::Float32 => Some(DType::F32),
         Dtype::Bfloat16 => Some(DType::BF16),
         Dtype::Float16 => Some(DType::F16),
+        Dtype::Fp8 => Some(DType::E4M3),
     };
     EngineConfig {
         max_num_seqs: args.max_num_seqs,

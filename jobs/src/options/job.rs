@@ -9,10 +9,11 @@ use crate::options::model::ModelOptions;
 use crate::options::prices::PriceOptions;
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
+use crate::options::shard::ShardOptions;
 use crate::store::location::Location;
 use crate::structured::StructuredOutputs;
 use clap::ValueEnum;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// All options of a job.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +27,7 @@ pub struct JobOptions {
     /// The format of all input files; by their names if there is none.
     pub input_format: Option<InputFormat>,
     pub output: Location,
-    /// The folder of the journal and of all other state of the job.
+    /// The folder of the journal and of all other state of the job, or of the shard.
     pub state_dir: PathBuf,
     /// Process only the first rows of the input.
     pub limit: Option<u64>,
@@ -49,6 +50,8 @@ pub struct JobOptions {
     pub stop_on_errors: bool,
     pub on_corrupt: OnCorrupt,
     pub rows_per_file: Option<u64>,
+    /// The shard of the job to run, if not all of it.
+    pub shard: Option<ShardOptions>,
     pub resume: Resume,
     /// Discard a job that was begun.
     pub fresh: bool,
@@ -64,6 +67,13 @@ pub struct JobOptions {
     pub sampling: SamplingOptions,
     pub model: ModelOptions,
     pub engine: EngineOptions,
+}
+
+impl JobOptions {
+    /// The folder of the state of the whole job.
+    pub fn job_dir(&self) -> &Path {
+        self.shard.as_ref().map_or(&self.state_dir, |shard| &shard.job_dir)
+    }
 }
 
 /// Whether to resume a job that was begun.

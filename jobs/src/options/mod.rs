@@ -12,5 +12,6 @@ pub mod number;
 pub mod prices;
 pub mod prompt;
 pub mod sampling;
+pub mod shard;
 pub mod size;
 pub mod structured;

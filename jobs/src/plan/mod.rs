@@ -230,7 +230,7 @@ fn count(job: &Job, ranges: &[Range<u64>]) -> Result<Tally, JobError> {
         structure: job.structure.as_ref(),
         batch: job.batch.as_ref(),
         sampling: &job.sampling,
-        rows: job.rows,
+        rows: 0..job.rows,
         finished: &FinishedRows::none_of(job.rows),
         alone: Vec::new(),
         later: Vec::new(),

@@ -24,7 +24,7 @@ pub(crate) use own::is_published;
 
 /// The folder in the state_dir where an output is written, and the name of a single file there: not one that ends in
 /// `.parquet`, as nobody should take it for an input.
-pub(super) const ASIDE: &str = "publishing";
+pub(crate) const ASIDE: &str = "publishing";
 pub(super) const FILE: &str = "output";
 
 /// The folder where parts are written if the output is another file system than the state_dir. Readers of Parquet
@@ -39,7 +39,7 @@ const PROBE: &str = ".gristmill-probe";
 const NO_FILE: &str = ".gristmill-none";
 
 /// An output on this machine.
-pub(super) struct LocalOutput<'a> {
+pub(crate) struct LocalOutput<'a> {
     /// As it was asked for.
     name: &'a Path,
     /// Without a slash at its end, which would follow a link.
@@ -248,7 +248,7 @@ impl<'a> LocalOutput<'a> {
 ///
 /// # Errors
 /// [`JobError::Io`].
-pub(super) fn aside(state_dir: &Path) -> Result<PathBuf, JobError> {
+pub(crate) fn aside(state_dir: &Path) -> Result<PathBuf, JobError> {
     let aside = state_dir.join(ASIDE);
     clear(&aside)?;
     create_folder(&aside)?;
@@ -279,7 +279,7 @@ fn create_folder(folder: &Path) -> Result<(), JobError> {
 ///
 /// # Errors
 /// [`JobError::Io`].
-pub(super) fn clear(path: &Path) -> Result<(), JobError> {
+pub(crate) fn clear(path: &Path) -> Result<(), JobError> {
     let removed = match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
         Ok(_) => std::fs::remove_file(path),

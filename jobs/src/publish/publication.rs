@@ -10,6 +10,7 @@ use crate::input::batch::Batch;
 use crate::journal::JournalReader;
 use crate::journal::answer::Answer;
 use crate::journal::identity::Identity;
+use crate::options::shard::{Shard, files_of, rows_of_file};
 use crate::publish::columns::OutputColumns;
 use crate::publish::format::OutputFormat;
 use crate::publish::input_rows::InputRows;
@@ -48,10 +49,12 @@ pub struct Publication<'a> {
     pub state_dir: &'a Path,
     /// What decided the answers; goes into the footers and the manifest.
     pub identity: &'a Identity,
-    /// The number of rows to publish, from the first.
+    /// The number of rows of the output, from the first.
     pub rows: u64,
     /// Rows of each part but the last.
     pub rows_per_file: Option<u64>,
+    /// Whose parts to write, if not all.
+    pub shard: Option<Shard>,
     pub columns: &'a OutputColumns,
     /// Nulls of the input's columns by its footers, by name, where they say so.
     pub input_nulls: BTreeMap<String, u64>,
@@ -96,35 +99,27 @@ impl Publication<'_> {
         journal: &JournalReader,
         inputs: impl Iterator<Item = Result<Batch, JobError>>,
     ) -> Result<Manifest, JobError> {
-        let mut rows = InputRows::new(inputs, self.columns);
-        let mut unanswered = Missing::default();
-        let mut parts = Vec::new();
         let mut staged = Vec::new();
-        for (name, range) in self.parts() {
-            let path = aside.join(self.target.name_aside(&name, folder));
-            let part = self.write_part(&path, name, range, journal, &mut rows, &mut unanswered)?;
+        let written = self.write_parts(aside, journal, inputs, |path, part| {
             if let Target::Remote(remote) = self.target {
-                staged.extend(remote.stage(&path, &part, folder)?);
-                std::fs::remove_file(&path).map_err(JobError::io("remove", &path))?;
+                staged.extend(remote.stage(path, part, folder)?);
+                std::fs::remove_file(path).map_err(JobError::io("remove", path))?;
             }
-            parts.push(part);
+            Ok(())
+        });
+        if let (Err(JobError::Incomplete { .. }), Target::Remote(remote)) = (&written, self.target) {
+            remote.discard_uploads()?;
         }
-        if unanswered.count > 0 && self.unanswered == Unanswered::Refuse {
-            if let Target::Remote(remote) = self.target {
-                remote.discard_uploads()?;
-            }
-            let Missing { count, first, .. } = unanswered;
-            return Err(JobError::Incomplete { missing: count, rows: self.rows, first });
-        }
+        let WrittenParts { parts, nulls, unreadable, aborted } = written?;
         let manifest = Manifest {
             version: env!("CARGO_PKG_VERSION").into(),
             identity: self.identity.clone(),
             identity_blake3: self.identity.digest(),
             inputs_blake3: Some(inputs_digest(journal.inputs())),
             rows: self.rows,
-            aborted: unanswered.count,
-            unreadable: unanswered.unreadable,
-            nulls: self.nulls(rows.nulls()),
+            aborted,
+            unreadable,
+            nulls,
             parts,
         };
         (self.may_appear)()?;
@@ -138,6 +133,34 @@ impl Publication<'_> {
             }
         }
         Ok(manifest)
+    }
+
+    /// Writes the parts to a folder, and hands over each as it is there.
+    ///
+    /// # Errors
+    /// As [`Publication::publish`].
+    pub(crate) fn write_parts(
+        &self,
+        aside: &Path,
+        journal: &JournalReader,
+        inputs: impl Iterator<Item = Result<Batch, JobError>>,
+        mut take: impl FnMut(&Path, &Part) -> Result<(), JobError>,
+    ) -> Result<WrittenParts, JobError> {
+        let folder = self.rows_per_file.is_some();
+        let mut rows = InputRows::new(inputs, self.columns);
+        let mut unanswered = Missing::default();
+        let mut parts = Vec::new();
+        for (name, range) in self.parts() {
+            let path = aside.join(self.target.name_aside(&name, folder));
+            let part = self.write_part(&path, name, range, journal, &mut rows, &mut unanswered)?;
+            take(&path, &part)?;
+            parts.push(part);
+        }
+        let Missing { count, first, unreadable } = unanswered;
+        if count > 0 && self.unanswered == Unanswered::Refuse {
+            return Err(JobError::Incomplete { missing: count, rows: self.rows, first });
+        }
+        Ok(WrittenParts { parts, nulls: self.nulls(rows.nulls()), unreadable, aborted: count })
     }
 
     /// Adds what the input's footers say.
@@ -158,12 +181,9 @@ impl Publication<'_> {
         let Some(per_file) = self.rows_per_file else {
             return vec![(self.target.name(), 0..self.rows)];
         };
-        let per_file = per_file.max(1);
-        let count = self.rows.div_ceil(per_file).max(1);
-        let ending = self.format().ending();
-        let part =
-            |i: u64| (format!("part-{i:05}.{ending}"), i * per_file..((i + 1) * per_file).min(self.rows));
-        (0..count).map(part).collect()
+        let files = files_of(self.rows, per_file);
+        let files = self.shard.map_or(0..files, |shard| shard.files(files));
+        files.map(|at| (part_name(at, self.format()), rows_of_file(at, self.rows, per_file))).collect()
     }
 
     fn write_part(
@@ -231,6 +251,21 @@ impl Publication<'_> {
             .set_key_value_metadata(Some(entries))
             .build()
     }
+}
+
+/// Parts that are written.
+pub(crate) struct WrittenParts {
+    pub parts: Vec<Part>,
+    pub nulls: Vec<ColumnNulls>,
+    /// Rows that have an answer and an error besides, as a kept cell of theirs cannot be read.
+    pub unreadable: u64,
+    /// Rows without an answer.
+    pub aborted: u64,
+}
+
+/// The name of a file of a folder of parts.
+pub(crate) fn part_name(at: u64, format: OutputFormat) -> String {
+    format!("part-{at:05}.{}", format.ending())
 }
 
 /// Gives a row that has an answer the error of its kept cells; whether it had none before.

@@ -116,7 +116,7 @@ impl RemoteOutput {
         let new = self.state_dir.join("manifest.new");
         write_durably(&new, &text)?;
         rename(&new, &self.state_dir.join(manifest::NAME))?;
-        if !self.settle(&key, &text)? {
+        if !settle(&self.bucket, &self.url, &key, &text)? {
             return Err(self.in_the_way(&key));
         }
         self.release()
@@ -162,24 +162,6 @@ impl RemoteOutput {
             }
         }
         completed
-    }
-
-    /// Writes an object where there is none. Whether it stands there afterwards: if there was one, or the answer is
-    /// lost, it is read back.
-    fn settle(&self, key: &str, text: &str) -> Result<bool, JobError> {
-        let created = self.bucket.create(key, text);
-        if matches!(created, Ok(true)) {
-            return Ok(true);
-        }
-        match (self.text(key), created) {
-            (Ok(Some(there)), _) => Ok(there == text),
-            (_, Err(error)) | (Err(error), _) => Err(error),
-            (Ok(None), Ok(_)) => {
-                let why = "it existed and has disappeared; something else writes to the output".to_string();
-                let url = self.url.with_key(key).to_string();
-                Err(JobError::Store { doing: "write", url, error: StoreError::Other(why) })
-            }
-        }
     }
 
     /// What this job has published, as key and text of its manifest.
@@ -256,6 +238,32 @@ impl RemoteOutput {
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(JobError::io("remove", path)(error)),
             _ => Ok(()),
+        }
+    }
+}
+
+/// Writes an object where there is none. Whether it stands there afterwards: if there was one, or the answer is lost, it is
+/// read back.
+///
+/// # Errors
+/// [`JobError::Store`].
+pub(crate) fn settle(
+    bucket: &Arc<dyn Bucket>,
+    url: &ObjectUrl,
+    key: &str,
+    text: &str,
+) -> Result<bool, JobError> {
+    let created = bucket.create(key, text);
+    if matches!(created, Ok(true)) {
+        return Ok(true);
+    }
+    match (bucket.get(key), created) {
+        (Ok(Some(there)), _) => Ok(there == text.as_bytes()),
+        (_, Err(error)) | (Err(error), _) => Err(error),
+        (Ok(None), Ok(_)) => {
+            let why = "it existed and has disappeared; something else writes to the output".to_string();
+            let url = url.with_key(key).to_string();
+            Err(JobError::Store { doing: "write", url, error: StoreError::Other(why) })
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::error::JobError;
 use crate::files::{rename, write_durably};
 use crate::journal::costs::{FrozenReceipt, Start, StartFigures, Totals};
 use crate::journal::endings::Endings;
+use crate::journal::identity::Identity;
 use crate::journal::{EndedJournal, Journal, JournalReader};
 use crate::options::prices::PriceOptions;
 use crate::publish::manifest::{Manifest, inputs_digest, read_text};
@@ -254,6 +255,34 @@ pub fn freeze(
     let prices = serde_json::to_string(&prices).map_err(|error| JobError::Internal(error.to_string()))?;
     database.keep_receipt(&FrozenReceipt { answered, prices, text: text.clone() })?;
     Ok((text, receipt.lines()))
+}
+
+/// The receipt of a job in shards, which have no journal in common: its text and what to print of it.
+pub(crate) fn of_shards(
+    (model, identity, inputs_blake3): (&str, &Identity, &str),
+    (totals, endings, starts): (Totals, Endings, &[Start]),
+    (given, before): (&PriceOptions, Prices),
+    output_rows: u64,
+) -> (String, String) {
+    let receipt = Receipt {
+        identity_blake3: identity.digest(),
+        inputs_blake3: inputs_blake3.to_string(),
+        weights_blake3: identity.get("weights").map(|weights| weights.shown().into_owned()),
+        model: model.to_string(),
+        // Shards end in any order.
+        ended: starts
+            .iter()
+            .max_by_key(|start| start.began.saturating_mul(1000).saturating_add(start.active_ms))
+            .map(|start| utc(start.began, start.active_ms)),
+        ..Receipt::of_figures(totals, endings, starts, Prices::given_or(given, before), output_rows)
+    };
+    (receipt.to_json(), receipt.lines())
+}
+
+/// The prices that a journal has kept.
+pub(crate) fn kept_prices(journal: &JournalReader) -> Result<Prices, JobError> {
+    let kept = journal.database.receipt()?.and_then(|receipt| serde_json::from_str(&receipt.prices).ok());
+    Ok(kept.unwrap_or_default())
 }
 
 /// Puts a receipt into a state_dir.

@@ -19,6 +19,7 @@ use crate::publish::format::OutputFormat;
 use crate::publish::manifest::{self, Manifest};
 use crate::publish::verify::verify;
 use crate::receipt;
+use crate::shards;
 use crate::store::location::Location;
 use page::{BEGINNING, Page, Text};
 use rows::Rows;
@@ -104,7 +105,12 @@ impl Report {
         {
             return Err(error);
         }
-        let journal = JournalReader::of_begun(&self.state_dir).map_err(|error| error.to_string());
+        let journal = match shards::local::begun(&self.state_dir) {
+            Ok(Some(begun)) => {
+                Err(format!("the output is of {}, each of which has a journal of its own", begun.shown()))
+            }
+            _ => JournalReader::of_begun(&self.state_dir).map_err(|error| error.to_string()),
+        };
         let identity = manifest.as_ref().map(|manifest| manifest.identity.clone());
         let identity = identity.or_else(|| Some(journal.as_ref().ok()?.identity().clone()));
         let rows = Rows::of(&output, identity.as_ref(), self.with_texts)?;

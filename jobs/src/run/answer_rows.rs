@@ -44,7 +44,8 @@ pub fn answer_rows(
         None => None,
         Some(_) => Some(JournalReader::open(&job.options.state_dir)?),
     };
-    let mut progress = Progress::begin("rows", job.rows, counters);
+    let wanted = job.range.end - job.range.start;
+    let mut progress = Progress::begin("rows", wanted, counters);
     if job.choices.is_some() && job.documents.is_none() {
         progress = progress.without_tokens();
     }
@@ -126,7 +127,7 @@ impl Run<'_> {
             structure: job.structure.as_ref(),
             batch: job.batch.as_ref(),
             sampling: &job.sampling,
-            rows: job.rows,
+            rows: job.range.clone(),
             finished,
             alone,
             later,

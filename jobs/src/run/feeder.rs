@@ -16,6 +16,7 @@ use crate::row_error::{RowError, RowErrorKind};
 use crate::run::document_windows::{DocumentWindows, Window};
 use crate::run::open_documents::OpenDocuments;
 use crate::run::order::{of_prompt, order};
+use crate::run::reading::read_rows;
 use crate::run::request::{FailedRow, FeederResult, RowRequest};
 use crate::run::sampling::Sampling;
 use crate::structured::constraint::Structure;
@@ -51,8 +52,8 @@ pub struct Feeder<'a> {
     pub batch: Option<&'a BatchRequests>,
     /// How rows are answered, unless a row says otherwise.
     pub sampling: &'a Arc<Sampling>,
-    /// The number of rows of the job, from the first.
-    pub rows: u64,
+    /// The rows to answer.
+    pub rows: Range<u64>,
     /// Rows that are not to be done again.
     pub finished: &'a FinishedRows,
     /// Rows that run alone, after all others.
@@ -71,12 +72,13 @@ struct Gone;
 impl Feeder<'_> {
     /// Sends every row that is not finished, in order, until all are sent or nobody takes them.
     pub fn feed(&self, out: &SyncSender<FeederResult>) {
-        let first = (0..self.rows).find(|&row| !self.finished.contains(row)).unwrap_or(self.rows);
-        if self.feed_range(first..self.rows, false, out).is_err() {
+        let end = self.rows.end;
+        let first = self.rows.clone().find(|&row| !self.finished.contains(row)).unwrap_or(end);
+        if self.feed_range(first..end, false, out).is_err() {
             return;
         }
         for &row in &self.alone {
-            if self.feed_range(row..(row + 1).min(self.rows), true, out).is_err() {
+            if self.feed_range(row..(row + 1).min(end), true, out).is_err() {
                 return;
             }
         }
@@ -110,11 +112,7 @@ impl Feeder<'_> {
     }
 
     fn feed_range(&self, rows: Range<u64>, alone: bool, out: &SyncSender<FeederResult>) -> Result<(), Gone> {
-        for batch in self.input.read(self.columns().to_vec(), rows) {
-            let batch = match self.on_corrupt {
-                OnCorrupt::Refuse => batch.and_then(Batch::refuse_lost),
-                OnCorrupt::RowErrors => batch,
-            };
+        for batch in read_rows(self.input, self.columns(), rows, self.on_corrupt) {
             match batch {
                 Ok(batch) => self.feed_batch(&batch, alone, out)?,
                 Err(error) => {

@@ -47,6 +47,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         keep: _,
         column_prefix: _,
         rows_per_file: _,
+        shard: _,
         // How many errors to take, and what to do about what was begun.
         max_error_rate: _,
         max_errors: _,

@@ -1,7 +1,9 @@
 //! A job with everything checked that can be checked before weights are loaded.
 
 use crate::batch::custom_ids::RepeatedIds;
+use crate::batch::logprobs::TokenTexts;
 use crate::batch::requests::BatchRequests;
+use crate::batch::results::Results;
 use crate::batch::structures::Structures;
 use crate::choices::requests::RowChoices;
 use crate::choices::{Choices, sampling_options};
@@ -10,6 +12,7 @@ use crate::error::JobError;
 use crate::input::Input;
 use crate::input::names::Search;
 use crate::input::own::OwnOutput;
+use crate::journal::identity::Identity;
 use crate::log::{counted, note};
 use crate::model::ModelFolders;
 use crate::model::builtin::NANO;
@@ -41,6 +44,7 @@ use crate::structured::vocabulary::Vocabulary;
 use engine::EngineConfig;
 use engine::models::Model;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,6 +54,8 @@ pub struct Job {
     pub input: Input,
     /// The number of rows of the job, from the first of the input.
     pub rows: u64,
+    /// Those to answer: all, or a shard of them.
+    pub range: Range<u64>,
     /// The kept columns of the input in its order.
     pub kept: Vec<usize>,
     /// The columns of the output.
@@ -110,6 +116,10 @@ impl Job {
         date: i64,
     ) -> Result<Job, JobError> {
         let rows = input.rows.min(options.limit.unwrap_or(u64::MAX));
+        let range = match (&options.shard, options.rows_per_file) {
+            (Some(own), Some(per_file)) => own.shard.rows(rows, per_file),
+            _ => 0..rows,
+        };
         let max_model_len = options.engine.max_model_len.unwrap_or(model.config.max_position_embeddings);
         let tokenizer_files = TokenizerFiles::read(&folders.tokenizer)?;
         let tokenizer_digests = tokenizer_files.digests();
@@ -260,6 +270,7 @@ impl Job {
             options,
             input,
             rows,
+            range,
             kept,
             columns,
             folders,
@@ -346,6 +357,14 @@ impl Job {
     /// What the requests of a batch may call the model.
     pub fn served_model_names(&self) -> &[String] {
         self.batch.as_ref().map_or(&[], |batch| &batch.served_model_names)
+    }
+
+    /// What makes results of a batch of its requests and their answers.
+    pub fn results(&self, identity: &Identity) -> Option<Results> {
+        let batch = self.batch.as_ref()?;
+        let texts = TokenTexts::new(self.tokenizer.clone(), batch.vocab);
+        let name = batch.served_model_names.first().map_or("", String::as_str);
+        Some(Results::new(identity, name, self.date, texts))
     }
 
     /// The nulls of the input's columns by its footers, if the job takes all rows.

@@ -15,21 +15,24 @@ pub mod job;
 pub mod kept;
 pub mod open_documents;
 pub mod order;
+mod output;
 pub mod pilot;
 pub mod progress;
+pub mod reading;
 pub mod request;
 pub mod resume;
 pub mod row;
 pub mod sampling;
+mod shard;
 mod space;
 
-use crate::batch::logprobs::TokenTexts;
-use crate::batch::results::Results;
+use crate::date;
 use crate::error::JobError;
 use crate::journal::endings::Endings;
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{InputDigests, JobIdentity};
 use crate::journal::lock::JobLock;
+use crate::journal::schema;
 use crate::journal::{EndedJournal, Journal, JournalReader};
 use crate::log::{counted, note};
 use crate::metrics::MetricsTo;
@@ -37,9 +40,11 @@ use crate::metrics::figures::{EngineNotes, RunFigures, Teller};
 use crate::options::devices;
 use crate::options::engine::{EngineOptions, print_engine};
 use crate::options::job::JobOptions;
+use crate::options::shard::Shard;
 use crate::publish::format::OutputFormat;
+use crate::publish::local::{ASIDE, clear};
 use crate::publish::manifest::{self, Manifest};
-use crate::publish::publication::{Publication, Unanswered};
+use crate::publish::publication::Publication;
 use crate::publish::target::Target;
 use crate::publish::text::LineEncoder;
 use crate::rates::Rates;
@@ -50,10 +55,16 @@ use crate::run::answer_rows::answer_rows;
 use crate::run::cost_meter::CostMeter;
 use crate::run::identity::{identity, input_digests};
 use crate::run::job::Job;
-use crate::run::kept::{check_input, kept_batches};
+use crate::run::kept::check_input;
+use crate::run::output::publication;
 use crate::run::pilot::{all_but, spread_rows};
 use crate::run::progress::Counters;
+use crate::run::reading::read_rows;
 use crate::run::resume::resume_mode;
+use crate::run::shard::ShardRun;
+use crate::shards::job::ShardedJob;
+use crate::shards::local::refuse_whole;
+use crate::shards::place::ShardPlace;
 use crate::store::location::Location;
 use crate::supervise::signals::Signals;
 use crate::supervise::worker::{HeartbeatThread, listen_to_signals};
@@ -90,22 +101,30 @@ pub fn run_on(
 ) -> Result<(), JobError> {
     let signals = listen_to_signals()?;
     let heartbeats = HeartbeatThread::start();
-    let Begun { job, target, device, mut journal, finished } = begin(options, open)?;
+    let Begun { job, target, shard, device, mut journal, finished } = begin(options, open)?;
+    let claim = || match &shard {
+        Some(shard) => shard.place.claim(&shard.job),
+        None => target.claim(),
+    };
     let counters = Counters::resume(&finished);
-    if finished.missing(job.rows).is_some() {
+    if finished.missing(job.range.clone()).is_some() {
         let loaded = load(&job, device)?;
-        target.claim()?;
+        claim()?;
         receipt::note_prices(&mut journal, &job.options.prices)?;
         drop(heartbeats);
         journal = answer(&job, loaded, journal, &finished, &counters, &signals)?;
     }
-    target.claim()?;
+    claim()?;
     // The lock is kept until all is published.
     let journal = journal.end()?;
-    let endings = Endings::of(&journal.reader, job.rows)?;
+    let endings = Endings::of(&journal.reader, job.range.end)?;
     if job.options.stop_on_errors {
         // Those of earlier runs, too.
         job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), None)?;
+    }
+    if let Some(shard) = shard {
+        // How many errors there are among all rows shows when all shards are published.
+        return shard.finish(&job, &target, &journal);
     }
     let (receipt, lines) = receipt::freeze(&journal, &job.folders.name, &job.options.prices, job.rows)?;
     note_fewer_rows(&job);
@@ -129,6 +148,7 @@ pub fn run_on(
 struct Begun {
     job: Job,
     target: Target,
+    shard: Option<ShardRun>,
     device: Box<dyn Device>,
     journal: Journal,
     finished: FinishedRows,
@@ -136,12 +156,24 @@ struct Begun {
 
 /// Checks a job, and begins it or takes it up again.
 fn begin(
-    options: JobOptions,
+    mut options: JobOptions,
     open: impl FnOnce(&EngineOptions) -> Result<Box<dyn Device>, JobError>,
 ) -> Result<Begun, JobError> {
-    let target = Target::open(&options.output, &options.state_dir)?;
+    let target = Target::open(&options.output, options.job_dir())?;
     let folder = options.rows_per_file.is_some();
-    target.check(&options.state_dir, folder)?;
+    let place = match &mut options.shard {
+        Some(own) => {
+            let place = ShardPlace::open(&options.output)?;
+            place.check_place()?;
+            own.date = place.begun()?.and_then(|begun| date::read(&begun.date));
+            Some((own.shard, place))
+        }
+        None => {
+            refuse_whole(&options)?;
+            target.check(&options.state_dir, folder)?;
+            None
+        }
+    };
     let job = Job::prepare(options)?;
     job.print();
     job.prompts.check_rows(&job.input, job.rows)?;
@@ -154,14 +186,43 @@ fn begin(
     let device = open(&job.options.engine)?;
     let identity = identity(&job, device.info())?;
     let inputs = input_digests(&job)?;
-    if job.options.fresh && job.options.state_dir.exists() {
+    let shard = match place {
+        Some((shard, place)) => shard_run(&job, shard, place, &identity, &inputs)?,
+        None => None,
+    };
+    if job.options.fresh && job.options.state_dir.exists() && shard.is_none() {
         // A place that is refused is refused before the job's rows are discarded.
         let _lock = JobLock::acquire(&job.options.state_dir)?;
         target.prepare(&job.options.state_dir, folder)?;
     }
     let (journal, finished) = open_journal(&job, &identity, &inputs)?;
-    target.prepare(&job.options.state_dir, folder)?;
-    Ok(Begun { job, target, device, journal, finished })
+    match &shard {
+        Some(_) => clear(&job.options.state_dir.join(ASIDE))?,
+        None => target.prepare(&job.options.state_dir, folder)?,
+    }
+    Ok(Begun { job, target, shard, device, journal, finished })
+}
+
+/// The shard that a job runs, which must be of the job that the other shards are of.
+fn shard_run(
+    job: &Job,
+    shard: Shard,
+    place: ShardPlace,
+    identity: &JobIdentity,
+    inputs: &InputDigests,
+) -> Result<Option<ShardRun>, JobError> {
+    // Where rows run again with greater limits, the job is what it was begun as; the journal looks at what else differs.
+    let state_dir = &job.options.state_dir;
+    let begun = match schema::path(state_dir).exists() && !job.options.fresh {
+        true => Some(JournalReader::open(state_dir)?),
+        false => None,
+    };
+    let identity = begun.as_ref().map_or(&identity.identity, JournalReader::identity);
+    let Some(sharded) = ShardedJob::of(job, identity, inputs) else { return Ok(None) };
+    place.check(&sharded)?;
+    let run = ShardRun { shard, place, job: sharded };
+    run.print(job);
+    Ok(Some(run))
 }
 
 /// A model that is loaded, and what measures its work.
@@ -194,10 +255,10 @@ pub fn pilot(
     open: impl FnOnce(&EngineOptions) -> Result<Box<dyn Device>, JobError>,
 ) -> Result<Vec<u64>, JobError> {
     let signals = listen_to_signals()?;
-    let Begun { job, target: _, device, mut journal, finished } = begin(options, open)?;
+    let Begun { job, target: _, shard: _, device, mut journal, finished } = begin(options, open)?;
     let rows = spread_rows(job.rows, count);
     let others = all_but(&rows, &finished, job.rows);
-    if others.missing(job.rows).is_some() {
+    if others.missing(0..job.rows).is_some() {
         let loaded = load(&job, device)?;
         note!("pilot: {} of {}, kept in the job's journal", rows.len(), counted(job.rows, "row"));
         let counters = Counters::resume(&others);
@@ -252,9 +313,9 @@ fn open_journal(
     identity: &JobIdentity,
     inputs: &InputDigests,
 ) -> Result<(Journal, FinishedRows), JobError> {
-    let mode = resume_mode(&job.options, job.rows);
+    let mode = resume_mode(&job.options, job.range.end);
     let (mut journal, finished) = Journal::open_or_create(&job.options.state_dir, identity, inputs, mode)?;
-    journal.note_rows(job.rows)?;
+    journal.note_rows(job.range.end)?;
     if let Some(rows) = journal.discarded() {
         note!("discarded a job with {} (--fresh)", counted(rows, "finished row"));
     }
@@ -264,11 +325,13 @@ fn open_journal(
         note!("running {again} again (--retry); each keeps its answer until the new one is there");
     }
     if finished.count > 0 {
-        let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
-        note!("resuming: {} of {} rows already answered", job.rows - left, job.rows);
+        let rows = job.range.end - job.range.start;
+        let left = finished.missing(job.range.clone()).map_or(0, |(rows, _)| rows);
+        note!("resuming: {} of {rows} rows already answered", rows - left);
     } else if again == 0 {
         let columns = [job.kept.as_slice(), job.columns_read()].concat();
-        let kept = check_input(&job.input, columns, job.kept.len(), job.rows, job.options.on_corrupt)?;
+        let rows = job.range.clone();
+        let kept = check_input(&job.input, columns, job.kept.len(), rows, job.options.on_corrupt)?;
         check_output(job)?;
         if let Location::Local(_) = job.options.output
             && let Some(short) = space::warning(&job.options.state_dir, kept.at_least(&job.input))
@@ -286,7 +349,8 @@ fn check_output(job: &Job) -> Result<(), JobError> {
         return Ok(());
     }
     let encoder = LineEncoder::new(format);
-    kept_batches(&job.input, &job.kept, job.rows, job.options.on_corrupt).try_for_each(|batch| {
+    let rows = job.range.clone();
+    read_rows(&job.input, &job.kept, rows, job.options.on_corrupt).try_for_each(|batch| {
         let batch = batch?;
         encoder.encode(&batch.columns, batch.first_row, &mut Vec::new())
     })
@@ -302,13 +366,14 @@ fn answer(
     signals: &Signals,
 ) -> Result<Journal, JobError> {
     let Loaded { mut engine, meter, rates } = loaded;
-    let left = finished.missing(job.rows).map_or(0, |(rows, _)| rows);
+    let left = finished.missing(job.range.clone()).map_or(0, |(rows, _)| rows);
     let metrics = job.options.metrics.clone();
     let before = match metrics {
         MetricsTo::Nobody => RunFigures::default(),
         _ => RunFigures::of_journal(&JournalReader::open(&job.options.state_dir)?)?,
     };
-    let mut teller = Teller::begin(metrics, before, journal.committed(), job.rows);
+    let wanted = job.range.end - job.range.start;
+    let mut teller = Teller::begin(metrics, before, journal.committed(), wanted);
     let notes = EngineNotes::default();
     let shared = Mutex::new(journal);
     let told = (&mut teller, &notes);
@@ -335,25 +400,14 @@ fn answer(
 /// Makes the output of the journal and the input. Returns the rows that got an error by that.
 fn publish(job: &Job, target: &Target, journal: &EndedJournal) -> Result<u64, JobError> {
     journal.check_in_place()?;
-    let results = job.batch.as_ref().map(|batch| {
-        let texts = TokenTexts::new(job.tokenizer.clone(), batch.vocab);
-        let name = batch.served_model_names.first().map_or("", String::as_str);
-        Results::new(journal.reader.identity(), name, job.date, texts)
-    });
-    let publication = Publication {
-        target,
-        state_dir: &job.options.state_dir,
-        identity: journal.reader.identity(),
-        rows: job.rows,
-        rows_per_file: job.options.rows_per_file,
-        columns: &job.columns,
-        input_nulls: job.input_nulls(),
-        days: job.input.days && job.columns.has_date64(),
-        unanswered: Unanswered::Refuse,
-        results: results.as_ref(),
-        may_appear: &|| journal.check_in_place(),
+    let results = job.results(journal.reader.identity());
+    let may_appear = || {
+        refuse_whole(&job.options)?;
+        journal.check_in_place()
     };
+    let publication =
+        Publication { may_appear: &may_appear, ..publication(job, target, journal, results.as_ref()) };
     let _heartbeats = HeartbeatThread::start();
-    let kept = kept_batches(&job.input, &job.kept, job.rows, job.options.on_corrupt);
+    let kept = read_rows(&job.input, &job.kept, job.range.clone(), job.options.on_corrupt);
     publication.publish(&journal.reader, kept).map(|manifest| manifest.unreadable)
 }

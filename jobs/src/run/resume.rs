@@ -7,7 +7,7 @@ use crate::journal::{JournalReader, ResumeMode};
 use crate::options::job::{JobOptions, Resume, RetryRows};
 use crate::supervise::worker;
 
-/// What to do with a job that was begun. The job has so many rows, from the first of the input.
+/// What to do with a job that was begun. Its rows are among so many, from the first of the input.
 pub fn resume_mode(options: &JobOptions, rows: u64) -> ResumeMode {
     match options.resume {
         _ if !options.retry.is_empty() => ResumeMode::Retry(Retry {
@@ -24,10 +24,11 @@ pub fn resume_mode(options: &JobOptions, rows: u64) -> ResumeMode {
     }
 }
 
-/// The date that templates show: that of the job which is resumed, or today's.
+/// The date that templates show: that of the job which is resumed or of which a shard was begun, or today's.
 pub fn job_date(options: &JobOptions) -> i64 {
     let begun = JournalReader::open(&options.state_dir).ok();
     let begun = begun.filter(|_| !options.fresh || worker::resumes());
     let date = begun.and_then(|journal| date::read(&journal.identity().get(DATE)?.shown()));
-    date.unwrap_or_else(date::today)
+    let of_shards = options.shard.as_ref().and_then(|shard| shard.date);
+    date.or(of_shards).unwrap_or_else(date::today)
 }

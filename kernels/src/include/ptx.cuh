@@ -37,6 +37,18 @@ PTX_FN unsigned floats_to_f16x2(float lo, float hi) {
     return r;
 }
 
+// ---- a * b + c of two pairs, one rounding each; subnormal numbers are kept ----
+PTX_FN unsigned fma_f16x2(unsigned a, unsigned b, unsigned c) {
+    unsigned r;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+    return r;
+}
+PTX_FN unsigned fma_bf16x2(unsigned a, unsigned b, unsigned c) {
+    unsigned r;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
+    return r;
+}
+
 // ---- 2^x within 2 units in the last place; what is smaller than any normal number becomes zero ----
 PTX_FN float exp2_ftz(float x) {
     float r;
@@ -142,6 +154,24 @@ PTX_FN unsigned short float_to_f16(float x) {
     return (unsigned short)(sign | ((magnitude - 0x38000000 + 0xFFF + (magnitude >> 13 & 1)) >> 13));
 }
 PTX_FN unsigned floats_to_f16x2(float lo, float hi) { return (unsigned)float_to_f16(hi) << 16 | float_to_f16(lo); }
+
+// Rounded twice, to f32 first: right where that is exact.
+PTX_FN unsigned fma_f16x2(unsigned a, unsigned b, unsigned c) {
+    unsigned r = 0;
+    for (int i = 0; i < 32; i += 16) {
+        const float x = f16_to_float((unsigned short)(a >> i)), y = f16_to_float((unsigned short)(b >> i));
+        r |= (unsigned)float_to_f16(fmaf(x, y, f16_to_float((unsigned short)(c >> i)))) << i;
+    }
+    return r;
+}
+PTX_FN unsigned fma_bf16x2(unsigned a, unsigned b, unsigned c) {
+    unsigned r = 0;
+    for (int i = 0; i < 32; i += 16) {
+        const float x = bf16_to_float((unsigned short)(a >> i)), y = bf16_to_float((unsigned short)(b >> i));
+        r |= (unsigned)float_to_bf16(fmaf(x, y, bf16_to_float((unsigned short)(c >> i)))) << i;
+    }
+    return r;
+}
 
 PTX_FN float exp2_ftz(float x) {
     const float r = exp2f(x);

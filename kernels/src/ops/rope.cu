@@ -1,7 +1,7 @@
 // Rotates pairs (i, i + rotary/2) of each head by the angles of the token's position, and stores keys
 // and values in their KV slots. One block for each token; either part may be absent.
 // -DTX: type of q, k, v; -DTT: type of the table; -DTP: type of the pages; -DVEC: columns moved together.
-#include "number.cuh"
+#include "pages.cuh"
 
 struct Args {
     const u32 *rows;
@@ -36,8 +36,8 @@ __device__ __forceinline__ Place place(const Args &a, u32 i) {
     return {lo, lo + half, c, c < half};
 }
 
-// Rotates VEC pairs of x, and stores them in `page` if there is one.
-__device__ __forceinline__ void rotate(const Args &a, const TT *angles, const Place &at, TX *x, TP *page) {
+// Rotates VEC pairs of x, and stores them in `page`, of so many columns, if there is one.
+__device__ __forceinline__ void rotate(const Args &a, const TT *angles, const Place &at, TX *x, TP *page, u32 cols) {
     if (at.rotated) {
         const u32 half = a.rotary / 2;
         const Pack<TT, VEC> cos = load<VEC>(angles + at.angle), sin = load<VEC>(angles + half + at.angle);
@@ -52,12 +52,12 @@ __device__ __forceinline__ void rotate(const Args &a, const TT *angles, const Pl
         store<VEC>(x + at.lo, y0);
         store<VEC>(x + at.hi, y1);
         if (page) {
-            store<VEC>(page + at.lo, rounded<TP>(y0));
-            store<VEC>(page + at.hi, rounded<TP>(y1));
+            store_columns<VEC>(page, at.lo, cols, y0);
+            store_columns<VEC>(page, at.hi, cols, y1);
         }
     } else if (page) {
         // Columns half .. rotary are the upper halves of pairs; those left alone follow them.
-        store<VEC>(page + at.hi, rounded<TP>(load<VEC>(x + at.hi)));
+        store_columns<VEC>(page, at.hi, cols, load<VEC>(x + at.hi));
     }
 }
 
@@ -75,16 +75,17 @@ extern "C" __global__ void rope(Args a) {
     if (!inside) return;
     const TT *angles = a.table ? a.table + size_t(position) * a.rotary : nullptr;
     TX *const q = a.q ? a.q + t * a.q_stride : nullptr, *const k = a.k ? a.k + t * a.k_stride : nullptr;
-    TP *const page = a.k_pages ? a.k_pages + slot * (a.k_heads * a.head_dim) : nullptr;
+    const u32 key_cols = a.k_heads * a.head_dim;
+    TP *const page = a.k_pages ? a.k_pages + slot * key_cols : nullptr;
     // Queries, keys and values go side by side, so that none waits for another's way from memory.
     for (u32 i = threadIdx.x; i < queries + keys + values; i += blockDim.x) {
         if (i < queries) {
-            rotate(a, angles, place(a, i), q, nullptr);
+            rotate(a, angles, place(a, i), q, nullptr, 0);
         } else if (i < queries + keys) {
-            rotate(a, angles, place(a, i - queries), k, page);
+            rotate(a, angles, place(a, i - queries), k, page, key_cols);
         } else {
             const u32 col = (i - queries - keys) * VEC;
-            store<VEC>(a.v_pages + slot * a.v_cols + col, rounded<TP>(load<VEC>(a.v + t * a.v_stride + col)));
+            store_columns<VEC>(a.v_pages + slot * a.v_cols, col, a.v_cols, load<VEC>(a.v + t * a.v_stride + col));
         }
     }
 }

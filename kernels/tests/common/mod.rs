@@ -33,6 +33,9 @@ pub fn cache() -> Option<PathBuf> {
 pub const BF16: Formats =
     Formats { activations: DType::BF16, weights: Format::Plain(DType::BF16), kv: DType::BF16 };
 
+/// The same with pages in FP8.
+pub const FP8_PAGES: Formats = Formats { kv: DType::E4M3, ..BF16 };
+
 /// Checks a case against the oracle.
 pub fn compare(device: &mut CudaDevice, formats: Formats, case: &Case) -> Result<(), String> {
     let mut oracle = CpuDevice::new(Some(1)).map_err(|e| e.to_string())?;

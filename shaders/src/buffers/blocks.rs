@@ -123,6 +123,8 @@ impl Blocks {
         match self.format {
             Format::Plain(DType::F32 | DType::U32) => &FLOATS,
             Format::Plain(DType::F16 | DType::BF16) => &HALVES,
+            // No buffer of this device is e4m3 without scales.
+            Format::Plain(DType::E4M3) => &FLOATS,
             Format::Q8_0 => &Q8_0,
             Format::Fp8 | Format::Fp8Blocks => &FP8,
         }
@@ -233,7 +235,7 @@ impl Blocks {
 /// The number by which shaders know a format: a constant of `snippets/floats.wgsl` or `snippets/weight.wgsl`.
 pub(crate) fn format_code(format: Format) -> f64 {
     match format {
-        Format::Plain(DType::F32 | DType::U32) => 0.0,
+        Format::Plain(DType::F32 | DType::E4M3 | DType::U32) => 0.0,
         Format::Plain(DType::F16) => 1.0,
         Format::Plain(DType::BF16) => 2.0,
         Format::Q8_0 => 3.0,

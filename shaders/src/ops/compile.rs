@@ -10,6 +10,9 @@ use engine::dtype::DType;
 use engine::op::Op;
 use engine::plan::{BufferKind, Plan};
 
+/// The types of KV pages, the preferred first.
+pub(crate) const KV: [DType; 3] = [DType::F16, DType::F32, DType::BF16];
+
 /// Whether the device can run an op.
 ///
 /// # Errors
@@ -19,6 +22,9 @@ pub(crate) fn supports(plan: &Plan, op: &Op) -> Result<(), String> {
     for desc in &plan.buffers {
         if desc.kind == BufferKind::Activation && desc.value_type() != DType::F32 {
             return Err(format!("{} is {}; activations are f32 on this device", desc.name, desc.format));
+        }
+        if desc.kind == BufferKind::KvPage && !KV.contains(&desc.value_type()) {
+            return Err(format!("{} is {}, which this device has no KV pages in", desc.name, desc.format));
         }
     }
     let (x, out) = match op {

@@ -17,6 +17,16 @@ pub struct Fp8 {
 /// What follows a weight's name in that of its scales: compressed-tensors, then DeepSeek and Qwen.
 pub const SCALES: [&str; 2] = ["_scale", "_scale_inv"];
 
+/// How the names of scales of keys and values in FP8 end: vLLM, before it compressed-tensors and AutoFP8, then Quark.
+pub const KV_SCALES: [&str; 6] = [
+    ".k_scale",
+    ".v_scale",
+    ".kv_scale",
+    ".kv_proj.output_scale",
+    ".k_proj.output_scale",
+    ".v_proj.output_scale",
+];
+
 /// What to do with values that [`Format::Fp8`] has no place for.
 const REMEDY: &str = "hold the weights in bfloat16 or float32 to load it all the same";
 

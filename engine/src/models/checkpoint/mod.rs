@@ -20,7 +20,7 @@ use crate::file::{OpenFile, VerifiedFile};
 use crate::format::Format;
 use crate::plan::{BufferDesc, Rows};
 use convert::{convert, encode};
-use fp8::{SCALES, Scales};
+use fp8::{KV_SCALES, SCALES, Scales};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -165,6 +165,12 @@ impl Checkpoint {
             Stored::Plain(dtype) => Some(dtype),
             Stored::E4m3 => None,
         }
+    }
+
+    /// The first scale of keys or values in FP8, by name, if there are such.
+    pub fn kv_scale(&self) -> Option<&str> {
+        let names = self.tensors.keys().map(String::as_str);
+        names.filter(|name| KV_SCALES.iter().any(|end| name.ends_with(end))).min()
     }
 
     /// The scales of a tensor, not read yet, with their tensor and its name; none of a plain tensor.

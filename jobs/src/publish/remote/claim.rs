@@ -1,6 +1,6 @@
 //! A claim: an object beside the output that says which job writes it.
 
-use super::{RemoteOutput, UPLOADS, beside};
+use super::{RemoteOutput, UPLOADS, beside, settle};
 use crate::error::JobError;
 use crate::files::{rename, write_durably};
 use std::hash::{BuildHasher, RandomState};
@@ -39,7 +39,7 @@ impl RemoteOutput {
                 claim
             }
         };
-        if !self.settle(&self.claim_key(), &claim)? {
+        if !settle(&self.bucket, &self.url, &self.claim_key(), &claim)? {
             let there = self.text(&self.claim_key())?;
             return Err(self.claimed(&there.unwrap_or_default()));
         }

@@ -36,6 +36,7 @@ fn published_with(folder: &Path, rows_per_file: Option<u64>, ids: ArrayRef) -> P
         identity,
         rows: ROWS,
         rows_per_file,
+        shard: None,
         columns,
         input_nulls: BTreeMap::from([("id".into(), 0)]),
         days: false,

@@ -83,6 +83,7 @@ const DO_NOT: &[(&str, &[&str])] = &[
     ("max-errors", &["--max-errors", "1"]),
     ("on-corrupt", &["--on-corrupt", "row-errors"]),
     ("rows-per-file", &["--rows-per-file", "1"]),
+    ("shard", &["--shard", "2/2", "--rows-per-file", "1"]),
     ("resume", &["--resume", "never"]),
     ("fresh", &["--fresh"]),
     ("allow-constant-prompt", &["--allow-constant-prompt"]),
@@ -140,7 +141,7 @@ fn device(family: &'static str) -> DeviceInfo {
     let [f16, bf16, f32] = [DType::F16, DType::BF16, DType::F32];
     let types = ComputeTypes {
         activations: f32,
-        kv: vec![f16, f32, bf16],
+        kv: vec![f16, f32, bf16, DType::E4M3],
         weights: [&[bf16.into(), f16.into(), f32.into()], Format::SCALED].concat(),
     };
     DeviceInfo {
@@ -269,6 +270,9 @@ fn an_identity_has_what_flags_resolve_to() {
     ] {
         assert!(fields.contains(&expected), "{expected:?}: {fields:?}");
     }
+    let fp8 = of(&["--kv-cache-dtype", "fp8"]);
+    assert_eq!(fp8.get("kv_cache").unwrap().value, r#""fp8_e4m3""#);
+    assert_eq!(of(&["--kv-cache-dtype", "fp8_e4m3"]).differences(&fp8), "");
     // What is not used is not there, so that a version which does not know of it has the same identity.
     for absent in
         ["quantization", "prompt", "system_prompt", "chat_template_kwargs", "date", "allowed_token_ids"]

@@ -229,7 +229,7 @@ fn layout(
     let dtype = match dtype {
         DType::BF16 => DataType::CUDA_R_16BF,
         DType::F16 => DataType::CUDA_R_16F,
-        DType::F32 | DType::U32 => DataType::CUDA_R_32F,
+        DType::F32 | DType::E4M3 | DType::U32 => DataType::CUDA_R_32F,
     } as u32;
     // SAFETY: the library writes the layout.
     let create =

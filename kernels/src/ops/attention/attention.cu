@@ -8,18 +8,28 @@
 // positions, all exchange them and weigh them alike, and each sums some columns of the values. Every sum is as before,
 // and so are its bits. Values then have two slots too: it is the way from memory that takes the time.
 //
-// -DTQ: type of q, out and pages (bf16 or f16); -DDIM: head_dim, a multiple of 16; -DWARPS: 1 or 4;
+// FP8 pages are copied as they are and widened between shared memory and the products, whose bits are those of wide pages
+// that hold the same values.
+//
+// -DTQ: type of q and out (bf16 or f16); -DFP8: 1 if pages are e4m3, else they are of that type too; -DDIM: head_dim, a multiple of 16; -DWARPS: 1 or 4;
 // -DSLOTS: slots for keys, 2, or 1 where shared memory is short; -DPARTS: 1 if an item may span several parts.
 // -DONE_TILE: 1 if the warps share 16 rows. -DSPLIT: positions of a part; -DBLOCK: positions walked together;
 // -DSOFTCAP: 1 to bound the scores: they are scale * tanh(inner_scale q.k).
 #include "attention.cuh"
+#include "pages.cuh"
+
+#if FP8
+typedef e4m3 TP;
+#else
+typedef TQ TP;
+#endif
 
 struct Args {
     const u32 *count;
     const Item *items;
     const TQ *q;
-    const TQ *k_pages;
-    const TQ *v_pages;
+    const TP *k_pages;
+    const TP *v_pages;
     const u32 *positions;
     const u32 *query_start;
     const u32 *block_tables;
@@ -46,6 +56,8 @@ struct Args {
 #define CHUNKS (DIM / 8)          // 16-byte chunks of a row
 #define STRIDE (CHUNKS + 1)       // an odd stride in chunks keeps ldmatrix free of bank conflicts
 #define SHARE (BLOCK / WARPS)     // KV rows that a warp fetches
+#define KV_CHUNKS u32(DIM * sizeof(TP) / 16) // 16-byte chunks of a KV row
+#define KV_STRIDE (KV_CHUNKS | 1)
 
 // Where this warp's KV rows of a block lie: lane l holds rows l and l + 32 of the warp's share.
 struct Places {
@@ -73,23 +85,71 @@ __device__ __forceinline__ Places find(const Walk &w, u32 block) {
 }
 
 // Starts the copies of a block of keys or values; positions that no row of the tile sees become zero.
-__device__ __forceinline__ void fetch(uint4 *slot, const TQ *from, const Places &places, u32 kv_head, u32 kv_heads) {
+__device__ __forceinline__ void fetch(uint4 *slot, const TP *from, const Places &places, u32 kv_head, u32 kv_heads) {
     const u32 lane = threadIdx.x % 32, share = threadIdx.x / 32 * SHARE;
     // A single warp fetches many rows: unrolled wholly, the addresses would not fit in registers.
 #pragma unroll(WARPS == 1 ? 4 : 16)
-    for (u32 i = 0; i < SHARE * CHUNKS / 32; i++) {
-        const u32 c = i * 32 + lane, row = c / CHUNKS, chunk = c % CHUNKS;
+    for (u32 i = 0; i < (SHARE * KV_CHUNKS + 31) / 32; i++) {
+        const u32 c = i * 32 + lane, row = c / KV_CHUNKS, chunk = c % KV_CHUNKS;
         u32 at = __shfl_sync(0xffffffffu, places.at[0], row % 32);
 #if SHARE > 32
         const u32 upper = __shfl_sync(0xffffffffu, places.at[1], row % 32);
         if (row >= 32) at = upper;
 #endif
+        if (SHARE * KV_CHUNKS % 32 != 0 && row >= SHARE) break;
         const bool seen = at != NOWHERE;
-        const TQ *source = from + (seen ? (size_t(at) * kv_heads + kv_head) * DIM + chunk * 8 : 0);
-        cp_async_16_or_zero(slot + (share + row) * STRIDE + chunk, source, seen);
+        const TP *source = from + (seen ? (size_t(at) * kv_heads + kv_head) * DIM + chunk * (16 / sizeof(TP)) : 0);
+        cp_async_16_or_zero(slot + (share + row) * KV_STRIDE + chunk, source, seen);
     }
     cp_async_commit();
 }
+
+#if FP8
+// Adds the products of 16 columns of queries and of the keys from a row on, whose 16 columns are one chunk.
+__device__ __forceinline__ void multiply_keys(float (&s)[BLOCK / 8][4], const u32 (&qf)[4], const uint4 *keys) {
+    const u32 lane = threadIdx.x % 32;
+#pragma unroll
+    for (u32 n = 0; n < SCORES; n += 2) {
+        u32 two[2];
+        ldmatrix_x2(two, keys + (n * 8 + lane % 16) * KV_STRIDE);
+#pragma unroll
+        for (u32 i = 0; i < 2; i++) {
+            u32 kf[2];
+            widen_pairs<TQ>(two[i], kf[0], kf[1]);
+            Mma<TQ>::m16n8k16(s[n + i], qf, kf);
+        }
+    }
+}
+
+// Adds the products of weights and of the values of a block from a chunk on.
+__device__ __forceinline__ void multiply_values(float (&acc)[VALUES][4], const u32 (&pf)[BLOCK / 16][4], const uint4 *values) {
+    const u32 lane = threadIdx.x % 32;
+#pragma unroll
+    for (u32 k = 0; k < BLOCK / 16; k++) {
+        const uint4 *row = values + (k * 16 + lane % 16) * KV_STRIDE;
+#pragma unroll
+        for (u32 n = 0; n < VALUES / 2; n += 2) {
+            // Two chunks of 8 positions and of the next 8. More at once would not fit in registers.
+            u32 four[4];
+            if (n + 1 < VALUES / 2) {
+                ldmatrix_x4_trans(four, row + n + lane / 16);
+            } else {
+                u32 two[2];
+                ldmatrix_x2_trans(two, row + n);
+                four[0] = two[0], four[1] = two[1];
+            }
+#pragma unroll
+            for (u32 i = 0; i < 2 && n + i < VALUES / 2; i++) {
+                u32 vf[2][2]; // Of the first 8 columns, and of the others.
+                widen_pairs<TQ>(four[2 * i], vf[0][0], vf[1][0]);
+                widen_pairs<TQ>(four[2 * i + 1], vf[0][1], vf[1][1]);
+                Mma<TQ>::m16n8k16(acc[2 * (n + i)], pf[k], vf[0]);
+                Mma<TQ>::m16n8k16(acc[2 * (n + i) + 1], pf[k], vf[1]);
+            }
+        }
+    }
+}
+#endif
 
 extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
     let_next_kernel_start();
@@ -97,13 +157,13 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
     extern __shared__ uint4 shared[];
     uint4 *const qs = shared;
     uint4 *const ks = qs + ROWS * STRIDE;
-    uint4 *const vs = ks + SLOTS * BLOCK * STRIDE;
+    uint4 *const vs = ks + SLOTS * BLOCK * KV_STRIDE;
 #if PARTS
-    float *const whole = reinterpret_cast<float *>(vs + VALUE_SLOTS * BLOCK * STRIDE);
+    float *const whole = reinterpret_cast<float *>(vs + VALUE_SLOTS * BLOCK * KV_STRIDE);
 #endif
 #if ONE_TILE
     // A row is longer by 8, which keeps it free of bank conflicts.
-    float *const exchange = reinterpret_cast<float *>(vs + VALUE_SLOTS * BLOCK * STRIDE);
+    float *const exchange = reinterpret_cast<float *>(vs + VALUE_SLOTS * BLOCK * KV_STRIDE);
 #endif
     const u32 lane = threadIdx.x % 32, kv_head = blockIdx.x;
     // The tile of this warp, and its place among those that share it.
@@ -173,9 +233,9 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
 #if SLOTS == 2
             // The next keys. A copy past the end is empty, so that the groups under way are always as many.
             if (block + BLOCK < to) {
-                fetch(ks + (slot ^ 1) * BLOCK * STRIDE, a.k_pages, places, kv_head, a.kv_heads);
+                fetch(ks + (slot ^ 1) * BLOCK * KV_STRIDE, a.k_pages, places, kv_head, a.kv_heads);
 #if ONE_TILE
-                fetch(vs + (slot ^ 1) * BLOCK * STRIDE, a.v_pages, places, kv_head, a.kv_heads);
+                fetch(vs + (slot ^ 1) * BLOCK * KV_STRIDE, a.v_pages, places, kv_head, a.kv_heads);
                 places = find(walk, block + 2 * BLOCK);
 #endif
             } else {
@@ -199,14 +259,18 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
             for (u32 k = 0; k < DIM / 16; k++) {
                 u32 qf[4];
                 ldmatrix_x4(qf, qs + (tile * 16 + lane % 16) * STRIDE + 2 * k + lane / 16);
+#if FP8
+                multiply_keys(s, qf, ks + (slot * BLOCK + turn * SCORES * 8) * KV_STRIDE + k);
+#else
 #pragma unroll
                 for (u32 n = 0; n < SCORES / 2; n++) {
                     u32 kf[4];
                     const u32 row = slot * BLOCK + (turn * SCORES / 2 + n) * 16 + lane / 16 * 8 + lane % 8;
-                    ldmatrix_x4(kf, ks + row * STRIDE + 2 * k + lane / 8 % 2);
+                    ldmatrix_x4(kf, ks + row * KV_STRIDE + 2 * k + lane / 8 % 2);
                     Mma<TQ>::m16n8k16(s[2 * n], qf, kf);
                     Mma<TQ>::m16n8k16(s[2 * n + 1], qf, kf + 2);
                 }
+#endif
             }
 
 #if SOFTCAP
@@ -251,17 +315,21 @@ extern "C" __global__ void __launch_bounds__(32 * WARPS, 1) attention(Args a) {
             __syncthreads();
             u32 pf[BLOCK / 16][4];
             pack<TQ>(pf, s);
+#if FP8
+            multiply_values(acc, pf, vs + slot % VALUE_SLOTS * BLOCK * KV_STRIDE + turn * VALUES / 2);
+#else
 #pragma unroll
             for (u32 k = 0; k < BLOCK / 16; k++) {
 #pragma unroll
                 for (u32 n = 0; n < VALUES / 2; n++) {
                     u32 vf[4];
                     const u32 row = slot % VALUE_SLOTS * BLOCK + k * 16 + lane % 16;
-                    ldmatrix_x4_trans(vf, vs + row * STRIDE + turn * VALUES + 2 * n + lane / 16);
+                    ldmatrix_x4_trans(vf, vs + row * KV_STRIDE + turn * VALUES + 2 * n + lane / 16);
                     Mma<TQ>::m16n8k16(acc[2 * n], pf[k], vf);
                     Mma<TQ>::m16n8k16(acc[2 * n + 1], pf[k], vf + 2);
                 }
             }
+#endif
             // Nobody reads these values any more, nor these keys: they are replaced next.
             __syncthreads();
 #if SLOTS == 2

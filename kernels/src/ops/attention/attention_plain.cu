@@ -2,7 +2,7 @@
 // blocks of 32 positions at absolute multiples of 32 with an online softmax.
 // -DTQ: type of q and out; -DTP: type of the pages; -DDIM: head_dim rounded up to 32;
 // -DSOFTCAP: 1 to bound the scores.
-#include "number.cuh"
+#include "pages.cuh"
 
 struct Args {
     const u32 *tokens;
@@ -41,7 +41,7 @@ extern "C" __global__ void __launch_bounds__(32) attention_plain(Args a) {
     const u32 first = a.window && pos + 1 > a.window ? pos + 1 - a.window : 0;
     const u32 *pages = a.block_tables + size_t(seq) * a.pages_per_seq;
     const u32 kv_head = head / (a.heads / a.kv_heads);
-    const size_t row = size_t(a.kv_heads) * a.head_dim, col = size_t(kv_head) * a.head_dim;
+    const u32 row = a.kv_heads * a.head_dim, col = kv_head * a.head_dim;
     const TQ *q = a.q + size_t(t) * a.q_stride + size_t(head) * a.head_dim;
 
     float max_score = -INFINITY_F, sum = 0.0f, acc[DIM / 32];
@@ -54,9 +54,10 @@ extern "C" __global__ void __launch_bounds__(32) attention_plain(Args a) {
         size_t at = 0;
         float s = -INFINITY_F;
         if (seen) {
-            at = (size_t(pages[p / a.page_size]) * a.page_size + p % a.page_size) * row + col;
+            at = (size_t(pages[p / a.page_size]) * a.page_size + p % a.page_size) * row;
             float dot = 0.0f;
-            for (u32 d = 0; d < a.head_dim; d++) dot = fmaf(to_f32(q[d]), to_f32(a.k_pages[at + d]), dot);
+            for (u32 d = 0; d < a.head_dim; d++)
+                dot = fmaf(to_f32(q[d]), to_f32(a.k_pages[at + PageColumn<TP>::of(col + d, row)]), dot);
             s = dot * a.scale;
 #if SOFTCAP
             s = a.softcap * tanhf(s / a.softcap);
@@ -79,7 +80,7 @@ extern "C" __global__ void __launch_bounds__(32) attention_plain(Args a) {
 #pragma unroll
             for (int i = 0; i < DIM / 32; i++) {
                 const u32 d = i * 32 + lane;
-                if (d < a.head_dim) acc[i] = fmaf(wj, to_f32(v[d]), acc[i]);
+                if (d < a.head_dim) acc[i] = fmaf(wj, to_f32(v[PageColumn<TP>::of(col + d, row)]), acc[i]);
             }
         }
     }

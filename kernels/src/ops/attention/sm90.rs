@@ -62,11 +62,12 @@ fn shared(variant: &AttentionVariant) -> usize {
     1024 + STAGES * (2 * BLOCK * row + 16) + ROWS * (row + room) + 32
 }
 
-/// The kernel of a variant, if the card has the instructions and the heads have a width that it takes.
+/// The kernel of a variant, if the card has the instructions and the heads and pages are such as it takes.
 pub(crate) fn kernel(variant: AttentionVariant, limits: &CardLimits) -> Option<Kernel> {
-    let AttentionVariant { dtype, head_dim, parts, softcap, .. } = variant;
+    let AttentionVariant { dtype, pages, head_dim, parts, softcap, .. } = variant;
     let shared = shared(&variant);
     if limits.prefill != TensorCores::Wgmma
+        || pages != dtype
         || !matches!(head_dim, 64 | 128)
         || shared > limits.shared as usize
     {

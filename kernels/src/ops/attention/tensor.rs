@@ -33,6 +33,8 @@ const SHARING_BLOCKS: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AttentionVariant {
     pub(crate) dtype: DType,
+    /// Of pages: the same, or e4m3.
+    pub(crate) pages: DType,
     pub(crate) head_dim: usize,
     /// [`DECODE_WARPS`], [`PREFILL_WARPS`], or those that share a decode tile.
     pub(crate) warps: usize,
@@ -49,10 +51,12 @@ impl AttentionVariant {
     /// scores that warps exchange.
     fn shared(&self, slots: usize) -> usize {
         let row = self.head_dim * 2 + 16;
+        // An odd number of chunks.
+        let kv_row = (self.head_dim * self.pages.size() / 16 | 1) * 16;
         let (tiles, values) = if self.one_tile { (1, 2) } else { (self.warps, 1) };
         let merged = if self.parts { self.head_dim / 2 * 32 * self.warps * 4 } else { 0 };
         let exchanged = if self.one_tile { WARP_ROWS * (BLOCK + 8) * 4 } else { 0 };
-        (WARP_ROWS * tiles + (slots + values) * BLOCK) * row + merged + exchanged
+        WARP_ROWS * tiles * row + (slots + values) * BLOCK * kv_row + merged + exchanged
     }
 
     /// The same heads with a decode tile that [`SHARING_WARPS`] share, if each has whole fragments of their columns.
@@ -98,6 +102,7 @@ pub(crate) fn kernel(variant: AttentionVariant, limit: u32) -> Option<Kernel> {
         Kernel::new::<Args>("attention.cu", include_str!("attention.cu"), "attention", registers)
             .with_struct::<Item>()
             .define("TQ", variant.dtype)
+            .define("FP8", u32::from(variant.pages == DType::E4M3))
             .define("DIM", variant.head_dim)
             .define("WARPS", variant.warps)
             .define("ONE_TILE", u32::from(variant.one_tile))
@@ -145,12 +150,14 @@ pub(crate) fn grouping(
     let PagedAttention { q, k_pages, out, head_dim, softcap, .. } = *op;
     let (q_desc, pages, out_desc) = (plan.desc(q.buffer), plan.desc(k_pages), plan.desc(out.buffer));
     let dtype = q_desc.format.plain().filter(|dtype| matches!(dtype, DType::BF16 | DType::F16))?;
+    let pages_dtype = pages.format.plain().filter(|pages| *pages == dtype || *pages == DType::E4M3)?;
     let aligned = q.start.is_multiple_of(8)
         && q_desc.cols.is_multiple_of(8)
         && out.start.is_multiple_of(2)
         && out_desc.cols.is_multiple_of(2);
     let variant = |warps, parts| AttentionVariant {
         dtype,
+        pages: pages_dtype,
         head_dim,
         warps,
         one_tile: false,
@@ -160,7 +167,7 @@ pub(crate) fn grouping(
     let prefill = variant(PREFILL_WARPS, max_positions(max_dims) > SPLIT);
     let fits =
         [variant(DECODE_WARPS, false), prefill].into_iter().all(|v| kernel(v, limits.shared).is_some());
-    if q_desc.format != pages.format || !aligned || !head_dim.is_multiple_of(16) || head_dim > 256 || !fits {
+    if !aligned || !head_dim.is_multiple_of(16) || head_dim > 256 || !fits {
         return None;
     }
     // Results of `attention_sm90.cu` are moved 16 bytes at a time.
@@ -168,7 +175,7 @@ pub(crate) fn grouping(
     let sm90 = wide_out && sm90::kernel(prefill, limits).is_some();
     let prefill_rows = if sm90 { sm90::ROWS } else { WARP_ROWS * PREFILL_WARPS };
     let tiling = Tiling { group: q.cols / pages.cols, prefill_rows };
-    Some(Grouping { dtype, tiling, kv_heads: pages.cols / head_dim, head_dim })
+    Some(Grouping { dtype, pages: pages_dtype, tiling, kv_heads: pages.cols / head_dim, head_dim })
 }
 
 /// A grid for items: blocks take several items where there are more than `most` blocks.
@@ -195,9 +202,9 @@ pub(super) struct Attention<'a> {
 
 impl Attention<'_> {
     fn variant(&self, warps: usize, parts: bool) -> AttentionVariant {
-        let Grouping { dtype, head_dim, .. } = *self.grouping;
+        let Grouping { dtype, pages, head_dim, .. } = *self.grouping;
         let softcap = self.op.softcap.is_some();
-        AttentionVariant { dtype, head_dim, warps, one_tile: false, parts, softcap }
+        AttentionVariant { dtype, pages, head_dim, warps, one_tile: false, parts, softcap }
     }
 
     /// The launch of a list's items by `attention.cu`.

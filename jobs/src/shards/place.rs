@@ -1,0 +1,73 @@
+//! Where the shards of an output are.
+
+use crate::error::JobError;
+use crate::shards::job::ShardedJob;
+use crate::shards::local::LocalShards;
+use crate::shards::remote::RemoteShards;
+use crate::store;
+use crate::store::location::Location;
+
+/// Where the shards of an output are.
+#[derive(Clone, Debug)]
+pub enum ShardPlace {
+    Local(LocalShards),
+    Remote(RemoteShards),
+}
+
+impl ShardPlace {
+    /// That of an output.
+    ///
+    /// # Errors
+    /// [`JobError::Store`].
+    pub fn open(output: &Location) -> Result<ShardPlace, JobError> {
+        Ok(match output {
+            Location::Local(path) => ShardPlace::Local(LocalShards::new(path)),
+            Location::Object(url) => ShardPlace::Remote(RemoteShards::new(store::open(url)?, url.clone())),
+        })
+    }
+
+    /// What the shards that were begun have in common, if one was.
+    ///
+    /// # Errors
+    /// [`JobError::Claimed`] if another job has the place; [`JobError::Usage`], [`JobError::Io`] or [`JobError::Store`].
+    pub fn begun(&self) -> Result<Option<ShardedJob>, JobError> {
+        match self {
+            ShardPlace::Local(local) => local.begun(),
+            ShardPlace::Remote(remote) => remote.begun(),
+        }
+    }
+
+    /// Refuses a place where the output cannot be. Changes nothing.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`], [`JobError::OutputExists`] or [`JobError::Io`].
+    pub fn check_place(&self) -> Result<(), JobError> {
+        match self {
+            ShardPlace::Local(local) => local.check_place(),
+            // What is there is looked at when it is known which job this is.
+            ShardPlace::Remote(_) => Ok(()),
+        }
+    }
+
+    /// Refuses a shard of another job than the one that was begun here.
+    ///
+    /// # Errors
+    /// [`JobError::OtherShards`], [`JobError::OutputExists`]; as [`ShardPlace::begun`].
+    pub fn check(&self, job: &ShardedJob) -> Result<(), JobError> {
+        match self {
+            ShardPlace::Local(local) => local.check(job),
+            ShardPlace::Remote(remote) => remote.check(job),
+        }
+    }
+
+    /// Makes a job the one of this place, if none is.
+    ///
+    /// # Errors
+    /// As [`ShardPlace::check`].
+    pub fn claim(&self, job: &ShardedJob) -> Result<(), JobError> {
+        match self {
+            ShardPlace::Local(local) => local.claim(job),
+            ShardPlace::Remote(remote) => remote.claim(job),
+        }
+    }
+}

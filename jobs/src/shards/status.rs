@@ -1,0 +1,161 @@
+//! The progress of a job in shards.
+
+use crate::error::JobError;
+use crate::journal::JournalReader;
+use crate::journal::endings::Endings;
+use crate::journal::lock::JobLock;
+use crate::journal::schema;
+use crate::log::counted;
+use crate::options::shard::Shard;
+use crate::publish::local::is_published;
+use crate::shards::job::ShardedJob;
+use crate::shards::join::Found;
+use crate::shards::local::shard_dir;
+use crate::shards::place::ShardPlace;
+use crate::store::location::Location;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+/// The progress of a job in shards.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ShardsStatus {
+    /// Rows of all shards.
+    pub rows: u64,
+    /// Rows that are finished and committed, as far as that is known here.
+    pub finished: u64,
+    /// Finished rows that have an error, by the text of their kind.
+    pub errors: BTreeMap<String, u64>,
+    pub shards: Vec<ShardStatus>,
+    /// Whether the output of all shards was published and stands there; `None` if its store cannot be asked.
+    pub published: Option<bool>,
+}
+
+/// The progress of a shard.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ShardStatus {
+    /// From 1.
+    pub shard: u64,
+    pub first_row: u64,
+    pub rows: u64,
+    /// Rows that are finished and committed; none where the shard was not begun, or its journal is on another machine.
+    pub finished: Option<u64>,
+    /// Whether its files are written, too.
+    pub whole: bool,
+    /// The process that works on it now.
+    pub process: Option<String>,
+}
+
+impl ShardsStatus {
+    /// Looks at the shards of an output, if there are any.
+    ///
+    /// # Errors
+    /// What of them cannot be read.
+    pub fn of(output: &Location, job_dir: &Path) -> Result<Option<ShardsStatus>, JobError> {
+        if schema::path(job_dir).exists() {
+            return Ok(None);
+        }
+        let place = ShardPlace::open(output)?;
+        let job = match place.begun() {
+            // A job without shards has claimed its output.
+            Ok(None) | Err(JobError::Claimed { .. }) => return Ok(None),
+            begun => begun?,
+        };
+        let Some(job) = job else { return Ok(None) };
+        let (mut shards, mut errors) = (Vec::new(), BTreeMap::new());
+        for shard in Shard::all(job.shards) {
+            let (status, endings) = of_shard(&place, job_dir, shard, &job)?;
+            for (kind, count) in endings.map(|endings| endings.errors).unwrap_or_default() {
+                *errors.entry(kind).or_default() += count;
+            }
+            shards.push(status);
+        }
+        Ok(Some(ShardsStatus {
+            rows: job.rows,
+            finished: shards.iter().filter_map(|shard| shard.finished).sum(),
+            errors,
+            shards,
+            published: published(output, &place, job_dir, &job),
+        }))
+    }
+}
+
+/// The progress of a shard, and how its rows ended: by its journal if that is here, else by what it says of itself.
+fn of_shard(
+    place: &ShardPlace,
+    job_dir: &Path,
+    shard: Shard,
+    job: &ShardedJob,
+) -> Result<(ShardStatus, Option<Endings>), JobError> {
+    let range = shard.rows(job.rows, job.rows_per_file);
+    let found = match place {
+        ShardPlace::Local(local) => local.find(shard)?,
+        ShardPlace::Remote(remote) => remote.find(shard)?,
+    };
+    let said = match found {
+        Found::Finished(finished) => Some(finished),
+        Found::Unfinished(_) | Found::Wrong(_) => None,
+    };
+    let dir = shard_dir(job_dir, shard);
+    let (finished, endings) = match schema::path(&dir).exists() {
+        true => {
+            let journal = JournalReader::open(&dir)?;
+            (Some(journal.finished(range.end)?), Some(Endings::of(&journal, range.end)?))
+        }
+        false => (said.as_ref().map(|said| said.rows), said.as_ref().map(|said| said.costs.endings.clone())),
+    };
+    let status = ShardStatus {
+        shard: shard.number,
+        first_row: range.start,
+        rows: range.end - range.start,
+        finished,
+        whole: said.is_some(),
+        process: JobLock::holder(&dir)?,
+    };
+    Ok((status, endings))
+}
+
+fn published(output: &Location, place: &ShardPlace, job_dir: &Path, job: &ShardedJob) -> Option<bool> {
+    match (output, place) {
+        (Location::Local(path), _) => Some(is_published(path, job_dir, &job.identity.digest(), job.rows)),
+        (_, ShardPlace::Remote(remote)) => match remote.published() {
+            Ok(manifest) => Some(manifest.is_some()),
+            Err(error) => {
+                tracing::warn!("{error}");
+                None
+            }
+        },
+        _ => None,
+    }
+}
+
+impl fmt::Display for ShardsStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = if self.rows > 0 { 100.0 * self.finished as f64 / self.rows as f64 } else { 100.0 };
+        let (shards, whole) = (self.shards.len(), self.shards.iter().filter(|shard| shard.whole).count());
+        writeln!(f, "rows       {} of {} ({share:.1} %)", self.finished, self.rows)?;
+        writeln!(f, "shards     {whole} of {} finished", counted(shards as u64, "shard"))?;
+        for shard in self.shards.iter().filter(|shard| !shard.whole) {
+            let of = counted(shard.rows, "row");
+            let process =
+                shard.process.as_ref().map(|process| format!(", process {process}")).unwrap_or_default();
+            match shard.finished {
+                Some(finished) => {
+                    writeln!(f, "           {}/{shards}: {finished} of {of}{process}", shard.shard)?
+                }
+                None => writeln!(f, "           {}/{shards}: {of}, not begun here{process}", shard.shard)?,
+            }
+        }
+        writeln!(f, "errors     {}", self.errors.values().sum::<u64>())?;
+        for (kind, count) in &self.errors {
+            writeln!(f, "           {count} {kind}")?;
+        }
+        let published = match self.published {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "unknown; its store does not answer now",
+        };
+        write!(f, "published  {published}")
+    }
+}
