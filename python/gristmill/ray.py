@@ -10,15 +10,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    import os
-
     import ray.data
 
 __all__ = ["grind"]
@@ -78,6 +78,8 @@ class _Grinder:
 
         from gristmill import Engine
 
+        # Vulkan drivers print an error where no desktop has set this, and this process is an actor's own.
+        os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
         self.engine = Engine(job=path, _job_text=text, **options)
         self.rows = Counter("gristmill_rows", description="Rows that were answered, errors among them.")
         self.errors = Counter("gristmill_error_rows", description="Rows that have an error.")

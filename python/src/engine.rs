@@ -12,9 +12,10 @@ use jobs::error::JobError;
 use jobs::rows::stream::RowStream;
 use jobs::rows::{LoadedModel, ROWS};
 use jobs::run::open_device;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyUserWarning};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -135,10 +136,10 @@ impl Engine {
             let mut model = self.slot.take(GIVES_BACK)?;
             match model.job(options, &reader.schema()) {
                 Ok(job) => {
-                    let slot = self.slot.clone();
-                    RowStream::begin(model, job, batches(reader), first_row, move |model| {
-                        slot.give_back(model)
-                    })
+                    let (slot, warnings) = (self.slot.clone(), job.warnings());
+                    let done = move |model| slot.give_back(model);
+                    let begun = RowStream::begin(model, job, batches(reader), first_row, done);
+                    begun.inspect_err(|_| self.slot.give_back(None)).map(|stream| (stream, warnings))
                 }
                 Err(error) => {
                     self.slot.give_back(Some(model));
@@ -146,7 +147,12 @@ impl Engine {
                 }
             }
         });
-        begun.map_err(|error| exception(py, &error))
+        let (stream, warnings) = begun.map_err(|error| exception(py, &error))?;
+        for warning in warnings {
+            let text = CString::new(warning.replace('\0', ""))?;
+            PyErr::warn(py, &py.get_type::<PyUserWarning>(), &text, 1)?;
+        }
+        Ok(stream)
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// What is of files, journals and processes, and has no meaning for rows in memory. A job file may have it, for the command
 /// line; a keyword is refused.
-const OF_FILES: [&str; 22] = [
+const OF_FILES: [&str; 23] = [
     "input",
     "input_format",
     "output",
@@ -24,6 +24,7 @@ const OF_FILES: [&str; 22] = [
     "stop_on_errors",
     "on_corrupt",
     "rows_per_file",
+    "shard",
     "resume",
     "fresh",
     "retry",

@@ -319,8 +319,7 @@ impl Job {
         } else {
             "without a chat template"
         };
-        let raw = if self.prompts.is_raw() { self.tokenizer.raw_warnings() } else { Vec::new() };
-        for warning in self.model.warnings.iter().chain(self.tokenizer.warnings()).chain(&raw) {
+        for warning in self.warnings() {
             tracing::warn!("{warning}");
         }
         let documents = self.documents.as_ref().map(|documents| documents.summary() + "; ");
@@ -347,6 +346,12 @@ impl Job {
                 note!("prompts: {how}; {documents}sampling: {sampling}{structured}");
             }
         }
+    }
+
+    /// What the user should know of the model's files.
+    pub fn warnings(&self) -> Vec<String> {
+        let raw = if self.prompts.is_raw() { self.tokenizer.raw_warnings() } else { Vec::new() };
+        self.model.warnings.iter().chain(self.tokenizer.warnings()).chain(&raw).cloned().collect()
     }
 
     /// What the requests of a batch may call the model.
