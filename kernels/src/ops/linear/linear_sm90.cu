@@ -4,8 +4,7 @@
 // instruction serves every row count, and K runs in steps of 32 bytes, ascending, into one accumulator for each element: the
 // shape of a tile never changes a bit.
 //
-// A block stays on its multiprocessor and makes one tile of FEATURES x TOKENS after the other. With HALVES the tiles of the
-// last turn are halved where that is work for twice as many blocks. A producer fills STAGES
+// A block stays on its multiprocessor and makes one tile of FEATURES x TOKENS after the other. A producer fills STAGES
 // slots of shared memory by bulk copies, as far ahead as there is room; each consumer warpgroup multiplies 64 features.
 // Two mbarriers for each slot say that it is full and that it is empty again.
 //
@@ -16,8 +15,7 @@
 // -DTX: type of x and weight (bf16, f16 or e4m3); -DFP8: 1 if that is e4m3 with scales of features, 2 with scales of blocks; -DTB, -DTO: types of bias and out; -DBIAS: 1 with a bias; -DADD: 1 to add
 // what out holds, the residual, last; -DGATE: 1 for SiLU, 2 for the tanh form of GELU: of every 16 rows of the weight
 // the first 8 are gates, the others the up rows that they multiply, and out has half as many columns; -DVEC: 1 if 16
-// bytes of out can be moved at once; -DWGS: consumer warpgroups; -DTOKENS; -DSTAGES;
-// -DHALVES: 1 if tiles may be halved.
+// bytes of out can be moved at once; -DWGS: consumer warpgroups; -DTOKENS; -DSTAGES.
 #include "number.cuh"
 #include "ptx_sm90.cuh"
 
@@ -28,7 +26,6 @@ WGMMAS(e4m3, "e4m3", "k32", "")
 #define FEATURES (64 * WGS)
 #define DEEP (FP8 ? 128 : 64)             // columns of a slot: 128 bytes
 #define WEIGHTS (FEATURES * 128)          // bytes
-#define BOX (HALVES ? TOKENS / 2 : TOKENS) // tokens that come by one copy
 #define SLOT (WEIGHTS + TOKENS * 128)
 #define GROUP 8                           // token tiles that share their weights in L2
 #define OUTS (GATE ? 32 : 64)             // columns of out that a warpgroup makes
@@ -49,38 +46,14 @@ struct Args {
     u32 pad[3];
 };
 
-// A tile, or the half of one with BOX tokens.
+// One tile of the walk: groups of GROUP token tiles go over all feature tiles, the token tile first.
 struct Tile {
     u32 feature, token;
-    bool half;
-};
-
-// The tiles in the order in which blocks take them: groups of GROUP token tiles go over all feature tiles, the token tile
-// first.
-struct Walk {
-    u32 feature_tiles, token_tiles;
-    u32 whole, end; // Tiles that are made whole, and those with the halves of the rest.
-
-    __device__ __forceinline__ Walk(u32 features, u32 rows) {
-        feature_tiles = (features + FEATURES - 1) / FEATURES;
-        token_tiles = (rows + TOKENS - 1) / TOKENS;
-        whole = end = feature_tiles * token_tiles;
-#if HALVES
-        const u32 rest = end % gridDim.x;
-        if (end > gridDim.x && 2 * rest <= gridDim.x) {
-            whole -= rest;
-            end += rest;
-        }
-#endif
-    }
-
-    __device__ __forceinline__ Tile at(u32 i) const {
-        const u32 halves = i < whole ? 0 : i - whole;
-        if (HALVES && i >= whole) i = whole + halves / 2;
+    __device__ __forceinline__ Tile(u32 i, u32 feature_tiles, u32 token_tiles) {
         const u32 group = i / (GROUP * feature_tiles), inside = i % (GROUP * feature_tiles);
         const u32 width = min(u32(GROUP), token_tiles - group * GROUP);
-        const u32 token = (group * GROUP + inside % width) * TOKENS + halves % 2 * BOX;
-        return {inside / width * FEATURES, token, HALVES && i >= whole};
+        feature = inside / width * FEATURES;
+        token = (group * GROUP + inside % width) * TOKENS;
     }
 };
 
@@ -108,12 +81,12 @@ __device__ __forceinline__ float activate(float x) {
 // What becomes of a warpgroup's accumulators. They hold 64 features of TOKENS tokens, features first; they go through
 // shared memory, CHUNK tokens at a time, so that rows of out are moved whole.
 #if WIDE_OUT
-#define CHUNK (BOX < 32 ? BOX : 32)
+#define CHUNK (TOKENS < 32 ? TOKENS : 32)
 #define PITCH 68                          // floats of a row: keeps the stores free of bank conflicts
 #define ROOM (CHUNK * PITCH * 4)          // bytes
 #define MOVED 4                           // elements that a thread moves at once
 #else
-#define CHUNK (BOX < 64 ? BOX : BOX % 64 == 0 ? 64 : BOX % 48 == 0 ? 48 : 32)
+#define CHUNK (TOKENS < 64 ? TOKENS : TOKENS % 64 == 0 ? 64 : TOKENS % 48 == 0 ? 48 : 32)
 #define ROOM (CHUNK * OUTS * 2)
 #define MOVED 8
 #endif
@@ -230,9 +203,8 @@ struct Epilogue {
 #endif
     }
 
-    // Writes the `tokens` of a tile; `residual` holds that of its first chunk.
-    template <u32 tokens>
-    __device__ __forceinline__ void run(const Tile &tile, const float (&d)[tokens / 2], Residual &residual) const {
+    // Writes the tile; `residual` holds that of its first chunk.
+    __device__ __forceinline__ void run(const Tile &tile, const float (&d)[TOKENS / 2], Residual &residual) const {
         const u32 lane = thread % 32, warp = thread / 32;
         const u32 first = tile.feature + warpgroup * 64 + warp * 16 + lane / 4;
 #if GATE
@@ -244,7 +216,7 @@ struct Epilogue {
 #endif
         const Scales scales = this->scales(first);
 #pragma unroll
-        for (u32 chunk = 0; chunk < tokens / CHUNK; chunk++) {
+        for (u32 chunk = 0; chunk < TOKENS / CHUNK; chunk++) {
             meet(); // The room is free.
 #if ADD && !WIDE_OUT
 #pragma unroll
@@ -253,7 +225,7 @@ struct Epilogue {
                 if (round * 128 + thread < PIECES) store<MOVED>(reinterpret_cast<TO *>(p.at), residual.x[round]);
             }
             meet();
-            if (chunk + 1 < tokens / CHUNK) fetch(residual, tile, chunk + 1);
+            if (chunk + 1 < TOKENS / CHUNK) fetch(residual, tile, chunk + 1);
 #endif
             turn(d, chunk, lane, warp, bias0, bias1, scales, tile.token + chunk * CHUNK + lane % 4 * 2);
             meet();
@@ -273,14 +245,14 @@ struct Epilogue {
 #endif
             }
 #if ADD && WIDE_OUT
-            if (chunk + 1 < tokens / CHUNK) fetch(residual, tile, chunk + 1);
+            if (chunk + 1 < TOKENS / CHUNK) fetch(residual, tile, chunk + 1);
 #endif
         }
     }
 
     // Brings the accumulators of a chunk into the room, tokens first.
     __device__ __forceinline__ void
-    turn(const float *d, u32 chunk, u32 lane, u32 warp, float bias0, float bias1, const Scales &scales, u32 token) const {
+    turn(const float (&d)[TOKENS / 2], u32 chunk, u32 lane, u32 warp, float bias0, float bias1, const Scales &scales, u32 token) const {
 #if WIDE_OUT
         float *to = reinterpret_cast<float *>(room) + (lane % 4 * 2) * PITCH + warp * 16 + lane / 4;
 #pragma unroll
@@ -323,12 +295,12 @@ struct Epilogue {
 
 // Fills the slots, tile after tile. Weights are constant, so those of the first slots are on their way before what makes x
 // is done.
-__device__ __forceinline__ void produce(const Args &a, u32 slots, u32 full, u32 empty, const Walk &walk) {
+__device__ __forceinline__ void produce(const Args &a, u32 slots, u32 full, u32 empty, u32 feature_tiles, u32 token_tiles) {
     const u32 steps = (a.k + DEEP - 1) / DEEP;
     prefetch_map(a.x);
     u32 ahead = 0; // Slots with weights and without x.
-    if (blockIdx.x < walk.whole) {
-        const Tile tile = walk.at(blockIdx.x);
+    if (blockIdx.x < feature_tiles * token_tiles) {
+        const Tile tile(blockIdx.x, feature_tiles, token_tiles);
         for (; ahead < min(steps, u32(STAGES)); ahead++) {
             mbarrier_arrive_expect(full + 8 * ahead, SLOT);
             bulk_copy(slots + ahead * SLOT, a.weight, full + 8 * ahead, ahead * DEEP, tile.feature);
@@ -336,77 +308,21 @@ __device__ __forceinline__ void produce(const Args &a, u32 slots, u32 full, u32 
     }
     wait_for_kernels_before();
     Ring ring = {0, 1};
-    for (u32 i = blockIdx.x; i < walk.end; i += gridDim.x) {
-        const Tile tile = walk.at(i);
-        const u32 tokens = tile.half ? BOX : TOKENS;
+    for (u32 i = blockIdx.x; i < feature_tiles * token_tiles; i += gridDim.x) {
+        const Tile tile(i, feature_tiles, token_tiles);
         for (u32 step = 0; step < steps; step++) {
             const u32 slot = slots + ring.slot * SLOT, filled = full + 8 * ring.slot;
             if (ahead > 0) {
                 ahead--;
             } else {
                 mbarrier_wait(empty + 8 * ring.slot, ring.parity);
-                mbarrier_arrive_expect(filled, WEIGHTS + tokens * 128);
+                mbarrier_arrive_expect(filled, SLOT);
                 bulk_copy(slot, a.weight, filled, step * DEEP, tile.feature);
             }
-            for (u32 token = 0; token < tokens; token += BOX)
-                bulk_copy(slot + WEIGHTS + token * 128, a.x, filled, step * DEEP, tile.token + token);
+            bulk_copy(slot + WEIGHTS, a.x, filled, step * DEEP, tile.token);
             ring.next();
         }
     }
-}
-
-// Makes `tokens` of a tile: all, or half of them.
-template <u32 tokens>
-__device__ __forceinline__ void consume(const Args &a, const Epilogue &epilogue, const Tile &tile, Ring &ring, u32 slots, u32 full, u32 empty) {
-    const u32 steps = (a.k + DEEP - 1) / DEEP, lane = threadIdx.x % 32, warpgroup = epilogue.warpgroup;
-    float d[tokens / 2];
-    Epilogue::Residual residual;
-    epilogue.fetch(residual, tile, 0);
-#if FP8 == 2
-    float scaled[tokens / 2];
-#pragma unroll
-    for (u32 e = 0; e < tokens / 2; e++) scaled[e] = 0.0f;
-    const u32 first = tile.feature + warpgroup * 64 + threadIdx.x % 128 / 32 * 16 + lane / 4;
-    for (u32 step = 0; step < steps; step++) {
-        const u32 slot = slots + ring.slot * SLOT;
-        const float scale0 = first < a.features ? a.weight_scales[size_t(first) * steps + step] : 0.0f;
-        const float scale1 = first + 8 < a.features ? a.weight_scales[size_t(first + 8) * steps + step] : 0.0f;
-        mbarrier_wait(full + 8 * ring.slot, ring.parity);
-        const u64 weight = wgmma_operand(slot + warpgroup * 64 * 128), x = wgmma_operand(slot + WEIGHTS);
-        wgmma_fence();
-#pragma unroll
-        for (u32 q = 0; q < 4; q++) Wgmma<TX, tokens>::multiply(d, weight + 2 * q, x + 2 * q, q > 0);
-        wgmma_commit();
-        // While this warpgroup scales, another one multiplies.
-        wgmma_wait<0>();
-        wgmma_results(d);
-        if (lane == 0) mbarrier_arrive(empty + 8 * ring.slot);
-        ring.next();
-#pragma unroll
-        for (u32 e = 0; e < tokens / 2; e++) scaled[e] = fmaf(d[e], e / 2 % 2 ? scale1 : scale0, scaled[e]);
-    }
-    epilogue.run<tokens>(tile, scaled, residual);
-#else
-    u32 before = 0;
-    for (u32 step = 0; step < steps; step++) {
-        mbarrier_wait(full + 8 * ring.slot, ring.parity);
-        const u32 slot = slots + ring.slot * SLOT;
-        const u64 weight = wgmma_operand(slot + warpgroup * 64 * 128), x = wgmma_operand(slot + WEIGHTS);
-        wgmma_fence();
-#pragma unroll
-        for (u32 q = 0; q < 4; q++) Wgmma<TX, tokens>::multiply(d, weight + 2 * q, x + 2 * q, step + q > 0);
-        wgmma_commit();
-        // The products of the step before are done, and their slot is read.
-        wgmma_wait<1>();
-        if (step > 0 && lane == 0) mbarrier_arrive(empty + 8 * before);
-        before = ring.slot;
-        ring.next();
-    }
-    wgmma_wait<0>();
-    wgmma_results(d);
-    if (lane == 0) mbarrier_arrive(empty + 8 * before);
-    epilogue.run<tokens>(tile, d, residual);
-#endif
 }
 
 extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) linear_sm90(const __grid_constant__ Args a) {
@@ -427,25 +343,69 @@ extern "C" __global__ void __launch_bounds__(128 * (WGS + 1), 1) linear_sm90(con
     __syncthreads();
     // Counts are written before the first kernel of a step starts.
     const u32 rows = *a.rows;
-    const Walk walk(a.features, rows);
+    const u32 feature_tiles = (a.features + FEATURES - 1) / FEATURES, token_tiles = (rows + TOKENS - 1) / TOKENS;
     const u32 warpgroup = threadIdx.x / 128;
     if (warpgroup == WGS) {
         give_registers<PRODUCER_REGISTERS>();
-        if (threadIdx.x == WGS * 128) produce(a, slots, full, empty, walk);
+        if (threadIdx.x == WGS * 128) produce(a, slots, full, empty, feature_tiles, token_tiles);
         return;
     }
     take_registers<CONSUMER_REGISTERS>();
     wait_for_kernels_before();
+    const u32 steps = (a.k + DEEP - 1) / DEEP, lane = threadIdx.x % 32;
     const Epilogue epilogue = {a, rooms + warpgroup * ROOM, rows, a.features / (GATE ? 2 : 1), warpgroup, threadIdx.x % 128};
     Ring ring = {0, 0};
-    for (u32 i = blockIdx.x; i < walk.end; i += gridDim.x) {
-        const Tile tile = walk.at(i);
-#if HALVES
-        if (tile.half) {
-            consume<BOX>(a, epilogue, tile, ring, slots, full, empty);
-            break; // It is the last one.
-        }
+    float d[TOKENS / 2];
+#if FP8 == 2
+    float scaled[TOKENS / 2];
 #endif
-        consume<TOKENS>(a, epilogue, tile, ring, slots, full, empty);
+    for (u32 i = blockIdx.x; i < feature_tiles * token_tiles; i += gridDim.x) {
+        const Tile tile(i, feature_tiles, token_tiles);
+        Epilogue::Residual residual;
+        epilogue.fetch(residual, tile, 0);
+#if FP8 == 2
+#pragma unroll
+        for (u32 e = 0; e < TOKENS / 2; e++) scaled[e] = 0.0f;
+        const u32 first = tile.feature + warpgroup * 64 + threadIdx.x % 128 / 32 * 16 + lane / 4;
+        for (u32 step = 0; step < steps; step++) {
+            const u32 slot = slots + ring.slot * SLOT;
+            const float scale0 = first < a.features ? a.weight_scales[size_t(first) * steps + step] : 0.0f;
+            const float scale1 = first + 8 < a.features ? a.weight_scales[size_t(first + 8) * steps + step] : 0.0f;
+            mbarrier_wait(full + 8 * ring.slot, ring.parity);
+            const u64 weight = wgmma_operand(slot + warpgroup * 64 * 128), x = wgmma_operand(slot + WEIGHTS);
+            wgmma_fence();
+#pragma unroll
+            for (u32 q = 0; q < 4; q++) Wgmma<TX, TOKENS>::multiply(d, weight + 2 * q, x + 2 * q, q > 0);
+            wgmma_commit();
+            // While this warpgroup scales, another one multiplies.
+            wgmma_wait<0>();
+            wgmma_results(d);
+            if (lane == 0) mbarrier_arrive(empty + 8 * ring.slot);
+            ring.next();
+#pragma unroll
+            for (u32 e = 0; e < TOKENS / 2; e++) scaled[e] = fmaf(d[e], e / 2 % 2 ? scale1 : scale0, scaled[e]);
+        }
+        epilogue.run(tile, scaled, residual);
+#else
+        u32 before = 0;
+        for (u32 step = 0; step < steps; step++) {
+            mbarrier_wait(full + 8 * ring.slot, ring.parity);
+            const u32 slot = slots + ring.slot * SLOT;
+            const u64 weight = wgmma_operand(slot + warpgroup * 64 * 128), x = wgmma_operand(slot + WEIGHTS);
+            wgmma_fence();
+#pragma unroll
+            for (u32 q = 0; q < 4; q++) Wgmma<TX, TOKENS>::multiply(d, weight + 2 * q, x + 2 * q, step + q > 0);
+            wgmma_commit();
+            // The products of the step before are done, and their slot is read.
+            wgmma_wait<1>();
+            if (step > 0 && lane == 0) mbarrier_arrive(empty + 8 * before);
+            before = ring.slot;
+            ring.next();
+        }
+        wgmma_wait<0>();
+        wgmma_results(d);
+        if (lane == 0) mbarrier_arrive(empty + 8 * before);
+        epilogue.run(tile, d, residual);
+#endif
     }
 }

@@ -71,8 +71,7 @@ impl Sm90Variant {
     /// Tokens that are transposed at a time: the source's `CHUNK`.
     fn chunk(&self, tile: &Tile) -> usize {
         let most = if self.wide_out() { &[32][..] } else { &[64, 48, 32] };
-        let tokens = tile.copied();
-        most.iter().copied().find(|chunk| tokens.is_multiple_of(*chunk)).unwrap_or(tokens)
+        most.iter().copied().find(|chunk| tile.tokens.is_multiple_of(*chunk)).unwrap_or(tile.tokens)
     }
 
     /// Bytes in which a consumer warpgroup transposes its results: the source's `ROOM`.
@@ -123,7 +122,6 @@ impl Sm90Variant {
             .define("WGS", tile.warpgroups)
             .define("TOKENS", tile.tokens)
             .define("STAGES", tile.stages)
-            .define("HALVES", u32::from(tile.halves))
             .shared(self.shared(tile) as u32)
     }
 }
@@ -241,7 +239,7 @@ fn args(
     const _: () = assert!(BOX_BYTES == 128);
     Ok(Args {
         weight: tensor_map(&factors.weight, tile.features() as u32)?,
-        x: tensor_map(&factors.x, tile.copied() as u32)?,
+        x: tensor_map(&factors.x, tile.tokens as u32)?,
         rows: lowering.rows(x.rows),
         bias: bias.map_or(0, |bias| bias.at),
         out: out.at,

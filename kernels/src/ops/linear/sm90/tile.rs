@@ -10,16 +10,10 @@ pub(crate) struct Tile {
     pub(crate) tokens: usize,
     /// Slots of the pipeline.
     pub(crate) stages: u32,
-    /// Whether tiles of the last turn are halved where that is work for twice as many multiprocessors.
-    pub(crate) halves: bool,
 }
 
 const fn tile(warpgroups: usize, tokens: usize, stages: u32) -> Tile {
-    Tile { warpgroups, tokens, stages, halves: false }
-}
-
-const fn halving(warpgroups: usize, tokens: usize, stages: u32) -> Tile {
-    Tile { halves: true, ..tile(warpgroups, tokens, stages) }
+    Tile { warpgroups, tokens, stages }
 }
 
 /// From narrow tiles to wide ones. Three warpgroups, and tokens between the powers of two, keep more multiprocessors busy
@@ -34,13 +28,13 @@ pub(crate) const TILES: [Tile; 16] = [
     tile(1, 96, 8),
     tile(2, 96, 7),
     tile(3, 96, 5),
-    halving(1, 128, 8),
-    halving(2, 128, 6),
-    halving(3, 128, 5),
+    tile(1, 128, 8),
+    tile(2, 128, 6),
+    tile(3, 128, 5),
     tile(2, 160, 5),
-    halving(1, 256, 5),
-    halving(2, 192, 5),
-    halving(2, 256, 4),
+    tile(1, 256, 5),
+    tile(2, 192, 5),
+    tile(2, 256, 4),
 ];
 
 /// A Linear as the choice of its tile sees it.
@@ -94,11 +88,6 @@ impl Tile {
         (self.features() + self.tokens) * 128
     }
 
-    /// Tokens that come by one copy.
-    pub(super) fn copied(&self) -> usize {
-        if self.halves { self.tokens / 2 } else { self.tokens }
-    }
-
     /// Tiles of an output.
     pub(super) fn count(&self, size: &Size) -> usize {
         size.rows.div_ceil(self.tokens) * size.features.div_ceil(self.features())
@@ -107,34 +96,18 @@ impl Tile {
     /// The estimated time of a Linear in microseconds. Multiprocessors take tiles in turns, the last turn with those that
     /// are left; a turn takes what a tile takes on its multiprocessor, beside the way of all its tiles from memory and L2.
     pub(crate) fn micros(&self, size: &Size, sms: u32, rates: &Rates) -> f64 {
-        let (tiles, sms) = (self.count(size), sms as usize);
-        let bytes = (2 * (size.features * size.k + size.rows * (size.k + size.features))) as f64;
-        let shared = bytes / tiles as f64 / rates.memory + self.moved(size) / rates.l2;
-        let turn = |tile: &Tile, count: usize, shared: f64| match count {
-            0 => 0.0,
-            _ => beside(tile.alone(size, rates), count as f64 * shared, 6) + rates.tile,
-        };
-        let rest = tiles % sms;
-        let last = if self.halves && tiles > sms && 2 * rest <= sms {
-            let half = Tile { tokens: self.copied(), ..*self };
-            turn(&half, 2 * rest, shared / 2.0)
-        } else {
-            turn(self, rest, shared)
-        };
-        (tiles / sms) as f64 * turn(self, sms, shared) + last
-    }
-
-    /// Bytes that come to a tile.
-    fn moved(&self, size: &Size) -> f64 {
-        size.k.div_ceil(64) as f64 * self.slot() as f64
-    }
-
-    /// Microseconds of a tile on a multiprocessor, as if there were no others.
-    fn alone(&self, size: &Size, rates: &Rates) -> f64 {
+        let (tiles, sms, steps) = (self.count(size), sms as usize, size.k.div_ceil(64) as f64);
         // Of a product the weights come from shared memory too, which takes as long as 64 tokens and half of those there are.
         let columns = beside(self.tokens as f64, (64 + self.tokens) as f64 / 2.0, 2);
         let product = rates.product * self.warpgroups as f64 * columns / 8.0;
-        (size.k.div_ceil(64) as f64 * product).max(self.moved(size) / rates.inward)
+        let alone = steps * product.max(self.slot() as f64 / rates.inward);
+        let bytes = (2 * (size.features * size.k + size.rows * (size.k + size.features))) as f64;
+        let shared = bytes / tiles as f64 / rates.memory + steps * self.slot() as f64 / rates.l2;
+        let turn = |count: usize| match count {
+            0 => 0.0,
+            _ => beside(alone, count as f64 * shared, 6) + rates.tile,
+        };
+        (tiles / sms) as f64 * turn(sms) + turn(tiles % sms)
     }
 }
 

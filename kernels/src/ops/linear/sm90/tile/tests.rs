@@ -169,5 +169,5 @@ fn time_grows_smoothly_with_rows() {
 fn tiles_follow_the_row_count() {
     let chosen = |rows, k, features| TILES[choose(&TILES, &Size { rows, k, features }, 132, &H200)];
     assert!(chosen(1, 4096, 4096).tokens <= 16);
-    assert_eq!(chosen(4096, 4096, 28672), halving(2, 256, 4));
+    assert_eq!(chosen(4096, 4096, 28672), tile(2, 256, 4));
 }
