@@ -103,7 +103,8 @@ fn time_step(name: &str) {
     let cost = Cost { bytes: 0, flops: 300, fp8_flops: 200 };
     let seconds = 100.0 / peaks.flops_per_second + 200.0 / peaks.fp8_flops_per_second;
     assert!((peaks.seconds(&cost).1 / seconds - 1.0).abs() < 1e-9, "{peaks:?}");
-    let faster = if device.info().family == "cuda sm_90a" { 2.0 } else { 1.0 };
+    let e4m3 = matches!(device.info().family, "cuda sm_90a" | "cuda mma e4m3");
+    let faster = if e4m3 { 2.0 } else { 1.0 };
     assert_eq!(peaks.fp8_flops_per_second / peaks.flops_per_second, faster);
     let model = Model::open(&support::golden("qwen3"), LoadFormat::Auto).unwrap();
     let config = EngineConfig {

@@ -48,7 +48,12 @@ fn every_value_becomes_the_nearest_element() {
                 for c in 0..cols {
                     let value = value((r, c));
                     let (got, want) = (got[slot as usize * cols + c], e4m3::from_f32(value));
-                    assert_eq!(got, want, "{value} in {formats:?}, column {c} of {cols}");
+                    // The sign of NaN means nothing, and cards drop it.
+                    let nan = value.is_nan() && got & 0x7F == 0x7F;
+                    assert!(
+                        nan || got == want,
+                        "{value} in {formats:?}, column {c} of {cols}: {got}, not {want}"
+                    );
                 }
             }
         }

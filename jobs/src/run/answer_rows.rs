@@ -24,6 +24,13 @@ use std::sync::mpsc::{SyncSender, channel, sync_channel};
 /// Rows between the feeder and the engine, and between the engine and the journal.
 const QUEUE: usize = 128;
 
+/// Who keeps count while rows are answered.
+pub struct Onlookers<'a> {
+    pub counters: &'a Counters,
+    pub meter: CostMeter,
+    pub told: (&'a mut Teller, &'a EngineNotes),
+}
+
 /// Answers all rows of a job that are not finished, or until a signal.
 ///
 /// # Errors
@@ -33,11 +40,10 @@ pub fn answer_rows(
     engine: &mut Engine,
     journal: &Mutex<Journal>,
     finished: &FinishedRows,
-    counters: &Counters,
     signals: &Signals,
-    meter: CostMeter,
-    told: (&mut Teller, &EngineNotes),
+    onlookers: Onlookers,
 ) -> Result<(), JobError> {
+    let Onlookers { counters, meter, told } = onlookers;
     let suspects = journal.lock().map(|journal| [journal.alone(), journal.later()].map(<[u64]>::to_vec));
     let [alone, later] = suspects.unwrap_or_default();
     let notes = match job.documents {

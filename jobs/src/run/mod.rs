@@ -51,7 +51,7 @@ use crate::rates::Rates;
 use crate::receipt;
 use crate::receipt::energy::EnergyMeter;
 use crate::row_error::shown;
-use crate::run::answer_rows::answer_rows;
+use crate::run::answer_rows::{Onlookers, answer_rows};
 use crate::run::cost_meter::CostMeter;
 use crate::run::identity::{identity, input_digests};
 use crate::run::job::Job;
@@ -377,7 +377,10 @@ fn answer(
     let notes = EngineNotes::default();
     let shared = Mutex::new(journal);
     let told = (&mut teller, &notes);
-    let answered = answer_rows(job, &mut engine, &shared, finished, counters, signals, meter, told);
+    let answered = {
+        let onlookers = Onlookers { counters, meter, told };
+        answer_rows(job, &mut engine, &shared, finished, signals, onlookers)
+    };
     let mut journal =
         shared.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
     // If both fail, the loop's error is the cause.

@@ -111,10 +111,16 @@ impl Tile {
     }
 }
 
-/// The best tile, as an index into `tiles`.
+/// The best tile, as an index into `tiles`. Tiles much wider than there are rows are the last resort: they have not been
+/// measured, and of memory alone the estimate thinks too well.
 pub(crate) fn choose(tiles: &[Tile], size: &Size, sms: u32, rates: &Rates) -> usize {
-    let micros = |i: &usize| tiles[*i].micros(size, sms, rates);
-    (0..tiles.len()).min_by(|a, b| micros(a).total_cmp(&micros(b))).unwrap_or(0)
+    let wide = |tile: &Tile| tile.tokens > size.rows.next_power_of_two().max(8);
+    let micros = |i: &usize| (wide(&tiles[*i]), tiles[*i].micros(size, sms, rates));
+    let order = |a: &usize, b: &usize| {
+        let ((wide_a, a), (wide_b, b)) = (micros(a), micros(b));
+        wide_a.cmp(&wide_b).then(a.total_cmp(&b))
+    };
+    (0..tiles.len()).min_by(order).unwrap_or(0)
 }
 
 /// The tiles that some row count up to `size.rows` gets, as indices into `tiles`.

@@ -168,6 +168,9 @@ fn time_grows_smoothly_with_rows() {
 #[test]
 fn tiles_follow_the_row_count() {
     let chosen = |rows, k, features| TILES[choose(&TILES, &Size { rows, k, features }, 132, &H200)];
-    assert!(chosen(1, 4096, 4096).tokens <= 16);
+    for (k, features) in [(4096, 4096), (4096, 6144), (4096, 28672), (14336, 4096), (4096, 128_256)] {
+        assert_eq!(chosen(1, k, features).tokens, 8, "{k} x {features}");
+        assert!(chosen(16, k, features).tokens <= 16, "{k} x {features}");
+    }
     assert_eq!(chosen(4096, 4096, 28672), tile(2, 256, 4));
 }
