@@ -424,6 +424,7 @@ fn labels_are_compared_with_a_column_or_another_file() {
         let wrong = read(Path::new(&wrong));
         assert_eq!(text(&wrong, "id"), [Some("c".into()), Some("d".into())]);
         assert_eq!(text(&wrong, "truth"), [Some("x".into()), Some("y".into())]);
+        std::fs::remove_file(bench.path("wrong.parquet")).unwrap();
     }
     // The name says the format, and is refused before the work where it cannot be had.
     let differences = |name: &str| {
@@ -440,10 +441,17 @@ fn labels_are_compared_with_a_column_or_another_file() {
         assert_eq!(differences(name).code, 0);
         assert_eq!(std::fs::read_to_string(bench.path(name)).unwrap(), wanted);
     }
-    for (name, why) in [("wrong.xlsx", ".xlsx is not written"), ("no/wrong.csv", "cannot write")] {
+    let before = std::fs::read(bench.path("own.parquet")).unwrap();
+    for (name, why) in [
+        ("wrong.xlsx", ".xlsx is not written"),
+        ("no/wrong.csv", "cannot write"),
+        ("own.parquet", "replaces none"),
+        ("wrong.csv", "replaces none"),
+    ] {
         let ran = differences(name);
         assert!(ran.code == 2 && ran.stderr.contains(why) && ran.stdout.is_empty(), "{}", ran.stderr);
     }
+    assert!(std::fs::read(bench.path("own.parquet")).unwrap() == before, "the output is as it was");
     let priced = bench.run(&["evaluate", &own, "--truth", "label=truth", "--price-per-hour", "2"]);
     assert!(priced.code == 2 && priced.stderr.contains("there is no receipt"), "{}", priced.stderr);
     let table = bench.run(&["evaluate", &own, "--truth", "label=truth"]);

@@ -88,7 +88,7 @@ fn batches_and_memory_do_not_change_the_answers() {
         assert!(bytes(&bench, "out.parquet") == calm, "--max-num-seqs {seqs}");
     }
     let (mut refused, mut pages) = (0, Vec::new());
-    for memory in ["64K", "1M", "3M", "3300K", "3500K", "3700K", "4M", "16M"] {
+    for memory in ["64K", "1M", "3M", "4M", "4200K", "4400K", "4600K", "4800K", "5M", "16M"] {
         let settings = [("GRISTMILL_STANDIN_MEMORY", memory)];
         let ran = job(&bench, &drivers, "out.parquet", &["--fresh"], &settings);
         if ran.code == 0 {

@@ -290,7 +290,7 @@ fn what_is_no_shard_of_the_job_is_refused_by_name() {
     std::fs::copy(bench.path("other.gristmill/shards/2-of-2/shard.json"), &said).unwrap();
     refused(&job.publish("out", 2, &[]), 2, &["shard 2/2 is of another job; these values differ"]);
     std::fs::copy(bench.path("out.gristmill/shards/1-of-2/shard.json"), &said).unwrap();
-    refused(&job.publish("out", 2, &[]), 2, &["shard 2/2 stands in the place of shard 1/2"]);
+    refused(&job.publish("out", 2, &[]), 2, &["shard 2/2 has the journal of shard 1/2 in its place"]);
     std::fs::write(&said, &text).unwrap();
     // A part that is damaged, and one that is gone; running the shard again mends both without answering a row.
     let part = bench.path("out.gristmill/shards/2-of-2/parts/part-00003.parquet");

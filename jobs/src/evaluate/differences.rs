@@ -18,12 +18,19 @@ pub struct Differences {
 }
 
 impl Differences {
-    /// Refuses a place where the file cannot be, before the work.
+    /// Refuses a place where the file cannot be, before the work: one where a file is, too, since that may be the output
+    /// itself, the truth, or anything else.
     ///
     /// # Errors
-    /// [`JobError::Usage`] for the name of another format; [`JobError::Io`].
+    /// [`JobError::Usage`] for the name of another format, or of a file that is there; [`JobError::Io`].
     pub fn refuse(path: &Path) -> Result<(), JobError> {
         format_of(path)?;
+        if std::fs::metadata(path).is_ok_and(|there| there.is_file()) {
+            let path = path.display();
+            return Err(JobError::Usage(format!(
+                "--differences {path}: this file is there, and evaluate replaces none; remove it, or name another"
+            )));
+        }
         refuse_unwritable(path)
     }
 

@@ -86,7 +86,7 @@ impl Evaluation {
         }
         match (differing, &self.differences) {
             (Some(differing), _) => differing.finish()?,
-            // Where the output has no rows, a file of an earlier run would be taken for that of this one.
+            // Where the output has no rows the file has none.
             (None, Some(path)) => {
                 let none = RecordBatch::new_empty(output.schema.clone());
                 let joined = self.truths.iter().map(|(_, truth)| (truth, StringArray::new_null(0))).collect();

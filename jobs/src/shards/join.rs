@@ -147,7 +147,10 @@ fn problem(shard: Shard, finished: &FinishedShard, job: &ShardedJob, format: Out
         return Some(format!("is of another job; these values differ:\n{differences}"));
     }
     if finished.shard() != shard {
-        return Some(format!("stands in the place of shard {}", finished.shard()));
+        let other = finished.shard();
+        return Some(format!(
+            "has the journal of shard {other} in its place; run shard {shard} again with --fresh"
+        ));
     }
     let range = shard.rows(job.rows, job.rows_per_file);
     if finished.range() != range {
