@@ -85,7 +85,8 @@ fn counters_are_those_of_the_journal_whenever_a_worker_is_killed() {
     let (text, _) = run.wait_for_rows(&bench, &output);
     let (told, kept) = (counters(&text), journal(&bench));
     assert_eq!(told, kept);
-    assert!(kept.values().filter(|count| **count > 0).count() >= 6, "{kept:?}");
+    // Steps are committed every second, which a fast machine does not need for all of this.
+    assert!(["rows", "input_tokens", "generated_tokens"].iter().all(|name| kept[*name] > 0), "{kept:?}");
     let kinds = rusqlite::Connection::open(bench.path("out.parquet.gristmill/journal.sqlite")).unwrap();
     let of = |kind: &str| {
         let query = format!("SELECT count(*) FROM answers WHERE part = 0 AND error LIKE '{kind}%'");

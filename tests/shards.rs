@@ -450,3 +450,15 @@ fn a_damaged_page_costs_the_same_rows() {
     let part = read(&bench.path("many/part-00016.parquet"));
     assert_eq!(text(&part, "error"), [None::<String>, None, None, None, None]);
 }
+
+/// The price of an hour that was given last is that of the job, whichever shard it was given to.
+#[test]
+fn the_price_given_last_is_that_of_all_shards() {
+    let bench = Bench::new();
+    tables(&bench);
+    let job = Job::new(&bench, &[&GREEDY[..], &["--rows-per-file", "50"]].concat());
+    done(&job.shard("priced", 2, 2, &["--price-per-hour", "3"]));
+    done(&job.shard("priced", 1, 2, &["--price-per-hour", "6"]));
+    assert!(job.publish("priced", 2, &[]).stderr.contains("at 6 an hour"));
+    assert!(job.publish("priced", 2, &["--price-per-hour", "1"]).stderr.contains("at 1 an hour"));
+}

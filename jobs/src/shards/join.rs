@@ -10,6 +10,7 @@ use crate::publish::publication::part_name;
 use crate::receipt::money::Prices;
 use crate::shards::finished::FinishedShard;
 use crate::shards::job::ShardedJob;
+use std::cmp::Reverse;
 
 /// What is known of a shard where the output is published.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,9 +127,12 @@ impl Joined {
         starts
     }
 
-    /// The prices that shards were given: of each the first that is known.
+    /// The prices of the job, as of one on one machine those that were given last: of each, that of the shard that was
+    /// started last of those that have one.
     pub fn prices(&self) -> Prices {
-        self.shards.iter().map(|shard| shard.costs.prices).fold(Prices::default(), |all, one| Prices {
+        let mut shards: Vec<&FinishedShard> = self.shards.iter().collect();
+        shards.sort_by_key(|shard| Reverse(shard.costs.starts.iter().map(|start| start.began).max()));
+        shards.iter().map(|shard| shard.costs.prices).fold(Prices::default(), |all, one| Prices {
             per_hour: all.per_hour.or(one.per_hour),
             elsewhere: all.elsewhere.or(one.elsewhere),
         })
