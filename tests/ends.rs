@@ -179,7 +179,8 @@ fn what_may_pass_has_an_exit_code_of_its_own() {
         other.env("GRISTMILL_FAULTS", "*:hang@1").stderr(std::process::Stdio::null()).spawn().unwrap();
     let locked = (0..600).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(100));
-        bench.run(&["status", "out.parquet"]).stdout.contains(", start")
+        let status = bench.run(&["status", "out.parquet"]).stdout;
+        status.contains("process    ") && !status.contains("process    none")
     });
     let ran = bench.run(&arguments);
     other.kill().unwrap();
