@@ -766,3 +766,18 @@ fn a_sweep_is_one_table() {
     let wrong = bench.run(&[&flags[..10], &["--sweep", "seqs=1"]].concat());
     assert!(wrong.code == 2 && wrong.stderr.contains("is not num-prompts=N,..."), "{}", wrong.stderr);
 }
+
+/// A pilot begins the job, and so its price is the job's.
+#[test]
+fn a_price_given_to_a_pilot_is_kept() {
+    let bench = Bench::new();
+    let input = bench.table("in.parquet", vec![("q", strings(&[Some("one"), Some("two"), Some("three")]))]);
+    let model = support::golden("qwen3");
+    let job = ["--device", "cpu", "--model", model.to_str().unwrap(), "-i", &input, "-o", "out.parquet"];
+    let answers = ["--prompt", "{{ q }}", "--max-tokens", "4", "--temperature", "0"];
+    let run = |command: &str, more: &[&str]| bench.run(&[&[command], &job[..], &answers, more].concat());
+    let planned = run("plan", &["--pilot", "1", "--price-per-hour", "3600"]);
+    assert_eq!(planned.code, 0, "{}", planned.stderr);
+    let ran = run("run", &[]);
+    assert!(ran.code == 0 && ran.stderr.contains("at 3600 an hour"), "{}", ran.stderr);
+}

@@ -260,6 +260,7 @@ pub fn pilot(
     let others = all_but(&rows, &finished, job.rows);
     if others.missing(0..job.rows).is_some() {
         let loaded = load(&job, device)?;
+        receipt::note_prices(&mut journal, &job.options.prices)?;
         note!("pilot: {} of {}, kept in the job's journal", rows.len(), counted(job.rows, "row"));
         let counters = Counters::resume(&others);
         journal = answer(&job, loaded, journal, &others, &counters, &signals)?;
