@@ -187,6 +187,8 @@ class Module(unittest.TestCase):
             engine.run(messages(20), prompt="{{ q }}")
 
     def test_ctrl_c_ends_a_run_and_the_engine_goes_on(self):
+        # A parent in the background may have had it ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         known = self.engine.run(messages(20), prompt="{{ q }}")
         text = pa.table({"q": [f"{i} times" for i in range(100_000)]})
         for run in (lambda: self.engine.run(text, prompt="{{ q }}", max_tokens=200),
