@@ -1,6 +1,6 @@
 //! What a card can reach: a measured copy, and the arithmetic of its data sheet.
 
-use crate::driver::card::Card;
+use crate::driver::card::{Card, TensorCores};
 use crate::driver::failure::device_lost;
 use crate::driver::memory::DeviceMemory;
 use cudarc::driver::result;
@@ -40,13 +40,11 @@ const fn per_clock((major, minor): (u32, u32), activations: DType) -> f64 {
     }
 }
 
-/// The same for dense products of FP8 numbers: twice as many as of bf16 since sm_89; before, and where activations are f32,
-/// FP8 weights are widened.
-const fn fp8_per_clock(capability: (u32, u32), activations: DType) -> f64 {
-    match (activations, capability) {
-        (DType::F32, _) | (_, (8, 0..=8)) => per_clock(capability, activations),
-        _ => 2.0 * per_clock(capability, activations),
-    }
+/// The same for dense products of FP8 numbers: twice as many as of bf16 where the card's kernels multiply them; elsewhere,
+/// and where activations are f32, FP8 weights are widened.
+fn fp8_per_clock(capability: (u32, u32), activations: DType) -> f64 {
+    let multiplied = activations != DType::F32 && TensorCores::of(capability).multiply_e4m3();
+    per_clock(capability, activations) * if multiplied { 2.0 } else { 1.0 }
 }
 
 /// The greatest clock of the multiprocessors, in Hz.
@@ -86,12 +84,12 @@ mod tests {
     #[test]
     fn rates_are_those_of_data_sheets() {
         for (capability, sms, gigahertz, bf16, fp8) in [
-            // A100, RTX 3090, RTX 4090, H100 SXM, B200, RTX 5090.
+            // A100, RTX 3090, RTX 4090, H100 SXM, B200 (whose FP8 weights are widened), RTX 5090.
             ((8, 0), 108.0, 1.41, 312.0, 312.0),
             ((8, 6), 82.0, 1.695, 71.0, 71.0),
             ((8, 9), 128.0, 2.52, 165.2, 330.3),
             ((9, 0), 132.0, 1.83, 989.4, 1978.9),
-            ((10, 0), 148.0, 1.85, 2250.0, 4500.0),
+            ((10, 0), 148.0, 1.85, 2250.0, 2250.0),
             ((12, 0), 170.0, 2.407, 209.5, 419.0),
         ] {
             let near =

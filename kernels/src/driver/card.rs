@@ -27,12 +27,13 @@ pub(crate) enum TensorCores {
 }
 
 impl TensorCores {
-    /// Those of a compute capability. Other cards than 9.0 have no `wgmma`, and those before 8.9 no products of e4m3.
-    fn of(capability: (u32, u32)) -> TensorCores {
+    /// Those of a compute capability. Other cards than 9.0 have no `wgmma`, and those before 8.9 no products of e4m3; on 10.x
+    /// `mma.sync` of e4m3 takes more registers than tiles leave.
+    pub(crate) fn of(capability: (u32, u32)) -> TensorCores {
         match capability {
             (9, 0) => TensorCores::Wgmma,
-            (8, 0..=8) => TensorCores::Mma,
-            _ => TensorCores::MmaE4m3,
+            (8, 9) | (12, _) => TensorCores::MmaE4m3,
+            _ => TensorCores::Mma,
         }
     }
 
@@ -40,8 +41,8 @@ impl TensorCores {
     pub(crate) fn of_architecture(architecture: &str) -> TensorCores {
         match architecture {
             "sm_90a" => TensorCores::Wgmma,
-            "sm_80" | "sm_86" | "sm_87" => TensorCores::Mma,
-            _ => TensorCores::MmaE4m3,
+            "sm_89" | "sm_120" => TensorCores::MmaE4m3,
+            _ => TensorCores::Mma,
         }
     }
 
