@@ -9,6 +9,7 @@ use crate::journal::schema;
 use crate::log::counted;
 use crate::publish::local::is_published;
 use crate::publish::manifest::{self, Manifest};
+use crate::publish::published_words;
 use crate::publish::remote::RemoteOutput;
 use crate::store::location::Location;
 use serde::Serialize;
@@ -183,11 +184,7 @@ impl fmt::Display for Status {
         }
         let process = self.process.as_deref().unwrap_or("none");
         writeln!(f, "process    {process}; {} so far", counted(self.starts, "start"))?;
-        let published = match self.published {
-            Some(true) => "yes",
-            Some(false) => "no",
-            None => "unknown; its store does not answer now",
-        };
+        let published = published_words(self.published);
         write!(f, "published  {published}")
     }
 }

@@ -17,3 +17,12 @@ pub(crate) mod sizes;
 pub mod target;
 pub mod text;
 pub mod verify;
+
+/// Whether an output is published, in words; `None` if its store cannot be asked.
+pub(crate) fn published_words(published: Option<bool>) -> &'static str {
+    match published {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "unknown; its store does not answer now",
+    }
+}

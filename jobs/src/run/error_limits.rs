@@ -1,6 +1,9 @@
 //! How many error rows a job tolerates.
 
 use crate::error::JobError;
+use crate::journal::endings::Endings;
+use crate::options::job::JobOptions;
+use crate::row_error::shown;
 
 /// How many error rows a job tolerates.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,6 +17,12 @@ pub struct ErrorLimits {
 }
 
 impl ErrorLimits {
+    /// Those of a job.
+    pub fn of(options: &JobOptions) -> ErrorLimits {
+        let JobOptions { max_error_rate, max_errors, stop_on_errors, .. } = options;
+        ErrorLimits { rate: *max_error_rate, count: *max_errors, stop: *stop_on_errors }
+    }
+
     /// The limit that this number of errors among these rows exceeds, as its flag.
     pub fn exceeded(&self, errors: u64, rows: u64) -> Option<String> {
         if let Some(limit) = self.count.filter(|&limit| errors > limit) {
@@ -42,6 +51,22 @@ impl ErrorLimits {
     }
 }
 
+/// The first row that has an error, as the screen may show it.
+pub fn first_error(endings: &Endings) -> String {
+    match &endings.first_error {
+        Some((row, error)) => format!("row {row}, {}", shown(error)),
+        None => "kept cells cannot be read".into(),
+    }
+}
+
+/// Where the errors of rows can be read.
+pub fn place_of_errors(options: &JobOptions) -> String {
+    match options {
+        JobOptions { batch: true, output, .. } => format!("the `error` of its result in {output}"),
+        JobOptions { column_prefix, output, .. } => format!("the column {column_prefix}error of {output}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +79,15 @@ mod tests {
         assert_eq!(limits.exceeded(0, 0), None);
         let none = ErrorLimits { rate: 1.0, count: Some(0), stop: false };
         assert_eq!(none.exceeded(1, 100).as_deref(), Some("--max-errors 0"));
+    }
+
+    #[test]
+    fn the_first_error_shows_no_text_of_its_row() {
+        let of = |error: &str| {
+            first_error(&Endings { first_error: Some((3, error.to_string())), ..Endings::default() })
+        };
+        assert_eq!(of("null prompt: column q is null"), "row 3, null prompt: column q is null");
+        let hidden = of("template error: a secret");
+        assert!(hidden.starts_with("row 3, template error (") && !hidden.contains("secret"), "{hidden}");
     }
 }

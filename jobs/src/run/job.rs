@@ -389,8 +389,7 @@ impl Job {
 
     /// How many error rows the job tolerates.
     pub fn error_limits(&self) -> ErrorLimits {
-        let JobOptions { max_error_rate, max_errors, stop_on_errors, .. } = &self.options;
-        ErrorLimits { rate: *max_error_rate, count: *max_errors, stop: *stop_on_errors }
+        ErrorLimits::of(&self.options)
     }
 }
 

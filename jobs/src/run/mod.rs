@@ -50,9 +50,9 @@ use crate::publish::text::LineEncoder;
 use crate::rates::Rates;
 use crate::receipt;
 use crate::receipt::energy::EnergyMeter;
-use crate::row_error::shown;
 use crate::run::answer_rows::{Onlookers, answer_rows};
 use crate::run::cost_meter::CostMeter;
+use crate::run::error_limits::{first_error, place_of_errors};
 use crate::run::identity::{identity, input_digests};
 use crate::run::job::Job;
 use crate::run::kept::check_input;
@@ -136,10 +136,7 @@ pub fn run_on(
     }
     drop(journal);
     let endings = endings.with_unreadable(unreadable);
-    let column = match &job.options {
-        JobOptions { batch: true, output, .. } => format!("the `error` of its result in {output}"),
-        JobOptions { column_prefix, output, .. } => format!("the column {column_prefix}error of {output}"),
-    };
+    let column = place_of_errors(&job.options);
     note!("{}", last_line(&job, &endings, &column));
     job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), Some(&column))
 }
@@ -267,14 +264,6 @@ pub fn pilot(
     }
     journal.close()?;
     Ok(rows)
-}
-
-/// The first row that has an error, as the screen may show it.
-fn first_error(endings: &Endings) -> String {
-    match &endings.first_error {
-        Some((row, error)) => format!("row {row}, {}", shown(error)),
-        None => "kept cells cannot be read".into(),
-    }
 }
 
 /// Says so if rows that are published are about to leave the output.

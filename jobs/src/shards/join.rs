@@ -11,6 +11,7 @@ use crate::receipt::money::Prices;
 use crate::shards::finished::FinishedShard;
 use crate::shards::job::ShardedJob;
 use std::cmp::Reverse;
+use std::fmt;
 
 /// What is known of a shard where the output is published.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +21,18 @@ pub enum Found {
     Unfinished(String),
     /// What says that it is finished, and is not to be believed.
     Wrong(String),
+}
+
+impl Found {
+    /// What a finished shard says of itself, with where it says so.
+    pub fn of_text(text: &str, place: impl fmt::Display) -> Found {
+        match FinishedShard::parse(text) {
+            None => Found::Wrong(format!(
+                "is not known: {place} is not as it was written; run it again, which writes it anew"
+            )),
+            Some(finished) => Found::Finished(Box::new(finished)),
+        }
+    }
 }
 
 /// All shards of a job, in the order of their rows.

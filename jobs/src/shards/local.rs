@@ -214,13 +214,7 @@ impl LocalShards {
             let why = if begun { "is not finished" } else { "was not begun" };
             return Ok(Found::Unfinished(why.to_string() + &works.unwrap_or_default()));
         };
-        Ok(match FinishedShard::parse(&text) {
-            None => Found::Wrong(format!(
-                "is not known: {} is not as it was written; run it again, which writes it anew",
-                said.display()
-            )),
-            Some(finished) => Found::Finished(Box::new(finished)),
-        })
+        Ok(Found::of_text(&text, said.display()))
     }
 
     /// Lets the output of all shards appear. No byte is copied where the file system has links.

@@ -9,7 +9,7 @@ use crate::options::shard::Shard;
 use crate::publish::format::OutputFormat;
 use crate::publish::manifest::{self, Manifest};
 use crate::receipt;
-use crate::run::error_limits::ErrorLimits;
+use crate::run::error_limits::{ErrorLimits, first_error, place_of_errors};
 use crate::shards::job::ShardedJob;
 use crate::shards::join::Joined;
 use crate::shards::place::ShardPlace;
@@ -58,12 +58,9 @@ pub fn publish(options: &JobOptions, shards: u64) -> Result<(), JobError> {
     let how = endings.to_string();
     let how = if how.is_empty() { how } else { format!(": {how}") };
     note!("{} of {} in {output}{how}", counted(manifest.rows, "row"), counted(shards, "shard"));
-    let column = match options.batch {
-        true => format!("the `error` of its result in {output}"),
-        false => format!("the column {}error of {output}", options.column_prefix),
-    };
-    let limits = limits(options);
-    limits.check(endings.error_rows(), manifest.rows, first_error(&joined), Some(&column))
+    let column = place_of_errors(options);
+    let limits = ErrorLimits::of(options);
+    limits.check(endings.error_rows(), manifest.rows, first_error(&endings), Some(&column))
 }
 
 /// Refuses flags that say something about a run.
@@ -100,17 +97,6 @@ fn check(options: &JobOptions, shards: u64, begun: &ShardedJob) -> Result<(), Jo
     }
 }
 
-fn limits(options: &JobOptions) -> ErrorLimits {
-    ErrorLimits { rate: options.max_error_rate, count: options.max_errors, stop: options.stop_on_errors }
-}
-
-fn first_error(joined: &Joined) -> String {
-    match joined.endings().first_error {
-        Some((row, error)) => format!("row {row}, {error}"),
-        None => "kept cells cannot be read".into(),
-    }
-}
-
 /// Publishes, unless there are too many errors for `--stop-on-errors`.
 fn within_limits(
     options: &JobOptions,
@@ -118,7 +104,9 @@ fn within_limits(
     publish: impl FnOnce() -> Result<Manifest, JobError>,
 ) -> Result<Manifest, JobError> {
     if options.stop_on_errors {
-        limits(options).check(joined.endings().error_rows(), joined.job.rows, first_error(joined), None)?;
+        let endings = joined.endings();
+        let first = first_error(&endings);
+        ErrorLimits::of(options).check(endings.error_rows(), joined.job.rows, first, None)?;
     }
     publish()
 }

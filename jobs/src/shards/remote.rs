@@ -137,13 +137,7 @@ impl RemoteShards {
         let Some(text) = self.text(&key)? else {
             return Ok(Found::Unfinished("is not finished".into()));
         };
-        Ok(match FinishedShard::parse(&text) {
-            None => Found::Wrong(format!(
-                "is not known: {} is not as it was written; run it again, which writes it anew",
-                self.shown(&key)
-            )),
-            Some(finished) => Found::Finished(Box::new(finished)),
-        })
+        Ok(Found::of_text(&text, self.shown(&key)))
     }
 
     /// What every shard says, by the version of its object.

@@ -8,6 +8,7 @@ use crate::journal::schema;
 use crate::log::counted;
 use crate::options::shard::Shard;
 use crate::publish::local::is_published;
+use crate::publish::published_words;
 use crate::shards::job::ShardedJob;
 use crate::shards::join::Found;
 use crate::shards::local::shard_dir;
@@ -151,11 +152,7 @@ impl fmt::Display for ShardsStatus {
         for (kind, count) in &self.errors {
             writeln!(f, "           {count} {kind}")?;
         }
-        let published = match self.published {
-            Some(true) => "yes",
-            Some(false) => "no",
-            None => "unknown; its store does not answer now",
-        };
+        let published = published_words(self.published);
         write!(f, "published  {published}")
     }
 }
