@@ -81,7 +81,7 @@ fn linears(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
     if limits.tensor_cores != TensorCores::Wgmma {
         for weight in [Format::Fp8, Format::Fp8Blocks] {
             for (bias, add) in [(Some(f32), true), (None, false)].into_iter().take(ends) {
-                let quantized = weight == Format::Fp8 && limits.tensor_cores.multiply_e4m3();
+                let quantized = linear::quantizes(weight, limits);
                 let variant = LinearVariant { x: dtype, weight, quantized, bias, out: x, pair: true, add };
                 all.extend(linear::variants_that_fit(variant, limits).1);
             }

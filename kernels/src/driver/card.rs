@@ -37,13 +37,11 @@ impl TensorCores {
         }
     }
 
-    /// Those that an architecture is compiled for.
-    pub(crate) fn of_architecture(architecture: &str) -> TensorCores {
-        match architecture {
-            "sm_90a" => TensorCores::Wgmma,
-            "sm_89" | "sm_120" => TensorCores::MmaE4m3,
-            _ => TensorCores::Mma,
-        }
+    /// Those of the cards that an architecture is compiled for, as in `sm_90a`: the last digit is the minor number.
+    pub(crate) fn of_architecture(name: &str) -> TensorCores {
+        let digits = name.chars().filter_map(|c| c.to_digit(10));
+        let number = digits.fold(0, |number, digit| 10 * number + digit);
+        TensorCores::of((number / 10, number % 10))
     }
 
     /// Those of the same card that its other instructions leave.

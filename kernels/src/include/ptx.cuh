@@ -156,22 +156,16 @@ PTX_FN unsigned short float_to_f16(float x) {
 PTX_FN unsigned floats_to_f16x2(float lo, float hi) { return (unsigned)float_to_f16(hi) << 16 | float_to_f16(lo); }
 
 // Rounded twice, to f32 first: right where that is exact.
-PTX_FN unsigned fma_f16x2(unsigned a, unsigned b, unsigned c) {
+template <float (*widen)(unsigned short), unsigned short (*narrow)(float)> PTX_FN unsigned standin_fma(unsigned a, unsigned b, unsigned c) {
     unsigned r = 0;
     for (int i = 0; i < 32; i += 16) {
-        const float x = f16_to_float((unsigned short)(a >> i)), y = f16_to_float((unsigned short)(b >> i));
-        r |= (unsigned)float_to_f16(fmaf(x, y, f16_to_float((unsigned short)(c >> i)))) << i;
+        const float x = widen((unsigned short)(a >> i)), y = widen((unsigned short)(b >> i));
+        r |= (unsigned)narrow(fmaf(x, y, widen((unsigned short)(c >> i)))) << i;
     }
     return r;
 }
-PTX_FN unsigned fma_bf16x2(unsigned a, unsigned b, unsigned c) {
-    unsigned r = 0;
-    for (int i = 0; i < 32; i += 16) {
-        const float x = bf16_to_float((unsigned short)(a >> i)), y = bf16_to_float((unsigned short)(b >> i));
-        r |= (unsigned)float_to_bf16(fmaf(x, y, bf16_to_float((unsigned short)(c >> i)))) << i;
-    }
-    return r;
-}
+PTX_FN unsigned fma_f16x2(unsigned a, unsigned b, unsigned c) { return standin_fma<f16_to_float, float_to_f16>(a, b, c); }
+PTX_FN unsigned fma_bf16x2(unsigned a, unsigned b, unsigned c) { return standin_fma<bf16_to_float, float_to_bf16>(a, b, c); }
 
 PTX_FN float exp2_ftz(float x) {
     const float r = exp2f(x);

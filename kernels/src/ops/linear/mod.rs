@@ -11,7 +11,7 @@ mod tile;
 
 pub(crate) use cublaslt::bias_kernel;
 pub(crate) use plain::plain_kernel;
-pub(crate) use quantize::{kernel as quantize_kernel, quantized_bytes};
+pub(crate) use quantize::{kernel as quantize_kernel, quantized_bytes, quantizes};
 pub use sm90::tiles as linear_tiles;
 pub(crate) use sm90::{Sm90Variant, variants_that_fit as sm90_variants_that_fit};
 pub(crate) use tensor::{LinearVariant, variants_that_fit};

@@ -43,7 +43,7 @@ pub(crate) fn kernel(x: DType) -> Kernel {
 
 /// Whether the rows of x are quantised for a weight of this format. Without `wgmma`, scales of blocks are no matter of
 /// rows: such weights are widened.
-pub(super) fn quantizes(weight: Format, limits: &CardLimits) -> bool {
+pub(crate) fn quantizes(weight: Format, limits: &CardLimits) -> bool {
     match weight {
         Format::Fp8 => limits.tensor_cores.multiply_e4m3(),
         Format::Fp8Blocks => limits.tensor_cores == TensorCores::Wgmma,

@@ -115,12 +115,9 @@ impl Tile {
 /// measured, and of memory alone the estimate thinks too well.
 pub(crate) fn choose(tiles: &[Tile], size: &Size, sms: u32, rates: &Rates) -> usize {
     let wide = |tile: &Tile| tile.tokens > size.rows.next_power_of_two().max(8);
-    let micros = |i: &usize| (wide(&tiles[*i]), tiles[*i].micros(size, sms, rates));
-    let order = |a: &usize, b: &usize| {
-        let ((wide_a, a), (wide_b, b)) = (micros(a), micros(b));
-        wide_a.cmp(&wide_b).then(a.total_cmp(&b))
-    };
-    (0..tiles.len()).min_by(order).unwrap_or(0)
+    let micros = |tile: &Tile| tile.micros(size, sms, rates);
+    let order = |a: &Tile, b: &Tile| wide(a).cmp(&wide(b)).then(micros(a).total_cmp(&micros(b)));
+    (0..tiles.len()).min_by(|&a, &b| order(&tiles[a], &tiles[b])).unwrap_or(0)
 }
 
 /// The tiles that some row count up to `size.rows` gets, as indices into `tiles`.
