@@ -305,15 +305,20 @@ fn a_chunk_that_fails_is_named_and_the_others_are_kept() {
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         std::fs::read(output).unwrap()
     };
+    // The chunk with the token is named in the first row's error.
+    let failed = |out: &RecordBatch| {
+        let (errors, found) = (text(out, "error"), chunks(out, 0));
+        let failed = found.iter().position(|(from, to, _)| (*from..*to).contains(&start.len())).unwrap();
+        let (from, to, _) = found[failed];
+        let said = format!("not finite: chunk {failed} (bytes {from} to {to}): the model's logits");
+        assert!(errors[0].as_ref().unwrap().starts_with(&said), "{errors:?}, not {said}");
+        (errors, found, failed)
+    };
     assert!(bytes("1", json!({})) == bytes("30", json!({})), "another batch");
     let out = read(&bench.path("out1.parquet"));
     assert_covered(&out, &texts, false);
-    let (errors, found) = (text(&out, "error"), chunks(&out, 0));
-    let failed = found.iter().position(|(from, to, _)| (*from..*to).contains(&start.len())).unwrap();
-    let (from, to, _) = found[failed];
-    let said = format!("not finite: chunk {failed} (bytes {from} to {to}): the model's logits");
-    assert!(errors[0].as_ref().unwrap().starts_with(&said), "{errors:?}, not {said}");
-    assert!(found.iter().enumerate().all(|(i, (_, _, text))| text.is_some() == (i != failed)), "{found:?}");
+    let (errors, found, at) = failed(&out);
+    assert!(found.iter().enumerate().all(|(i, (_, _, text))| text.is_some() == (i != at)), "{found:?}");
     assert!(
         errors[1].is_none() && errors[2].as_ref().unwrap().contains("chunk 0 (bytes 0 to 5)"),
         "{errors:?}"
@@ -323,13 +328,9 @@ fn a_chunk_that_fails_is_named_and_the_others_are_kept() {
     assert!(bytes("2", along()) == bytes("31", along()), "another batch");
     let out = read(&bench.path("out2.parquet"));
     assert_covered(&out, &texts, false);
-    let (errors, found) = (text(&out, "error"), chunks(&out, 0));
-    let failed = found.iter().position(|(from, to, _)| (*from..*to).contains(&start.len())).unwrap();
-    let (from, to, _) = found[failed];
-    let said = format!("not finite: chunk {failed} (bytes {from} to {to}): the model's logits");
-    assert!(errors[0].as_ref().unwrap().starts_with(&said), "{errors:?}, not {said}");
+    let (_, found, at) = failed(&out);
     assert!(
-        failed > 0 && found.iter().enumerate().all(|(i, (.., text))| text.is_some() == (i < failed)),
+        at > 0 && found.iter().enumerate().all(|(i, (.., text))| text.is_some() == (i < at)),
         "{found:?}"
     );
     // A prompt that cannot be made is named, too.
