@@ -339,6 +339,16 @@ fn errors_are_judged_over_all_shards() {
     // One shard alone may have more than the whole job may.
     let alone = job.shard("alone", 1, 10, &["--max-error-rate", "0.02", "--stop-on-errors"]);
     refused(&alone, 3, &["--max-error-rate 0.02"]);
+    // The first error is said as by one machine, without text of its row.
+    let texts: Vec<Option<&str>> = (0..10).map(|i| Some(if i == 4 { "the wheel" } else { "mill" })).collect();
+    bench.table("c.parquet", vec![("q", strings(&texts))]);
+    let prompt = ["--prompt", "{{ 1 // (q | length - 9) }}", "--max-tokens", "4", "--temperature", "0"];
+    let flags = [&prompt[..], &["--rows-per-file", "5"]].concat();
+    let job = Job { inputs: &["-i", "c.parquet"], ..Job::new(&bench, &flags) };
+    let said = ["The first: row 4, template error (its text may quote the row, "];
+    refused(&job.run("whole", &["--max-errors", "0"]), 3, &said);
+    (1..=2).for_each(|shard| done(&job.shard("halves", shard, 2, &[])));
+    refused(&job.publish("halves", 2, &["--max-errors", "0"]), 3, &said);
 }
 
 /// Rows of one shard run again, and the output is that of one machine where they do.

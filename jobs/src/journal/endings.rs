@@ -5,7 +5,7 @@ use crate::journal::JournalReader;
 use crate::journal::format::{ANSWER, Format, SET_ASIDE};
 use crate::journal::schema;
 use crate::log::counted;
-use crate::row_error::RowErrorKind;
+use crate::row_error::{RowErrorKind, shown};
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -55,6 +55,13 @@ impl Again {
 }
 
 impl Endings {
+    /// The same as the screen and other files than the journal may have them: without text of rows.
+    #[must_use]
+    pub fn shown(self) -> Endings {
+        let first_error = self.first_error.map(|(row, error)| (row, shown(&error)));
+        Endings { first_error, ..self }
+    }
+
     /// Those of the first `rows` rows.
     ///
     /// # Errors

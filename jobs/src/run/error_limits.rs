@@ -3,7 +3,6 @@
 use crate::error::JobError;
 use crate::journal::endings::Endings;
 use crate::options::job::JobOptions;
-use crate::row_error::shown;
 
 /// How many error rows a job tolerates.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,10 +50,10 @@ impl ErrorLimits {
     }
 }
 
-/// The first row that has an error, as the screen may show it.
+/// The first row that has an error, of endings that are [`Endings::shown`].
 pub fn first_error(endings: &Endings) -> String {
     match &endings.first_error {
-        Some((row, error)) => format!("row {row}, {}", shown(error)),
+        Some((row, error)) => format!("row {row}, {error}"),
         None => "kept cells cannot be read".into(),
     }
 }
@@ -84,7 +83,7 @@ mod tests {
     #[test]
     fn the_first_error_shows_no_text_of_its_row() {
         let of = |error: &str| {
-            first_error(&Endings { first_error: Some((3, error.to_string())), ..Endings::default() })
+            first_error(&Endings { first_error: Some((3, error.to_string())), ..Endings::default() }.shown())
         };
         assert_eq!(of("null prompt: column q is null"), "row 3, null prompt: column q is null");
         let hidden = of("template error: a secret");

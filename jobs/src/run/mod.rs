@@ -117,7 +117,7 @@ pub fn run_on(
     claim()?;
     // The lock is kept until all is published.
     let journal = journal.end()?;
-    let endings = Endings::of(&journal.reader, job.range.end)?;
+    let endings = Endings::of(&journal.reader, job.range.end)?.shown();
     if job.options.stop_on_errors {
         // Those of earlier runs, too.
         job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), None)?;

@@ -9,7 +9,6 @@ use crate::publish::local::{ASIDE, aside, clear};
 use crate::publish::publication::WrittenParts;
 use crate::publish::target::Target;
 use crate::receipt;
-use crate::row_error::shown;
 use crate::run::job::Job;
 use crate::run::output::publication;
 use crate::run::reading::read_rows;
@@ -42,8 +41,7 @@ impl ShardRun {
     pub fn finish(&self, job: &Job, target: &Target, journal: &EndedJournal) -> Result<(), JobError> {
         journal.check_in_place()?;
         let reader = &journal.reader;
-        let mut endings = Endings::of(reader, job.range.end)?;
-        endings.first_error = endings.first_error.map(|(row, error)| (row, shown(&error)));
+        let endings = Endings::of(reader, job.range.end)?.shown();
         let rows = job.range.end - job.range.start;
         let (text, lines) = receipt::freeze(journal, &job.folders.name, &job.options.prices, rows)?;
         let costs = ShardCosts {
