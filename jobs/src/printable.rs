@@ -29,7 +29,7 @@ fn written_out(text: &str, out: impl Fn(char) -> bool) -> Cow<'_, str> {
 }
 
 /// Whether nobody sees a character.
-pub fn is_unseen(c: char) -> bool {
+fn is_unseen(c: char) -> bool {
     let turns = ['\u{61c}', '\u{200e}', '\u{200f}', '\u{feff}'].contains(&c)
         || ('\u{202a}'..='\u{202e}').contains(&c)
         || ('\u{2066}'..='\u{2069}').contains(&c);

@@ -7,6 +7,7 @@
 use crate::error::JobError;
 use crate::journal::answer::{Answer, FinishReason};
 use crate::journal::attempts;
+use crate::journal::costs;
 use crate::journal::database::Database;
 use crate::journal::format::{ANSWER, Format, SET_ASIDE};
 use crate::journal::length_limits::LengthLimits;
@@ -145,7 +146,7 @@ fn rows_where(
 }
 
 fn is_too_long(answer: &Answer) -> bool {
-    answer.error.as_deref().and_then(RowErrorKind::of) == Some(RowErrorKind::PromptTooLong)
+    answer.error.as_deref().is_some_and(costs::is_too_long)
 }
 
 impl Retry {

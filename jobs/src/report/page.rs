@@ -4,10 +4,9 @@
 //! characters that nobody sees are written out before.
 
 use crate::error::JobError;
-use crate::printable::is_unseen;
+use crate::printable::printable_lines;
 use minijinja::{Environment, context};
 use serde::Serialize;
-use std::fmt::Write as _;
 
 /// A text of more characters is cut off.
 const MAX_CHARS: usize = 300;
@@ -157,19 +156,13 @@ impl Text {
     /// Writes out what nobody sees (control characters, changes of direction), and cuts off what is too long.
     pub fn of(text: impl AsRef<str>) -> Text {
         let text = text.as_ref();
-        let mut shown = String::with_capacity(text.len().min(2 * MAX_CHARS));
-        for c in text.chars().take(MAX_CHARS) {
-            match c {
-                '\n' | '\t' => shown.push(c),
-                _ if is_unseen(c) => _ = write!(shown, "{}", c.escape_unicode()),
-                _ => shown.push(c),
+        match text.char_indices().nth(MAX_CHARS) {
+            None => Text(printable_lines(text).into_owned()),
+            Some((end, _)) => {
+                let (head, all) = (printable_lines(&text[..end]), text.chars().count());
+                Text(format!("{head}… ({all} characters)"))
             }
         }
-        let all = text.chars().count();
-        if all > MAX_CHARS {
-            let _ = write!(shown, "… ({all} characters)");
-        }
-        Text(shown)
     }
 }
 

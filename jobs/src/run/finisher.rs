@@ -5,6 +5,7 @@ use crate::choices::scores::ColumnScores;
 use crate::documents::document::{Document, Next};
 use crate::error::JobError;
 use crate::journal::answer::{Answer, Completion, FinishReason};
+use crate::journal::costs::input_tokens_of;
 use crate::journal::note::Part;
 use crate::metrics::figures::{EngineNotes, Teller};
 use crate::prompt::tokenizer::Tokenizer;
@@ -82,10 +83,7 @@ impl Finisher<'_> {
             Err(error) => (Answer::failed(row, error.num_input_tokens, error.to_string()), Some(error)),
         };
         let c = self.counters;
-        // As in the receipt: what is too long is not computed.
-        if error.as_ref().is_none_or(|error| error.kind != RowErrorKind::PromptTooLong) {
-            Counters::add(&c.input_tokens, u64::from(answer.num_input_tokens.unwrap_or(0)));
-        }
+        Counters::add(&c.input_tokens, input_tokens_of(&answer));
         Counters::add(&c.generated_tokens, answer.num_generated_tokens());
         self.end(row, answer, error, shared)
     }
