@@ -5,8 +5,12 @@
 
 mod support;
 
+use engine::models::{LoadFormat, Model};
+use engine::request::{Request, SamplingParams};
+use engine::{Engine, EngineConfig, Occupancy};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use support::golden;
 use support::job::{Bench, Ran, strings};
 use support::metrics::{Watched, value};
 
@@ -116,7 +120,8 @@ fn metrics_are_right_over_a_death_and_a_resume_and_keep_their_port() {
         |name: &str| value(&text, &format!("gristmill_{name}")).unwrap_or_else(|| panic!("{name}: {text}"));
     // This run began the job.
     assert!(of("rows_total") as u64 == finished && finished >= 40, "{text}");
-    assert_eq!((of("job_rows"), of("requests_running")), (200.0, 4.0));
+    // A step while the last tokens of some are under way has fewer.
+    assert!(of("job_rows") == 200.0 && (1.0..=4.0).contains(&of("requests_running")), "{text}");
     assert!(of("kv_pages") > of("kv_pages_used") && of("kv_pages_used") > 0.0);
     assert!(of("generated_tokens_total") >= 16.0 * 20.0 && of("steps_total") >= 100.0, "{text}");
     assert!(text.contains("gristmill_row_errors_total{kind=\"null prompt\"} "), "{text}");
@@ -157,6 +162,26 @@ fn metrics_are_right_over_a_death_and_a_resume_and_keep_their_port() {
     assert!(alone.code == 0 && alone.stderr.contains("metrics: http://127.0.0.1:"), "{}", alone.stderr);
     let wrong = bench.job("qwen3", &input, &output, &[&JOB[..], &["--metrics", "somewhere:1"]].concat());
     assert!(wrong.code == 2 && wrong.stderr.contains("neither a port"), "{}", wrong.stderr);
+}
+
+/// Requests of one length end together: until the next are scheduled, none runs, while each step is full.
+#[test]
+fn steps_are_as_full_as_they_were_when_their_requests_have_ended() {
+    let model = Model::open(&golden("qwen3"), LoadFormat::Dummy).unwrap();
+    let config = EngineConfig { max_num_seqs: Some(4), ..EngineConfig::default() };
+    let mut engine = Engine::new(&model, support::open("cpu").unwrap(), &config).unwrap();
+    assert_eq!(engine.occupancy(), Occupancy::default());
+    let params = SamplingParams { max_tokens: 3, ..SamplingParams::default() };
+    (0..12).for_each(|id| engine.add(Request::new(id, (100..110).collect(), params.clone())).unwrap());
+    let mut pauses = 0;
+    while !engine.is_idle() {
+        engine.step().unwrap();
+        let Occupancy { seqs, pages } = engine.occupancy();
+        assert!(engine.is_idle() || seqs == 4 && pages >= 4, "{seqs} in {pages}");
+        pauses += usize::from(engine.running() == 0);
+    }
+    assert!(pauses >= 3);
+    assert_eq!(engine.occupancy(), Occupancy::default());
 }
 
 /// The objects of standard error, one on each line.

@@ -30,6 +30,7 @@ pub mod step;
 pub mod walk;
 
 pub use engine::{
-    Capacity, Engine, EngineConfig, OpsTime, Stats, StepCosts, StepLoad, StepShape, StepTimes, Types,
+    Capacity, Engine, EngineConfig, Occupancy, OpsTime, Stats, StepCosts, StepLoad, StepShape, StepTimes,
+    Types,
 };
 pub use error::EngineError;

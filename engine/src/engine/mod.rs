@@ -13,7 +13,7 @@ mod step_times;
 
 pub use capacity::Capacity;
 pub use config::{EngineConfig, Types};
-pub use stats::Stats;
+pub use stats::{Occupancy, Stats};
 pub use step_costs::{StepCosts, StepLoad};
 pub use step_times::{OpsTime, StepShape, StepTimes};
 
@@ -55,6 +55,8 @@ pub struct Engine {
     /// When the device was last seen to finish a step, or to get one while it had none.
     marked: Instant,
     stats: Stats,
+    /// Of the step that was submitted last.
+    occupancy: Occupancy,
     /// What steps are compared with.
     peaks: Option<Peaks>,
 }
@@ -90,6 +92,7 @@ impl Engine {
             in_flight: VecDeque::new(),
             marked: Instant::now(),
             stats: Stats::default(),
+            occupancy: Occupancy::default(),
             peaks: None,
         })
     }
@@ -104,9 +107,10 @@ impl Engine {
         self.max_dims.pages
     }
 
-    /// KV pages that requests hold now.
-    pub fn used_pages(&self) -> usize {
-        self.scheduler.pool().count() - self.scheduler.pool().free()
+    /// How full the step is that was submitted last; empty while the engine is idle. Between two steps, what has ended
+    /// has made room that is not filled yet.
+    pub fn occupancy(&self) -> Occupancy {
+        if self.is_idle() { Occupancy::default() } else { self.occupancy }
     }
 
     /// The types that model, device and options resolved to.
@@ -198,10 +202,11 @@ impl Engine {
             if self.in_flight.is_empty() {
                 self.marked = begun;
             }
+            let pages = self.scheduler.pool().count() - self.scheduler.pool().free();
+            self.occupancy = Occupancy { seqs: chunks.len(), pages };
+            self.stats.peak_pages = self.stats.peak_pages.max(pages);
+            self.stats.page_steps += pages as u64;
             self.in_flight.push_back(InFlight { ticket, chunks, prefill, bound });
-            let used = self.used_pages();
-            self.stats.peak_pages = self.stats.peak_pages.max(used);
-            self.stats.page_steps += used as u64;
         }
         self.stats.host_time += begun.elapsed();
         if advanced && self.in_flight.len() < 2 {

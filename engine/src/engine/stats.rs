@@ -31,3 +31,12 @@ pub struct Stats {
     /// Sum over steps of the pages in use: divided by steps, the mean.
     pub page_steps: u64,
 }
+
+/// How full a step is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Sequences that share it.
+    pub seqs: usize,
+    /// KV pages in use.
+    pub pages: usize,
+}

@@ -9,7 +9,7 @@ use crate::journal::costs::{StartFigures, Totals};
 use crate::journal::endings::Endings;
 use crate::metrics::{Metrics, MetricsTo};
 use crate::supervise::worker::HEARTBEAT;
-use engine::Engine;
+use engine::{Engine, Occupancy};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -137,8 +137,9 @@ impl EngineNotes {
     pub fn note(&self, figures: &StartFigures, engine: &Engine) {
         let Ok(mut notes) = self.0.lock() else { return };
         notes.microjoules = figures.energy.as_ref().map(|energy| energy.microjoules);
-        (notes.running, notes.waiting) = (engine.running() as u64, engine.waiting() as u64);
-        (notes.kv_pages, notes.kv_pages_used) = (engine.pages() as u64, engine.used_pages() as u64);
+        let Occupancy { seqs, pages } = engine.occupancy();
+        (notes.running, notes.waiting) = (seqs as u64, engine.waiting() as u64);
+        (notes.kv_pages, notes.kv_pages_used) = (engine.pages() as u64, pages as u64);
     }
 }
 

@@ -42,10 +42,10 @@ pub fn text(run: &RunFigures, worker: &WorkerFigures, restarts: u64, watts: Opti
             "Rows of the job that are finished with an error, by all of its starts",
             worker.job.errors.values().sum(),
         ),
-        ("requests_running", "Requests that share steps now", worker.running),
+        ("requests_running", "Requests that share the latest step", worker.running),
         ("requests_waiting", "Requests in the engine's queue now", worker.waiting),
         ("kv_pages", "KV pages of the engine", worker.kv_pages),
-        ("kv_pages_used", "KV pages that running requests hold now", worker.kv_pages_used),
+        ("kv_pages_used", "KV pages that requests hold in the latest step", worker.kv_pages_used),
     ];
     for (name, help, value) in gauges {
         registry.register(name, help, ConstGauge::new(value as i64));
