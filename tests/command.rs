@@ -204,6 +204,21 @@ fn a_job_with_pages_in_fp8() {
     }
 }
 
+/// A terminal obeys no text of a row.
+#[test]
+fn what_nobody_sees_in_a_row_is_shown_written_out() {
+    let bench = bench();
+    bench.table("odd.parquet", vec![("q", strings(&[Some("a\x1b[2J\u{202e}b\r\nc")]))]);
+    let model = model();
+    let flags = ["show", "--device", "cpu", "--model", &model, "-i", "odd.parquet", "-o", "out.parquet"];
+    let flags = [&flags[..], &["--prompt-column", "q", "--max-tokens", "2", "--raw", "--row", "0"]].concat();
+    let shown = bench.run(&flags).stdout;
+    assert!(shown.contains("\nprompt:\na\\u{1b}[2J\\u{202e}b\\u{d}\nc\n"), "{shown}");
+    assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
+    let exact: Value = serde_json::from_str(&bench.run(&[&flags[..], &["--json"]].concat()).stdout).unwrap();
+    assert_eq!(exact["prompt"], "a\x1b[2J\u{202e}b\r\nc");
+}
+
 /// What `show` prints is what runs.
 #[test]
 fn a_row_is_shown_with_its_prompt_and_its_answer() {

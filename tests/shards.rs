@@ -333,12 +333,13 @@ fn errors_are_judged_over_all_shards() {
     let stopped = job.publish("out", 10, &[&strict[..], &["--stop-on-errors"]].concat());
     refused(&stopped, 3, &["6 of 100 rows have errors, more than --max-error-rate 0.05 allows", "row 0"]);
     assert!(!bench.path("out").exists());
-    refused(&job.publish("out", 10, &["--max-error-rate", "0.059"]), 3, &["All rows are published"]);
+    let published = ["All rows are published", "`run --shard` with --retry errors", "publish again;"];
+    refused(&job.publish("out", 10, &["--max-error-rate", "0.059"]), 3, &published);
     assert_eq!(bench.run(&["verify", "out"]).code, 0);
     done(&job.publish("out", 10, &["--max-error-rate", "0.06"]));
     // One shard alone may have more than the whole job may.
     let alone = job.shard("alone", 1, 10, &["--max-error-rate", "0.02", "--stop-on-errors"]);
-    refused(&alone, 3, &["--max-error-rate 0.02"]);
+    refused(&alone, 3, &["--max-error-rate 0.02", "begin all shards anew, for another --output"]);
     // The first error is said as by one machine, without text of its row.
     let texts: Vec<Option<&str>> = (0..10).map(|i| Some(if i == 4 { "the wheel" } else { "mill" })).collect();
     bench.table("c.parquet", vec![("q", strings(&texts))]);
@@ -368,7 +369,37 @@ fn rows_of_a_shard_run_again() {
         // What is published stays until all of it is new.
         assert_eq!(bench.run(&["verify", "many"]).code, 0);
     }
+    let status = bench.run(&["status", "many"]).stdout;
+    assert!(
+        status.ends_with(
+            "published  yes, but not what shards 1, 2, 3 answered again: publish when all are finished\n"
+        ),
+        "{status}"
+    );
     done(&job.publish("many", 3, &[]));
+    same(&bench, "one", "many");
+    let status = bench.run(&["status", "many"]).stdout;
+    assert!(status.ends_with("published  yes\n"), "{status}");
+}
+
+/// While rows of a shard run again, its old answers are not published as if all were well.
+#[test]
+fn a_shard_that_dies_while_rows_run_again_is_not_published() {
+    let bench = Bench::new();
+    tables(&bench);
+    let job = Job::new(&bench, &[&GREEDY[..], &["--rows-per-file", "20"]].concat());
+    job.in_shards("many", 3);
+    let more = ["--shard", "2/3", "--in-process", "--retry", "length", "--max-tokens", "9"];
+    let dies = job.command("run", "many", &more).env("GRISTMILL_FAULTS", "*:abort@2").output().unwrap();
+    assert!(!dies.status.success());
+    refused(&job.publish("many", 3, &[]), 1, &["shard 2/3 is not finished"]);
+    assert_eq!(bench.run(&["verify", "many"]).code, 0);
+    let status = bench.run(&["status", "many"]).stdout;
+    assert!(status.contains("but not what shard 2 answered again"), "{status}");
+    // A change of mind.
+    done(&job.shard("many", 2, 3, &[]));
+    done(&job.publish("many", 3, &[]));
+    done(&job.run("one", &[]));
     same(&bench, "one", "many");
 }
 

@@ -9,6 +9,7 @@ use crate::journal::answer::Answer;
 use crate::journal::decisions::prompt_fields;
 use crate::log::{counted, print};
 use crate::options::model::LoadFormat;
+use crate::printable::printable_lines;
 use crate::prompt::prompts::RowPrompt;
 use crate::run::identity::{input_digests, prompt_identity};
 use crate::run::job::Job;
@@ -117,7 +118,7 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
     let text = if json {
         serde_json::to_string_pretty(&shown).map_err(|error| JobError::Internal(error.to_string()))? + "\n"
     } else {
-        shown.lines(answer)
+        printable_lines(&shown.lines(answer)).into_owned()
     };
     print(&text)
 }

@@ -13,13 +13,20 @@ pub struct ErrorLimits {
     pub count: Option<u64>,
     /// Whether more of them end the job at once (`--stop-on-errors`).
     pub stop: bool,
+    /// Whether the job runs in shards, which are begun and run again one by one.
+    pub in_shards: bool,
 }
 
 impl ErrorLimits {
     /// Those of a job.
     pub fn of(options: &JobOptions) -> ErrorLimits {
         let JobOptions { max_error_rate, max_errors, stop_on_errors, .. } = options;
-        ErrorLimits { rate: *max_error_rate, count: *max_errors, stop: *stop_on_errors }
+        ErrorLimits {
+            rate: *max_error_rate,
+            count: *max_errors,
+            stop: *stop_on_errors,
+            in_shards: options.shard.is_some(),
+        }
     }
 
     /// The limit that this number of errors among these rows exceeds, as its flag.
@@ -36,14 +43,23 @@ impl ErrorLimits {
     /// [`JobError::TooManyErrors`].
     pub fn check(&self, errors: u64, rows: u64, first: String, column: Option<&str>) -> Result<(), JobError> {
         let Some(limit) = self.exceeded(errors, rows) else { return Ok(()) };
-        let remedy = match column {
-            Some(column) => format!(
-                "All rows are published. Read why in {column}. --retry errors runs these rows again, with a greater \
-                 --max-model-len those that are too long, with a greater --max-tokens those that are incomplete; with another prompt or input it is another job, for another \
-                 --output or with --fresh"
-            ),
-            None => "No output was written. Fix the cause and begin again with --fresh; or run the same command without \
-                     --stop-on-errors: it goes on and publishes every row, with its `error`"
+        let remedy = match (column, self.in_shards) {
+            (Some(column), in_shards) => {
+                let (again, end) = match in_shards {
+                    false => ("--retry errors runs these rows again", ""),
+                    true => ("`run --shard` with --retry errors runs those of a shard again", ", and then publish again"),
+                };
+                format!(
+                    "All rows are published. Read why in {column}. {again}, with a greater --max-model-len those that are \
+                     too long, with a greater --max-tokens those that are incomplete{end}; with another prompt or input it is \
+                     another job, for another --output or with --fresh"
+                )
+            }
+            (None, false) => "No output was written. Fix the cause and begin again with --fresh; or run the same command \
+                              without --stop-on-errors: it goes on and publishes every row, with its `error`"
+                .into(),
+            (None, true) => "No output was written. Fix the cause and begin all shards anew, for another --output; or run the \
+                             same command without --stop-on-errors: every row is then published, with its `error`"
                 .into(),
         };
         Err(JobError::TooManyErrors { errors, rows, limit, first, remedy })
@@ -72,11 +88,11 @@ mod tests {
 
     #[test]
     fn as_many_errors_as_the_limit_are_tolerated() {
-        let limits = ErrorLimits { rate: 0.5, count: None, stop: false };
+        let limits = ErrorLimits { rate: 0.5, count: None, stop: false, in_shards: false };
         assert_eq!(limits.exceeded(50, 100), None);
         assert_eq!(limits.exceeded(51, 100).as_deref(), Some("--max-error-rate 0.5"));
         assert_eq!(limits.exceeded(0, 0), None);
-        let none = ErrorLimits { rate: 1.0, count: Some(0), stop: false };
+        let none = ErrorLimits { rate: 1.0, count: Some(0), stop: false, in_shards: false };
         assert_eq!(none.exceeded(1, 100).as_deref(), Some("--max-errors 0"));
     }
 

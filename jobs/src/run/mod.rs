@@ -110,6 +110,10 @@ pub fn run_on(
     if finished.missing(job.range.clone()).is_some() {
         let loaded = load(&job, device)?;
         claim()?;
+        if let Some(shard) = shard.as_ref().filter(|_| job.options.fresh || !job.options.retry.is_empty()) {
+            // Else a publisher would take what was answered before, as if nothing ran.
+            shard.place.withdraw(shard.shard)?;
+        }
         receipt::note_prices(&mut journal, &job.options.prices)?;
         drop(heartbeats);
         journal = answer(&job, loaded, journal, &finished, &counters, &signals)?;

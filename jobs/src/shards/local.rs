@@ -182,14 +182,23 @@ impl LocalShards {
             clear(aside)?;
         } else {
             // What is said of a shard goes before its files change.
-            clear(&said)?;
-            sync_folder(&dir)?;
+            self.withdraw(finished.shard())?;
             clear(&parts)?;
             sync_folder(aside)?;
             rename(aside, &parts)?;
         }
         write_durably(&dir.join(SHARD_NEXT), &finished.to_json())?;
         rename(&dir.join(SHARD_NEXT), &said)
+    }
+
+    /// Takes back that a shard is finished. Its files, and those that are published, stay.
+    ///
+    /// # Errors
+    /// [`JobError::Io`].
+    pub fn withdraw(&self, shard: Shard) -> Result<(), JobError> {
+        let dir = shard_dir(&self.job_dir, shard);
+        clear(&dir.join(SHARD))?;
+        sync_folder(&dir)
     }
 
     /// Where a part of the name and size is: among the files of its shard, or in the output.

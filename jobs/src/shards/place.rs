@@ -1,6 +1,7 @@
 //! Where the shards of an output are.
 
 use crate::error::JobError;
+use crate::options::shard::Shard;
 use crate::shards::job::ShardedJob;
 use crate::shards::local::LocalShards;
 use crate::shards::remote::RemoteShards;
@@ -68,6 +69,17 @@ impl ShardPlace {
         match self {
             ShardPlace::Local(local) => local.claim(job),
             ShardPlace::Remote(remote) => remote.claim(job),
+        }
+    }
+
+    /// Takes back that a shard is finished, before rows of it run again.
+    ///
+    /// # Errors
+    /// [`JobError::Io`] or [`JobError::Store`].
+    pub fn withdraw(&self, shard: Shard) -> Result<(), JobError> {
+        match self {
+            ShardPlace::Local(local) => local.withdraw(shard),
+            ShardPlace::Remote(remote) => remote.withdraw(shard),
         }
     }
 }

@@ -59,7 +59,7 @@ pub fn publish(options: &JobOptions, shards: u64) -> Result<(), JobError> {
     let how = if how.is_empty() { how } else { format!(": {how}") };
     note!("{} of {} in {output}{how}", counted(manifest.rows, "row"), counted(shards, "shard"));
     let column = place_of_errors(options);
-    let limits = ErrorLimits::of(options);
+    let limits = error_limits(options);
     limits.check(endings.error_rows(), manifest.rows, first_error(&endings), Some(&column))
 }
 
@@ -106,9 +106,14 @@ fn within_limits(
     if options.stop_on_errors {
         let endings = joined.endings();
         let first = first_error(&endings);
-        ErrorLimits::of(options).check(endings.error_rows(), joined.job.rows, first, None)?;
+        error_limits(options).check(endings.error_rows(), joined.job.rows, first, None)?;
     }
     publish()
+}
+
+/// Those of all shards together.
+fn error_limits(options: &JobOptions) -> ErrorLimits {
+    ErrorLimits { in_shards: true, ..ErrorLimits::of(options) }
 }
 
 /// Keeps the manifest of an output in a store beside the receipt.

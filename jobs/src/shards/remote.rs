@@ -128,6 +128,14 @@ impl RemoteShards {
         Ok(ShardUpload { shards: self, shard, before, changes: false, etags: Vec::new() })
     }
 
+    /// Takes back that a shard is finished. Its parts, and a manifest over them, stay.
+    ///
+    /// # Errors
+    /// [`JobError::Store`].
+    pub fn withdraw(&self, shard: Shard) -> Result<(), JobError> {
+        self.bucket.delete(&self.shard_key(shard))
+    }
+
     /// What is known of a shard.
     ///
     /// # Errors
@@ -302,7 +310,7 @@ impl ShardUpload<'_> {
         if self.changes {
             return Ok(());
         }
-        self.shards.bucket.delete(&self.shards.shard_key(self.shard))?;
+        self.shards.withdraw(self.shard)?;
         if self.shards.published()?.is_some() {
             self.shards.bucket.delete(&manifest_key(&self.shards.url))?;
         }

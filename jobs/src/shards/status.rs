@@ -8,7 +8,9 @@ use crate::journal::schema;
 use crate::log::counted;
 use crate::options::shard::Shard;
 use crate::publish::local::is_published;
+use crate::publish::manifest::{self, Manifest};
 use crate::publish::published_words;
+use crate::shards::finished::FinishedShard;
 use crate::shards::job::ShardedJob;
 use crate::shards::join::Found;
 use crate::shards::local::shard_dir;
@@ -31,6 +33,8 @@ pub struct ShardsStatus {
     pub shards: Vec<ShardStatus>,
     /// Whether the output of all shards was published and stands there; `None` if its store cannot be asked.
     pub published: Option<bool>,
+    /// Shards that run again since then, or have: what is published is not yet of these answers.
+    pub again: Vec<u64>,
 }
 
 /// The progress of a shard.
@@ -64,9 +68,14 @@ impl ShardsStatus {
             begun => begun?,
         };
         let Some(job) = job else { return Ok(None) };
-        let (mut shards, mut errors) = (Vec::new(), BTreeMap::new());
+        let (published, there) = published(output, &place, job_dir, &job);
+        let (mut shards, mut errors, mut again) = (Vec::new(), BTreeMap::new(), Vec::new());
         for shard in Shard::all(job.shards) {
-            let (status, endings) = of_shard(&place, job_dir, shard, &job)?;
+            let said = said(&place, shard)?;
+            if there.as_ref().is_some_and(|there| !is_in(there, said.as_deref())) {
+                again.push(shard.number);
+            }
+            let (status, endings) = of_shard(job_dir, shard, &job, said)?;
             for (kind, count) in endings.map(|endings| endings.errors).unwrap_or_default() {
                 *errors.entry(kind).or_default() += count;
             }
@@ -77,27 +86,37 @@ impl ShardsStatus {
             finished: shards.iter().filter_map(|shard| shard.finished).sum(),
             errors,
             shards,
-            published: published(output, &place, job_dir, &job),
+            published,
+            again,
         }))
     }
 }
 
-/// The progress of a shard, and how its rows ended: by its journal if that is here, else by what it says of itself.
-fn of_shard(
-    place: &ShardPlace,
-    job_dir: &Path,
-    shard: Shard,
-    job: &ShardedJob,
-) -> Result<(ShardStatus, Option<Endings>), JobError> {
-    let range = shard.rows(job.rows, job.rows_per_file);
+/// What a shard that is finished says of itself.
+fn said(place: &ShardPlace, shard: Shard) -> Result<Option<Box<FinishedShard>>, JobError> {
     let found = match place {
         ShardPlace::Local(local) => local.find(shard)?,
         ShardPlace::Remote(remote) => remote.find(shard)?,
     };
-    let said = match found {
+    Ok(match found {
         Found::Finished(finished) => Some(finished),
         Found::Unfinished(_) | Found::Wrong(_) => None,
-    };
+    })
+}
+
+/// Whether what is published has the files of a shard as it says that they are.
+fn is_in(published: &Manifest, said: Option<&FinishedShard>) -> bool {
+    said.is_some_and(|said| said.parts.iter().all(|part| published.parts.contains(part)))
+}
+
+/// The progress of a shard, and how its rows ended: by its journal if that is here, else by what it says of itself.
+fn of_shard(
+    job_dir: &Path,
+    shard: Shard,
+    job: &ShardedJob,
+    said: Option<Box<FinishedShard>>,
+) -> Result<(ShardStatus, Option<Endings>), JobError> {
+    let range = shard.rows(job.rows, job.rows_per_file);
     let dir = shard_dir(job_dir, shard);
     let (finished, endings) = match schema::path(&dir).exists() {
         true => {
@@ -117,17 +136,26 @@ fn of_shard(
     Ok((status, endings))
 }
 
-fn published(output: &Location, place: &ShardPlace, job_dir: &Path, job: &ShardedJob) -> Option<bool> {
+/// Whether the output stands there, if that can be asked, and what was published.
+fn published(
+    output: &Location,
+    place: &ShardPlace,
+    job_dir: &Path,
+    job: &ShardedJob,
+) -> (Option<bool>, Option<Manifest>) {
     match (output, place) {
-        (Location::Local(path), _) => Some(is_published(path, job_dir, &job.identity.digest(), job.rows)),
+        (Location::Local(path), _) => match is_published(path, job_dir, &job.identity.digest(), job.rows) {
+            true => (Some(true), Manifest::find(job_dir, manifest::NAME)),
+            false => (Some(false), None),
+        },
         (_, ShardPlace::Remote(remote)) => match remote.published() {
-            Ok(manifest) => Some(manifest.is_some()),
+            Ok(there) => (Some(there.is_some()), there),
             Err(error) => {
                 tracing::warn!("{error}");
-                None
+                (None, None)
             }
         },
-        _ => None,
+        _ => (None, None),
     }
 }
 
@@ -153,6 +181,13 @@ impl fmt::Display for ShardsStatus {
             writeln!(f, "           {count} {kind}")?;
         }
         let published = published_words(self.published);
-        write!(f, "published  {published}")
+        write!(f, "published  {published}")?;
+        if !self.again.is_empty() {
+            let again: Vec<String> = self.again.iter().map(u64::to_string).collect();
+            let shards = if again.len() == 1 { "shard" } else { "shards" };
+            let again = again.join(", ");
+            write!(f, ", but not what {shards} {again} answered again: publish when all are finished")?;
+        }
+        Ok(())
     }
 }
