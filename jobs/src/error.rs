@@ -3,7 +3,7 @@
 mod exit_code;
 mod remedy;
 
-use crate::log::counted;
+use crate::counted::counted;
 use crate::stop_signal::StopSignal;
 use crate::store::error::StoreError;
 use engine::error::EngineError;

@@ -12,6 +12,7 @@ pub mod allocator;
 pub mod batch;
 pub mod choices;
 pub mod cli;
+mod counted;
 pub mod date;
 pub mod digest;
 pub mod documents;

@@ -148,11 +148,6 @@ pub(crate) fn print_event(level: &str, message: &str, numbers: &[(&str, u64)]) {
     let _ = std::io::stderr().write_all(format!("{event}\n").as_bytes());
 }
 
-/// A number with its noun, as `1 row` or `2 rows`.
-pub(crate) fn counted(count: u64, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
 fn fill(line: &str, width: usize) -> String {
     let options = textwrap::Options::new(width)
         .subsequent_indent("  ")

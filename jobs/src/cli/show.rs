@@ -2,12 +2,13 @@
 
 use crate::choices::Choices;
 use crate::cli::args::ShowArgs;
+use crate::counted::counted;
 use crate::documents::Documents;
 use crate::error::JobError;
 use crate::journal::JournalReader;
 use crate::journal::answer::Answer;
 use crate::journal::decisions::prompt_fields;
-use crate::log::{counted, print};
+use crate::log::print;
 use crate::options::model::LoadFormat;
 use crate::printable::printable_lines;
 use crate::prompt::prompts::RowPrompt;

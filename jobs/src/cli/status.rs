@@ -1,12 +1,12 @@
 //! The progress of a job, also while it runs.
 
+use crate::counted::counted;
 use crate::error::JobError;
 use crate::journal::JournalReader;
 use crate::journal::costs::{HAS_WORKED, input_tokens};
 use crate::journal::endings::{Again, Endings};
 use crate::journal::lock::JobLock;
 use crate::journal::schema;
-use crate::log::counted;
 use crate::publish::local::is_published;
 use crate::publish::manifest::{self, Manifest};
 use crate::publish::published_words;

@@ -1,7 +1,8 @@
 //! `gristmill verify`.
 
+use crate::counted::counted;
 use crate::error::JobError;
-use crate::log::{counted, print};
+use crate::log::print;
 use crate::publish;
 use crate::store::location::Location;
 

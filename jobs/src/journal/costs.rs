@@ -7,15 +7,10 @@ use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::database::Database;
 use crate::journal::schema::journal_error;
+use crate::journal::tables;
 use crate::row_error::RowErrorKind;
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
-
-/// The tables, word for word as SQLite keeps them.
-pub(super) const TABLES: [&str; 2] = [
-    "CREATE TABLE costs (start INTEGER PRIMARY KEY, shared_tokens INTEGER, figures TEXT)",
-    "CREATE TABLE receipt (answered INTEGER, prices TEXT, text TEXT)",
-];
 
 /// What a start of the worker has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,8 +121,9 @@ pub struct Totals {
 impl Database {
     /// Makes the tables, if they are not there.
     pub(super) fn create_costs(&self) -> Result<(), JobError> {
-        let create =
-            TABLES.map(|table| table.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1)).join(";");
+        let create = tables::COSTS
+            .map(|table| table.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))
+            .join(";");
         self.connection.execute_batch(&create).map_err(journal_error(&self.path))
     }
 
@@ -142,7 +138,7 @@ impl Database {
     fn has_costs(&self) -> Result<bool, JobError> {
         let query = "SELECT count(*) FROM sqlite_schema WHERE name IN ('costs', 'receipt')";
         let count = self.connection.query_row(query, [], |row| row.get::<_, i64>(0));
-        Ok(count.map_err(journal_error(&self.path))? == TABLES.len() as i64)
+        Ok(count.map_err(journal_error(&self.path))? == tables::COSTS.len() as i64)
     }
 
     /// The starts that have done something, in order.

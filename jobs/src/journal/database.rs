@@ -3,13 +3,12 @@
 use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::checksum::Checksum;
-use crate::journal::costs;
 use crate::journal::format::{ANSWER, Format, SET_ASIDE, checked, with_checksum};
 use crate::journal::identity::{Identity, InputDigest, InputDigests};
 use crate::journal::record;
 use crate::journal::row_set::RowSet;
 use crate::journal::schema::{APPLICATION_ID, damaged, journal_error};
-use crate::journal::timeline;
+use crate::journal::tables;
 use crate::row_error::RowErrorKind;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rusqlite::types::{FromSqlResult, ValueRef};
@@ -291,6 +290,6 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare("SELECT sql FROM sqlite_schema ORDER BY rowid")?;
     let tables: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     // A journal of any format may have those of costs and of timelines.
-    let is_own = |table: &str| costs::TABLES.contains(&table) || table == timeline::TABLE;
+    let is_own = |table: &str| tables::COSTS.contains(&table) || table == tables::TIMELINES;
     Ok(tables.into_iter().filter(|table| !is_own(table)).collect())
 }

@@ -1,10 +1,10 @@
 //! How the finished rows of a job have ended.
 
+use crate::counted::counted;
 use crate::error::JobError;
-use crate::journal::JournalReader;
 use crate::journal::format::{ANSWER, Format, SET_ASIDE};
+use crate::journal::reader::JournalReader;
 use crate::journal::schema;
-use crate::log::counted;
 use crate::row_error::{RowErrorKind, shown};
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};

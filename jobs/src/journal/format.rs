@@ -9,17 +9,17 @@
 //! a row may have notes, each a part from 2^32 on ([`crate::journal::note`]), and `typed_values` of what a document took.
 
 use crate::journal::checksum::Checksum;
-use crate::journal::format1;
 use crate::journal::identity::{Field, Identity};
 use crate::journal::length_limits;
 use crate::journal::record;
+use crate::journal::tables;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Row, params_from_iter};
 
 /// The format of a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Format {
-    /// Values as [`format1`] spells them, one record for each row, checksums that any job could have made.
+    /// Values as [`crate::journal::format1`] spells them, one record for each row, checksums that any job could have made.
     One,
     /// JSON values, several records for each row, checksums keyed with the job.
     Two,
@@ -38,20 +38,8 @@ pub(crate) const ANSWER: i64 = 0;
 /// The part of a row that is the answer it had before it was to run again.
 pub(crate) const SET_ASIDE: i64 = 1;
 
-/// The tables since format 2, word for word as the file must hold them.
-///
-/// `starts` has one row for each start of a worker and only serves `gristmill status`; what
-/// decides an answer has a checksum.
-const TABLES: [&str; 6] = [
-    format1::TABLES[0],
-    format1::TABLES[1],
-    "CREATE TABLE answers (row INTEGER NOT NULL, part INTEGER NOT NULL, error TEXT, text TEXT, finish_reason TEXT, \
-     num_input_tokens INTEGER, num_generated_tokens INTEGER, tokens BLOB, token_logprobs BLOB, logprobs BLOB, \
-     prompt_logprobs BLOB, typed_values TEXT, settings TEXT, checksum INTEGER, PRIMARY KEY (row, part)) WITHOUT ROWID",
-    format1::TABLES[3],
-    format1::TABLES[4],
-    format1::TABLES[5],
-];
+/// The first part of a row that is a note.
+pub(crate) const FIRST_NOTE: i64 = 1 << 32;
 
 impl Format {
     /// The format of a `user_version`, if it is known.
@@ -78,8 +66,8 @@ impl Format {
     /// The tables.
     pub(crate) fn tables(self) -> &'static [&'static str; 6] {
         match self {
-            Format::One => &format1::TABLES,
-            _ => &TABLES,
+            Format::One => &tables::FORMAT1,
+            _ => &tables::FORMAT2,
         }
     }
 

@@ -11,21 +11,6 @@ use crate::options::engine::Dtype;
 use crate::options::job::ReturnColumn;
 use engine::request::SamplingParams;
 
-/// The tables, word for word as the file must hold them.
-pub(crate) const TABLES: [&str; 6] = [
-    "CREATE TABLE identity (ordinal INTEGER PRIMARY KEY, field TEXT, value TEXT, checksum INTEGER)",
-    "CREATE TABLE inputs (ordinal INTEGER PRIMARY KEY, path TEXT, size INTEGER, rows INTEGER, digest TEXT, \
-     checksum INTEGER)",
-    "CREATE TABLE answers (row INTEGER PRIMARY KEY, error TEXT, text TEXT, finish_reason TEXT, \
-     num_input_tokens INTEGER, num_generated_tokens INTEGER, tokens BLOB, token_logprobs BLOB, \
-     logprobs BLOB, prompt_logprobs BLOB, checksum INTEGER)",
-    "CREATE TABLE attempts (row INTEGER PRIMARY KEY, deaths INTEGER, kills INTEGER, checksum INTEGER)",
-    "CREATE TABLE starts (start INTEGER PRIMARY KEY, version TEXT, pid INTEGER, began INTEGER, \
-     job_rows INTEGER, elapsed_ms INTEGER, rows INTEGER, shared INTEGER, errors INTEGER, input_tokens INTEGER, \
-     generated_tokens INTEGER)",
-    "CREATE INDEX errors ON answers (error) WHERE error IS NOT NULL",
-];
-
 /// The spelling of what there was not.
 const NONE: &str = "(none)";
 

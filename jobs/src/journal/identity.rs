@@ -2,7 +2,7 @@
 //!
 //! Batch size, token budgets, threads and paths are no part of it: they never change an answer.
 
-use crate::log::counted;
+use crate::counted::counted;
 use engine::device::DeviceKind;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

@@ -19,13 +19,14 @@ pub mod identity;
 pub mod length_limits;
 pub mod lock;
 pub mod note;
-mod reader;
+pub mod reader;
 pub(crate) mod record;
 mod repair;
 mod resume;
 pub mod retry;
 pub mod row_set;
 pub(crate) mod schema;
+pub(crate) mod tables;
 pub mod timeline;
 mod writer;
 

@@ -4,11 +4,11 @@
 //! only what was in flight. A note says by a digest which prompt it answers, and counts for no other.
 
 use crate::error::JobError;
-use crate::journal::JournalReader;
 use crate::journal::answer::{Answer, FinishReason};
 use crate::journal::database::Database;
-use crate::journal::format::with_checksum;
+use crate::journal::format::{FIRST_NOTE, with_checksum};
 use crate::journal::length_limits::LengthLimits;
+use crate::journal::reader::JournalReader;
 use crate::journal::record::{self, TypedValues};
 use crate::journal::schema::journal_error;
 use rusqlite::types::{Value, ValueRef};
@@ -19,9 +19,6 @@ pub struct Part {
     pub level: u32,
     pub index: u32,
 }
-
-/// Below are the parts of a row that are no notes.
-pub(super) const FIRST: i64 = 1 << 32;
 
 impl Part {
     /// The number in the journal.
@@ -76,7 +73,7 @@ impl JournalReader {
         let wrong = journal_error(&database.path);
         let begun = LengthLimits::of(&database.identity);
         let settings = begun.and_then(|begun| now.settings(&begun));
-        let query = format!("SELECT * FROM answers WHERE row = ? AND part >= {FIRST} ORDER BY part");
+        let query = format!("SELECT * FROM answers WHERE row = ? AND part >= {FIRST_NOTE} ORDER BY part");
         let mut statement = database.connection.prepare_cached(&query).map_err(&wrong)?;
         let mut records = statement.query([row as i64]).map_err(&wrong)?;
         let mut notes = Vec::new();

@@ -3,9 +3,8 @@
 use crate::error::JobError;
 use crate::journal::answer::Answer;
 use crate::journal::database::Database;
-use crate::journal::format::Format;
+use crate::journal::format::{FIRST_NOTE, Format};
 use crate::journal::identity::{Identity, InputDigests};
-use crate::journal::note;
 use crate::journal::schema;
 use std::ops::Range;
 use std::path::Path;
@@ -75,7 +74,7 @@ impl JournalReader {
         let rows = "(SELECT coalesce(sum(rows), 0) FROM starts)";
         let query = match self.database.format < Format::Four {
             true => format!("SELECT {rows}"),
-            false => format!("SELECT {rows} + count(*) FROM answers WHERE part >= {}", note::FIRST),
+            false => format!("SELECT {rows} + count(*) FROM answers WHERE part >= {}", FIRST_NOTE),
         };
         let count = self.database.connection.query_row(&query, [], |row| row.get::<_, i64>(0));
         Ok(count.map_err(schema::journal_error(&self.database.path))? as u64)

@@ -7,11 +7,9 @@ use crate::error::JobError;
 use crate::journal::costs::HAS_WORKED;
 use crate::journal::database::Database;
 use crate::journal::schema::journal_error;
+use crate::journal::tables;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-
-/// The table, word for word as SQLite keeps it.
-pub(super) const TABLE: &str = "CREATE TABLE timelines (start INTEGER PRIMARY KEY, timeline TEXT)";
 
 /// Samples of one start.
 const MAX_SAMPLES: usize = 512;
@@ -73,7 +71,7 @@ impl Timeline {
 impl Database {
     /// Makes the table, if it is not there.
     pub(super) fn create_timelines(&self) -> Result<(), JobError> {
-        let create = TABLE.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1);
+        let create = tables::TIMELINES.replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1);
         self.connection.execute_batch(&create).map_err(journal_error(&self.path))
     }
 

@@ -3,10 +3,10 @@
 //! Counters are of what the journal has: what a worker has done and not committed is lost with it, and done again.
 
 use crate::error::JobError;
-use crate::journal::JournalReader;
 use crate::journal::committed::{Committed, StartTallies};
 use crate::journal::costs::{StartFigures, Totals};
 use crate::journal::endings::Endings;
+use crate::journal::reader::JournalReader;
 use crate::metrics::{Metrics, MetricsTo};
 use crate::supervise::worker::HEARTBEAT;
 use engine::{Engine, Occupancy};

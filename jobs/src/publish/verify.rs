@@ -2,13 +2,13 @@
 
 mod footers;
 
+use crate::counted::counted;
 use crate::error::JobError;
 use crate::input::Input;
 use crate::input::footer::Footer;
 use crate::input::format::InputFormat;
 use crate::input::source::Source;
 use crate::journal::{JournalReader, schema};
-use crate::log::counted;
 use crate::publish::format::OutputFormat;
 use crate::publish::local::{entries, holds};
 use crate::publish::manifest::{self, ColumnNulls, Manifest, Part};

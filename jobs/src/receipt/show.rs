@@ -1,6 +1,6 @@
 //! A receipt in a few lines.
 
-use crate::log::counted;
+use crate::counted::counted;
 use crate::receipt::{NAME, Receipt};
 use std::time::Duration;
 

@@ -26,6 +26,7 @@ pub mod sampling;
 mod shard;
 mod space;
 
+use crate::counted::counted;
 use crate::date;
 use crate::error::JobError;
 use crate::journal::endings::Endings;
@@ -34,7 +35,7 @@ use crate::journal::identity::{InputDigests, JobIdentity};
 use crate::journal::lock::JobLock;
 use crate::journal::schema;
 use crate::journal::{EndedJournal, Journal, JournalReader};
-use crate::log::{counted, note};
+use crate::log::note;
 use crate::metrics::MetricsTo;
 use crate::metrics::figures::{EngineNotes, RunFigures, Teller};
 use crate::options::devices;

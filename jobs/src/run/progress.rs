@@ -1,7 +1,8 @@
 //! The progress of a job or a benchmark, shown on standard error: a bar on a terminal, a line now and then elsewhere.
 
+use crate::counted::counted;
 use crate::journal::finished::FinishedRows;
-use crate::log::{counted, is_json, note, print_event};
+use crate::log::{is_json, note, print_event};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,9 +1,10 @@
 //! The end of a shard: its files, and what it says of itself.
 
+use crate::counted::counted;
 use crate::error::JobError;
 use crate::journal::EndedJournal;
 use crate::journal::endings::Endings;
-use crate::log::{counted, note};
+use crate::log::note;
 use crate::options::shard::Shard;
 use crate::publish::local::{ASIDE, aside, clear};
 use crate::publish::publication::WrittenParts;

@@ -1,9 +1,9 @@
 //! What all shards of a job have in common. The first shard to begin writes it down; every other one is held against it.
 
+use crate::counted::counted;
 use crate::date;
 use crate::error::JobError;
 use crate::journal::identity::{Identity, InputDigests, difference};
-use crate::log::counted;
 use crate::publish::manifest::inputs_digest;
 use crate::run::job::Job;
 use crate::sealed::{is_sealed, sealed};

@@ -1,9 +1,10 @@
 //! `gristmill publish`: one output of all shards.
 
+use crate::counted::counted;
 use crate::error::JobError;
 use crate::files::{rename, write_durably};
 use crate::journal::lock::JobLock;
-use crate::log::{counted, note};
+use crate::log::note;
 use crate::options::job::{JobOptions, Resume};
 use crate::options::shard::Shard;
 use crate::publish::format::OutputFormat;

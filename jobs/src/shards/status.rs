@@ -1,11 +1,11 @@
 //! The progress of a job in shards.
 
+use crate::counted::counted;
 use crate::error::JobError;
 use crate::journal::JournalReader;
 use crate::journal::endings::Endings;
 use crate::journal::lock::JobLock;
 use crate::journal::schema;
-use crate::log::counted;
 use crate::options::shard::Shard;
 use crate::publish::local::is_published;
 use crate::publish::manifest::{self, Manifest};

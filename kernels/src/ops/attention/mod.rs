@@ -1,12 +1,15 @@
 //! PagedAttention: on tensor cores, or by the plain kernel for other types and head widths.
 
+mod operands;
 mod plain;
 mod sm90;
 mod tensor;
+mod variant;
 
 pub(crate) use plain::plain_kernel;
 pub(crate) use sm90::kernel as sm90_kernel;
-pub(crate) use tensor::{AttentionVariant, grouping, kernel, merge_kernel};
+pub(crate) use tensor::{grouping, kernel, merge_kernel};
+pub(crate) use variant::AttentionVariant;
 
 use crate::launch::Launch;
 use crate::lowering::Lowering;

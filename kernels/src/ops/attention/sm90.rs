@@ -1,6 +1,7 @@
 //! Attention of prompts on the tensor cores of sm_90a: `attention_sm90.cu`.
 
-use super::tensor::{Attention, AttentionVariant, BLOCK};
+use super::operands::Attention;
+use super::variant::{AttentionVariant, BLOCK};
 use crate::args::{DevicePtr, c_struct, word};
 use crate::driver::card::{CardLimits, TensorCores};
 use crate::driver::launch::LaunchConfig;

@@ -1,26 +1,21 @@
 //! Attention on tensor cores: `attention.cu`, and `attention_merge.cu` for contexts of several parts.
 
+use super::operands::Attention;
 use super::sm90;
+use super::variant::{AttentionVariant, BLOCK, SHARING_WARPS};
 use crate::args::{DevicePtr, c_struct, word};
 use crate::driver::card::CardLimits;
 use crate::driver::launch::LaunchConfig;
 use crate::grid::{ChooseGrid, WorkList};
 use crate::kernel::Kernel;
 use crate::launch::Launch;
-use crate::lowering::{Lowering, Operand};
+use crate::lowering::Lowering;
 use crate::work::{
-    DECODE_WARPS, Grouping, Item, Merge, PREFILL_WARPS, SPLIT, Tiling, WARP_ROWS, Work, max_positions,
+    DECODE_WARPS, Grouping, Item, Merge, PREFILL_WARPS, SPLIT, Tiling, WARP_ROWS, max_positions,
 };
 use engine::dtype::DType;
 use engine::op::PagedAttention;
 use engine::plan::{Dims, Input, Plan};
-
-/// Positions that are walked together: the source's `BLOCK`.
-pub(super) const BLOCK: usize = 64;
-const _: () = assert!(SPLIT.is_multiple_of(BLOCK));
-
-/// Warps that share a decode tile where there are few of them.
-const SHARING_WARPS: usize = 4;
 
 /// Blocks for each multiprocessor, at most.
 const BLOCKS: usize = 16;
@@ -28,43 +23,6 @@ const BLOCKS: usize = 16;
 /// Those whose warps share a tile. A graph has as many as the longest contexts could use, which end at once in most
 /// steps, so there are no more than run at a time.
 const SHARING_BLOCKS: usize = 2;
-
-/// A variant of `attention.cu`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AttentionVariant {
-    pub(crate) dtype: DType,
-    /// Of pages: the same, or e4m3.
-    pub(crate) pages: DType,
-    pub(crate) head_dim: usize,
-    /// [`DECODE_WARPS`], [`PREFILL_WARPS`], or those that share a decode tile.
-    pub(crate) warps: usize,
-    /// Whether the warps share the 16 rows of a decode tile.
-    pub(crate) one_tile: bool,
-    /// Whether an item may span several parts.
-    pub(crate) parts: bool,
-    /// Whether scores are bounded.
-    pub(crate) softcap: bool,
-}
-
-impl AttentionVariant {
-    /// Bytes of shared memory with so many slots for blocks of keys: queries, keys, values, and the merged state or the
-    /// scores that warps exchange.
-    fn shared(&self, slots: usize) -> usize {
-        let row = self.head_dim * 2 + 16;
-        // An odd number of chunks.
-        let kv_row = ((self.head_dim * self.pages.size() / 16) | 1) * 16;
-        let (tiles, values) = if self.one_tile { (1, 2) } else { (self.warps, 1) };
-        let merged = if self.parts { self.head_dim / 2 * 32 * self.warps * 4 } else { 0 };
-        let exchanged = if self.one_tile { WARP_ROWS * (BLOCK + 8) * 4 } else { 0 };
-        WARP_ROWS * tiles * row + (slots + values) * BLOCK * kv_row + merged + exchanged
-    }
-
-    /// The same heads with a decode tile that [`SHARING_WARPS`] share, if each has whole fragments of their columns.
-    pub(crate) fn one_tile(self) -> Option<AttentionVariant> {
-        let whole = self.head_dim.is_multiple_of(16 * SHARING_WARPS);
-        whole.then_some(AttentionVariant { warps: SHARING_WARPS, one_tile: true, parts: false, ..self })
-    }
-}
 
 c_struct! {
     /// The arguments of `attention.cu`.
@@ -181,23 +139,6 @@ pub(crate) fn grouping(
 /// A grid for items: blocks take several items where there are more than `most` blocks.
 fn items_grid(items: usize, kv_heads: usize, most: usize) -> (u32, u32, u32) {
     (kv_heads as u32, items.clamp(1, most.div_ceil(kv_heads)) as u32, 1)
-}
-
-/// What the launches of an attention share.
-pub(super) struct Attention<'a> {
-    pub(super) op: &'a PagedAttention,
-    pub(super) grouping: &'a Grouping,
-    pub(super) q: Operand,
-    pub(super) out: Operand,
-    pub(super) work: &'a Work,
-    /// The place of `work` among those of the plan.
-    pub(super) index: usize,
-    /// Whether an item may span several parts.
-    pub(super) long: bool,
-    /// What weighs scores: the kernels take exp2(scale x), and exp(x) = exp2(x log2(e)). With a cap, x is
-    /// tanh(inner_scale q.k).
-    pub(super) scale: f32,
-    pub(super) inner_scale: f32,
 }
 
 impl Attention<'_> {
