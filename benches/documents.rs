@@ -4,16 +4,13 @@
 //! `cargo bench --bench documents -- --documents 40`. On a device that only pretends, whose steps take a time that is given,
 //! `--step-us 2000`, and more for each token, `--token-us 20`: what it stands idle is the host's doing.
 
-#[path = "../tests/support/pretend.rs"]
-mod pretend;
-
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
+use engine::pretend::{PretendDevice, Work};
 use jobs::cli::args::Command;
 use jobs::cli::parse::parse;
 use jobs::run::run_on;
 use jobs::store::location::state_dir_beside;
-use pretend::{PretendDevice, Work};
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
@@ -68,7 +65,7 @@ impl Bench {
             return Err("not a run".into());
         };
         let work = Arc::new(Work::default());
-        let device = PretendDevice::new(VOCAB, token_of).of_memory(8 << 30).that_takes(self.step, self.token);
+        let device = PretendDevice::new(token_of).of_memory(8 << 30).that_takes(self.step, self.token);
         let device = device.counting(work.clone());
         run_on(args.job_options()?, |_| Ok(Box::new(device)))?;
         let receipt = std::fs::read(state_dir_beside(Path::new(&output)).join("receipt.json"))?;

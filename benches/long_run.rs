@@ -3,16 +3,13 @@
 //!
 //! `cargo bench --bench long_run -- --rows 1000000`. Linux only: memory and time are read from `/proc`.
 
-#[path = "../tests/support/pretend.rs"]
-mod pretend;
-
+use engine::pretend::{PretendDevice, Work, letter_or_end};
 use jobs::cli::args::Command;
 use jobs::cli::parse::parse;
 use jobs::journal::identity::JobIdentity;
 use jobs::journal::{Journal, JournalReader, ResumeMode};
 use jobs::run::run_on;
 use jobs::store::location::state_dir_beside;
-use pretend::{PretendDevice, VOCAB, Work, letter_or_end};
 use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
@@ -103,7 +100,7 @@ fn answer(input: &Path, output: &Path, work: &Arc<Work>) -> Result<(), Box<dyn E
     let Command::Run(args) = parse(flags.into_iter().map(Into::into))?.command else {
         return Err("not a run".into());
     };
-    let device = PretendDevice::new(VOCAB, letter_or_end).counting(work.clone());
+    let device = PretendDevice::new(letter_or_end).counting(work.clone());
     run_on(args.job_options()?, |_| Ok(Box::new(device)))?;
     Ok(())
 }

@@ -3,11 +3,9 @@
 //! `cargo bench --bench plan -- --rows 100000 --pilot 64`. Steps of the device take a time, `--step-us 2000`, and more for
 //! each token, `--token-us 10`.
 
-#[path = "../tests/support/pretend.rs"]
-mod pretend;
-
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use engine::device::Device;
+use engine::pretend::{PretendDevice, letter_or_end};
 use jobs::cli::args::Command;
 use jobs::cli::parse::parse;
 use jobs::error::JobError;
@@ -17,7 +15,6 @@ use jobs::run::run_on;
 use jobs::store::location::state_dir_beside;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
-use pretend::{PretendDevice, VOCAB, letter_or_end};
 use serde_json::Value;
 use std::error::Error;
 use std::fs::File;
@@ -40,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (input, output) = (folder.path().join("in.parquet"), folder.path().join("out.parquet"));
     write_prompts(&input, rows)?;
     let open = |_: &_| -> Result<Box<dyn Device>, JobError> {
-        Ok(Box::new(PretendDevice::new(VOCAB, letter_or_end).that_takes(takes[0], takes[1])))
+        Ok(Box::new(PretendDevice::new(letter_or_end).that_takes(takes[0], takes[1])))
     };
     let begun = Instant::now();
     let plan = Plan::of(

@@ -3,19 +3,16 @@
 //! `cargo bench --bench structured -- --rows 256`. Once with nano on the processor, and once with a device that only
 //! pretends, whose steps take a time that is given: `--step-ms 10`.
 
-#[path = "../tests/support/pretend.rs"]
-mod pretend;
-
 use engine::constraint::Constraint;
 use engine::cpu::CpuDevice;
 use engine::models::{LoadFormat, Model};
+use engine::pretend::PretendDevice;
 use engine::request::{Event, Request, SamplingParams};
 use engine::{Engine, EngineConfig};
 use jobs::prompt::tokenizer::Tokenizer;
 use jobs::structured::StructuredOutputs;
 use jobs::structured::constraint::Structure;
 use jobs::structured::vocabulary::Vocabulary;
-use pretend::PretendDevice;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
@@ -64,8 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = EngineConfig { force_tokens: true, ..EngineConfig::default() };
     let cpu = Box::new(CpuDevice::new(None)?);
     compare("nano on the processor", &mut Engine::new(&model, cpu, &config)?, &prompts, &structure)?;
-    let pretended =
-        Box::new(PretendDevice::new(model.config.vocab, |word| word % 8192).that_takes(step, Duration::ZERO));
+    let pretended = Box::new(PretendDevice::new(|word| word % 8192).that_takes(step, Duration::ZERO));
     let name = format!("one that pretends, {} ms a step", step.as_millis());
     compare(&name, &mut Engine::new(&model, pretended, &config)?, &prompts, &structure)
 }

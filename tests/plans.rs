@@ -2,13 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/pretend.rs"]
-mod pretend;
 mod support;
 
 use arrow::array::RecordBatch;
 use engine::device::{Device, Peaks};
 use engine::models::{LoadFormat, Model};
+use engine::pretend::{PretendDevice, Work, letter_or_end};
 use engine::request::{Request, SamplingParams};
 use engine::{Engine, EngineConfig, StepCosts, StepLoad};
 use jobs::cli::args::Command;
@@ -17,7 +16,6 @@ use jobs::error::JobError;
 use jobs::options::job::JobOptions;
 use jobs::plan::{Plan, PlanOptions};
 use jobs::run::run_on;
-use pretend::{PretendDevice, VOCAB, Work, letter_or_end};
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,7 +35,7 @@ fn options(bench: &Bench, output: &str, flags: &[&str]) -> JobOptions {
 }
 
 fn device(work: &Arc<Work>) -> Result<Box<dyn Device>, JobError> {
-    Ok(Box::new(PretendDevice::new(VOCAB, letter_or_end).counting(work.clone())))
+    Ok(Box::new(PretendDevice::new(letter_or_end).counting(work.clone())))
 }
 
 /// Plans a job with a pilot of so many rows and runs it. Gives the plan, the receipt, and how many tokens were sampled in all.
@@ -138,7 +136,7 @@ fn a_plan_of_a_hundred_thousand_rows_counts_what_the_run_does() {
 #[test]
 fn a_plan_reckons_steps_as_the_engine_compares_them() {
     let model = Model::open(&golden("qwen3"), LoadFormat::Dummy).unwrap();
-    let device = || Box::new(PretendDevice::new(VOCAB, letter_or_end));
+    let device = || Box::new(PretendDevice::new(letter_or_end));
     let config = EngineConfig::default();
     let rates = Peaks { bytes_per_second: 1e9, flops_per_second: 1e9, fp8_flops_per_second: 1e9 };
     let costs = StepCosts::of(&model, device().as_ref(), &config).unwrap();

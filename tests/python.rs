@@ -55,7 +55,10 @@ fn package(folder: &Path) {
 fn command(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.env("PYTHONPATH", folder).env("PYTHONDONTWRITEBYTECODE", "1");
-    command.env("GRISTMILL", env!("CARGO_BIN_EXE_gristmill")).env_remove("GRISTMILL_FAULTS");
+    command
+        .env("GRISTMILL", env!("CARGO_BIN_EXE_gristmill"))
+        .env_remove("GRISTMILL_FAULTS")
+        .env_remove("GRISTMILL_PRETEND");
     command
 }
 
@@ -71,7 +74,7 @@ fn test(name: &str, module: &str) {
     let folder = tempfile::tempdir().unwrap();
     package(folder.path());
     let file = root().join("tests/python").join(name);
-    told(command(&python, folder.path()).arg(file).output().unwrap());
+    print!("{}", told(command(&python, folder.path()).arg(file).output().unwrap()));
 }
 
 #[test]
@@ -87,6 +90,11 @@ fn the_module_is_of_these_sources() {
 #[test]
 fn rows_in_memory_are_answered_as_those_of_files() {
     test("module.py", "polars, duckdb, pandas");
+}
+
+#[test]
+fn a_long_stream_has_every_row_once_in_order_and_in_bounded_memory() {
+    test("stream.py", "polars");
 }
 
 #[test]

@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/pretend.rs"]
-mod pretend;
 mod support;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
+use engine::pretend::{PretendDevice, letter_or_end};
 use jobs::cli::keywords::Keywords;
 use jobs::error::JobError;
 use jobs::rows::LoadedModel;
 use jobs::rows::stream::{Next, RowStream};
-use pretend::{PretendDevice, VOCAB, letter_or_end};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::channel;
@@ -34,7 +32,7 @@ fn loaded(options: &str) -> (Keywords, LoadedModel) {
     let model = support::golden("qwen3");
     let options = format!("model = {:?}\nload_format = \"dummy\"\n{options}", model.to_str().unwrap());
     let keywords = Keywords::new(None, None, options.parse().unwrap()).unwrap();
-    let open = |_: &_| Ok(Box::new(PretendDevice::new(VOCAB, letter_or_end)) as _);
+    let open = |_: &_| Ok(Box::new(PretendDevice::new(letter_or_end)) as _);
     let model = LoadedModel::load(&keywords.run_args().unwrap(), open).unwrap();
     (keywords, model)
 }

@@ -21,6 +21,8 @@ pub mod numbers;
 pub mod op;
 pub mod pages;
 pub mod plan;
+#[cfg(feature = "pretend")]
+pub mod pretend;
 pub mod request;
 pub mod sample;
 mod sampling;

@@ -86,6 +86,10 @@ pub fn run(options: JobOptions) -> Result<(), JobError> {
 /// # Errors
 /// [`JobError::Engine`] if it is not there.
 pub fn open_device(engine: &EngineOptions) -> Result<Box<dyn Device>, JobError> {
+    #[cfg(feature = "faults")]
+    if let Some(device) = crate::supervise::pretend::device()? {
+        return crate::supervise::faults::wrap(device);
+    }
     let device = devices::open(engine)?;
     #[cfg(feature = "faults")]
     let device = crate::supervise::faults::wrap(device)?;

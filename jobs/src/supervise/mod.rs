@@ -3,6 +3,8 @@
 #[cfg(any(test, feature = "faults"))]
 pub mod faults;
 mod hang_clock;
+#[cfg(feature = "faults")]
+pub mod pretend;
 pub mod signals;
 pub(crate) mod terminal;
 pub mod worker;

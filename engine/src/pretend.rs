@@ -1,24 +1,20 @@
 //! A device that only pretends: tokens are made up, and steps take a time that is given, one behind the other. What it
-//! stands idle is the host's doing.
+//! stands idle is the host's doing. For tests and benches.
 
-// Each bench uses a part of it.
-#![allow(dead_code, missing_docs)]
-
-use engine::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
-use engine::dtype::DType;
-use engine::op::Op;
-use engine::plan::{BufferId, Dims, Plan};
-use engine::sample::philox;
-use engine::step::{MAX_LOGPROBS, NONE, SampleRow, Sampled, Step, StepOutput};
+use crate::device::{ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, PlanId, Ticket};
+use crate::dtype::DType;
+use crate::op::Op;
+use crate::plan::{BufferId, Dims, Plan};
+use crate::sample::philox;
+use crate::step::{MAX_LOGPROBS, NONE, SampleRow, Sampled, Step, StepOutput};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Tokens of the vocabulary of `tests/golden/qwen3`, and one that ends its answers.
-pub const VOCAB: usize = 384;
-pub const END: u32 = 379;
+/// A token that ends answers of `tests/golden/qwen3`.
+const END: u32 = 379;
 
 /// Made-up tokens of that model: one in 24 is the end; the rest are letters.
 pub fn letter_or_end(word: u32) -> u32 {
@@ -34,9 +30,10 @@ pub struct Work {
     pub busy: AtomicU64,
 }
 
-/// It has no memory.
+/// A device that remembers nothing that is written to it.
 pub struct PretendDevice {
     info: DeviceInfo,
+    /// Tokens of the vocabulary, which the plan says.
     vocab: usize,
     /// The token of a random word.
     token_of: fn(u32) -> u32,
@@ -57,7 +54,7 @@ struct PretendStep {
 impl PretendDevice {
     /// A device without delay whose token is that of a hash of the row's key and position, or the next one after it that is
     /// allowed.
-    pub fn new(vocab: usize, token_of: fn(u32) -> u32) -> PretendDevice {
+    pub fn new(token_of: fn(u32) -> u32) -> PretendDevice {
         let memory = 1 << 30;
         let info = DeviceInfo {
             kind: DeviceKind::Cpu,
@@ -76,7 +73,7 @@ impl PretendDevice {
         let takes = (Duration::ZERO, Duration::ZERO);
         PretendDevice {
             info,
-            vocab,
+            vocab: 0,
             token_of,
             takes,
             steps: VecDeque::new(),
@@ -128,7 +125,12 @@ impl Device for PretendDevice {
         Ok(())
     }
 
-    fn compile(&mut self, _: &Plan, _: &Dims) -> Result<PlanId, DeviceError> {
+    fn compile(&mut self, plan: &Plan, _: &Dims) -> Result<PlanId, DeviceError> {
+        for op in &plan.ops {
+            if let Op::Sample(sample) = op {
+                self.vocab = sample.logits.cols;
+            }
+        }
         Ok(PlanId(0))
     }
 
