@@ -5,6 +5,7 @@
 
 mod answers;
 mod command;
+mod driver;
 mod engine;
 mod errors;
 mod keywords;
@@ -20,6 +21,8 @@ static ALLOCATOR: jobs::allocator::Allocator = jobs::allocator::Allocator;
 mod _gristmill {
     #[pymodule_export]
     use crate::command::main;
+    #[pymodule_export]
+    use crate::driver::Driver;
     #[pymodule_export]
     use crate::engine::Engine;
 

@@ -32,6 +32,27 @@ pub struct Stats {
     pub page_steps: u64,
 }
 
+impl Stats {
+    /// What was done since `before`; the peak is that of all.
+    #[must_use]
+    pub fn since(&self, before: &Stats) -> Stats {
+        Stats {
+            steps: self.steps - before.steps,
+            prefill_tokens: self.prefill_tokens - before.prefill_tokens,
+            decode_tokens: self.decode_tokens - before.decode_tokens,
+            cached_tokens: self.cached_tokens - before.cached_tokens,
+            preemptions: self.preemptions - before.preemptions,
+            prefill_time: self.prefill_time - before.prefill_time,
+            decode_time: self.decode_time - before.decode_time,
+            prefill_bound: self.prefill_bound - before.prefill_bound,
+            decode_bound: self.decode_bound - before.decode_bound,
+            host_time: self.host_time - before.host_time,
+            peak_pages: self.peak_pages,
+            page_steps: self.page_steps - before.page_steps,
+        }
+    }
+}
+
 /// How full a step is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Occupancy {

@@ -72,6 +72,10 @@ pub enum Command {
     /// Exit codes are those of `run`: 1 where a shard is not finished, 2 where one is of another job or not as it was written,
     /// 3 where all shards together have too many errors.
     Publish(Box<PublishArgs>),
+    /// Run shards of a job, one for each file of its output, as they are named on standard input, with a model that is loaded once.
+    /// For what starts many of these and shares out the shards, as gristmill-ray does. Takes the flags of `run`.
+    #[command(hide = true)]
+    RunShards(Box<RunArgs>),
     /// Show the progress of a job, also while it runs.
     Status {
         /// The job's output.

@@ -5,6 +5,7 @@ mod batch;
 mod bench;
 mod completions;
 mod devices;
+pub mod driver;
 mod evaluate;
 mod job_file;
 pub mod keywords;
@@ -14,6 +15,7 @@ mod plan;
 mod publish;
 mod report;
 mod run;
+pub mod run_shards;
 mod show;
 pub mod status;
 mod verify;
@@ -50,20 +52,27 @@ pub fn main_of(arguments: impl IntoIterator<Item = OsString>, program: Vec<OsStr
     log::set_format(parse::log_format(&arguments));
     let cli = match parse(arguments) {
         Ok(cli) => cli,
-        Err(ParseError::CommandLine(error)) => {
-            // Help and version are no errors, and go to standard output.
-            match error.use_stderr() && log::is_json() {
-                true => note!("{}", error.to_string().trim_end()),
-                false => _ = error.print(),
-            }
-            return if error.use_stderr() { EXIT_REFUSED } else { EXIT_DONE };
-        }
-        Err(ParseError::File(error)) => return report(&error),
+        Err(error) => return refuse(&error),
     };
     match log::start(cli.log_level.as_deref(), cli.color, cli.log_format).and_then(|()| execute(cli, &again))
     {
         Ok(code) => code,
         Err(error) => report(&error),
+    }
+}
+
+/// Says what is wrong with a command line, and gives the exit code.
+fn refuse(error: &ParseError) -> u8 {
+    match error {
+        ParseError::CommandLine(error) => {
+            // Help and version are no errors, and go to standard output.
+            match error.use_stderr() && log::is_json() {
+                true => note!("{}", error.to_string().trim_end()),
+                false => _ = error.print(),
+            }
+            if error.use_stderr() { EXIT_REFUSED } else { EXIT_DONE }
+        }
+        ParseError::File(error) => report(error),
     }
 }
 
@@ -87,6 +96,7 @@ fn print_status(status: &(impl Serialize + Display), json: bool) -> Result<(), J
 fn execute(cli: Cli, again: &Again) -> Result<u8, JobError> {
     match cli.command {
         Command::Run(args) => return run::run(*args, again),
+        Command::RunShards(args) => return run_shards::run_shards(*args, again),
         Command::Bench(Bench::Throughput(args)) => bench::throughput(&args)?,
         Command::Bench(Bench::Step(args)) => bench::step(&args)?,
         Command::Devices => devices::devices()?,

@@ -18,16 +18,45 @@ use std::ffi::OsString;
 /// The parser's own error, which knows how to show itself and its exit code, or what is wrong with the file.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, ParseError> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let matches = Cli::command().color(color(&arguments)).try_get_matches_from(&arguments)?;
+    parse_with_file(&arguments).map(|(cli, _)| cli)
+}
+
+/// The flags of a command line of `run`, those of the job file that it names before its own, and what they mean. No file is named
+/// any more, so that they say the same where that file is not.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_to_flags(arguments: &[OsString]) -> Result<(Cli, Vec<OsString>), ParseError> {
+    let (cli, all) = parse_with_file(arguments)?;
+    let (Command::Run(run), Some(all)) = (&cli.command, all) else {
+        return Ok((cli, arguments.iter().skip(2).cloned().collect()));
+    };
+    let job = run.job.as_ref().map(|path| path.as_os_str());
+    let without = |at: usize| {
+        let mut flags = all.clone();
+        flags.remove(at);
+        flags
+    };
+    // Which of the arguments of that text is the job file, only the parser knows.
+    let named = (2..all.len()).filter(|&at| Some(all[at].as_os_str()) == job).map(without).find(|flags| {
+        let parsed = Cli::try_parse_from(flags);
+        parsed.is_ok_and(|cli| matches!(cli.command, Command::Run(run) if run.job.is_none()))
+    });
+    Ok((cli, named.unwrap_or(all).split_off(2)))
+}
+
+/// The command line, parsed, and as it stands with the flags of the job file if it names one.
+fn parse_with_file(arguments: &[OsString]) -> Result<(Cli, Option<Vec<OsString>>), ParseError> {
+    let matches = Cli::command().color(color(arguments)).try_get_matches_from(arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
     let job = match &cli.command {
-        Command::Run(run) => &run.job,
+        Command::Run(run) | Command::RunShards(run) => &run.job,
         Command::Show(show) => &show.run.job,
         Command::Plan(plan) => &plan.run.job,
         Command::Publish(publish) => &publish.run.job,
-        _ => return Ok(cli),
+        _ => return Ok((cli, None)),
     };
-    let (Some(path), Some((name, given))) = (job, matches.subcommand()) else { return Ok(cli) };
+    let (Some(path), Some((name, given))) = (job, matches.subcommand()) else { return Ok((cli, None)) };
     let given = |id: &str| {
         given.try_contains_id(id).is_ok() && given.value_source(id) == Some(ValueSource::CommandLine)
     };
@@ -47,11 +76,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Parse
             text.strip_prefix("error: ").unwrap_or(&text).split("\n\nUsage").next().unwrap_or("").trim_end();
         ParseError::File(JobError::Usage(format!("{}: {text}", path.display())))
     };
-    let mut cli = Cli::try_parse_from(all).map_err(in_file)?;
-    if let Command::Run(run) = &mut cli.command {
+    let mut cli = Cli::try_parse_from(&all).map_err(in_file)?;
+    if let Command::Run(run) | Command::RunShards(run) = &mut cli.command {
         run.job_read = Some(read);
     }
-    Ok(cli)
+    Ok((cli, Some(all)))
 }
 
 /// What `--color` says, which the parser needs before it has parsed.

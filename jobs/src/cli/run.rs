@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The pause before a worker that died starts again.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 /// The command that this process was started with.
 pub struct Again {
@@ -37,7 +37,11 @@ pub struct Again {
 }
 
 impl Again {
-    fn command(&self) -> Result<impl Fn() -> std::process::Command, JobError> {
+    /// What starts it as a worker.
+    ///
+    /// # Errors
+    /// [`JobError::Io`].
+    pub fn command(&self) -> Result<impl Fn() -> std::process::Command, JobError> {
         let this = match self.program.first() {
             Some(program) => program.into(),
             None => std::env::current_exe().map_err(JobError::io("find", "this program"))?,
@@ -56,12 +60,7 @@ pub fn run(args: RunArgs, again: &Again) -> Result<u8, JobError> {
     let supervised = cfg!(unix) && !args.in_process && !is_worker();
     let hang = Duration::from_secs(args.hang_timeout);
     let job_read = args.job_read.clone();
-    if let (Some(link), Some(path)) = (supervisor_link(), &args.job)
-        && link.job_read != job_read
-    {
-        // Where the output goes and what it keeps is not part of the identity.
-        return Err(JobError::Changed { path: path.clone() });
-    }
+    args.refuse_changed()?;
     let served_at = args.metrics.filter(|_| !is_worker());
     let mut options = args.job_options()?;
     refuse_other_kinds(&options.state_dir)?;
@@ -72,10 +71,24 @@ pub fn run(args: RunArgs, again: &Again) -> Result<u8, JobError> {
         return run::run(options).map(|()| EXIT_DONE);
     }
     let worker = again.command()?;
-    Supervision { state_dir: &options.state_dir, hang, pause: PAUSE, job_read, metrics }.run(worker)
+    Supervision { hang, pause: PAUSE, job_read, metrics }.run(&options.state_dir, worker)
 }
 
 impl RunArgs {
+    /// Refuses a job file that has changed since the supervisor of this worker has read it: where the output goes and what it
+    /// keeps is not part of the identity.
+    ///
+    /// # Errors
+    /// [`JobError::Changed`].
+    pub fn refuse_changed(&self) -> Result<(), JobError> {
+        match (supervisor_link(), &self.job) {
+            (Some(link), Some(path)) if link.job_read != self.job_read => {
+                Err(JobError::Changed { path: path.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What the flags mean.
     ///
     /// # Errors
@@ -145,9 +158,10 @@ impl RunArgs {
                     "--shard runs whole files of the output: give --rows-per-file, the same for all shards";
                 return Err(JobError::Usage(why.into()));
             }
-            Some(shard) => {
-                (shard_dir(&state_dir, shard), Some(ShardOptions { shard, job_dir: state_dir, date: None }))
-            }
+            Some(shard) => (
+                shard_dir(&state_dir, shard),
+                Some(ShardOptions { shard: Some(shard), job_dir: state_dir, date: None }),
+            ),
             None => (state_dir, None),
         };
         let columns = columns.resolve()?;

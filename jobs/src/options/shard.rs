@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 /// Shards of a job, at most: publishing looks at each of them.
-const MOST: u64 = 100_000;
+pub const MOST: u64 = 100_000;
 
 /// One of the shards of a job: a range of the files of its output, and of the rows that they hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,10 +16,11 @@ pub struct Shard {
     pub of: u64,
 }
 
-/// A shard that a command is to run.
+/// The shard that a command is to run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShardOptions {
-    pub shard: Shard,
+    /// None where shards are named one after another ([`crate::run::shard_worker`]).
+    pub shard: Option<Shard>,
     /// The folder of the state of all shards, in which the shard's own is.
     pub job_dir: PathBuf,
     /// The day on which the first of the shards was begun, in seconds since 1970, if one was.

@@ -3,7 +3,7 @@
 use crate::journal::costs::StartFigures;
 use crate::receipt::energy::EnergyMeter;
 use crate::receipt::machine::{machine, peak_memory};
-use engine::Engine;
+use engine::{Engine, Stats};
 use std::time::{Duration, Instant};
 
 /// How often the figures are noted: what a kill can cost of them.
@@ -21,13 +21,27 @@ pub struct CostMeter {
     pause: Duration,
     /// Or why energy is not measured.
     energy: Result<EnergyMeter, String>,
+    /// What the engine had done before.
+    before: Stats,
 }
 
 impl CostMeter {
     /// One that has noted nothing yet, which is to be done at once: then a start is known however early it dies.
     /// `energy` is measured from earlier on: since the journal was opened, as time is.
     pub fn begin(energy: Result<EnergyMeter, String>) -> CostMeter {
-        CostMeter { machine: machine(), rates_of: None, noted: Instant::now(), pause: Duration::ZERO, energy }
+        let (noted, pause, before) = (Instant::now(), Duration::ZERO, Stats::default());
+        CostMeter { machine: machine(), rates_of: None, noted, pause, energy, before }
+    }
+
+    /// One of what an engine does from now on, which has worked before.
+    #[must_use]
+    pub fn behind(self, engine: &Engine) -> CostMeter {
+        CostMeter { before: engine.stats(), ..self }
+    }
+
+    /// What the engine has done since.
+    pub fn stats(&self, engine: &Engine) -> Stats {
+        engine.stats().since(&self.before)
     }
 
     /// One of steps that are compared with rates of this time.
@@ -45,7 +59,7 @@ impl CostMeter {
     pub fn figures(&mut self, engine: &Engine) -> StartFigures {
         self.noted = Instant::now();
         self.pause = (2 * self.pause).clamp(EARLY, EVERY);
-        let stats = engine.stats();
+        let stats = self.stats(engine);
         let (energy, no_energy) = match &mut self.energy {
             Ok(meter) => match meter.so_far() {
                 Some(energy) => (Some(energy), None),

@@ -168,7 +168,7 @@ impl<'a> EngineLoop<'a> {
                 self.take(event)?;
             }
             if let Some(counters) = self.counters {
-                let stats = self.engine.stats();
+                let stats = self.meter.stats(self.engine);
                 let positions = stats.prefill_tokens + stats.decode_tokens + stats.cached_tokens;
                 counters.positions.store(positions, Ordering::Relaxed);
             }

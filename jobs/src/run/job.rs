@@ -117,8 +117,9 @@ impl Job {
         date: i64,
     ) -> Result<Job, JobError> {
         let rows = input.rows.min(options.limit.unwrap_or(u64::MAX));
-        let range = match (&options.shard, options.rows_per_file) {
-            (Some(own), Some(per_file)) => own.shard.rows(rows, per_file),
+        let shard = options.shard.as_ref().and_then(|own| own.shard);
+        let range = match (shard, options.rows_per_file) {
+            (Some(shard), Some(per_file)) => shard.rows(rows, per_file),
             _ => 0..rows,
         };
         let max_model_len = options.engine.max_model_len.unwrap_or(model.config.max_position_embeddings);

@@ -19,7 +19,7 @@ pub fn publication<'a>(
         identity: journal.reader.identity(),
         rows: job.rows,
         rows_per_file: job.options.rows_per_file,
-        shard: job.options.shard.as_ref().map(|own| own.shard),
+        shard: job.options.shard.as_ref().and_then(|own| own.shard),
         columns: &job.columns,
         input_nulls: job.input_nulls(),
         days: job.input.days && job.columns.has_date64(),

@@ -10,6 +10,7 @@ use crate::publish::local::{ASIDE, aside, clear};
 use crate::publish::publication::WrittenParts;
 use crate::publish::target::Target;
 use crate::receipt;
+use crate::run::error_limits::first_error;
 use crate::run::job::Job;
 use crate::run::output::publication;
 use crate::run::reading::read_rows;
@@ -35,14 +36,19 @@ impl ShardRun {
         note!("shard {}: {rows} of {}", self.shard, job.rows);
     }
 
-    /// Writes the files of the shard to where publishing finds them, and says that it is finished.
+    /// Writes the files of the shard to where publishing finds them, and says that it is finished. Gives how its rows ended.
     ///
     /// # Errors
-    /// As [`crate::publish::publication::Publication::publish`].
-    pub fn finish(&self, job: &Job, target: &Target, journal: &EndedJournal) -> Result<(), JobError> {
+    /// [`JobError::TooManyErrors`] if it alone has more than the whole job may have, with `--stop-on-errors`;
+    /// as [`crate::publish::publication::Publication::publish`].
+    pub fn finish(&self, job: &Job, target: &Target, journal: &EndedJournal) -> Result<Endings, JobError> {
         journal.check_in_place()?;
         let reader = &journal.reader;
         let endings = Endings::of(reader, job.range.end)?.shown();
+        if job.options.stop_on_errors {
+            // Those of earlier runs, too.
+            job.error_limits().check(endings.error_rows(), job.rows, first_error(&endings), None)?;
+        }
         let rows = job.range.end - job.range.start;
         let (text, lines) = receipt::freeze(journal, &job.folders.name, &job.options.prices, rows)?;
         let costs = ShardCosts {
@@ -95,6 +101,6 @@ impl ShardRun {
             counted(rows, "row"),
             self.shard.of
         );
-        Ok(())
+        Ok(endings)
     }
 }

@@ -4,6 +4,7 @@ use crate::counted::counted;
 use crate::date;
 use crate::error::JobError;
 use crate::journal::identity::{Identity, InputDigests, difference};
+use crate::options::shard::files_of;
 use crate::publish::manifest::inputs_digest;
 use crate::run::job::Job;
 use crate::sealed::{is_sealed, sealed};
@@ -33,14 +34,15 @@ pub struct ShardedJob {
 }
 
 impl ShardedJob {
-    /// That of a job with this identity, as far as it is in shards.
+    /// That of a job with this identity, as far as it is in shards: as many as the shard says, or else one for each file.
     pub fn of(job: &Job, identity: &Identity, inputs: &InputDigests) -> Option<ShardedJob> {
         let shard = job.options.shard.as_ref()?.shard;
+        let rows_per_file = job.options.rows_per_file?;
         let schema = job.columns.schema();
         Some(ShardedJob {
-            shards: shard.of,
+            shards: shard.map_or_else(|| files_of(job.rows, rows_per_file), |shard| shard.of),
             rows: job.rows,
-            rows_per_file: job.options.rows_per_file?,
+            rows_per_file,
             version: env!("CARGO_PKG_VERSION").into(),
             columns: schema.fields().iter().map(|field| field.name().clone()).collect(),
             schema_blake3: crate::digest::digest_bytes(encode_arrow_schema(schema).as_bytes()),

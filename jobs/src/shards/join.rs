@@ -158,7 +158,12 @@ impl Joined {
 }
 
 /// Why a shard that is finished is none of this job.
-fn problem(shard: Shard, finished: &FinishedShard, job: &ShardedJob, format: OutputFormat) -> Option<String> {
+pub(super) fn problem(
+    shard: Shard,
+    finished: &FinishedShard,
+    job: &ShardedJob,
+    format: OutputFormat,
+) -> Option<String> {
     let differences = finished.job.differences(job);
     if !differences.is_empty() {
         return Some(format!("is of another job; these values differ:\n{differences}"));

@@ -210,6 +210,12 @@ impl LocalShards {
         places.into_iter().find(is_there)
     }
 
+    /// Whether the files of a shard are where it has put them, or in the output, with the sizes that they had.
+    pub fn has_parts(&self, finished: &FinishedShard) -> bool {
+        let parts = shard_dir(&self.job_dir, finished.shard()).join(PARTS);
+        finished.parts.iter().all(|part| self.place_of(&parts, part).is_some())
+    }
+
     /// What is known of a shard.
     ///
     /// # Errors

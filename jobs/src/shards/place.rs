@@ -2,7 +2,10 @@
 
 use crate::error::JobError;
 use crate::options::shard::Shard;
+use crate::publish::format::OutputFormat;
+use crate::shards::finished::FinishedShard;
 use crate::shards::job::ShardedJob;
+use crate::shards::join::{Found, problem};
 use crate::shards::local::LocalShards;
 use crate::shards::remote::RemoteShards;
 use crate::store;
@@ -81,5 +84,37 @@ impl ShardPlace {
             ShardPlace::Local(local) => local.withdraw(shard),
             ShardPlace::Remote(remote) => remote.withdraw(shard),
         }
+    }
+
+    /// The shards of a job that are left to run: those that are not finished, or whose files are gone.
+    ///
+    /// # Errors
+    /// [`JobError::Io`] or [`JobError::Store`].
+    pub fn unfinished(&self, job: &ShardedJob, format: OutputFormat) -> Result<Vec<Shard>, JobError> {
+        let is_whole = |shard: Shard, found: &Found, in_place: &dyn Fn(&FinishedShard) -> bool| match found {
+            Found::Finished(finished) => {
+                problem(shard, finished, job, format).is_none() && in_place(finished)
+            }
+            Found::Unfinished(_) | Found::Wrong(_) => false,
+        };
+        let mut left = Vec::new();
+        match self {
+            ShardPlace::Local(local) => {
+                for shard in Shard::all(job.shards) {
+                    if !is_whole(shard, &local.find(shard)?, &|finished| local.has_parts(finished)) {
+                        left.push(shard);
+                    }
+                }
+            }
+            ShardPlace::Remote(remote) => {
+                let parts = remote.parts()?;
+                for (shard, found) in Shard::all(job.shards).zip(remote.find_listed(job.shards)?) {
+                    if !is_whole(shard, &found, &|finished| remote.has_parts(finished, &parts)) {
+                        left.push(shard);
+                    }
+                }
+            }
+        }
+        Ok(left)
     }
 }

@@ -17,9 +17,12 @@ use crate::store::bucket::{Bucket, ObjectVersion};
 use crate::store::error::StoreError;
 use crate::store::location::ObjectUrl;
 use crate::store::object::Object;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+
+/// Shards that are asked for at a time.
+const AT_A_TIME: usize = 16;
 
 /// The shards of an output.
 #[derive(Clone, Debug)]
@@ -159,8 +162,53 @@ impl RemoteShards {
     /// [`JobError::Store`].
     pub fn find_all(&self, shards: u64) -> Result<(Vec<Found>, Said), JobError> {
         let said = Said(self.said()?);
-        let found = Shard::all(shards).map(|shard| self.find(shard)).collect::<Result<_, _>>()?;
-        Ok((found, said))
+        Ok((self.find_each(&Shard::all(shards).collect::<Vec<_>>())?, said))
+    }
+
+    /// What is known of all shards of a job, of which those that say nothing of themselves cost no request.
+    ///
+    /// # Errors
+    /// [`JobError::Store`].
+    pub fn find_listed(&self, shards: u64) -> Result<Vec<Found>, JobError> {
+        let said: HashSet<String> = self.said()?.into_iter().map(|object| object.key).collect();
+        let listed = |shard: &Shard| said.contains(&self.shard_key(*shard));
+        let mut found = self.find_each(&Shard::all(shards).filter(listed).collect::<Vec<_>>())?.into_iter();
+        let not_listed = || Found::Unfinished("is not finished".into());
+        Ok(Shard::all(shards)
+            .map(|shard| if listed(&shard) { found.next() } else { None })
+            .map(|found| found.unwrap_or_else(not_listed))
+            .collect())
+    }
+
+    /// What is known of some shards. Several are asked for at a time.
+    fn find_each(&self, shards: &[Shard]) -> Result<Vec<Found>, JobError> {
+        let find =
+            |shards: &[Shard]| shards.iter().map(|shard| self.find(*shard)).collect::<Result<Vec<_>, _>>();
+        let share = shards.len().div_ceil(AT_A_TIME).max(1);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                shards.chunks(share).map(|shards| scope.spawn(move || find(shards))).collect();
+            let lost = |_| Err(JobError::Internal("a thread that reads shards ended".into()));
+            let found = threads.into_iter().map(|thread| thread.join().unwrap_or_else(lost));
+            found.collect::<Result<Vec<_>, _>>().map(|found| found.concat())
+        })
+    }
+
+    /// The parts that are there.
+    ///
+    /// # Errors
+    /// [`JobError::Store`].
+    pub fn parts(&self) -> Result<HashMap<String, ObjectVersion>, JobError> {
+        let listed = self.bucket.list(&self.url.key, true)?;
+        Ok(listed.into_iter().map(|object| (object.key.clone(), object)).collect())
+    }
+
+    /// Whether the files of a shard are among the parts, as it has put them.
+    pub fn has_parts(&self, finished: &FinishedShard, parts: &HashMap<String, ObjectVersion>) -> bool {
+        finished.parts.iter().zip(&finished.etags).all(|(part, etag)| {
+            let there = parts.get(&self.part_key(&part.name));
+            there.is_some_and(|there| there.size == part.bytes && there.etag == *etag)
+        })
     }
 
     /// Puts the manifest, which makes an output of the parts. `said` is from before the shards were read.
@@ -193,9 +241,7 @@ impl RemoteShards {
 
     /// Makes sure that the parts are those that their shards have put, and that nothing else is there.
     fn check_parts(&self, joined: &Joined) -> Result<(), JobError> {
-        let listed = self.bucket.list(&self.url.key, true)?;
-        let mut listed: HashMap<String, ObjectVersion> =
-            listed.into_iter().map(|object| (object.key.clone(), object)).collect();
+        let mut listed = self.parts()?;
         let mut problems = Vec::new();
         for shard in &joined.shards {
             for (at, part) in shard.parts.iter().enumerate() {

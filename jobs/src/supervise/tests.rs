@@ -74,9 +74,8 @@ fn answer_slowly(state_dir: &Path) {
 }
 
 fn supervise(state_dir: &Path, hang: Duration, part: &str) -> Result<u8, JobError> {
-    let supervision =
-        Supervision { state_dir, hang, pause: Duration::from_millis(1), job_read: None, metrics: None };
-    supervision.run(|| {
+    let supervision = Supervision { hang, pause: Duration::from_millis(1), job_read: None, metrics: None };
+    supervision.run(state_dir, || {
         let mut worker = Command::new(std::env::current_exe().unwrap());
         worker
             .args(["supervise::tests::worker", "--exact", "--nocapture"])

@@ -1,21 +1,30 @@
 //! The worker's side of supervision: it sends heartbeats while it makes progress, and stops when it is asked to.
 //!
 //! The supervisor holds the other ends of standard input and output. A line that is one SYN (0x16) is a heartbeat, one that
-//! goes on behind it has figures for `--metrics`;
+//! goes on behind it has figures for `--metrics`; one behind ACK (0x06) says that an order was carried out, one behind NAK
+//! (0x15) why it was not, and that the worker ends;
 //! any other line is the job's own output. Standard input begins with the supervisor's greeting. `interrupt` and
-//! `terminate` behind it ask for an orderly end; when it closes, the supervisor has ended, and the worker ends at once,
-//! as a killed process would.
+//! `terminate` behind it ask for an orderly end, other lines are orders; when it closes, the supervisor has ended, and the
+//! worker ends at once, as a killed process would.
 
 use crate::error::{EXIT_FAILED, EXIT_INTERRUPTED, JobError};
 use crate::stop_signal::StopSignal;
 use crate::supervise::signals::{Signals, on_stop, print_stopping};
 use crate::supervisor_link::supervisor_link;
+use std::fmt::Display;
 use std::io::{BufRead, Write};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 /// A heartbeat on standard output.
 pub(crate) const HEARTBEAT: &str = "\u{16}";
+
+/// What stands before what a worker says of an order that it has carried out, and of one that it could not.
+pub(crate) const DONE: &str = "\u{6}";
+pub(crate) const FAILED: &str = "\u{15}";
+
+/// How often a worker without an order looks for signals.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Time between two heartbeats, at least.
 const PACE: Duration = Duration::from_millis(250);
@@ -37,6 +46,57 @@ pub fn resumes() -> bool {
 /// # Errors
 /// [`JobError::Io`] if the system refuses.
 pub fn listen_to_signals() -> Result<Signals, JobError> {
+    listen().map(|orders| orders.signals)
+}
+
+/// The same of a worker that carries out orders.
+///
+/// # Errors
+/// [`JobError::Io`] if the system refuses.
+pub fn listen_to_orders() -> Result<Orders, JobError> {
+    listen()
+}
+
+/// What the supervisor wants done, and whether to stop.
+pub struct Orders {
+    pub signals: Signals,
+    lines: Receiver<String>,
+}
+
+impl Orders {
+    /// Waits for the next order.
+    ///
+    /// # Errors
+    /// [`JobError::Interrupted`].
+    pub fn next(&self) -> Result<String, JobError> {
+        loop {
+            if let Some(asked) = self.signals.stop_signal() {
+                return Err(JobError::Interrupted(asked));
+            }
+            if let Ok(line) = self.lines.recv_timeout(LOOK) {
+                return Ok(line);
+            }
+        }
+    }
+}
+
+/// Says that an order was carried out.
+pub fn tell_done(what: &impl Display) {
+    tell(DONE, what);
+}
+
+/// Says why an order was not carried out. The worker must end then.
+pub fn tell_failed(why: &impl Display) {
+    tell(FAILED, why);
+}
+
+fn tell(mark: &str, what: &impl Display) {
+    let mut output = std::io::stdout().lock();
+    // The end of the supervisor is noticed on standard input.
+    let _ = writeln!(output, "{mark}{what}").and_then(|()| output.flush());
+}
+
+fn listen() -> Result<Orders, JobError> {
     let signals = Signals::default();
     let state = signals.clone();
     on_stop(move |asked| {
@@ -48,25 +108,28 @@ pub fn listen_to_signals() -> Result<Signals, JobError> {
             print_stopping(asked);
         }
     })?;
-    obey(signals.clone())?;
-    Ok(signals)
+    let lines = obey(signals.clone())?;
+    Ok(Orders { signals, lines })
 }
 
-/// Listens to the supervisor, if there is one.
-fn obey(signals: Signals) -> Result<(), JobError> {
+/// Listens to the supervisor, if there is one. Gives what it orders but to stop.
+fn obey(signals: Signals) -> Result<Receiver<String>, JobError> {
+    let (orders, lines) = channel();
     if !is_worker() {
-        return Ok(());
+        return Ok(lines);
     }
     let listen = move || {
-        for order in std::io::stdin().lock().lines().map_while(Result::ok) {
-            if let Some(asked) = StopSignal::of_order(&order) {
-                signals.request_stop(asked);
+        // The greeting was read already.
+        for line in std::io::stdin().lock().lines().map_while(Result::ok).skip(1) {
+            match StopSignal::of_order(&line) {
+                Some(asked) => signals.request_stop(asked),
+                None => drop(orders.send(line)),
             }
         }
         std::process::exit(EXIT_FAILED.into());
     };
     let thread = std::thread::Builder::new().name("supervisor".into()).spawn(listen);
-    thread.map(drop).map_err(JobError::io("listen to", "the supervisor"))
+    thread.map(|_| lines).map_err(JobError::io("listen to", "the supervisor"))
 }
 
 /// Heartbeats to the supervisor: one after each step.

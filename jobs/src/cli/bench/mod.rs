@@ -113,22 +113,6 @@ fn busy(stats: &Stats) -> Duration {
     stats.prefill_time + stats.decode_time
 }
 
-/// What was done since; peaks are those of all.
-fn since(now: &Stats, before: &Stats) -> Stats {
-    Stats {
-        steps: now.steps - before.steps,
-        prefill_tokens: now.prefill_tokens - before.prefill_tokens,
-        decode_tokens: now.decode_tokens - before.decode_tokens,
-        cached_tokens: now.cached_tokens - before.cached_tokens,
-        preemptions: now.preemptions - before.preemptions,
-        prefill_time: now.prefill_time - before.prefill_time,
-        decode_time: now.decode_time - before.decode_time,
-        host_time: now.host_time - before.host_time,
-        page_steps: now.page_steps - before.page_steps,
-        ..*now
-    }
-}
-
 /// Runs requests of which nothing is measured.
 fn finish_all(engine: &mut Engine, requests: Vec<Request>) -> Result<(), JobError> {
     requests.into_iter().try_for_each(|request| engine.add(request))?;
@@ -193,7 +177,7 @@ fn run(engine: &mut Engine, requests: Vec<Request>) -> Result<Run, JobError> {
     run.energy = energy.and_then(|mut meter| {
         meter.so_far().ok_or_else(|| "a counter could not be read any more".to_string())
     });
-    run.stats = since(&engine.stats(), &before);
+    run.stats = engine.stats().since(&before);
     progress.end();
     Ok(run)
 }

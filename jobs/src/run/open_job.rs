@@ -1,0 +1,330 @@
+//! A job with its input, model and device at hand: for one run of its rows, or for shard after shard of them.
+
+use crate::counted::counted;
+use crate::date;
+use crate::error::JobError;
+use crate::journal::finished::FinishedRows;
+use crate::journal::identity::{InputDigests, JobIdentity};
+use crate::journal::lock::JobLock;
+use crate::journal::schema;
+use crate::journal::{EndedJournal, Journal, JournalReader};
+use crate::log::note;
+use crate::metrics::MetricsTo;
+use crate::metrics::figures::{EngineNotes, RunFigures, Teller};
+use crate::options::engine::{EngineOptions, print_engine};
+use crate::options::job::JobOptions;
+use crate::options::shard::Shard;
+use crate::publish::format::OutputFormat;
+use crate::publish::local::{ASIDE, clear};
+use crate::publish::target::Target;
+use crate::publish::text::LineEncoder;
+use crate::rates::Rates;
+use crate::receipt;
+use crate::receipt::energy::EnergyMeter;
+use crate::run::answer_rows::{Onlookers, answer_rows};
+use crate::run::cost_meter::CostMeter;
+use crate::run::identity::{identity, input_digests};
+use crate::run::job::Job;
+use crate::run::kept::check_input;
+use crate::run::progress::Counters;
+use crate::run::reading::read_rows;
+use crate::run::resume::resume_mode;
+use crate::run::shard::ShardRun;
+use crate::run::space;
+use crate::shards::job::ShardedJob;
+use crate::shards::local::{refuse_whole, shard_dir};
+use crate::shards::place::ShardPlace;
+use crate::store::location::Location;
+use crate::supervise::signals::Signals;
+use crate::supervise::worker::HeartbeatThread;
+use engine::Engine;
+use engine::device::Device;
+use std::sync::Mutex;
+
+/// A job that was opened and checked.
+pub struct OpenJob {
+    pub job: Job,
+    pub target: Target,
+    /// Where its shards are, if it runs in shards.
+    place: Option<ShardPlace>,
+    power: Power,
+    identity: JobIdentity,
+    inputs: InputDigests,
+}
+
+/// What answers rows.
+enum Power {
+    /// A device on which no model was loaded yet.
+    Device(Box<dyn Device>),
+    Model(LoadedEngine),
+    /// Neither, as loading failed.
+    Lost,
+}
+
+/// A model that is loaded.
+struct LoadedEngine {
+    engine: Engine,
+    rates: Option<Rates>,
+    /// What measures the first run, from before it was loaded.
+    meter: Option<CostMeter>,
+}
+
+/// A job, or a shard of it, that holds its journal.
+pub struct Begun {
+    pub shard: Option<ShardRun>,
+    pub journal: Journal,
+    pub finished: FinishedRows,
+}
+
+impl OpenJob {
+    /// Opens a job, and checks it before anything is written.
+    ///
+    /// # Errors
+    /// What is wrong with its options, its files or the device.
+    pub fn open(
+        mut options: JobOptions,
+        open: impl FnOnce(&EngineOptions) -> Result<Box<dyn Device>, JobError>,
+    ) -> Result<OpenJob, JobError> {
+        let target = Target::open(&options.output, options.job_dir())?;
+        let place = match &mut options.shard {
+            Some(own) => {
+                let place = ShardPlace::open(&options.output)?;
+                place.check_place()?;
+                own.date = place.begun()?.and_then(|begun| date::read(&begun.date));
+                Some(place)
+            }
+            None => {
+                refuse_whole(&options)?;
+                target.check(&options.state_dir, options.rows_per_file.is_some())?;
+                None
+            }
+        };
+        let job = Job::prepare(options)?;
+        job.print();
+        job.prompts.check_rows(&job.input, job.rows)?;
+        if let Some(documents) = &job.documents {
+            documents.check_rows(&job.input, job.rows)?;
+        }
+        if let Location::Object(_) = job.options.output {
+            note!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
+        }
+        let device = open(&job.options.engine)?;
+        let identity = identity(&job, device.info())?;
+        let inputs = input_digests(&job)?;
+        Ok(OpenJob { job, target, place, power: Power::Device(device), identity, inputs })
+    }
+
+    /// What all shards of the job have in common, which must be what is begun at their place; none without shards.
+    ///
+    /// # Errors
+    /// As [`ShardPlace::check`].
+    pub fn sharded(&self) -> Result<Option<ShardedJob>, JobError> {
+        let Some(place) = &self.place else { return Ok(None) };
+        let sharded = ShardedJob::of(&self.job, &self.identity.identity, &self.inputs);
+        sharded.iter().try_for_each(|sharded| place.check(sharded))?;
+        Ok(sharded)
+    }
+
+    /// Makes a shard the one to run.
+    pub fn take_shard(&mut self, shard: Shard) {
+        let Some(own) = &mut self.job.options.shard else { return };
+        own.shard = Some(shard);
+        self.job.options.state_dir = shard_dir(&own.job_dir, shard);
+        self.job.range = shard.rows(self.job.rows, self.job.options.rows_per_file.unwrap_or(u64::MAX));
+    }
+
+    /// Begins the job or its shard, or takes it up again.
+    ///
+    /// # Errors
+    /// What is wrong with its journal, or with the place of its output.
+    pub fn begin(&self) -> Result<Begun, JobError> {
+        let (job, target) = (&self.job, &self.target);
+        let folder = job.options.rows_per_file.is_some();
+        let shard = self.shard_run()?;
+        if job.options.fresh && job.options.state_dir.exists() && shard.is_none() {
+            // A place that is refused is refused before the job's rows are discarded.
+            let _lock = JobLock::acquire(&job.options.state_dir)?;
+            target.prepare(&job.options.state_dir, folder)?;
+        }
+        let (journal, finished) = open_journal(job, &self.identity, &self.inputs)?;
+        match &shard {
+            Some(_) => clear(&job.options.state_dir.join(ASIDE))?,
+            None => target.prepare(&job.options.state_dir, folder)?,
+        }
+        Ok(Begun { shard, journal, finished })
+    }
+
+    /// The shard to run, which must be of the job that the other shards are of.
+    fn shard_run(&self) -> Result<Option<ShardRun>, JobError> {
+        let options = &self.job.options;
+        let shard = options.shard.as_ref().and_then(|own| own.shard);
+        let (Some(shard), Some(place)) = (shard, &self.place) else { return Ok(None) };
+        // Where rows run again with greater limits, the job is what it was begun as; the journal looks at what else differs.
+        let begun = match schema::path(&options.state_dir).exists() && !options.fresh {
+            true => Some(JournalReader::open(&options.state_dir)?),
+            false => None,
+        };
+        let identity = begun.as_ref().map_or(&self.identity.identity, JournalReader::identity);
+        let Some(sharded) = ShardedJob::of(&self.job, identity, &self.inputs) else { return Ok(None) };
+        place.check(&sharded)?;
+        let run = ShardRun { shard, place: place.clone(), job: sharded };
+        run.print(&self.job);
+        Ok(Some(run))
+    }
+
+    /// Answers the rows of the job or of its shard that are left, and ends the journal, whose lock is kept until all is
+    /// published. `heartbeats` are sent until rows are answered.
+    ///
+    /// # Errors
+    /// What ended it.
+    pub fn run(
+        &mut self,
+        begun: Begun,
+        signals: &Signals,
+        heartbeats: HeartbeatThread,
+    ) -> Result<(Option<ShardRun>, EndedJournal), JobError> {
+        let Begun { shard, mut journal, finished } = begun;
+        if finished.missing(self.job.range.clone()).is_some() {
+            self.load()?;
+            self.claim(shard.as_ref())?;
+            let options = &self.job.options;
+            if let Some(shard) = shard.as_ref().filter(|_| options.fresh || !options.retry.is_empty()) {
+                // Else a publisher would take what was answered before, as if nothing ran.
+                shard.place.withdraw(shard.shard)?;
+            }
+            receipt::note_prices(&mut journal, &self.job.options.prices)?;
+            drop(heartbeats);
+            journal = self.answer(journal, &finished, signals)?;
+        }
+        self.claim(shard.as_ref())?;
+        Ok((shard, journal.end()?))
+    }
+
+    fn claim(&self, shard: Option<&ShardRun>) -> Result<(), JobError> {
+        match shard {
+            Some(shard) => shard.place.claim(&shard.job),
+            None => self.target.claim(),
+        }
+    }
+
+    /// Loads the model, unless it is, and begins to measure what it takes.
+    ///
+    /// # Errors
+    /// What is wrong with its weights or the device.
+    pub fn load(&mut self) -> Result<(), JobError> {
+        let job = &self.job;
+        match std::mem::replace(&mut self.power, Power::Lost) {
+            Power::Device(device) => {
+                let meter = CostMeter::begin(EnergyMeter::begin(device.pci_bus_id().as_deref()));
+                let rates = Rates::kept(&job.model, device.as_ref(), &job.options.engine);
+                let mut engine = Engine::new(&job.model, device, &job.engine_config())?;
+                if let Some(rates) = rates {
+                    engine.compare_with(rates.peaks());
+                }
+                print_engine(&engine);
+                self.power = Power::Model(LoadedEngine { engine, rates, meter: Some(meter) });
+            }
+            loaded => self.power = loaded,
+        }
+        Ok(())
+    }
+
+    /// Answers the rows that are left, once the model is loaded. Returns the journal.
+    ///
+    /// # Errors
+    /// What ended it.
+    pub fn answer(
+        &mut self,
+        journal: Journal,
+        finished: &FinishedRows,
+        signals: &Signals,
+    ) -> Result<Journal, JobError> {
+        let job = &self.job;
+        let Power::Model(LoadedEngine { engine, rates, meter }) = &mut self.power else {
+            return Err(JobError::Internal("there is no model to answer rows".into()));
+        };
+        let meter = meter.take().unwrap_or_else(|| {
+            let energy = EnergyMeter::begin(engine.device().pci_bus_id().as_deref());
+            CostMeter::begin(energy).behind(engine)
+        });
+        let meter = meter.by_rates_of(rates.map(|rates| rates.measured));
+        let counters = Counters::resume(finished);
+        let left = finished.missing(job.range.clone()).map_or(0, |(rows, _)| rows);
+        let metrics = job.options.metrics.clone();
+        let before = match metrics {
+            MetricsTo::Nobody => RunFigures::default(),
+            _ => RunFigures::of_journal(&JournalReader::open(&job.options.state_dir)?)?,
+        };
+        let wanted = job.range.end - job.range.start;
+        let mut teller = Teller::begin(metrics, before, journal.committed(), wanted);
+        let notes = EngineNotes::default();
+        let shared = Mutex::new(journal);
+        let onlookers = Onlookers { counters: &counters, meter, told: (&mut teller, &notes) };
+        let answered = answer_rows(job, engine, &shared, finished, signals, onlookers);
+        let mut journal =
+            shared.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
+        // If both fail, the loop's error is the cause.
+        let committed = journal.commit();
+        teller.end(&notes);
+        if let Some(rates) = rates {
+            rates.forget_if_passed(&engine.stats(), &job.model, engine.device(), &job.options.engine);
+        }
+        answered?;
+        committed?;
+        if let Some(asked) = signals.stop_signal()
+            && Counters::get(&counters.finished) < finished.count + left
+        {
+            return Err(JobError::Interrupted(asked));
+        }
+        Ok(journal)
+    }
+}
+
+/// Opens the journal, or begins it, and prints what is answered already.
+fn open_journal(
+    job: &Job,
+    identity: &JobIdentity,
+    inputs: &InputDigests,
+) -> Result<(Journal, FinishedRows), JobError> {
+    let mode = resume_mode(&job.options, job.range.end);
+    let (mut journal, finished) = Journal::open_or_create(&job.options.state_dir, identity, inputs, mode)?;
+    journal.note_rows(job.range.end)?;
+    if let Some(rows) = journal.discarded() {
+        note!("discarded a job with {} (--fresh)", counted(rows, "finished row"));
+    }
+    let again = journal.again().count();
+    if !job.options.retry.is_empty() {
+        let again = counted(again, "row");
+        note!("running {again} again (--retry); each keeps its answer until the new one is there");
+    }
+    if finished.count > 0 {
+        let rows = job.range.end - job.range.start;
+        let left = finished.missing(job.range.clone()).map_or(0, |(rows, _)| rows);
+        note!("resuming: {} of {rows} rows already answered", rows - left);
+    } else if again == 0 {
+        let columns = [job.kept.as_slice(), job.columns_read()].concat();
+        let rows = job.range.clone();
+        let kept = check_input(&job.input, columns, job.kept.len(), rows, job.options.on_corrupt)?;
+        check_output(job)?;
+        if let Location::Local(_) = job.options.output
+            && let Some(short) = space::warning(&job.options.state_dir, kept.at_least(&job.input))
+        {
+            tracing::warn!("{short}");
+        }
+    }
+    Ok((journal, finished))
+}
+
+/// Refuses values of kept columns that the format of the output cannot hold.
+fn check_output(job: &Job) -> Result<(), JobError> {
+    let format = OutputFormat::of(&job.options.output)?;
+    if format == OutputFormat::Parquet || job.options.batch {
+        return Ok(());
+    }
+    let encoder = LineEncoder::new(format);
+    let rows = job.range.clone();
+    read_rows(&job.input, &job.kept, rows, job.options.on_corrupt).try_for_each(|batch| {
+        let batch = batch?;
+        encoder.encode(&batch.columns, batch.first_row, &mut Vec::new())
+    })
+}
