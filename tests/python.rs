@@ -98,7 +98,7 @@ fn a_long_stream_has_every_row_once_in_order_and_in_bounded_memory() {
 }
 
 #[test]
-fn a_cluster_loses_no_row_with_an_actor() {
+fn a_cluster_loses_no_row_whoever_dies() {
     test("cluster.py", "ray.data");
 }
 

@@ -8,8 +8,9 @@ use arrow::array::{ArrayRef, DictionaryArray, Int64Array, ListArray, RecordBatch
 use arrow::datatypes::Int32Type;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use support::dice::Dice;
@@ -502,4 +503,106 @@ fn the_price_given_last_is_that_of_all_shards() {
     done(&job.shard("priced", 1, 2, &["--price-per-hour", "6"]));
     assert!(job.publish("priced", 2, &[]).stderr.contains("at 6 an hour"));
     assert!(job.publish("priced", 2, &["--price-per-hour", "1"]).stderr.contains("at 1 an hour"));
+}
+
+/// One process that runs shards as they are named on its standard input.
+struct Runner {
+    process: Child,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Runner {
+    fn start(job: &Job, output: &str, faults: &str) -> Runner {
+        let mut command = job.command("run-shards", output, &[]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.env("GRISTMILL_FAULTS", faults).spawn().unwrap();
+        let answers = BufReader::new(process.stdout.take().unwrap()).lines();
+        Runner { process, answers }
+    }
+
+    fn order(&mut self, order: &str) -> serde_json::Value {
+        writeln!(self.process.stdin.as_ref().unwrap(), "{order}").unwrap();
+        serde_json::from_str(&self.answers.next().unwrap().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // It ends with its input.
+        drop(self.process.stdin.take());
+        self.process.wait().unwrap();
+    }
+}
+
+/// Positions of all steps of a job, by its receipt.
+fn positions(bench: &Bench, output: &str) -> u64 {
+    let text = std::fs::read_to_string(bench.path(&format!("{output}.gristmill/receipt.json"))).unwrap();
+    let receipt: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let of = |key: &str| receipt[key].as_u64().unwrap();
+    of("prefill_tokens") + of("decode_tokens") + of("cached_tokens")
+}
+
+/// A process that runs shard after shard makes the files of one that runs each by itself, and keeps its model and its shards
+/// when its worker dies.
+#[test]
+fn one_process_runs_shard_after_shard() {
+    let bench = Bench::new();
+    tables(&bench);
+    let job = Job::new(&bench, &[&RANDOM[..], &["--rows-per-file", "7"]].concat());
+    done(&job.run("one", &[]));
+    job.in_shards("by-itself", 15);
+    for (output, faults) in [("after", ""), ("dies", "1:abort@9,2:lost@30")] {
+        let mut runner = Runner::start(&job, output, faults);
+        let opened = runner.order("open");
+        assert_eq!((&opened["shards"], &opened["rows"]), (&15.into(), &100.into()), "{opened}");
+        assert_eq!(runner.order("16/15")["code"], 2);
+        let (mut rows, mut errors) = (0, 0);
+        for shard in shuffled(15) {
+            let told = runner.order(&format!("{shard}/15"));
+            assert_eq!(told["shard"], format!("{shard}/15"), "{told}");
+            (rows, errors) =
+                (rows + told["rows"].as_u64().unwrap(), errors + told["errors"].as_u64().unwrap());
+        }
+        assert_eq!((rows, errors), (100, 6));
+        // Once more, as after an answer that was lost.
+        assert_eq!(runner.order("3/15")["rows"], 7);
+        drop(runner);
+        done(&job.publish(output, 15, &[]));
+        same(&bench, "one", output);
+    }
+    // The figures of each shard are its own.
+    let [by_itself, after] = ["by-itself", "after"].map(|output| positions(&bench, output));
+    assert!(after < 2 * by_itself, "{after} {by_itself}");
+    // Others are refused, and what is of one run.
+    let other = Job::new(&bench, &[&RANDOM[..], &["--rows-per-file", "8"]].concat());
+    let told = Runner::start(&other, "after", "").order("open");
+    assert!(told["code"] == 2 && told["error"].as_str().unwrap().contains("rows-per-file: begun with 7, now 8"), "{told}");
+    refused(
+        &Ran::of(job.command("run-shards", "new", &["--fresh"]).output().unwrap()),
+        2,
+        &["--fresh is of one run"],
+    );
+    let many = Job::new(&bench, &GREEDY);
+    refused(&Ran::of(many.command("run-shards", "new", &[]).output().unwrap()), 2, &["--rows-per-file"]);
+}
+
+/// A row that kills the worker again and again gets its error, in the shard that has it.
+#[test]
+fn a_killing_row_costs_itself() {
+    let bench = Bench::new();
+    let tokens = |i: i64| Some([5, 6, if i == 11 { 301 } else { 7 }].map(|token| Some(token)));
+    let lists = ListArray::from_iter_primitive::<arrow::datatypes::Int64Type, _, _>((0..20).map(tokens));
+    bench.table("in.parquet", vec![("ids", Arc::new(lists) as ArrayRef)]);
+    let flags =
+        ["--prompt-tokens-column", "ids", "--max-tokens", "4", "--temperature", "0", "--rows-per-file", "5"];
+    let job = Job { inputs: &["-i", "in.parquet"], ..Job::new(&bench, &flags) };
+    let poison = "*:token@301";
+    done(&Ran::of(job.command("run", "one", &[]).env("GRISTMILL_FAULTS", poison).output().unwrap()));
+    let mut runner = Runner::start(&job, "many", poison);
+    runner.order("open");
+    let errors = [1, 3, 2, 4].map(|shard| runner.order(&format!("{shard}/4"))["errors"].as_u64().unwrap());
+    assert_eq!(errors, [0, 1, 0, 0]);
+    drop(runner);
+    done(&job.publish("many", 4, &[]));
+    same(&bench, "one", "many");
 }

@@ -1,4 +1,4 @@
-"""`gristmill.ray.grind` on a local cluster of two nodes, of which an actor is killed while it works."""
+"""A local cluster of two nodes: `gristmill.ray.grind`, of which an actor is killed while it works, and `gristmill-ray`."""
 
 import os
 import signal
@@ -6,47 +6,27 @@ import tempfile
 import unittest
 from pathlib import Path
 
-os.environ["GRISTMILL_CLUSTER"] = str(os.getpid())
-os.environ["RAY_DEDUP_LOGS"] = "0"
-
+import nodes
 import gristmill
 import pyarrow as pa
 import ray
+from cluster_jobs import Jobs  # noqa: F401, whose tests run, too
 from gristmill.ray import grind
-from ray.cluster_utils import Cluster
 from support import SMALL, messages, toml
 
 ROWS = 300
 JOB = {**SMALL, "prompt": "{{ q }}", "max_tokens": 24}
 
 
-def actors():
-    """The processes of this cluster's actors that answer rows."""
-    mine = f"GRISTMILL_CLUSTER={os.getpid()}".encode()
-    found = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            name, given = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
-        except OSError:
-            continue
-        if b"ray::" in name and b"MapWorker" in name and mine in given.split(b"\0"):
-            found.add(int(process.name))
-    return found
-
-
 class RayCluster(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        node = {"num_cpus": 2, "object_store_memory": 100 << 20}
-        cls.cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-        cls.cluster.add_node(**node)
-        ray.init(address=cls.cluster.address, log_to_driver=False)
+        ray.init(address=nodes.shared().address, log_to_driver=False)
         ray.data.DataContext.get_current().enable_progress_bars = False
 
     @classmethod
     def tearDownClass(cls):
         ray.shutdown()
-        cls.cluster.shutdown()
 
     def test_an_actor_that_is_killed_costs_no_row(self):
         table = messages(ROWS)
@@ -59,7 +39,7 @@ class RayCluster(unittest.TestCase):
             for batch in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
                 batches.append(batch)
                 if killed is None:
-                    killed = min(actors())
+                    killed = min(nodes.processes("MapWorker"))
                     os.kill(killed, signal.SIGKILL)
         self.assertGreater(len(batches), 2)
         self.assertIsNotNone(killed)

@@ -3,7 +3,7 @@
 //! `GRISTMILL_FAULTS` is a list with commas of `START:KIND@N`: in the worker's start `START` (from 1; `*` for
 //! every one), `lost@N` reports a lost device at the N-th step of the process, `hang@N` waits in it for ever,
 //! `spin@N` computes in it for ever, `abort@N` ends the process in it, `memory@N`
-//! asks in it for more memory than there is, and `token@N` ends the process at each step that holds token N.
+//! asks in it for more memory than there is, and `token@N` ends the process at each step that holds token N, and with `other@N` it says that it is of another kind.
 
 use crate::error::JobError;
 use crate::supervisor_link::supervisor_link;
@@ -26,6 +26,7 @@ enum Fault {
     Abort(u64),
     Memory(u64),
     Token(u32),
+    Other,
 }
 
 /// Wraps a device if faults are asked for.
@@ -38,7 +39,11 @@ pub fn wrap(device: Box<dyn Device>) -> Result<Box<dyn Device>, JobError> {
     let faults =
         parse(&text, &start).ok_or_else(|| JobError::Usage(format!("{FAULTS}={text} is not understood")))?;
     tracing::warn!("the device fails on purpose: {faults:?}");
-    Ok(Box::new(FaultyDevice { device, faults, steps: 0 }))
+    let mut info = device.info().clone();
+    if faults.contains(&Fault::Other) {
+        info.family = "other";
+    }
+    Ok(Box::new(FaultyDevice { device, info, faults, steps: 0 }))
 }
 
 /// The faults of one start.
@@ -54,6 +59,7 @@ fn parse(text: &str, start: &str) -> Option<Vec<Fault>> {
             "abort" => Fault::Abort(n.parse().ok()?),
             "memory" => Fault::Memory(n.parse().ok()?),
             "token" => Fault::Token(n.parse().ok()?),
+            "other" => Fault::Other,
             _ => return None,
         };
         if when == "*" || when == start {
@@ -65,13 +71,14 @@ fn parse(text: &str, start: &str) -> Option<Vec<Fault>> {
 
 struct FaultyDevice {
     device: Box<dyn Device>,
+    info: DeviceInfo,
     faults: Vec<Fault>,
     steps: u64,
 }
 
 impl Device for FaultyDevice {
     fn info(&self) -> &DeviceInfo {
-        self.device.info()
+        &self.info
     }
 
     fn pci_bus_id(&self) -> Option<String> {

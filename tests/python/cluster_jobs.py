@@ -1,0 +1,174 @@
+"""`gristmill-ray` on a local cluster of two nodes, of which actors, workers, a node and the driver are killed: the output is that of
+one machine, byte for byte.
+
+GRISTMILL_CLUSTER_KILLS=20 does that so often, at other times each time.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from nodes import gristmill_ray, kill_one, pause, shared
+from support import COMMAND, SMALL, messages, toml
+
+ROUNDS = int(os.environ.get("GRISTMILL_CLUSTER_KILLS", "1"))
+ROWS, FILE = 240, 12
+FILES = ROWS // FILE
+
+#: Long enough to be killed in the middle.
+JOB = {**SMALL, "prompt": "{{ q }}", "max_tokens": 48, "rows_per_file": FILE, "max_error_rate": 1}
+ACTORS = ["--concurrency", "3", "--num-cpus", "1"]
+
+
+class Jobs(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.nodes = shared()
+        cls.store = cls.nodes.store
+        cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        pq.write_table(messages(ROWS), cls.folder / "rows.parquet", row_group_size=50)
+        cls.store.put("rows.parquet", (cls.folder / "rows.parquet").read_bytes())
+        # What one machine makes of the job.
+        cls.job("one.toml", "rows.parquet", "one")
+        ran = cls.command("run", "one.toml")
+        assert ran.returncode == 0, ran.stderr
+        cls.known = cls.files("one")
+        cls.manifest = (cls.folder / "one.gristmill/manifest.json").read_bytes()
+        assert len(cls.known) == FILES
+
+    @classmethod
+    def job(cls, name, source, output, **keys):
+        (cls.folder / name).write_text(toml({**JOB, **keys, "input": source, "output": output}))
+        return name
+
+    @classmethod
+    def command(cls, *arguments, **environment):
+        return subprocess.run(
+            [COMMAND, *arguments], cwd=cls.folder, capture_output=True, text=True, env={**os.environ, **environment}
+        )
+
+    @classmethod
+    def files(cls, output):
+        return {path.name: path.read_bytes() for path in (cls.folder / output).iterdir()}
+
+    def ray(self, *arguments, **environment):
+        return gristmill_ray(self.folder, *arguments, "--address", self.nodes.address, **environment)
+
+    def done(self, driver, code=0):
+        """What a driver said, once it has ended."""
+        _, said = driver.communicate(timeout=300)
+        self.assertEqual(driver.returncode, code, said)
+        self.assertNotIn("Traceback", said)
+        return said
+
+    def is_same(self, output):
+        """The output is that of one machine."""
+        if output.startswith("s3://"):
+            key = output.removeprefix("s3://mill/")
+            keys = self.store.keys(f"{key}/")
+            files = {name.removeprefix(f"{key}/"): self.store.get(name) for name in keys}
+            manifest = self.store.get(f"{key}.manifest.json")
+        else:
+            files, manifest = self.files(output), (self.folder / f"{output}.gristmill/manifest.json").read_bytes()
+        self.assertEqual(sorted(files), sorted(self.known))
+        self.assertTrue(files == self.known)
+        self.assertEqual(manifest, self.manifest)
+        verified = self.command("verify", output)
+        self.assertEqual(verified.returncode, 0, verified.stderr)
+
+    def finished(self, output):
+        """How many shards say that they are finished."""
+        if output.startswith("s3://"):
+            return len(self.store.keys(f"{output.removeprefix('s3://mill/')}.gristmill/shards/"))
+        return len(list((self.folder / f"{output}.gristmill/shards").glob("*/shard.json")))
+
+    def wait_for(self, output, shards, driver):
+        end = time.monotonic() + 120
+        while self.finished(output) < shards and driver.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+        if driver.poll() is not None:
+            self.fail(f"the job ended before it was to be killed: {driver.communicate()[1]}")
+
+    def test_whoever_dies_the_output_is_that_of_one_machine(self):
+        killed = 0
+        for turn in range(ROUNDS):
+            dice = random.Random(turn)
+            for source, output in [("rows.parquet", f"many-{turn}"), ("s3://mill/rows.parquet", f"s3://mill/many-{turn}")]:
+                job = self.job("many.toml", source, output)
+                driver = self.ray(job, *ACTORS)
+                # Actors and workers die in the middle of shards, and one of the nodes; then the driver.
+                self.wait_for(output, 1 + dice.randrange(3), driver)
+                killed += kill_one(dice, "ray::Actor")
+                pause(dice, 0, 1)
+                killed += kill_one(dice, "run-shards")
+                pause(dice, 0, 1)
+                if output.startswith("s3://") or ROUNDS > 1:
+                    self.nodes.lose_node()
+                    killed += 1
+                self.wait_for(output, 5 + dice.randrange(4), driver)
+                driver.kill() if dice.randrange(2) else driver.terminate()
+                _, said = driver.communicate(timeout=60)
+                self.assertIn(driver.returncode, (-signal.SIGKILL, 143), said)
+                before = self.finished(output)
+                self.assertLess(before, FILES)
+                said = self.done(self.ray(job, *ACTORS))
+                found = int(said.split(f"{ROWS} rows in {FILES} files, of which ")[1].split()[0])
+                # A process of the first driver may have finished one after it.
+                self.assertGreaterEqual(found, before)
+                self.is_same(output)
+                # Nothing is left to do.
+                again = self.done(self.ray(job, *ACTORS))
+                self.assertIn(f"of which {FILES} are finished", again)
+                self.is_same(output)
+        print(f"{killed} kills of actors, workers and nodes over {2 * ROUNDS} jobs of {FILES} files: each output is that of one machine")
+
+    def test_a_row_that_kills_again_and_again_has_an_error(self):
+        tokens = [[5, 6, 301 if i == 17 else 7] for i in range(40)]
+        pq.write_table(pa.table({"ids": pa.array(tokens, pa.list_(pa.int64()))}), self.folder / "ids.parquet")
+        keys = {"prompt_tokens_column": "ids", "rows_per_file": 10, "max_tokens": 4}
+        for output in ("poison-one", "poison-many"):
+            job = {key: value for key, value in JOB.items() if key != "prompt"}
+            (self.folder / f"{output}.toml").write_text(
+                toml({**job, **keys, "input": "ids.parquet", "output": output})
+            )
+        poison = "*:token@301"
+        ran = self.command("run", "poison-one.toml", GRISTMILL_FAULTS=poison)
+        self.assertEqual(ran.returncode, 0, ran.stderr)
+        of_actors = json.dumps({"runtime_env": {"env_vars": {"GRISTMILL_FAULTS": poison}}})
+        self.done(self.ray("poison-many.toml", "--concurrency", "2", RAY_JOB_CONFIG_JSON_ENV_VAR=of_actors))
+        self.assertTrue(self.files("poison-one") == self.files("poison-many"))
+        errors = pq.read_table(self.folder / "poison-many")["error"].to_pylist()
+        self.assertEqual([row for row, error in enumerate(errors) if error], [17])
+
+    def test_what_is_wrong_is_said_once_with_its_exit_code(self):
+        def refused(words, *arguments, code=2):
+            said = self.done(self.ray(*arguments), code)
+            self.assertEqual(said.count("error: "), 1, said)
+            self.assertIn(words, said)
+
+        job = self.job("wrong.toml", "rows.parquet", "wrong")
+        refused("--retry is of one run", job, "--retry", "errors")
+        refused("unexpected argument '--max-token'", job, "--max-token", "5")
+        refused("nothing.parquet", job, "--input", "nothing.parquet")
+        # All shards together are judged, before anything is published.
+        refused("have errors, more than --max-error-rate 0.1 allows", job, "--max-error-rate", "0.1", "--stop-on-errors", "--rows-per-file", "120", code=3)
+        self.assertFalse((self.folder / "wrong").exists())
+
+    def test_devices_of_two_kinds_are_refused(self):
+        node = self.nodes.cluster.add_node(num_cpus=2, object_store_memory=100 << 20, env_vars={"GRISTMILL_FAULTS": "*:other@0"})
+        try:
+            job = self.job("mixture.toml", "rows.parquet", "mixture")
+            said = self.done(self.ray(job, "--concurrency", "3", "--num-cpus", "2"), 2)
+        finally:
+            self.nodes.cluster.remove_node(node)
+        self.assertIn("must be of one kind: node ", said)
+        self.assertRegex(said, "device: begun with (cpu|other), now (cpu|other)")
+        self.assertFalse((self.folder / "mixture.gristmill").exists())
