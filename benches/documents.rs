@@ -20,9 +20,6 @@ use std::time::Duration;
 /// The model whose tokenizer and limits are used; its weights never are.
 const NANO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/nano");
 
-/// Tokens of its vocabulary.
-const VOCAB: usize = 2048;
-
 const MAP: &str = "Summarise this customer message in one line.\n\n";
 const REDUCE: &str = "Summarise these notes in one line.\n\n{% for note in notes %}{{ note }}\n{% endfor %}";
 
