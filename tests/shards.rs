@@ -576,7 +576,10 @@ fn one_process_runs_shard_after_shard() {
     // Others are refused, and what is of one run.
     let other = Job::new(&bench, &[&RANDOM[..], &["--rows-per-file", "8"]].concat());
     let told = Runner::start(&other, "after", "").order("open");
-    assert!(told["code"] == 2 && told["error"].as_str().unwrap().contains("rows-per-file: begun with 7, now 8"), "{told}");
+    assert!(
+        told["code"] == 2 && told["error"].as_str().unwrap().contains("rows-per-file: begun with 7, now 8"),
+        "{told}"
+    );
     refused(
         &Ran::of(job.command("run-shards", "new", &["--fresh"]).output().unwrap()),
         2,

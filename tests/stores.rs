@@ -88,6 +88,11 @@ impl Mill {
 const PARTS: [&str; 2] = ["--rows-per-file", "40"];
 const INPUTS: [&str; 2] = ["a.parquet", "b.parquet"];
 
+/// Whether a request completes the upload of a part, by its first line.
+fn completes_part(line: &str) -> bool {
+    line.starts_with("POST") && line.contains("/part-") && line.contains("uploadId=")
+}
+
 fn spawn(mut command: Command) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
@@ -242,18 +247,21 @@ fn a_killed_job_leaves_nothing_that_shows_and_goes_on() {
     let mut first = spawn(first);
     wait_for(&mill, &mut first, "out.gristmill/claim.json");
     kill(first, lock());
-    assert_eq!(mill.s3.keys("out"), ["out.gristmill/claim.json"]);
+    let shown = || {
+        let mut keys = mill.s3.keys("out");
+        keys.retain(|key| !key.ends_with("/journal-00001.sqlite"));
+        keys
+    };
+    assert_eq!(shown(), ["out.gristmill/claim.json"]);
     // After all parts are uploaded, before the first upload is completed.
-    let way = Way::to(&mill.s3, |_, line| {
-        if line.starts_with("POST") && line.contains("uploadId=") { Act::Hold } else { Act::Pass }
-    });
+    let way = Way::to(&mill.s3, |_, line| if completes_part(line) { Act::Hold } else { Act::Pass });
     let mut second = job();
     mill.s3.aim(&mut second, &way.address);
     let second = spawn(second);
     let line = way.caught.recv().unwrap();
     assert!(line.contains("/mill/out/part-00000.parquet?uploadId="), "{line}");
     kill(second, lock());
-    assert_eq!(mill.s3.keys("out"), ["out.gristmill/claim.json"], "no part shows");
+    assert_eq!(shown(), ["out.gristmill/claim.json"], "no part shows");
     assert_eq!(mill.s3.uploads().len(), 3);
     let status = mill.run(&["status", "s3://mill/out"]);
     assert!(status.stdout.contains("100 of 100") && status.stdout.contains("published  no"), "{status:?}");
@@ -276,19 +284,16 @@ fn rows_that_run_again_are_published_over_the_old_output() {
         "{}",
         ran.stderr
     );
-    let way = Way::to(&mill.s3, |_, line| {
-        if line.starts_with("POST") && line.contains("uploadId=") { Act::Hold } else { Act::Pass }
-    });
+    let way = Way::to(&mill.s3, |_, line| if completes_part(line) { Act::Hold } else { Act::Pass });
     let mut killed = mill.job(&["s3://mill/in"], "s3://mill/out", &retry);
     mill.s3.aim(&mut killed, &way.address);
     let killed = spawn(killed);
     way.caught.recv().unwrap();
     kill(killed, mill.bench.path("s3-mill-out.gristmill/lock"));
     // Its manifest is gone, and its parts are still the old ones.
-    let verified = mill.run(&["verify", "s3://mill/out"]);
-    let said = verified.stdout + &verified.stderr;
-    assert!(verified.code == 0 && said.contains("manifest"), "{}: {said}", verified.code);
-    assert!(mill.s3.get("out.gristmill/manifest.json").is_none());
+    mill.refused(mill.command(&["verify", "s3://mill/out"]), &["s3://mill/out is not published: the job on"]);
+    let place = mill.s3.get("out.gristmill/manifest.json").unwrap();
+    assert!(String::from_utf8(place).unwrap().contains("this output is not published"));
     let ran = mill.answer(&["s3://mill/in"], "s3://mill/out", &retry);
     assert!(ran.stderr.contains("running 0 rows again"), "{}", ran.stderr);
     mill.is_as_local("out");
@@ -323,7 +328,11 @@ fn one_of_two_jobs_publishes() {
     mill.refused(job("two"), &["s3://mill/out.gristmill/manifest.json exists and was not made by this job"]);
     // A job whose claim was removed finds another job's manifest when it resumes.
     let held = Way::to(&mill.s3, |_, line| {
-        if line.starts_with("PUT") && line.contains("partNumber=") { Act::Hold } else { Act::Pass }
+        if line.starts_with("PUT") && line.contains("partNumber=") && !line.contains(".gristmill/") {
+            Act::Hold
+        } else {
+            Act::Pass
+        }
     });
     let late = |address: &str| {
         let mut late = mill.job(&["s3://mill/in"], "s3://mill/late", &["--limit", "50"]);
@@ -343,6 +352,85 @@ fn one_of_two_jobs_publishes() {
     assert_eq!(mill.s3.get("late"), None);
 }
 
+/// The first machine is gone with its folder; another one goes on from what is in the store, and the first is refused when it
+/// comes back.
+#[test]
+fn a_job_goes_on_where_its_machine_is_gone() {
+    let Some(mill) = Mill::new() else { return };
+    mill.answer(&INPUTS, "parts", &PARTS);
+    let job = |state: &str, more: &[&str]| {
+        let more = [&PARTS[..], &["--state-dir", state], more].concat();
+        let mut job = mill.job(&["s3://mill/in"], "s3://mill/out", &more);
+        job.env("GRISTMILL_LEASE_MS", "2000").env("GRISTMILL_CHECKPOINT_MS", "50");
+        job
+    };
+    let hangs = |mut job: Command, at: &str| {
+        job.env("GRISTMILL_FAULTS", at).args(["--max-num-seqs", "8"]);
+        spawn(job)
+    };
+    let first = hangs(job("one", &[]), "1:hang@12");
+    let copied = |owner: u32| {
+        let copy = mill.s3.get(&format!("out.gristmill/journal-{owner:05}.sqlite"))?;
+        let path = mill.bench.path("copy.sqlite");
+        std::fs::write(&path, copy).unwrap();
+        let copy = rusqlite::Connection::open(&path).unwrap();
+        copy.query_row("SELECT count(*) FROM answers", [], |row| row.get::<_, i64>(0)).ok()
+    };
+    let mut waited = 0;
+    while copied(1).is_none_or(|rows| rows < 8) {
+        waited += 1;
+        assert!(waited < 1200, "no copy of the journal");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    mill.refused(job("two", &["--take-over"]), &["is still at work on", "(owner 1, in ", "was renewed"]);
+    kill(first, mill.bench.path("one/lock"));
+    std::fs::rename(mill.bench.path("one"), mill.bench.path("gone")).unwrap();
+    let rows = copied(1).unwrap();
+    // What another job is, or a copy that was damaged, changes nothing.
+    let claim = mill.s3.get("out.gristmill/claim.json").unwrap();
+    mill.refused(job("two", &["--take-over", "--seed", "9"]), &["seed: begun with 0, now 9"]);
+    let key = "out.gristmill/journal-00001.sqlite";
+    let copy = mill.s3.get(key).unwrap();
+    let mut damaged = copy.clone();
+    let text =
+        damaged.windows(9).rposition(|bytes| bytes == b"the 0 whe" || bytes.starts_with(b"length")).unwrap();
+    damaged[text] ^= 1;
+    mill.s3.put(key, &damaged);
+    mill.refused(
+        job("two", &["--take-over"]),
+        &["journal-00001.sqlite, the copy of the job's journal, is not as it was written"],
+    );
+    mill.s3.put(key, &copy);
+    assert_eq!(mill.s3.get("out.gristmill/claim.json").unwrap(), claim);
+    // The second machine is killed, too, and comes back; the first one does before it has published.
+    let mut second = hangs(job("two", &["--take-over"]), "1:hang@5");
+    wait_for(&mill, &mut second, "out.gristmill/journal-00002.sqlite");
+    std::fs::rename(mill.bench.path("gone"), mill.bench.path("one")).unwrap();
+    mill.refused(job("one", &[]), &["has taken over the job of s3://mill/out", "(owner 2, by "]);
+    mill.refused(mill.command(&["verify", "s3://mill/out"]), &["s3://mill/out is not published: the job on"]);
+    let status = mill.run(&["status", "s3://mill/out", "--state-dir", "two"]);
+    assert!(status.stdout.contains("published  no"), "{status:?}");
+    kill(second, mill.bench.path("two/lock"));
+    let second = Ran::of(job("two", &["--take-over"]).output().unwrap());
+    assert_eq!(second.code, 0, "{}", second.stderr);
+    let resumed = second.stderr.lines().find_map(|line| line.strip_prefix("resuming: ")).unwrap();
+    let resumed: i64 = resumed.split(' ').next().unwrap().parse().unwrap();
+    assert!(resumed >= rows, "{rows}: {}", second.stderr);
+    mill.is_as_local("out");
+    mill.refused(job("one", &[]), &["manifest.json exists and was not made by this job"]);
+    for state in ["two", "three"] {
+        let again = Ran::of(job(state, &["--take-over"]).output().unwrap());
+        assert_eq!(again.code, 0, "{}", again.stderr);
+        assert_eq!(again.stderr.contains("is published already"), state == "three", "{}", again.stderr);
+        mill.is_as_local("out");
+    }
+    mill.refused(
+        mill.job(&["s3://mill/in"], "parts", &["--take-over"]),
+        &["--take-over is for outputs in an object store"],
+    );
+    mill.refused(job("two", &["--take-over", "--fresh"]), &["--take-over goes on with a job and --fresh"]);
+}
+
 #[test]
 fn lost_answers_are_read_back() {
     let Some(mill) = Mill::new() else { return };
@@ -352,8 +440,8 @@ fn lost_answers_are_read_back() {
         let wanted: [fn(&str) -> bool; 4] = [
             |line| line.starts_with("PUT") && line.contains("/claim.json"),
             // Begun again, and the first one has no name.
-            |line| line.starts_with("POST") && line.contains("uploads"),
-            |line| line.starts_with("POST") && line.contains("uploadId="),
+            |line| line.starts_with("POST") && line.contains("/part-") && line.contains("uploads"),
+            |line| completes_part(line),
             |line| line.starts_with("PUT") && line.contains("/manifest.json"),
         ];
         if wanted.get(lost).is_some_and(|wanted| wanted(line)) { Act::DropAnswer } else { Act::Pass }
@@ -457,9 +545,7 @@ fn shards_on_many_machines_make_one_output() {
         std::thread::sleep(std::time::Duration::from_millis(1500));
         killed.kill().unwrap();
         killed.wait().unwrap();
-        let way = Way::to(&mill.s3, |_, line| {
-            if line.starts_with("POST") && line.contains("uploadId=") { Act::Hold } else { Act::Pass }
-        });
+        let way = Way::to(&mill.s3, |_, line| if completes_part(line) { Act::Hold } else { Act::Pass });
         let mut killed = shard(number, machine);
         mill.s3.aim(&mut killed, &way.address);
         let mut killed = spawn(killed);
@@ -473,7 +559,7 @@ fn shards_on_many_machines_make_one_output() {
     // Answers that are lost are read back.
     let way = Way::to(&mill.s3, |lost, line| {
         let wanted: [fn(&str) -> bool; 2] = [
-            |line| line.starts_with("POST") && line.contains("uploadId="),
+            |line| completes_part(line),
             |line| line.starts_with("PUT") && line.contains("/shards/4-of-6.json"),
         ];
         if wanted.get(lost).is_some_and(|wanted| wanted(line)) { Act::DropAnswer } else { Act::Pass }

@@ -114,6 +114,38 @@ pub enum JobError {
         /// Its text.
         says: String,
     },
+    /// Another machine has taken the job over.
+    #[error(
+        "{host} has taken over the job of {output} and goes on with it (owner {owner}, by {claim}); this machine publishes nothing. \
+             Rows that were answered here are kept in {}. If {host} is gone, too, `--take-over` takes the job back",
+        state_dir.display()
+    )]
+    TakenOver {
+        output: String,
+        /// The object that says so.
+        claim: String,
+        host: String,
+        /// Its number.
+        owner: u64,
+        state_dir: PathBuf,
+    },
+    /// The claim is gone while the job runs.
+    #[error(
+        "{claim}, by which no other job writes to the output, was removed while the job ran; finished rows are kept, and nothing \
+             was published. Run the same command again"
+    )]
+    ClaimRemoved { claim: String },
+    /// The job that was to be taken over is not to be.
+    #[error(
+        "the job of {output} is still at work on {owner}: {claim} was renewed. Stop it there first, or wait until it has published"
+    )]
+    StillAtWork { output: String, claim: String, owner: String },
+    /// A copy of a journal in a store cannot be gone on with.
+    #[error(
+        "{checkpoint}, the copy of the job's journal, is not as it was written: {what}. Nothing was taken over. If the machine of \
+             the job is gone for good, remove that object, and --take-over begins its rows anew"
+    )]
+    CheckpointDamaged { checkpoint: String, what: String },
     /// Shards are not all there.
     #[error(
         "{output} cannot be published yet:\n{problems}\nrun these shards (`gristmill run --shard i/{shards}`), then publish again"

@@ -171,6 +171,10 @@ pub struct RunArgs {
     /// Whether to resume a job that was begun.
     #[arg(long, value_enum, default_value_t)]
     pub resume: Resume,
+    /// Take over the job of an output in an object store whose machine is gone: wait until that one has not renewed its claim
+    /// for its lease (2 minutes), then go on from the copy of its journal in the store. Without such a job it is begun.
+    #[arg(long)]
+    pub take_over: bool,
     /// Discard a job that was begun, and start again.
     #[arg(long)]
     pub fresh: bool,
@@ -244,7 +248,7 @@ pub struct PlanArgs {
     pub sample: Option<u64>,
     /// Answer ROWS rows first, spread over the job, to know how long answers are, how fast they come and what power they take.
     /// They are kept in the job's journal, so that the run does not answer them again.
-    #[arg(long, value_name = "ROWS", value_parser = count::<u64>(1, u64::MAX), conflicts_with_all = ["fresh", "retry"])]
+    #[arg(long, value_name = "ROWS", value_parser = count::<u64>(1, u64::MAX), conflicts_with_all = ["fresh", "retry", "take_over"])]
     pub pilot: Option<u64>,
     /// Measure anew what the device can move and compute, also where that was measured before: for two seconds, in which
     /// nothing else should run.

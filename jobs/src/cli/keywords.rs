@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// What is of files, journals and processes, and has no meaning for rows in memory. A job file may have it, for the command
 /// line; a keyword is refused.
-const OF_FILES: [&str; 23] = [
+const OF_FILES: [&str; 24] = [
     "input",
     "input_format",
     "output",
@@ -26,6 +26,7 @@ const OF_FILES: [&str; 23] = [
     "rows_per_file",
     "shard",
     "resume",
+    "take_over",
     "fresh",
     "retry",
     "hang_timeout",

@@ -9,7 +9,7 @@ use crate::metrics::{Metrics, MetricsTo};
 use crate::options::batch::BatchOptions;
 use crate::options::columns::ColumnOptions;
 use crate::options::documents::DocumentOptions;
-use crate::options::job::{JobOptions, Resume, RetryRows, ReturnColumn};
+use crate::options::job::{JobOptions, Resume, RetryRows, ReturnColumn, TakeOverOptions};
 use crate::options::prompt::PromptOptions;
 use crate::options::sampling::SamplingOptions;
 use crate::options::shard::ShardOptions;
@@ -136,6 +136,7 @@ impl RunArgs {
             rows_per_file,
             shard,
             resume,
+            take_over,
             fresh,
             retry,
             enable_prompt_sharing,
@@ -191,6 +192,9 @@ impl RunArgs {
             return Err(JobError::Usage(why));
         }
         refuse_contradictions(resume, fresh, &retry)?;
+        if take_over {
+            refuse_beside_take_over(&output, shard.is_some(), resume, fresh, &retry)?;
+        }
         let is_batch = !batch.is_empty();
         Ok(JobOptions {
             input: if is_batch { batch } else { input },
@@ -214,6 +218,7 @@ impl RunArgs {
             rows_per_file,
             shard,
             resume,
+            take_over: take_over.then(TakeOverOptions::default),
             fresh,
             retry,
             share_prompts: enable_prompt_sharing.unwrap_or(true),
@@ -241,6 +246,34 @@ fn refuse_contradictions(resume: Resume, fresh: bool, retry: &[RetryRows]) -> Re
             "--retry runs rows of a job again and --resume never refuses one; give one of them"
         }
         _ => return Ok(()),
+    };
+    Err(JobError::Usage(why.into()))
+}
+
+/// Refuses what does not go together with a job of another machine.
+fn refuse_beside_take_over(
+    output: &Location,
+    shard: bool,
+    resume: Resume,
+    fresh: bool,
+    retry: &[RetryRows],
+) -> Result<(), JobError> {
+    let why = if let Location::Local(path) = output {
+        return Err(JobError::Usage(format!(
+            "--take-over is for outputs in an object store, which has a copy of the journal; that of {} is beside it, and the same \
+             command without --take-over goes on with it",
+            path.display()
+        )));
+    } else if shard {
+        "a shard needs no --take-over: any machine runs it again, with --shard alone"
+    } else if fresh {
+        "--take-over goes on with a job and --fresh discards it; give one of them"
+    } else if resume == Resume::Never {
+        "--take-over goes on with a job and --resume never refuses to; give one of them"
+    } else if !retry.is_empty() {
+        "--take-over goes on with a job as it was begun; give --retry when it is published"
+    } else {
+        return Ok(());
     };
     Err(JobError::Usage(why.into()))
 }

@@ -35,6 +35,8 @@ impl JobError {
             | JobError::StateDirMoved { .. }
             | JobError::AlreadyBegun { .. }
             | JobError::NothingToResume { .. }
+            | JobError::TakenOver { .. }
+            | JobError::CheckpointDamaged { .. }
             | JobError::OtherShards { .. }
             | JobError::WrongShards { .. }
             | JobError::NothingToRetry { .. }
@@ -47,6 +49,8 @@ impl JobError {
             | JobError::Internal(_)
             | JobError::Changed { .. }
             | JobError::Claimed { .. }
+            | JobError::ClaimRemoved { .. }
+            | JobError::StillAtWork { .. }
             | JobError::Journal { .. }
             | JobError::Locked { .. }
             | JobError::LockRemoved { .. }

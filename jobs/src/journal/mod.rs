@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod attempts;
+pub mod checkpoint;
 pub(crate) mod checksum;
 pub mod committed;
 pub mod costs;

@@ -44,6 +44,24 @@ pub(super) fn resume(
     Ok((database, finished))
 }
 
+/// Makes sure that a journal is this job's and whole, without writing to it. Gives the number of its finished rows.
+pub(super) fn check_copy(
+    path: &Path,
+    identity: &JobIdentity,
+    inputs: &InputDigests,
+) -> Result<u64, JobError> {
+    let database = Database::open_read_only(path)?;
+    let [own, raised, input] = differences(&database, identity, inputs);
+    let lines = [&*own, note(&database, &own, &raised)?, &*input];
+    let lines: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+    if !lines.is_empty() {
+        let differences = lines.join("\n");
+        return Err(JobError::OtherIdentity { state_dir: path.into(), differences });
+    }
+    database.check_structure()?;
+    Ok(scan(&database, inputs.rows())?.count)
+}
+
 /// What is not as it was when the job was begun: of the identity, of the identity but for greater limits, and of the inputs.
 fn differences(database: &Database, identity: &JobIdentity, inputs: &InputDigests) -> [String; 3] {
     let begun = &database.identity;

@@ -54,6 +54,10 @@ pub(crate) fn refuse_other_kinds(state_dir: &Path) -> Result<(), JobError> {
         "manifest.next",
         "receipt.json",
         "receipt.next",
+        "checkpoint.sqlite",
+        "journal.fetched",
+        "claim.json",
+        "claim.new",
     ]) {
         let path = state_dir.join(name);
         match kind(&path)? {

@@ -53,6 +53,8 @@ pub struct JobOptions {
     /// The shard of the job to run, if not all of it.
     pub shard: Option<ShardOptions>,
     pub resume: Resume,
+    /// Go on with a job whose machine is gone.
+    pub take_over: Option<TakeOverOptions>,
     /// Discard a job that was begun.
     pub fresh: bool,
     /// Which finished rows run again.
@@ -74,6 +76,13 @@ impl JobOptions {
     pub fn job_dir(&self) -> &Path {
         self.shard.as_ref().map_or(&self.state_dir, |shard| &shard.job_dir)
     }
+}
+
+/// A job that a command is to take over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TakeOverOptions {
+    /// The day on which it was begun, in seconds since 1970, if that is known.
+    pub date: Option<i64>,
 }
 
 /// Whether to resume a job that was begun.

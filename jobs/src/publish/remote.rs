@@ -6,30 +6,46 @@
 //! A claim, an object beside the output, is written before the work and removed after it: without it, two jobs
 //! could overwrite one another's parts long before the second finds the manifest of the first. The claim, the
 //! manifest and the unfinished uploads are also noted in the state_dir, by which a job knows its own.
+//!
+//! Another machine may take a job over, and the one before may not know. What an owner does at the end is therefore done so
+//! that it has no effect when it comes late:
+//! - it completes uploads that it has begun before it renewed its claim; whoever takes over replaces the claim first and then
+//!   discards all uploads;
+//! - its manifest replaces what it has seen in that place, or nothing; whoever takes over has put a [`reservation`] there;
+//! - it discards uploads that were listed before it renewed its claim, and withdraws a claim only in the place of its own.
 
+pub(crate) mod checkpoints;
 mod claim;
+pub(crate) mod claim_text;
+pub(crate) mod reservation;
+pub(crate) mod take_over;
 
 use crate::error::JobError;
 use crate::files::rename;
 use crate::files::write_durably;
 use crate::publish::manifest::{self, Manifest, Part};
+use crate::publish::remote::claim::Held;
+use crate::publish::remote::reservation::Place;
+use crate::store::bucket::Revision;
 use crate::store::location::ObjectUrl;
 use crate::store::object::Object;
 use crate::store::{self, bucket::Bucket, error::StoreError};
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// The file here of uploads that were begun: a line each, with the id and the key.
 const UPLOADS: &str = "uploads";
 
 /// An output in an object store, and the state_dir of its job.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RemoteOutput {
     bucket: Arc<dyn Bucket>,
     url: ObjectUrl,
     state_dir: PathBuf,
+    /// The claim, while this process holds it.
+    held: Arc<Mutex<Option<Held>>>,
 }
 
 /// A part that is uploaded and does not show yet.
@@ -47,7 +63,11 @@ impl RemoteOutput {
     /// # Errors
     /// [`JobError::Store`].
     pub fn open(url: &ObjectUrl, state_dir: &Path) -> Result<Self, JobError> {
-        Ok(RemoteOutput { bucket: store::open(url)?, url: url.clone(), state_dir: state_dir.to_path_buf() })
+        Ok(RemoteOutput::new(store::open(url)?, url.clone(), state_dir))
+    }
+
+    fn new(bucket: Arc<dyn Bucket>, url: ObjectUrl, state_dir: &Path) -> Self {
+        RemoteOutput { bucket, url, state_dir: state_dir.to_path_buf(), held: Arc::default() }
     }
 
     /// The name of the object or folder.
@@ -61,7 +81,7 @@ impl RemoteOutput {
     /// [`JobError::Store`].
     pub fn is_published(&self) -> Result<bool, JobError> {
         match self.published() {
-            Err(JobError::OutputExists { .. }) => Ok(false),
+            Err(JobError::OutputExists { .. } | JobError::Claimed { .. }) => Ok(false),
             other => Ok(other?.is_some()),
         }
     }
@@ -101,25 +121,56 @@ impl RemoteOutput {
         folder: bool,
     ) -> Result<(), JobError> {
         let (key, text) = (manifest_key(&self.url), manifest.to_json());
-        let before = self.published()?;
-        if staged.is_empty() && before.as_ref().is_some_and(|before| *before == (key.clone(), text.clone())) {
+        let place = self.place()?;
+        if let Place::Published(at, before, _) = &place
+            && staged.is_empty()
+            && (at, before) == (&key, &text)
+        {
             return self.release();
         }
-        if let Some((old, _)) = before {
-            // What this job has published before; its parts change now.
-            self.bucket.delete(&old)?;
-        }
+        let replaced = self.replaced(&place, manifest, folder)?;
+        let place = self.reserved_for_changes(place, &replaced)?;
+        // Whoever takes over from now on finds the uploads, all of which were begun before, and leaves a manifest that stands.
+        self.renew_as(false)?;
         for staged in &staged {
             self.complete(staged)?;
         }
-        self.remove_parts_but(manifest, folder)?;
+        replaced.iter().try_for_each(|key| self.bucket.delete(key))?;
         let new = self.state_dir.join("manifest.new");
         write_durably(&new, &text)?;
         rename(&new, &self.state_dir.join(manifest::NAME))?;
-        if !settle(&self.bucket, &self.url, &key, &text)? {
-            return Err(self.in_the_way(&key));
+        if put_over(&self.bucket, &key, &text, place.as_ref())?.is_none() {
+            return Err(self.place_taken(&key)?);
         }
         self.release()
+    }
+
+    /// Makes sure that no manifest stands while parts change: a reservation takes its place. What the new manifest is to replace,
+    /// if anything.
+    fn reserved_for_changes(&self, place: Place, replaced: &[String]) -> Result<Option<Revision>, JobError> {
+        let (key, removes) = (manifest_key(&self.url), !replaced.is_empty());
+        match place {
+            Place::Free if !removes => Ok(None),
+            Place::Free => self.reserve(None, replaced.to_vec(), true).map(Some),
+            Place::Reserved(reservation, revision) if reservation.removes || !removes => Ok(Some(revision)),
+            Place::Reserved(reservation, revision) => {
+                self.reserve(Some(&revision), reservation.replaces, true).map(Some)
+            }
+            // What this job has published before; its parts change now.
+            Place::Published(at, _, revision) if at == key => {
+                // Nobody who sees the claim takes the job to be published from now on.
+                self.renew_as(true)?;
+                let before = self.manifest_here()?;
+                let parts =
+                    before.map_or_else(Vec::new, |before| self.part_keys(&before, self.is_folder(&before)));
+                self.reserve(Some(&revision), parts, removes).map(Some)
+            }
+            Place::Published(inside, _, _) => {
+                let revision = self.reserve(None, replaced.to_vec(), removes)?;
+                self.bucket.delete(&inside)?;
+                Ok(Some(revision))
+            }
+        }
     }
 
     /// Discards uploads that were begun and not completed. The output must be claimed.
@@ -137,10 +188,14 @@ impl RemoteOutput {
     }
 
     /// Discards uploads that only the store knows of, as the answer to their beginning was lost. Those to the output of
-    /// a claim are its job's own.
+    /// a claim are its job's own, if the claim is renewed after they were listed.
     fn discard_unnoted_uploads(&self) -> Result<(), JobError> {
-        match self.bucket.uploads(&self.url.key) {
-            Ok(begun) => begun.iter().try_for_each(|(key, upload)| self.bucket.abort_upload(key, upload)),
+        match self.begun_uploads() {
+            Ok(begun) if begun.is_empty() => Ok(()),
+            Ok(begun) => {
+                self.renew()?;
+                begun.iter().try_for_each(|(key, upload)| self.bucket.abort_upload(key, upload))
+            }
             // Some stores list none, or want a right of its own for that.
             Err(error) => {
                 tracing::info!("unfinished uploads that no answer told of may be left: {error}");
@@ -169,15 +224,10 @@ impl RemoteOutput {
     /// # Errors
     /// [`JobError::OutputExists`] for the manifest of another.
     fn published(&self) -> Result<Option<(String, String)>, JobError> {
-        let own = self.note(manifest::NAME)?;
-        for key in [manifest_key(&self.url), manifest_key_inside(&self.url)] {
-            match self.text(&key)? {
-                Some(there) if Some(&there) == own.as_ref() => return Ok(Some((key, there))),
-                Some(_) => return Err(self.in_the_way(&key)),
-                None => {}
-            }
-        }
-        Ok(None)
+        Ok(match self.place()? {
+            Place::Published(key, text, _) => Some((key, text)),
+            Place::Free | Place::Reserved(..) => None,
+        })
     }
 
     /// Refuses objects where the output goes, unless this job has published them.
@@ -190,21 +240,16 @@ impl RemoteOutput {
         there.map_or(Ok(()), |there| Err(self.in_the_way(&there.key)))
     }
 
-    /// Removes the parts of what this job has published before that are not of the new manifest.
-    fn remove_parts_but(&self, manifest: &Manifest, folder: bool) -> Result<(), JobError> {
-        let Some(before) = self.manifest_here()? else { return Ok(()) };
-        let was_folder = self.is_folder(&before);
-        let keep: Vec<String> = manifest.parts.iter().map(|part| self.part_key(part, folder)).collect();
-        let old = before.parts.iter().map(|part| self.part_key(part, was_folder));
-        old.filter(|key| !keep.contains(key)).try_for_each(|key| self.bucket.delete(&key))
-    }
-
     fn in_the_way(&self, key: &str) -> JobError {
         JobError::OutputExists { path: self.url.with_key(key).to_string().into() }
     }
 
     fn part_key(&self, part: &Part, folder: bool) -> String {
         if folder { format!("{}/{}", self.url.key, part.name) } else { self.url.key.clone() }
+    }
+
+    fn part_keys(&self, manifest: &Manifest, folder: bool) -> Vec<String> {
+        manifest.parts.iter().map(|part| self.part_key(part, folder)).collect()
     }
 
     /// Whether a manifest is of a folder of parts, and not of one object of the output's name.
@@ -268,6 +313,31 @@ pub(crate) fn settle(
     }
 }
 
+/// Writes an object in the place of the one that was read, or where there is none. Its revision if it stands there afterwards:
+/// if another did, or the answer is lost, it is read back.
+///
+/// # Errors
+/// [`JobError::Store`]: then it may still come to stand there.
+pub(crate) fn put_over(
+    bucket: &Arc<dyn Bucket>,
+    key: &str,
+    text: &str,
+    over: Option<&Revision>,
+) -> Result<Option<Revision>, JobError> {
+    let written = match over {
+        Some(over) => match bucket.replace(key, text, over) {
+            Ok(Some(revision)) => return Ok(Some(revision)),
+            other => other.map(drop),
+        },
+        None => bucket.create(key, text).map(drop),
+    };
+    match (bucket.get_revision(key), written) {
+        (Ok(Some((there, revision))), _) if there == text.as_bytes() => Ok(Some(revision)),
+        (Ok(_), Ok(())) => Ok(None),
+        (_, Err(error)) | (Err(error), _) => Err(error),
+    }
+}
+
 /// The key of the manifest, beside the output.
 pub(crate) fn manifest_key(url: &ObjectUrl) -> String {
     beside(&url.key, manifest::NAME)
@@ -284,3 +354,6 @@ fn beside(key: &str, name: &str) -> String {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod owners;

@@ -62,6 +62,14 @@ impl Target {
         }
     }
 
+    /// The output in a store, if it is that.
+    pub fn remote(&self) -> Option<&RemoteOutput> {
+        match self {
+            Target::Local(_) => None,
+            Target::Remote(remote) => Some(remote),
+        }
+    }
+
     /// Makes an empty folder to write the output in, from which it can appear.
     ///
     /// # Errors

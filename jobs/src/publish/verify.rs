@@ -12,6 +12,7 @@ use crate::journal::{JournalReader, schema};
 use crate::publish::format::OutputFormat;
 use crate::publish::local::{entries, holds};
 use crate::publish::manifest::{self, ColumnNulls, Manifest, Part};
+use crate::publish::remote::reservation::Reservation;
 use crate::publish::remote::{manifest_key, manifest_key_inside};
 use crate::receipt;
 use crate::store::bucket::{Bucket, ObjectVersion};
@@ -190,6 +191,12 @@ fn verify_remote(url: &ObjectUrl) -> Result<Found, JobError> {
         Ok(footers::check(objects, &beside))
     };
     let Some((at, text)) = found else { return by_footers().map(Found::of_output) };
+    if let Some(reservation) = Reservation::parse(&text) {
+        return Err(JobError::Usage(format!(
+            "{url} is not published: {} has its place, {at}, and has not put a manifest there yet",
+            reservation.holder()
+        )));
+    }
     let manifest = match read_manifest(&text, Path::new(&at.to_string()))? {
         Text::AsWritten(manifest) => manifest,
         Text::Edited(problem) => {

@@ -15,7 +15,6 @@ use crate::run::job::Job;
 use crate::run::open_documents::OpenDocuments;
 use crate::run::progress::{Counters, Progress};
 use crate::run::request::FeederResult;
-use crate::supervise::signals::Signals;
 use engine::Engine;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +30,7 @@ pub struct Onlookers<'a> {
     pub told: (&'a mut Teller, &'a EngineNotes),
 }
 
-/// Answers all rows of a job that are not finished, or until a signal.
+/// Answers all rows of a job that are not finished, or until `stop` says so.
 ///
 /// # Errors
 /// What ended the job.
@@ -40,7 +39,7 @@ pub fn answer_rows(
     engine: &mut Engine,
     journal: &Mutex<Journal>,
     finished: &FinishedRows,
-    signals: &Signals,
+    stop: &dyn Fn() -> bool,
     onlookers: Onlookers,
 ) -> Result<(), JobError> {
     let Onlookers { counters, meter, told } = onlookers;
@@ -55,7 +54,6 @@ pub fn answer_rows(
     if job.choices.is_some() && job.documents.is_none() {
         progress = progress.without_tokens();
     }
-    let stop = || signals.stop_signal().is_some();
     let run = Run {
         sink: journal,
         finished,
@@ -64,7 +62,7 @@ pub fn answer_rows(
         notes,
         counters,
         meter,
-        stop: &stop,
+        stop,
         told: Some(told),
         leaves_idle: false,
     };

@@ -54,6 +54,7 @@ pub fn identity(job: &Job, device: &DeviceInfo) -> Result<JobIdentity, JobError>
         stop_on_errors: _,
         on_corrupt: _,
         resume: _,
+        take_over: _,
         fresh: _,
         retry: _,
         // Answers are the same without.

@@ -13,6 +13,7 @@ pub mod finisher;
 pub mod identity;
 pub mod job;
 pub mod kept;
+mod lease;
 pub mod open_documents;
 mod open_job;
 pub mod order;
@@ -27,6 +28,8 @@ pub mod sampling;
 mod shard;
 pub mod shard_worker;
 mod space;
+mod stop;
+mod take_over;
 
 use crate::counted::counted;
 use crate::error::JobError;
@@ -46,6 +49,7 @@ use crate::run::open_job::{Begun, OpenJob};
 use crate::run::output::publication;
 use crate::run::pilot::{all_but, spread_rows};
 use crate::run::reading::read_rows;
+use crate::run::stop::Stop;
 use crate::shards::local::refuse_whole;
 use crate::store::location::Location;
 use crate::supervise::worker::{HeartbeatThread, listen_to_signals};
@@ -84,8 +88,8 @@ pub fn run_on(
 ) -> Result<(), JobError> {
     let signals = listen_to_signals()?;
     let heartbeats = HeartbeatThread::start();
-    let mut open_job = OpenJob::open(options, open)?;
-    let begun = open_job.begin()?;
+    let mut open_job = OpenJob::open(options, &signals, open)?;
+    let Some(begun) = open_job.begin()? else { return Ok(()) };
     let (shard, journal) = open_job.run(begun, &signals, heartbeats)?;
     let OpenJob { job, target, .. } = &open_job;
     match shard {
@@ -127,8 +131,9 @@ pub fn pilot(
     open: impl FnOnce(&EngineOptions) -> Result<Box<dyn Device>, JobError>,
 ) -> Result<Vec<u64>, JobError> {
     let signals = listen_to_signals()?;
-    let mut open_job = OpenJob::open(options, open)?;
-    let Begun { shard: _, mut journal, finished } = open_job.begin()?;
+    let mut open_job = OpenJob::open(options, &signals, open)?;
+    let Some(begun) = open_job.begin()? else { return Ok(Vec::new()) };
+    let Begun { shard: _, mut journal, finished } = begun;
     let all = open_job.job.rows;
     let rows = spread_rows(all, count);
     let others = all_but(&rows, &finished, all);
@@ -136,7 +141,7 @@ pub fn pilot(
         open_job.load()?;
         receipt::note_prices(&mut journal, &open_job.job.options.prices)?;
         note!("pilot: {} of {}, kept in the job's journal", rows.len(), counted(all, "row"));
-        journal = open_job.answer(journal, &others, &signals)?;
+        journal = open_job.answer(journal, &others, &Stop { signals: &signals, lease: None })?;
     }
     journal.close()?;
     Ok(rows)

@@ -26,11 +26,14 @@ use crate::run::cost_meter::CostMeter;
 use crate::run::identity::{identity, input_digests};
 use crate::run::job::Job;
 use crate::run::kept::check_input;
+use crate::run::lease::{CheckpointThread, Lease, Ownership};
 use crate::run::progress::Counters;
 use crate::run::reading::read_rows;
 use crate::run::resume::resume_mode;
 use crate::run::shard::ShardRun;
 use crate::run::space;
+use crate::run::stop::Stop;
+use crate::run::take_over::TakeOver;
 use crate::shards::job::ShardedJob;
 use crate::shards::local::{refuse_whole, shard_dir};
 use crate::shards::place::ShardPlace;
@@ -39,7 +42,7 @@ use crate::supervise::signals::Signals;
 use crate::supervise::worker::HeartbeatThread;
 use engine::Engine;
 use engine::device::Device;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// A job that was opened and checked.
 pub struct OpenJob {
@@ -47,6 +50,9 @@ pub struct OpenJob {
     pub target: Target,
     /// Where its shards are, if it runs in shards.
     place: Option<ShardPlace>,
+    /// Where it is taken over from another machine.
+    taken: Option<TakeOver>,
+    ownership: Ownership,
     power: Power,
     identity: JobIdentity,
     inputs: InputDigests,
@@ -83,9 +89,20 @@ impl OpenJob {
     /// What is wrong with its options, its files or the device.
     pub fn open(
         mut options: JobOptions,
+        signals: &Signals,
         open: impl FnOnce(&EngineOptions) -> Result<Box<dyn Device>, JobError>,
     ) -> Result<OpenJob, JobError> {
         let target = Target::open(&options.output, options.job_dir())?;
+        let stop = || signals.stop_signal().map_or(Ok(()), |asked| Err(JobError::Interrupted(asked)));
+        let state_dir = options.state_dir.clone();
+        let taken = match (&mut options.take_over, target.remote()) {
+            (Some(wanted), Some(remote)) => {
+                let taken = TakeOver::begin(remote, &state_dir, &stop)?;
+                wanted.date = taken.as_ref().and_then(TakeOver::date);
+                taken
+            }
+            _ => None,
+        };
         let place = match &mut options.shard {
             Some(own) => {
                 let place = ShardPlace::open(&options.output)?;
@@ -95,10 +112,17 @@ impl OpenJob {
             }
             None => {
                 refuse_whole(&options)?;
-                target.check(&options.state_dir, options.rows_per_file.is_some())?;
+                if taken.is_none() {
+                    target.check(&options.state_dir, options.rows_per_file.is_some())?;
+                }
                 None
             }
         };
+        // Nobody shall take over a job while it is checked and its model loads. Shards have no owner: each may be run anew by
+        // any machine.
+        let mut ownership = Ownership::default();
+        let remote = target.remote().filter(|_| place.is_none() && !options.fresh);
+        remote.map_or(Ok(()), |remote| ownership.resume(remote))?;
         let job = Job::prepare(options)?;
         job.print();
         job.prompts.check_rows(&job.input, job.rows)?;
@@ -111,7 +135,7 @@ impl OpenJob {
         let device = open(&job.options.engine)?;
         let identity = identity(&job, device.info())?;
         let inputs = input_digests(&job)?;
-        Ok(OpenJob { job, target, place, power: Power::Device(device), identity, inputs })
+        Ok(OpenJob { job, target, place, taken, ownership, power: Power::Device(device), identity, inputs })
     }
 
     /// What all shards of the job have in common, which must be what is begun at their place; none without shards.
@@ -133,25 +157,32 @@ impl OpenJob {
         self.job.range = shard.rows(self.job.rows, self.job.options.rows_per_file.unwrap_or(u64::MAX));
     }
 
-    /// Begins the job or its shard, or takes it up again.
+    /// Begins the job or its shard, or takes it up again; none if it was to be taken over and is published.
     ///
     /// # Errors
     /// What is wrong with its journal, or with the place of its output.
-    pub fn begin(&self) -> Result<Begun, JobError> {
+    pub fn begin(&mut self) -> Result<Option<Begun>, JobError> {
+        let shard = self.shard_run()?;
         let (job, target) = (&self.job, &self.target);
         let folder = job.options.rows_per_file.is_some();
-        let shard = self.shard_run()?;
         if job.options.fresh && job.options.state_dir.exists() && shard.is_none() {
             // A place that is refused is refused before the job's rows are discarded.
             let _lock = JobLock::acquire(&job.options.state_dir)?;
             target.prepare(&job.options.state_dir, folder)?;
         }
+        if let Some(taken) = self.taken.take()
+            && !taken.end(&job.options.output, job.rows, &self.identity, &self.inputs)?
+        {
+            return Ok(None);
+        }
+        let remote = target.remote().filter(|_| shard.is_none() && !job.options.fresh);
+        remote.map_or(Ok(()), |remote| self.ownership.resume(remote))?;
         let (journal, finished) = open_journal(job, &self.identity, &self.inputs)?;
         match &shard {
             Some(_) => clear(&job.options.state_dir.join(ASIDE))?,
             None => target.prepare(&job.options.state_dir, folder)?,
         }
-        Ok(Begun { shard, journal, finished })
+        Ok(Some(Begun { shard, journal, finished }))
     }
 
     /// The shard to run, which must be of the job that the other shards are of.
@@ -186,7 +217,11 @@ impl OpenJob {
         let Begun { shard, mut journal, finished } = begun;
         if finished.missing(self.job.range.clone()).is_some() {
             self.load()?;
-            self.claim(shard.as_ref())?;
+            let lease = self.claim(shard.as_ref())?;
+            let remote = self.target.remote().filter(|_| shard.is_none());
+            let checkpoints =
+                remote.map(|remote| CheckpointThread::start(remote, &self.job.options.state_dir));
+            let checkpoints = checkpoints.transpose()?;
             let options = &self.job.options;
             if let Some(shard) = shard.as_ref().filter(|_| options.fresh || !options.retry.is_empty()) {
                 // Else a publisher would take what was answered before, as if nothing ran.
@@ -194,16 +229,24 @@ impl OpenJob {
             }
             receipt::note_prices(&mut journal, &self.job.options.prices)?;
             drop(heartbeats);
-            journal = self.answer(journal, &finished, signals)?;
+            let answered = self.answer(journal, &finished, &Stop { signals, lease });
+            let _heartbeats = HeartbeatThread::start();
+            // Whoever is stopped may be about to lose the machine.
+            if matches!(answered, Ok(_) | Err(JobError::Interrupted(_))) {
+                checkpoints.into_iter().for_each(CheckpointThread::end);
+            }
+            journal = answered?;
         }
         self.claim(shard.as_ref())?;
         Ok((shard, journal.end()?))
     }
 
-    fn claim(&self, shard: Option<&ShardRun>) -> Result<(), JobError> {
-        match shard {
-            Some(shard) => shard.place.claim(&shard.job),
-            None => self.target.claim(),
+    /// Claims the output; of one in a store the claim is renewed from then on.
+    fn claim(&mut self, shard: Option<&ShardRun>) -> Result<Option<Arc<Lease>>, JobError> {
+        match (shard, self.target.remote()) {
+            (Some(shard), _) => shard.place.claim(&shard.job).map(|()| None),
+            (None, Some(remote)) => self.ownership.claim(remote).map(Some),
+            (None, None) => self.target.claim().map(|()| None),
         }
     }
 
@@ -237,7 +280,7 @@ impl OpenJob {
         &mut self,
         journal: Journal,
         finished: &FinishedRows,
-        signals: &Signals,
+        stop: &Stop<'_>,
     ) -> Result<Journal, JobError> {
         let job = &self.job;
         let Power::Model(LoadedEngine { engine, rates, meter }) = &mut self.power else {
@@ -260,7 +303,7 @@ impl OpenJob {
         let notes = EngineNotes::default();
         let shared = Mutex::new(journal);
         let onlookers = Onlookers { counters: &counters, meter, told: (&mut teller, &notes) };
-        let answered = answer_rows(job, engine, &shared, finished, signals, onlookers);
+        let answered = answer_rows(job, engine, &shared, finished, &|| stop.is_asked(), onlookers);
         let mut journal =
             shared.into_inner().map_err(|_| JobError::Internal("a thread ended with the journal".into()))?;
         // If both fail, the loop's error is the cause.
@@ -271,7 +314,8 @@ impl OpenJob {
         }
         answered?;
         committed?;
-        if let Some(asked) = signals.stop_signal()
+        stop.lease.iter().try_for_each(|lease| lease.check())?;
+        if let Some(asked) = stop.signals.stop_signal()
             && Counters::get(&counters.finished) < finished.count + left
         {
             return Err(JobError::Interrupted(asked));

@@ -30,5 +30,7 @@ pub fn job_date(options: &JobOptions) -> i64 {
     let begun = begun.filter(|_| !options.fresh || worker::resumes());
     let date = begun.and_then(|journal| date::read(&journal.identity().get(DATE)?.shown()));
     let of_shards = options.shard.as_ref().and_then(|shard| shard.date);
-    date.or(of_shards).unwrap_or_else(date::today)
+    // What is here may be of an earlier job.
+    let taken_over = options.take_over.as_ref().and_then(|taken| taken.date);
+    taken_over.or(date).or(of_shards).unwrap_or_else(date::today)
 }

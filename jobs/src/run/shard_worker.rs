@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 pub fn run_shards(options: JobOptions) -> Result<(), JobError> {
     let orders = listen_to_orders()?;
     let heartbeats = HeartbeatThread::start();
-    let mut open_job = OpenJob::open(options, open_device)?;
+    let mut open_job = OpenJob::open(options, &orders.signals, open_device)?;
     tell_done(&opened(&open_job)?);
     drop(heartbeats);
     loop {
@@ -55,7 +55,7 @@ fn opened(open_job: &OpenJob) -> Result<Value, JobError> {
 fn run_shard(open_job: &mut OpenJob, shard: Shard, signals: &Signals) -> Result<Value, JobError> {
     let heartbeats = HeartbeatThread::start();
     open_job.take_shard(shard);
-    let begun = open_job.begin()?;
+    let begun = open_job.begin()?.ok_or_else(|| JobError::Internal("a shard was taken over".into()))?;
     let (run, journal) = open_job.run(begun, signals, heartbeats)?;
     let run = run.ok_or_else(|| JobError::Internal("a shard that is none".into()))?;
     let endings = run.finish(&open_job.job, &open_job.target, &journal)?;

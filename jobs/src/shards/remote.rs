@@ -9,6 +9,7 @@
 use crate::error::JobError;
 use crate::options::shard::Shard;
 use crate::publish::manifest::{Manifest, Part};
+use crate::publish::remote::reservation::Reservation;
 use crate::publish::remote::{manifest_key, settle};
 use crate::shards::finished::FinishedShard;
 use crate::shards::job::ShardedJob;
@@ -287,6 +288,10 @@ impl RemoteShards {
     pub fn published(&self) -> Result<Option<Manifest>, JobError> {
         let key = manifest_key(&self.url);
         let text = self.bucket.get(&key)?;
+        if text.as_ref().is_some_and(|text| Reservation::parse(text).is_some()) {
+            // Of a job without shards.
+            return Err(self.in_the_way(&key));
+        }
         let manifest = text.map(|text| Manifest::parse(&text, Path::new(&self.shown(&key))));
         manifest.transpose()
     }

@@ -32,13 +32,28 @@ pub trait Bucket: Debug + Send + Sync {
     ///
     /// # Errors
     /// See [`Bucket::head`].
-    fn get(&self, key: &str) -> Result<Option<Bytes>, JobError>;
+    fn get(&self, key: &str) -> Result<Option<Bytes>, JobError> {
+        Ok(self.get_revision(key)?.map(|(bytes, _)| bytes))
+    }
+
+    /// The same with the revision that [`Bucket::replace`] takes.
+    ///
+    /// # Errors
+    /// See [`Bucket::head`].
+    fn get_revision(&self, key: &str) -> Result<Option<(Bytes, Revision)>, JobError>;
 
     /// Writes a small object, unless there is one; then `false`.
     ///
     /// # Errors
     /// See [`Bucket::head`]. The object may have been written all the same: the answer may have been lost.
     fn create(&self, key: &str, text: &str) -> Result<bool, JobError>;
+
+    /// Writes a small object in the place of the one that was read, and gives the revision of the new one; `None` if another
+    /// stands there, or none.
+    ///
+    /// # Errors
+    /// As [`Bucket::create`].
+    fn replace(&self, key: &str, text: &str, over: &Revision) -> Result<Option<Revision>, JobError>;
 
     /// Removes an object, if it exists.
     ///
@@ -85,4 +100,11 @@ pub struct ObjectVersion {
     pub size: u64,
     /// Its ETag, which is another one for other content.
     pub etag: String,
+}
+
+/// By what a store knows the object that a write is to replace: its ETag, or its generation where a store counts these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revision {
+    pub etag: Option<String>,
+    pub generation: Option<String>,
 }

@@ -4,7 +4,7 @@
 //! (`AWS_*`, `GOOGLE_*`, `AZURE_*`).
 
 use crate::error::JobError;
-use crate::store::bucket::{Bucket, ObjectVersion};
+use crate::store::bucket::{Bucket, ObjectVersion, Revision};
 use crate::store::error::StoreError;
 use crate::store::location::ObjectUrl;
 use crate::store::uploads::begun;
@@ -19,6 +19,7 @@ use object_store::path::Path as Key;
 use object_store::signer::Signer;
 use object_store::{
     Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig,
+    UpdateVersion,
 };
 use std::fs::File;
 use std::io::Read;
@@ -189,7 +190,7 @@ impl Bucket for CloudBucket {
         }
     }
 
-    fn get(&self, key: &str) -> Result<Option<Bytes>, JobError> {
+    fn get_revision(&self, key: &str) -> Result<Option<(Bytes, Revision)>, JobError> {
         let path = self.key(key)?;
         let read = self.runtime.block_on(async {
             let found = self.objects.get(&path).await?;
@@ -197,10 +198,12 @@ impl Bucket for CloudBucket {
                 let source = format!("it has {} bytes", found.meta.size).into();
                 return Err(Error::NotSupported { source });
             }
-            found.bytes().await
+            let meta = &found.meta;
+            let revision = Revision { etag: meta.e_tag.clone(), generation: meta.version.clone() };
+            Ok((found.bytes().await?, revision))
         });
         match read.map_err(|error| self.wrong("read", key, error)) {
-            Ok(bytes) => Ok(Some(bytes)),
+            Ok(found) => Ok(Some(found)),
             Err(JobError::Store { error: StoreError::NoObject, .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -212,6 +215,18 @@ impl Bucket for CloudBucket {
         match self.runtime.block_on(self.objects.put_opts(&path, payload, PutMode::Create.into())) {
             Ok(_) => Ok(true),
             Err(Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(self.wrong("write", key, error)),
+        }
+    }
+
+    fn replace(&self, key: &str, text: &str, over: &Revision) -> Result<Option<Revision>, JobError> {
+        let path = self.key(key)?;
+        let payload = PutPayload::from(text.as_bytes().to_vec());
+        let Revision { etag, generation } = over.clone();
+        let mode = PutMode::Update(UpdateVersion { e_tag: etag, version: generation });
+        match self.runtime.block_on(self.objects.put_opts(&path, payload, mode.into())) {
+            Ok(put) => Ok(Some(Revision { etag: put.e_tag, generation: put.version })),
+            Err(Error::Precondition { .. } | Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.wrong("write", key, error)),
         }
     }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::error::JobError;
-use crate::store::bucket::{Bucket, ObjectVersion};
+use crate::store::bucket::{Bucket, ObjectVersion, Revision};
 use crate::store::error::StoreError;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -63,6 +63,15 @@ impl FakeBucket {
         self.state.lock().unwrap().objects.clone()
     }
 
+    /// [`Bucket::upload`] of bytes.
+    pub(crate) fn upload_bytes(&self, key: &str, id: &str, bytes: Bytes) -> Result<Vec<String>, JobError> {
+        self.call(key, |state| {
+            let upload = state.uploads.get_mut(id).ok_or_else(|| discarded(key))?;
+            upload.1 = bytes;
+            Ok(vec!["piece".into()])
+        })?
+    }
+
     pub(crate) fn uploads(&self) -> usize {
         self.state.lock().unwrap().uploads.len()
     }
@@ -88,10 +97,21 @@ fn lost(key: &str) -> JobError {
     JobError::Store { doing: "ask", url: key.into(), error: StoreError::Unreachable("on purpose".into()) }
 }
 
+/// As S3 says NoSuchUpload.
+fn discarded(key: &str) -> JobError {
+    let error = StoreError::Other("there is no such upload".into());
+    JobError::Store { doing: "write", url: key.into(), error }
+}
+
 fn version(key: &str, bytes: &Bytes) -> ObjectVersion {
     // Another place in memory is another content: cheaper than a digest.
     let etag = format!("{:p}", bytes.as_ptr());
     ObjectVersion { key: key.into(), size: bytes.len() as u64, etag }
+}
+
+/// As of S3, where an ETag is a digest of the content: what stood there before may come again.
+fn revision(bytes: &Bytes) -> Revision {
+    Revision { etag: Some(blake3::hash(bytes).to_hex().to_string()), generation: None }
 }
 
 impl Bucket for FakeBucket {
@@ -122,8 +142,8 @@ impl Bucket for FakeBucket {
         })?
     }
 
-    fn get(&self, key: &str) -> Result<Option<Bytes>, JobError> {
-        self.call(key, |state| state.objects.get(key).cloned())
+    fn get_revision(&self, key: &str) -> Result<Option<(Bytes, Revision)>, JobError> {
+        self.call(key, |state| state.objects.get(key).map(|bytes| (bytes.clone(), revision(bytes))))
     }
 
     fn create(&self, key: &str, text: &str) -> Result<bool, JobError> {
@@ -131,6 +151,16 @@ impl Bucket for FakeBucket {
             let free = !state.objects.contains_key(key);
             state.objects.entry(key.into()).or_insert_with(|| text.to_string().into());
             free
+        })
+    }
+
+    fn replace(&self, key: &str, text: &str, over: &Revision) -> Result<Option<Revision>, JobError> {
+        self.call(key, |state| {
+            state.objects.get(key).filter(|there| revision(there) == *over)?;
+            let new = Bytes::from(text.to_string());
+            let written = revision(&new);
+            state.objects.insert(key.into(), new);
+            Some(written)
         })
     }
 
@@ -148,20 +178,17 @@ impl Bucket for FakeBucket {
     }
 
     fn upload(&self, key: &str, id: &str, file: &Path) -> Result<Vec<String>, JobError> {
-        let bytes: Bytes = std::fs::read(file).unwrap().into();
-        self.call(key, |state| {
-            state.uploads.get_mut(id).unwrap().1 = bytes;
-            vec!["piece".into()]
-        })
+        self.upload_bytes(key, id, std::fs::read(file).unwrap().into())
     }
 
     fn complete_upload(&self, key: &str, id: &str, pieces: &[String]) -> Result<(), JobError> {
         assert_eq!(pieces, ["piece"]);
         self.call(key, |state| {
-            let (place, bytes) = state.uploads.remove(id).unwrap();
+            let (place, bytes) = state.uploads.remove(id).ok_or_else(|| discarded(key))?;
             assert_eq!(place, key);
             state.objects.insert(place, bytes);
-        })
+            Ok(())
+        })?
     }
 
     fn uploads(&self, key: &str) -> Result<Vec<(String, String)>, JobError> {

@@ -4,6 +4,9 @@ use crate::error::JobError;
 use crate::store::bucket::{Bucket, ObjectVersion};
 use crate::store::error::StoreError;
 use crate::store::location::ObjectUrl;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The bytes of a request that reads an object through.
@@ -40,5 +43,19 @@ impl Object {
             hasher.update(&self.bucket.read(&self.version, start..(start + REQUEST).min(size))?);
         }
         Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    /// Copies its bytes to a file.
+    ///
+    /// # Errors
+    /// [`JobError::Store`] or [`JobError::Io`].
+    pub fn fetch(&self, to: &Path) -> Result<(), JobError> {
+        let mut file = File::create(to).map_err(JobError::io("create", to))?;
+        let size = self.version.size;
+        for start in (0..size).step_by(REQUEST as usize) {
+            let bytes = self.bucket.read(&self.version, start..(start + REQUEST).min(size))?;
+            file.write_all(&bytes).map_err(JobError::io("write", to))?;
+        }
+        file.sync_all().map_err(JobError::io("write", to))
     }
 }

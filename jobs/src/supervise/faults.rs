@@ -17,6 +17,11 @@ use std::time::Duration;
 /// The environment variable.
 pub const FAULTS: &str = "GRISTMILL_FAULTS";
 
+/// For how many milliseconds a claim of an output in a store stands, and how many lie between two checkpoints at least: tests
+/// do not wait for minutes.
+const LEASE_MS: &str = "GRISTMILL_LEASE_MS";
+const CHECKPOINT_MS: &str = "GRISTMILL_CHECKPOINT_MS";
+
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -27,6 +32,20 @@ enum Fault {
     Memory(u64),
     Token(u32),
     Other,
+}
+
+/// The lease of claims, if it is another.
+pub fn lease() -> Option<Duration> {
+    milliseconds(LEASE_MS)
+}
+
+/// The time between two checkpoints, if it is another.
+pub fn checkpoint_interval() -> Option<Duration> {
+    milliseconds(CHECKPOINT_MS)
+}
+
+fn milliseconds(name: &str) -> Option<Duration> {
+    std::env::var(name).ok()?.parse().ok().map(Duration::from_millis)
 }
 
 /// Wraps a device if faults are asked for.

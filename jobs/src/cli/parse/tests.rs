@@ -100,3 +100,17 @@ fn the_field_s_names_are_known() {
     let r = run(&["--top-k", "-1", "--presence-penalty", "-0.5", "--logit-bias", "5:-1.5,6:2"]).unwrap();
     assert_eq!(r.sampling.logit_bias, Some([(5, -1.5), (6, 2.0)].into()));
 }
+
+#[test]
+fn a_job_is_taken_over_as_it_was_begun_and_in_a_store_only() {
+    let refused = |more: &[&str]| {
+        let all = [&["--model", "m", "--prompt", "{{ q }}", "-i", "a.parquet", "--take-over"][..], more];
+        run(&all.concat()).unwrap().job_options().unwrap_err().to_string()
+    };
+    let store = |more: &[&'static str]| refused(&[&["-o", "s3://b/out"][..], more].concat());
+    assert!(refused(&["-o", "out.parquet"]).contains("for outputs in an object store"));
+    assert!(store(&["--shard", "1/2", "--rows-per-file", "9"]).contains("a shard needs no --take-over"));
+    assert!(store(&["--fresh"]).contains("--fresh discards it"));
+    assert!(store(&["--resume", "never"]).contains("--resume never refuses to"));
+    assert!(store(&["--retry", "errors"]).contains("give --retry when it is published"));
+}

@@ -2,24 +2,37 @@
 use super::*;
 use crate::journal::identity::Identity;
 use crate::store::fake::{FakeBucket, Fault};
+use std::time::Duration;
 
 /// A job with two parts, or one object, whose answers are a text.
-struct Job {
-    state_dir: tempfile::TempDir,
-    remote: RemoteOutput,
+pub(super) struct Job {
+    pub(super) state_dir: tempfile::TempDir,
+    pub(super) remote: RemoteOutput,
     folder: bool,
-    text: &'static str,
+    pub(super) text: &'static str,
 }
 
 impl Job {
     fn new(bucket: &Arc<FakeBucket>, folder: bool, text: &'static str) -> Self {
-        let state_dir = tempfile::tempdir().unwrap();
+        Job::of(bucket.clone(), folder, text)
+    }
+
+    pub(super) fn of(bucket: Arc<dyn Bucket>, folder: bool, text: &'static str) -> Self {
+        // What is written durably takes long on a disk.
+        let memory = Path::new("/dev/shm");
+        let place = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
+        let state_dir = tempfile::tempdir_in(place).unwrap();
         let url = ObjectUrl::parse("s3://bucket/a/out").unwrap();
-        let remote = RemoteOutput { bucket: bucket.clone(), url, state_dir: state_dir.path().to_path_buf() };
+        let remote = RemoteOutput::new(bucket, url, state_dir.path());
         Job { state_dir, remote, folder, text }
     }
 
-    fn manifest(&self) -> Manifest {
+    /// Forgets what the process knew.
+    pub(super) fn restart(&mut self) {
+        self.remote = one_more(&self.remote);
+    }
+
+    pub(super) fn manifest(&self) -> Manifest {
         let names = if self.folder { vec!["part-0", "part-1"] } else { vec!["out"] };
         let part = |name: &str| {
             let bytes = self.bytes(name);
@@ -53,7 +66,7 @@ impl Job {
         self.publish()
     }
 
-    fn publish(&self) -> Result<(), JobError> {
+    pub(super) fn publish(&self) -> Result<(), JobError> {
         let manifest = self.manifest();
         let mut staged = Vec::new();
         for part in &manifest.parts {
@@ -113,10 +126,11 @@ fn a_call_that_fails_costs_nothing_wherever_it_is() {
             // Also of an upload whose id was lost with the answer to its beginning.
             job.is_all_of(&bucket);
         }
-        // The claim, each part and the manifest are found to be there although the answer was lost. What is done when
-        // all is published ends no job, nor does a store that lists no uploads, which is asked twice.
+        // The claim, its renewal, each part and the manifest are found to be there although the answer was lost, and so is the
+        // claim that says that it goes. What is done when all is published ends no job, nor does a store that lists no uploads,
+        // which is asked four times.
         let parts = if folder { 2 } else { 1 };
-        assert_eq!(settled, 1 + parts + 1 + 2 * 3);
+        assert_eq!(settled, 1 + 1 + parts + 1 + 2 * (4 + 3));
     }
 }
 
@@ -207,11 +221,7 @@ fn one_job_publishes_to_a_place() {
 }
 
 fn one_more(remote: &RemoteOutput) -> RemoteOutput {
-    RemoteOutput {
-        bucket: remote.bucket.clone(),
-        url: remote.url.clone(),
-        state_dir: remote.state_dir.clone(),
-    }
+    RemoteOutput::new(remote.bucket.clone(), remote.url.clone(), &remote.state_dir)
 }
 
 /// A claim can be removed by hand, and what is not gristmill knows of none.
@@ -227,7 +237,6 @@ fn a_manifest_of_another_is_neither_replaced_nor_published_over() {
     }
     assert!(!one.remote.is_published().unwrap());
     one.remote.discard_uploads().unwrap();
-    bucket.delete(&one.remote.claim_key()).unwrap();
     two.is_all_of(&bucket);
 }
 
@@ -271,4 +280,90 @@ fn objects_in_the_way_are_left_alone() {
         }
         assert_eq!(bucket.objects().len(), 2, "the claim is withdrawn");
     }
+}
+
+/// Earlier versions wrote neither the number of an owner nor a lease, and renewed nothing.
+#[test]
+fn a_claim_of_an_earlier_version_is_gone_on_with_and_not_taken_over() {
+    let bucket = Arc::new(FakeBucket::default());
+    let [one, two] = ["one", "two"].map(|text| Job::new(&bucket, true, text));
+    let claim = r#"{"host":"mill","job":"5e1f","state_dir":"/there"}"#;
+    std::fs::write(one.state_dir.path().join("claim.json"), claim).unwrap();
+    bucket.put(&one.remote.claim_key(), claim);
+    let refused = two.remote.seen().unwrap_err().to_string();
+    assert!(refused.contains("of an earlier version") && refused.contains("on mill;"), "{refused}");
+    assert!(one.remote.seen().unwrap().is_none(), "it is its own");
+    one.remote.claim().unwrap();
+    let seen = two.remote.seen().unwrap().unwrap();
+    assert!(!seen.lease().is_zero() && seen.owner().contains("(owner 1, in /there)"));
+    one.publish().unwrap();
+    one.is_all_of(&bucket);
+}
+
+/// By the clock of whoever watches: a claim that is renewed, or gone, is not taken over, and a store that does not answer
+/// says nothing.
+#[test]
+fn a_claim_is_watched_for_a_lease() {
+    let bucket = Arc::new(FakeBucket::default());
+    let [one, two] = ["one", "two"].map(|text| Job::new(&bucket, true, text));
+    one.remote.claim().unwrap();
+    // So short that the test need not wait.
+    let text = String::from_utf8(bucket.objects()[&one.remote.claim_key()].to_vec()).unwrap();
+    bucket.put(&one.remote.claim_key(), text.replace("\"lease_ms\":120000", "\"lease_ms\":1"));
+    let seen = two.remote.seen().unwrap().unwrap();
+    let mut looks = 0;
+    let mut pause = |_| {
+        looks += 1;
+        // The first look fails, and so the lease begins anew.
+        bucket.fail((looks == 1).then_some(Fault { call: 1, done: false }));
+        std::thread::sleep(Duration::from_millis(2));
+        Ok(())
+    };
+    two.remote.watch(&seen, &mut pause).unwrap();
+    assert_eq!(looks, 2);
+    one.remote.claim().unwrap();
+    for renew in [true, false] {
+        let seen = two.remote.seen().unwrap().unwrap();
+        let mut meanwhile = |_| match renew {
+            true => one.remote.renew(),
+            false => bucket.delete(&one.remote.claim_key()),
+        };
+        let refused = two.remote.watch(&seen, &mut meanwhile);
+        assert!(matches!(refused, Err(JobError::StillAtWork { .. })), "{refused:?}");
+    }
+}
+
+/// Which copy of the journal a second owner goes on from, and a third that follows a second which has left none.
+#[test]
+fn the_newest_copy_of_the_journal_is_that_of_the_last_owner_who_made_one() {
+    let bucket = Arc::new(FakeBucket::default());
+    let [one, two, three] = ["one", "two", "three"].map(|text| Job::new(&bucket, true, text));
+    one.remote.claim().unwrap();
+    let file = one.state_dir.path().join("copy");
+    let fetched = |job: &Job, seen: &take_over::Seen| {
+        let to = job.state_dir.path().join("fetched");
+        job.remote.fetch_checkpoint(seen, &to).unwrap().map(|_| std::fs::read_to_string(to).unwrap())
+    };
+    let take = |job: &Job| {
+        let seen = job.remote.seen().unwrap().unwrap();
+        assert!(job.remote.take(&seen, 2, &|_| true).unwrap());
+        job.remote.end_take_over().unwrap();
+        fetched(job, &seen)
+    };
+    assert_eq!(fetched(&two, &two.remote.seen().unwrap().unwrap()), None);
+    for text in ["a", "b"] {
+        std::fs::write(&file, text).unwrap();
+        one.remote.put_checkpoint(&file).unwrap();
+    }
+    assert_eq!(take(&two).as_deref(), Some("b"));
+    let late = one.remote.put_checkpoint(&file);
+    assert!(matches!(late, Err(JobError::Claimed { .. } | JobError::TakenOver { .. })), "{late:?}");
+    assert_eq!(take(&three).as_deref(), Some("b"));
+    std::fs::write(&file, "c").unwrap();
+    three.remote.put_checkpoint(&file).unwrap();
+    three.remote.claim().unwrap();
+    let late = two.remote.claim();
+    assert!(matches!(late, Err(JobError::TakenOver { owner: 3, .. })), "{late:?}");
+    three.publish().unwrap();
+    three.is_all_of(&bucket);
 }

@@ -4,6 +4,7 @@ use crate::journal::identity::Identity;
 use crate::options::shard::rows_of_file;
 use crate::publish::format::OutputFormat;
 use crate::shards::finished::ShardCosts;
+use crate::store::bucket::Revision;
 use crate::store::fake::{FakeBucket, Fault};
 use bytes::Bytes;
 use std::ops::Range;
@@ -231,11 +232,14 @@ impl Bucket for OfThread {
     fn read(&self, object: &ObjectVersion, range: Range<u64>) -> Result<Bytes, JobError> {
         self.call(|bucket| bucket.read(object, range))
     }
-    fn get(&self, key: &str) -> Result<Option<Bytes>, JobError> {
-        self.call(|bucket| bucket.get(key))
+    fn get_revision(&self, key: &str) -> Result<Option<(Bytes, Revision)>, JobError> {
+        self.call(|bucket| bucket.get_revision(key))
     }
     fn create(&self, key: &str, text: &str) -> Result<bool, JobError> {
         self.call(|bucket| bucket.create(key, text))
+    }
+    fn replace(&self, key: &str, text: &str, over: &Revision) -> Result<Option<Revision>, JobError> {
+        self.call(|bucket| bucket.replace(key, text, over))
     }
     fn delete(&self, key: &str) -> Result<(), JobError> {
         self.call(|bucket| bucket.delete(key))

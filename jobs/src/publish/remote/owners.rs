@@ -1,0 +1,383 @@
+//! Owners of one job that all believe in their claims, over a store whose requests and answers come late, in any order, or not
+//! at all.
+#![allow(clippy::unwrap_used)]
+
+use super::tests::Job;
+use super::*;
+use crate::store::bucket::ObjectVersion;
+use crate::store::error::StoreError;
+use crate::store::fake::FakeBucket;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Condvar;
+
+/// How a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is done, and its answer comes.
+    Answered,
+    /// It is done, and its answer is lost.
+    Done,
+    /// It is lost.
+    Lost,
+    /// Its sender gives up on it, and it is done later.
+    Late,
+}
+
+type Request = Box<dyn FnOnce(&FakeBucket) + Send>;
+
+/// A store, and whose turn it is.
+struct World {
+    bucket: Arc<FakeBucket>,
+    state: Mutex<State>,
+    next: Condvar,
+}
+
+struct State {
+    dice: u64,
+    /// Who may go on.
+    turn: Option<usize>,
+    /// Who waits for a turn; the others have ended.
+    waiting: Vec<usize>,
+    owners: usize,
+    ended: usize,
+    /// Requests that their senders have given up.
+    late: Vec<Request>,
+    /// In the last stretch nothing is lost any more.
+    calm: bool,
+    /// The manifests that have stood, and the first thing that was wrong.
+    manifests: Vec<Bytes>,
+    wrong: Option<String>,
+}
+
+impl State {
+    fn below(&mut self, n: usize) -> usize {
+        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.dice >> 33) % n as u64) as usize
+    }
+
+    /// From now on nothing is lost, and so many owners send requests.
+    fn calm_for(&mut self, owners: usize) {
+        (self.calm, self.owners, self.ended) = (true, owners, 0);
+    }
+
+    fn fate(&mut self) -> Fate {
+        match self.below(24) {
+            _ if self.calm => Fate::Answered,
+            0 => Fate::Done,
+            1 => Fate::Lost,
+            2 => Fate::Late,
+            _ => Fate::Answered,
+        }
+    }
+}
+
+impl World {
+    fn new(seed: u64, owners: usize) -> Arc<World> {
+        let state = State {
+            dice: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1,
+            turn: None,
+            waiting: Vec::new(),
+            owners,
+            ended: 0,
+            late: Vec::new(),
+            calm: false,
+            manifests: Vec::new(),
+            wrong: None,
+        };
+        Arc::new(World { bucket: Arc::default(), state: Mutex::new(state), next: Condvar::new() })
+    }
+
+    /// Waits for a turn. All owners but one wait at any time, so that the dice alone decide the order.
+    fn wait(&self, owner: usize) {
+        let mut state = self.state.lock().unwrap();
+        state.waiting.push(owner);
+        self.pass(&mut state);
+        let mut state = self.next.wait_while(state, |state| state.turn != Some(owner)).unwrap();
+        state.turn = None;
+        state.waiting.retain(|&waiting| waiting != owner);
+    }
+
+    fn end(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.ended += 1;
+        self.pass(&mut state);
+    }
+
+    /// Lets somebody go on, when all wait; a late request may be done first.
+    fn pass(&self, state: &mut State) {
+        if state.waiting.len() + state.ended < state.owners {
+            return;
+        }
+        while !state.late.is_empty() && state.below(12) == 0 {
+            let at = state.below(state.late.len());
+            let request = state.late.swap_remove(at);
+            request(&self.bucket);
+            self.look(state);
+        }
+        state.waiting.sort_unstable();
+        state.turn = match state.waiting.len() {
+            0 => None,
+            waiting => {
+                let next = state.below(waiting);
+                Some(state.waiting[next])
+            }
+        };
+        self.next.notify_all();
+    }
+
+    /// What must hold at every moment: a manifest names parts that stand as it says.
+    fn look(&self, state: &mut State) {
+        let objects = self.bucket.objects();
+        let Some(text) = objects.get("a/out.gristmill/manifest.json") else {
+            if !state.manifests.is_empty() {
+                state.wrong.get_or_insert("a manifest was removed".into());
+            }
+            return;
+        };
+        if reservation::Reservation::parse(text).is_some() {
+            return;
+        }
+        if state.manifests.last() != Some(text) {
+            state.manifests.push(text.clone());
+        }
+        let manifest = Manifest::parse(text, Path::new("manifest")).unwrap();
+        for part in &manifest.parts {
+            let key = if part.name == "out" { "a/out".into() } else { format!("a/out/{}", part.name) };
+            let why = match objects.get(&key) {
+                None => "is missing",
+                Some(bytes) if *blake3::hash(bytes).to_hex() != *part.blake3 => "is another's",
+                Some(_) => continue,
+            };
+            state.wrong.get_or_insert(format!("{key} {why} under a manifest"));
+        }
+    }
+}
+
+/// The requests of one owner.
+#[derive(Clone)]
+struct Sender {
+    owner: usize,
+    world: Arc<World>,
+}
+
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "owner {}", self.owner)
+    }
+}
+
+impl Sender {
+    /// Sends a request: it may arrive late, and so may its answer.
+    fn send<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&FakeBucket) -> Result<T, JobError> + Send + 'static,
+    ) -> Result<T, JobError> {
+        let world = &self.world;
+        world.wait(self.owner);
+        let fate = world.state.lock().unwrap().fate();
+        let lost = || JobError::Store {
+            doing: "ask",
+            url: "x".into(),
+            error: StoreError::Unreachable("on purpose".into()),
+        };
+        let answer = match fate {
+            Fate::Answered => work(&world.bucket),
+            Fate::Done => work(&world.bucket).and_then(|_| Err(lost())),
+            Fate::Lost => Err(lost()),
+            Fate::Late => {
+                let late: Request = Box::new(move |bucket| drop(work(bucket)));
+                world.state.lock().unwrap().late.push(late);
+                Err(lost())
+            }
+        };
+        world.look(&mut world.state.lock().unwrap());
+        world.wait(self.owner);
+        answer
+    }
+}
+
+impl Bucket for Sender {
+    fn head(&self, key: &str) -> Result<Option<ObjectVersion>, JobError> {
+        let key = key.to_string();
+        self.send(move |bucket| bucket.head(&key))
+    }
+    fn list(&self, folder: &str, deep: bool) -> Result<Vec<ObjectVersion>, JobError> {
+        let folder = folder.to_string();
+        self.send(move |bucket| bucket.list(&folder, deep))
+    }
+    fn read(&self, object: &ObjectVersion, range: Range<u64>) -> Result<Bytes, JobError> {
+        let object = object.clone();
+        self.send(move |bucket| bucket.read(&object, range))
+    }
+    fn get_revision(&self, key: &str) -> Result<Option<(Bytes, Revision)>, JobError> {
+        let key = key.to_string();
+        self.send(move |bucket| bucket.get_revision(&key))
+    }
+    fn create(&self, key: &str, text: &str) -> Result<bool, JobError> {
+        let (key, text) = (key.to_string(), text.to_string());
+        self.send(move |bucket| bucket.create(&key, &text))
+    }
+    fn replace(&self, key: &str, text: &str, over: &Revision) -> Result<Option<Revision>, JobError> {
+        let (key, text, over) = (key.to_string(), text.to_string(), over.clone());
+        self.send(move |bucket| bucket.replace(&key, &text, &over))
+    }
+    fn delete(&self, key: &str) -> Result<(), JobError> {
+        let key = key.to_string();
+        self.send(move |bucket| bucket.delete(&key))
+    }
+    fn begin_upload(&self, key: &str) -> Result<String, JobError> {
+        let key = key.to_string();
+        self.send(move |bucket| bucket.begin_upload(&key))
+    }
+    fn upload(&self, key: &str, id: &str, file: &Path) -> Result<Vec<String>, JobError> {
+        let (key, id, bytes) = (key.to_string(), id.to_string(), std::fs::read(file).unwrap());
+        self.send(move |bucket| bucket.upload_bytes(&key, &id, bytes.into()))
+    }
+    fn complete_upload(&self, key: &str, id: &str, pieces: &[String]) -> Result<(), JobError> {
+        let (key, id, pieces) = (key.to_string(), id.to_string(), pieces.to_vec());
+        self.send(move |bucket| bucket.complete_upload(&key, &id, &pieces))
+    }
+    fn uploads(&self, key: &str) -> Result<Vec<(String, String)>, JobError> {
+        let key = key.to_string();
+        self.send(move |bucket| Bucket::uploads(bucket, &key))
+    }
+    fn abort_upload(&self, key: &str, id: &str) -> Result<(), JobError> {
+        let (key, id) = (key.to_string(), id.to_string());
+        self.send(move |bucket| bucket.abort_upload(&key, &id))
+    }
+}
+
+/// An owner that believes in its claim from its first request on: it begins the job or takes it over, renews its claim, copies
+/// its journal, and publishes answers of its own. When a request fails, its command is given again.
+struct Owner {
+    job: Job,
+    world: Arc<World>,
+}
+
+impl Owner {
+    fn new(world: &Arc<World>, number: usize, folder: bool) -> Owner {
+        let sender: Arc<dyn Bucket> = Arc::new(Sender { owner: number, world: world.clone() });
+        let text = ["the first", "the second", "the third", "the last"][number];
+        Owner { job: Job::of(sender, folder, text), world: world.clone() }
+    }
+
+    /// What a command does, with a claim that is taken to be nobody's as soon as it is seen.
+    fn run(&mut self, takes_over: bool) -> Result<(), JobError> {
+        self.job.restart();
+        let remote = &self.job.remote;
+        let seen = if takes_over { remote.seen()? } else { None };
+        match seen {
+            Some(seen) => {
+                let fetched = self.job.state_dir.path().join("fetched");
+                remote.fetch_checkpoint(&seen, &fetched)?;
+                let own = self.job.manifest();
+                if !remote.take(&seen, own.rows, &|manifest| manifest.identity == own.identity)? {
+                    return Ok(());
+                }
+                remote.fetch_checkpoint(&seen, &fetched)?;
+                remote.end_take_over()?;
+            }
+            None => remote.check()?,
+        }
+        remote.claim()?;
+        let copy = self.job.state_dir.path().join("copy");
+        std::fs::write(&copy, self.job.text).unwrap();
+        for _ in 0..2 {
+            // Neither ends a job when the store does not answer.
+            for done in [remote.renew(), remote.put_checkpoint(&copy)] {
+                match done {
+                    Err(error @ (JobError::TakenOver { .. } | JobError::ClaimRemoved { .. })) => {
+                        return Err(error);
+                    }
+                    Err(error @ JobError::Claimed { .. }) => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        self.job.publish()
+    }
+
+    /// Gives the command up to so many times.
+    fn run_until(&mut self, takes_over: bool, times: usize) -> bool {
+        let done = (0..times).any(|_| self.run(takes_over).is_ok());
+        self.world.end();
+        done
+    }
+
+    /// Publishes before all others, and has other answers from then on.
+    fn publish_before(&mut self) {
+        self.world.state.lock().unwrap().calm_for(1);
+        let text = std::mem::replace(&mut self.job.text, "before");
+        self.run(false).unwrap();
+        self.job.text = text;
+    }
+}
+
+/// The owners of a job, and what came of it.
+fn play(seed: u64, owners: usize, folder: bool, again: bool) -> (Arc<World>, usize) {
+    let world = World::new(seed, owners);
+    let mut first = Owner::new(&world, 0, folder);
+    if again {
+        first.publish_before();
+        let mut state = world.state.lock().unwrap();
+        (state.calm, state.owners) = (false, owners);
+    }
+    let mut first = Some(first);
+    let ended: Vec<bool> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..owners)
+            .map(|number| {
+                let mut owner = first.take().unwrap_or_else(|| Owner::new(&world, number, folder));
+                scope.spawn(move || owner.run_until(number > 0, 3))
+            })
+            .collect();
+        running.into_iter().map(|running| running.join().unwrap()).collect()
+    });
+    (world, ended.into_iter().filter(|done| *done).count())
+}
+
+#[test]
+fn owners_that_believe_in_their_claims_publish_once() {
+    let mut came: BTreeMap<(bool, usize), usize> = BTreeMap::new();
+    for seed in 0..CASES {
+        let (owners, folder, again) = (2 + seed as usize % 2, seed % 4 < 2, seed % 5 == 4);
+        let (world, done) = play(seed, owners, folder, again);
+        let before = {
+            let mut state = world.state.lock().unwrap();
+            for request in std::mem::take(&mut state.late) {
+                request(&world.bucket);
+                world.look(&mut state);
+            }
+            assert_eq!(state.wrong, None, "seed {seed}");
+            let manifests = state.manifests.len();
+            assert!(manifests <= 1 + usize::from(again), "seed {seed}: {manifests} manifests");
+            state.calm_for(1);
+            manifests
+        };
+        *came.entry((again, before)).or_default() += 1;
+        assert!(done <= owners);
+        // Whatever was left, one more owner brings it to an end, unless that has been done.
+        let mut last = Owner::new(&world, 3, folder);
+        let ran = last.run(true);
+        let state = world.state.lock().unwrap();
+        assert_eq!(state.wrong, None, "seed {seed}");
+        match ran {
+            Ok(()) => {
+                let objects = world.bucket.objects();
+                let left: Vec<_> = objects.keys().filter(|key| key.contains(".gristmill/")).collect();
+                assert_eq!(left, ["a/out.gristmill/manifest.json"], "seed {seed}");
+                assert!(state.manifests.len() <= 1 + usize::from(again), "seed {seed}");
+            }
+            Err(error) => assert!(
+                before > 0 && matches!(error, JobError::OutputExists { .. }),
+                "seed {seed}: {error}, after {before} manifests"
+            ),
+        }
+    }
+    // Whether the job was published before, and manifests: neither the one who publishes nor none is the rule.
+    assert!(came.get(&(false, 0)).is_some_and(|cases| *cases > 20), "{came:?}");
+    assert!(came.get(&(false, 1)).is_some_and(|cases| *cases > 20), "{came:?}");
+}
+
+const CASES: u64 = 400;

@@ -1,0 +1,257 @@
+//! Taking over the job of a machine that is gone.
+//!
+//! What the owner before may still do is prevented in this order: its claim is replaced, so that it renews no more; the place of
+//! the manifest is reserved, so that its manifest finds the place taken; and its uploads are discarded. It completes none that it
+//! did not begin before its last renewal, and so none that is not found by then.
+
+use super::claim::{Held, as_text, is_released, shown};
+use super::claim_text::ClaimText;
+use super::reservation::Reservation;
+use super::{RemoteOutput, beside, manifest_key, put_over};
+use crate::error::JobError;
+use crate::files::{rename, write_durably};
+use crate::publish::manifest::{self, Manifest};
+use crate::shards::job::ShardedJob;
+use crate::store::bucket::Revision;
+use crate::store::error::StoreError;
+use crate::store::object::Object;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Between two looks at a claim, at most.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Uploads that were listed and discarded may be listed once more.
+const ROUNDS: usize = 10;
+
+/// A claim that may be taken over.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    claim: ClaimText,
+    revision: Revision,
+    /// Whether it is this machine's already, which was interrupted before it had all that it needs.
+    taken: bool,
+}
+
+impl Seen {
+    /// The owner, for people.
+    pub fn owner(&self) -> String {
+        format!(
+            "{} (owner {}, in {})",
+            shown(&self.claim.host),
+            self.claim.owner,
+            shown(&self.claim.state_dir)
+        )
+    }
+
+    /// For how long the owner has to be silent.
+    pub fn lease(&self) -> Duration {
+        if self.taken { Duration::ZERO } else { self.claim.lease().unwrap_or_default() }
+    }
+}
+
+impl RemoteOutput {
+    /// The claim that is to be taken over; none if there is none, or if it is this job's own.
+    ///
+    /// # Errors
+    /// [`JobError::Usage`] for a claim that cannot be taken over; [`JobError::Store`].
+    pub fn seen(&self) -> Result<Option<Seen>, JobError> {
+        let Some((text, revision)) = self.bucket.get_revision(&self.claim_key())?.map(as_text) else {
+            return Ok(None);
+        };
+        let at = self.url.with_key(self.claim_key());
+        if ShardedJob::parse(&text).is_some() {
+            return Err(JobError::Usage(format!(
+                "--take-over: {at} is of a job in shards, and these need none: any machine runs a shard again"
+            )));
+        }
+        let claim = ClaimText::parse(&text).ok_or_else(|| self.claimed(&text))?;
+        let own = self.is_own(&text)?;
+        if is_released(&text) || own && self.is_claimed_here()? {
+            return Ok(None);
+        }
+        if claim.lease().is_none() {
+            return Err(JobError::Usage(format!(
+                "--take-over: {at} is of an earlier version of gristmill, which does not show whether it is still at work. Go on \
+                 with the job on {}; if that is gone for good, remove {at} and begin anew",
+                shown(&claim.host)
+            )));
+        }
+        Ok(Some(Seen { claim, revision, taken: own }))
+    }
+
+    /// Waits until a claim has not been renewed for its lease, by the clock of this machine alone. `pause` waits, and ends the
+    /// waiting with an error.
+    ///
+    /// # Errors
+    /// [`JobError::StillAtWork`] if it is renewed; those of `pause`.
+    pub fn watch(
+        &self,
+        seen: &Seen,
+        pause: &mut dyn FnMut(Duration) -> Result<(), JobError>,
+    ) -> Result<(), JobError> {
+        let lease = seen.lease();
+        let mut since = Instant::now();
+        loop {
+            let left = lease.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return Ok(());
+            }
+            pause((lease / 8).min(LOOK).min(left))?;
+            match self.bucket.get_revision(&self.claim_key()) {
+                Ok(Some((_, revision))) if revision == seen.revision => {}
+                // Its owner could not have renewed it either.
+                Err(JobError::Store { error: StoreError::Unreachable(_), .. }) => since = Instant::now(),
+                other => {
+                    other?;
+                    return Err(self.still_at_work(seen));
+                }
+            }
+        }
+    }
+
+    /// Fetches the newest checkpoint of the job, if there is one. What it is fetched from.
+    ///
+    /// # Errors
+    /// [`JobError::Store`] or [`JobError::Io`].
+    pub fn fetch_checkpoint(&self, seen: &Seen, to: &Path) -> Result<Option<Object>, JobError> {
+        // An owner that was killed before its first one began with that of the owner before.
+        let found = self.newest_checkpoint(seen.claim.owner)?;
+        found.iter().try_for_each(|object| object.fetch(to))?;
+        Ok(found)
+    }
+
+    /// The manifest that stands, of the job by `is_of_job`, if this machine has not put it.
+    ///
+    /// # Errors
+    /// [`JobError::OutputExists`] if it is of another job; [`JobError::Store`].
+    pub fn published_elsewhere(
+        &self,
+        is_of_job: &dyn Fn(&Manifest) -> bool,
+    ) -> Result<Option<Manifest>, JobError> {
+        let key = manifest_key(&self.url);
+        let Some(text) = self.text(&key)? else { return Ok(None) };
+        if Reservation::parse(text.as_bytes()).is_some() || Some(&text) == self.note(manifest::NAME)?.as_ref()
+        {
+            return Ok(None);
+        }
+        self.of_job(&text, is_of_job).map(Some)
+    }
+
+    fn of_job(&self, text: &str, is_of_job: &dyn Fn(&Manifest) -> bool) -> Result<Manifest, JobError> {
+        let at = self.url.to_string();
+        let manifest = Manifest::parse(text.as_bytes(), Path::new(&at)).ok();
+        manifest.filter(is_of_job).ok_or_else(|| self.in_the_way(&manifest_key(&self.url)))
+    }
+
+    /// Makes the claim this job's own, and prevents what its owner may still do. The state_dir must be locked. `is_of_job` says
+    /// whether a manifest that stands there is this job's. If the owner has published all rows, its claim is withdrawn; then
+    /// `false`.
+    ///
+    /// # Errors
+    /// [`JobError::StillAtWork`] if it was renewed meanwhile; [`JobError::OutputExists`] for the manifest of another job.
+    pub fn take(
+        &self,
+        seen: &Seen,
+        rows: u64,
+        is_of_job: &dyn Fn(&Manifest) -> bool,
+    ) -> Result<bool, JobError> {
+        // A store that does not tell of unfinished uploads is found before anything is changed.
+        self.begun_uploads()?;
+        self.refuse_removing()?;
+        // Whoever is to put something in its place says so in the claim before.
+        let is_done = |manifest: Manifest| !seen.claim.republishes && manifest.rows == rows;
+        if self.published_elsewhere(is_of_job)?.is_some_and(is_done) {
+            self.release_after(&seen.claim, seen.revision.clone())?;
+            return Ok(false);
+        }
+        if seen.taken {
+            *self.held() = Some(Held { claim: seen.claim.clone(), revision: seen.revision.clone() });
+            self.renew()?;
+        } else {
+            let claim = ClaimText::new(seen.claim.owner + 1, &self.state_dir);
+            let claim = ClaimText { republishes: seen.claim.republishes, ..claim };
+            self.note_new_claim(&claim)?;
+            let key = self.claim_key();
+            match put_over(&self.bucket, &key, &claim.to_json(), Some(&seen.revision))? {
+                Some(revision) => *self.held() = Some(Held { claim, revision }),
+                None => return Err(self.still_at_work(seen)),
+            }
+        }
+        self.reserve_over(rows, is_of_job)?;
+        self.renew_as(false)?;
+        self.discard_others_uploads().map(|()| true)
+    }
+
+    /// Notes that all that is needed to go on is here.
+    ///
+    /// # Errors
+    /// [`JobError::Io`].
+    pub fn end_take_over(&self) -> Result<(), JobError> {
+        self.note_claim()
+    }
+
+    /// Reserves the place of the manifest, over what the owners before have put there.
+    fn reserve_over(&self, rows: u64, is_of_job: &dyn Fn(&Manifest) -> bool) -> Result<(), JobError> {
+        let key = manifest_key(&self.url);
+        let there = self.bucket.get_revision(&key)?.map(as_text);
+        let Some((text, revision)) = there else { return self.reserve(None, Vec::new(), false).map(drop) };
+        if let Some(reservation) = Reservation::parse(text.as_bytes()) {
+            self.refuse_removing()?;
+            return self.reserve(Some(&revision), reservation.replaces, false).map(drop);
+        }
+        let manifest = self.of_job(&text, is_of_job)?;
+        let republishes = self.held().as_ref().is_some_and(|held| held.claim.republishes);
+        if !republishes && manifest.rows == rows {
+            return Err(
+                self.of_claim("take over", "the job was published at this moment; give the command again")
+            );
+        }
+        // It is this job's from now on, and so are its parts.
+        let new = self.state_dir.join("manifest.new");
+        write_durably(&new, &text)?;
+        rename(&new, &self.state_dir.join(manifest::NAME))?;
+        let parts = self.part_keys(&manifest, self.is_folder(&manifest));
+        self.reserve(Some(&revision), parts, false).map(drop)
+    }
+
+    /// Refuses to go on where an owner removes parts: a removal cannot be held to a condition, and may still be on its way.
+    fn refuse_removing(&self) -> Result<(), JobError> {
+        let key = manifest_key(&self.url);
+        let there = self.bucket.get(&key)?.and_then(|text| Reservation::parse(&text));
+        match there.filter(|reservation| reservation.removes) {
+            Some(reservation) => Err(JobError::Usage(format!(
+                "--take-over: {} was removing parts of an earlier output of {}, and a removal may still be on its way. If that \
+                 machine is gone for good, remove {} and give --take-over again",
+                reservation.holder(),
+                self.url,
+                self.url.with_key(key)
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Discards all uploads that others have begun, until none is listed.
+    fn discard_others_uploads(&self) -> Result<(), JobError> {
+        for _ in 0..ROUNDS {
+            let begun = self.begun_uploads()?;
+            if begun.is_empty() {
+                return Ok(());
+            }
+            begun.iter().try_for_each(|(key, upload)| self.bucket.abort_upload(key, upload))?;
+        }
+        Err(self.of_claim("discard the uploads of the job of", "they come again and again"))
+    }
+
+    /// Uploads to the output, and beside it.
+    pub(super) fn begun_uploads(&self) -> Result<Vec<(String, String)>, JobError> {
+        let mut begun = self.bucket.uploads(&self.url.key)?;
+        begun.extend(self.bucket.uploads(beside(&self.url.key, "").trim_end_matches('/'))?);
+        Ok(begun)
+    }
+
+    fn still_at_work(&self, seen: &Seen) -> JobError {
+        let claim = self.url.with_key(self.claim_key()).to_string();
+        JobError::StillAtWork { output: self.url.to_string(), claim, owner: seen.owner() }
+    }
+}
