@@ -12,7 +12,9 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,6 +28,34 @@ from store import Store
 from support import SMALL, toml
 
 ROWS_PER_FILE = 8
+
+
+#: The greatest resident memory of an actor's processes, in MiB.
+MEMORY = {}
+
+
+def watch():
+    """Looks at the memory of actors and of their processes."""
+    while True:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                name = (process / "cmdline").read_bytes().replace(b"\0", b" ")
+                status = (process / "status").read_text()
+            except OSError:
+                continue
+            what = "actor" if b"ray::Actor" in name else "gristmill" if b"run-shards" in name else None
+            if what and "VmRSS:" in status:
+                size = int(status.split("VmRSS:")[1].split()[0]) / 1024
+                # Its supervisor and its worker have the same command line: the worker is the child.
+                parent = int(status.split("PPid:")[1].split()[0])
+                if what == "gristmill":
+                    try:
+                        above = Path(f"/proc/{parent}/cmdline").read_bytes()
+                    except OSError:
+                        continue
+                    what = "worker" if b"run-shards" in above else "supervisor"
+                MEMORY[what] = max(MEMORY.get(what, 0), size)
+        time.sleep(0.2)
 
 
 def run(folder, actors, address, output, rows):
@@ -42,14 +72,13 @@ def run(folder, actors, address, output, rows):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = next(line for line in ran.stderr.splitlines() if "are finished" in line)
     stamp = started.split('"timestamp":"')[1].split('"')[0].rstrip("Z")
-    from datetime import datetime, timezone
-
     first = datetime.fromisoformat(stamp[:26]).replace(tzinfo=timezone.utc).timestamp()
     return ended - first, first - begun, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main():
     files = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    threading.Thread(target=watch, daemon=True).start()
     store = Store(sys.executable)
     os.environ.update(store.environment())
     ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="warning")
@@ -79,12 +108,13 @@ def main():
             before = store.requests()
             _, _, processor = run(folder, 1, address, f"s3://mill/requests-{count}", rows)
             asked = store.requests() - before
-            sizes = len(store.get(f"requests-{count}.manifest.json")), len(store.get(f"requests-{count}.gristmill/shards/1-of-{count}.json"))
+            sizes = len(store.get(f"requests-{count}.gristmill/manifest.json")), len(store.get(f"requests-{count}.gristmill/shards/1-of-{count}.json"))
             seen.append((asked, *sizes, processor))
         (few, small, _, cheap), (many, large, record, dear) = seen
         print(f"requests: {few} for 10 files, {many} for 30: {(many - few) / 20:.1f} for each and {few - (many - few) / 2:.0f} besides")
         print(f"manifest: {(large - small) / 20:.0f} bytes for each file; what a shard says of itself: {record} bytes")
         print(f"driver: {1000 * (dear - cheap) / 20:.1f} ms of processor time for each file, with an output in a store")
+        print(f"memory, at most: {', '.join(f'{what} {size:.0f} MiB' for what, size in sorted(MEMORY.items()))}")
     ray.shutdown()
     store.stop()
 

@@ -45,6 +45,7 @@ LEAVE = 15.0
 
 
 def last_line(error: BaseException) -> str:
+    """What an error of Ray says at its end: above are traces."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
@@ -89,6 +90,7 @@ class _Seat:
         self.until = 0.0
 
     def is_at_shard(self) -> bool:
+        """Whether it runs a shard (`3/20`)."""
         return self.task is not None and "/" in self.task
 
 
@@ -250,6 +252,10 @@ class Cluster:
             # Somebody has stopped it, perhaps with its node.
             return self._lose(seat, task, why)
         if code != FAILED:
+            if task == "open" and self.left is not None:
+                # It came later than the others, which work.
+                _warn(f"node {seat.node}: {why}; it does nothing for this job")
+                return self._retire(seat)
             raise _End(code, f"{why} (node {seat.node})")
         now = time.monotonic()
         if told.get("locked"):

@@ -37,11 +37,13 @@ class Jobs(unittest.TestCase):
         pq.write_table(messages(ROWS), cls.folder / "rows.parquet", row_group_size=50)
         cls.store.put("rows.parquet", (cls.folder / "rows.parquet").read_bytes())
         # What one machine makes of the job.
-        cls.job("one.toml", "rows.parquet", "one")
-        ran = cls.command("run", "one.toml")
-        assert ran.returncode == 0, ran.stderr
+        cls.manifests = []
+        for source, output in [("rows.parquet", "one"), ("s3://mill/rows.parquet", "one-of-store")]:
+            ran = cls.command("run", cls.job("one.toml", source, output))
+            assert ran.returncode == 0, ran.stderr
+            # It says what the input is known by, which of an object is its ETag.
+            cls.manifests.append((cls.folder / f"{output}.gristmill/manifest.json").read_bytes())
         cls.known = cls.files("one")
-        cls.manifest = (cls.folder / "one.gristmill/manifest.json").read_bytes()
         assert len(cls.known) == FILES
 
     @classmethod
@@ -75,12 +77,12 @@ class Jobs(unittest.TestCase):
             key = output.removeprefix("s3://mill/")
             keys = self.store.keys(f"{key}/")
             files = {name.removeprefix(f"{key}/"): self.store.get(name) for name in keys}
-            manifest = self.store.get(f"{key}.manifest.json")
+            manifest = self.store.get(f"{key}.gristmill/manifest.json")
         else:
             files, manifest = self.files(output), (self.folder / f"{output}.gristmill/manifest.json").read_bytes()
         self.assertEqual(sorted(files), sorted(self.known))
         self.assertTrue(files == self.known)
-        self.assertEqual(manifest, self.manifest)
+        self.assertEqual(manifest, self.manifests[output.startswith("s3://")])
         verified = self.command("verify", output)
         self.assertEqual(verified.returncode, 0, verified.stderr)
 

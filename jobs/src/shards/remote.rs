@@ -102,23 +102,24 @@ impl RemoteShards {
     /// # Errors
     /// As [`RemoteShards::check`].
     pub fn claim(&self, job: &ShardedJob) -> Result<(), JobError> {
-        self.check(job)?;
-        if self.begun()?.is_none() {
-            // Another shard may be first; then it is held against that.
-            let own = settle(&self.bucket, &self.url, &self.claim_key(), &job.to_json());
-            match (own, self.begun()?) {
-                (Err(error), None) => return Err(error),
-                (Ok(true), _) => {
-                    // A job without shards may have published and withdrawn its claim since the check.
-                    if let Err(error @ JobError::OutputExists { .. }) = self.check_free()
-                        && self.bucket.head(&manifest_key(&self.url))?.is_some()
-                    {
-                        self.bucket.delete(&self.claim_key())?;
-                        return Err(error);
-                    }
+        if let Some(begun) = self.begun()? {
+            return job.check(&begun, &self.shown(&self.claim_key()));
+        }
+        self.check_free()?;
+        // Another shard may be first; then it is held against that.
+        let own = settle(&self.bucket, &self.url, &self.claim_key(), &job.to_json());
+        match (own, self.begun()?) {
+            (Err(error), None) => return Err(error),
+            (Ok(true), _) => {
+                // A job without shards may have published and withdrawn its claim since the check.
+                if let Err(error @ JobError::OutputExists { .. }) = self.check_free()
+                    && self.bucket.head(&manifest_key(&self.url))?.is_some()
+                {
+                    self.bucket.delete(&self.claim_key())?;
+                    return Err(error);
                 }
-                _ => {}
             }
+            _ => {}
         }
         self.check(job)
     }
