@@ -388,6 +388,45 @@ fn arrow_files_and_streams_are_inputs() {
 }
 
 #[test]
+fn types_that_parquet_does_not_have_are_refused_before_the_work() {
+    use arrow::array::{Decimal128Array, IntervalMonthDayNanoArray, StringArray, StructArray, UnionArray};
+    use arrow::datatypes::{IntervalMonthDayNano, UnionFields};
+    use arrow::ipc::writer::FileWriter;
+    let bench = Bench::new();
+    let numbers = Arc::new(Int64Array::from(vec![1])) as ArrayRef;
+    let fields = UnionFields::from_fields([arrow::datatypes::Field::new("a", DataType::Int64, true)]);
+    let union = UnionArray::try_new(fields, vec![0].into(), None, vec![numbers]).unwrap();
+    let list = arrow::array::ListArray::new(
+        Arc::new(arrow::datatypes::Field::new("item", union.data_type().clone(), true)),
+        arrow::buffer::OffsetBuffer::from_lengths([1]),
+        Arc::new(union.clone()),
+        None,
+    );
+    let interval = IntervalMonthDayNanoArray::from(vec![IntervalMonthDayNano::new(1, 2, 3)]);
+    let decimal = Decimal128Array::from(vec![12]).with_precision_and_scale(10, -2).unwrap();
+    let columns: [(&str, ArrayRef); 5] = [
+        ("union", Arc::new(union)),
+        ("list", Arc::new(list)),
+        ("interval", Arc::new(interval)),
+        ("empty", Arc::new(StructArray::new_empty_fields(1, None))),
+        ("decimal", Arc::new(decimal)),
+    ];
+    for (name, column) in columns {
+        let q: ArrayRef = Arc::new(StringArray::from(vec!["grain"]));
+        let batch = RecordBatch::try_from_iter_with_nullable([("q", q, true), (name, column, true)]).unwrap();
+        let file = std::fs::File::create(bench.path("in.arrow")).unwrap();
+        let mut writer = FileWriter::try_new(file, &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        let ran = job(&bench, "in.arrow", "out.parquet", &["--fresh"]);
+        refused(&ran, &[name, "Parquet cannot hold", "--keep"]);
+        assert!(!ran.stderr.contains("tokens/s") && !ran.stderr.contains("panicked"), "{}", ran.stderr);
+        let out = answered(&bench, "in.arrow", "out.parquet", &["--fresh", "--keep", "q"]);
+        assert_eq!(texts(&out, "q"), ["grain"]);
+    }
+}
+
+#[test]
 fn answers_are_written_as_lines() {
     let bench = Bench::new();
     let list = arrow::array::ListArray::from_iter_primitive::<Int64Type, _, _>([

@@ -18,6 +18,8 @@ class Engine:
     (`model`, `device`, `threads`, `max_model_len`, ...) hold for all runs, and others are what runs begin with. `job` is a
     job file below them, of which what is of files (`input`, `output`, ...) is left aside.
 
+    It works in the process that made it, and in none that is forked from that.
+
     Raises UsageError, ModelError or DeviceError.
     """
 
@@ -43,7 +45,8 @@ class Engine:
         """Answers rows as they come, in their order.
 
         At most 65,536 rows (or 256 MiB of them) are between the reader that is given and the one that is returned, unless
-        one of their batches has more. The engine is at work until all is taken or the reader is deleted.
+        one of their batches has more. The engine is at work until all is taken or the reader is deleted; `close` of a pyarrow
+        reader, and the end of a `with` over it, delete nothing.
 
         Raises as `run`, also while the reader is read.
         """

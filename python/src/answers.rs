@@ -1,9 +1,12 @@
 //! The answers of a run, batch by batch.
 
 use crate::errors::exception;
+use crate::exit::{Visit, is_ending};
+use crate::process;
 use arrow::array::RecordBatch;
 use arrow_pyarrow::ToPyArrow;
 use jobs::rows::stream::{Next, RowStream};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -22,7 +25,12 @@ impl Answers {
 
     /// The next batch; `None` at the end.
     pub fn next(&self, py: Python<'_>) -> PyResult<Option<RecordBatch>> {
+        process::claim().map_err(|error| exception(py, &error))?;
+        let _visit = Visit::begin();
         loop {
+            if is_ending() {
+                return Err(PyRuntimeError::new_err("the interpreter ends"));
+            }
             let next = py.detach(|| {
                 let mut stream = self.0.lock().unwrap_or_else(PoisonError::into_inner);
                 let next = stream.as_ref().map_or(Ok(Next::End), |stream| stream.next(LOOK));
@@ -60,8 +68,12 @@ impl Answers {
 
 impl Drop for Answers {
     fn drop(&mut self) {
-        let stream = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stream = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let Some(stream) = stream else { return };
+        if process::is_fork() {
+            std::mem::forget(stream);
+            return;
+        }
         // As in `stop`.
         Python::try_attach(|py| py.detach(|| stream.stop()));
     }

@@ -2,7 +2,9 @@
 
 use crate::answers::Answers;
 use crate::errors::exception;
+use crate::exit::{Visit, stop_at_end};
 use crate::keywords::table;
+use crate::process;
 use crate::slot::{SharedSlot, Slot};
 use arrow::array::{RecordBatch, RecordBatchReader};
 use arrow::ffi_stream::RecordBatchStreamReader;
@@ -12,7 +14,7 @@ use jobs::error::JobError;
 use jobs::rows::stream::RowStream;
 use jobs::rows::{LoadedModel, ROWS};
 use jobs::run::open_device;
-use pyo3::exceptions::{PyTypeError, PyUserWarning};
+use pyo3::exceptions::{PyTypeError, PyUserWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::ffi::CString;
@@ -49,6 +51,8 @@ impl Engine {
         _job_text: Option<String>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Engine> {
+        process::claim().map_err(|error| exception(py, &error))?;
+        let _visit = Visit::begin();
         let options = table(options)?;
         let loaded = interruptible(py, move || {
             let keywords = Keywords::new(job, _job_text, options)?;
@@ -122,6 +126,8 @@ impl Engine {
         first_row: u64,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<RowStream> {
+        process::claim().map_err(|error| exception(py, &error))?;
+        let _visit = Visit::begin();
         let options = table(options)?;
         if !rows.hasattr("__arrow_c_stream__")? {
             let kind = rows.get_type().name()?;
@@ -130,7 +136,7 @@ impl Engine {
                  not {kind}"
             )));
         }
-        let reader = RecordBatchStreamReader::from_pyarrow_bound(rows)?;
+        let reader = reader(rows)?;
         let begun = py.detach(|| {
             let options = self.keywords.with(options)?.run_args()?.row_options()?;
             let mut model = self.slot.take(GIVES_BACK)?;
@@ -148,6 +154,7 @@ impl Engine {
             }
         });
         let (stream, warnings) = begun.map_err(|error| exception(py, &error))?;
+        stop_at_end(stream.stopper());
         for warning in warnings {
             let text = CString::new(warning.replace('\0', ""))?;
             PyErr::warn(py, &py.get_type::<PyUserWarning>(), &text, 1)?;
@@ -156,14 +163,39 @@ impl Engine {
     }
 }
 
+/// A reader of rows.
+fn reader(rows: &Bound<'_, PyAny>) -> PyResult<RecordBatchStreamReader> {
+    let py = rows.py();
+    let pyarrow = py.import("pyarrow")?;
+    // What others export is not all by the letter (a column of nulls of Polars has a buffer); what pyarrow makes of it is.
+    let reader = pyarrow.getattr("RecordBatchReader")?.call_method1("from_stream", (rows,));
+    let reader = reader.and_then(|reader| RecordBatchStreamReader::from_pyarrow_bound(&reader));
+    reader.map_err(|error| {
+        // Types that Arrow does not have. What a library says of its own stays as it is.
+        let of_arrow = pyarrow.getattr("ArrowException").is_ok_and(|kind| error.is_instance(py, &kind));
+        if !of_arrow && !error.is_instance_of::<PyValueError>(py) {
+            return error;
+        }
+        let why = format!("cannot be read: {}; cast or drop what is named there", error.value(py));
+        let wrong = JobError::Input { path: ROWS.into(), place: String::new(), why };
+        let wrong = exception(py, &wrong);
+        wrong.set_cause(py, Some(error));
+        wrong
+    })
+}
+
 /// The batches of a reader. After an error there are no more.
 fn batches(reader: RecordBatchStreamReader) -> impl Iterator<Item = Result<RecordBatch, JobError>> + Send {
+    let visit = Visit::begin();
     let wrong = |error: arrow::error::ArrowError| JobError::Input {
         path: ROWS.into(),
         place: String::new(),
         why: format!("the reader failed: {error}"),
     };
-    reader.map(move |batch| batch.map_err(wrong))
+    reader.map(move |batch| {
+        let _ = &visit;
+        batch.map_err(wrong)
+    })
 }
 
 /// Does work on another thread, so that Ctrl-C is seen meanwhile. What it makes after that is dropped.

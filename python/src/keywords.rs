@@ -38,6 +38,14 @@ fn of(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     if is_text || value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>() {
         return Ok(Value::String(value.str()?.extract()?));
     }
+    // NumPy's numbers and booleans.
+    if value.hasattr("dtype")? && value.hasattr("item")? && value.getattr("shape")?.len()? == 0 {
+        let item = value.call_method0("item")?;
+        // One that Python has no number for stays as it is.
+        if !item.hasattr("dtype")? {
+            return of(&item);
+        }
+    }
     if value.hasattr("__fspath__")? {
         return Ok(Value::String(value.call_method0("__fspath__")?.extract()?));
     }

@@ -8,7 +8,9 @@ mod command;
 mod driver;
 mod engine;
 mod errors;
+mod exit;
 mod keywords;
+mod process;
 mod slot;
 
 use pyo3::prelude::*;
@@ -19,12 +21,21 @@ static ALLOCATOR: jobs::allocator::Allocator = jobs::allocator::Allocator;
 /// The compiled half of the package.
 #[pymodule]
 mod _gristmill {
+    use super::*;
+
     #[pymodule_export]
     use crate::command::main;
     #[pymodule_export]
     use crate::driver::Driver;
     #[pymodule_export]
     use crate::engine::Engine;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        let end = wrap_pyfunction!(crate::exit::end, module)?;
+        py.import("atexit")?.call_method1("register", (end,)).map(drop)
+    }
 
     /// The version of gristmill.
     #[pymodule_export]

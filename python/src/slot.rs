@@ -1,5 +1,6 @@
 //! The place of a loaded model, which one run has at a time.
 
+use crate::process::is_fork;
 use jobs::error::JobError;
 use jobs::rows::LoadedModel;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -61,12 +62,25 @@ impl Slot {
 
     /// Frees the model, or lets the run that has it free it.
     pub fn close(&self) {
+        if is_fork() {
+            return;
+        }
         let before = std::mem::take(&mut *self.lock());
         drop(before);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if is_fork() {
+            // Its threads, which it would wait for, are in the other process.
+            let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(std::mem::take(state));
+        }
     }
 }
 

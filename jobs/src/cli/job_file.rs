@@ -87,6 +87,9 @@ pub fn flags_of(
             if values.len() != 1 && value.is_array() && !matches!(arg.get_action(), ArgAction::Append) {
                 return Err(format!("`{key}` takes one value, and not a list of {}", values.len()));
             }
+            if values.is_empty() && value.is_array() && MEANS_ALL.contains(&id) {
+                return Err(format!("`{key}` is an empty list; name at least one, or leave it out"));
+            }
             for value in values {
                 let mut flag = OsString::from(format!("--{name}"));
                 if let Some(text) = value {
@@ -99,6 +102,9 @@ pub fn flags_of(
     }
     Ok(flags)
 }
+
+/// Lists that are not empty: without a flag they are not none, but all, or another kind of job.
+const MEANS_ALL: [&str; 2] = ["keep", "choices"];
 
 fn is_key(arg: &Arg, name: &str) -> bool {
     let aliases = arg.get_all_aliases().unwrap_or_default();

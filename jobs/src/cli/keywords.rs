@@ -112,13 +112,20 @@ impl Keywords {
         let cli = Cli::try_parse_from(all).map_err(|error| {
             let text = error.to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text);
-            JobError::Usage(text.split("\n\nUsage").next().unwrap_or("").trim_end().into())
+            JobError::Usage(before_usage(text).into())
         })?;
         match cli.command {
             Command::Run(args) => Ok(*args),
             _ => Err(JobError::Internal("keywords that are no job".into())),
         }
     }
+}
+
+/// What the parser says, without how to call the command.
+fn before_usage(text: &str) -> &str {
+    let ends = ["\n\nUsage", "\n\nFor more information"];
+    let end = ends.iter().filter_map(|end| text.find(end)).min();
+    text[..end.unwrap_or(text.len())].trim_end()
 }
 
 /// The keys of the model and of the engine, which stay as they are once it is loaded.
@@ -165,7 +172,9 @@ mod tests {
         assert!(refused("", "output = \"a\"").starts_with("`output` is of jobs that read and write files"));
         assert!(refused("", "device = \"cpu\"").contains("give it to gristmill.Engine"));
         assert!(refused("", "max_token = 1").contains("unknown key `max_token`; did you mean `max-tokens`?"));
-        assert!(refused("", "temperature = \"hot\"").contains("'--temperature"));
+        let hot = refused("", "temperature = \"hot\"");
+        assert!(hot.contains("'--temperature") && hot.ends_with("a number such as 0.5"), "{hot}");
+        assert!(refused("", "keep = []").starts_with("`keep` is an empty list"));
     }
 
     #[test]

@@ -35,6 +35,28 @@ impl Batch {
         Some(Batch { first_row: row, columns, lost: self.lost })
     }
 
+    /// Its first rows, so many of them.
+    pub fn first(&self, rows: usize) -> Batch {
+        let mut lost = self.lost.clone();
+        lost.iter_mut().for_each(|lost| lost.rows.retain(|&row| row < rows));
+        lost.retain(|lost| !lost.rows.is_empty());
+        Batch { first_row: self.first_row, columns: self.columns.slice(0, rows), lost }
+    }
+
+    /// Some of its columns.
+    ///
+    /// # Errors
+    /// [`JobError::Internal`] for a column that is not there.
+    pub fn project(&self, columns: &[usize]) -> Result<Batch, JobError> {
+        let lost = self.lost.iter().filter_map(|lost| {
+            let column = columns.iter().position(|&at| at == lost.column)?;
+            Some(LostCells { column, ..lost.clone() })
+        });
+        let lost = lost.collect();
+        let columns = self.columns.project(columns).map_err(|error| JobError::Internal(error.to_string()))?;
+        Ok(Batch { first_row: self.first_row, columns, lost })
+    }
+
     /// The rows that have cells that cannot be read, and what is wrong with them.
     pub fn lost_rows(&self) -> BTreeMap<u64, String> {
         let mut rows: BTreeMap<u64, String> = BTreeMap::new();

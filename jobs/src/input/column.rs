@@ -2,6 +2,7 @@
 
 use crate::input::dates::Dates;
 use crate::input::group_file::{GroupFile, ReadError, next_array};
+use crate::input::lost::NOT_UTF8;
 use crate::input::types::has_int96;
 use arrow::array::{Array, ArrayRef, UInt64Array};
 use arrow::compute::{CastOptions, cast_with_options, concat, take};
@@ -9,9 +10,6 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use std::sync::Arc;
-
-/// What is wrong with a text.
-const NOT_UTF8: &str = "the text is not UTF-8";
 
 /// Rows of one column, null where they are lost.
 pub struct ColumnRows {

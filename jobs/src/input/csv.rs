@@ -1,6 +1,7 @@
 //! CSV: which types its columns have, and its fields as arrays.
 
 use crate::input::group_file::ReadError;
+use crate::input::lost::NOT_UTF8;
 use crate::input::records::Record;
 use crate::input::widen::widened;
 use arrow::array::{ArrayRef, StringBuilder};
@@ -150,8 +151,6 @@ impl CsvRows {
         Ok((arrays, self.lost))
     }
 }
-
-const NOT_UTF8: &str = "the text is not UTF-8";
 
 /// What is wrong with a record as a whole.
 pub fn wrong_record(record: &Record, width: usize) -> Option<String> {

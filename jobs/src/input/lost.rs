@@ -4,6 +4,9 @@ use crate::error::JobError;
 use crate::input::file::broken;
 use std::path::PathBuf;
 
+/// What is wrong with a text.
+pub const NOT_UTF8: &str = "the text is not UTF-8";
+
 /// Cells of one column of a batch that cannot be read; the batch has null in their place.
 #[derive(Clone, Debug)]
 pub struct LostCells {

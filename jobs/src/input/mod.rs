@@ -285,6 +285,9 @@ impl Input {
     /// The names of the columns, for messages.
     pub fn column_list(&self) -> String {
         let names: Vec<_> = self.schema.fields().iter().take(20).map(|f| format!("`{}`", f.name())).collect();
+        if names.is_empty() {
+            return "none".into();
+        }
         let more = self.schema.fields().len().saturating_sub(20);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         names.join(", ") + &more

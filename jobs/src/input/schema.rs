@@ -14,7 +14,7 @@ pub fn refuse_duplicates(schema: &Schema, path: &Path) -> Result<(), JobError> {
     match schema.fields().iter().find(|field| !seen.insert(field.name())) {
         None => Ok(()),
         Some(twice) => Err(JobError::Usage(format!(
-            "{}: more than one column is named `{}`; write the file with names that differ",
+            "{}: more than one column is named `{}`; give each a name of its own",
             path.display(),
             twice.name()
         ))),

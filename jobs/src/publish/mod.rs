@@ -9,6 +9,7 @@ pub mod format;
 mod input_rows;
 pub(crate) mod local;
 pub mod manifest;
+pub mod parquet_types;
 pub(crate) mod part_writer;
 pub mod publication;
 pub(crate) mod remote;

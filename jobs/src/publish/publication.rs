@@ -269,7 +269,7 @@ pub(crate) fn part_name(at: u64, format: OutputFormat) -> String {
 }
 
 /// Gives a row that has an answer the error of its kept cells; whether it had none before.
-fn note_error(answer: &mut Option<Answer>, error: Option<String>) -> bool {
+pub(crate) fn note_error(answer: &mut Option<Answer>, error: Option<String>) -> bool {
     let (Some(answer), Some(error)) = (answer, error) else { return false };
     if answer.error.is_some() {
         return false;

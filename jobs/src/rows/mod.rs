@@ -4,6 +4,7 @@
 //! In the place of files stands who hands in batches, in that of the journal a window over the rows on their way, and
 //! nothing is published. So nothing survives a kill; a row that cannot be answered has its `error` as ever.
 
+mod readable;
 mod reading;
 pub mod stream;
 mod window;

@@ -3,7 +3,9 @@
 use crate::error::JobError;
 use crate::input::batch::Batch;
 use crate::input::footer::MAX_ROWS;
+use crate::input::lost::{LostCells, NOT_UTF8};
 use crate::rows::ROWS;
+use crate::rows::readable::readable;
 use crate::rows::window::Window;
 use crate::run::job::Job;
 use arrow::array::{Array, RecordBatch, RecordBatchOptions};
@@ -20,7 +22,7 @@ pub(super) struct Reading<I> {
     job: Arc<Job>,
     window: Arc<Window>,
     /// What is left of a batch.
-    rest: Option<RecordBatch>,
+    rest: Option<Batch>,
     next_row: u64,
 }
 
@@ -33,43 +35,60 @@ impl<I: Iterator<Item = Result<RecordBatch, JobError>>> Reading<I> {
     }
 
     /// The next rows that are there.
-    fn slice(&mut self) -> Option<Result<RecordBatch, JobError>> {
+    fn rows(&mut self) -> Option<Result<Batch, JobError>> {
         loop {
-            if let Some(batch) = self.rest.take().filter(|batch| batch.num_rows() > 0) {
-                let rows = batch.num_rows().min(BATCH_ROWS);
-                self.rest = Some(batch.slice(rows, batch.num_rows() - rows));
-                return Some(Ok(batch.slice(0, rows)));
+            if let Some(batch) = self.rest.take() {
+                let rows = batch.columns.num_rows().min(BATCH_ROWS);
+                let first = batch.first(rows);
+                self.rest = batch.from_row(first.first_row + rows as u64);
+                return Some(Ok(first));
             }
             match self.batches.next()? {
-                Ok(batch) => self.rest = Some(batch),
+                Ok(batch) if batch.num_rows() == 0 => {}
+                Ok(batch) => match self.numbered(batch) {
+                    Ok(batch) => self.rest = Some(batch),
+                    Err(error) => return Some(Err(error)),
+                },
                 Err(error) => return Some(Err(error)),
             }
         }
     }
 
-    /// The rows as the job knows them. Every column may hold null there.
-    fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch, JobError> {
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let schema = self.job.input.schema.clone();
-        RecordBatch::try_new_with_options(schema, batch.columns().to_vec(), &options).map_err(|error| {
-            wrong(self.next_row, &format!("are not of the schema that they came with: {error}"))
-        })
-    }
-
-    fn take(&mut self, batch: RecordBatch) -> Result<Option<Batch>, JobError> {
-        let (first_row, rows) = (self.next_row, batch.num_rows() as u64);
-        if first_row.saturating_add(rows) > MAX_ROWS {
+    /// The rows of a batch as the job knows them: every column may hold null there, and does where a text cannot be read.
+    fn numbered(&mut self, batch: RecordBatch) -> Result<Batch, JobError> {
+        let (first_row, rows) = (self.next_row, batch.num_rows());
+        if first_row.saturating_add(rows as u64) > MAX_ROWS {
             return Err(wrong(first_row, "have numbers beyond 2^32; begin another run"));
         }
-        let batch = self.conform(&batch)?;
-        let project =
-            |columns: &[usize]| batch.project(columns).map_err(|error| JobError::Internal(error.to_string()));
-        let kept = project(&self.job.kept)?;
-        let bytes = kept.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or(0));
-        let bytes = bytes.sum();
-        let (kept, read) = (self.job.columns.keep(&kept)?, project(&self.read)?);
-        self.next_row += rows;
-        Ok(self.window.add(first_row, kept, bytes).then(|| Batch::whole(first_row, read)))
+        self.next_row += rows as u64;
+        let schema = self.job.input.schema.clone();
+        let (mut columns, mut lost) = (Vec::with_capacity(batch.num_columns()), Vec::new());
+        for (at, column) in batch.columns().iter().enumerate() {
+            let name = || schema.fields().get(at).map(|field| field.name().clone()).unwrap_or_default();
+            let readable = readable(column);
+            let (column, rows) = readable
+                .map_err(|why| wrong(first_row, &format!("cannot be read in column {}: {why}", name())))?;
+            columns.push(column);
+            if !rows.is_empty() {
+                let (path, why) = (ROWS.into(), NOT_UTF8.into());
+                lost.push(LostCells { column: at, name: name(), rows, path, place: String::new(), why });
+            }
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let columns = RecordBatch::try_new_with_options(schema, columns, &options);
+        let columns = columns.map_err(|error| {
+            wrong(first_row, &format!("are not of the schema that they came with: {error}"))
+        })?;
+        Ok(Batch { first_row, columns, lost })
+    }
+
+    fn take(&mut self, batch: Batch) -> Result<Option<Batch>, JobError> {
+        let kept = batch.project(&self.job.kept)?;
+        let columns = kept.columns.columns().iter();
+        let bytes = columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum();
+        let (errors, read) = (kept.lost_rows(), batch.project(&self.read)?);
+        let kept = self.job.columns.keep(&kept.columns)?;
+        Ok(self.window.add(batch.first_row, kept, errors, bytes).then_some(read))
     }
 }
 
@@ -77,7 +96,7 @@ impl<I: Iterator<Item = Result<RecordBatch, JobError>>> Iterator for Reading<I> 
     type Item = Result<Batch, JobError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.slice()?;
+        let batch = self.rows()?;
         batch.and_then(|batch| self.take(batch)).transpose()
     }
 }

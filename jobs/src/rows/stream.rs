@@ -13,7 +13,7 @@ use crate::run::progress::{Counters, Progress};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 /// The answers to a stream of rows, in its order. Dropping it ends the run.
@@ -63,9 +63,31 @@ impl RowStream {
         self.window.next(wait)
     }
 
+    /// What ends the run from elsewhere.
+    pub fn stopper(&self) -> Stop {
+        Stop(Arc::downgrade(&self.window))
+    }
+
     /// Ends the run soon: rows that have no answer are given up.
     pub fn stop(&self) {
         self.window.stop();
+    }
+}
+
+/// Stops a run from elsewhere.
+pub struct Stop(Weak<Window>);
+
+impl Stop {
+    /// As [`RowStream::stop`], if the run goes on.
+    pub fn stop(&self) {
+        if let Some(window) = self.0.upgrade() {
+            window.stop();
+        }
+    }
+
+    /// Whether the run goes on, or its answers are still there.
+    pub fn is_of_use(&self) -> bool {
+        self.0.strong_count() > 0
     }
 }
 

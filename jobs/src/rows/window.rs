@@ -5,10 +5,11 @@ use crate::journal::answer::Answer;
 use crate::journal::costs::StartFigures;
 use crate::journal::note::Note;
 use crate::publish::columns::OutputColumns;
+use crate::publish::publication::note_error;
 use crate::run::answer_sink::AnswerSink;
 use crate::run::job::Job;
 use arrow::array::RecordBatch;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ struct State {
 struct Held {
     first_row: u64,
     kept: RecordBatch,
+    /// What is wrong with kept cells of rows.
+    errors: BTreeMap<u64, String>,
     answers: Vec<Option<Answer>>,
     /// Rows without an answer.
     left: usize,
@@ -63,8 +66,15 @@ pub enum Next {
 }
 
 impl Window {
-    /// Takes the kept columns of rows that are about to be fed; waits for room. Returns whether anybody wants them still.
-    pub fn add(&self, first_row: u64, kept: RecordBatch, bytes: usize) -> bool {
+    /// Takes the kept columns of rows that are about to be fed, and what is wrong with cells of them; waits for room. Returns
+    /// whether anybody wants them still.
+    pub fn add(
+        &self,
+        first_row: u64,
+        kept: RecordBatch,
+        errors: BTreeMap<u64, String>,
+        bytes: usize,
+    ) -> bool {
         let size = Size { rows: kept.num_rows(), bytes };
         let full = |state: &mut State| {
             let (rows, bytes) = (state.size.rows + size.rows, state.size.bytes + size.bytes);
@@ -75,7 +85,7 @@ impl Window {
         state.size.rows += size.rows;
         state.size.bytes += size.bytes;
         let left = size.rows;
-        state.held.push_back(Held { first_row, kept, answers: vec![None; left], left, size });
+        state.held.push_back(Held { first_row, kept, errors, answers: vec![None; left], left, size });
         !state.stopped
     }
 
@@ -142,7 +152,10 @@ impl Window {
                 *left -= 1;
             }
         }
-        while let Some(whole) = state.held.pop_front_if(|held| held.left == 0) {
+        while let Some(mut whole) = state.held.pop_front_if(|held| held.left == 0) {
+            for (row, error) in std::mem::take(&mut whole.errors) {
+                note_error(&mut whole.answers[(row - whole.first_row) as usize], Some(error));
+            }
             let batch = columns.join(&whole.kept, &whole.answers)?;
             state.ready.push_back((batch, whole.size));
             self.changed.notify_all();

@@ -31,6 +31,7 @@ use crate::publish::choice_columns::ChoiceColumns;
 use crate::publish::columns::{OutputColumns, Returns};
 use crate::publish::document_columns::DocumentColumns;
 use crate::publish::format::OutputFormat;
+use crate::publish::parquet_types;
 use crate::publish::text::LineEncoder;
 use crate::run::error_limits::ErrorLimits;
 use crate::run::kept::projected;
@@ -99,8 +100,12 @@ impl Job {
         let date = job_date(&options);
         let job = Job::of(options, input, folders, model, date)?;
         let format = OutputFormat::of(&job.options.output)?;
-        if format != OutputFormat::Parquet && !job.options.batch {
-            LineEncoder::new(format).check(job.columns.schema())?;
+        match format {
+            _ if job.options.batch => {}
+            OutputFormat::Parquet => parquet_types::check(job.columns.schema())?,
+            OutputFormat::Jsonl | OutputFormat::Csv => {
+                LineEncoder::new(format).check(job.columns.schema())?
+            }
         }
         Ok(job)
     }
