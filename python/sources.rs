@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The files and folders that a wheel is made of, from the root of the repository.
-pub const PARTS: [&str; 13] = [
+pub const PARTS: [&str; 16] = [
     "Cargo.lock",
     "Cargo.toml",
     "engine/Cargo.toml",
@@ -14,7 +14,10 @@ pub const PARTS: [&str; 13] = [
     "kernels/Cargo.toml",
     "kernels/src",
     "nano/config.json",
+    "nano/generation_config.json",
     "nano/model.safetensors",
+    "nano/tokenizer.json",
+    "nano/tokenizer_config.json",
     "python",
     "shaders/Cargo.toml",
     "shaders/src",

@@ -15,9 +15,10 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The Python of the tests, if it has what a test needs.
+/// The Python of the tests, or that of GRISTMILL_PYTHON, if it has what a test needs.
 fn python(module: &str) -> Option<PathBuf> {
-    let python = root().join(".venv/bin/python");
+    let given = std::env::var_os("GRISTMILL_PYTHON").map(PathBuf::from);
+    let python = given.unwrap_or_else(|| root().join(".venv/bin/python"));
     let has =
         |code: &str| Command::new(&python).args(["-c", code]).output().is_ok_and(|ran| ran.status.success());
     if has(&format!("import pyarrow, {module}")) {
@@ -85,6 +86,39 @@ fn the_module_is_of_these_sources() {
     let code = "from gristmill import _gristmill; print(_gristmill.SOURCES)";
     let compiled = told(command(&python, folder.path()).args(["-c", code]).output().unwrap());
     assert_eq!(compiled.trim(), sources::digest(root()).unwrap());
+}
+
+#[test]
+fn the_digest_has_all_that_is_compiled_in() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    // Crates of this workspace that the module is made of, by cargo's own account.
+    let metadata = Command::new(env!("CARGO")).args([
+        "tree",
+        "-p",
+        "gristmill-python",
+        "-e",
+        "normal,build",
+        "--prefix",
+        "none",
+    ]);
+    let mut parts = Vec::new();
+    let tree = told({ metadata }.args(["--offline"]).current_dir(root()).output().unwrap());
+    let here = format!("({}/", root().display());
+    for line in tree.lines().filter_map(|line| line.split_once(&here)) {
+        let folder = line.1.split(')').next().unwrap();
+        match folder {
+            "python" => parts.push("python".to_string()),
+            folder => parts.extend([format!("{folder}/Cargo.toml"), format!("{folder}/src")]),
+        }
+    }
+    assert!(parts.len() > 8, "{tree}");
+    // Files of the built-in model.
+    let built_in = read("jobs/src/model/builtin.rs");
+    let names = built_in.split("file!(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    parts.extend(names.map(|name| format!("nano/{name}")));
+    for part in parts {
+        assert!(sources::PARTS.contains(&part.as_str()), "{part}");
+    }
 }
 
 #[test]
