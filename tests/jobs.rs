@@ -245,9 +245,9 @@ fn an_option_of_the_engine_is_refused_by_its_flag() {
         "qwen3",
         &input,
         &bench.name("out.parquet"),
-        &["--prompt-column", "q", "--kv-cache-dtype", "bfloat16"],
+        &["--prompt-column", "q", "--kv-cache-dtype", "float16"],
     );
-    let why = "--kv-cache-dtype: the cpu device holds KV pages in f32, fp8_e4m3, not bf16";
+    let why = "--kv-cache-dtype: the cpu device holds KV pages in f32, bf16, fp8_e4m3, not f16";
     assert!(ran.code == 2 && ran.stderr.contains(why), "{}", ran.stderr);
     for (dtype, why) in [("fp8_e5m2", "held in e4m3 only; give fp8"), ("int8", "known are auto, float32")] {
         let flags = ["--prompt-column", "q", "--kv-cache-dtype", dtype];

@@ -325,11 +325,13 @@ fn cpu_structures() {
     keep_their_bits(("cpu", DType::F32), "qwen3", 120, support::schedules(15), &[1, 16, 24]);
 }
 
-/// KV pages in FP8.
+/// KV pages in FP8 and in bf16.
 #[test]
-fn cpu_fp8_pages() {
-    let (on, fp8) = (("cpu", DType::F32), Some(DType::E4M3));
-    stored_keep_their_bits(on, None, fp8, "qwen2-window", 120, support::schedules(15), &[1, 8, 24]);
+fn cpu_narrow_pages() {
+    let on = ("cpu", DType::F32);
+    for kv in [DType::E4M3, DType::BF16] {
+        stored_keep_their_bits(on, None, Some(kv), "qwen2-window", 120, support::schedules(8), &[1, 8, 24]);
+    }
 }
 
 /// Products of bf16 pairs.

@@ -253,6 +253,15 @@ fn nearest_e4m3(value: f64) -> f64 {
     if value.is_nan() { value } else { element(nearest.unwrap()).copysign(value) }
 }
 
+/// The bf16 nearest to a value that is not subnormal, of two the one whose last bit is 0.
+fn nearest_bf16(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return value;
+    }
+    let last_bit = 2.0_f64.powf(value.abs().log2().floor() - 7.0);
+    (value / last_bit).round_ties_even() * last_bit
+}
+
 fn compare(case: &Case) {
     let mut device = CpuDevice::new(Some(2)).unwrap();
     let (id, output) = case.run(&mut device).unwrap();
@@ -260,8 +269,12 @@ fn compare(case: &Case) {
     let expected = if case.plan.ops.len() == 2 { expected_of_two(case) } else { expected(case) };
     for ((got, want), (view, _)) in got.iter().zip(expected).zip(&case.outputs) {
         assert_eq!(got.len(), want.len(), "{}", case.name);
-        let fp8 = case.plan.desc(view.buffer).value_type() == DType::E4M3;
-        let want = want.into_iter().map(|value| if fp8 { nearest_e4m3(value) } else { value });
+        let nearest = match case.plan.desc(view.buffer).value_type() {
+            DType::E4M3 => nearest_e4m3,
+            DType::BF16 => nearest_bf16,
+            _ => |value| value,
+        };
+        let want = want.into_iter().map(nearest);
         for (i, (&got, want)) in got.iter().zip(want).enumerate() {
             let error = (f64::from(got) - want).abs();
             let same = got.is_nan() && want.is_nan() || f64::from(got) == want;
@@ -319,21 +332,24 @@ fn every_case_with_fp8_weights() {
 }
 
 #[test]
-fn every_case_with_fp8_pages() {
-    cases(Formats { kv: DType::E4M3, ..Formats::F32 }).iter().for_each(compare);
+fn every_case_with_narrow_pages() {
+    for kv in [DType::BF16, DType::E4M3] {
+        cases(Formats { kv, ..Formats::F32 }).iter().for_each(compare);
+    }
 }
 
-/// FP8 pages give the bits that wide pages give which hold the same values.
+/// Narrow pages give the bits that wide pages give which hold the same values.
 #[test]
-fn fp8_pages_are_widened_as_they_are_read() {
+fn narrow_pages_are_widened_as_they_are_read() {
     let attentions = |kv| {
         let all = cases(Formats { kv, ..Formats::F32 });
         all.into_iter().filter(|case| matches!(case.plan.ops[0], Op::PagedAttention(_)))
     };
-    for (narrow, mut wide) in attentions(DType::E4M3).zip(attentions(DType::F32)) {
+    let both = |kv| attentions(kv).zip(attentions(DType::F32)).map(move |(narrow, wide)| (kv, narrow, wide));
+    for (kv, narrow, mut wide) in [DType::BF16, DType::E4M3].into_iter().flat_map(both) {
         for ((id, to), (_, from)) in wide.writes.iter_mut().zip(&narrow.writes) {
-            if narrow.plan.desc(*id).value_type() == DType::E4M3 {
-                *to = DType::F32.encode(&DType::E4M3.decode(from));
+            if narrow.plan.desc(*id).value_type() == kv {
+                *to = DType::F32.encode(&kv.decode(from));
             }
         }
         let mut device = CpuDevice::new(Some(2)).unwrap();
@@ -341,7 +357,7 @@ fn fp8_pages_are_widened_as_they_are_read() {
             let (id, _) = case.run(&mut device).unwrap();
             device.read(id, case.outputs[0].0.buffer, 0..case.outputs[0].1).unwrap()
         };
-        assert!(run(&narrow) == run(&wide), "{}", narrow.name);
+        assert!(run(&narrow) == run(&wide), "{kv}: {}", narrow.name);
     }
 }
 

@@ -52,6 +52,7 @@ struct Task {
 /// Runs the op.
 pub fn run(team: &mut Team, memory: &mut Memory, step: &Step, op: &PagedAttention) {
     match memory.dtype(op.k_pages) {
+        DType::BF16 => attend::<u16>(team, memory, step, op),
         DType::E4M3 => attend::<u8>(team, memory, step, op),
         _ => attend::<f32>(team, memory, step, op),
     }
@@ -125,6 +126,8 @@ struct Scratch {
     sums: Vec<[f32; NR]>,
     greatest: Vec<f32>,
     total: Vec<f32>,
+    /// What the sums so far are multiplied by before those of the block are added.
+    shrink: Vec<f32>,
 }
 
 impl Scratch {
@@ -148,6 +151,7 @@ impl Scratch {
         self.greatest.resize(n, f32::NEG_INFINITY);
         self.total.clear();
         self.total.resize(n, 0.0);
+        self.shrink.resize(n, 1.0);
 
         let seen = |p: usize| op.window.map_or(0, |w| (p + 1).saturating_sub(w))..p + 1;
         let from = positions.iter().map(|&p| seen(p).start).min().unwrap_or(0);
@@ -164,12 +168,12 @@ impl Scratch {
                 #[inline(always)]
                 |row, sums| scores[row..row + sums.len()].copy_from_slice(sums),
             );
-            for (r, &p) in positions.iter().enumerate() {
-                let seen = seen(p);
+            self.weigh(op, |r| {
+                let seen = seen(positions[r]);
                 let clip = |i: usize| i.clamp(start, start + BLOCK) - start;
-                self.weigh(r, clip(seen.start)..clip(seen.end), op, n);
-            }
-            let (scores, sums) = (&self.scores, &mut self.sums);
+                clip(seen.start)..clip(seen.end)
+            });
+            let (scores, sums, shrink) = (&self.scores, &mut self.sums, &self.shrink);
             self.weights.pack(Words::Columns, (n, BLOCK, BLOCK), |r| &scores[r], one_by_one);
             for panel in 0..panels {
                 let values = &self.values[panel * BLOCK * NR..][..BLOCK * NR];
@@ -180,44 +184,43 @@ impl Scratch {
                     &mut self.tile,
                     #[inline(always)]
                     |row, part| {
-                        for (sum, part) in sums[panel * n + row..].iter_mut().zip(part) {
-                            sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-                        }
+                        add(&mut sums[panel * n + row..], &shrink[row..], part);
                     },
                 );
             }
         }
     }
 
-    /// Turns a row's scores into weights and rescales its sums so far. Positions outside
-    /// `seen` get a weight of exactly zero, so a block that the row does not see changes nothing.
-    fn weigh(&mut self, r: usize, seen: std::ops::Range<usize>, op: &PagedAttention, rows: usize) {
-        let scores = &mut self.scores[r];
-        if seen.is_empty() {
-            *scores = [0.0; BLOCK];
-            return;
-        }
-        let (greatest, total) = (&mut self.greatest[r], &mut self.total[r]);
-        let sums = self.sums.iter_mut().skip(r).step_by(rows);
+    /// Turns the rows' scores of a block into weights. Positions outside of what a row has `seen` of the block get a weight
+    /// of exactly zero, so a block that the row does not see changes nothing.
+    fn weigh(&mut self, op: &PagedAttention, seen: impl Fn(usize) -> std::ops::Range<usize>) {
+        let (all, scale) = (0..BLOCK, op.scale);
         vectorized(
             #[inline(always)]
             || {
-                scores.iter_mut().for_each(|score| *score *= op.scale);
-                if let Some(cap) = op.softcap {
-                    scores.iter_mut().for_each(|score| *score = math::soft_cap(*score, cap));
-                }
-                for (i, score) in scores.iter_mut().enumerate() {
-                    *score = if seen.contains(&i) { *score } else { f32::NEG_INFINITY };
-                }
-                let new = math::max(scores).max(*greatest);
-                let shrink = math::exp(*greatest - new);
-                for score in scores.iter_mut() {
-                    *score = math::exp(*score - new);
-                }
-                *total = total.mul_add(shrink, math::sum(BLOCK, |i| scores[i]));
-                *greatest = new;
-                for sum in sums {
-                    sum.iter_mut().for_each(|sum| *sum *= shrink);
+                for (r, scores) in self.scores.iter_mut().enumerate() {
+                    let seen = seen(r);
+                    if seen.is_empty() {
+                        (*scores, self.shrink[r]) = ([0.0; BLOCK], 1.0);
+                        continue;
+                    }
+                    scores.iter_mut().for_each(|score| *score *= scale);
+                    if let Some(cap) = op.softcap {
+                        scores.iter_mut().for_each(|score| *score = math::soft_cap(*score, cap));
+                    }
+                    if seen != all {
+                        for (i, score) in scores.iter_mut().enumerate() {
+                            *score = if seen.contains(&i) { *score } else { f32::NEG_INFINITY };
+                        }
+                    }
+                    let (greatest, total) = (&mut self.greatest[r], &mut self.total[r]);
+                    let new = math::max(scores).max(*greatest);
+                    let shrink = math::exp(*greatest - new);
+                    for score in scores.iter_mut() {
+                        *score = math::exp(*score - new);
+                    }
+                    *total = total.mul_add(shrink, math::sum(BLOCK, |i| scores[i]));
+                    (*greatest, self.shrink[r]) = (new, shrink);
                 }
             },
         );
@@ -296,6 +299,19 @@ impl<T: Element> Cache<'_, T> {
             },
         );
     }
+}
+
+/// Adds the sums of a block to those before it, which shrink first. Both steps round.
+#[inline(always)]
+fn add(sums: &mut [[f32; NR]], shrink: &[f32], part: &[Sums]) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for ((sum, part), shrink) in sums.iter_mut().zip(part).zip(shrink) {
+                sum.iter_mut().zip(part).for_each(|(sum, part)| *sum = *sum * shrink + part);
+            }
+        },
+    );
 }
 
 /// Copies and widens, without a call of memcpy for the usual lengths.

@@ -5,16 +5,18 @@ use super::memory::Memory;
 use super::sums::{NR, Sums};
 use super::team::Team;
 use super::tile::Tiles;
-use super::vectors;
+use super::{vectorized, vectors};
+use crate::format::Q8_0_BLOCK;
 use crate::op::Linear;
 use std::cell::RefCell;
 use std::ops::Range;
 
 /// Words of a panel that all rows are multiplied with before the next: few enough that they stay in a first-level cache of
 /// 32 KiB, beside a tile of rows. The tall tiles of 32 registers need each word less often, and go well with words of the
-/// second level.
-fn block() -> usize {
-    if vectors::registers() >= 32 { 1024 } else { 128 }
+/// second level. Blocks are about equally long, so that none is short for what its sums cost, and whole blocks of Q8_0.
+fn block(words: usize) -> usize {
+    let most = if vectors::registers() >= 32 { 1024 } else { 160 };
+    words.div_ceil(words.div_ceil(most).max(1)).next_multiple_of(Q8_0_BLOCK)
 }
 
 /// Tiles of a task, at least, where there are many rows: enough to pay for widening.
@@ -36,7 +38,8 @@ pub fn run(team: &mut Team, memory: &mut Memory, tiles: &mut Tiles, rows: usize,
     let bias = bias.map(|id| memory.float(id));
 
     let row = |r: usize| &x_data[r * x_cols + x.start..][..x.cols];
-    tiles.pack(panels.words(), (rows, x.cols, block()), row, |n, pack| {
+    let block = block(panels.words().count(x.cols));
+    tiles.pack(panels.words(), (rows, x.cols, block), row, |n, pack| {
         team.share_ranges(n, TILES, |tiles| tiles.for_each(pack));
     });
     let (tiles, few) = (&*tiles, tiles.len() <= 2);
@@ -62,10 +65,7 @@ pub fn run(team: &mut Team, memory: &mut Memory, tiles: &mut Tiles, rows: usize,
                     for (r, sums) in sums.iter().enumerate() {
                         let at = (row + r) * stride + out.start + first;
                         // SAFETY: these columns of these rows belong to this task.
-                        let to = unsafe { target.part(at, width) };
-                        for ((to, sum), add) in to.iter_mut().zip(sums).zip(&add) {
-                            *to = sum + add;
-                        }
+                        store(unsafe { target.part(at, width) }, sums, &add);
                     }
                 },
             );
@@ -81,6 +81,16 @@ pub fn run(team: &mut Team, memory: &mut Memory, tiles: &mut Tiles, rows: usize,
         });
     });
     memory.give(out.buffer, result);
+}
+
+fn store(to: &mut [f32], sums: &Sums, add: &Sums) {
+    vectorized(
+        #[inline(always)]
+        || match to.as_chunks_mut::<NR>() {
+            ([to], []) => (0..NR).for_each(|i| to[i] = sums[i] + add[i]),
+            _ => to.iter_mut().zip(sums.iter().zip(add)).for_each(|(to, (sum, add))| *to = sum + add),
+        },
+    );
 }
 
 /// Reused, because allocating memory costs more than what it is for.

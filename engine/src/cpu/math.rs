@@ -90,8 +90,14 @@ pub fn max(values: &[f32]) -> f32 {
             *lane = if v > *lane { v } else { *lane };
         }
     }
-    let all = lanes.iter().chain(rest);
-    all.fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m })
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = if lanes[i + half] > lanes[i] { lanes[i + half] } else { lanes[i] };
+        }
+        half /= 2;
+    }
+    rest.iter().fold(lanes[0], |m, &v| if v > m { v } else { m })
 }
 
 #[cfg(test)]

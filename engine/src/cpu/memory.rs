@@ -150,7 +150,7 @@ impl Memory {
             Layout::Panels => self.panels[id.0].write(row, bytes),
             Layout::Keys => {
                 for (i, key) in dtype.decode(bytes).chunks_exact(cols).enumerate() {
-                    store_key(&mut self.pages[id.0], page, row + i, key);
+                    self.pages[id.0].store(key_at(page, cols, row + i), page, key);
                 }
             }
             Layout::Values => self.pages[id.0].store(row * cols, 1, &dtype.decode(bytes)),
@@ -173,7 +173,7 @@ impl Memory {
             Layout::Int => bytemuck::cast_slice(&self.ints[id.0][range]).to_vec(),
             Layout::Panels => self.panels[id.0].read(rows),
             Layout::Keys => {
-                let at = |slot: usize| slot / page * page * desc.cols + slot % page;
+                let at = |slot: usize| key_at(page, desc.cols, slot);
                 let key = |slot| self.pages[id.0].values(at(slot), page, desc.cols);
                 desc.value_type().encode(&rows.flat_map(key).collect::<Vec<_>>())
             }
@@ -206,9 +206,9 @@ fn layouts(plan: &Plan) -> Vec<Layout> {
     plan.iter().map(layout).collect()
 }
 
-/// Stores the key of a slot in the layout of [`Layout::Keys`].
-pub fn store_key(pages: &mut Pages, page_size: usize, slot: usize, key: &[f32]) {
-    pages.store(slot / page_size * page_size * key.len() + slot % page_size, page_size, key);
+/// Where the first column of a slot's key is in the layout of [`Layout::Keys`]; the others follow `page_size` elements apart.
+fn key_at(page_size: usize, cols: usize, slot: usize) -> usize {
+    slot / page_size * page_size * cols + slot % page_size
 }
 
 /// Bytes of main memory, and how many of them are available.

@@ -6,6 +6,7 @@ mod attention;
 mod chain;
 mod disjoint;
 mod fp8;
+mod huge;
 mod linear;
 mod math;
 mod memory;
@@ -40,7 +41,7 @@ use team::Team;
 use tile::Tiles;
 
 /// The types of KV pages, the preferred first.
-const KV: [DType; 2] = [DType::F32, DType::E4M3];
+const KV: [DType; 3] = [DType::F32, DType::BF16, DType::E4M3];
 
 /// Runs `f` with the widest vectors that the machine has. What `f` calls must be `inline(always)`.
 fn vectorized<R>(f: impl FnOnce() -> R) -> R {
@@ -68,7 +69,7 @@ impl Compiled {
                 Op::RmsNorm(op) => rows::rms_norm(team, memory, rows(op.x), op),
                 Op::Linear(op) => linear::run(team, memory, tiles, rows(op.x), op),
                 Op::Rope(op) => rows::rope(team, memory, step, op),
-                Op::KvWrite(op) => rows::kv_write(memory, step, op),
+                Op::KvWrite(op) => rows::kv_write(team, memory, step, op),
                 Op::PagedAttention(op) => attention::run(team, memory, step, op),
                 Op::GatedMul(op) => rows::gated_mul(team, memory, rows(op.x), op),
                 Op::Add(op) => rows::add(team, memory, rows(op.a), op),

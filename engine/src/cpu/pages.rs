@@ -1,5 +1,6 @@
-//! KV pages in main memory: f32, or e4m3 of a byte each, which are widened as they are read.
+//! KV pages in main memory: f32, or bf16 or e4m3, which are widened as they are read.
 
+use super::{huge, pairs};
 use crate::dtype::DType;
 use crate::e4m3;
 
@@ -13,6 +14,9 @@ pub trait Element: Copy + Send + Sync + 'static {
 
     /// The elements of pages that hold this type.
     fn of(pages: &Pages) -> &[Self];
+
+    /// The same, to be written.
+    fn of_mut(pages: &mut Pages) -> &mut [Self];
 }
 
 impl Element for f32 {
@@ -29,7 +33,41 @@ impl Element for f32 {
     fn of(pages: &Pages) -> &[f32] {
         match pages {
             Pages::F32(elements) => elements,
-            Pages::E4m3(_) => &[],
+            _ => &[],
+        }
+    }
+
+    fn of_mut(pages: &mut Pages) -> &mut [f32] {
+        match pages {
+            Pages::F32(elements) => elements,
+            _ => &mut [],
+        }
+    }
+}
+
+/// The bits of a bf16.
+impl Element for u16 {
+    #[inline(always)]
+    fn nearest(value: f32) -> u16 {
+        (pairs::rounded(value).to_bits() >> 16) as u16
+    }
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        f32::from_bits(u32::from(self) << 16)
+    }
+
+    fn of(pages: &Pages) -> &[u16] {
+        match pages {
+            Pages::Bf16(elements) => elements,
+            _ => &[],
+        }
+    }
+
+    fn of_mut(pages: &mut Pages) -> &mut [u16] {
+        match pages {
+            Pages::Bf16(elements) => elements,
+            _ => &mut [],
         }
     }
 }
@@ -48,8 +86,15 @@ impl Element for u8 {
 
     fn of(pages: &Pages) -> &[u8] {
         match pages {
-            Pages::F32(_) => &[],
             Pages::E4m3(elements) => elements,
+            _ => &[],
+        }
+    }
+
+    fn of_mut(pages: &mut Pages) -> &mut [u8] {
+        match pages {
+            Pages::E4m3(elements) => elements,
+            _ => &mut [],
         }
     }
 }
@@ -57,6 +102,7 @@ impl Element for u8 {
 /// The keys or the values of a layer.
 pub enum Pages {
     F32(Vec<f32>),
+    Bf16(Vec<u16>),
     E4m3(Vec<u8>),
 }
 
@@ -72,8 +118,9 @@ impl Pages {
     pub fn new(dtype: DType, len: usize) -> Pages {
         let fresh = if cfg!(debug_assertions) { f32::NAN } else { 0.0 };
         match dtype {
-            DType::E4M3 => Pages::E4m3(vec![u8::nearest(fresh); len]),
-            _ => Pages::F32(vec![fresh; len]),
+            DType::BF16 => Pages::Bf16(filled(u16::nearest(fresh), len)),
+            DType::E4M3 => Pages::E4m3(filled(u8::nearest(fresh), len)),
+            _ => Pages::F32(filled(fresh, len)),
         }
     }
 
@@ -81,6 +128,7 @@ impl Pages {
     pub fn store(&mut self, at: usize, step: usize, values: &[f32]) {
         match self {
             Pages::F32(elements) => store(&mut elements[at..], step, values),
+            Pages::Bf16(elements) => store(&mut elements[at..], step, values),
             Pages::E4m3(elements) => store(&mut elements[at..], step, values),
         }
     }
@@ -89,12 +137,20 @@ impl Pages {
     pub fn values(&self, at: usize, step: usize, count: usize) -> Vec<f32> {
         match self {
             Pages::F32(elements) => values(&elements[at..], step, count),
+            Pages::Bf16(elements) => values(&elements[at..], step, count),
             Pages::E4m3(elements) => values(&elements[at..], step, count),
         }
     }
 }
 
-fn store<T: Element>(elements: &mut [T], step: usize, values: &[f32]) {
+fn filled<T: Element>(value: T, len: usize) -> Vec<T> {
+    let elements = vec![value; len];
+    huge::advise(elements.as_ptr(), len);
+    elements
+}
+
+/// Stores values `step` elements apart, from the first on.
+pub fn store<T: Element>(elements: &mut [T], step: usize, values: &[f32]) {
     elements.iter_mut().step_by(step).zip(values).for_each(|(to, &value)| *to = T::nearest(value));
 }
 

@@ -3,6 +3,7 @@
 
 use super::chain::Weights;
 use super::fp8::Fp8;
+use super::huge;
 use super::pairs;
 use super::q8::Q8;
 use super::sums::NR;
@@ -48,11 +49,9 @@ impl Panels {
     pub fn zeros(n: usize, k: usize, format: Format, precision: MatmulPrecision) -> Panels {
         let len = n.div_ceil(NR) * NR * k;
         let data = match format {
-            Format::Plain(DType::F16) => Data::F16(vec![f16::ZERO; len]),
-            Format::Plain(DType::BF16) => {
-                Data::BF16(vec![[bf16::ZERO; 2]; n.div_ceil(NR) * NR * k.div_ceil(2)])
-            }
-            Format::Plain(DType::F32 | DType::E4M3 | DType::U32) => Data::F32(vec![0.0; len]),
+            Format::Plain(DType::F16) => Data::F16(huge::zeros(len)),
+            Format::Plain(DType::BF16) => Data::BF16(huge::zeros(n.div_ceil(NR) * NR * k.div_ceil(2))),
+            Format::Plain(DType::F32 | DType::E4M3 | DType::U32) => Data::F32(huge::zeros(len)),
             Format::Q8_0 => Data::Q8_0(Q8::zeros(n.div_ceil(NR), k)),
             Format::Fp8 | Format::Fp8Blocks => Data::Fp8(Fp8::zeros(n.div_ceil(NR), k, format)),
         };

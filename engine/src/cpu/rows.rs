@@ -2,9 +2,11 @@
 
 use super::disjoint::Disjoint;
 use super::math;
-use super::memory::{Memory, store_key};
+use super::memory::Memory;
+use super::pages::{Element, store};
 use super::team::Team;
 use super::vectorized;
+use crate::dtype::DType;
 use crate::op::{Activation, Add, Embed, GatedMul, GatherRows, KvWrite, RmsNorm, Rope, SoftCap};
 use crate::plan::View;
 use crate::step::{Step, last_slot};
@@ -64,9 +66,14 @@ pub fn add(team: &mut Team, memory: &mut Memory, rows: usize, op: &Add) {
 
 /// `x += add`.
 fn add_to(team: &mut Team, memory: &mut Memory, rows: usize, x: View, add: View) {
-    each_row(team, memory, rows, x, |memory, r, x| {
-        x.iter_mut().zip(row(memory, add, r)).for_each(|(x, add)| *x += add);
-    });
+    each_row(team, memory, rows, x, |memory, r, x| sum(x, row(memory, add, r)));
+}
+
+fn sum(x: &mut [f32], add: &[f32]) {
+    vectorized(
+        #[inline(always)]
+        || x.iter_mut().zip(add).for_each(|(x, add)| *x += add),
+    );
 }
 
 /// RmsNorm; `out` may be `x`.
@@ -93,7 +100,7 @@ pub fn rms_norm(team: &mut Team, memory: &mut Memory, rows: usize, op: &RmsNorm)
         // SAFETY: the row belongs to this task.
         let x = unsafe { target.part(r * cols + x.start, x.cols) };
         if let Some(add) = add {
-            x.iter_mut().zip(row(memory, add, r)).for_each(|(x, add)| *x += add);
+            sum(x, row(memory, add, r));
         }
         out.copy_from_slice(x);
         normalize(out, memory.float(weight), width, eps);
@@ -123,25 +130,53 @@ pub fn rope(team: &mut Team, memory: &mut Memory, step: &Step, op: &Rope) {
     each_row(team, memory, step.tokens.len(), op.x, |memory, r, x| {
         let position = step.positions[r] as usize;
         let (cos, sin) = memory.float(op.table)[position * rotary..][..rotary].split_at(rotary / 2);
-        for head in x.chunks_exact_mut(op.head_dim) {
-            let (low, high) = head[..rotary].split_at_mut(rotary / 2);
-            for i in 0..rotary / 2 {
-                let (a, b) = (low[i], high[i]);
-                low[i] = a * cos[i] - b * sin[i];
-                high[i] = b * cos[i] + a * sin[i];
-            }
-        }
+        vectorized(
+            #[inline(always)]
+            || {
+                for head in x.chunks_exact_mut(op.head_dim) {
+                    let (low, high) = head[..rotary].split_at_mut(rotary / 2);
+                    for ((low, high), (cos, sin)) in low.iter_mut().zip(high).zip(cos.iter().zip(sin)) {
+                        (*low, *high) = (*low * cos - *high * sin, *high * cos + *low * sin);
+                    }
+                }
+            },
+        );
     });
 }
 
 /// KvWrite.
-pub fn kv_write(memory: &mut Memory, step: &Step, op: &KvWrite) {
+pub fn kv_write(team: &mut Team, memory: &mut Memory, step: &Step, op: &KvWrite) {
+    match memory.dtype(op.k_pages) {
+        DType::BF16 => write_pages::<u16>(team, memory, step, op),
+        DType::E4M3 => write_pages::<u8>(team, memory, step, op),
+        _ => write_pages::<f32>(team, memory, step, op),
+    }
+}
+
+/// The same to pages of this type. A task has some columns of all rows, so that no two write the same element, whatever the
+/// slots are.
+fn write_pages<T: Element>(team: &mut Team, memory: &mut Memory, step: &Step, op: &KvWrite) {
     let KvWrite { k, v, k_pages, v_pages } = *op;
     let (mut keys, mut values) = (memory.take_pages(k_pages), memory.take_pages(v_pages));
-    for (r, &slot) in step.kv_slots.iter().enumerate() {
-        store_key(&mut keys, step.page_size, slot as usize, row(memory, k, r));
-        values.store(slot as usize * v.cols, 1, row(memory, v, r));
-    }
+    let to_keys = Disjoint::new(T::of_mut(&mut keys));
+    let to_values = Disjoint::new(T::of_mut(&mut values));
+    let shared = &*memory;
+    let page_size = step.page_size;
+    let least = (ELEMENTS / step.kv_slots.len().max(1)).max((k.cols + v.cols) / (2 * team.threads()));
+    team.share_ranges(k.cols + v.cols, least, |cols| {
+        let of_keys = cols.start.min(k.cols)..cols.end.min(k.cols);
+        let of_values = cols.start.max(k.cols) - k.cols..cols.end.max(k.cols) - k.cols;
+        for (r, &slot) in step.kv_slots.iter().enumerate() {
+            let (page, place) = (slot as usize / page_size, slot as usize % page_size);
+            let at = (page * k.cols + of_keys.start) * page_size;
+            // SAFETY: these columns of all slots of the page belong to this task.
+            let to = unsafe { to_keys.part(at, of_keys.len() * page_size) };
+            store(to.get_mut(place..).unwrap_or_default(), page_size, &row(shared, k, r)[of_keys.clone()]);
+            let at = slot as usize * v.cols + of_values.start;
+            // SAFETY: these columns belong to this task.
+            store(unsafe { to_values.part(at, of_values.len()) }, 1, &row(shared, v, r)[of_values.clone()]);
+        }
+    });
     memory.give_pages(k_pages, keys);
     memory.give_pages(v_pages, values);
 }

@@ -8,7 +8,7 @@ use super::chain::{self, Weights};
 use super::disjoint::Disjoint;
 use super::pairs;
 use super::sums::{MR, Sums};
-use super::vectors;
+use super::{vectorized, vectors};
 use std::ops::Range;
 
 /// The kind of words in a tile and in a panel.
@@ -186,9 +186,14 @@ impl Tile {
 fn interleave<'a, const R: usize>(to: &mut [u32], row: impl Fn(usize) -> &'a [f32]) {
     let to = to.as_chunks_mut::<R>().0;
     let rows: [&[f32]; R] = std::array::from_fn(|r| &row(r)[..to.len()]);
-    for (i, to) in to.iter_mut().enumerate() {
-        for r in 0..R {
-            to[r] = rows[r][i].to_bits();
-        }
-    }
+    vectorized(
+        #[inline(always)]
+        || {
+            for (i, to) in to.iter_mut().enumerate() {
+                for r in 0..R {
+                    to[r] = rows[r][i].to_bits();
+                }
+            }
+        },
+    );
 }
