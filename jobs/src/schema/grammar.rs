@@ -39,9 +39,22 @@ impl AnswerSchema {
         self.has_free_names().then(|| nodes().find_map(unwritable)).flatten()
     }
 
+    /// Whether an object may have names that the schema does not list, so that one may come twice.
+    pub fn has_other_names(&self) -> bool {
+        [&self.root].into_iter().chain(&self.definitions).any(other_names)
+    }
+
     /// Whether an object may have names besides those that the schema gives.
     pub(super) fn has_free_names(&self) -> bool {
         [&self.root].into_iter().chain(&self.definitions).any(free_names)
+    }
+}
+
+fn other_names(node: &Node) -> bool {
+    match node {
+        Node::Any => true,
+        Node::Object(object) if object.is_open() => true,
+        node => node.children().into_iter().any(other_names),
     }
 }
 

@@ -1,9 +1,11 @@
 //! A structure as the engine follows it: which tokens may come next in an answer.
 
 use crate::guard::guarded;
+use crate::prompt::tokenizer::token_bytes::NO_TEXT;
 use crate::schema::chosen::Chosen;
 use crate::structured::StructuredOutputs;
 use crate::structured::grammar::{check_end_tokens, grammar};
+use crate::structured::names::Names;
 use crate::structured::reasoning::Reasoning;
 use crate::structured::vocabulary::Vocabulary;
 use engine::constraint::{Constraint, Matcher};
@@ -41,6 +43,8 @@ struct Shared {
     /// Copies whose lexers learn, each from the rows of its group.
     learning: Vec<Mutex<Option<llguidance::Matcher>>>,
     next: AtomicUsize,
+    /// Whether a name of an object could come twice.
+    has_other_names: bool,
 }
 
 impl Structure {
@@ -98,6 +102,12 @@ impl Structure {
         Structure { reasoning, ..self.clone() }
     }
 
+    /// What a token says in an answer.
+    fn text(&self, token: u32) -> &[u8] {
+        let bytes = self.shared.vocabulary.token_bytes.get(token as usize).map_or(&[][..], Vec::as_slice);
+        if bytes.first() == Some(&NO_TEXT) { &[] } else { bytes }
+    }
+
     /// A copy that shares with its group what lexers learn.
     fn learning(&self, group: usize) -> llguidance::Matcher {
         self.group(group).get_or_insert_with(|| self.shared.fresh.deep_clone()).clone()
@@ -115,7 +125,8 @@ fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<
         let ends: Vec<(u32, String)> = vocabulary.end_tokens.iter().filter_map(written).collect();
         check_end_tokens(lark, &ends)?;
     }
-    let parser = vocabulary.factory.create_parser(grammar(outputs)?);
+    let grammar = grammar(outputs)?;
+    let parser = vocabulary.factory.create_parser(grammar.rules);
     let fresh = llguidance::Matcher::new(parser);
     if let Some(error) = fresh.get_error() {
         return Err(plain(&error));
@@ -126,6 +137,7 @@ fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<
         fresh,
         learning: (0..GROUPS).map(|_| Mutex::new(None)).collect(),
         next: AtomicUsize::new(0),
+        has_other_names: grammar.has_other_names,
     };
     let structure = Structure { shared: Arc::new(shared), reasoning: None, fields: None };
     let size = vocabulary.factory.tok_env().tok_trie().vocab_size();
@@ -138,13 +150,14 @@ impl Structure {
     fn start(&self) -> Answer {
         let group = self.shared.next.fetch_add(1, Ordering::Relaxed) % GROUPS;
         let inner = self.learning(group);
-        let structure = self.clone();
+        let names = self.shared.has_other_names.then(Names::default);
         Answer {
-            structure,
+            structure: self.clone(),
             group: Some(group),
             inner,
             tokens: Vec::new(),
             forced: VecDeque::new(),
+            names,
             failed: None,
         }
     }
@@ -176,6 +189,8 @@ struct Answer {
     /// Tokens that must come next. They are asked for once and then taken one by one, so that they are the same whether a
     /// step takes one of them or all.
     forced: VecDeque<u32>,
+    /// The names of its objects, where one could come twice.
+    names: Option<Names>,
     failed: Option<String>,
 }
 
@@ -223,8 +238,26 @@ impl Answer {
         // An end is allowed only where the answer may end, which the mask knows.
         let ends = &self.structure.shared.vocabulary.end_tokens;
         let end = forced.iter().position(|token| ends.contains(token)).unwrap_or(forced.len());
-        self.forced = forced[..end].to_vec().into();
+        let repeated = self.first_repeated(&forced[..end]);
+        self.forced = forced[..repeated].to_vec().into();
         Ok(())
+    }
+
+    /// How many of these tokens may come next before one with which a name comes twice.
+    fn first_repeated(&self, tokens: &[u32]) -> usize {
+        let Some(mut names) = self.names.clone().filter(|_| !tokens.is_empty()) else { return tokens.len() };
+        tokens.iter().position(|&token| !names.take(self.structure.text(token))).unwrap_or(tokens.len())
+    }
+
+    /// Forbids the tokens with which a name of an object would come twice.
+    fn forbid_repeated(&self, mask: &mut [u32]) {
+        let Some(names) = &self.names else { return };
+        for &token in &self.structure.shared.vocabulary.quotes {
+            let allowed = mask[token as usize / 32] >> (token % 32) & 1 == 1;
+            if allowed && names.would_repeat(self.structure.text(token)) {
+                forbid(mask, token);
+            }
+        }
     }
 
     fn mask_of_parser(&mut self, mask: &mut [u32]) -> Result<(), String> {
@@ -249,7 +282,14 @@ impl Matcher for Answer {
         let first = self.tokens.is_empty();
         match self.forced.front() {
             Some(&token) => mask[token as usize / 32] |= 1 << (token % 32),
-            None => self.mask_of_parser(mask)?,
+            None => {
+                self.mask_of_parser(mask)?;
+                let fits = mask.iter().any(|&word| word != 0);
+                self.forbid_repeated(mask);
+                if fits && mask.iter().all(|&word| word == 0) {
+                    return Err("only a name that its object has already could come next".into());
+                }
+            }
         }
         if first {
             self.structure.shared.vocabulary.cut_first.iter().for_each(|&token| forbid(mask, token));
@@ -273,6 +313,9 @@ impl Matcher for Answer {
         // Of a failure the next mask tells.
         if taken.is_ok() {
             self.tokens.push(token);
+            if let Some(names) = &mut self.names {
+                names.take(self.structure.text(token));
+            }
         }
     }
 

@@ -27,11 +27,25 @@ const REFUSED: [(&str, &str); 7] = [
     ("%override", "llguidance passes it over"),
 ];
 
+/// What is followed for a structure.
+pub struct Grammar {
+    /// What llguidance is asked.
+    pub rules: TopLevelGrammar,
+    /// Whether it allows names of objects that it does not list, of which none may come twice.
+    pub has_other_names: bool,
+}
+
+impl Grammar {
+    fn of(rules: TopLevelGrammar) -> Grammar {
+        Grammar { rules, has_other_names: false }
+    }
+}
+
 /// The grammar of a structure.
 ///
 /// # Errors
 /// What of it cannot be enforced.
-pub fn grammar(outputs: &StructuredOutputs) -> Result<TopLevelGrammar, String> {
+pub fn grammar(outputs: &StructuredOutputs) -> Result<Grammar, String> {
     let most = match outputs {
         StructuredOutputs::Json(_) | StructuredOutputs::Choice(_) => MAX_BYTES,
         StructuredOutputs::Regex(_) | StructuredOutputs::Grammar(_) => MAX_PATTERN_BYTES,
@@ -43,15 +57,17 @@ pub fn grammar(outputs: &StructuredOutputs) -> Result<TopLevelGrammar, String> {
     match outputs {
         StructuredOutputs::Json(schema) => {
             let schema = AnswerSchema::read(schema).map_err(|error| error.to_string())?;
-            Ok(TopLevelGrammar::from_json_schema(schema.grammar()))
+            let rules = TopLevelGrammar::from_json_schema(schema.grammar());
+            Ok(Grammar { rules, has_other_names: schema.has_other_names() })
         }
         StructuredOutputs::Regex(regex) => {
             check_depth(regex)?;
-            Ok(TopLevelGrammar::from_regex(regex))
+            Ok(Grammar::of(TopLevelGrammar::from_regex(regex)))
         }
         StructuredOutputs::Choice(texts) => {
             let texts: Vec<String> = texts.iter().map(|text| literal(text)).collect();
-            Ok(TopLevelGrammar::from_lark(format!("start: CHOICE\nCHOICE: {}\n", texts.join("\n  | "))))
+            let lark = format!("start: CHOICE\nCHOICE: {}\n", texts.join("\n  | "));
+            Ok(Grammar::of(TopLevelGrammar::from_lark(lark)))
         }
         StructuredOutputs::Grammar(lark) => {
             check_depth(lark)?;
@@ -60,7 +76,7 @@ pub fn grammar(outputs: &StructuredOutputs) -> Result<TopLevelGrammar, String> {
                 return Err(format!("it has {lines} lines; at most {MAX_LINES} are taken"));
             }
             check_lark(lark)?;
-            Ok(TopLevelGrammar::from_lark(lark.clone()))
+            Ok(Grammar::of(TopLevelGrammar::from_lark(lark.clone())))
         }
     }
 }

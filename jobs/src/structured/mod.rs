@@ -2,11 +2,13 @@
 //!
 //! llguidance says which tokens may come next. Here is what it is asked ([`grammar`]), over which tokens ([`vocabulary`]),
 //! how an answer goes through it
-//! ([`constraint`]), and where it begins in the answers of models that think ([`reasoning`]).
+//! ([`constraint`]), which names its objects have already ([`names`]), and where it begins in the answers of models that think
+//! ([`reasoning`]).
 
 pub mod constraint;
 pub mod field_probabilities;
 pub mod grammar;
+mod names;
 pub mod reasoning;
 pub mod vocabulary;
 

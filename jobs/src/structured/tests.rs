@@ -195,3 +195,51 @@ fn structures_that_are_made_to_harm_are_refused_or_work() {
         }
     }
 }
+
+#[test]
+fn no_name_comes_twice_in_an_object() {
+    let (_, vocabulary) = nano();
+    let a_or_b = json!({ "type": "object", "patternProperties": { "^[ab]{1,2}$": { "type": "null" } },
+                         "additionalProperties": false });
+    let free = json!({ "type": "object", "additionalProperties": { "type": "null" } });
+    let listed = json!({ "type": "object", "properties": { "a": { "type": "null" } },
+                         "additionalProperties": { "type": "null" }, "required": ["a"] });
+    let mut repeated = 0;
+    for schema in [a_or_b, free, listed, json!({ "type": "array", "items": {} })] {
+        let structure = Structure::compile(&StructuredOutputs::Json(schema.clone()), &vocabulary).unwrap();
+        for seed in 0..60 {
+            let mut matcher = structure.matcher();
+            // A model that likes few letters writes names again and again.
+            let mut text = String::new();
+            let mut numbers = Numbers(seed + 1);
+            for _ in 0..60 {
+                let mut mask = vec![0u32; 64];
+                if let Err(why) = matcher.fill_mask(&mut mask) {
+                    assert!(why.contains("a name that its object has already"), "{schema}: {text}: {why}");
+                    repeated += 1;
+                    break;
+                }
+                let allowed = (0..2048u32).filter(|t| mask[*t as usize / 32] >> (t % 32) & 1 == 1);
+                let known = |t: &u32| {
+                    let bytes = &vocabulary.token_bytes[*t as usize];
+                    bytes.len() < 3 && bytes.iter().all(|b| b"{}[]\", :ablnu".contains(b))
+                };
+                let mut few: Vec<u32> = allowed.clone().filter(known).collect();
+                if few.is_empty() {
+                    few = allowed.collect();
+                }
+                let token = few[numbers.below(few.len())];
+                if token == 2 {
+                    break;
+                }
+                matcher.accept(token);
+                text.push_str(std::str::from_utf8(&vocabulary.token_bytes[token as usize]).unwrap());
+                if matcher.is_ended() {
+                    break;
+                }
+            }
+            assert!(names::Names::default().take(text.as_bytes()), "{schema}: {text}");
+        }
+    }
+    assert!(repeated > 0, "the six names of the first schema are soon used up");
+}

@@ -32,6 +32,8 @@ pub struct Vocabulary {
     pub(crate) end_tokens: Vec<u32>,
     /// Tokens that lose a blank where they come first.
     pub(crate) cut_first: Vec<u32>,
+    /// Tokens with a `"`.
+    pub(crate) quotes: Vec<u32>,
 }
 
 /// The trie, with the tokenizer for text that is forced.
@@ -57,6 +59,8 @@ impl Vocabulary {
         let TokenBytes { mut bytes, cut_first } =
             tokenizer.token_bytes(size, end_tokens).map_err(|why| format!("tokenizer.json: {why}"))?;
         bytes.iter_mut().filter(|bytes| bytes.len() > MAX_TOKEN_BYTES).for_each(Vec::clear);
+        let has_quote = |(token, bytes): (u32, &Vec<u8>)| bytes.contains(&b'"').then_some(token);
+        let quotes = (0..).zip(&bytes).filter_map(has_quote).collect();
         let bytes = Arc::new(bytes);
         let made = guarded(|| {
             let info = TokRxInfo::new(size as u32, end_tokens[0]);
@@ -78,6 +82,7 @@ impl Vocabulary {
             tokenizer: tokenizer.clone(),
             end_tokens: end_tokens.to_vec(),
             cut_first,
+            quotes,
         })
     }
 }
