@@ -593,7 +593,7 @@ fn one_process_runs_shard_after_shard() {
 #[test]
 fn a_killing_row_costs_itself() {
     let bench = Bench::new();
-    let tokens = |i: i64| Some([5, 6, if i == 11 { 301 } else { 7 }].map(|token| Some(token)));
+    let tokens = |i: i64| Some([5, 6, if i == 11 { 301 } else { 7 }].map(Some));
     let lists = ListArray::from_iter_primitive::<arrow::datatypes::Int64Type, _, _>((0..20).map(tokens));
     bench.table("in.parquet", vec![("ids", Arc::new(lists) as ArrayRef)]);
     let flags =

@@ -62,7 +62,7 @@ pub struct OpenJob {
 enum Power {
     /// A device on which no model was loaded yet.
     Device(Box<dyn Device>),
-    Model(LoadedEngine),
+    Model(Box<LoadedEngine>),
     /// Neither, as loading failed.
     Lost,
 }
@@ -265,7 +265,7 @@ impl OpenJob {
                     engine.compare_with(rates.peaks());
                 }
                 print_engine(&engine);
-                self.power = Power::Model(LoadedEngine { engine, rates, meter: Some(meter) });
+                self.power = Power::Model(Box::new(LoadedEngine { engine, rates, meter: Some(meter) }));
             }
             loaded => self.power = loaded,
         }
@@ -283,9 +283,10 @@ impl OpenJob {
         stop: &Stop<'_>,
     ) -> Result<Journal, JobError> {
         let job = &self.job;
-        let Power::Model(LoadedEngine { engine, rates, meter }) = &mut self.power else {
+        let Power::Model(loaded) = &mut self.power else {
             return Err(JobError::Internal("there is no model to answer rows".into()));
         };
+        let LoadedEngine { engine, rates, meter } = &mut **loaded;
         let meter = meter.take().unwrap_or_else(|| {
             let energy = EnergyMeter::begin(engine.device().pci_bus_id().as_deref());
             CostMeter::begin(energy).behind(engine)
