@@ -361,7 +361,7 @@ fn a_job_goes_on_where_its_machine_is_gone() {
     let job = |state: &str, more: &[&str]| {
         let more = [&PARTS[..], &["--state-dir", state], more].concat();
         let mut job = mill.job(&["s3://mill/in"], "s3://mill/out", &more);
-        job.env("GRISTMILL_LEASE_MS", "2000").env("GRISTMILL_CHECKPOINT_MS", "50");
+        job.env("GRISTMILL_LEASE_MS", "3000").env("GRISTMILL_CHECKPOINT_MS", "50");
         job
     };
     let hangs = |mut job: Command, at: &str| {
