@@ -19,6 +19,10 @@ os.environ["RAY_DEDUP_LOGS"] = "0"
 NODE = {"num_cpus": 2, "object_store_memory": 100 << 20}
 
 
+#: How soon Ray takes a node that does not answer for dead: in some seconds, and not in half a minute.
+SOON = {"health_check_period_ms": 1000, "health_check_timeout_ms": 2000, "health_check_failure_threshold": 4}
+
+
 class Nodes:
     """The cluster, and a store that its actors are pointed to."""
 
@@ -28,7 +32,7 @@ class Nodes:
         self.store = Store(sys.executable)
         # Its actors have what is in the environment as it starts.
         os.environ.update(self.store.environment())
-        self.cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        self.cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False, "_system_config": SOON})
         self.other = self.cluster.add_node(**NODE)
         self.address = self.cluster.address
 
