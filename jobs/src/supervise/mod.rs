@@ -156,7 +156,8 @@ impl<W: Fn() -> Command> Supervisor<W> {
     ///
     /// # Errors
     /// [`JobError::NoProgress`] if the worker dies three times in a row without answering a row (rows that are given
-    /// up for crashing it count as answered, up to three in a row); [`JobError::Io`].
+    /// up for crashing it count as answered, up to three in a row, and a death that one row alone may have caused brings that
+    /// nearer); [`JobError::Io`].
     pub fn run(&mut self, state_dir: &Path, task: Task) -> Result<Ended, JobError> {
         let (mut fruitless, mut given_up) = (0, 0);
         let mut answered = answered_rows(state_dir);
@@ -187,9 +188,10 @@ impl<W: Fn() -> Command> Supervisor<W> {
             };
             if answered > before {
                 (fruitless, given_up) = (0, 0);
-            } else {
-                fruitless = if blame.given_up > 0 { 0 } else { fruitless + 1 };
-                given_up += u32::from(blame.given_up > 0);
+            } else if blame.given_up > 0 {
+                (fruitless, given_up) = (0, given_up + 1);
+            } else if blame.alone.is_none() || death == Death::Outside {
+                fruitless += 1;
             }
             if fruitless >= STARTS || given_up >= STARTS {
                 return Err(JobError::NoProgress { starts: STARTS, how });

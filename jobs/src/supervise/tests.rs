@@ -31,6 +31,7 @@ fn worker() {
     let rows: Vec<u64> = rows.split(',').filter_map(|row| row.parse().ok()).collect();
     match kind {
         "crash" => answer_all(Path::new(&state_dir), &rows),
+        "early" => answer_all_unless(Path::new(&state_dir), &rows),
         "exit" => std::process::exit(rows[0] as i32),
         "hang" => std::thread::sleep(Duration::from_secs(600)),
         "slow" => answer_slowly(Path::new(&state_dir)),
@@ -54,6 +55,23 @@ fn answer_all(state_dir: &Path, poison: &[u64]) {
         Heartbeat::default().send();
     }
     journal.close().unwrap();
+}
+
+/// Dies of poisonous rows before an answer is committed: of each by itself, if it is seen for the first time.
+fn answer_all_unless(state_dir: &Path, poison: &[u64]) {
+    let (mut journal, finished) = open(state_dir);
+    let left: Vec<u64> = poison.iter().copied().filter(|&row| !finished.contains(row)).collect();
+    let new = left.iter().find(|row| !journal.alone().contains(row) && !journal.later().contains(row));
+    let (alone, later) = (journal.alone().first().copied(), journal.later().to_vec());
+    match (new, alone) {
+        (Some(&row), _) | (None, Some(row)) => journal.admit(&[row]).unwrap(),
+        _ => journal.admit(&later).unwrap(),
+    }
+    if !left.is_empty() {
+        std::process::abort();
+    }
+    drop(journal);
+    answer_all(state_dir, &[]);
 }
 
 /// Answers a row a second or so, until it is told to stop.
@@ -88,16 +106,29 @@ fn supervise(state_dir: &Path, hang: Duration, part: &str) -> Result<u8, JobErro
 
 const LONG: Duration = Duration::from_secs(300);
 
+/// All rows have their answer, but for those that were given up.
+fn check_answers(state_dir: &Path, given_up: &[u64]) {
+    let answers = open(state_dir).0.reader().unwrap().answers(0..ROWS).unwrap();
+    for (row, given) in (0..ROWS).zip(answers) {
+        let crashes = given_up.contains(&row);
+        let expected = if crashes { Answer::failed(row, None, CRASHED) } else { answer(row) };
+        assert_eq!(given, Some(expected));
+    }
+}
+
 #[test]
 fn rows_that_crash_the_worker_become_errors_and_all_others_are_answered() {
     let state_dir = tempfile::tempdir().unwrap();
     assert_eq!(supervise(state_dir.path(), LONG, "crash 0,6,7,23").unwrap(), EXIT_DONE);
-    let answers = open(state_dir.path()).0.reader().unwrap().answers(0..ROWS).unwrap();
-    for (row, given) in (0..ROWS).zip(answers) {
-        let crashes = [0, 6, 7, 23].contains(&row);
-        let expected = if crashes { Answer::failed(row, None, CRASHED) } else { answer(row) };
-        assert_eq!(given, Some(expected));
-    }
+    check_answers(state_dir.path(), &[0, 6, 7, 23]);
+}
+
+/// A fast worker may die before its first answer is on disk, and yet each death tells more about the rows that cause them.
+#[test]
+fn deaths_that_narrow_down_rows_end_no_job() {
+    let state_dir = tempfile::tempdir().unwrap();
+    assert_eq!(supervise(state_dir.path(), LONG, "early 4,9").unwrap(), EXIT_DONE);
+    check_answers(state_dir.path(), &[4, 9]);
 }
 
 /// Supervisor and worker were killed together, or another job's folder has taken the place of this one's.
