@@ -42,6 +42,8 @@ struct State {
     waiting: Vec<usize>,
     owners: usize,
     ended: usize,
+    /// For how many turns each owner is suspended: the others have time for all that they do.
+    suspended: [usize; 4],
     /// Requests that their senders have given up.
     late: Vec<Request>,
     /// In the last stretch nothing is lost any more.
@@ -81,6 +83,7 @@ impl World {
             waiting: Vec::new(),
             owners,
             ended: 0,
+            suspended: [0; 4],
             late: Vec::new(),
             calm: false,
             manifests: Vec::new(),
@@ -93,6 +96,9 @@ impl World {
     fn wait(&self, owner: usize) {
         let mut state = self.state.lock().unwrap();
         state.waiting.push(owner);
+        if state.below(30) == 0 {
+            state.suspended[owner] = state.below(250);
+        }
         self.pass(&mut state);
         let mut state = self.next.wait_while(state, |state| state.turn != Some(owner)).unwrap();
         state.turn = None;
@@ -110,19 +116,24 @@ impl World {
         if state.waiting.len() + state.ended < state.owners {
             return;
         }
-        while !state.late.is_empty() && state.below(12) == 0 {
+        while !state.late.is_empty() && state.below(40) == 0 {
             let at = state.below(state.late.len());
             let request = state.late.swap_remove(at);
             request(&self.bucket);
             self.look(state);
         }
         state.waiting.sort_unstable();
-        state.turn = match state.waiting.len() {
+        state.suspended.iter_mut().for_each(|turns| *turns = turns.saturating_sub(1));
+        let awake = |state: &State| -> Vec<usize> {
+            state.waiting.iter().copied().filter(|owner| state.suspended[*owner] == 0).collect()
+        };
+        if awake(state).is_empty() {
+            state.suspended = [0; 4];
+        }
+        let awake = awake(state);
+        state.turn = match awake.len() {
             0 => None,
-            waiting => {
-                let next = state.below(waiting);
-                Some(state.waiting[next])
-            }
+            many => Some(awake[state.below(many)]),
         };
         self.next.notify_all();
     }
