@@ -197,7 +197,7 @@ impl RemoteOutput {
     /// Removes the claim. It says first that it is about to go: from then on nobody takes it over, and nobody else's is removed.
     fn withdraw(&self) -> Result<(), JobError> {
         let mut held = self.held();
-        if let Some(now) = held.as_mut().filter(|_| false) {
+        if let Some(now) = held.as_mut() {
             let last = ClaimText { released: true, ..now.claim.renewed() };
             match self.rewrite(now, last) {
                 // Somebody has removed it.

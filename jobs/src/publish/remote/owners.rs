@@ -46,6 +46,8 @@ struct State {
     suspended: [usize; 4],
     /// Requests that their senders have given up.
     late: Vec<Request>,
+    /// Of so many requests three do not go as they should; if it is 0, all do: only then does an owner often come to its end.
+    faults: usize,
     /// In the last stretch nothing is lost any more.
     calm: bool,
     /// The manifests that have stood, and the first thing that was wrong.
@@ -65,8 +67,10 @@ impl State {
     }
 
     fn fate(&mut self) -> Fate {
-        match self.below(24) {
-            _ if self.calm => Fate::Answered,
+        if self.calm || self.faults == 0 {
+            return Fate::Answered;
+        }
+        match self.below(self.faults) {
             0 => Fate::Done,
             1 => Fate::Lost,
             2 => Fate::Late,
@@ -85,6 +89,7 @@ impl World {
             ended: 0,
             suspended: [0; 4],
             late: Vec::new(),
+            faults: [0, 0, 400, 50][seed as usize / 20 % 4],
             calm: false,
             manifests: Vec::new(),
             wrong: None,
@@ -97,7 +102,7 @@ impl World {
         let mut state = self.state.lock().unwrap();
         state.waiting.push(owner);
         if state.below(30) == 0 {
-            state.suspended[owner] = state.below(250);
+            state.suspended[owner] = state.below(600);
         }
         self.pass(&mut state);
         let mut state = self.next.wait_while(state, |state| state.turn != Some(owner)).unwrap();
