@@ -422,7 +422,10 @@ class Module(unittest.TestCase):
             with self.subTest(code):
                 process = python(begin + code)
                 out, err = process.communicate(timeout=60)
-                self.assertEqual((process.returncode, out, err), (0, "", ""))
+                self.assertEqual((process.returncode, out), (0, ""))
+                # A thread that waits for rows is told, and may have the time to say so.
+                told = err.startswith("Exception in thread") and err.endswith("RuntimeError: the interpreter ends\n")
+                self.assertTrue(err == "" or "threading" in code and told, err)
 
     def test_numbers_of_numpy_are_numbers(self):
         given = {"prompt": "{{ q }}", "max_tokens": numpy.int64(2), "temperature": numpy.float32(0.5), "ignore_eos": numpy.bool_(True)}

@@ -107,13 +107,14 @@ const DO_NOT: &[(&str, &[&str])] = &[
 ];
 
 /// Flags that say where something is. What decides is its content, which other tests look at: the device's family, and
-/// digests of inputs and of the model's files.
+/// digests of inputs and of the model's files. `take-over` says where the journal is, for outputs in a store.
 const SAY_WHERE: &[&str] = &[
     "device",
     "input",
     "input-format",
     "output",
     "state-dir",
+    "take-over",
     "model",
     "tokenizer",
     "revision",
