@@ -3,9 +3,11 @@
 //! Orders come on standard input, one on a line: `open`, which opens the job, or a shard, `3/20`. To each of them standard
 //! output has one line of JSON, in their order:
 //!
-//!     {"shards": 20, "host": "node-3", "job": "..."}           open: what all shards have in common
-//!     {"shard": "3/20", "rows": 1000, "errors": 2}             a shard that is finished
-//!     {"code": 1, "error": "...", "locked": false}             why not, with an exit code of `run`
+//! ```text
+//! {"shards": 20, "host": "node-3", "job": "..."}           open: what all shards have in common
+//! {"shard": "3/20", "rows": 1000, "errors": 2}             a shard that is finished
+//! {"code": 1, "error": "...", "locked": false}             why not, with an exit code of `run`
+//! ```
 //!
 //! When standard input ends, so does the process, at once, as one that is killed; SIGTERM lets it commit what is answered.
 //! A worker does the work under a supervisor, as in `run`: a device that fails is started again, and a row that kills it again
