@@ -10,6 +10,8 @@ use std::rc::Rc;
 
 /// What is looked at for all values of a schema together: keywords, and items, names and characters in them.
 const MAX_LOOKS: usize = 2_000_000;
+/// Bytes of one value: a text of a megabyte takes half a gigabyte to follow.
+pub const MAX_TEXT: usize = 64 << 10;
 /// Schemas within schemas and `$ref` in `$ref`, for one value.
 const MAX_DEPTH: usize = 200;
 
@@ -341,8 +343,13 @@ impl Reader<'_> {
         let mut values = Vec::new();
         for value in list {
             let value = normal(value).map_err(|why| SchemaError::new(&place, why))?;
+            let text = value.to_string();
+            if text.len() > MAX_TEXT {
+                let why = format!("a value of {} bytes: at most {MAX_TEXT} are taken", text.len());
+                return Err(SchemaError::new(&place, why));
+            }
             // Texts of objects may differ while they are equal, which costs a branch.
-            if seen.insert(value.to_string()) && self.allows(&beside, &value, at, 0)? {
+            if seen.insert(text) && self.allows(&beside, &value, at, 0)? {
                 values.push(value);
             }
         }

@@ -24,6 +24,7 @@ mod strings;
 mod types;
 
 pub use error::SchemaError;
+pub use finite::MAX_TEXT;
 
 use node::Node;
 use serde_json::Value;

@@ -5,8 +5,9 @@ use super::node::{Integers, MAX_EXACT, MAX_INTEGER, Node, Numbers};
 use super::reader::Reader;
 use serde_json::{Map, Value};
 
-/// A greater `multipleOf` is refused: remainders are 32 bits, with a digit behind them.
-const MAX_MULTIPLE: f64 = 1e8;
+/// A greater `multipleOf` is refused, and so are several that are more together: a lexer has a state for each remainder, which
+/// takes about a microsecond and ten bytes.
+const MAX_MULTIPLE: f64 = 1e6;
 
 impl Reader<'_> {
     pub(super) fn integer(&mut self, keys: &Map<String, Value>, at: &str) -> Result<Node, SchemaError> {
@@ -21,7 +22,10 @@ impl Reader<'_> {
         let multiple_of = match keys.get("multipleOf") {
             None => None,
             Some(value) => match value.as_f64() {
-                Some(x) if x >= 1.0 && x.fract() == 0.0 && x <= MAX_MULTIPLE => Some(x as u32),
+                Some(x) if x >= 1.0 && x.fract() == 0.0 && x <= MAX_MULTIPLE => {
+                    self.count_multiple(x as u32, &place)?;
+                    Some(x as u32)
+                }
                 _ => {
                     let why = format!("`multipleOf` {value} is no whole number from 1 to {MAX_MULTIPLE}");
                     return Err(SchemaError::new(&place, why));
@@ -41,6 +45,18 @@ impl Reader<'_> {
             }
             multiple_of => Ok(Node::Integer(Integers { min, max, multiple_of })),
         }
+    }
+
+    /// Counts a `multipleOf`, of which equal ones are one.
+    fn count_multiple(&mut self, multiple: u32, place: &str) -> Result<(), SchemaError> {
+        self.multiples.insert(multiple);
+        if self.multiples.iter().map(|&multiple| u64::from(multiple)).sum::<u64>() as f64 > MAX_MULTIPLE {
+            let why = format!(
+                "all different `multipleOf` together are more than {MAX_MULTIPLE}, which is not taken"
+            );
+            return Err(SchemaError::new(place, why));
+        }
+        Ok(())
     }
 
     pub(super) fn number(&mut self, keys: &Map<String, Value>, at: &str) -> Result<Node, SchemaError> {

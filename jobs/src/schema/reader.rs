@@ -105,6 +105,7 @@ pub(super) fn read(schema: &Value) -> Result<(Node, Vec<Node>), SchemaError> {
         properties: 0,
         values: 0,
         lexemes: HashSet::new(),
+        multiples: HashSet::new(),
         objects: 0,
         copied: 0,
         merging: 0,
@@ -180,6 +181,8 @@ pub(super) struct Reader<'a> {
     values: usize,
     /// Bounds, patterns and formats that differ, and objects with free names.
     lexemes: HashSet<String>,
+    /// The values of `multipleOf`.
+    pub multiples: HashSet<u32>,
     objects: usize,
     /// What merges have copied so far, and how many merged schemas are being read within each other.
     pub copied: usize,

@@ -395,9 +395,18 @@ fn what_cannot_be_enforced_is_refused_by_name_and_place() {
         (json!({ "enum": [mixed], "pattern": "a.{300}$" }), "/pattern: its pattern is too complex"),
         (json!({ "oneOf": [{ "type": "integer" }, { "type": "number" }] }), "/oneOf: `oneOf` is taken only"),
         (json!({ "const": 9_007_199_254_740_993u64 }), "/const: the number"),
+        (json!({ "enum": ["a", "b".repeat(65_535)] }), "/enum: a value of 65537 bytes"),
         (json!({ "maximum": 1e20 }), "/maximum: 1e+20 is no number between"),
         (json!({ "type": "number", "multipleOf": 0.01 }), "/multipleOf: "),
         (json!({ "type": "integer", "multipleOf": 0 }), "/multipleOf: "),
+        (
+            json!({ "type": "integer", "multipleOf": 1_000_001 }),
+            "/multipleOf: `multipleOf` 1000001 is no whole number from 1 to",
+        ),
+        (
+            json!({ "prefixItems": [{ "type": "integer", "multipleOf": 500_000 }, { "type": "integer", "multipleOf": 500_001 }] }),
+            "/prefixItems/1/multipleOf: all different `multipleOf` together",
+        ),
         (
             json!({ "type": "number", "exclusiveMinimum": 0, "maximum": 0.5 }),
             "both bounds have one whole part",

@@ -1,6 +1,6 @@
 //! What llguidance is asked: a grammar of each kind of structure.
 
-use crate::schema::AnswerSchema;
+use crate::schema::{AnswerSchema, MAX_TEXT};
 use crate::structured::StructuredOutputs;
 use llguidance::api::TopLevelGrammar;
 
@@ -65,6 +65,12 @@ pub fn grammar(outputs: &StructuredOutputs) -> Result<Grammar, String> {
             Ok(Grammar::of(TopLevelGrammar::from_regex(regex)))
         }
         StructuredOutputs::Choice(texts) => {
+            if let Some(long) = texts.iter().position(|text| text.len() > MAX_TEXT) {
+                return Err(format!(
+                    "choice {} has more than {MAX_TEXT} bytes, which are not taken",
+                    long + 1
+                ));
+            }
             let texts: Vec<String> = texts.iter().map(|text| literal(text)).collect();
             let lark = format!("start: CHOICE\nCHOICE: {}\n", texts.join("\n  | "));
             Ok(Grammar::of(TopLevelGrammar::from_lark(lark)))
