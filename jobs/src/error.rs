@@ -129,6 +129,13 @@ pub enum JobError {
         owner: u64,
         state_dir: PathBuf,
     },
+    /// Another machine has taken this one's job over, and has published it.
+    #[error(
+        "{output} is published: another machine has taken this job over and finished it. `gristmill verify {output}` checks it. \
+             Nothing needs {} any more, where rows that were answered here are kept",
+        state_dir.display()
+    )]
+    PublishedElsewhere { output: String, state_dir: PathBuf },
     /// The claim is gone while the job runs.
     #[error(
         "{claim}, by which no other job writes to the output, was removed while the job ran; finished rows are kept, and nothing \

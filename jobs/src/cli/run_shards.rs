@@ -85,6 +85,7 @@ impl RunArgs {
             ("--fresh", self.fresh),
             ("--retry", !self.retry.is_empty()),
             ("--resume", self.resume != Resume::Auto),
+            ("--take-over", self.take_over),
             ("--in-process", self.in_process),
             ("--metrics", self.metrics.is_some()),
         ];

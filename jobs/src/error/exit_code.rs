@@ -36,6 +36,7 @@ impl JobError {
             | JobError::AlreadyBegun { .. }
             | JobError::NothingToResume { .. }
             | JobError::TakenOver { .. }
+            | JobError::PublishedElsewhere { .. }
             | JobError::CheckpointDamaged { .. }
             | JobError::OtherShards { .. }
             | JobError::WrongShards { .. }

@@ -50,11 +50,12 @@ impl TakeOver {
             checkpoint,
         };
         let Some(seen) = remote.seen()? else {
-            if remote.is_claimed_here()? {
-                return Ok(None);
-            }
+            // Also where this machine had the job before.
             if remote.published_elsewhere(&|_| true)?.is_some() {
                 return Ok(Some(of(None, None)));
+            }
+            if remote.is_claimed_here()? {
+                return Ok(None);
             }
             note!("--take-over: no other machine has begun this job");
             return Ok(None);

@@ -7,6 +7,8 @@ use super::claim_text::ClaimText;
 use super::{RemoteOutput, UPLOADS, beside, put_over};
 use crate::error::JobError;
 use crate::files::{rename, write_durably};
+use crate::journal::reader::JournalReader;
+use crate::publish::manifest::{Manifest, inputs_digest};
 use crate::store::bucket::Revision;
 use crate::store::error::StoreError;
 use std::sync::MutexGuard;
@@ -37,6 +39,7 @@ impl RemoteOutput {
             return Err(self.claimed(&there));
         }
         self.refuse_unfinished()?;
+        self.refuse_published_elsewhere()?;
         if self.is_claimed_here()? { self.published().map(drop) } else { self.check_free() }
     }
 
@@ -217,6 +220,25 @@ impl RemoteOutput {
     /// [`JobError::Io`].
     pub fn is_claimed_here(&self) -> Result<bool, JobError> {
         Ok(self.note(CLAIM)?.is_some())
+    }
+
+    /// Says so if another machine has taken over the job whose journal is here, and has published it.
+    fn refuse_published_elsewhere(&self) -> Result<(), JobError> {
+        let journal =
+            JournalReader::open(&self.state_dir).ok().filter(|_| self.is_claimed_here().unwrap_or(false));
+        let Some(journal) = journal else { return Ok(()) };
+        let (identity, inputs) = (journal.identity().digest(), inputs_digest(journal.inputs()));
+        let is_own = |manifest: &Manifest| {
+            manifest.identity_blake3 == identity
+                && manifest.inputs_blake3.as_ref().is_none_or(|digest| *digest == inputs)
+        };
+        match self.published_elsewhere(&is_own)? {
+            None => Ok(()),
+            Some(_) => Err(JobError::PublishedElsewhere {
+                output: self.url.to_string(),
+                state_dir: self.state_dir.clone(),
+            }),
+        }
     }
 
     /// Notes here a claim that is about to be written there.

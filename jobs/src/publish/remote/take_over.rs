@@ -36,12 +36,7 @@ pub struct Seen {
 impl Seen {
     /// The owner, for people.
     pub fn owner(&self) -> String {
-        format!(
-            "{} (owner {}, in {})",
-            shown(&self.claim.host),
-            self.claim.owner,
-            shown(&self.claim.state_dir)
-        )
+        owner(&self.claim)
     }
 
     /// For how long the owner has to be silent.
@@ -250,8 +245,15 @@ impl RemoteOutput {
         Ok(begun)
     }
 
+    /// Says who has a claim that is not as it was seen: its owner, or who was faster.
     fn still_at_work(&self, seen: &Seen) -> JobError {
+        let there = self.text(&self.claim_key()).ok().flatten().and_then(|text| ClaimText::parse(&text));
+        let owner = owner(there.as_ref().unwrap_or(&seen.claim));
         let claim = self.url.with_key(self.claim_key()).to_string();
-        JobError::StillAtWork { output: self.url.to_string(), claim, owner: seen.owner() }
+        JobError::StillAtWork { output: self.url.to_string(), claim, owner }
     }
+}
+
+fn owner(claim: &ClaimText) -> String {
+    format!("{} (owner {}, in {})", shown(&claim.host), claim.owner, shown(&claim.state_dir))
 }
