@@ -97,12 +97,12 @@ impl World {
         Arc::new(World { bucket: Arc::default(), state: Mutex::new(state), next: Condvar::new() })
     }
 
-    /// Waits for a turn. All owners but one wait at any time, so that the dice alone decide the order.
-    fn wait(&self, owner: usize) {
+    /// Waits for a turn, and is suspended more often before a request that `changes` something. All owners but one wait at any time, so that the dice alone decide the order.
+    fn wait(&self, owner: usize, changes: bool) {
         let mut state = self.state.lock().unwrap();
         state.waiting.push(owner);
-        if state.below(30) == 0 {
-            state.suspended[owner] = state.below(600);
+        if state.below(if changes { 6 } else { 60 }) == 0 {
+            state.suspended[owner] = state.below(400);
         }
         self.pass(&mut state);
         let mut state = self.next.wait_while(state, |state| state.turn != Some(owner)).unwrap();
@@ -129,13 +129,11 @@ impl World {
         }
         state.waiting.sort_unstable();
         state.suspended.iter_mut().for_each(|turns| *turns = turns.saturating_sub(1));
-        let awake = |state: &State| -> Vec<usize> {
-            state.waiting.iter().copied().filter(|owner| state.suspended[*owner] == 0).collect()
-        };
-        if awake(state).is_empty() {
-            state.suspended = [0; 4];
-        }
-        let awake = awake(state);
+        // When all are suspended, time passes until the first of them is not.
+        let passes = state.waiting.iter().map(|owner| state.suspended[*owner]).min().unwrap_or(0);
+        state.suspended.iter_mut().for_each(|turns| *turns = turns.saturating_sub(passes));
+        let awake: Vec<usize> =
+            state.waiting.iter().copied().filter(|owner| state.suspended[*owner] == 0).collect();
         state.turn = match awake.len() {
             0 => None,
             many => Some(awake[state.below(many)]),
@@ -188,10 +186,11 @@ impl Sender {
     /// Sends a request: it may arrive late, and so may its answer.
     fn send<T: Send + 'static>(
         &self,
+        changes: bool,
         work: impl FnOnce(&FakeBucket) -> Result<T, JobError> + Send + 'static,
     ) -> Result<T, JobError> {
         let world = &self.world;
-        world.wait(self.owner);
+        world.wait(self.owner, changes);
         let fate = world.state.lock().unwrap().fate();
         let lost = || JobError::Store {
             doing: "ask",
@@ -209,7 +208,7 @@ impl Sender {
             }
         };
         world.look(&mut world.state.lock().unwrap());
-        world.wait(self.owner);
+        world.wait(self.owner, false);
         answer
     }
 }
@@ -217,51 +216,51 @@ impl Sender {
 impl Bucket for Sender {
     fn head(&self, key: &str) -> Result<Option<ObjectVersion>, JobError> {
         let key = key.to_string();
-        self.send(move |bucket| bucket.head(&key))
+        self.send(false, move |bucket| bucket.head(&key))
     }
     fn list(&self, folder: &str, deep: bool) -> Result<Vec<ObjectVersion>, JobError> {
         let folder = folder.to_string();
-        self.send(move |bucket| bucket.list(&folder, deep))
+        self.send(false, move |bucket| bucket.list(&folder, deep))
     }
     fn read(&self, object: &ObjectVersion, range: Range<u64>) -> Result<Bytes, JobError> {
         let object = object.clone();
-        self.send(move |bucket| bucket.read(&object, range))
+        self.send(false, move |bucket| bucket.read(&object, range))
     }
     fn get_revision(&self, key: &str) -> Result<Option<(Bytes, Revision)>, JobError> {
         let key = key.to_string();
-        self.send(move |bucket| bucket.get_revision(&key))
+        self.send(false, move |bucket| bucket.get_revision(&key))
     }
     fn create(&self, key: &str, text: &str) -> Result<bool, JobError> {
         let (key, text) = (key.to_string(), text.to_string());
-        self.send(move |bucket| bucket.create(&key, &text))
+        self.send(true, move |bucket| bucket.create(&key, &text))
     }
     fn replace(&self, key: &str, text: &str, over: &Revision) -> Result<Option<Revision>, JobError> {
         let (key, text, over) = (key.to_string(), text.to_string(), over.clone());
-        self.send(move |bucket| bucket.replace(&key, &text, &over))
+        self.send(true, move |bucket| bucket.replace(&key, &text, &over))
     }
     fn delete(&self, key: &str) -> Result<(), JobError> {
         let key = key.to_string();
-        self.send(move |bucket| bucket.delete(&key))
+        self.send(true, move |bucket| bucket.delete(&key))
     }
     fn begin_upload(&self, key: &str) -> Result<String, JobError> {
         let key = key.to_string();
-        self.send(move |bucket| bucket.begin_upload(&key))
+        self.send(false, move |bucket| bucket.begin_upload(&key))
     }
     fn upload(&self, key: &str, id: &str, file: &Path) -> Result<Vec<String>, JobError> {
         let (key, id, bytes) = (key.to_string(), id.to_string(), std::fs::read(file).unwrap());
-        self.send(move |bucket| bucket.upload_bytes(&key, &id, bytes.into()))
+        self.send(false, move |bucket| bucket.upload_bytes(&key, &id, bytes.into()))
     }
     fn complete_upload(&self, key: &str, id: &str, pieces: &[String]) -> Result<(), JobError> {
         let (key, id, pieces) = (key.to_string(), id.to_string(), pieces.to_vec());
-        self.send(move |bucket| bucket.complete_upload(&key, &id, &pieces))
+        self.send(true, move |bucket| bucket.complete_upload(&key, &id, &pieces))
     }
     fn uploads(&self, key: &str) -> Result<Vec<(String, String)>, JobError> {
         let key = key.to_string();
-        self.send(move |bucket| Bucket::uploads(bucket, &key))
+        self.send(false, move |bucket| Bucket::uploads(bucket, &key))
     }
     fn abort_upload(&self, key: &str, id: &str) -> Result<(), JobError> {
         let (key, id) = (key.to_string(), id.to_string());
-        self.send(move |bucket| bucket.abort_upload(&key, &id))
+        self.send(true, move |bucket| bucket.abort_upload(&key, &id))
     }
 }
 
