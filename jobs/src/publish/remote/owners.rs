@@ -42,6 +42,10 @@ struct State {
     waiting: Vec<usize>,
     owners: usize,
     ended: usize,
+    /// After how many turns of the first owner the second one comes, and after how many of its own the first goes on to its end;
+    /// without this the dice decide.
+    plan: Option<[usize; 2]>,
+    turns: [usize; 4],
     /// For how many turns each owner is suspended: the others have time for all that they do.
     suspended: [usize; 4],
     /// Requests that their senders have given up.
@@ -87,6 +91,8 @@ impl World {
             waiting: Vec::new(),
             owners,
             ended: 0,
+            plan: None,
+            turns: [0; 4],
             suspended: [0; 4],
             late: Vec::new(),
             faults: [0, 0, 400, 50][seed as usize / 20 % 4],
@@ -101,12 +107,13 @@ impl World {
     fn wait(&self, owner: usize, changes: bool) {
         let mut state = self.state.lock().unwrap();
         state.waiting.push(owner);
-        if state.below(if changes { 6 } else { 60 }) == 0 {
+        if state.plan.is_none() && state.below(if changes { 6 } else { 60 }) == 0 {
             state.suspended[owner] = state.below(400);
         }
         self.pass(&mut state);
         let mut state = self.next.wait_while(state, |state| state.turn != Some(owner)).unwrap();
         state.turn = None;
+        state.turns[owner] += 1;
         state.waiting.retain(|&waiting| waiting != owner);
     }
 
@@ -134,6 +141,12 @@ impl World {
         state.suspended.iter_mut().for_each(|turns| *turns = turns.saturating_sub(passes));
         let awake: Vec<usize> =
             state.waiting.iter().copied().filter(|owner| state.suspended[*owner] == 0).collect();
+        if let Some([first, second]) = state.plan {
+            let others = state.turns[0] >= first && state.turns[1] < second;
+            state.turn = if others { state.waiting.last() } else { state.waiting.first() }.copied();
+            self.next.notify_all();
+            return;
+        }
         state.turn = match awake.len() {
             0 => None,
             many => Some(awake[state.below(many)]),
@@ -332,12 +345,15 @@ impl Owner {
 
 /// The owners of a job, and what came of it.
 fn play(seed: u64, owners: usize, folder: bool, again: bool) -> (Arc<World>, usize) {
-    let world = World::new(seed, owners);
+    play_in(World::new(seed, owners), owners, folder, again)
+}
+
+fn play_in(world: Arc<World>, owners: usize, folder: bool, again: bool) -> (Arc<World>, usize) {
     let mut first = Owner::new(&world, 0, folder);
     if again {
         first.publish_before();
         let mut state = world.state.lock().unwrap();
-        (state.calm, state.owners) = (false, owners);
+        (state.calm, state.owners, state.turns) = (false, owners, [0; 4]);
     }
     let mut first = Some(first);
     let ended: Vec<bool> = std::thread::scope(|scope| {
@@ -372,27 +388,77 @@ fn owners_that_believe_in_their_claims_publish_once() {
         };
         *came.entry((again, before)).or_default() += 1;
         assert!(done <= owners);
-        // Whatever was left, one more owner brings it to an end, unless that has been done.
-        let mut last = Owner::new(&world, 3, folder);
-        let ran = last.run(true);
-        let state = world.state.lock().unwrap();
-        assert_eq!(state.wrong, None, "seed {seed}");
-        match ran {
-            Ok(()) => {
-                let objects = world.bucket.objects();
-                let left: Vec<_> = objects.keys().filter(|key| key.contains(".gristmill/")).collect();
-                assert_eq!(left, ["a/out.gristmill/manifest.json"], "seed {seed}");
-                assert!(state.manifests.len() <= 1 + usize::from(again), "seed {seed}");
-            }
-            Err(error) => assert!(
-                before > 0 && matches!(error, JobError::OutputExists { .. }),
-                "seed {seed}: {error}, after {before} manifests"
-            ),
-        }
+        bring_to_an_end(&world, folder, again, &format!("seed {seed}"));
     }
     // Whether the job was published before, and manifests: neither the one who publishes nor none is the rule.
-    assert!(came.get(&(false, 0)).is_some_and(|cases| *cases > 20), "{came:?}");
-    assert!(came.get(&(false, 1)).is_some_and(|cases| *cases > 20), "{came:?}");
+    assert!(came.get(&(false, 0)).is_some_and(|cases| *cases > 10), "{came:?}");
+    assert!(came.get(&(false, 1)).is_some_and(|cases| *cases > 10), "{came:?}");
 }
 
-const CASES: u64 = 400;
+const CASES: u64 = 250;
+
+/// Whatever was left, one more owner brings it to an end, unless that has been done.
+fn bring_to_an_end(world: &Arc<World>, folder: bool, again: bool, case: &str) {
+    let before = {
+        let mut state = world.state.lock().unwrap();
+        state.plan = None;
+        state.calm_for(1);
+        state.manifests.len()
+    };
+    let mut last = Owner::new(world, 3, folder);
+    let ran = last.run(true);
+    let state = world.state.lock().unwrap();
+    assert_eq!(state.wrong, None, "{case}");
+    match ran {
+        Ok(()) => {
+            let objects = world.bucket.objects();
+            let left: Vec<_> = objects.keys().filter(|key| key.contains(".gristmill/")).collect();
+            assert_eq!(left, ["a/out.gristmill/manifest.json"], "{case}");
+            assert!(state.manifests.len() <= 1 + usize::from(again), "{case}");
+        }
+        Err(error) => assert!(
+            before > 0 && matches!(error, JobError::OutputExists { .. }),
+            "{case}: {error}, after {before} manifests"
+        ),
+    }
+}
+
+/// The first owner is suspended before or after each of its requests. Meanwhile the second takes the job over, and comes to its
+/// end, or is suspended itself near to it while the first goes on to its own.
+#[test]
+fn an_owner_that_is_suspended_anywhere_publishes_nothing_late() {
+    for (folder, again) in [(true, false), (false, false), (false, true)] {
+        let (mut second, mut dice) = (None, 7_usize);
+        for first in 0.. {
+            let mut first_ended = false;
+            for case in 0..4 {
+                dice = dice.wrapping_mul(1_103_515_245).wrapping_add(12_345) & 0x7fff_ffff;
+                let until = match (case, second) {
+                    (0, _) | (_, None) => usize::MAX,
+                    (_, Some(all)) => usize::saturating_sub(all, (dice >> 8) % 60),
+                };
+                let world = World::new(0, 2);
+                {
+                    let mut state = world.state.lock().unwrap();
+                    (state.plan, state.faults) = (Some([first, until]), 0);
+                }
+                let (world, _) = play_in(world, 2, folder, again);
+                let case = format!("{folder} {again} {first} {until}");
+                {
+                    let state = world.state.lock().unwrap();
+                    assert_eq!(state.wrong, None, "{case}");
+                    let manifests = state.manifests.len();
+                    assert!(manifests <= 1 + usize::from(again), "{case}: {manifests} manifests");
+                    first_ended = state.turns[0] <= first;
+                    if until == usize::MAX {
+                        second = Some(state.turns[1]);
+                    }
+                }
+                bring_to_an_end(&world, folder, again, &case);
+            }
+            if first_ended {
+                break;
+            }
+        }
+    }
+}
