@@ -7,6 +7,7 @@ use clap::ColorChoice;
 use std::io::{ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
+use terminal_size::{Height, Width};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -133,10 +134,7 @@ pub(crate) fn print_note(line: &str) {
     // It may quote names of files and columns.
     let line = &*printable_lines(line);
     let mut error = std::io::stderr();
-    let line = match terminal_size::terminal_size_of(&error) {
-        Some((width, _)) => fill(line, usize::from(width.0)),
-        None => line.to_string(),
-    };
+    let line = filled(line, terminal_size::terminal_size_of(&error));
     let _ = error.write_all((line + "\n").as_bytes());
 }
 
@@ -148,6 +146,11 @@ pub(crate) fn print_event(level: &str, message: &str, numbers: &[(&str, u64)]) {
     let _ = std::io::stderr().write_all(format!("{event}\n").as_bytes());
 }
 
+/// Lines as a terminal of a size shows them whole; as they are elsewhere, for programs that read them.
+fn filled(lines: &str, size: Option<(Width, Height)>) -> String {
+    size.map_or_else(|| lines.to_string(), |(width, _)| fill(lines, usize::from(width.0)))
+}
+
 fn fill(line: &str, width: usize) -> String {
     let options = textwrap::Options::new(width)
         .subsequent_indent("  ")
@@ -156,6 +159,14 @@ fn fill(line: &str, width: usize) -> String {
         .word_splitter(textwrap::WordSplitter::NoHyphenation);
     let lines: Vec<String> = line.split('\n').map(|line| textwrap::fill(line, &options)).collect();
     lines.join("\n")
+}
+
+/// Prints lines of a result to standard output, in a terminal broken between words.
+///
+/// # Errors
+/// [`JobError::Io`].
+pub(crate) fn print_filled(lines: &str) -> Result<(), JobError> {
+    print(&filled(lines, terminal_size::terminal_size_of(std::io::stdout())))
 }
 
 /// Prints a result to standard output. A reader that has seen enough (`| head`) is no error.

@@ -22,9 +22,14 @@ pub struct Terminal {
 
 impl Terminal {
     /// Starts a program in the foreground of a new terminal.
-    pub fn start(mut command: Command) -> Terminal {
+    pub fn start(command: Command) -> Terminal {
+        Terminal::of_columns(80, command)
+    }
+
+    /// The same, in a terminal of so many columns.
+    pub fn of_columns(ws_col: u16, mut command: Command) -> Terminal {
         let (mut screen, mut program) = (0, 0);
-        let size = libc::winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = libc::winsize { ws_row: 24, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
         // SAFETY: all pointers are to live values or null, which the function allows.
         let made = unsafe {
             libc::openpty(&mut screen, &mut program, std::ptr::null_mut(), std::ptr::null(), &size)

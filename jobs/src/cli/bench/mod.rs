@@ -13,7 +13,7 @@ pub use step::step;
 use crate::cli::args::ThroughputArgs;
 use crate::error::JobError;
 use crate::files::refuse_unwritable;
-use crate::log::{note, print};
+use crate::log::{note, print, print_filled};
 use crate::model::ModelFolders;
 use crate::options::devices;
 use crate::options::engine::{engine_config, print_engine};
@@ -46,7 +46,7 @@ pub fn throughput(args: &ThroughputArgs) -> Result<(), JobError> {
         .try_for_each(|path| refuse_unwritable(path))?;
     let Some(sweep) = &args.sweep else {
         let figures = measure(args)?;
-        print(&figures.lines())?;
+        print_filled(&figures.lines())?;
         sweep::write_csv(args.output_csv.as_deref(), std::slice::from_ref(&figures))?;
         return write_json(args.output_json.as_deref(), &figures);
     };
