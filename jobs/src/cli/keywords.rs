@@ -4,6 +4,7 @@
 
 use crate::cli::args::{Cli, Command, RunArgs};
 use crate::cli::job_file::{flags_of, ids, overridden, parse, read};
+use crate::cli::parse::said;
 use crate::error::JobError;
 use crate::options::engine::EngineOptions;
 use crate::options::model::ModelOptions;
@@ -109,23 +110,12 @@ impl Keywords {
         let mut all: Vec<OsString> = vec!["gristmill".into(), "run".into()];
         all.extend(flags_of(self.file.clone(), folder, of_file).map_err(named)?);
         all.extend(flags_of(self.given.clone(), Path::new(""), of_keywords).map_err(JobError::Usage)?);
-        let cli = Cli::try_parse_from(all).map_err(|error| {
-            let text = error.to_string();
-            let text = text.strip_prefix("error: ").unwrap_or(&text);
-            JobError::Usage(before_usage(text).into())
-        })?;
+        let cli = Cli::try_parse_from(all).map_err(|error| JobError::Usage(said(&error)))?;
         match cli.command {
             Command::Run(args) => Ok(*args),
             _ => Err(JobError::Internal("keywords that are no job".into())),
         }
     }
-}
-
-/// What the parser says, without how to call the command.
-fn before_usage(text: &str) -> &str {
-    let ends = ["\n\nUsage", "\n\nFor more information"];
-    let end = ends.iter().filter_map(|end| text.find(end)).min();
-    text[..end.unwrap_or(text.len())].trim_end()
 }
 
 /// The keys of the model and of the engine, which stay as they are once it is loaded.

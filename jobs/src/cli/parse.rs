@@ -70,17 +70,21 @@ fn parse_with_file(arguments: &[OsString]) -> Result<(Cli, Option<Vec<OsString>>
     all.push(format!("--log-format={}", cli.log_format.name()).into());
     let command_at = arguments.iter().position(|a| a == name).map_or(arguments.len(), |at| at + 1);
     all.extend_from_slice(&arguments[command_at..]);
-    let in_file = |error: clap::Error| {
-        let text = error.to_string();
-        let text =
-            text.strip_prefix("error: ").unwrap_or(&text).split("\n\nUsage").next().unwrap_or("").trim_end();
-        ParseError::File(JobError::Usage(format!("{}: {text}", path.display())))
-    };
+    let in_file = |error| ParseError::File(JobError::Usage(format!("{}: {}", path.display(), said(&error))));
     let mut cli = Cli::try_parse_from(&all).map_err(in_file)?;
     if let Command::Run(run) | Command::RunShards(run) = &mut cli.command {
         run.job_read = Some(read);
     }
     Ok((cli, Some(all)))
+}
+
+/// What the parser says of values that no command line has given, without how to call the command.
+pub(super) fn said(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let ends = ["\n\nUsage", "\n\nFor more information"];
+    let end = ends.iter().filter_map(|end| text.find(end)).min();
+    text[..end.unwrap_or(text.len())].trim_end().into()
 }
 
 /// What `--color` says, which the parser needs before it has parsed.

@@ -30,11 +30,7 @@ pub(super) fn resume(
     let [own, raised, input] = differences(&database, identity, inputs);
     // With --retry, only what differs besides greater limits; without it, greater limits are worth a hint.
     let differing = if retry.is_some() { &raised } else { &own };
-    let lines = [differing, note(&database, &own, &raised)?, &*input];
-    let lines: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
-    if !differing.is_empty() || !input.is_empty() {
-        return Err(JobError::OtherIdentity { state_dir: state_dir.into(), differences: lines.join("\n") });
-    }
+    refuse_other(state_dir, differing, note(&database, &own, &raised)?, &input)?;
     database.check_structure()?;
     database.again = retry::choose(&database, retry, now, inputs.rows())?;
     let begun = LengthLimits::of(&database.identity);
@@ -52,14 +48,19 @@ pub(super) fn check_copy(
 ) -> Result<u64, JobError> {
     let database = Database::open_read_only(path)?;
     let [own, raised, input] = differences(&database, identity, inputs);
-    let lines = [&*own, note(&database, &own, &raised)?, &*input];
-    let lines: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
-    if !lines.is_empty() {
-        let differences = lines.join("\n");
-        return Err(JobError::OtherIdentity { state_dir: path.into(), differences });
-    }
+    refuse_other(path, &own, note(&database, &own, &raised)?, &input)?;
     database.check_structure()?;
     Ok(scan(&database, inputs.rows())?.count)
+}
+
+/// Refuses a journal whose identity or inputs differ, with what to know about that.
+fn refuse_other(state_dir: &Path, differing: &str, note: &str, input: &str) -> Result<(), JobError> {
+    if differing.is_empty() && input.is_empty() {
+        return Ok(());
+    }
+    let lines = [differing, note, input].into_iter().filter(|line| !line.is_empty());
+    let differences = lines.collect::<Vec<_>>().join("\n");
+    Err(JobError::OtherIdentity { state_dir: state_dir.into(), differences })
 }
 
 /// What is not as it was when the job was begun: of the identity, of the identity but for greater limits, and of the inputs.

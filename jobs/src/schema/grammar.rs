@@ -41,28 +41,29 @@ impl AnswerSchema {
 
     /// Whether an object may have names that the schema does not list, so that one may come twice.
     pub fn has_other_names(&self) -> bool {
-        [&self.root].into_iter().chain(&self.definitions).any(other_names)
+        self.has(|node| match node {
+            Node::Any => true,
+            Node::Object(object) => object.is_open(),
+            _ => false,
+        })
     }
 
     /// Whether an object may have names besides those that the schema gives.
     pub(super) fn has_free_names(&self) -> bool {
-        [&self.root].into_iter().chain(&self.definitions).any(free_names)
+        self.has(|node| match node {
+            Node::Object(object) => {
+                !object.patterns.is_empty() || object.is_open() && !object.properties.is_empty()
+            }
+            _ => false,
+        })
     }
-}
 
-fn other_names(node: &Node) -> bool {
-    match node {
-        Node::Any => true,
-        Node::Object(object) if object.is_open() => true,
-        node => node.children().into_iter().any(other_names),
-    }
-}
-
-fn free_names(node: &Node) -> bool {
-    match node {
-        Node::Object(object) if !object.patterns.is_empty() => true,
-        Node::Object(object) if object.is_open() && !object.properties.is_empty() => true,
-        node => node.children().into_iter().any(free_names),
+    /// Whether there is such a node, however deep.
+    fn has(&self, is: impl Fn(&Node) -> bool) -> bool {
+        fn within(node: &Node, is: &dyn Fn(&Node) -> bool) -> bool {
+            is(node) || node.children().into_iter().any(|child| within(child, is))
+        }
+        [&self.root].into_iter().chain(&self.definitions).any(|node| within(node, &is))
     }
 }
 
