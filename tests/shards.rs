@@ -262,6 +262,7 @@ fn what_is_no_shard_of_the_job_is_refused_by_name() {
         (&["--shard", "1/2"][..], "--shard is for `gristmill run --shard`"),
         (&["--fresh"], "--fresh is for"),
         (&["--retry", "errors"], "--retry is for"),
+        (&["--take-over"], "--take-over is for outputs in an object store"),
         (&["--rows-per-file", "10"], "--rows-per-file 20, and publish says 10"),
         (&["--limit", "50"], "rows: 100, and publish says 50"),
     ] {

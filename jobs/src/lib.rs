@@ -20,6 +20,7 @@ pub mod error;
 pub mod evaluate;
 pub mod files;
 mod guard;
+mod host;
 pub mod input;
 pub mod journal;
 pub mod log;

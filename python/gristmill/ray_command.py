@@ -9,10 +9,7 @@ import sys
 import tempfile
 
 from gristmill import _gristmill
-from gristmill.cluster import Cluster, fail, last_line
-
-#: The exit code of what is refused until somebody changes something.
-REFUSED = 2
+from gristmill.cluster import REFUSED, Cluster, fail, last_line
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 
 use crate::digest::digest_bytes;
 use crate::error::JobError;
+use crate::files::{rename, write_durably};
 use crate::journal::identity::{Identity, InputDigests};
 use engine::file::open_regular;
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,12 @@ impl Manifest {
         manifest.is_sealed(&text).then_some(manifest)
     }
 
+    /// Whether it is of a job: whatever machine has published it, and by which path it has named the inputs.
+    pub fn is_of(&self, identity: &Identity, inputs: &InputDigests) -> bool {
+        let same = |digest: &String| *digest == inputs_digest(inputs);
+        self.identity_blake3 == identity.digest() && self.inputs_blake3.as_ref().is_none_or(same)
+    }
+
     /// Whether the text from which it was read is as it was written. Earlier versions wrote no seal.
     pub fn is_sealed(&self, text: &[u8]) -> bool {
         let mark = format!(",\n  \"{SEAL}\"");
@@ -156,6 +163,16 @@ pub fn read_text(path: &Path) -> Result<Vec<u8>, JobError> {
         return Err(JobError::io("understand", path)(why));
     }
     Ok(text)
+}
+
+/// Keeps the text of a manifest in a state_dir, as that of what is published.
+///
+/// # Errors
+/// [`JobError::Io`].
+pub fn keep(state_dir: &Path, text: &str) -> Result<(), JobError> {
+    let new = state_dir.join("manifest.new");
+    write_durably(&new, text)?;
+    rename(&new, &state_dir.join(NAME))
 }
 
 /// One digest of what the inputs of a job are known by.

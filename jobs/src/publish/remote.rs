@@ -21,10 +21,9 @@ pub(crate) mod reservation;
 pub(crate) mod take_over;
 
 use crate::error::JobError;
-use crate::files::rename;
-use crate::files::write_durably;
 use crate::publish::manifest::{self, Manifest, Part};
 use crate::publish::remote::claim::Held;
+pub(crate) use crate::publish::remote::claim::shown;
 use crate::publish::remote::reservation::Place;
 use crate::store::bucket::Revision;
 use crate::store::location::ObjectUrl;
@@ -136,9 +135,7 @@ impl RemoteOutput {
             self.complete(staged)?;
         }
         replaced.iter().try_for_each(|key| self.bucket.delete(key))?;
-        let new = self.state_dir.join("manifest.new");
-        write_durably(&new, &text)?;
-        rename(&new, &self.state_dir.join(manifest::NAME))?;
+        manifest::keep(&self.state_dir, &text)?;
         if put_over(&self.bucket, &key, &text, place.as_ref())?.is_none() {
             return Err(self.place_taken(&key)?);
         }
@@ -348,8 +345,18 @@ pub(crate) fn manifest_key_inside(url: &ObjectUrl) -> String {
     format!("{}/{}", url.key, manifest::NAME)
 }
 
-fn beside(key: &str, name: &str) -> String {
-    format!("{key}.gristmill/{name}")
+/// The key of the claim, of a job with shards or without.
+pub(crate) fn claim_key(url: &ObjectUrl) -> String {
+    beside(&url.key, claim::CLAIM)
+}
+
+/// The folder of what is beside an output, as the key of a folder.
+pub(crate) fn folder_beside(key: &str) -> String {
+    format!("{key}.gristmill")
+}
+
+pub(crate) fn beside(key: &str, name: &str) -> String {
+    format!("{}/{name}", folder_beside(key))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A worker that runs shards of a job, as it is ordered to: input, model and device are opened once.
 
 use crate::error::JobError;
+use crate::host::hostname;
 use crate::options::job::JobOptions;
 use crate::options::shard::{MOST, Shard, files_of};
 use crate::run::open_device;
@@ -47,8 +48,7 @@ fn opened(open_job: &OpenJob) -> Result<Value, JobError> {
         )));
     }
     let sharded = open_job.sharded()?.map(|sharded| sharded.to_json());
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    Ok(json!({"shards": files, "rows": job.rows, "host": host.trim(), "job": sharded}))
+    Ok(json!({"shards": files, "rows": job.rows, "host": hostname(), "job": sharded}))
 }
 
 /// Runs a shard to its end.

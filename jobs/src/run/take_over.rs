@@ -8,7 +8,7 @@ use crate::journal::decisions::DATE;
 use crate::journal::identity::{InputDigests, JobIdentity};
 use crate::journal::lock::JobLock;
 use crate::log::note;
-use crate::publish::manifest::{Manifest, inputs_digest};
+use crate::publish::manifest::Manifest;
 use crate::publish::remote::RemoteOutput;
 use crate::publish::remote::take_over::Seen;
 use crate::store::location::Location;
@@ -91,10 +91,7 @@ impl TakeOver {
         identity: &JobIdentity,
         inputs: &InputDigests,
     ) -> Result<bool, JobError> {
-        let is_of_job = |manifest: &Manifest| {
-            let same = manifest.inputs_blake3.as_ref().is_none_or(|digest| *digest == inputs_digest(inputs));
-            same && manifest.identity_blake3 == identity.identity.digest()
-        };
+        let is_of_job = |manifest: &Manifest| manifest.is_of(&identity.identity, inputs);
         let published = || note!("{output} is published already; `gristmill verify {output}` checks it");
         let Some(seen) = self.seen.take() else {
             let is_published =

@@ -2,6 +2,7 @@
 
 use crate::error::JobError;
 use crate::files::{rename, rename_new, sync_folder, write_durably};
+use crate::host::hostname;
 use crate::input::source::Source;
 use crate::journal::lock::JobLock;
 use crate::journal::schema;
@@ -148,7 +149,7 @@ impl LocalShards {
         if self.begun()?.is_none() {
             let folder = shards_dir(&self.job_dir);
             std::fs::create_dir_all(&folder).map_err(JobError::io("create", &folder))?;
-            let own = format!("{JOB}.{}-{}", hostname(), std::process::id());
+            let own = format!("{JOB}.{}-{}", name_of_host(), std::process::id());
             let (own, path) = (folder.join(own), folder.join(JOB));
             write_durably(&own, &job.to_json())?;
             // A name that is there already is left alone, also by file systems in a network.
@@ -284,7 +285,6 @@ impl LocalShards {
 }
 
 /// The name of this machine, as a part of a file's name.
-fn hostname() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect()
+fn name_of_host() -> String {
+    hostname().chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect()
 }

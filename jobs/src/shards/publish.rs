@@ -2,7 +2,6 @@
 
 use crate::counted::counted;
 use crate::error::JobError;
-use crate::files::{rename, write_durably};
 use crate::journal::lock::JobLock;
 use crate::log::note;
 use crate::options::job::{JobOptions, Resume};
@@ -14,7 +13,6 @@ use crate::run::error_limits::{ErrorLimits, first_error, place_of_errors};
 use crate::shards::job::ShardedJob;
 use crate::shards::join::Joined;
 use crate::shards::place::ShardPlace;
-use std::path::Path;
 
 /// Publishes the output of a job that was run in so many shards. Of the options it takes where the output is, the limits of
 /// errors and the prices; what the job is, its shards say.
@@ -49,7 +47,8 @@ pub fn publish(options: &JobOptions, shards: u64) -> Result<(), JobError> {
             let (found, said) = remote.find_all(shards)?;
             let joined = Joined::of(&output, begun, format, found)?;
             let manifest = within_limits(options, &joined, || remote.publish(&joined, &said))?;
-            keep(&options.state_dir, &manifest)?;
+            // Beside the receipt.
+            manifest::keep(&options.state_dir, &manifest.to_json())?;
             (joined, manifest)
         }
     };
@@ -72,6 +71,10 @@ fn refuse_others(options: &JobOptions) -> Result<(), JobError> {
         ("--retry", !options.retry.is_empty()),
         ("--resume", options.resume != Resume::Auto),
     ];
+    if options.take_over.is_some() {
+        let why = "--take-over is for jobs without shards: any machine runs a shard again".into();
+        return Err(JobError::Usage(why));
+    }
     match given.iter().find(|(_, given)| *given) {
         Some((flag, _)) => {
             Err(JobError::Usage(format!("{flag} is for `gristmill run --shard`; publishing runs no row")))
@@ -115,13 +118,6 @@ fn within_limits(
 /// Those of all shards together.
 fn error_limits(options: &JobOptions) -> ErrorLimits {
     ErrorLimits { in_shards: true, ..ErrorLimits::of(options) }
-}
-
-/// Keeps the manifest of an output in a store beside the receipt.
-fn keep(state_dir: &Path, manifest: &Manifest) -> Result<(), JobError> {
-    let new = state_dir.join("manifest.new");
-    write_durably(&new, &manifest.to_json())?;
-    rename(&new, &state_dir.join(manifest::NAME))
 }
 
 /// Writes the receipt of all shards, and gives what to print of it.

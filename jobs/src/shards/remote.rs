@@ -10,7 +10,7 @@ use crate::error::JobError;
 use crate::options::shard::Shard;
 use crate::publish::manifest::{Manifest, Part};
 use crate::publish::remote::reservation::Reservation;
-use crate::publish::remote::{manifest_key, settle};
+use crate::publish::remote::{beside, claim_key, manifest_key, settle, shown};
 use crate::shards::finished::FinishedShard;
 use crate::shards::job::ShardedJob;
 use crate::shards::join::{Found, Joined};
@@ -39,11 +39,11 @@ impl RemoteShards {
     }
 
     fn claim_key(&self) -> String {
-        format!("{}.gristmill/claim.json", self.url.key)
+        claim_key(&self.url)
     }
 
     fn shards_key(&self) -> String {
-        format!("{}.gristmill/shards", self.url.key)
+        beside(&self.url.key, "shards")
     }
 
     fn shard_key(&self, shard: Shard) -> String {
@@ -71,7 +71,7 @@ impl RemoteShards {
         ShardedJob::parse(&text).map(Some).ok_or_else(|| JobError::Claimed {
             output: self.url.to_string(),
             claim: self.shown(&self.claim_key()),
-            says: text.chars().filter(|c| !c.is_control()).take(300).collect(),
+            says: shown(&text),
         })
     }
 

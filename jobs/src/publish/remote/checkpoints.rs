@@ -2,7 +2,7 @@
 //!
 //! One object for each owner, `<output>.gristmill/journal-<owner>.sqlite`, which is replaced as a whole.
 
-use super::{RemoteOutput, beside};
+use super::{RemoteOutput, beside, folder_beside};
 use crate::error::JobError;
 use crate::store::bucket::ObjectVersion;
 use crate::store::object::Object;
@@ -51,12 +51,11 @@ impl RemoteOutput {
 
     /// Checkpoints and their owners.
     fn checkpoints(&self) -> Result<Vec<(u64, ObjectVersion)>, JobError> {
-        let folder = format!("{}.gristmill", self.url.key);
         let owner = |key: &str| {
             let name = key.rsplit('/').next().unwrap_or_default();
             name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
         };
-        let listed = self.bucket.list(&folder, false)?.into_iter();
+        let listed = self.bucket.list(&folder_beside(&self.url.key), false)?.into_iter();
         Ok(listed.filter_map(|version| Some((owner(&version.key)?, version))).collect())
     }
 }

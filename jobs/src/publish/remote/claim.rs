@@ -4,17 +4,17 @@
 //! noticed by the next; what others must not do any more is done after a renewal (see [`super`]).
 
 use super::claim_text::ClaimText;
-use super::{RemoteOutput, UPLOADS, beside, put_over};
+use super::{RemoteOutput, UPLOADS, claim_key, put_over};
 use crate::error::JobError;
 use crate::files::{rename, write_durably};
 use crate::journal::reader::JournalReader;
-use crate::publish::manifest::{Manifest, inputs_digest};
+use crate::publish::manifest::Manifest;
 use crate::store::bucket::Revision;
 use crate::store::error::StoreError;
 use std::sync::MutexGuard;
 
 /// The name of the claim, here and there.
-const CLAIM: &str = "claim.json";
+pub(super) const CLAIM: &str = "claim.json";
 
 /// The name here of a claim that may stand there already, but has not been found to be good yet.
 const NEW_CLAIM: &str = "claim.new";
@@ -129,18 +129,13 @@ impl RemoteOutput {
     /// [`JobError::TakenOver`] or [`JobError::ClaimRemoved`] if the claim is not this job's any more; [`JobError::Store`] if the
     /// store does not answer, which says nothing.
     pub fn renew(&self) -> Result<(), JobError> {
-        let mut held = self.held();
-        let Some(now) = held.as_mut() else { return Err(self.claim_removed()) };
-        let next = now.claim.renewed();
-        self.rewrite(now, next)
+        self.renewed(|next| next).unwrap_or_else(|| Err(self.claim_removed()))
     }
 
     /// The same, and says whether this owner may be about to replace a manifest that stands.
     pub(super) fn renew_as(&self, republishes: bool) -> Result<(), JobError> {
-        let mut held = self.held();
-        let Some(now) = held.as_mut() else { return Err(self.claim_removed()) };
-        let next = ClaimText { republishes, ..now.claim.renewed() };
-        self.rewrite(now, next)
+        let renewed = self.renewed(|next| ClaimText { republishes, ..next });
+        renewed.unwrap_or_else(|| Err(self.claim_removed()))
     }
 
     /// Renews the claim, if there is one to be renewed.
@@ -148,13 +143,15 @@ impl RemoteOutput {
     /// # Errors
     /// As [`RemoteOutput::renew`].
     pub fn renew_if_held(&self) -> Result<(), JobError> {
-        match self.held().as_mut() {
-            Some(now) => {
-                let next = now.claim.renewed();
-                self.rewrite(now, next)
-            }
-            None => Ok(()),
-        }
+        self.renewed(|next| next).unwrap_or(Ok(()))
+    }
+
+    /// Renews the claim with these words; `None` if none is held.
+    fn renewed(&self, words: impl FnOnce(ClaimText) -> ClaimText) -> Option<Result<(), JobError>> {
+        let mut held = self.held();
+        let now = held.as_mut()?;
+        let next = words(now.claim.renewed());
+        Some(self.rewrite(now, next))
     }
 
     /// Puts another text of the claim in the place of the last one.
@@ -227,11 +224,7 @@ impl RemoteOutput {
         let journal =
             JournalReader::open(&self.state_dir).ok().filter(|_| self.is_claimed_here().unwrap_or(false));
         let Some(journal) = journal else { return Ok(()) };
-        let (identity, inputs) = (journal.identity().digest(), inputs_digest(journal.inputs()));
-        let is_own = |manifest: &Manifest| {
-            manifest.identity_blake3 == identity
-                && manifest.inputs_blake3.as_ref().is_none_or(|digest| *digest == inputs)
-        };
+        let is_own = |manifest: &Manifest| manifest.is_of(journal.identity(), journal.inputs());
         match self.published_elsewhere(&is_own)? {
             None => Ok(()),
             Some(_) => Err(JobError::PublishedElsewhere {
@@ -293,7 +286,7 @@ impl RemoteOutput {
     }
 
     pub(super) fn claim_key(&self) -> String {
-        beside(&self.url.key, CLAIM)
+        claim_key(&self.url)
     }
 
     /// The claim as it is noted here, good or not yet.
@@ -325,6 +318,6 @@ pub(super) fn as_text((bytes, revision): (bytes::Bytes, Revision)) -> (String, R
 }
 
 /// What another machine has written, for people.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(300).collect()
 }

@@ -1,5 +1,6 @@
 //! What a claim says: whose the output is, and until when others leave it alone.
 
+use crate::host::hostname;
 use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
@@ -37,11 +38,10 @@ pub(crate) struct ClaimText {
 impl ClaimText {
     /// A claim of this machine.
     pub fn new(owner: u64, state_dir: &Path) -> ClaimText {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let folder = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_path_buf());
         ClaimText {
             job: random_name(),
-            host: host.trim().into(),
+            host: hostname(),
             state_dir: folder.display().to_string(),
             owner,
             renewals: 0,

@@ -7,9 +7,8 @@
 use super::claim::{Held, as_text, is_released, shown};
 use super::claim_text::ClaimText;
 use super::reservation::Reservation;
-use super::{RemoteOutput, beside, manifest_key, put_over};
+use super::{RemoteOutput, folder_beside, manifest_key, put_over};
 use crate::error::JobError;
-use crate::files::{rename, write_durably};
 use crate::publish::manifest::{self, Manifest};
 use crate::shards::job::ShardedJob;
 use crate::store::bucket::Revision;
@@ -203,9 +202,7 @@ impl RemoteOutput {
             );
         }
         // It is this job's from now on, and so are its parts.
-        let new = self.state_dir.join("manifest.new");
-        write_durably(&new, &text)?;
-        rename(&new, &self.state_dir.join(manifest::NAME))?;
+        manifest::keep(&self.state_dir, &text)?;
         let parts = self.part_keys(&manifest, self.is_folder(&manifest));
         self.reserve(Some(&revision), parts, false).map(drop)
     }
@@ -241,7 +238,7 @@ impl RemoteOutput {
     /// Uploads to the output, and beside it.
     pub(super) fn begun_uploads(&self) -> Result<Vec<(String, String)>, JobError> {
         let mut begun = self.bucket.uploads(&self.url.key)?;
-        begun.extend(self.bucket.uploads(beside(&self.url.key, "").trim_end_matches('/'))?);
+        begun.extend(self.bucket.uploads(&folder_beside(&self.url.key))?);
         Ok(begun)
     }
 
