@@ -4,9 +4,10 @@
 //! whatever the page size, the chunk or the neighbours, so prefill and decode give the same bits. The
 //! recurrence is that of Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018).
 //! Scores and weighted sums use the matrix kernel: its rows are queries of a group of heads that
-//! share their keys.
+//! share their keys. Many rows share the cost of gathering a block from its pages; a few read it where it is.
 
-use super::chain::Weights;
+use super::blocks::{BLOCK, Block, Cache};
+use super::chain::{HALF, Weights};
 use super::disjoint::Disjoint;
 use super::math;
 use super::memory::Memory;
@@ -20,26 +21,8 @@ use crate::op::PagedAttention;
 use crate::step::Step;
 use std::cell::RefCell;
 
-/// Positions of a block: the columns of a panel.
-const BLOCK: usize = NR;
-
 /// Rows of a task: a few tiles, which share the cost of gathering a block from its pages.
 const ROWS: usize = 4 * MR;
-
-/// The keys and values of one KV head of one sequence.
-struct Cache<'a, T> {
-    keys: &'a [T],
-    values: &'a [T],
-    pages: &'a [u32],
-    page_size: usize,
-    /// Columns of a slot.
-    cols: usize,
-    /// The first of the head's columns.
-    start: usize,
-    head_dim: usize,
-    /// Positions that have been written.
-    len: usize,
-}
 
 /// A task: up to [`ROWS`] rows of one KV head of one sequence. Row `i` is query `i / group`, head
 /// `i % group` of the group.
@@ -156,36 +139,61 @@ impl Scratch {
         let seen = |p: usize| op.window.map_or(0, |w| (p + 1).saturating_sub(w))..p + 1;
         let from = positions.iter().map(|&p| seen(p).start).min().unwrap_or(0);
         let to = positions.iter().map(|&p| p + 1).max().unwrap_or(0);
+        let is_few = self.queries.len() == 1;
         for start in (from / BLOCK * BLOCK..to).step_by(BLOCK) {
-            cache.load_keys(start, &mut self.keys);
-            cache.load_values(start, &mut self.values);
-            let scores = &mut self.scores;
-            self.queries.multiply(
-                0..self.queries.len(),
-                0..d,
-                Weights::Words(bytemuck::cast_slice(&self.keys)),
-                &mut self.tile,
-                #[inline(always)]
-                |row, sums| scores[row..row + sums.len()].copy_from_slice(sums),
-            );
+            let in_pages = if is_few { cache.block(start) } else { None };
+            self.score(cache, start, in_pages);
             self.weigh(op, |r| {
                 let seen = seen(positions[r]);
                 let clip = |i: usize| i.clamp(start, start + BLOCK) - start;
                 clip(seen.start)..clip(seen.end)
             });
-            let (scores, sums, shrink) = (&self.scores, &mut self.sums, &self.shrink);
-            self.weights.pack(Words::Columns, (n, BLOCK, BLOCK), |r| &scores[r], one_by_one);
-            for panel in 0..panels {
-                let values = &self.values[panel * BLOCK * NR..][..BLOCK * NR];
-                self.weights.multiply(
-                    0..self.weights.len(),
-                    0..BLOCK,
-                    Weights::Words(bytemuck::cast_slice(values)),
-                    &mut self.tile,
+            self.add(cache, start, in_pages);
+        }
+    }
+
+    /// Multiplies the queries by the keys of a block.
+    fn score<T: Element>(&mut self, cache: &Cache<T>, start: usize, in_pages: Option<Block>) {
+        let keys = if let Some(block) = in_pages {
+            T::weights(cache.keys_of(block))
+        } else {
+            cache.load_keys(start, &mut self.keys);
+            Weights::Words(bytemuck::cast_slice(&self.keys))
+        };
+        let scores = &mut self.scores;
+        self.queries.multiply(
+            0..self.queries.len(),
+            0..cache.head_dim,
+            keys,
+            &mut self.tile,
+            #[inline(always)]
+            |row, sums| scores[row..row + sums.len()].copy_from_slice(sums),
+        );
+    }
+
+    /// Adds the values of a block, by the weights that have taken the place of the scores.
+    fn add<T: Element>(&mut self, cache: &Cache<T>, start: usize, in_pages: Option<Block>) {
+        let Scratch { weights, tile, values, scores, sums, shrink, .. } = self;
+        let n = scores.len();
+        // Half a block goes on with the sums of the other, so that they are those of a whole one.
+        let words = if in_pages.is_some() { HALF } else { BLOCK };
+        weights.pack(Words::Columns, (n, BLOCK, words), |r| &scores[r], |n, pack| (0..n).for_each(pack));
+        if in_pages.is_none() {
+            cache.load_values(start, values);
+        }
+        for panel in 0..cache.head_dim.div_ceil(NR) {
+            for (i, positions) in weights.blocks().enumerate() {
+                let values = match in_pages {
+                    Some(block) => T::weights(cache.values_of(block, i, panel)),
+                    None => Weights::Words(bytemuck::cast_slice(&values[panel * BLOCK * NR..][..BLOCK * NR])),
+                };
+                weights.multiply(
+                    0..weights.len(),
+                    positions,
+                    values,
+                    tile,
                     #[inline(always)]
-                    |row, part| {
-                        add(&mut sums[panel * n + row..], &shrink[row..], part);
-                    },
+                    |row, part| add(&mut sums[panel * n + row..], &shrink[row..], part),
                 );
             }
         }
@@ -236,71 +244,6 @@ impl Scratch {
     }
 }
 
-impl<T: Element> Cache<'_, T> {
-    /// Calls `f(page, first place in the page, first place in the block, count)` for the runs of a block
-    /// that lie within one page.
-    #[inline(always)]
-    fn runs(&self, start: usize, mut f: impl FnMut(usize, usize, usize, usize)) {
-        let end = (start + BLOCK).min(self.len);
-        let mut at = start;
-        while at < end {
-            let n = (self.page_size - at % self.page_size).min(end - at);
-            f(self.pages[at / self.page_size] as usize, at % self.page_size, at - start, n);
-            at += n;
-        }
-    }
-
-    /// The block's keys as a panel `[head_dim][BLOCK]`, zero beyond the sequence.
-    fn load_keys(&self, start: usize, panel: &mut Vec<f32>) {
-        panel.resize(self.head_dim * BLOCK, 0.0);
-        if start + BLOCK > self.len {
-            panel.fill(0.0);
-        }
-        vectorized(
-            #[inline(always)]
-            || {
-                self.runs(
-                    start,
-                    #[inline(always)]
-                    |page, from, to, n| {
-                        let rows = &self.keys[(page * self.cols + self.start) * self.page_size..];
-                        let rows = rows.chunks_exact(self.page_size).zip(panel.chunks_exact_mut(BLOCK));
-                        for (row, out) in rows.take(self.head_dim) {
-                            copy(&mut out[to..to + n], &row[from..from + n]);
-                        }
-                    },
-                );
-            },
-        );
-    }
-
-    /// The block's values as panels `[panel][BLOCK][NR]`, zero beyond the sequence.
-    fn load_values(&self, start: usize, panels: &mut Vec<f32>) {
-        panels.resize(self.head_dim.div_ceil(NR) * BLOCK * NR, 0.0);
-        if start + BLOCK > self.len {
-            panels.fill(0.0);
-        }
-        vectorized(
-            #[inline(always)]
-            || {
-                self.runs(
-                    start,
-                    #[inline(always)]
-                    |page, from, to, n| {
-                        for i in 0..n {
-                            let slot = page * self.page_size + from + i;
-                            let value = &self.values[slot * self.cols + self.start..][..self.head_dim];
-                            for (panel, value) in value.chunks(NR).enumerate() {
-                                copy(&mut panels[(panel * BLOCK + to + i) * NR..][..value.len()], value);
-                            }
-                        }
-                    },
-                );
-            },
-        );
-    }
-}
-
 /// Adds the sums of a block to those before it, which shrink first. Both steps round.
 #[inline(always)]
 fn add(sums: &mut [[f32; NR]], shrink: &[f32], part: &[Sums]) {
@@ -314,12 +257,70 @@ fn add(sums: &mut [[f32; NR]], shrink: &[f32], part: &[Sums]) {
     );
 }
 
-/// Copies and widens, without a call of memcpy for the usual lengths.
-#[inline(always)]
-fn copy<T: Element>(to: &mut [f32], from: &[T]) {
-    match (to.as_chunks_mut::<16>(), from.as_chunks::<16>()) {
-        (([to], []), ([from], [])) => *to = from.map(T::widen),
-        (([a, b], []), ([c, d], [])) => (*a, *b) = (c.map(T::widen), d.map(T::widen)),
-        _ => to.iter_mut().zip(from).for_each(|(to, from)| *to = from.widen()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::{BufferId, View};
+
+    /// Numbers between -1 and 1 that look random.
+    fn number(i: usize) -> f32 {
+        (i as u32).wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 * 2.0 - 1.0
+    }
+
+    /// The sums and totals of some queries, the last positions of a sequence, over pages of a size.
+    fn attended<T: Element>(page_size: usize, rows: usize, window: Option<usize>) -> Vec<u32> {
+        let (head_dim, cols, start, len) = (64, 192, 64, 150_usize);
+        // The pages of the sequence from the last to the first.
+        let pages: Vec<u32> = (0..len.div_ceil(page_size) as u32).rev().collect();
+        let mut keys = vec![T::nearest(f32::NAN); pages.len() * page_size * cols];
+        let mut values = keys.clone();
+        for position in 0..len {
+            let (page, slot) = (pages[position / page_size] as usize, position % page_size);
+            for col in 0..cols {
+                let i = position * cols + col;
+                keys[(page * cols + col) * page_size + slot] = T::nearest(number(i));
+                values[(page * page_size + slot) * cols + col] = T::nearest(number(!i));
+            }
+        }
+        let cache =
+            Cache { keys: &keys, values: &values, pages: &pages, page_size, cols, start, head_dim, len };
+        let queries: Vec<f32> = (0..rows * head_dim).map(|i| number(i * 7)).collect();
+        let positions: Vec<usize> = (0..rows).map(|r| len - 1 - r / 3).collect();
+        // Of no plan: what the scratch needs of the op are its numbers.
+        let view = View { buffer: BufferId(0), start: 0, cols: head_dim };
+        let op = PagedAttention {
+            q: view,
+            k_pages: view.buffer,
+            v_pages: view.buffer,
+            out: view,
+            head_dim,
+            scale: 0.3,
+            window,
+            softcap: None,
+        };
+        let mut scratch = Scratch::default();
+        scratch.attend(&cache, &positions, |r| &queries[r * head_dim..][..head_dim], &op);
+        let sums = scratch.sums.as_flattened().iter().chain(&scratch.total);
+        sums.map(|value| value.to_bits()).collect()
+    }
+
+    /// Halves of blocks lie within pages of 16 and 48, but not within pages of 8, whose blocks are gathered.
+    fn check<T: Element>() {
+        for rows in 1..=9 {
+            for window in [None, Some(40), Some(1)] {
+                let gathered = attended::<T>(8, rows, window);
+                assert!(gathered.iter().all(|&bits| f32::from_bits(bits).is_finite()));
+                for page_size in [16, 32, 48] {
+                    assert_eq!(attended::<T>(page_size, rows, window), gathered, "{rows} rows, {page_size}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_in_their_pages_give_the_bits_of_gathered_ones() {
+        check::<f32>();
+        check::<u16>();
+        check::<u8>();
     }
 }

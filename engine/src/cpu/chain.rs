@@ -1,8 +1,12 @@
 //! The chains of a tile: its rows times some words of a panel, in registers.
 
+use super::pages::Element;
 use super::sums::{MR, NR, Sums};
 use super::vectors::dispatch;
 use pulp::{Simd, WithSimd};
+
+/// Columns of half a panel.
+pub const HALF: usize = NR / 2;
 
 /// Some words of a panel.
 #[derive(Clone, Copy)]
@@ -11,6 +15,21 @@ pub enum Weights<'a> {
     Words(&'a [u32]),
     /// Columns of `k` in bf16, `[k / 2][NR][2]`, which are widened in registers.
     Bf16(&'a [u32]),
+    /// Words where they lie in KV pages.
+    Pages(Halves<'a, f32>),
+    /// The same in bf16, which are widened in registers.
+    Bf16Pages(Halves<'a, u16>),
+    /// The same in e4m3.
+    E4m3Pages(Halves<'a, u8>),
+}
+
+/// Some words of a panel in two halves. [`HALF`] columns of a word lie side by side, and `step` elements after those of the
+/// word before. `next` is where the next ones are, which are fetched from memory meanwhile.
+#[derive(Clone, Copy)]
+pub struct Halves<'a, T> {
+    pub halves: [&'a [T]; 2],
+    pub next: [&'a [T]; 2],
+    pub step: usize,
 }
 
 /// The heights of tiles, ascending, for that many vector registers.
@@ -37,18 +56,66 @@ const fn vectors(lanes: usize, registers: usize, height: usize) -> usize {
 
 /// Goes on with the chains of a tile `[word][height]` in f32. `fresh` ones begin at zero, whatever `sums` holds.
 pub fn extend(height: usize, tile: &[f32], weights: Weights, sums: &mut [Sums], fresh: bool) {
-    dispatch(Extend { height, tile, weights, sums, fresh });
+    // Each kind of weights has loops of its own: the compiler keeps the sums of one in registers, of several it does not.
+    match weights {
+        Weights::Words(_) | Weights::Bf16(_) => dispatch(Extend { height, tile, weights, sums, fresh }),
+        Weights::Pages(weights) => dispatch(Extend { height, tile, weights, sums, fresh }),
+        Weights::Bf16Pages(weights) => dispatch(Extend { height, tile, weights, sums, fresh }),
+        Weights::E4m3Pages(weights) => dispatch(Extend { height, tile, weights, sums, fresh }),
+    }
 }
 
-struct Extend<'a> {
+/// What the chains of a tile are extended by.
+trait Words: Copy {
+    /// Adds all words to the sums of `V` vectors, from column `first` of the panel on.
+    fn add<S: Simd, const V: usize, const R: usize>(
+        self,
+        simd: S,
+        tile: &[f32],
+        first: usize,
+        acc: &mut [[S::f32s; V]; R],
+    );
+}
+
+impl Words for Weights<'_> {
+    #[inline(always)]
+    fn add<S: Simd, const V: usize, const R: usize>(
+        self,
+        simd: S,
+        tile: &[f32],
+        first: usize,
+        acc: &mut [[S::f32s; V]; R],
+    ) {
+        match self {
+            Weights::Words(words) => wide(simd, tile, words, first, acc),
+            Weights::Bf16(pairs) => narrow(simd, tile, pairs, first, acc),
+            _ => unreachable!("pages have loops of their own"),
+        }
+    }
+}
+
+impl<T: Element> Words for Halves<'_, T> {
+    #[inline(always)]
+    fn add<S: Simd, const V: usize, const R: usize>(
+        self,
+        simd: S,
+        tile: &[f32],
+        first: usize,
+        acc: &mut [[S::f32s; V]; R],
+    ) {
+        strided(simd, tile, self, first, acc);
+    }
+}
+
+struct Extend<'a, W> {
     height: usize,
     tile: &'a [f32],
-    weights: Weights<'a>,
+    weights: W,
     sums: &'a mut [Sums],
     fresh: bool,
 }
 
-impl WithSimd for Extend<'_> {
+impl<W: Words> WithSimd for Extend<'_, W> {
     type Output = ();
 
     #[inline(always)]
@@ -65,50 +132,41 @@ impl WithSimd for Extend<'_> {
     }
 }
 
-impl Extend<'_> {
+impl<W: Words> Extend<'_, W> {
     /// Picks the number of vectors. What cannot be is not compiled.
     #[inline(always)]
     fn rows<S: Simd, const R: usize>(self, simd: S) {
-        let Extend { tile, weights, sums, fresh, .. } = self;
         if const { !has_height(S::REGISTER_COUNT, R) } {
             unreachable!("no tile has {R} rows")
         } else if const { vectors(S::F32_LANES, S::REGISTER_COUNT, R) == 8 } {
-            columns::<S, 8, R>(simd, tile, weights, sums, fresh);
+            self.columns::<S, 8, R>(simd);
         } else if const { vectors(S::F32_LANES, S::REGISTER_COUNT, R) == 4 } {
-            columns::<S, 4, R>(simd, tile, weights, sums, fresh);
+            self.columns::<S, 4, R>(simd);
         } else if const { vectors(S::F32_LANES, S::REGISTER_COUNT, R) == 2 } {
-            columns::<S, 2, R>(simd, tile, weights, sums, fresh);
+            self.columns::<S, 2, R>(simd);
         } else {
-            columns::<S, 1, R>(simd, tile, weights, sums, fresh);
+            self.columns::<S, 1, R>(simd);
         }
     }
-}
 
-/// Goes over the panel's columns, `V` vectors at a time.
-#[inline(always)]
-fn columns<S: Simd, const V: usize, const R: usize>(
-    simd: S,
-    tile: &[f32],
-    weights: Weights,
-    sums: &mut [Sums],
-    fresh: bool,
-) {
-    let width = V * S::F32_LANES;
-    // Loops over `r` have constant bounds, so that they are unrolled and the sums are kept in registers.
-    let sums = &mut sums[..R];
-    for first in (0..NR).step_by(width) {
-        let mut acc = [[simd.splat_f32s(0.0); V]; R];
-        if !fresh {
-            for r in 0..R {
-                acc[r].copy_from_slice(S::as_simd_f32s(&sums[r][first..first + width]).0);
+    /// Goes over the panel's columns, `V` vectors at a time.
+    #[inline(always)]
+    fn columns<S: Simd, const V: usize, const R: usize>(self, simd: S) {
+        let Extend { tile, weights, sums, fresh, .. } = self;
+        let width = V * S::F32_LANES;
+        // Loops over `r` have constant bounds, so that they are unrolled and the sums are kept in registers.
+        let sums = &mut sums[..R];
+        for first in (0..NR).step_by(width) {
+            let mut acc = [[simd.splat_f32s(0.0); V]; R];
+            if !fresh {
+                for r in 0..R {
+                    acc[r].copy_from_slice(S::as_simd_f32s(&sums[r][first..first + width]).0);
+                }
             }
-        }
-        match weights {
-            Weights::Words(words) => wide(simd, tile, words, first, &mut acc),
-            Weights::Bf16(pairs) => narrow(simd, tile, pairs, first, &mut acc),
-        }
-        for r in 0..R {
-            S::as_mut_simd_f32s(&mut sums[r][first..first + width]).0.copy_from_slice(&acc[r]);
+            weights.add(simd, tile, first, &mut acc);
+            for r in 0..R {
+                S::as_mut_simd_f32s(&mut sums[r][first..first + width]).0.copy_from_slice(&acc[r]);
+            }
         }
     }
 }
@@ -127,6 +185,55 @@ fn wide<S: Simd, const V: usize, const R: usize>(
         let (weights, _) = S::as_simd_f32s(bytemuck::cast_slice(weights));
         step(simd, column, |v| weights[v], acc);
     }
+}
+
+#[inline(always)]
+fn strided<S: Simd, T: Element, const V: usize, const R: usize>(
+    simd: S,
+    tile: &[f32],
+    Halves { halves: [left, right], next, step: apart }: Halves<T>,
+    first: usize,
+    acc: &mut [[S::f32s; V]; R],
+) {
+    for (i, column) in tile.as_chunks::<R>().0.iter().enumerate() {
+        let at = i * apart;
+        let row = [&left[at..at + HALF], &right[at..at + HALF]];
+        // Once for each line of memory.
+        if first == 0 {
+            next.iter().for_each(|next| prefetch(next, at));
+        }
+        step(
+            simd,
+            column,
+            #[inline(always)]
+            |v| {
+                let at = first + v * S::F32_LANES;
+                widened(simd, &row[at / HALF][at % HALF..][..S::F32_LANES])
+            },
+            acc,
+        );
+    }
+}
+
+/// Asks for the memory of an element, if there is one.
+#[inline(always)]
+fn prefetch<T>(elements: &[T], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: any address may be asked for; nothing is read.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(elements.as_ptr().wrapping_add(at).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (elements, at);
+}
+
+/// A vector of elements.
+#[inline(always)]
+fn widened<S: Simd, T: Element>(_: S, elements: &[T]) -> S::f32s {
+    let mut wide = [0.0; HALF];
+    wide.iter_mut().zip(elements).for_each(|(wide, element)| *wide = element.widen());
+    S::as_simd_f32s(&wide[..S::F32_LANES]).0[0]
 }
 
 #[inline(always)]

@@ -3,6 +3,7 @@
 //! It is the fallback of a machine without a GPU, and the oracle that other devices are compared with.
 
 mod attention;
+mod blocks;
 mod chain;
 mod disjoint;
 mod fp8;

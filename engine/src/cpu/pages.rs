@@ -1,5 +1,6 @@
 //! KV pages in main memory: f32, or bf16 or e4m3, which are widened as they are read.
 
+use super::chain::{Halves, Weights};
 use super::{huge, pairs};
 use crate::dtype::DType;
 use crate::e4m3;
@@ -17,6 +18,9 @@ pub trait Element: Copy + Send + Sync + 'static {
 
     /// The same, to be written.
     fn of_mut(pages: &mut Pages) -> &mut [Self];
+
+    /// Elements that the matrix kernel takes from where they are.
+    fn weights(halves: Halves<'_, Self>) -> Weights<'_>;
 }
 
 impl Element for f32 {
@@ -42,6 +46,11 @@ impl Element for f32 {
             Pages::F32(elements) => elements,
             _ => &mut [],
         }
+    }
+
+    #[inline(always)]
+    fn weights(halves: Halves<'_, f32>) -> Weights<'_> {
+        Weights::Pages(halves)
     }
 }
 
@@ -70,6 +79,11 @@ impl Element for u16 {
             _ => &mut [],
         }
     }
+
+    #[inline(always)]
+    fn weights(halves: Halves<'_, u16>) -> Weights<'_> {
+        Weights::Bf16Pages(halves)
+    }
 }
 
 /// The bits of an element of [`e4m3`].
@@ -96,6 +110,11 @@ impl Element for u8 {
             Pages::E4m3(elements) => elements,
             _ => &mut [],
         }
+    }
+
+    #[inline(always)]
+    fn weights(halves: Halves<'_, u8>) -> Weights<'_> {
+        Weights::E4m3Pages(halves)
     }
 }
 
