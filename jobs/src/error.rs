@@ -114,6 +114,18 @@ pub enum JobError {
         /// Its text.
         says: String,
     },
+    /// A machine that has taken a job over has reserved the place of its manifest.
+    #[error(
+        "{holder} has taken over the job of {output} and not published it, by {reservation}. Wait for it; if that machine is gone, \
+             too, --take-over goes on with the job here"
+    )]
+    Reserved {
+        output: String,
+        /// The object that says so.
+        reservation: String,
+        /// Machine and number of the owner.
+        holder: String,
+    },
     /// Another machine has taken the job over.
     #[error(
         "{host} has taken over the job of {output} and goes on with it (owner {owner}, by {claim}); this machine publishes nothing. \

@@ -50,6 +50,7 @@ impl JobError {
             | JobError::Internal(_)
             | JobError::Changed { .. }
             | JobError::Claimed { .. }
+            | JobError::Reserved { .. }
             | JobError::ClaimRemoved { .. }
             | JobError::StillAtWork { .. }
             | JobError::Journal { .. }

@@ -18,6 +18,7 @@ pub(crate) mod checkpoints;
 mod claim;
 pub(crate) mod claim_text;
 pub(crate) mod reservation;
+pub(crate) mod seen;
 pub(crate) mod take_over;
 
 use crate::error::JobError;
@@ -80,7 +81,7 @@ impl RemoteOutput {
     /// [`JobError::Store`].
     pub fn is_published(&self) -> Result<bool, JobError> {
         match self.published() {
-            Err(JobError::OutputExists { .. } | JobError::Claimed { .. }) => Ok(false),
+            Err(JobError::OutputExists { .. } | JobError::Reserved { .. }) => Ok(false),
             other => Ok(other?.is_some()),
         }
     }

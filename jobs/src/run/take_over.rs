@@ -10,7 +10,7 @@ use crate::journal::lock::JobLock;
 use crate::log::note;
 use crate::publish::manifest::Manifest;
 use crate::publish::remote::RemoteOutput;
-use crate::publish::remote::take_over::Seen;
+use crate::publish::remote::seen::Seen;
 use crate::store::location::Location;
 use crate::store::object::Object;
 use std::path::{Path, PathBuf};
@@ -62,11 +62,12 @@ impl TakeOver {
         };
         let lease = seen.lease();
         if !lease.is_zero() {
-            note!(
-                "taking over the job of {}: waiting for {} to see that it does not renew its claim",
-                seen.owner(),
-                humantime::format_duration(lease)
-            );
+            let silence = match seen.has_claim() {
+                true => "does not renew its claim",
+                false => "has no claim and writes none",
+            };
+            let (owner, lease) = (seen.owner(), humantime::format_duration(lease));
+            note!("taking over the job of {owner}: waiting for {lease} to see that it {silence}");
         }
         remote.watch(&seen, &mut |pause| wait(pause, stop))?;
         std::fs::create_dir_all(state_dir).map_err(JobError::io("create", state_dir))?;

@@ -44,9 +44,10 @@ impl RemoteOutput {
         }))
     }
 
-    /// Removes the checkpoints of all owners.
-    pub(super) fn remove_checkpoints(&self) -> Result<(), JobError> {
-        self.checkpoints()?.iter().try_for_each(|(_, version)| self.bucket.delete(&version.key))
+    /// Removes the checkpoints of owners up to this one.
+    pub(super) fn remove_checkpoints(&self, owner: u64) -> Result<(), JobError> {
+        let all = self.checkpoints()?.into_iter().filter(|(of, _)| *of <= owner);
+        all.into_iter().try_for_each(|(_, version)| self.bucket.delete(&version.key))
     }
 
     /// Checkpoints and their owners.

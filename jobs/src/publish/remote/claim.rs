@@ -59,18 +59,13 @@ impl RemoteOutput {
         match there {
             Some((text, revision)) if own && !is_released(&text) => self.adopt(&text, revision)?,
             Some((text, _)) if !is_released(&text) => return Err(self.claimed(&text)),
-            released => {
-                if released.is_some() {
-                    // Its owner has published, and was killed before it was gone.
-                    self.bucket.delete(&key)?;
-                }
-                self.create_claim()?;
-            }
+            // Of one that is released the owner has published, and was killed before it was gone.
+            released => self.create_claim(released.map(|(_, revision)| revision))?,
         }
         let free = if self.is_claimed_here()? { self.published().map(drop) } else { self.check_free() };
         if let Err(error) = free {
-            // Another job may have published and withdrawn its claim since the check.
-            if matches!(error, JobError::OutputExists { .. }) {
+            // Another job may have published and withdrawn its claim since the check, or reserved the place.
+            if matches!(error, JobError::OutputExists { .. } | JobError::Reserved { .. }) {
                 self.withdraw()?;
                 self.forget(NEW_CLAIM)?;
             }
@@ -96,7 +91,8 @@ impl RemoteOutput {
         }
     }
 
-    fn create_claim(&self) -> Result<(), JobError> {
+    /// Writes a claim where there is none, or over one that is released.
+    fn create_claim(&self, released: Option<Revision>) -> Result<(), JobError> {
         let claim = match self.claim_here()? {
             Some(claim) => claim,
             None => {
@@ -106,7 +102,7 @@ impl RemoteOutput {
             }
         };
         let claim = ClaimText { owner: claim.owner.max(1), ..claim };
-        match put_over(&self.bucket, &self.claim_key(), &claim.to_json(), None)? {
+        match put_over(&self.bucket, &self.claim_key(), &claim.to_json(), released.as_ref())? {
             Some(revision) => *self.held() = Some(Held { claim, revision }),
             None => {
                 let there = self.text(&self.claim_key())?;
@@ -197,16 +193,17 @@ impl RemoteOutput {
     /// Removes the claim. It says first that it is about to go: from then on nobody takes it over, and nobody else's is removed.
     fn withdraw(&self) -> Result<(), JobError> {
         let mut held = self.held();
-        if let Some(now) = held.as_mut() {
-            let last = ClaimText { released: true, ..now.claim.renewed() };
-            match self.rewrite(now, last) {
-                // Somebody has removed it.
-                Err(JobError::ClaimRemoved { .. }) => {}
-                written => written?,
-            }
+        let Some(now) = held.as_mut() else { return Ok(()) };
+        let last = ClaimText { released: true, ..now.claim.renewed() };
+        let released = match self.rewrite(now, last) {
+            // Somebody has removed it. What stands there from now on is another's.
+            Err(JobError::ClaimRemoved { .. }) => false,
+            written => written.map(|()| true)?,
+        };
+        self.remove_checkpoints(now.claim.owner)?;
+        if released {
+            self.bucket.delete(&self.claim_key())?;
         }
-        self.remove_checkpoints()?;
-        self.bucket.delete(&self.claim_key())?;
         *held = None;
         Ok(())
     }
@@ -245,10 +242,15 @@ impl RemoteOutput {
         if new.exists() { rename(&new, &self.state_dir.join(CLAIM)) } else { Ok(()) }
     }
 
+    /// The claim of a take-over that was not finished here.
+    pub(super) fn unfinished(&self) -> Result<Option<ClaimText>, JobError> {
+        let new = self.note(NEW_CLAIM)?.and_then(|text| ClaimText::parse(&text));
+        Ok(new.filter(|claim| claim.owner > 1))
+    }
+
     /// Refuses to go on with a take-over that was not finished as if there had been none.
     fn refuse_unfinished(&self) -> Result<(), JobError> {
-        let new = self.note(NEW_CLAIM)?.and_then(|text| ClaimText::parse(&text));
-        match new.filter(|claim| claim.owner > 1) {
+        match self.unfinished()? {
             Some(_) => Err(JobError::Usage(format!(
                 "{} was being taken over here when the command ended; give --take-over again",
                 self.url
@@ -263,6 +265,11 @@ impl RemoteOutput {
         let notes = [self.note(CLAIM)?, self.note(NEW_CLAIM)?];
         let mut own = notes.iter().flatten().filter_map(|note| ClaimText::parse(note));
         Ok(own.any(|claim| Some(claim.job) == name))
+    }
+
+    /// Forgets a take-over that came to nothing.
+    pub(super) fn forget_new_claim(&self) -> Result<(), JobError> {
+        self.forget(NEW_CLAIM)
     }
 
     /// That a claim is another's: of another job, or of whoever has taken over this one.

@@ -67,7 +67,7 @@ impl RemoteOutput {
     /// What this job has in the place of the manifest.
     ///
     /// # Errors
-    /// [`JobError::OutputExists`] for the manifest of another, [`JobError::Claimed`] for another's reservation.
+    /// [`JobError::OutputExists`] for the manifest of another, [`JobError::Reserved`] for another's reservation.
     pub(super) fn place(&self) -> Result<Place, JobError> {
         let own = self.note(manifest::NAME)?;
         for key in [manifest_key(&self.url), manifest_key_inside(&self.url)] {
@@ -84,6 +84,12 @@ impl RemoteOutput {
             };
         }
         Ok(Place::Free)
+    }
+
+    /// The reservation that stands in the place of the manifest, whosever it is.
+    pub(super) fn reservation(&self) -> Result<Option<(Reservation, Revision)>, JobError> {
+        let there = self.bucket.get_revision(&manifest_key(&self.url))?;
+        Ok(there.and_then(|(text, revision)| Some((Reservation::parse(&text)?, revision))))
     }
 
     /// Reserves the place of the manifest in the place of what stands there, or of nothing.
@@ -116,10 +122,10 @@ impl RemoteOutput {
     }
 
     pub(super) fn reserved(&self, reservation: &Reservation) -> JobError {
-        JobError::Claimed {
+        JobError::Reserved {
             output: self.url.to_string(),
-            claim: self.url.with_key(manifest_key(&self.url)).to_string(),
-            says: format!("that {} took the job over and has not published it", reservation.holder()),
+            reservation: self.url.with_key(manifest_key(&self.url)).to_string(),
+            holder: reservation.holder(),
         }
     }
 

@@ -4,113 +4,27 @@
 //! the manifest is reserved, so that its manifest finds the place taken; and its uploads are discarded. It completes none that it
 //! did not begin before its last renewal, and so none that is not found by then.
 
-use super::claim::{Held, as_text, is_released, shown};
+use super::claim::{Held, as_text};
 use super::claim_text::ClaimText;
 use super::reservation::Reservation;
+use super::seen::{By, Seen, owner};
 use super::{RemoteOutput, folder_beside, manifest_key, put_over};
 use crate::error::JobError;
 use crate::publish::manifest::{self, Manifest};
-use crate::shards::job::ShardedJob;
-use crate::store::bucket::Revision;
-use crate::store::error::StoreError;
 use crate::store::object::Object;
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-/// Between two looks at a claim, at most.
-const LOOK: Duration = Duration::from_secs(5);
 
 /// Uploads that were listed and discarded may be listed once more.
 const ROUNDS: usize = 10;
 
-/// A claim that may be taken over.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    claim: ClaimText,
-    revision: Revision,
-    /// Whether it is this machine's already, which was interrupted before it had all that it needs.
-    taken: bool,
-}
-
-impl Seen {
-    /// The owner, for people.
-    pub fn owner(&self) -> String {
-        owner(&self.claim)
-    }
-
-    /// For how long the owner has to be silent.
-    pub fn lease(&self) -> Duration {
-        if self.taken { Duration::ZERO } else { self.claim.lease().unwrap_or_default() }
-    }
-}
-
 impl RemoteOutput {
-    /// The claim that is to be taken over; none if there is none, or if it is this job's own.
-    ///
-    /// # Errors
-    /// [`JobError::Usage`] for a claim that cannot be taken over; [`JobError::Store`].
-    pub fn seen(&self) -> Result<Option<Seen>, JobError> {
-        let Some((text, revision)) = self.bucket.get_revision(&self.claim_key())?.map(as_text) else {
-            return Ok(None);
-        };
-        let at = self.url.with_key(self.claim_key());
-        if ShardedJob::parse(&text).is_some() {
-            return Err(JobError::Usage(format!(
-                "--take-over: {at} is of a job in shards, and these need none: any machine runs a shard again"
-            )));
-        }
-        let claim = ClaimText::parse(&text).ok_or_else(|| self.claimed(&text))?;
-        let own = self.is_own(&text)?;
-        if is_released(&text) || own && self.is_claimed_here()? {
-            return Ok(None);
-        }
-        if claim.lease().is_none() {
-            return Err(JobError::Usage(format!(
-                "--take-over: {at} is of an earlier version of gristmill, which does not show whether it is still at work. Go on \
-                 with the job on {}; if that is gone for good, remove {at} and begin anew",
-                shown(&claim.host)
-            )));
-        }
-        Ok(Some(Seen { claim, revision, taken: own }))
-    }
-
-    /// Waits until a claim has not been renewed for its lease, by the clock of this machine alone. `pause` waits, and ends the
-    /// waiting with an error.
-    ///
-    /// # Errors
-    /// [`JobError::StillAtWork`] if it is renewed; those of `pause`.
-    pub fn watch(
-        &self,
-        seen: &Seen,
-        pause: &mut dyn FnMut(Duration) -> Result<(), JobError>,
-    ) -> Result<(), JobError> {
-        let lease = seen.lease();
-        let mut since = Instant::now();
-        loop {
-            let left = lease.saturating_sub(since.elapsed());
-            if left.is_zero() {
-                return Ok(());
-            }
-            pause((lease / 8).min(LOOK).min(left))?;
-            match self.bucket.get_revision(&self.claim_key()) {
-                Ok(Some((_, revision))) if revision == seen.revision => {}
-                // Its owner could not have renewed it either.
-                Err(JobError::Store { error: StoreError::Unreachable(_), .. }) => since = Instant::now(),
-                other => {
-                    other?;
-                    return Err(self.still_at_work(seen));
-                }
-            }
-        }
-    }
-
     /// Fetches the newest checkpoint of the job, if there is one. What it is fetched from.
     ///
     /// # Errors
     /// [`JobError::Store`] or [`JobError::Io`].
     pub fn fetch_checkpoint(&self, seen: &Seen, to: &Path) -> Result<Option<Object>, JobError> {
         // An owner that was killed before its first one began with that of the owner before.
-        let found = self.newest_checkpoint(seen.claim.owner)?;
+        let found = self.newest_checkpoint(seen.owner)?;
         found.iter().try_for_each(|object| object.fetch(to))?;
         Ok(found)
     }
@@ -123,13 +37,16 @@ impl RemoteOutput {
         &self,
         is_of_job: &dyn Fn(&Manifest) -> bool,
     ) -> Result<Option<Manifest>, JobError> {
-        let key = manifest_key(&self.url);
-        let Some(text) = self.text(&key)? else { return Ok(None) };
-        if Reservation::parse(text.as_bytes()).is_some() || Some(&text) == self.note(manifest::NAME)?.as_ref()
-        {
-            return Ok(None);
-        }
-        self.of_job(&text, is_of_job).map(Some)
+        let there = self.standing()?;
+        let own = self.note(manifest::NAME)?;
+        let other = there.filter(|text| Some(text) != own.as_ref());
+        other.map(|text| self.of_job(&text, is_of_job)).transpose()
+    }
+
+    /// The manifest that stands, whoever has put it.
+    fn standing(&self) -> Result<Option<String>, JobError> {
+        let there = self.text(&manifest_key(&self.url))?;
+        Ok(there.filter(|text| Reservation::parse(text.as_bytes()).is_none()))
     }
 
     fn of_job(&self, text: &str, is_of_job: &dyn Fn(&Manifest) -> bool) -> Result<Manifest, JobError> {
@@ -154,27 +71,41 @@ impl RemoteOutput {
         self.begun_uploads()?;
         self.refuse_removing()?;
         // Whoever is to put something in its place says so in the claim before.
-        let is_done = |manifest: Manifest| !seen.claim.republishes && manifest.rows == rows;
-        if self.published_elsewhere(is_of_job)?.is_some_and(is_done) {
-            self.release_after(&seen.claim, seen.revision.clone())?;
+        let is_done = |manifest: Manifest| !seen.republishes() && manifest.rows == rows;
+        // Also if this machine has put it, and was taken over before it could say so.
+        let there = self.standing()?.map(|text| self.of_job(&text, is_of_job)).transpose()?;
+        if there.is_some_and(is_done) {
+            match (&seen.by, &seen.revision) {
+                (By::Claim(claim), Some(revision)) => self.release_after(claim, revision.clone())?,
+                _ => self.forget_new_claim()?,
+            }
             return Ok(false);
         }
-        if seen.taken {
-            *self.held() = Some(Held { claim: seen.claim.clone(), revision: seen.revision.clone() });
-            self.renew()?;
-        } else {
-            let claim = ClaimText::new(seen.claim.owner + 1, &self.state_dir);
-            let claim = ClaimText { republishes: seen.claim.republishes, ..claim };
-            self.note_new_claim(&claim)?;
-            let key = self.claim_key();
-            match put_over(&self.bucket, &key, &claim.to_json(), Some(&seen.revision))? {
-                Some(revision) => *self.held() = Some(Held { claim, revision }),
-                None => return Err(self.still_at_work(seen)),
-            }
-        }
+        self.write_claim(seen)?;
         self.reserve_over(rows, is_of_job)?;
         self.renew_as(false)?;
         self.discard_others_uploads().map(|()| true)
+    }
+
+    /// Writes a claim of this machine over that of the owner before, or where there is none.
+    fn write_claim(&self, seen: &Seen) -> Result<(), JobError> {
+        let written = self.unfinished()?.or(self.claim_here()?);
+        if let (By::Claim(claim), Some(revision)) = (&seen.by, &seen.revision)
+            && claim.owner == seen.owner
+            && written.is_some_and(|written| written.job == claim.job)
+        {
+            // It is this machine's already.
+            *self.held() = Some(Held { claim: claim.clone(), revision: revision.clone() });
+            return self.renew();
+        }
+        let claim = ClaimText::new(seen.owner + 1, &self.state_dir);
+        let claim = ClaimText { republishes: seen.republishes(), ..claim };
+        self.note_new_claim(&claim)?;
+        match put_over(&self.bucket, &self.claim_key(), &claim.to_json(), seen.revision.as_ref())? {
+            Some(revision) => *self.held() = Some(Held { claim, revision }),
+            None => return Err(self.still_at_work(seen)),
+        }
+        Ok(())
     }
 
     /// Notes that all that is needed to go on is here.
@@ -243,14 +174,10 @@ impl RemoteOutput {
     }
 
     /// Says who has a claim that is not as it was seen: its owner, or who was faster.
-    fn still_at_work(&self, seen: &Seen) -> JobError {
+    pub(super) fn still_at_work(&self, seen: &Seen) -> JobError {
         let there = self.text(&self.claim_key()).ok().flatten().and_then(|text| ClaimText::parse(&text));
-        let owner = owner(there.as_ref().unwrap_or(&seen.claim));
+        let owner = there.as_ref().map_or_else(|| seen.owner(), owner);
         let claim = self.url.with_key(self.claim_key()).to_string();
         JobError::StillAtWork { output: self.url.to_string(), claim, owner }
     }
-}
-
-fn owner(claim: &ClaimText) -> String {
-    format!("{} (owner {}, in {})", shown(&claim.host), claim.owner, shown(&claim.state_dir))
 }

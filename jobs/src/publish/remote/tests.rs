@@ -340,7 +340,7 @@ fn the_newest_copy_of_the_journal_is_that_of_the_last_owner_who_made_one() {
     let [one, two, three] = ["one", "two", "three"].map(|text| Job::new(&bucket, true, text));
     one.remote.claim().unwrap();
     let file = one.state_dir.path().join("copy");
-    let fetched = |job: &Job, seen: &take_over::Seen| {
+    let fetched = |job: &Job, seen: &seen::Seen| {
         let to = job.state_dir.path().join("fetched");
         job.remote.fetch_checkpoint(seen, &to).unwrap().map(|_| std::fs::read_to_string(to).unwrap())
     };
@@ -366,4 +366,133 @@ fn the_newest_copy_of_the_journal_is_that_of_the_last_owner_who_made_one() {
     assert!(matches!(late, Err(JobError::TakenOver { owner: 3, .. })), "{late:?}");
     three.publish().unwrap();
     three.is_all_of(&bucket);
+}
+
+/// What a command with `--take-over` does, without the waiting.
+fn take_over(job: &Job) -> Result<bool, JobError> {
+    let Some(seen) = job.remote.seen()? else { return Ok(false) };
+    job.remote.take(&seen, 2, &|_| true)?;
+    job.remote.end_take_over()?;
+    Ok(true)
+}
+
+/// A removal of an earlier claim may come late, and people remove claims, too.
+#[test]
+fn a_job_whose_claim_is_gone_is_taken_over_by_its_reservation() {
+    let bucket = Arc::new(FakeBucket::default());
+    let [one, two, three, four, five] =
+        ["one", "two", "three", "four", "five"].map(|text| Job::new(&bucket, true, text));
+    one.remote.claim().unwrap();
+    assert!(take_over(&two).unwrap());
+    two.remote.claim().unwrap();
+    bucket.delete(&two.remote.claim_key()).unwrap();
+    for refused in [three.remote.check(), three.remote.claim()] {
+        assert!(refused.unwrap_err().to_string().contains("--take-over goes on with the job here"));
+    }
+    assert!(!bucket.objects().contains_key(&three.remote.claim_key()), "it is withdrawn");
+    let seen = three.remote.seen().unwrap().unwrap();
+    assert!(!seen.lease().is_zero() && !seen.has_claim(), "{seen:?}");
+    assert!(seen.owner().contains("(owner 2)"), "{}", seen.owner());
+    // Its owner, which has not noticed, publishes nothing; it could have begun its command anew.
+    let late = two.publish();
+    assert!(matches!(late, Err(JobError::ClaimRemoved { .. })), "{late:?}");
+    assert!(two.remote.seen().unwrap().is_none());
+    assert!(three.remote.take(&seen, 2, &|_| true).unwrap());
+    three.remote.end_take_over().unwrap();
+    assert_eq!(three.remote.seen().unwrap().map(|seen| seen.owner()), None, "it is its own");
+    let late = two.remote.check();
+    assert!(matches!(late, Err(JobError::TakenOver { owner: 3, .. })), "{late:?}");
+    // One that was seen before another had it is not taken.
+    let seen = five.remote.seen().unwrap().unwrap();
+    assert!(take_over(&four).unwrap());
+    let late = five.remote.take(&seen, 2, &|_| true);
+    assert!(matches!(late, Err(JobError::StillAtWork { .. })), "{late:?}");
+    four.run().unwrap();
+    four.is_all_of(&bucket);
+}
+
+#[test]
+fn a_reservation_without_a_claim_is_watched_for_a_lease() {
+    let bucket = Arc::new(FakeBucket::default());
+    let [one, two, three] = ["one", "two", "three"].map(|text| Job::new(&bucket, true, text));
+    one.remote.claim().unwrap();
+    assert!(take_over(&two).unwrap());
+    let [claim, manifest] = [two.remote.claim_key(), manifest_key(&two.remote.url)];
+    bucket.delete(&claim).unwrap();
+    let seen = three.remote.seen().unwrap().unwrap();
+    let comes_back = |_| two.remote.claim();
+    let published = |_| {
+        bucket.delete(&claim)?;
+        bucket.put(&manifest, "{}");
+        Ok(())
+    };
+    for mut meanwhile in [&comes_back as &dyn Fn(Duration) -> Result<(), JobError>, &published] {
+        let refused = three.remote.watch(&seen, &mut meanwhile);
+        assert!(matches!(refused, Err(JobError::StillAtWork { .. })), "{refused:?}");
+    }
+}
+
+/// An owner that was taken over takes its job back; each call of that fails in turn, and then the claim is removed or stays.
+#[test]
+fn a_take_over_that_was_interrupted_goes_on_whatever_became_of_its_claim() {
+    for (call, done) in (1..).flat_map(|call| [(call, false), (call, true)]) {
+        let mut calls = 0;
+        for removed in [false, true] {
+            let bucket = Arc::new(FakeBucket::default());
+            let [mut one, two] = ["one", "two"].map(|text| Job::new(&bucket, true, text));
+            one.remote.claim().unwrap();
+            assert!(take_over(&two).unwrap());
+            if removed {
+                bucket.delete(&one.remote.claim_key()).unwrap();
+            }
+            bucket.fail(Some(Fault { call, done }));
+            let _ = take_over(&one);
+            calls = bucket.calls();
+            bucket.fail(None);
+            if removed {
+                bucket.delete(&one.remote.claim_key()).unwrap();
+            }
+            one.restart();
+            take_over(&one).unwrap_or_else(|error| panic!("call {call}, {done}, {removed}: {error}"));
+            one.run().unwrap_or_else(|error| panic!("call {call}, {done}, {removed}: {error}"));
+            one.is_all_of(&bucket);
+        }
+        if calls < call {
+            break;
+        }
+    }
+}
+
+/// A claim that was put, and is gone before anything was put in the place of the manifest.
+#[test]
+fn a_take_over_goes_on_where_nothing_of_it_is_left() {
+    let bucket = Arc::new(FakeBucket::default());
+    let [one, two] = ["one", "two"].map(|text| Job::new(&bucket, true, text));
+    one.remote.claim().unwrap();
+    let seen = two.remote.seen().unwrap().unwrap();
+    // Two listings, two looks, and the claim; then nothing comes through.
+    bucket.fail(Some(Fault { call: 6, done: false }));
+    assert!(two.remote.take(&seen, 2, &|_| true).is_err());
+    bucket.fail(None);
+    assert!(!bucket.objects().contains_key(&manifest_key(&two.remote.url)));
+    bucket.delete(&two.remote.claim_key()).unwrap();
+    let refused = two.remote.check().unwrap_err().to_string();
+    assert!(refused.contains("give --take-over again"), "{refused}");
+    assert!(take_over(&two).unwrap());
+    two.run().unwrap();
+    two.is_all_of(&bucket);
+}
+
+/// A manifest whose answer was lost, of an owner that was taken over just then by one that is gone, too.
+#[test]
+fn an_owner_that_has_published_takes_nothing_back() {
+    let bucket = Arc::new(FakeBucket::default());
+    let [one, two] = ["one", "two"].map(|text| Job::new(&bucket, true, text));
+    one.remote.claim().unwrap();
+    one.run().unwrap();
+    let claim = claim_text::ClaimText::new(2, two.state_dir.path());
+    bucket.put(&one.remote.claim_key(), claim.to_json());
+    let seen = one.remote.seen().unwrap().unwrap();
+    assert!(!one.remote.take(&seen, 2, &|_| true).unwrap());
+    one.is_all_of(&bucket);
 }
