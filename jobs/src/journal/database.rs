@@ -11,11 +11,15 @@ use crate::journal::schema::{APPLICATION_ID, damaged, journal_error};
 use crate::journal::tables;
 use crate::row_error::RowErrorKind;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use rusqlite::ffi::SQLITE_READONLY_ROLLBACK;
 use rusqlite::types::{FromSqlResult, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Another process may hold a journal for so long.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// An open journal.
 pub(crate) struct Database {
@@ -59,7 +63,19 @@ impl Database {
             let format = prepare(&connection, path)?;
             Database::read(connection, path, format)
         };
-        match open(path.as_os_str(), flags) {
+        let opened = match open(path.as_os_str(), flags) {
+            // A process was killed in the middle of a change without the write-ahead log, as its first one.
+            Err(JobError::Journal { source, .. })
+                if source
+                    .sqlite_error()
+                    .is_some_and(|error| error.extended_code == SQLITE_READONLY_ROLLBACK) =>
+            {
+                roll_back(path).map_err(journal_error(path))?;
+                open(path.as_os_str(), flags)
+            }
+            opened => opened,
+        };
+        match opened {
             // SQLite cannot make the files beside it that readers and a writer share. Without a log there is no writer.
             Err(JobError::Journal { source, .. })
                 if source.sqlite_error_code() == Some(ErrorCode::CannotOpen) && !has_log(path) =>
@@ -260,6 +276,14 @@ impl Database {
 const IN_URI: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
 
 /// Whether there are commits in the log of a journal that are not in the file itself.
+/// Takes back the change of a process that was killed, which whoever reads alone may not.
+fn roll_back(path: &Path) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+}
+
 fn has_log(path: &Path) -> bool {
     let mut log = path.as_os_str().to_os_string();
     log.push("-wal");
@@ -270,7 +294,7 @@ fn has_log(path: &Path) -> bool {
 fn prepare(connection: &Connection, path: &Path) -> Result<Format, JobError> {
     let set = |name, value: &str| connection.pragma_update(None, name, value).map_err(journal_error(path));
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    connection.busy_timeout(Duration::from_secs(10)).map_err(journal_error(path))?;
+    connection.busy_timeout(BUSY).map_err(journal_error(path))?;
     set("trusted_schema", "OFF")?;
     set("cell_size_check", "ON")?;
     if number("application_id").map_err(journal_error(path))? != APPLICATION_ID {

@@ -480,3 +480,25 @@ fn all_tokens_that_equal_prompts_have_saved_are_committed() {
     assert_eq!(starts[0].shared_tokens, 2 * (tokens + answer(1).num_generated_tokens()));
     assert_eq!(committed.get().rows, 2);
 }
+
+/// As a process leaves it that is killed while it makes the journal one with a write-ahead log.
+#[test]
+fn a_change_that_a_kill_interrupted_is_taken_back_by_whoever_reads() {
+    let [there, killed] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    schema::create(&schema::path(there.path()), &identity(), &inputs(3)).unwrap();
+    let mut connection = rusqlite::Connection::open(schema::path(there.path())).unwrap();
+    // So little memory that pages that are changed go to the file before the end.
+    connection.pragma_update(None, "cache_size", 1).unwrap();
+    let change = connection.transaction().unwrap();
+    change.execute("CREATE TABLE more (text TEXT)", []).unwrap();
+    for _ in 0..50 {
+        change.execute("INSERT INTO more VALUES (hex(zeroblob(4000)))", []).unwrap();
+    }
+    for name in ["journal.sqlite", "journal.sqlite-journal"] {
+        std::fs::copy(there.path().join(name), killed.path().join(name)).unwrap();
+    }
+    drop(change);
+    let reader = JournalReader::open(killed.path()).unwrap();
+    assert_eq!((reader.identity(), reader.answered().unwrap()), (&identity(), 0));
+    open(killed.path(), 3);
+}
