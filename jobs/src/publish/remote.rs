@@ -25,7 +25,7 @@ use crate::error::JobError;
 use crate::publish::manifest::{self, Manifest, Part};
 use crate::publish::remote::claim::Held;
 pub(crate) use crate::publish::remote::claim::shown;
-use crate::publish::remote::reservation::Place;
+use crate::publish::remote::reservation::{Place, Reservation};
 use crate::store::bucket::Revision;
 use crate::store::location::ObjectUrl;
 use crate::store::object::Object;
@@ -261,6 +261,21 @@ impl RemoteOutput {
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
+    /// The manifest that stands, whoever has put it.
+    ///
+    /// # Errors
+    /// [`JobError::Store`], or what is wrong with it.
+    pub fn manifest_there(&self) -> Result<Option<Manifest>, JobError> {
+        for key in [manifest_key(&self.url), manifest_key_inside(&self.url)] {
+            let Some(text) = self.bucket.get(&key)? else { continue };
+            return match Reservation::parse(&text) {
+                Some(_) => Ok(None),
+                None => Manifest::parse(&text, Path::new(&self.url.with_key(key).to_string())).map(Some),
+            };
+        }
+        Ok(None)
+    }
+
     fn manifest_here(&self) -> Result<Option<Manifest>, JobError> {
         let path = self.state_dir.join(manifest::NAME);
         if path.exists() { Manifest::read(&path).map(Some) } else { Ok(None) }
@@ -362,6 +377,9 @@ pub(crate) fn beside(key: &str, name: &str) -> String {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod late;
 
 #[cfg(test)]
 mod owners;

@@ -13,6 +13,17 @@ use std::sync::Mutex;
 #[derive(Debug, Default)]
 pub(crate) struct FakeBucket {
     state: Mutex<State>,
+    meanwhile: Mutex<Meanwhile>,
+}
+
+/// What others do just before a call.
+#[derive(Default)]
+struct Meanwhile(Option<(u64, Box<dyn FnOnce() + Send>)>);
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "before {:?}", self.0.as_ref().map(|(call, _)| call))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +55,17 @@ impl FakeBucket {
     pub(crate) fn intrude(&self, call: u64, key: &str) {
         let mut state = self.state.lock().unwrap();
         (state.calls, state.intruder) = (0, Some((call, key.into())));
+    }
+
+    /// Lets others do something just before that call, from now on.
+    pub(crate) fn meanwhile(&self, call: u64, does: impl FnOnce() + Send + 'static) {
+        self.state.lock().unwrap().calls = 0;
+        *self.meanwhile.lock().unwrap() = Meanwhile(Some((call, Box::new(does))));
+    }
+
+    /// Whether that has not been done.
+    pub(crate) fn waits(&self) -> bool {
+        self.meanwhile.lock().unwrap().0.is_some()
     }
 
     pub(crate) fn calls(&self) -> u64 {
@@ -78,6 +100,9 @@ impl FakeBucket {
 
     /// Does the work of a call, unless this is the one that fails.
     fn call<T>(&self, key: &str, work: impl FnOnce(&mut State) -> T) -> Result<T, JobError> {
+        let next = self.calls() + 1;
+        let due = self.meanwhile.lock().unwrap().0.take_if(|(call, _)| *call == next);
+        due.into_iter().for_each(|(_, does)| does());
         let mut state = self.state.lock().unwrap();
         state.calls += 1;
         let now = state.calls;

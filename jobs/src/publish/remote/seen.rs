@@ -173,6 +173,18 @@ impl RemoteOutput {
         }
     }
 
+    /// The machine that has the job, for people: by its claim, or what is left of it.
+    ///
+    /// # Errors
+    /// [`JobError::Store`].
+    pub fn owner_there(&self) -> Result<Option<String>, JobError> {
+        let claim = self.text(&self.claim_key())?.and_then(|text| ClaimText::parse(&text));
+        if let Some(claim) = claim.filter(|claim| !claim.released) {
+            return Ok(Some(owner(&claim)));
+        }
+        Ok(self.reservation()?.map(|(reservation, _)| reservation.holder()))
+    }
+
     fn is_as_seen(&self, seen: &Seen) -> Result<bool, JobError> {
         let claim = self.bucket.get_revision(&self.claim_key())?.map(|(_, revision)| revision);
         let reservation = match &seen.by {

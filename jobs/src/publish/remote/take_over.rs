@@ -120,6 +120,8 @@ impl RemoteOutput {
     fn reserve_over(&self, rows: u64, is_of_job: &dyn Fn(&Manifest) -> bool) -> Result<(), JobError> {
         let key = manifest_key(&self.url);
         let there = self.bucket.get_revision(&key)?.map(as_text);
+        // What was read is the place as this owner may replace it: who takes over later replaces it first.
+        self.renew()?;
         let Some((text, revision)) = there else { return self.reserve(None, Vec::new(), false).map(drop) };
         if let Some(reservation) = Reservation::parse(text.as_bytes()) {
             self.refuse_removing()?;
@@ -161,6 +163,8 @@ impl RemoteOutput {
             if begun.is_empty() {
                 return Ok(());
             }
+            // None of whoever takes over from here is among them.
+            self.renew()?;
             begun.iter().try_for_each(|(key, upload)| self.bucket.abort_upload(key, upload))?;
         }
         Err(self.of_claim("discard the uploads of the job of", "they come again and again"))

@@ -13,7 +13,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    fn new(bucket: &Arc<FakeBucket>, folder: bool, text: &'static str) -> Self {
+    pub(super) fn new(bucket: &Arc<FakeBucket>, folder: bool, text: &'static str) -> Self {
         Job::of(bucket.clone(), folder, text)
     }
 
@@ -60,13 +60,21 @@ impl Job {
     }
 
     /// What a run does with its output.
-    fn run(&self) -> Result<(), JobError> {
+    pub(super) fn run(&self) -> Result<(), JobError> {
         self.remote.check()?;
         self.remote.claim()?;
         self.publish()
     }
 
     pub(super) fn publish(&self) -> Result<(), JobError> {
+        self.reveal(self.stage()?)
+    }
+
+    pub(super) fn reveal(&self, staged: Vec<Staged>) -> Result<(), JobError> {
+        self.remote.reveal(staged, &self.manifest(), self.folder)
+    }
+
+    pub(super) fn stage(&self) -> Result<Vec<Staged>, JobError> {
         let manifest = self.manifest();
         let mut staged = Vec::new();
         for part in &manifest.parts {
@@ -74,11 +82,11 @@ impl Job {
             std::fs::write(&file, self.bytes(&part.name)).unwrap();
             staged.extend(self.remote.stage(&file, part, self.folder)?);
         }
-        self.remote.reveal(staged, &manifest, self.folder)
+        Ok(staged)
     }
 
     /// Everything is there and nothing else, but for objects of others.
-    fn is_all_of(&self, bucket: &FakeBucket) {
+    pub(super) fn is_all_of(&self, bucket: &FakeBucket) {
         let mut expected: Vec<(String, String)> = vec![];
         for part in self.manifest().parts {
             expected.push((self.remote.part_key(&part, self.folder), self.bytes(&part.name)));
@@ -220,7 +228,7 @@ fn one_job_publishes_to_a_place() {
     }
 }
 
-fn one_more(remote: &RemoteOutput) -> RemoteOutput {
+pub(super) fn one_more(remote: &RemoteOutput) -> RemoteOutput {
     RemoteOutput::new(remote.bucket.clone(), remote.url.clone(), &remote.state_dir)
 }
 
@@ -369,7 +377,7 @@ fn the_newest_copy_of_the_journal_is_that_of_the_last_owner_who_made_one() {
 }
 
 /// What a command with `--take-over` does, without the waiting.
-fn take_over(job: &Job) -> Result<bool, JobError> {
+pub(super) fn take_over(job: &Job) -> Result<bool, JobError> {
     let Some(seen) = job.remote.seen()? else { return Ok(false) };
     job.remote.take(&seen, 2, &|_| true)?;
     job.remote.end_take_over()?;
