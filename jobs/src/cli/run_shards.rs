@@ -15,7 +15,7 @@
 
 use crate::cli::args::RunArgs;
 use crate::cli::run::{Again, PAUSE};
-use crate::error::{EXIT_DEVICE_LOST, EXIT_DONE, JobError};
+use crate::error::{EXIT_DEVICE_LOST, EXIT_DONE, EXIT_FAILED, JobError};
 use crate::options::job::{JobOptions, Resume};
 use crate::options::shard::{Shard, ShardOptions};
 use crate::run::shard_worker;
@@ -64,6 +64,8 @@ pub fn run_shards(args: RunArgs, again: &Again) -> Result<u8, JobError> {
         let line = match ended {
             Ok(Ended::Done(text) | Ended::Failed(text)) => text,
             Ok(Ended::Exit(code)) => {
+                // What an order is answered with is not that: one that ends without an answer has failed.
+                let code = if code == EXIT_DONE { EXIT_FAILED } else { code };
                 let error = format!("the worker ended with exit code {code}; its own messages say why");
                 print(&json!({"code": code, "error": error}).to_string())?;
                 return Ok(code);

@@ -10,6 +10,7 @@ use crate::shards::local::LocalShards;
 use crate::shards::remote::RemoteShards;
 use crate::store;
 use crate::store::location::Location;
+use std::collections::HashMap;
 
 /// Where the shards of an output are.
 #[derive(Clone, Debug)]
@@ -86,35 +87,37 @@ impl ShardPlace {
         }
     }
 
-    /// The shards of a job that are left to run: those that are not finished, or whose files are gone.
+    /// What is known of all shards of a job.
     ///
     /// # Errors
     /// [`JobError::Io`] or [`JobError::Store`].
+    pub fn find_all(&self, shards: u64) -> Result<Vec<Found>, JobError> {
+        match self {
+            ShardPlace::Local(local) => Shard::all(shards).map(|shard| local.find(shard)).collect(),
+            ShardPlace::Remote(remote) => remote.find_listed(shards),
+        }
+    }
+
+    /// The shards of a job that are left to run: those that are not finished, or whose files are gone.
+    ///
+    /// # Errors
+    /// As [`ShardPlace::find_all`].
     pub fn unfinished(&self, job: &ShardedJob, format: OutputFormat) -> Result<Vec<Shard>, JobError> {
-        let is_whole = |shard: Shard, found: &Found, in_place: &dyn Fn(&FinishedShard) -> bool| match found {
+        let parts = match self {
+            ShardPlace::Local(_) => HashMap::new(),
+            ShardPlace::Remote(remote) => remote.parts()?,
+        };
+        let in_place = |finished: &FinishedShard| match self {
+            ShardPlace::Local(local) => local.has_parts(finished),
+            ShardPlace::Remote(remote) => remote.has_parts(finished, &parts),
+        };
+        let is_whole = |shard: Shard, found: &Found| match found {
             Found::Finished(finished) => {
                 problem(shard, finished, job, format).is_none() && in_place(finished)
             }
             Found::Unfinished(_) | Found::Wrong(_) => false,
         };
-        let mut left = Vec::new();
-        match self {
-            ShardPlace::Local(local) => {
-                for shard in Shard::all(job.shards) {
-                    if !is_whole(shard, &local.find(shard)?, &|finished| local.has_parts(finished)) {
-                        left.push(shard);
-                    }
-                }
-            }
-            ShardPlace::Remote(remote) => {
-                let parts = remote.parts()?;
-                for (shard, found) in Shard::all(job.shards).zip(remote.find_listed(job.shards)?) {
-                    if !is_whole(shard, &found, &|finished| remote.has_parts(finished, &parts)) {
-                        left.push(shard);
-                    }
-                }
-            }
-        }
-        Ok(left)
+        let found = Shard::all(job.shards).zip(self.find_all(job.shards)?);
+        Ok(found.filter(|(shard, found)| !is_whole(*shard, found)).map(|(shard, _)| shard).collect())
     }
 }

@@ -5,7 +5,6 @@ use crate::error::JobError;
 use crate::journal::lock::JobLock;
 use crate::log::note;
 use crate::options::job::{JobOptions, Resume};
-use crate::options::shard::Shard;
 use crate::publish::format::OutputFormat;
 use crate::publish::manifest::{self, Manifest};
 use crate::receipt;
@@ -34,8 +33,7 @@ pub fn publish(options: &JobOptions, shards: u64) -> Result<(), JobError> {
     let format = OutputFormat::of(&options.output)?;
     let (joined, manifest) = match &place {
         ShardPlace::Local(here) => {
-            let found = Shard::all(shards).map(|shard| here.find(shard)).collect::<Result<Vec<_>, _>>()?;
-            let joined = Joined::of(&output, begun, format, found)?;
+            let joined = Joined::of(&output, begun, format, place.find_all(shards)?)?;
             let publish = || here.publish(&joined);
             let manifest = within_limits(options, &joined, publish)?;
             (joined, manifest)

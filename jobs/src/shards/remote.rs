@@ -130,7 +130,7 @@ impl RemoteShards {
     /// [`JobError::Store`].
     pub fn upload(&self, shard: Shard) -> Result<ShardUpload<'_>, JobError> {
         let before = self.text(&self.shard_key(shard))?.and_then(|text| FinishedShard::parse(&text));
-        Ok(ShardUpload { shards: self, shard, before, changes: false, etags: Vec::new() })
+        Ok(ShardUpload { shards: self, shard, before, changes: None, etags: Vec::new() })
     }
 
     /// Takes back that a shard is finished. Its parts, and a manifest over them, stay.
@@ -308,8 +308,8 @@ pub struct ShardUpload<'a> {
     shard: Shard,
     /// What the shard said of itself when it was finished before.
     before: Option<FinishedShard>,
-    /// Whether a part has changed.
-    changes: bool,
+    /// What was published when the first part was about to change.
+    changes: Option<Option<Manifest>>,
     etags: Vec<String>,
 }
 
@@ -327,7 +327,7 @@ impl ShardUpload<'_> {
             self.etags.push(there.etag);
             return Ok(());
         }
-        self.begin_changes()?;
+        self.begin_change(part)?;
         for (begun, upload) in shards.bucket.uploads(&key).unwrap_or_default() {
             shards.bucket.abort_upload(&begun, &upload)?;
         }
@@ -357,16 +357,19 @@ impl ShardUpload<'_> {
         known && there.size == part.bytes
     }
 
-    /// Takes back what is said of the parts before one of them changes.
-    fn begin_changes(&mut self) -> Result<(), JobError> {
-        if self.changes {
-            return Ok(());
-        }
-        self.shards.withdraw(self.shard)?;
-        if self.shards.published()?.is_some() {
+    /// Takes back what is said of the parts before one of them changes. A manifest that has this very part stays: another machine
+    /// has put it and all others, and was published, since this one has looked.
+    fn begin_change(&mut self, part: &Part) -> Result<(), JobError> {
+        let published = match &mut self.changes {
+            Some(published) => published,
+            None => {
+                self.shards.withdraw(self.shard)?;
+                self.changes.insert(self.shards.published()?)
+            }
+        };
+        if published.take_if(|published| !published.parts.contains(part)).is_some() {
             self.shards.bucket.delete(&manifest_key(&self.shards.url))?;
         }
-        self.changes = true;
         Ok(())
     }
 

@@ -70,8 +70,12 @@ impl ShardsStatus {
         let Some(job) = job else { return Ok(None) };
         let (published, there) = published(output, &place, job_dir, &job);
         let (mut shards, mut errors, mut again) = (Vec::new(), BTreeMap::new(), Vec::new());
-        for shard in Shard::all(job.shards) {
-            let said = said(&place, shard)?;
+        for (shard, found) in Shard::all(job.shards).zip(place.find_all(job.shards)?) {
+            // What a shard that is finished says of itself.
+            let said = match found {
+                Found::Finished(finished) => Some(finished),
+                Found::Unfinished(_) | Found::Wrong(_) => None,
+            };
             if there.as_ref().is_some_and(|there| !is_in(there, said.as_deref())) {
                 again.push(shard.number);
             }
@@ -90,18 +94,6 @@ impl ShardsStatus {
             again,
         }))
     }
-}
-
-/// What a shard that is finished says of itself.
-fn said(place: &ShardPlace, shard: Shard) -> Result<Option<Box<FinishedShard>>, JobError> {
-    let found = match place {
-        ShardPlace::Local(local) => local.find(shard)?,
-        ShardPlace::Remote(remote) => remote.find(shard)?,
-    };
-    Ok(match found {
-        Found::Finished(finished) => Some(finished),
-        Found::Unfinished(_) | Found::Wrong(_) => None,
-    })
 }
 
 /// Whether what is published has the files of a shard as it says that they are.

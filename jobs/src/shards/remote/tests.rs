@@ -4,6 +4,7 @@ use crate::journal::identity::Identity;
 use crate::options::shard::rows_of_file;
 use crate::publish::format::OutputFormat;
 use crate::shards::finished::ShardCosts;
+use crate::shards::place::ShardPlace;
 use crate::store::bucket::Revision;
 use crate::store::fake::{FakeBucket, Fault};
 use bytes::Bytes;
@@ -307,4 +308,40 @@ fn no_manifest_is_left_over_parts_of_another() {
         assert_eq!(manifest.parts[2].blake3, two, "seed {seed}");
     }
     assert!(stood > 20 && refused > 20, "{stood} manifests stood, {refused} publishers were refused");
+}
+
+/// Of shards that say nothing of themselves nothing is asked.
+#[test]
+fn shards_that_are_not_finished_cost_no_request() {
+    let bucket = Arc::new(FakeBucket::default());
+    let here = place(bucket.clone());
+    run(&here, 2, "one").unwrap();
+    bucket.fail(None);
+    let found = ShardPlace::Remote(here).find_all(SHARDS).unwrap();
+    assert!(
+        matches!(found[..], [Found::Unfinished(_), Found::Finished(_), Found::Unfinished(_)]),
+        "{found:?}"
+    );
+    assert_eq!(bucket.calls(), 2, "a listing, and what one shard says");
+}
+
+/// A machine that was believed to be dead wakes up before any of its calls, when another one has done its shard and all is
+/// published. The manifest that stands then stays.
+#[test]
+fn a_late_machine_removes_no_manifest_that_has_its_parts() {
+    for call in 1.. {
+        let bucket = Arc::new(FakeBucket::default());
+        let [here, others] = [(); 2].map(|()| place(bucket.clone()));
+        [1, 3].into_iter().for_each(|shard| run(&here, shard, "one").unwrap());
+        bucket.meanwhile(call, move || all(&others).unwrap());
+        // It may find its upload discarded.
+        let ran = run(&here, 2, "one");
+        if bucket.waits() {
+            ran.unwrap();
+            assert!(call > 15, "{call}");
+            break;
+        }
+        assert_eq!(standing(&bucket).map(|manifest| manifest.parts.len()), Some(6), "before call {call}");
+        run(&here, 2, "one").and_then(|()| publish(&here)).unwrap();
+    }
 }
