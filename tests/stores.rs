@@ -150,6 +150,12 @@ fn a_job_in_a_store_has_the_bytes_of_a_local_one() {
     }
     let status = mill.run(&["status", "s3://mill/glob"]);
     assert!(status.stdout.contains("100 of 100") && status.stdout.contains("published  yes"), "{status:?}");
+    // From a machine that does not have the journal.
+    let status = mill.run(&["status", "s3://mill/glob", "--state-dir", "elsewhere"]);
+    assert!(
+        status.stdout.contains("100 rows published") && status.stdout.contains("published  yes"),
+        "{status:?}"
+    );
     let verified = mill.run(&["verify", "s3://mill/glob"]);
     assert!(verified.stdout.contains("is as published: 100 rows in 3 files"), "{verified:?}");
     // The same command finds everything in place, and repairs what is not.

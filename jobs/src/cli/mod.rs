@@ -18,6 +18,7 @@ mod run;
 pub mod run_shards;
 mod show;
 pub mod status;
+mod store_status;
 mod verify;
 
 use crate::allocator::end_when_out_of_memory;
@@ -33,6 +34,7 @@ use serde::Serialize;
 use status::Status;
 use std::ffi::OsString;
 use std::fmt::Display;
+use store_status::StoreStatus;
 
 /// Runs the command line of this program and gives the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -108,7 +110,10 @@ fn execute(cli: Cli, again: &Again) -> Result<u8, JobError> {
             let state_dir = output.state_dir(state_dir.as_deref())?;
             match ShardsStatus::of(&output, &state_dir)? {
                 Some(status) => print_status(&status, json)?,
-                None => print_status(&Status::of(&output, &state_dir)?, json)?,
+                None => match StoreStatus::of(&output, &state_dir)? {
+                    Some(status) => print_status(&status, json)?,
+                    None => print_status(&Status::of(&output, &state_dir)?, json)?,
+                },
             }
         }
         Command::Verify { output } => {

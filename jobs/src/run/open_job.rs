@@ -129,9 +129,6 @@ impl OpenJob {
         if let Some(documents) = &job.documents {
             documents.check_rows(&job.input, job.rows)?;
         }
-        if let Location::Object(_) = job.options.output {
-            note!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
-        }
         let device = open(&job.options.engine)?;
         let identity = identity(&job, device.info())?;
         let inputs = input_digests(&job)?;
@@ -178,6 +175,11 @@ impl OpenJob {
         let remote = target.remote().filter(|_| shard.is_none() && !job.options.fresh);
         remote.map_or(Ok(()), |remote| self.ownership.resume(remote))?;
         let (journal, finished) = open_journal(job, &self.identity, &self.inputs)?;
+        if let Location::Object(_) = job.options.output
+            && finished.missing(job.range.clone()).is_some()
+        {
+            note!("journal: {} (--state-dir names another place)", job.options.state_dir.display());
+        }
         match &shard {
             Some(_) => clear(&job.options.state_dir.join(ASIDE))?,
             None => target.prepare(&job.options.state_dir, folder)?,

@@ -5,7 +5,7 @@
 
 use crate::error::JobError;
 use crate::store::bucket::{Bucket, ObjectVersion, Revision};
-use crate::store::error::StoreError;
+use crate::store::error::{StoreError, without_markup};
 use crate::store::location::ObjectUrl;
 use crate::store::uploads::begun;
 use bytes::Bytes;
@@ -317,7 +317,7 @@ fn classified(error: Error) -> StoreError {
         }
         Error::Precondition { .. } | Error::NotModified { .. } => StoreError::Changed,
         _ if causes(&error).any(|cause| cause.is::<HttpError>()) => StoreError::Unreachable(reason(&error)),
-        _ => StoreError::Other(text),
+        _ => StoreError::Other(without_markup(&text)),
     }
 }
 
@@ -327,5 +327,5 @@ fn causes<'a>(error: &'a Error) -> impl Iterator<Item = &'a (dyn std::error::Err
 
 /// The innermost cause of an error.
 fn reason(error: &Error) -> String {
-    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
+    without_markup(&causes(error).last().map_or_else(|| error.to_string(), ToString::to_string))
 }
