@@ -9,6 +9,8 @@ import subprocess
 import sys
 from typing import Any
 
+from gristmill import state_dir
+
 #: Seconds that the process has to commit what is answered.
 LEAVE = 12.0
 
@@ -19,10 +21,12 @@ class Actor:
     Nothing here raises: what cannot be done is told, so that an error of Ray is the death of an actor and nothing else.
     """
 
-    def __init__(self, flags: list[str], folder: str) -> None:
+    def __init__(self, flags: list[str], folder: str, private: str | None) -> None:
         from ray.util.metrics import Counter
 
         self.flags, self.folder = flags, folder
+        #: A folder of state that nobody has named, and that is to be this user's.
+        self.private = private
         self.process: subprocess.Popen[str] | None = None
         self.rows = Counter("gristmill_rows", description="Rows that were answered, errors among them.")
         self.errors = Counter("gristmill_error_rows", description="Rows that have an error.")
@@ -35,6 +39,9 @@ class Actor:
 
     def order(self, task: str) -> dict[str, Any]:
         """Opens the job (`open`), or runs a shard (`3/20`), and tells what came of it."""
+        why = state_dir.make_private(self.private) if self.private else None
+        if why:
+            return {"code": 2, "error": why}
         try:
             told = self._ask(task)
         except OSError as error:

@@ -68,7 +68,8 @@ class _End(Exception):
 
     def __init__(self, code: int, why: str) -> None:
         super().__init__(why)
-        self.exit_code = code
+        # Whoever says why has not done it, whatever the code says.
+        self.exit_code = code or FAILED
 
 
 class _Seat:
@@ -97,7 +98,7 @@ class _Seat:
 class Cluster:
     """A job on its way over the actors of a cluster."""
 
-    def __init__(self, driver: _gristmill.Driver, flags: list[str], own: argparse.Namespace) -> None:
+    def __init__(self, driver: _gristmill.Driver, flags: list[str], own: argparse.Namespace, private: str | None) -> None:
         import ray
 
         from gristmill.actor import Actor
@@ -105,7 +106,7 @@ class Cluster:
         self.ray, self.driver = ray, driver
         # A second thread is for `stop`. Actors that die are begun anew here, on any node that has room.
         options = {"num_cpus": own.num_cpus, "num_gpus": own.num_gpus, "max_restarts": 0, "max_concurrency": 2}
-        self.new_actor = lambda: ray.remote(**options)(Actor).remote(flags, os.getcwd())
+        self.new_actor = lambda: ray.remote(**options)(Actor).remote(flags, os.getcwd(), private)
         self.asks = f"{own.num_cpus:g} cores" + (f" and {own.num_gpus:g} GPUs" if own.num_gpus else "")
         self.seats = [_Seat(number) for number in range(own.concurrency)]
         self.job: dict[str, Any] | None = None
@@ -247,7 +248,7 @@ class Cluster:
         self._retire(seat)
 
     def _take_failure(self, seat: _Seat, task: str, told: dict[str, Any]) -> None:
-        code, why = told["code"], told["error"]
+        code, why = told.get("code") or FAILED, told["error"]
         if code in (INTERRUPTED, TERMINATED):
             # Somebody has stopped it, perhaps with its node.
             return self._lose(seat, task, why)

@@ -12,12 +12,12 @@ pub struct Driver(driver::Driver);
 
 #[pymethods]
 impl Driver {
-    /// Reads the flags of `gristmill run`. What is wrong with them is said, and ends the program.
+    /// Reads the flags of `gristmill run`. What is wrong with them is said, with how to call the program, which then ends.
     #[new]
-    fn new(py: Python<'_>, flags: Vec<OsString>) -> PyResult<Driver> {
+    fn new(py: Python<'_>, flags: Vec<OsString>, usage: &str) -> PyResult<Driver> {
         let arguments: Vec<OsString> =
             ["gristmill", "run"].map(OsString::from).into_iter().chain(flags).collect();
-        py.detach(|| driver::Driver::begin(&arguments)).map(Driver).map_err(PySystemExit::new_err)
+        py.detach(|| driver::Driver::begin(&arguments, usage)).map(Driver).map_err(PySystemExit::new_err)
     }
 
     /// What `gristmill run-shards` takes.

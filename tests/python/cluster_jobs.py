@@ -71,12 +71,15 @@ class Jobs(unittest.TestCase):
         self.assertNotIn("Traceback", said)
         return said
 
-    def is_same(self, output):
-        """The output is that of one machine."""
+    def is_same(self, output, said):
+        """The output is that of one machine, as the driver had said and its exit code."""
+        self.assertIn(f"{ROWS} rows of {FILES} shards in ", said)
         if output.startswith("s3://"):
             key = output.removeprefix("s3://mill/")
             keys = self.store.keys(f"{key}/")
             files = {name.removeprefix(f"{key}/"): self.store.get(name) for name in keys}
+            beside = self.store.keys(f"{key}.gristmill/")
+            self.assertIn(f"{key}.gristmill/manifest.json", beside, said)
             manifest = self.store.get(f"{key}.gristmill/manifest.json")
         else:
             files, manifest = self.files(output), (self.folder / f"{output}.gristmill/manifest.json").read_bytes()
@@ -124,18 +127,20 @@ class Jobs(unittest.TestCase):
                     self.assertIn(driver.returncode, (-signal.SIGKILL, 143), said)
                     before = self.finished(output)
                     self.assertLess(before, FILES)
+                    self.nodes.replace_node()
                     said = self.done(self.ray(job, *ACTORS))
                     found = int(said.split(f"{ROWS} rows in {FILES} files, of which ")[1].split()[0])
                     # A process of the first driver may have finished one after it.
                     self.assertGreaterEqual(found, before)
                 else:
+                    self.nodes.replace_node()
                     said = self.done(driver)
                     self.assertIn("an actor died on node", said)
-                self.is_same(output)
+                self.is_same(output, said)
                 # Nothing is left to do.
                 again = self.done(self.ray(job, *ACTORS))
                 self.assertIn(f"of which {FILES} are finished", again)
-                self.is_same(output)
+                self.is_same(output, again)
         print(f"{killed} kills of actors, workers, nodes and drivers over {2 * ROUNDS} jobs of {FILES} files: each output is that of one machine")
 
     def test_a_row_that_kills_again_and_again_has_an_error(self):

@@ -37,9 +37,13 @@ class Nodes:
         self.address = self.cluster.address
 
     def lose_node(self):
-        """Kills the node that is not the head, and adds a new one."""
+        """Kills the node that is not the head."""
         self.cluster.remove_node(self.other, allow_graceful=False)
-        self.other = self.cluster.add_node(**NODE)
+        self.other = None
+
+    def replace_node(self):
+        """Adds a new one where one was lost, which takes as long as some files of a job."""
+        self.other = self.other or self.cluster.add_node(**NODE)
 
     def stop(self):
         self.cluster.shutdown()

@@ -4,7 +4,7 @@
 //! flags that this gives. What it says, it says as the command line does.
 
 use crate::cli::args::{Cli, Command};
-use crate::cli::parse::{self, parse_to_flags};
+use crate::cli::parse::{self, ParseError, parse_to_flags};
 use crate::cli::{main, refuse, report};
 use crate::error::JobError;
 use crate::log::{self, note};
@@ -14,6 +14,8 @@ use crate::publish::format::OutputFormat;
 use crate::shards::job::ShardedJob;
 use crate::shards::place::ShardPlace;
 use crate::store::location::Location;
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue};
 use std::ffi::OsString;
 
 /// A job that a cluster runs.
@@ -26,9 +28,10 @@ pub struct Driver {
 
 impl Driver {
     /// Reads a command line of `run`, which begins with `gristmill run`, or says what is wrong with it and gives the exit code.
-    pub fn begin(arguments: &[OsString]) -> Result<Driver, u8> {
+    /// `usage` is how the program is called whose command line that is.
+    pub fn begin(arguments: &[OsString], usage: &str) -> Result<Driver, u8> {
         log::set_format(parse::log_format(arguments));
-        let (cli, flags) = parse_to_flags(arguments).map_err(|error| refuse(&error))?;
+        let (cli, flags) = parse_to_flags(arguments).map_err(|error| refuse(&with_usage(error, usage)))?;
         Driver::of(cli, flags).map_err(|error| report(&error))
     }
 
@@ -89,6 +92,18 @@ impl Driver {
     /// Prints a line as the command line does; `error: ` and `warning: ` at its beginning say how bad it is.
     pub fn note(line: &str) {
         note!("{line}");
+    }
+}
+
+/// An error of the parser with how another program is called that takes these flags.
+fn with_usage(error: ParseError, usage: &str) -> ParseError {
+    match error {
+        ParseError::CommandLine(mut error) if error.get(ContextKind::Usage).is_some() => {
+            let usage = StyledStr::from(format!("Usage: {usage}"));
+            error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+            ParseError::CommandLine(error)
+        }
+        other => other,
     }
 }
 
