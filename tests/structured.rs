@@ -3,12 +3,22 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/hostile_structures.rs"]
+mod hostile_structures;
 mod support;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Date32Type, Float32Type, Int32Type, Int64Type};
+use engine::constraint::Constraint;
+use engine::numbers::Numbers;
+use jobs::prompt::tokenizer::Tokenizer;
+use jobs::structured::constraint::Structure;
+use jobs::structured::vocabulary::Vocabulary;
 use serde_json::Value;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 use support::job::{Bench, Ran, ints, read, text};
 
 const MESSAGES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/messages.parquet");
@@ -17,6 +27,12 @@ const EXTRACT: &str = "Extract the order number, the product and the amount from
 const ORDER: &str = r#"{"type": "object", "additionalProperties": false,
     "properties": {"amount": {"type": ["number", "null"]}, "mood": {"enum": ["good", "bad"]}, "urgent": {"type": "boolean"}},
     "required": ["amount", "mood", "urgent"]}"#;
+
+/// nano's end token.
+const END: u32 = 2;
+
+/// A structure whose answers are not made by then hangs; the slowest take seconds.
+const HANGS: Duration = Duration::from_secs(300);
 
 /// Runs a job of nano on the first messages.
 fn run(bench: &Bench, output: &str, flags: &[&str]) -> Ran {
@@ -455,5 +471,46 @@ fn probabilities_of_all_values_come_to_one() {
             &[flags, &["--return", "field_probabilities", "--max-tokens", "9"]].concat(),
         );
         assert!(ran.code == 2 && ran.stderr.contains(why), "{flags:?}: {}", ran.stderr);
+    }
+}
+
+/// Each is refused by name, or makes masks to the end of an answer, in a time that is bounded: one that hangs ends the test.
+#[test]
+fn structures_that_are_made_to_harm_are_refused_or_answered() {
+    let tokenizer = Arc::new(Tokenizer::open(Path::new("nano")).unwrap());
+    let size = (0..).take_while(|id| tokenizer.written_form(*id).is_some()).count();
+    let vocabulary = Arc::new(Vocabulary::new(&tokenizer, size, &[END]).unwrap());
+    for case in hostile_structures::cases() {
+        let (send, ended) = std::sync::mpsc::channel();
+        let (vocabulary, name) = (vocabulary.clone(), case.name.clone());
+        let checked = std::thread::spawn(move || {
+            check_hostile(case, size, &vocabulary);
+            _ = send.send(());
+        });
+        match ended.recv_timeout(HANGS) {
+            Err(RecvTimeoutError::Timeout) => panic!("{name}: no end after {HANGS:?}"),
+            _ => checked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        }
+    }
+}
+
+fn check_hostile(case: hostile_structures::Case, size: usize, vocabulary: &Arc<Vocabulary>) {
+    let name = case.name;
+    let structure = match (Structure::compile(&case.outputs, vocabulary), case.refused) {
+        (Ok(structure), None) => structure,
+        (Err(why), Some(text)) => return assert!(why.contains(text) && why.len() < 1000, "{name}: {why}"),
+        (Err(why), None) => panic!("{name} is refused: {why}"),
+        (Ok(_), Some(text)) => panic!("{name} is not refused: {text}"),
+    };
+    for seed in 1..3 {
+        let mut matcher = structure.matcher();
+        let now = || Duration::ZERO;
+        let walked =
+            hostile_structures::walk_at_random(matcher.as_mut(), &mut Numbers(seed), (size, END), 100, now);
+        match (walked, case.row_error) {
+            (Ok(_), None) => {}
+            (Err(why), Some(text)) => assert!(why.contains(text), "{name}: {why}"),
+            (walked, error) => panic!("{name}: {error:?}, {:?}", walked.map(|walked| walked.tokens)),
+        }
     }
 }

@@ -1,29 +1,87 @@
 //! Structures that are made to harm, or that are only large: each is refused by name, or works.
 
+use engine::constraint::Matcher;
+use engine::numbers::Numbers;
 use jobs::structured::StructuredOutputs;
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 /// A structure, and what a refusal says of it where it is refused.
 pub struct Case {
     pub name: String,
     pub outputs: StructuredOutputs,
     pub refused: Option<&'static str>,
+    /// What the error of a row says where no answer comes to an end.
+    pub row_error: Option<&'static str>,
+}
+
+impl Case {
+    /// One whose rows are errors.
+    fn row_error(self, says: &'static str) -> Case {
+        Case { row_error: Some(says), ..self }
+    }
+}
+
+/// What a walk through a structure took.
+#[derive(Default)]
+pub struct Walked {
+    /// Tokens of the answer.
+    pub tokens: usize,
+    /// The time of the first mask, and of the longest step behind it.
+    pub first: Duration,
+    pub worst: Duration,
+}
+
+/// An answer of at most so many tokens, at random among those that a structure allows. It ends as late as it may: an answer that
+/// goes on is the harder one. `size` is that of the vocabulary, and `clock` says what time it is.
+pub fn walk_at_random(
+    matcher: &mut dyn Matcher,
+    numbers: &mut Numbers,
+    (size, end): (usize, u32),
+    longest: usize,
+    clock: impl Fn() -> Duration,
+) -> Result<Walked, String> {
+    let mut walked = Walked::default();
+    while walked.tokens < longest && !matcher.is_ended() {
+        let (mut mask, begun) = (vec![0u32; size.div_ceil(32)], clock());
+        matcher.fill_mask(&mut mask)?;
+        let took = clock() - begun;
+        if walked.tokens == 0 {
+            walked.first = took;
+        } else {
+            walked.worst = walked.worst.max(took);
+        }
+        let mut allowed: Vec<u32> =
+            (0..size as u32).filter(|token| mask[*token as usize / 32] >> (token % 32) & 1 == 1).collect();
+        if allowed.len() > 1 {
+            allowed.retain(|token| *token != end);
+        }
+        let token = allowed[numbers.below(allowed.len())];
+        if token == end {
+            break;
+        }
+        let begun = clock();
+        matcher.accept(token);
+        walked.worst = walked.worst.max(clock() - begun);
+        walked.tokens += 1;
+    }
+    Ok(walked)
 }
 
 fn json(name: &str, schema: Value, refused: Option<&'static str>) -> Case {
-    Case { name: name.into(), outputs: StructuredOutputs::Json(schema), refused }
+    Case { name: name.into(), outputs: StructuredOutputs::Json(schema), refused, row_error: None }
 }
 
 fn regex(name: &str, regex: impl Into<String>, refused: Option<&'static str>) -> Case {
-    Case { name: name.into(), outputs: StructuredOutputs::Regex(regex.into()), refused }
+    Case { name: name.into(), outputs: StructuredOutputs::Regex(regex.into()), refused, row_error: None }
 }
 
 fn lark(name: &str, lark: impl Into<String>, refused: Option<&'static str>) -> Case {
-    Case { name: name.into(), outputs: StructuredOutputs::Grammar(lark.into()), refused }
+    Case { name: name.into(), outputs: StructuredOutputs::Grammar(lark.into()), refused, row_error: None }
 }
 
 fn choice(name: &str, texts: Vec<String>, refused: Option<&'static str>) -> Case {
-    Case { name: name.into(), outputs: StructuredOutputs::Choice(texts), refused }
+    Case { name: name.into(), outputs: StructuredOutputs::Choice(texts), refused, row_error: None }
 }
 
 /// Texts that share a long beginning.
@@ -102,7 +160,8 @@ pub fn cases() -> Vec<Case> {
         ),
         json("enum, 100,000 short texts", json!({ "enum": mixed(100_000, 1) }), Some("bytes; at most")),
         json("enum, 100,000 numbers", json!({ "enum": (0..100_000).collect::<Vec<_>>() }), Some("more than")),
-        json("enum, 100 texts of 10 kB", json!({ "enum": mixed(100, 900) }), None),
+        json("enum, 100 texts of 10 kB", json!({ "enum": mixed(100, 900) }), Some("bytes; at most")),
+        json("enum, 90 texts of 10 kB", json!({ "enum": mixed(90, 900) }), None),
         json("enum, 1,000 texts of 1 kB", json!({ "enum": mixed(1000, 80) }), None),
         json("enum, one text of 60 kB", json!({ "enum": ["a".repeat(60_000)] }), None),
         json(
@@ -113,7 +172,7 @@ pub fn cases() -> Vec<Case> {
         json(
             "enum, 10,000 texts with escapes",
             json!({ "enum": (0..10_000).map(|i| format!("\u{1f600}\n\"{i}\"\u{e9}")).collect::<Vec<_>>() }),
-            None,
+            Some("too large together"),
         ),
         json(
             "enum, 2,000 objects",
@@ -167,7 +226,7 @@ pub fn cases() -> Vec<Case> {
         json(
             "240 other multiples",
             all_required(numbered(240, |i| json!({ "type": "integer", "multipleOf": 3001 + i }))),
-            None,
+            Some("all different `multipleOf` together"),
         ),
         // Depth, size and references.
         json(
@@ -228,7 +287,8 @@ pub fn cases() -> Vec<Case> {
             json!({ "allOf": (0..14).map(|i| json!({ "anyOf": [optional(2 * i), optional(2 * i + 1)] })).collect::<Vec<_>>() }),
             Some(""),
         ),
-        json("7 conditions", ifs(7), None),
+        json("4 conditions", ifs(4), None),
+        json("7 conditions", ifs(7), Some("multiply out to too many")),
         json("20 conditions", ifs(20), Some("")),
         json(
             "40 not",
@@ -257,7 +317,12 @@ pub fn cases() -> Vec<Case> {
             json!({ "type": "string", "minLength": 1_000_000_000 }),
             Some("`minLength` 1000000000"),
         ),
-        json("multipleOf 999,983", json!({ "type": "integer", "multipleOf": 999_983 }), None),
+        json(
+            "multipleOf 999,983",
+            json!({ "type": "integer", "multipleOf": 999_983 }),
+            Some("`multipleOf` 999983"),
+        ),
+        json("multipleOf 99,991", json!({ "type": "integer", "multipleOf": 99_991 }), None),
         json(
             "multipleOf 982,451,653",
             json!({ "type": "integer", "multipleOf": 982_451_653 }),
@@ -265,13 +330,60 @@ pub fn cases() -> Vec<Case> {
         ),
         json("multipleOf 0.01", json!({ "type": "number", "multipleOf": 0.01 }), Some("`multipleOf` 0.01")),
         json("pattern (a+)+$", pattern("(a+)+$"), None),
-        json("pattern with `a` 1,000 before the end", pattern("a.{1000}$"), Some("")),
+        json("pattern with `a` 1,000 before the end", pattern("a.{1000}$"), None),
         json("pattern [ab]*a[ab]{200}", pattern("^[ab]*a[ab]{200}$"), None),
         json("pattern (.*a){20}", pattern("^(.*a){20}.*$"), None),
-        json("pattern .{0,1000} thrice nested", pattern("^((.{0,1000}){0,1000}){0,1000}$"), None),
+        json(
+            "pattern .{0,1000} thrice nested",
+            pattern("^((.{0,1000}){0,1000}){0,1000}$"),
+            Some("1000000000 places of it at once"),
+        ),
+        json("pattern [a-z ]{0,100} twice nested", pattern("^([a-z ]{0,100}){0,100}$"), None),
+        json(
+            "pattern [a-z ]{0,100} twice nested, of a length",
+            json!({ "type": "string", "pattern": "^([a-z ]{0,100}){0,100}$", "minLength": 100, "maxLength": 5000 }),
+            Some("beside `minLength` or `maxLength`"),
+        ),
+        json(
+            "pattern [a-z ]{0,30} twice nested, of a length",
+            json!({ "type": "string", "pattern": "^([a-z ]{0,30}){0,30}$", "minLength": 50, "maxLength": 800 }),
+            Some("may match one of its patterns with the length"),
+        ),
+        json(
+            "three patterns .{0,50} twice nested",
+            json!({ "anyOf": (["a", "b", "c"].map(|c| pattern(&format!("^([{c}x]{{0,50}}){{0,50}}$")))) }),
+            None,
+        ),
+        json(
+            "three patterns .{0,100} twice nested",
+            json!({ "anyOf": (["a", "b", "c"].map(|c| pattern(&format!("^([{c}x]{{0,100}}){{0,100}}$")))) }),
+            Some("20000 places of it at once"),
+        ),
+        json(
+            "names of nested counts",
+            json!({ "type": "object", "patternProperties": { "^((a{1,100}){1,100}){1,100}$": {} } }),
+            Some("1000000 places of it at once"),
+        ),
+        json(
+            "arrays of up to 10,000 nested four deep",
+            (0..4).fold(
+                json!({ "enum": [0, 1] }),
+                |inner, _| json!({ "type": "array", "items": inner, "maxItems": 10_000 }),
+            ),
+            None,
+        ),
+        json(
+            "arrays of at least 1,000 nested three deep",
+            (0..3).fold(
+                json!({ "enum": [0, 1] }),
+                |inner, _| json!({ "type": "array", "items": inner, "minItems": 1000, "maxItems": 2000 }),
+            ),
+            None,
+        ),
         json("pattern .{0,100000}", pattern("^.{0,100000}$"), Some("up to 1000")),
         json("pattern of 20 words in any order", pattern(&format!("^({})*$", mixed(20, 1).join("|"))), None),
-        json("pattern of 4 kB", pattern(&"[a-z]?x*".repeat(500)), None),
+        json("pattern of 4 kB", pattern(&"[a-z]?x*".repeat(500)), Some("1002 optional parts")),
+        json("pattern of 1 kB", pattern(&"[a-z]?x*".repeat(125)), None),
         json(
             "240 patterns",
             all_required(numbered(240, |i| pattern(&format!("^x{i}(a|b)*c{{{}}}$", i + 1)))),
@@ -280,21 +392,32 @@ pub fn cases() -> Vec<Case> {
         json(
             "100 patterns that overlap",
             json!({ "anyOf": (1..100).map(|i| pattern(&format!("^[ab]*a[ab]{{{i}}}$"))).collect::<Vec<_>>() }),
-            Some(""),
+            None,
         ),
         json(
             "patternProperties, 100",
             json!({ "type": "object", "patternProperties": numbered(100, |i| json!({ "type": "integer", "minimum": i })).into_iter().map(|(k, v)| (format!("^{k}_"), v)).collect::<Map<_, _>>() }),
-            None,
+            Some("more than 32 patterns"),
         ),
         // Texts of one of many.
         choice("choice, 1,000", prefixed(1000), None),
         choice("choice, 10,000 of one beginning", prefixed(10_000), None),
         choice("choice, 10,000 of nothing in common", mixed(10_000, 1), None),
-        choice("choice, 100,000 short", (0..100_000).map(|i| format!("{i:x}")).collect(), None),
+        choice(
+            "choice, 100,000 short",
+            (0..100_000).map(|i| format!("{i:x}")).collect(),
+            Some("100000 choices"),
+        ),
+        choice("choice, 50,000 short", (0..50_000).map(|i| format!("{i:x}")).collect(), None),
+        choice("choice, 50,000 of nothing in common", mixed(50_000, 1), None),
         choice("choice, 100,000", mixed(100_000, 1), Some("bytes; at most")),
-        choice("choice, 100 of 10 kB", mixed(100, 900), None),
-        choice("choice, one of 1 MB", vec!["a".repeat(1_000_000)], None),
+        choice("choice, 100 of 10 kB", mixed(100, 900), Some("bytes; at most")),
+        choice("choice, 90 of 10 kB", mixed(90, 900), None),
+        choice(
+            "choice, one of 1 MB",
+            vec!["a".repeat(1_000_000)],
+            Some("choice 1 has more than 65536 bytes"),
+        ),
         // Regular expressions.
         regex("regex (a+)+$", "(a+)+$", None),
         regex("regex (a|a)*(a|a)*b", "(a|a)*(a|a)*(a|a)*(a|a)*b", None),
@@ -304,7 +427,26 @@ pub fn cases() -> Vec<Case> {
         regex("regex \\w{0,100000}", "\\w{0,100000}", None),
         regex("regex [ab]*a[ab]{200}", "[ab]*a[ab]{200}", None),
         regex("regex [ab]*a[ab]{20}", "[ab]*a[ab]{20}", None),
-        regex("regex four nested counts", "(((a{1,100}){1,100}){1,100}){1,100}", None),
+        regex(
+            "regex four nested counts",
+            "(((a{1,100}){1,100}){1,100}){1,100}",
+            Some("100000000 places of it at once"),
+        ),
+        regex("regex two nested counts", "(a{1,100}){1,100}", None),
+        regex("regex two nested counts of letters", "([a-z ]{1,100}){1,100}", None),
+        regex(
+            "regex two nested counts of any character",
+            "(.{1,100}){1,100}",
+            Some("30000 places of it at once"),
+        ),
+        regex("regex two lesser counts of any character", "(.{1,55}){1,60}", None),
+        regex("regex lines within a count", "([a-z ]{1,100}\n){1,100}", None),
+        regex("regex counts that follow any text", "(?s:.*)([a-z]{1,100} ){1,90}", None),
+        regex("regex counts of optional parts", "((a?b?c?){1,50}d?){1,60}", None),
+        regex("regex 900 optional parts", "[a-f]?".repeat(900), Some("too much work to begin with")),
+        regex("regex 300 optional parts", "[a-f]?".repeat(300), None),
+        regex("regex two unbounded counts", "(a{100,}){100,}b", None),
+        regex("regex 600 classes of letters", "\\p{L}".repeat(600), Some("600 classes")),
         regex("regex (x+x+)+y", "(x+x+)+y", None),
         regex("regex (.*)*(.*)*(.*)*", "((.*)*(.*)*(.*)*)*x", None),
         regex("regex \\p{L}", "(\\p{L}|\\p{N}|\\p{S})*\\p{Lu}(\\p{L}\\p{N}?){50}", None),
@@ -315,10 +457,10 @@ pub fn cases() -> Vec<Case> {
         ),
         regex("regex (?i) of 10 kB", "(?i)".to_string() + &"k\u{df}s".repeat(2500), None),
         regex("regex of 64 kB", mixed(64, 70).join("|"), None),
-        regex("regex of 64 kB of classes", "[a-f]?".repeat(10_000), None),
+        regex("regex of 64 kB of classes", "[a-f]?".repeat(10_000), Some("10000 optional parts in a row")),
         regex("regex of 1 MB", "a".repeat(1 << 20), Some("bytes; at most")),
         regex("regex 10,000 deep", format!("{}a", "(".repeat(10_000)), Some("nested 10000 deep")),
-        regex("regex 150 deep", format!("{}a{}", "(".repeat(150), "*)?".repeat(150)), None),
+        regex("regex 150 deep", format!("{}a{}", "(".repeat(150), "*)?".repeat(150)), Some("invalid regex")),
         // Grammars.
         lark("lark, left recursion", "start: start \"a\" | \"b\"", None),
         lark("lark, ambiguous", "start: start start | \"a\" | start start start", None),
@@ -338,7 +480,60 @@ pub fn cases() -> Vec<Case> {
             None,
         ),
         lark("lark, counts of 100,000", "start: (\"a\" | \"b\" c){0,100000}\nc: \"x\"{1000}", None),
-        lark("lark, nested counts", "start: a{0,100}\na: b{0,100}\nb: c{0,100}\nc: \"x\"{0,100}", None),
+        lark(
+            "lark, nested counts",
+            "start: a{0,100}\na: b{0,100}\nb: c{0,100}\nc: \"x\"{0,100}",
+            Some("b: its counts"),
+        ),
+        lark("lark, two nested counts of letters", "start: a{0,30}\na: /[a-z ]/{0,30}", None),
+        lark(
+            "lark, lines within a count",
+            "start: line{1,100}\nline: WORD{1,100} \"\\n\"\nWORD: /[a-z]+ ?/",
+            None,
+        ),
+        lark(
+            "lark, nested counts of terminals",
+            "start: T\nT: A{1,100}\nA: B{1,100}\nB: /[a-z]{1,100}/",
+            Some("T: its counts"),
+        ),
+        lark("lark, two nested counts of terminals", "start: T\nT: A{1,100}\nA: /[a-z]{1,100}/", None),
+        lark(
+            "lark, a count of a complement",
+            "start: T\nT: (~/(?s:.*)a[ab]{60}(?s:.*)/){1,100}",
+            Some("T: its counts"),
+        ),
+        lark(
+            "lark, a count of an intersection",
+            "start: T\nT: (/[ab]{0,99}a/ & /a[ab]{0,99}/){1,100}",
+            Some("T: its counts"),
+        ),
+        lark(
+            "lark, a count of parts of a text",
+            format!("start: T\nT: P{{1,100}}\nP: %regex {{ \"substring_chars\": {:?} }}", mixed(1, 400)[0]),
+            Some("T: its counts"),
+        ),
+        lark(
+            "lark, a part of a text of 40 kB",
+            format!("start: P\nP: %regex {{ \"substring_words\": {:?} }}", mixed(1, 3500)[0]),
+            None,
+        ),
+        lark(
+            "lark, a suffix of nested counts",
+            "start: a\na[suffix=/((a{1,100}){1,100}){1,100}/]: /b*/",
+            Some("a: its counts"),
+        ),
+        lark(
+            "lark, nested counts in a nested grammar",
+            "start: \"b\" %lark {\n start: T\n T: /((a{1,100}){1,100}){1,100}/\n}",
+            Some("T: its counts"),
+        ),
+        lark(
+            "lark, a count of a rule that leads to itself",
+            "start: e\ne: \"x\" | \"y\" e{0,100} \"z\" | e e",
+            None,
+        ),
+        lark("lark, letters as rules", "start: e\ne: e e | e e e | e e e e | /[a-z ]/", None)
+            .row_error("too many ways"),
         lark(
             "lark, 1,500 terminals that overlap",
             format!(

@@ -2,6 +2,8 @@
 //!
 //! What the two read differently is written with ranges of characters; what cannot be written so is refused.
 
+use crate::structured::growth::Growth;
+
 /// Longer patterns, deeper groups and greater counts are refused.
 const MAX_BYTES: usize = 4096;
 const MAX_DEPTH: usize = 32;
@@ -23,6 +25,14 @@ const SPACE: &[(u32, u32)] = &[
 ];
 const LINE_END: &[(u32, u32)] = &[(0x0a, 0x0a), (0x0d, 0x0d), (0x2028, 0x2029)];
 
+/// In how many places of a pattern in Rust's syntax a text may be at once.
+///
+/// # Errors
+/// That it cannot be looked at.
+pub(super) fn growth(whole: &str) -> Result<Growth, String> {
+    Ok(Growth::of_regex(whole)?.unwrap_or(Growth::UNKNOWN))
+}
+
 /// The pattern in Rust's syntax.
 ///
 /// # Errors
@@ -40,7 +50,11 @@ pub(super) fn whole(pattern: &str) -> Result<String, String> {
         let any = "(?s:.*)";
         branches.push(format!("{}{body}{}", if open { any } else { "" }, if more { any } else { "" }));
         match reader.next() {
-            None => return Ok(branches.join("|")),
+            None => {
+                let whole = branches.join("|");
+                growth(&whole)?.check()?;
+                return Ok(whole);
+            }
             Some('|') => {}
             Some(c) => return Err(format!("`{c}` at character {} is not taken there", reader.at)),
         }

@@ -3,7 +3,9 @@
 use super::error::SchemaError;
 use super::exclusion::exclude;
 use super::matching::Matching;
-use super::node::{MAX_EXACT, MAX_INTEGER, Node};
+use super::node::{MAX_EXACT, MAX_INTEGER, Node, Strings};
+use super::pattern;
+use crate::structured::growth::Growth;
 use serde_json::{Map, Value};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -107,6 +109,7 @@ pub(super) fn read(schema: &Value) -> Result<(Node, Vec<Node>), SchemaError> {
         lexemes: HashSet::new(),
         multiples: HashSet::new(),
         objects: 0,
+        growth: Growth::EMPTY,
         copied: 0,
         merging: 0,
         branches: 0,
@@ -184,6 +187,8 @@ pub(super) struct Reader<'a> {
     /// The values of `multipleOf`.
     pub multiples: HashSet<u32>,
     objects: usize,
+    /// Of all patterns.
+    growth: Growth,
     /// What merges have copied so far, and how many merged schemas are being read within each other.
     pub copied: usize,
     merging: usize,
@@ -386,8 +391,19 @@ impl<'a> Reader<'a> {
         }
         for node in nodes.iter().filter(|node| is_lexeme(node)) {
             match node {
-                Node::Object(object) => self.objects += 1 + object.patterns.len(),
-                leaf => _ = self.lexemes.insert(format!("{leaf:?}")),
+                Node::Object(object) => {
+                    self.objects += 1 + object.patterns.len();
+                    object.patterns.iter().try_for_each(|(pattern, _)| self.count_growth(pattern, at))?;
+                }
+                leaf => {
+                    let is_new = self.lexemes.insert(format!("{leaf:?}"));
+                    match leaf {
+                        Node::String(Strings { pattern: Some(pattern), .. }) if is_new => {
+                            self.count_growth(pattern, at)?;
+                        }
+                        _ => {}
+                    }
+                }
             }
         }
         if self.lexemes.len() + self.objects > MAX_LEXEMES {
@@ -398,6 +414,13 @@ impl<'a> Reader<'a> {
             return Err(SchemaError::new(at, why));
         }
         Ok(Node::any_of(nodes))
+    }
+
+    /// Counts the places of patterns, which a lexer may have to follow side by side.
+    fn count_growth(&mut self, pattern: &str, at: &str) -> Result<(), SchemaError> {
+        let growth = pattern::growth(pattern).map_err(|why| SchemaError::new(at, why))?;
+        self.growth = self.growth.beside(growth);
+        self.growth.check().map_err(|why| SchemaError::new(at, format!("with all patterns before it, {why}")))
     }
 
     /// Counts properties that are named.

@@ -34,7 +34,13 @@ impl Reader<'_> {
             None => None,
             Some(text) => {
                 let wrong = |why: String| SchemaError::new(&format!("{at}/pattern"), why);
-                Some(pattern::whole(text).map_err(wrong)?)
+                let whole = pattern::whole(text).map_err(wrong)?;
+                if min_length > 0 || max_length.is_some() {
+                    pattern::growth(&whole)
+                        .and_then(|growth| growth.with_length().check())
+                        .map_err(|why| wrong(format!("beside `minLength` or `maxLength`, {why}")))?;
+                }
+                Some(whole)
             }
         };
         let Some(format) = text("format")? else {

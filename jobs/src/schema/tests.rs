@@ -400,11 +400,11 @@ fn what_cannot_be_enforced_is_refused_by_name_and_place() {
         (json!({ "type": "number", "multipleOf": 0.01 }), "/multipleOf: "),
         (json!({ "type": "integer", "multipleOf": 0 }), "/multipleOf: "),
         (
-            json!({ "type": "integer", "multipleOf": 1_000_001 }),
-            "/multipleOf: `multipleOf` 1000001 is no whole number from 1 to",
+            json!({ "type": "integer", "multipleOf": 100_001 }),
+            "/multipleOf: `multipleOf` 100001 is no whole number from 1 to",
         ),
         (
-            json!({ "prefixItems": [{ "type": "integer", "multipleOf": 500_000 }, { "type": "integer", "multipleOf": 500_001 }] }),
+            json!({ "prefixItems": [{ "type": "integer", "multipleOf": 50_000 }, { "type": "integer", "multipleOf": 50_001 }] }),
             "/prefixItems/1/multipleOf: all different `multipleOf` together",
         ),
         (

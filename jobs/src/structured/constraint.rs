@@ -126,8 +126,7 @@ fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<
         check_end_tokens(lark, &ends)?;
     }
     let grammar = grammar(outputs)?;
-    let parser = vocabulary.factory.create_parser(grammar.rules);
-    let fresh = llguidance::Matcher::new(parser);
+    let fresh = vocabulary.parser(grammar.rules, matches!(outputs, StructuredOutputs::Json(_)));
     if let Some(error) = fresh.get_error() {
         return Err(plain(&error));
     }
@@ -341,10 +340,46 @@ fn forbid(mask: &mut [u32], token: u32) {
     mask[token as usize / 32] &= !(1 << (token % 32));
 }
 
+/// Limits that llguidance tells of in terms of its own.
+const PLAIN: [(&str, &str); 7] = [
+    (
+        "initial lexer configuration (grammar) too big",
+        "its texts and patterns are too large together; make it smaller",
+    ),
+    (
+        "lexer precomputation failed",
+        "its regular expressions take too much work to begin with; give them fewer optional parts and classes",
+    ),
+    (
+        "fuel exhausted when checking relevance",
+        "whether its regular expressions match any text takes too much work to find out; give them fewer intersections",
+    ),
+    (
+        "Unable to determine if regex is empty",
+        "whether a text may match one of its patterns with the length beside it takes too much work to find out; leave one out",
+    ),
+    (
+        "too many expressions constructed",
+        "its regular expressions may match in too many ways here: a mask takes more work than is allowed; lower their counts",
+    ),
+    (
+        "Too many items",
+        "its rules may match in too many ways here: a mask takes more items than are allowed; make them less ambiguous",
+    ),
+    (
+        "Current row has",
+        "its rules may match in too many ways here: more items than are allowed; make them less ambiguous",
+    ),
+];
+
 /// llguidance's message without what it says of its own state.
 fn plain(error: &str) -> String {
     if error.starts_with("NoExtension") {
         return "nothing fits that could come next".into();
+    }
+    let known = |(part, plain): &(&str, &str)| error.contains(part).then(|| plain.to_string());
+    if let Some(plain) = PLAIN.iter().find_map(known) {
+        return plain;
     }
     let text = error.split("\n<").next().unwrap_or_default();
     text.trim().trim_end_matches('.').to_string()

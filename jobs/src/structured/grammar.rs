@@ -2,12 +2,17 @@
 
 use crate::schema::{AnswerSchema, MAX_TEXT};
 use crate::structured::StructuredOutputs;
+use crate::structured::growth::Growth;
+use crate::structured::lark;
 use llguidance::api::TopLevelGrammar;
 
 /// A longer text of a structure is refused, for the time and the memory that its grammar would take; that of a regular
 /// expression or a grammar at a shorter length.
 pub const MAX_BYTES: usize = 1 << 20;
 const MAX_PATTERN_BYTES: usize = 64 << 10;
+
+/// More choices are refused: each takes a kilobyte to compile.
+const MAX_CHOICES: usize = 50_000;
 
 /// Deeper brackets are refused, and more lines of a grammar: parsers go down by recursion, and so do rules of rules.
 const MAX_DEPTH: usize = 200;
@@ -62,6 +67,7 @@ pub fn grammar(outputs: &StructuredOutputs) -> Result<Grammar, String> {
         }
         StructuredOutputs::Regex(regex) => {
             check_depth(regex)?;
+            Growth::of_regex(regex)?.map_or(Ok(()), |growth| growth.check())?;
             Ok(Grammar::of(TopLevelGrammar::from_regex(regex)))
         }
         StructuredOutputs::Choice(texts) => {
@@ -71,18 +77,22 @@ pub fn grammar(outputs: &StructuredOutputs) -> Result<Grammar, String> {
                     long + 1
                 ));
             }
+            if texts.len() > MAX_CHOICES {
+                return Err(format!("it has {} choices; at most {MAX_CHOICES} are taken", texts.len()));
+            }
             let texts: Vec<String> = texts.iter().map(|text| literal(text)).collect();
             let lark = format!("start: CHOICE\nCHOICE: {}\n", texts.join("\n  | "));
             Ok(Grammar::of(TopLevelGrammar::from_lark(lark)))
         }
-        StructuredOutputs::Grammar(lark) => {
-            check_depth(lark)?;
-            let lines = lark.lines().count();
+        StructuredOutputs::Grammar(grammar) => {
+            check_depth(grammar)?;
+            let lines = grammar.lines().count();
             if lines > MAX_LINES {
                 return Err(format!("it has {lines} lines; at most {MAX_LINES} are taken"));
             }
-            check_lark(lark)?;
-            Ok(Grammar::of(TopLevelGrammar::from_lark(lark.clone())))
+            check_lark(grammar)?;
+            lark::growth(grammar)?;
+            Ok(Grammar::of(TopLevelGrammar::from_lark(grammar.clone())))
         }
     }
 }

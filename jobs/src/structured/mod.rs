@@ -5,9 +5,13 @@
 //! ([`constraint`]), which names its objects have already ([`names`]), and where it begins in the answers of models that think
 //! ([`reasoning`]).
 
+pub(crate) mod chars;
 pub mod constraint;
 pub mod field_probabilities;
 pub mod grammar;
+pub(crate) mod growth;
+mod lark;
+mod lark_tokens;
 mod names;
 pub mod reasoning;
 pub mod vocabulary;

@@ -169,7 +169,10 @@ fn structures_that_are_made_to_harm_are_refused_or_work() {
         (regex("(a+)+$"), None),
         (regex("(a?){1000}a{1000}"), None),
         (regex("[ab]*a[ab]{200}"), None),
-        (regex("(((a{1,100}){1,100}){1,100}){1,100}"), None),
+        (regex("(((a{1,100}){1,100}){1,100}){1,100}"), Some("in 100000000 places of it at once")),
+        (regex(&"a?".repeat(1001)), Some("1001 optional parts in a row")),
+        (regex(&"\\p{L}".repeat(501)), Some("501 classes")),
+        (lark("start: a{0,100}\na: b{0,100}\nb: \"x\"{0,100}".into()), Some("a: its counts")),
         (regex(&"a".repeat(1 << 20)), Some("bytes; at most")),
         (regex(&format!("{}a", "(".repeat(10_000))), Some("nested 10000 deep")),
         (

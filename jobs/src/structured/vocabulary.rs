@@ -3,24 +3,31 @@
 use crate::guard::guarded;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::prompt::tokenizer::token_bytes::TokenBytes;
-use llguidance::ParserFactory;
-use llguidance::toktrie::{TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
+use llguidance::api::{GrammarInit, TopLevelGrammar};
+use llguidance::toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
+use llguidance::{Logger, ParserFactory};
 use std::fmt;
 use std::sync::Arc;
 
 /// Tokens of more bytes are never allowed: the trie does not hold them.
 const MAX_TOKEN_BYTES: usize = 1000;
 
-/// Derivatives that one mask may cost. A lexer's states are the same for every row and limited by their number, which
-/// decides alone whether a row fails; this only bounds the time of a mask.
-const MASK_FUEL: u64 = 20_000_000;
+/// What one mask may cost a lexer, in llguidance's measure: 170 ns each where its lists are long. With the items of a parser it is
+/// what bounds the time of a mask to a second; a row that meets it is an error.
+const MASK_FUEL: u64 = 5_000_000;
 
 /// States of a lexer: 1 to 2 kB each.
 const LEXER_STATES: usize = 25_000;
 
-/// Items of a parser's row, and of a whole mask. A property that may come next is two of a row's.
+/// Items of a parser's row, and of a whole mask. A property that may come next is four of a row's. Each is compared with all
+/// others of its row: 20 µs in rows of 10,000.
 const ROW_ITEMS: usize = 10_000;
-const MASK_ITEMS: usize = 500_000;
+const MASK_ITEMS: usize = 50_000;
+
+/// Those of a grammar that a user wrote: where its rules are ambiguous, the time of a row grows with the cube of its items, and is 70
+/// ms there.
+const FREE_ROW_ITEMS: usize = 2_000;
+const FREE_MASK_ITEMS: usize = 30_000;
 
 /// A model's tokens as bytes, in a trie.
 pub struct Vocabulary {
@@ -84,6 +91,21 @@ impl Vocabulary {
             cut_first,
             quotes,
         })
+    }
+}
+
+impl Vocabulary {
+    /// A parser at the start of an answer. `is_schema`: that its rules come from a JSON Schema, so that they say at each place which of
+    /// them goes on, where those of a user may go on in any number of ways.
+    pub(crate) fn parser(&self, rules: TopLevelGrammar, is_schema: bool) -> llguidance::Matcher {
+        let mut limits = self.factory.limits().clone();
+        if !is_schema {
+            limits.max_items_in_row = FREE_ROW_ITEMS;
+            limits.step_max_items = FREE_MASK_ITEMS;
+        }
+        let (rules, logger) = (GrammarInit::Serialized(rules), Logger::new(0, 0));
+        let able = InferenceCapabilities::default();
+        llguidance::Matcher::new(self.factory.create_parser_from_init_ext(rules, logger, able, limits))
     }
 }
 
