@@ -25,6 +25,13 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// How many rows share what lexers learn: with one of these, masks of two rows would wait for each other.
 const GROUPS: usize = 16;
 
+/// What a group may learn, at 20 bytes or so each.
+const MOST_LEARNT: u64 = 4_000_000;
+
+/// Bytes that a structure takes for one of its text, at most, and for what its lexer costs to begin with.
+const BYTES_OF_TEXT: usize = 400;
+const BYTES_OF_COST: usize = 20;
+
 /// A compiled structure, for any number of rows.
 #[derive(Clone)]
 pub struct Structure {
@@ -41,10 +48,18 @@ struct Shared {
     /// At the start of an answer, and with nothing learnt from any.
     fresh: llguidance::Matcher,
     /// Copies whose lexers learn, each from the rows of its group.
-    learning: Vec<Mutex<Option<llguidance::Matcher>>>,
+    learning: Vec<Mutex<Option<Learning>>>,
     next: AtomicUsize,
+    bytes: usize,
     /// Whether a name of an object could come twice.
     has_other_names: bool,
+}
+
+/// A copy whose lexer learns.
+struct Learning {
+    matcher: llguidance::Matcher,
+    /// What it has learnt, in llguidance's measure.
+    cost: u64,
 }
 
 impl Structure {
@@ -110,10 +125,27 @@ impl Structure {
 
     /// A copy that shares with its group what lexers learn.
     fn learning(&self, group: usize) -> llguidance::Matcher {
-        self.group(group).get_or_insert_with(|| self.shared.fresh.deep_clone()).clone()
+        let fresh = || Learning { matcher: self.shared.fresh.deep_clone(), cost: 0 };
+        self.group(group).get_or_insert_with(fresh).matcher.clone()
     }
 
-    fn group(&self, group: usize) -> MutexGuard<'_, Option<llguidance::Matcher>> {
+    /// Counts what a group has learnt. One that has learnt too much begins anew: rows to come share another copy.
+    fn count(&self, group: usize, cost: u64) {
+        let mut learning = self.group(group);
+        if let Some(learning) = learning.as_mut() {
+            learning.cost += cost;
+        }
+        if learning.as_ref().is_some_and(|learning| learning.cost > MOST_LEARNT) {
+            *learning = None;
+        }
+    }
+
+    /// About how many bytes it takes, without what its lexers learn.
+    pub(crate) fn bytes(&self) -> usize {
+        self.shared.bytes
+    }
+
+    fn group(&self, group: usize) -> MutexGuard<'_, Option<Learning>> {
         // What it holds is replaced in whole.
         self.shared.learning[group].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -130,12 +162,15 @@ fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<
     if let Some(error) = fresh.get_error() {
         return Err(plain(&error));
     }
+    let cost = fresh.last_step_stats().map_or(0, |stats| stats.lexer_cost as usize);
+    let bytes = outputs.text().len() * BYTES_OF_TEXT + cost * BYTES_OF_COST;
     let shared = Shared {
         digest: outputs.digest(),
         vocabulary: vocabulary.clone(),
         fresh,
         learning: (0..GROUPS).map(|_| Mutex::new(None)).collect(),
         next: AtomicUsize::new(0),
+        bytes,
         has_other_names: grammar.has_other_names,
     };
     let structure = Structure { shared: Arc::new(shared), reasoning: None, fields: None };
@@ -266,6 +301,9 @@ impl Answer {
             let allowed = parser.compute_mask_or_eos().map_err(wrong)?;
             Ok((allowed, ended || parser.is_accepting().map_err(wrong)?))
         })?;
+        if let (Some(group), Ok(stats)) = (self.group, self.inner.last_step_stats()) {
+            self.structure.count(group, stats.lexer_cost);
+        }
         mask.iter_mut().zip(allowed.as_slice()).for_each(|(mask, allowed)| *mask = *allowed);
         if !may_end {
             // A grammar may name a special token that ends answers.
