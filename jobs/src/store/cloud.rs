@@ -5,8 +5,9 @@
 
 use crate::error::JobError;
 use crate::store::bucket::{Bucket, ObjectVersion, Revision};
-use crate::store::error::{StoreError, without_markup};
+use crate::store::error::StoreError;
 use crate::store::location::ObjectUrl;
+use crate::store::markup::without_markup;
 use crate::store::uploads::begun;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};

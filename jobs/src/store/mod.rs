@@ -7,6 +7,8 @@ pub mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod location;
+#[cfg(feature = "object-store")]
+mod markup;
 pub mod object;
 #[cfg(feature = "object-store")]
 mod uploads;
