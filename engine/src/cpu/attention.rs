@@ -7,7 +7,6 @@
 //! share their keys. Many rows share the cost of gathering a block from its pages; a few read it where it is.
 
 use super::blocks::{BLOCK, Block, Cache};
-use super::chain::{HALF, Weights};
 use super::disjoint::Disjoint;
 use super::math;
 use super::memory::Memory;
@@ -16,6 +15,7 @@ use super::sums::{MR, NR, Sums};
 use super::team::Team;
 use super::tile::{Tiles, Words};
 use super::vectorized;
+use super::weights::{HALF, Weights};
 use crate::dtype::DType;
 use crate::op::PagedAttention;
 use crate::step::Step;

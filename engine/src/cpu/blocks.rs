@@ -1,10 +1,10 @@
 //! The keys and values of a sequence, in blocks of positions: gathered from their pages as panels of f32, or read where they
 //! are.
 
-use super::chain::{HALF, Halves};
 use super::pages::Element;
 use super::sums::NR;
 use super::vectorized;
+use super::weights::{HALF, Halves};
 
 /// Positions of a block: the columns of a panel.
 pub const BLOCK: usize = NR;

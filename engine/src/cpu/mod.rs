@@ -22,6 +22,7 @@ mod sums;
 mod team;
 mod tile;
 mod vectors;
+mod weights;
 
 use crate::device::{
     ComputeTypes, Device, DeviceError, DeviceInfo, DeviceKind, MemoryUse, OpTime, Peaks, PlanId, Ticket,

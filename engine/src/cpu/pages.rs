@@ -1,6 +1,6 @@
 //! KV pages in main memory: f32, or bf16 or e4m3, which are widened as they are read.
 
-use super::chain::{Halves, Weights};
+use super::weights::{Halves, Weights};
 use super::{huge, pairs};
 use crate::dtype::DType;
 use crate::e4m3;
@@ -23,6 +23,30 @@ pub trait Element: Copy + Send + Sync + 'static {
     fn weights(halves: Halves<'_, Self>) -> Weights<'_>;
 }
 
+/// Where pages of a type are, and as what the matrix kernel takes their elements.
+macro_rules! held_as {
+    ($pages:ident, $weights:ident) => {
+        fn of(pages: &Pages) -> &[Self] {
+            match pages {
+                Pages::$pages(elements) => elements,
+                _ => &[],
+            }
+        }
+
+        fn of_mut(pages: &mut Pages) -> &mut [Self] {
+            match pages {
+                Pages::$pages(elements) => elements,
+                _ => &mut [],
+            }
+        }
+
+        #[inline(always)]
+        fn weights(halves: Halves<'_, Self>) -> Weights<'_> {
+            Weights::$weights(halves)
+        }
+    };
+}
+
 impl Element for f32 {
     #[inline(always)]
     fn nearest(value: f32) -> f32 {
@@ -34,24 +58,7 @@ impl Element for f32 {
         self
     }
 
-    fn of(pages: &Pages) -> &[f32] {
-        match pages {
-            Pages::F32(elements) => elements,
-            _ => &[],
-        }
-    }
-
-    fn of_mut(pages: &mut Pages) -> &mut [f32] {
-        match pages {
-            Pages::F32(elements) => elements,
-            _ => &mut [],
-        }
-    }
-
-    #[inline(always)]
-    fn weights(halves: Halves<'_, f32>) -> Weights<'_> {
-        Weights::Pages(halves)
-    }
+    held_as!(F32, F32Pages);
 }
 
 /// The bits of a bf16.
@@ -66,24 +73,7 @@ impl Element for u16 {
         f32::from_bits(u32::from(self) << 16)
     }
 
-    fn of(pages: &Pages) -> &[u16] {
-        match pages {
-            Pages::Bf16(elements) => elements,
-            _ => &[],
-        }
-    }
-
-    fn of_mut(pages: &mut Pages) -> &mut [u16] {
-        match pages {
-            Pages::Bf16(elements) => elements,
-            _ => &mut [],
-        }
-    }
-
-    #[inline(always)]
-    fn weights(halves: Halves<'_, u16>) -> Weights<'_> {
-        Weights::Bf16Pages(halves)
-    }
+    held_as!(Bf16, Bf16Pages);
 }
 
 /// The bits of an element of [`e4m3`].
@@ -98,24 +88,7 @@ impl Element for u8 {
         e4m3::to_f32(self)
     }
 
-    fn of(pages: &Pages) -> &[u8] {
-        match pages {
-            Pages::E4m3(elements) => elements,
-            _ => &[],
-        }
-    }
-
-    fn of_mut(pages: &mut Pages) -> &mut [u8] {
-        match pages {
-            Pages::E4m3(elements) => elements,
-            _ => &mut [],
-        }
-    }
-
-    #[inline(always)]
-    fn weights(halves: Halves<'_, u8>) -> Weights<'_> {
-        Weights::E4m3Pages(halves)
-    }
+    held_as!(E4m3, E4m3Pages);
 }
 
 /// The keys or the values of a layer.

@@ -107,9 +107,9 @@ mod x86 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::cpu::chain::Weights;
     use crate::cpu::sums::NR;
     use crate::cpu::tile::{Tiles, Words};
+    use crate::cpu::weights::Weights;
     use half::bf16;
 
     /// Numbers of both signs and several magnitudes, in bf16.

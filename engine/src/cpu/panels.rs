@@ -1,13 +1,13 @@
 //! Weight matrices in the layout of the matrix kernel: `[panel][k][NR]` in their own float type, bf16 as
 //! `[panel][k / 2][NR][2]`; block formats have files of their own.
 
-use super::chain::Weights;
 use super::fp8::Fp8;
 use super::huge;
 use super::pairs;
 use super::q8::Q8;
 use super::sums::NR;
 use super::tile::Words;
+use super::weights::Weights;
 use crate::dtype::DType;
 use crate::format::Format;
 use half::slice::HalfFloatSliceExt;

@@ -4,10 +4,11 @@
 //! many rows share the tile, nor on how wide the machine's vectors are, nor on the blocks into which `k` is cut: a sum
 //! that waits in memory for the next block is the same sum. That chain is the numeric contract of this device.
 
-use super::chain::{self, Weights};
+use super::chain;
 use super::disjoint::Disjoint;
 use super::pairs;
 use super::sums::{MR, Sums};
+use super::weights::Weights;
 use super::{vectorized, vectors};
 use std::ops::Range;
 
