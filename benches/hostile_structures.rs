@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         } else {
             format!("{text} {}: {}", ran.status, String::from_utf8_lossy(&ran.stderr))
         };
-        println!("| {} | {} | {ended} |", case.name, case.outputs.text().len());
+        println!("| {} | {} | {ended} |", case.name.replace('|', "\\|"), case.outputs.text().len());
     }
     println!("\n{beyond} beyond {SECONDS} s or {MIB} MiB");
     Ok(())

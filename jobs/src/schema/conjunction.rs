@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// Values that merges may copy, all together: branches multiply.
-const MAX_COPIED: usize = 300_000;
+const MAX_COPIED: usize = 500_000;
 /// Branches that merges may make, all together.
 const MAX_BRANCHES: usize = 10_000;
 /// Deeper references within each other are refused.

@@ -378,8 +378,11 @@ fn forbid(mask: &mut [u32], token: u32) {
     mask[token as usize / 32] &= !(1 << (token % 32));
 }
 
+/// Characters of a long message that are shown at its beginning and at its end.
+const LONGEST_END: usize = 300;
+
 /// Limits that llguidance tells of in terms of its own.
-const PLAIN: [(&str, &str); 7] = [
+const PLAIN: [(&str, &str); 8] = [
     (
         "initial lexer configuration (grammar) too big",
         "its texts and patterns are too large together; make it smaller",
@@ -401,6 +404,10 @@ const PLAIN: [(&str, &str); 7] = [
         "its regular expressions may match in too many ways here: a mask takes more work than is allowed; lower their counts",
     ),
     (
+        "too many states",
+        "its regular expressions may match in too many ways here: a lexer takes more states than are allowed; lower their counts",
+    ),
+    (
         "Too many items",
         "its rules may match in too many ways here: a mask takes more items than are allowed; make them less ambiguous",
     ),
@@ -420,5 +427,16 @@ fn plain(error: &str) -> String {
         return plain;
     }
     let text = error.split("\n<").next().unwrap_or_default();
-    text.trim().trim_end_matches('.').to_string()
+    shortened(text.trim().trim_end_matches('.'))
+}
+
+/// A message that repeats what a user wrote, which may be long, by its beginning and its end.
+fn shortened(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= 2 * LONGEST_END {
+        return text.into();
+    }
+    let begins: String = text.chars().take(LONGEST_END).collect();
+    let ends: String = text.chars().skip(count - LONGEST_END).collect();
+    format!("{begins} ... {ends}")
 }
