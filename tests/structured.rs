@@ -31,8 +31,8 @@ const ORDER: &str = r#"{"type": "object", "additionalProperties": false,
 /// nano's end token.
 const END: u32 = 2;
 
-/// A structure whose answers are not made by then hangs; the slowest take seconds.
-const HANGS: Duration = Duration::from_secs(300);
+/// A structure whose answers are not made by then hangs; the slowest take half a minute, and of a loaded machine minutes.
+const HANGS: Duration = Duration::from_secs(900);
 
 /// Runs a job of nano on the first messages.
 fn run(bench: &Bench, output: &str, flags: &[&str]) -> Ran {
@@ -502,15 +502,11 @@ fn check_hostile(case: hostile_structures::Case, size: usize, vocabulary: &Arc<V
         (Err(why), None) => panic!("{name} is refused: {why}"),
         (Ok(_), Some(text)) => panic!("{name} is not refused: {text}"),
     };
-    for seed in 1..3 {
-        let mut matcher = structure.matcher();
-        let now = || Duration::ZERO;
-        let walked =
-            hostile_structures::walk_at_random(matcher.as_mut(), &mut Numbers(seed), (size, END), 100, now);
-        match (walked, case.row_error) {
-            (Ok(_), None) => {}
-            (Err(why), Some(text)) => assert!(why.contains(text), "{name}: {why}"),
-            (walked, error) => panic!("{name}: {error:?}, {:?}", walked.map(|walked| walked.tokens)),
-        }
+    let (mut matcher, now) = (structure.matcher(), || Duration::ZERO);
+    let walked = hostile_structures::walk_at_random(matcher.as_mut(), &mut Numbers(1), (size, END), 100, now);
+    match (walked, case.row_error) {
+        (Ok(_), None) => {}
+        (Err(why), Some(text)) => assert!(why.contains(text), "{name}: {why}"),
+        (walked, error) => panic!("{name}: {error:?}, {:?}", walked.map(|walked| walked.tokens)),
     }
 }
