@@ -532,8 +532,15 @@ pub fn cases() -> Vec<Case> {
             "start: e\ne: \"x\" | \"y\" e{0,100} \"z\" | e e",
             None,
         ),
-        lark("lark, letters as rules", "start: e\ne: e e | e e e | e e e e | /[a-z ]/", None)
-            .row_error("too many ways"),
+        lark(
+            "lark, letters as rules",
+            format!(
+                "start: e\ne: /[a-z ]/ | {}",
+                (2..10).map(|n| vec!["e"; n].join(" ")).collect::<Vec<_>>().join(" | ")
+            ),
+            None,
+        )
+        .row_error("too many ways"),
         lark(
             "lark, 1,500 terminals that overlap",
             format!(
