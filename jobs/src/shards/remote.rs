@@ -1,7 +1,7 @@
 //! Shards of an output in an object store.
 //!
 //! Parts are put where the output has them. What a shard says of itself is removed before it changes a part, and then the
-//! manifest, of which it looks again at the end. Publishing looks again at what all shards say once the manifest stands. So one
+//! manifest, unless that has this part, of which it looks again at the end. Publishing looks again at what all shards say once the manifest stands. So one
 //! of the two sees the other, and no manifest is left over parts that it does not name; only a publisher that is killed between
 //! these two steps, while rows of a shard run again, may leave one, which `verify` tells and publishing again mends. Two
 //! machines that work on one shard, because one of them was believed to be dead, put the same bytes.

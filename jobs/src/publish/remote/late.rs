@@ -142,3 +142,14 @@ fn what_the_next_owner_was_told_to_be_published_stays() {
         (meanwhile, late, Box::new(look))
     });
 }
+
+/// Before it fetches the last copy of the journal, which is an upload, too.
+#[test]
+fn whoever_takes_over_leaves_no_upload_that_could_be_completed() {
+    let bucket = Arc::default();
+    let [one, two] = jobs(&bucket);
+    one.remote.claim().unwrap();
+    assert_eq!((one.stage().unwrap().len(), bucket.uploads()), (2, 2));
+    take_over(&two).unwrap();
+    assert_eq!(bucket.uploads(), 0);
+}
