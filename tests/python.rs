@@ -126,6 +126,11 @@ fn a_long_stream_has_every_row_once_in_order_and_in_bounded_memory() {
 }
 
 #[test]
+fn a_command_that_is_ended_without_a_word_has_not_succeeded() {
+    test("guard.py", "polars");
+}
+
+#[test]
 fn a_cluster_loses_no_row_whoever_dies() {
     test("cluster.py", "ray.data");
 }

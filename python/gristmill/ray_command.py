@@ -7,11 +7,11 @@ import os
 import socket
 import sys
 import time
-
 from typing import Any
 
 from gristmill import _gristmill, state_dir
 from gristmill.cluster import FAILED, REFUSED, Cluster, fail, last_line
+from gristmill.guard import guarded
 
 #: What there is to give.
 USAGE = "gristmill-ray [JOB] [--address ADDRESS] [--concurrency N] [--num-gpus N] [--num-cpus N] [FLAGS OF gristmill run]"
@@ -22,6 +22,14 @@ BEGINS = 20.0
 
 def main() -> int:
     """Runs the command line `gristmill-ray` and gives its exit code."""
+    code = guarded(_run)
+    if code is None:
+        return fail("Ray has ended this program, as when the node is lost that it has joined by; run the same command again")
+    return code
+
+
+def _run() -> int:
+    """The same in a process that Ray may end."""
     own, flags = _arguments(sys.argv[1:])
     driver = _gristmill.Driver(flags, USAGE)
     try:
