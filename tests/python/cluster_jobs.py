@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import ray
 from nodes import gristmill_ray, kill_one, pause, shared
 from support import COMMAND, SMALL, messages, toml
 
@@ -102,13 +103,25 @@ class Jobs(unittest.TestCase):
         if driver.poll() is not None:
             self.fail(f"the job ended before it was to be killed: {driver.communicate()[1]}")
 
+    def going_on(self, driver, job):
+        """The driver; another one where the node is lost that it has joined by, which Ray 2.40 takes from all of an address."""
+        if not ray.__version__.startswith("2.40."):
+            return driver
+        try:
+            if driver.wait(timeout=2) == 0:
+                return driver
+        except subprocess.TimeoutExpired:
+            return driver
+        self.assertIn("Ray has ended this program", self.done(driver, 1))
+        return self.ray(job, *ACTORS)
+
     def test_whoever_dies_the_output_is_that_of_one_machine(self):
         killed = 0
         for turn in range(ROUNDS):
             dice = random.Random(turn)
             for source, output in [("rows.parquet", f"many-{turn}"), ("s3://mill/rows.parquet", f"s3://mill/many-{turn}")]:
                 job = self.job("many.toml", source, output)
-                driver = self.ray(job, *ACTORS)
+                driver = first = self.ray(job, *ACTORS)
                 # Actors and workers die in the middle of shards, and one of the nodes.
                 self.wait_for(output, 1 + dice.randrange(3), driver)
                 killed += kill_one(dice, "ray::Actor")
@@ -118,6 +131,7 @@ class Jobs(unittest.TestCase):
                 if output.startswith("s3://") or ROUNDS > 1:
                     self.nodes.lose_node()
                     killed += 1
+                    driver = self.going_on(driver, job)
                 if output.startswith("s3://") == bool(turn % 2):
                     # And the driver: another one goes on.
                     killed += 1
@@ -135,7 +149,7 @@ class Jobs(unittest.TestCase):
                 else:
                     self.nodes.replace_node()
                     said = self.done(driver)
-                    self.assertIn("an actor died on node", said)
+                    self.assertTrue(driver is not first or "an actor died on node" in said, said)
                 self.is_same(output, said)
                 # Nothing is left to do.
                 again = self.done(self.ray(job, *ACTORS))
