@@ -77,5 +77,6 @@ class RayCluster(unittest.TestCase):
         self.assertNotEqual([one[i] for i in range(20)], [one[i] for i in range(20, 40)])
 
 
+# What fails may leave a node lost, and Ray ends who joins such a cluster.
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(failfast=True)
