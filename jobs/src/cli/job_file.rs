@@ -84,6 +84,10 @@ pub fn flags_of(
             let value = joined_prices(id, value);
             add_values(&mut values, &value, arg.get_action().takes_values())
                 .map_err(|why| format!("`{key}` {why}"))?;
+            if has_table(&value) && !OF_TABLES.contains(&id) {
+                let instead = if id == "choices" { "; a table of choices is `columns`" } else { "" };
+                return Err(format!("`{key}` takes text, and no table{instead}"));
+            }
             if values.len() != 1 && value.is_array() && !matches!(arg.get_action(), ArgAction::Append) {
                 return Err(format!("`{key}` takes one value, and not a list of {}", values.len()));
             }
@@ -101,6 +105,14 @@ pub fn flags_of(
         }
     }
     Ok(flags)
+}
+
+/// What a table stands for.
+const OF_TABLES: [&str; 6] =
+    ["chat_template_kwargs", "columns", "documents", "json_schema", "logit_bias", "structured_outputs"];
+
+fn has_table(value: &toml::Value) -> bool {
+    value.is_table() || value.as_array().is_some_and(|items| items.iter().any(has_table))
 }
 
 /// Lists that are not empty: without a flag they are not none, but all, or another kind of job.

@@ -4,6 +4,7 @@ use super::error::SchemaError;
 use super::matching::disjoint;
 use super::node::{Array, Node, Object, Property};
 use super::pattern;
+use super::quoted::within_json;
 use super::reader::{Draft, Reader, whole_number};
 use serde_json::{Map, Value};
 
@@ -126,6 +127,12 @@ impl Reader<'_> {
         let mut patterns: Vec<(String, Node)> = Vec::new();
         for (text, schema) in map {
             let pattern = pattern::whole(text).map_err(|why| wrong(format!("{text:?}: {why}")))?;
+            if within_json(&pattern).as_ref() != Ok(&pattern) {
+                // Names are also matched to tell which are left for `additionalProperties`.
+                let why = "a class of it has U+0000 and lacks `\"` or `\\`, which is not taken; leave U+0000 out, as in \
+                           `[^\"\\\\\\u0000]`";
+                return Err(wrong(format!("{text:?}: {why}")));
+            }
             let node =
                 self.schema(schema, &format!("{place}/{}", text.replace('~', "~0").replace('/', "~1")))?;
             match patterns.iter_mut().find(|(_, known)| *known == node) {

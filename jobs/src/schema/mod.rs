@@ -19,6 +19,7 @@ mod node;
 mod numbers;
 mod pattern;
 mod productive;
+mod quoted;
 mod reader;
 mod strings;
 mod types;

@@ -40,7 +40,7 @@ fn valid_texts_are_accepted_and_others_are_not() {
     let tree = json!({ "$ref": "#/$defs/t", "$defs": { "t": {
         "type": "array", "items": { "$ref": "#/$defs/t" }, "maxItems": 2
     }}});
-    let cases: [(Value, &[&str], &[&str]); 34] = [
+    let cases: [(Value, &[&str], &[&str]); 38] = [
         (json!(true), &["null", "[1,{\"a\":2.5}]"], &["[1", "01"]),
         (
             json!({ "type": "integer" }),
@@ -86,15 +86,47 @@ fn valid_texts_are_accepted_and_others_are_not() {
             &["\"!/ \"", "\"a/\""],
         ),
         (json!({ "type": "string", "pattern": "^[a&&b]{2}?$" }), &["\"a&\""], &["\"a\"", "\"ac\""]),
+        // Classes of control characters have neither `"` nor `\`.
+        (
+            json!({ "type": "string", "pattern": "^[^\"\\\\]{2}$" }),
+            &["\"a\\n\"", "\"é\\u001f\"", "\"//\""],
+            &["\"a\\\"\"", "\"\\\\a\""],
+        ),
+        (
+            json!({ "type": "string", "pattern": "^(?:[\\u0000-\\u000f]|[\\u0010-\\u001f]){2}$" }),
+            &["\"\\n\\u0001\"", "\"\\u001f\\t\""],
+            &["\"\\\"\\n\"", "\"\\\\\\n\"", "\"a\\n\""],
+        ),
+        (
+            json!({ "type": "string", "pattern": "^[^\\n\"]{2}$" }),
+            &["\"a\\\\\"", "\"\\t\\r\""],
+            &["\"a\\\"\"", "\"a\\n\""],
+        ),
+        (
+            json!({ "not": { "const": "a\"" }, "type": "string" }),
+            &["\"a\"", "\"a\\\\\"", "\"a\\\"b\"", "\"\""],
+            &["\"a\\\"\""],
+        ),
         (
             json!({ "type": "string", "format": "date" }),
-            &["\"2024-02-29\"", "\"1900-12-31\""],
-            &["\"2023-02-29\"", "\"1900-02-29\"", "\"2024-04-31\""],
+            &["\"2024-02-29\"", "\"1900-12-31\"", "\"0001-01-01\"", "\"0400-02-29\"", "\"9999-12-31\""],
+            &["\"2023-02-29\"", "\"1900-02-29\"", "\"2024-04-31\"", "\"0000-01-01\"", "\"0000-02-29\""],
         ),
         (
             json!({ "type": "string", "format": "date-time" }),
-            &["\"2024-02-29T23:59:59.123456+02:00\""],
-            &["\"2024-02-29T23:59:60Z\"", "\"2024-02-29T00:00:00\""],
+            // Offsets are for years that they do not leave the range of.
+            &[
+                "\"2024-02-29T23:59:59.123456+02:00\"",
+                "\"0001-01-01T00:00:00Z\"",
+                "\"9998-12-31T23:59:59-11:00\"",
+            ],
+            &[
+                "\"2024-02-29T23:59:60Z\"",
+                "\"2024-02-29T00:00:00\"",
+                "\"0001-01-01T00:00:00+01:00\"",
+                "\"9999-12-31T23:59:59-11:00\"",
+                "\"0000-06-06T06:10:00-06:00\"",
+            ],
         ),
         (json!({ "type": "string", "format": "time" }), &["\"23:59:59Z\""], &["\"24:00:00Z\""]),
         (
@@ -704,9 +736,9 @@ fn answers_are_columns_of_the_types_that_the_schema_says() {
             r#"{"id": -0,"kind":"b","price":null,"when":"2024-02-29T23:30:00.5-01:00","day":"2024-02-29","at":"00:30:00+01:00","sure":true,"tags":[{"name":"é\n"},{"name":""}],"mixed":12345678901234567890,"flat":{"x":1,"y":[1e400],"y":2},"tree":[[],[[]]]}"#,
         ),
         None,
-        Some(r#"{"id":9223372036854774784,"kind":"a","when":"0000-01-01T00:00:00Z","tags":[],"flat":{}}"#),
+        Some(r#"{"id":9223372036854774784,"kind":"a","when":"0001-01-01T00:00:00Z","tags":[],"flat":{}}"#),
         Some("{\"id\":1"),
-        Some(r#"{"id":1,"kind":"c","when":"0000-01-01T00:00:00Z","tags":[],"flat":{}}"#),
+        Some(r#"{"id":1,"kind":"c","when":"0001-01-01T00:00:00Z","tags":[],"flat":{}}"#),
     ];
     let (array, wrong) = schema.array(&texts);
     assert_eq!((array.data_type(), wrong), (&schema.data_type(), vec![3, 4]));
@@ -715,7 +747,7 @@ fn answers_are_columns_of_the_types_that_the_schema_says() {
         [
             r#"{"answer":{"id":0,"kind":"b","when":"2024-03-01T00:30:00.500Z","day":"2024-02-29","at":"23:30:00","sure":true,"tags":[{"name":"é\n"},{"name":""}],"mixed":"12345678901234567890","flat":{"x":1,"additional_properties":"{\"y\":[1e400],\"y\":2}"},"tree":["[]","[[]]"]}}"#,
             "{}",
-            r#"{"answer":{"id":9223372036854774784,"kind":"a","when":"0000-01-01T00:00:00Z","tags":[],"flat":{}}}"#,
+            r#"{"answer":{"id":9223372036854774784,"kind":"a","when":"0001-01-01T00:00:00Z","tags":[],"flat":{}}}"#,
             "{}",
             "{}",
         ]

@@ -72,6 +72,13 @@ fn wrong_job_files_are_refused() {
         // The last of them would count, and the others would be lost.
         ("max-tokens = [1, 2]", "`max-tokens` takes one value, and not a list of 2"),
         ("price-per-hour = []", "`price-per-hour` takes one value, and not a list of 0"),
+        // As text of JSON they would be cut at its commas.
+        (
+            "choices = { mood = ['good', 'bad'] }",
+            "`choices` takes text, and no table; a table of choices is `columns`",
+        ),
+        ("[prompt]\nuser = 'hi'", "`prompt` takes text, and no table"),
+        ("stop = [{ a = 1 }]", "`stop` takes text, and no table"),
         ("compare-price = [0.1]", "\"0.1\" is not two prices such as 0.15,0.60"),
     ] {
         std::fs::write(&path, job).unwrap();
