@@ -104,7 +104,7 @@ impl ColumnOptions {
     }
 }
 
-/// The name and the choices of `NAME=a,b`, where `\,` is a comma. Spaces around them are not of them.
+/// The name and the choices of `NAME=a,b`, where `\,` is a comma. Spaces are of a choice: with `--raw` they matter.
 fn split_choices(given: &str) -> (String, Vec<String>) {
     let list = given.find([',', '\\']).unwrap_or(given.len());
     let (name, rest) = match given[..list].split_once('=') {
@@ -121,7 +121,7 @@ fn split_choices(given: &str) -> (String, Vec<String>) {
             c => choices[last].push(c),
         }
     }
-    (name, choices.into_iter().map(|choice| choice.trim().to_string()).collect())
+    (name, choices)
 }
 
 fn parse_columns(text: &str) -> Result<Columns, String> {
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn choices_are_named_or_a_label() {
         assert_eq!(split_choices("a,b"), ("label".into(), vec!["a".into(), "b".into()]));
-        assert_eq!(split_choices("mood=good, bad"), ("mood".into(), vec!["good".into(), "bad".into()]));
+        assert_eq!(split_choices("mood=good, bad"), ("mood".into(), vec!["good".into(), " bad".into()]));
         assert_eq!(split_choices(r"x=a\,b,c\d"), ("x".into(), vec!["a,b".into(), r"c\d".into()]));
         // An equals sign behind the first comma is part of a choice.
         assert_eq!(split_choices("a,b=c"), ("label".into(), vec!["a".into(), "b=c".into()]));
