@@ -21,7 +21,7 @@ from nodes import gristmill_ray, kill_one, pause, shared
 from support import COMMAND, SMALL, messages, toml
 
 ROUNDS = int(os.environ.get("GRISTMILL_CLUSTER_KILLS", "1"))
-ROWS, FILE = 240, 12
+ROWS, FILE = 3840, 192
 FILES = ROWS // FILE
 
 #: Long enough to be killed in the middle.
@@ -96,12 +96,14 @@ class Jobs(unittest.TestCase):
             return len(self.store.keys(f"{output.removeprefix('s3://mill/')}.gristmill/shards/"))
         return len(list((self.folder / f"{output}.gristmill/shards").glob("*/shard.json")))
 
+    def is_published(self, output):
+        beside = f"{output.removeprefix('s3://mill/')}.gristmill/manifest.json"
+        return beside in self.store.keys(beside) if output.startswith("s3://") else (self.folder / beside).exists()
+
     def wait_for(self, output, shards, driver):
         end = time.monotonic() + 120
         while self.finished(output) < shards and driver.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
-        if driver.poll() is not None:
-            self.fail(f"the job ended before it was to be killed: {driver.communicate()[1]}")
 
     def going_on(self, driver, job):
         """The driver; another one where the node is lost that it has joined by, which Ray 2.40 takes from all of an address."""
@@ -116,7 +118,7 @@ class Jobs(unittest.TestCase):
         return self.ray(job, *ACTORS)
 
     def test_whoever_dies_the_output_is_that_of_one_machine(self):
-        killed = 0
+        killed = late = 0
         for turn in range(ROUNDS):
             dice = random.Random(turn)
             for source, output in [("rows.parquet", f"many-{turn}"), ("s3://mill/rows.parquet", f"s3://mill/many-{turn}")]:
@@ -138,10 +140,13 @@ class Jobs(unittest.TestCase):
                     self.wait_for(output, 5 + dice.randrange(4), driver)
                     driver.kill() if dice.randrange(2) else driver.terminate()
                     _, said = driver.communicate(timeout=60)
-                    self.assertIn(driver.returncode, (-signal.SIGKILL, 143), said)
-                    before = self.finished(output)
-                    self.assertLess(before, FILES)
                     self.nodes.replace_node()
+                    if self.is_published(output):
+                        # It was as good as done when it was to die.
+                        late += 1
+                    else:
+                        self.assertIn(driver.returncode, (-signal.SIGKILL, 143), said)
+                    before = self.finished(output)
                     said = self.done(self.ray(job, *ACTORS))
                     found = int(said.split(f"{ROWS} rows in {FILES} files, of which ")[1].split()[0])
                     # A process of the first driver may have finished one after it.
@@ -155,6 +160,7 @@ class Jobs(unittest.TestCase):
                 again = self.done(self.ray(job, *ACTORS))
                 self.assertIn(f"of which {FILES} are finished", again)
                 self.is_same(output, again)
+        self.assertLessEqual(late, 1 + ROUNDS // 4)
         print(f"{killed} kills of actors, workers, nodes and drivers over {2 * ROUNDS} jobs of {FILES} files: each output is that of one machine")
 
     def test_a_row_that_kills_again_and_again_has_an_error(self):
