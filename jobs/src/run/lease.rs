@@ -184,8 +184,7 @@ fn checkpoints(
     loop {
         let begun = Instant::now();
         put(remote, &mut journal, file, stop);
-        let pause = interval().max(begun.elapsed() * SHARE);
-        if gone.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+        if gone.recv_timeout(pause(begun.elapsed())) != Err(RecvTimeoutError::Timeout) {
             return Some(journal);
         }
     }
@@ -204,10 +203,11 @@ fn put(remote: &RemoteOutput, journal: &mut Checkpoints, file: &Path, stop: &dyn
     }
 }
 
-fn interval() -> Duration {
+/// From the end of a checkpoint, which took so long, to the next.
+fn pause(took: Duration) -> Duration {
     #[cfg(feature = "faults")]
     if let Some(interval) = crate::supervise::faults::checkpoint_interval() {
         return interval;
     }
-    INTERVAL
+    INTERVAL.max(took * SHARE)
 }
