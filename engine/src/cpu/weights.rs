@@ -56,7 +56,12 @@ impl Kind for Wide<'_> {
         first: usize,
         acc: &mut [[S::f32s; V]; R],
     ) {
-        wide(simd, tile, self.0, first, acc);
+        let rows = self.0.as_chunks::<NR>().0;
+        for (weights, column) in rows.iter().zip(tile.as_chunks::<R>().0) {
+            let weights = &weights[first..first + V * S::F32_LANES];
+            let (weights, _) = S::as_simd_f32s(bytemuck::cast_slice(weights));
+            step(simd, column, |v| weights[v], acc);
+        }
     }
 }
 
@@ -73,7 +78,41 @@ impl Kind for Narrow<'_> {
         first: usize,
         acc: &mut [[S::f32s; V]; R],
     ) {
-        narrow(simd, tile, self.0, first, acc);
+        let (shift, mask) = (simd.splat_u32s(16), simd.splat_u32s(0xffff_0000));
+        let (columns, _) = tile.as_chunks::<R>();
+        let (both, last) = columns.as_chunks::<2>();
+        let rows = self.0.as_chunks::<NR>().0;
+        let words = |row: &[u32; NR], v: usize| {
+            let at = first + v * S::F32_LANES;
+            S::as_simd_u32s(&row[at..at + S::F32_LANES]).0[0]
+        };
+        let even = |word| simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(word, shift));
+        let odd = |word| simd.transmute_f32s_u32s(simd.and_u32s(word, mask));
+        for (row, columns) in rows.iter().zip(both) {
+            step(
+                simd,
+                &columns[0],
+                #[inline(always)]
+                |v| even(words(row, v)),
+                acc,
+            );
+            step(
+                simd,
+                &columns[1],
+                #[inline(always)]
+                |v| odd(words(row, v)),
+                acc,
+            );
+        }
+        if let ([column], Some(row)) = (last, rows.last()) {
+            step(
+                simd,
+                column,
+                #[inline(always)]
+                |v| even(words(row, v)),
+                acc,
+            );
+        }
     }
 }
 
@@ -86,51 +125,25 @@ impl<T: Element> Kind for Halves<'_, T> {
         first: usize,
         acc: &mut [[S::f32s; V]; R],
     ) {
-        strided(simd, tile, self, first, acc);
-    }
-}
-
-#[inline(always)]
-fn wide<S: Simd, const V: usize, const R: usize>(
-    simd: S,
-    tile: &[f32],
-    words: &[u32],
-    first: usize,
-    acc: &mut [[S::f32s; V]; R],
-) {
-    let rows = words.as_chunks::<NR>().0;
-    for (weights, column) in rows.iter().zip(tile.as_chunks::<R>().0) {
-        let weights = &weights[first..first + V * S::F32_LANES];
-        let (weights, _) = S::as_simd_f32s(bytemuck::cast_slice(weights));
-        step(simd, column, |v| weights[v], acc);
-    }
-}
-
-#[inline(always)]
-fn strided<S: Simd, T: Element, const V: usize, const R: usize>(
-    simd: S,
-    tile: &[f32],
-    Halves { halves: [left, right], next, step: apart }: Halves<T>,
-    first: usize,
-    acc: &mut [[S::f32s; V]; R],
-) {
-    for (i, column) in tile.as_chunks::<R>().0.iter().enumerate() {
-        let at = i * apart;
-        let row = [&left[at..at + HALF], &right[at..at + HALF]];
-        // Once for each line of memory.
-        if first == 0 {
-            next.iter().for_each(|next| prefetch(next, at));
+        let Halves { halves: [left, right], next, step: apart } = self;
+        for (i, column) in tile.as_chunks::<R>().0.iter().enumerate() {
+            let at = i * apart;
+            let row = [&left[at..at + HALF], &right[at..at + HALF]];
+            // Once for each line of memory.
+            if first == 0 {
+                next.iter().for_each(|next| prefetch(next, at));
+            }
+            step(
+                simd,
+                column,
+                #[inline(always)]
+                |v| {
+                    let at = first + v * S::F32_LANES;
+                    widened(simd, &row[at / HALF][at % HALF..][..S::F32_LANES])
+                },
+                acc,
+            );
         }
-        step(
-            simd,
-            column,
-            #[inline(always)]
-            |v| {
-                let at = first + v * S::F32_LANES;
-                widened(simd, &row[at / HALF][at % HALF..][..S::F32_LANES])
-            },
-            acc,
-        );
     }
 }
 
@@ -153,51 +166,6 @@ fn widened<S: Simd, T: Element>(_: S, elements: &[T]) -> S::f32s {
     let mut wide = [0.0; HALF];
     wide.iter_mut().zip(elements).for_each(|(wide, element)| *wide = element.widen());
     S::as_simd_f32s(&wide[..S::F32_LANES]).0[0]
-}
-
-#[inline(always)]
-fn narrow<S: Simd, const V: usize, const R: usize>(
-    simd: S,
-    tile: &[f32],
-    pairs: &[u32],
-    first: usize,
-    acc: &mut [[S::f32s; V]; R],
-) {
-    let (shift, mask) = (simd.splat_u32s(16), simd.splat_u32s(0xffff_0000));
-    let (columns, _) = tile.as_chunks::<R>();
-    let (both, last) = columns.as_chunks::<2>();
-    let rows = pairs.as_chunks::<NR>().0;
-    let words = |row: &[u32; NR], v: usize| {
-        let at = first + v * S::F32_LANES;
-        S::as_simd_u32s(&row[at..at + S::F32_LANES]).0[0]
-    };
-    let even = |word| simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(word, shift));
-    let odd = |word| simd.transmute_f32s_u32s(simd.and_u32s(word, mask));
-    for (row, columns) in rows.iter().zip(both) {
-        step(
-            simd,
-            &columns[0],
-            #[inline(always)]
-            |v| even(words(row, v)),
-            acc,
-        );
-        step(
-            simd,
-            &columns[1],
-            #[inline(always)]
-            |v| odd(words(row, v)),
-            acc,
-        );
-    }
-    if let ([column], Some(row)) = (last, rows.last()) {
-        step(
-            simd,
-            column,
-            #[inline(always)]
-            |v| even(words(row, v)),
-            acc,
-        );
-    }
 }
 
 /// Adds one word to every chain.
