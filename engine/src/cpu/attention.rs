@@ -4,7 +4,7 @@
 //! whatever the page size, the chunk or the neighbours, so prefill and decode give the same bits. The
 //! recurrence is that of Milakov and Gimelshein, "Online normalizer calculation for softmax" (2018).
 //! Scores and weighted sums use the matrix kernel: its rows are queries of a group of heads that
-//! share their keys. Many rows share the cost of gathering a block from its pages; a few read it where it is.
+//! share their keys, which they read where they are, if a block does not lie across pages.
 
 use super::blocks::{BLOCK, Block, Cache};
 use super::disjoint::Disjoint;
@@ -21,7 +21,7 @@ use crate::op::PagedAttention;
 use crate::step::Step;
 use std::cell::RefCell;
 
-/// Rows of a task: a few tiles, which share the cost of gathering a block from its pages.
+/// Rows of a task: a few tiles, which share the cost of bringing a block into the cache.
 const ROWS: usize = 4 * MR;
 
 /// A task: up to [`ROWS`] rows of one KV head of one sequence. Row `i` is query `i / group`, head
@@ -100,8 +100,8 @@ thread_local! {
 struct Scratch {
     queries: Tiles,
     weights: Tiles,
-    /// The sums of a tile.
-    tile: [Sums; MR],
+    /// Sums of products with a block, or with a panel of one.
+    part: Vec<Sums>,
     keys: Vec<f32>,
     values: Vec<f32>,
     scores: Vec<[f32; BLOCK]>,
@@ -115,9 +115,9 @@ struct Scratch {
 
 impl Scratch {
     /// Processes the blocks that any of the rows sees.
-    fn attend<'q>(
+    fn attend<'q, T: Element>(
         &mut self,
-        cache: &Cache<impl Element>,
+        cache: &Cache<T>,
         positions: &[usize],
         query: impl Fn(usize) -> &'q [f32] + Sync,
         op: &PagedAttention,
@@ -127,6 +127,7 @@ impl Scratch {
         let one_by_one = |n, pack: &(dyn Fn(usize) + Sync)| (0..n).for_each(pack);
         let d = cache.head_dim;
         self.queries.pack(Words::Columns, (n, d, d), query, one_by_one);
+        self.part.resize(self.queries.height(0..self.queries.len()), [0.0; NR]);
         self.scores.resize(n, [0.0; BLOCK]);
         self.sums.clear();
         self.sums.resize(panels * n, [0.0; NR]);
@@ -139,9 +140,9 @@ impl Scratch {
         let seen = |p: usize| op.window.map_or(0, |w| (p + 1).saturating_sub(w))..p + 1;
         let from = positions.iter().map(|&p| seen(p).start).min().unwrap_or(0);
         let to = positions.iter().map(|&p| p + 1).max().unwrap_or(0);
-        let is_few = self.queries.len() == 1;
+        let in_place = self.queries.len() <= T::TILES;
         for start in (from / BLOCK * BLOCK..to).step_by(BLOCK) {
-            let in_pages = if is_few { cache.block(start) } else { None };
+            let in_pages = if in_place { cache.block(start) } else { None };
             self.score(cache, start, in_pages);
             self.weigh(op, |r| {
                 let seen = seen(positions[r]);
@@ -165,7 +166,7 @@ impl Scratch {
             0..self.queries.len(),
             0..cache.head_dim,
             keys,
-            &mut self.tile,
+            &mut self.part,
             #[inline(always)]
             |row, sums| scores[row..row + sums.len()].copy_from_slice(sums),
         );
@@ -173,7 +174,7 @@ impl Scratch {
 
     /// Adds the values of a block, by the weights that have taken the place of the scores.
     fn add<T: Element>(&mut self, cache: &Cache<T>, start: usize, in_pages: Option<Block>) {
-        let Scratch { weights, tile, values, scores, sums, shrink, .. } = self;
+        let Scratch { weights, part, values, scores, sums, shrink, .. } = self;
         let n = scores.len();
         // Half a block goes on with the sums of the other, so that they are those of a whole one.
         let words = if in_pages.is_some() { HALF } else { BLOCK };
@@ -191,7 +192,7 @@ impl Scratch {
                     0..weights.len(),
                     positions,
                     values,
-                    tile,
+                    part,
                     #[inline(always)]
                     |row, part| add(&mut sums[panel * n + row..], &shrink[row..], part),
                 );
@@ -306,7 +307,8 @@ mod tests {
 
     /// Halves of blocks lie within pages of 16 and 48, but not within pages of 8, whose blocks are gathered.
     fn check<T: Element>() {
-        for rows in 1..=9 {
+        // As many as one tile has, and as several have.
+        for rows in (1..=9).chain([13, 30, ROWS]) {
             for window in [None, Some(40), Some(1)] {
                 let gathered = attended::<T>(8, rows, window);
                 assert!(gathered.iter().all(|&bits| f32::from_bits(bits).is_finite()));

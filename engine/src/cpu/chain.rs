@@ -27,21 +27,27 @@ const fn vectors(lanes: usize, registers: usize, height: usize) -> usize {
     vectors
 }
 
-/// Goes on with the chains of a tile `[word][height]` in f32. `fresh` ones begin at zero, whatever `sums` holds.
-pub fn extend(height: usize, tile: &[f32], weights: Weights, sums: &mut [Sums], fresh: bool) {
+/// Goes on with the chains of tiles `[tile][word][height]` in f32, of so many words each. `fresh` ones begin at zero,
+/// whatever `sums` holds.
+pub fn extend(height: usize, words: usize, tiles: &[f32], weights: Weights, sums: &mut [Sums], fresh: bool) {
     // Each kind of weights has loops of its own: the compiler keeps the sums of one in registers, of several it does not.
     match weights {
-        Weights::Words(words) => dispatch(Extend { height, tile, weights: Wide(words), sums, fresh }),
-        Weights::Bf16(pairs) => dispatch(Extend { height, tile, weights: Narrow(pairs), sums, fresh }),
-        Weights::F32Pages(weights) => dispatch(Extend { height, tile, weights, sums, fresh }),
-        Weights::Bf16Pages(weights) => dispatch(Extend { height, tile, weights, sums, fresh }),
-        Weights::E4m3Pages(weights) => dispatch(Extend { height, tile, weights, sums, fresh }),
+        Weights::Words(weights) => {
+            dispatch(Extend { height, words, tiles, weights: Wide(weights), sums, fresh })
+        }
+        Weights::Bf16(pairs) => {
+            dispatch(Extend { height, words, tiles, weights: Narrow(pairs), sums, fresh })
+        }
+        Weights::F32Pages(weights) => dispatch(Extend { height, words, tiles, weights, sums, fresh }),
+        Weights::Bf16Pages(weights) => dispatch(Extend { height, words, tiles, weights, sums, fresh }),
+        Weights::E4m3Pages(weights) => dispatch(Extend { height, words, tiles, weights, sums, fresh }),
     }
 }
 
 struct Extend<'a, W> {
     height: usize,
-    tile: &'a [f32],
+    words: usize,
+    tiles: &'a [f32],
     weights: W,
     sums: &'a mut [Sums],
     fresh: bool,
@@ -84,20 +90,21 @@ impl<W: Kind> Extend<'_, W> {
     /// Goes over the panel's columns, `V` vectors at a time.
     #[inline(always)]
     fn columns<S: Simd, const V: usize, const R: usize>(self, simd: S) {
-        let Extend { tile, weights, sums, fresh, .. } = self;
+        let Extend { words, tiles, weights, sums, fresh, .. } = self;
         let width = V * S::F32_LANES;
-        // Loops over `r` have constant bounds, so that they are unrolled and the sums are kept in registers.
-        let sums = &mut sums[..R];
-        for first in (0..NR).step_by(width) {
-            let mut acc = [[simd.splat_f32s(0.0); V]; R];
-            if !fresh {
-                for r in 0..R {
-                    acc[r].copy_from_slice(S::as_simd_f32s(&sums[r][first..first + width]).0);
+        for (tile, sums) in tiles.chunks_exact(words * R).zip(sums.as_chunks_mut::<R>().0) {
+            for first in (0..NR).step_by(width) {
+                // Loops over `r` have constant bounds, so that they are unrolled and the sums are kept in registers.
+                let mut acc = [[simd.splat_f32s(0.0); V]; R];
+                if !fresh {
+                    for r in 0..R {
+                        acc[r].copy_from_slice(S::as_simd_f32s(&sums[r][first..first + width]).0);
+                    }
                 }
-            }
-            weights.add(simd, tile, first, &mut acc);
-            for r in 0..R {
-                S::as_mut_simd_f32s(&mut sums[r][first..first + width]).0.copy_from_slice(&acc[r]);
+                weights.add(simd, tile, first, &mut acc);
+                for r in 0..R {
+                    S::as_mut_simd_f32s(&mut sums[r][first..first + width]).0.copy_from_slice(&acc[r]);
+                }
             }
         }
     }

@@ -55,20 +55,18 @@ pub fn run(team: &mut Team, memory: &mut Memory, tiles: &mut Tiles, rows: usize,
         scratch.sums.resize(tiles.height(group.clone()), [0.0; NR]);
         for block in tiles.blocks() {
             let weights = panels.weights(p, block.clone(), few, &mut scratch.words);
-            tiles.multiply(
-                group.clone(),
-                block,
-                weights,
-                &mut scratch.sums,
-                #[inline(always)]
-                |row, sums| {
-                    for (r, sums) in sums.iter().enumerate() {
-                        let at = (row + r) * stride + out.start + first;
-                        // SAFETY: these columns of these rows belong to this task.
-                        store(unsafe { target.part(at, width) }, sums, &add);
-                    }
-                },
-            );
+            tiles.multiply(group.clone(), block, weights, &mut scratch.sums, |row, sums| {
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for (r, sums) in sums.iter().enumerate() {
+                            let at = (row + r) * stride + out.start + first;
+                            // SAFETY: these columns of these rows belong to this task.
+                            store(unsafe { target.part(at, width) }, sums, &add);
+                        }
+                    },
+                );
+            });
         }
     };
     // Where there are fewer panels than threads, rows are shared out too.
@@ -83,14 +81,20 @@ pub fn run(team: &mut Team, memory: &mut Memory, tiles: &mut Tiles, rows: usize,
     memory.give(out.buffer, result);
 }
 
+#[inline(always)]
 fn store(to: &mut [f32], sums: &Sums, add: &Sums) {
-    vectorized(
-        #[inline(always)]
-        || match to.as_chunks_mut::<NR>() {
-            ([to], []) => (0..NR).for_each(|i| to[i] = sums[i] + add[i]),
-            _ => to.iter_mut().zip(sums.iter().zip(add)).for_each(|(to, (sum, add))| *to = sum + add),
-        },
-    );
+    match to.as_chunks_mut::<NR>() {
+        ([to], []) => {
+            for i in 0..NR {
+                to[i] = sums[i] + add[i];
+            }
+        }
+        _ => {
+            for (to, (sum, add)) in to.iter_mut().zip(sums.iter().zip(add)) {
+                *to = sum + add;
+            }
+        }
+    }
 }
 
 /// Reused, because allocating memory costs more than what it is for.

@@ -1,17 +1,30 @@
 //! KV pages in main memory: f32, or bf16 or e4m3, which are widened as they are read.
 
-use super::weights::{Halves, Weights};
+use super::weights::{HALF, Halves, Weights};
 use super::{huge, pairs};
 use crate::dtype::DType;
 use crate::e4m3;
+use pulp::Simd;
 
 /// An element as pages hold it.
 pub trait Element: Copy + Send + Sync + 'static {
+    /// The most tiles of rows that are multiplied with elements where they are, each widening them anew, rather than with
+    /// a copy that was widened once.
+    const TILES: usize = usize::MAX;
+
     /// The element nearest to a value.
     fn nearest(value: f32) -> Self;
 
     /// Its value.
     fn widen(self) -> f32;
+
+    /// The values of as many elements as a vector has lanes.
+    #[inline(always)]
+    fn vector<S: Simd>(_: S, elements: &[Self]) -> S::f32s {
+        let mut wide = [0.0; HALF];
+        wide.iter_mut().zip(elements).for_each(|(wide, element)| *wide = element.widen());
+        S::as_simd_f32s(&wide[..S::F32_LANES]).0[0]
+    }
 
     /// The elements of pages that hold this type.
     fn of(pages: &Pages) -> &[Self];
@@ -78,6 +91,8 @@ impl Element for u16 {
 
 /// The bits of an element of [`e4m3`].
 impl Element for u8 {
+    const TILES: usize = 4;
+
     #[inline(always)]
     fn nearest(value: f32) -> u8 {
         e4m3::from_f32(value)
@@ -86,6 +101,25 @@ impl Element for u8 {
     #[inline(always)]
     fn widen(self) -> f32 {
         e4m3::to_f32(self)
+    }
+
+    /// [`e4m3::to_f32`] in vectors: of 8 lanes the compiler makes none by itself.
+    #[inline(always)]
+    fn vector<S: Simd>(simd: S, elements: &[u8]) -> S::f32s {
+        let mut words = [0; HALF];
+        words.iter_mut().zip(elements).for_each(|(word, &element)| *word = u32::from(element));
+        let bits = S::as_simd_u32s(&words[..S::U32_LANES]).0[0];
+        let word = |word: u32| simd.splat_u32s(word);
+        let magnitude = simd.and_u32s(bits, word(0x7F));
+        let shifted = simd.wrapping_dyn_shl_u32s(magnitude, word(20));
+        let biased = |bias: u32| simd.transmute_f32s_u32s(simd.add_u32s(shifted, word(bias << 23)));
+        let subnormal = simd.sub_f32s(biased(121), simd.splat_f32s(0.015_625));
+        let is_subnormal = simd.less_than_u32s(magnitude, word(8));
+        let value = simd.select_f32s(is_subnormal, subnormal, biased(120));
+        let is_nan = simd.equal_u32s(magnitude, word(0x7F));
+        let value = simd.select_f32s(is_nan, simd.splat_f32s(f32::NAN), value);
+        let sign = simd.wrapping_dyn_shl_u32s(simd.and_u32s(bits, word(0x80)), word(24));
+        simd.transmute_f32s_u32s(simd.or_u32s(simd.transmute_u32s_f32s(value), sign))
     }
 
     held_as!(E4m3, E4m3Pages);
@@ -148,4 +182,39 @@ pub fn store<T: Element>(elements: &mut [T], step: usize, values: &[f32]) {
 
 fn values<T: Element>(elements: &[T], step: usize, count: usize) -> Vec<f32> {
     elements.iter().step_by(step).take(count).map(|element| element.widen()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pulp::WithSimd;
+
+    /// All elements of e4m3, a vector at a time.
+    struct All;
+
+    impl WithSimd for All {
+        type Output = Vec<u32>;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Vec<u32> {
+            let elements: Vec<u8> = (0..=u8::MAX).collect();
+            let mut found = Vec::new();
+            for elements in elements.chunks_exact(S::F32_LANES) {
+                let vector = [u8::vector(simd, elements)];
+                found.extend(bytemuck::cast_slice::<_, u32>(&vector));
+            }
+            found
+        }
+    }
+
+    #[test]
+    fn vectors_of_e4m3_are_its_elements() {
+        let want: Vec<u32> = (0..=u8::MAX).map(|element| e4m3::to_f32(element).to_bits()).collect();
+        assert_eq!(pulp::Arch::new().dispatch(All), want);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            assert_eq!(Simd::vectorize(simd, All), want);
+            assert_eq!(Simd::vectorize(pulp::x86::V3_128b(simd), All), want);
+        }
+    }
 }

@@ -37,22 +37,29 @@ fn round(value: f32) -> u32 {
     bits & 0xffff_0000
 }
 
-/// Goes on with the chains of a tile of `height` rows; `fresh` ones begin at zero, whatever `sums` holds.
+/// Goes on with the chains of tiles `[tile][word][height]` of so many words each; `fresh` ones begin at zero, whatever `sums` holds.
 ///
 /// # Panics
 /// On a machine that is not [`native`].
 #[cfg(target_arch = "x86_64")]
-pub fn extend(height: usize, tile: &[u32], weights: &[u32], sums: &mut [super::sums::Sums], fresh: bool) {
+pub fn extend(
+    height: usize,
+    words: usize,
+    tiles: &[u32],
+    weights: &[u32],
+    sums: &mut [super::sums::Sums],
+    fresh: bool,
+) {
     assert!(native());
     // SAFETY: the machine has the instructions.
     unsafe {
         match height {
-            1 => x86::chain::<1>(tile, weights, sums, fresh),
-            2 => x86::chain::<2>(tile, weights, sums, fresh),
-            4 => x86::chain::<4>(tile, weights, sums, fresh),
-            6 => x86::chain::<6>(tile, weights, sums, fresh),
-            8 => x86::chain::<8>(tile, weights, sums, fresh),
-            _ => x86::chain::<12>(tile, weights, sums, fresh),
+            1 => x86::chain::<1>(words, tiles, weights, sums, fresh),
+            2 => x86::chain::<2>(words, tiles, weights, sums, fresh),
+            4 => x86::chain::<4>(words, tiles, weights, sums, fresh),
+            6 => x86::chain::<6>(words, tiles, weights, sums, fresh),
+            8 => x86::chain::<8>(words, tiles, weights, sums, fresh),
+            _ => x86::chain::<12>(words, tiles, weights, sums, fresh),
         }
     }
 }
@@ -62,7 +69,7 @@ pub fn extend(height: usize, tile: &[u32], weights: &[u32], sums: &mut [super::s
 /// # Panics
 /// Always.
 #[cfg(not(target_arch = "x86_64"))]
-pub fn extend(_: usize, _: &[u32], _: &[u32], _: &mut [super::sums::Sums], _: bool) {
+pub fn extend(_: usize, _: usize, _: &[u32], _: &[u32], _: &mut [super::sums::Sums], _: bool) {
     panic!("this machine does not multiply pairs")
 }
 
@@ -79,26 +86,34 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub fn chain<const R: usize>(tile: &[u32], weights: &[u32], sums: &mut [Sums], fresh: bool) {
-        let mut acc = [[_mm512_setzero_ps(); 2]; R];
-        if !fresh {
-            for (acc, sums) in acc.iter_mut().zip(&*sums) {
+    pub fn chain<const R: usize>(
+        words: usize,
+        tiles: &[u32],
+        weights: &[u32],
+        sums: &mut [Sums],
+        fresh: bool,
+    ) {
+        for (tile, sums) in tiles.chunks_exact(words * R).zip(sums.as_chunks_mut::<R>().0) {
+            let mut acc = [[_mm512_setzero_ps(); 2]; R];
+            if !fresh {
+                for (acc, sums) in acc.iter_mut().zip(&*sums) {
+                    // SAFETY: both are 128 bytes without invalid values.
+                    *acc = unsafe { std::mem::transmute::<Sums, [__m512; 2]>(*sums) };
+                }
+            }
+            for (weights, column) in weights.as_chunks::<NR>().0.iter().zip(tile.as_chunks::<R>().0) {
+                let halves = weights.as_chunks::<16>().0;
+                let (left, right) = (pairs(halves[0]), pairs(halves[1]));
+                for r in 0..R {
+                    let x = pairs([column[r]; 16]);
+                    acc[r][0] = _mm512_dpbf16_ps(acc[r][0], x, left);
+                    acc[r][1] = _mm512_dpbf16_ps(acc[r][1], x, right);
+                }
+            }
+            for (sums, acc) in sums.iter_mut().zip(acc) {
                 // SAFETY: both are 128 bytes without invalid values.
-                *acc = unsafe { std::mem::transmute::<Sums, [__m512; 2]>(*sums) };
+                *sums = unsafe { std::mem::transmute::<[__m512; 2], Sums>(acc) };
             }
-        }
-        for (weights, column) in weights.as_chunks::<NR>().0.iter().zip(tile.as_chunks::<R>().0) {
-            let halves = weights.as_chunks::<16>().0;
-            let (left, right) = (pairs(halves[0]), pairs(halves[1]));
-            for r in 0..R {
-                let x = pairs([column[r]; 16]);
-                acc[r][0] = _mm512_dpbf16_ps(acc[r][0], x, left);
-                acc[r][1] = _mm512_dpbf16_ps(acc[r][1], x, right);
-            }
-        }
-        for (sums, acc) in sums.iter_mut().zip(acc) {
-            // SAFETY: both are 128 bytes without invalid values.
-            *sums = unsafe { std::mem::transmute::<[__m512; 2], Sums>(acc) };
         }
     }
 }

@@ -165,8 +165,12 @@ fn widen(pairs: &[u32], words: Words, to: &mut [f32]) {
             for (to, pairs) in to.chunks_mut(2 * NR).zip(pairs.as_chunks::<NR>().0) {
                 let (first, second) = to.split_at_mut(NR);
                 let (even, odd) = if swapped { (second, first) } else { (first, second) };
-                even.iter_mut().zip(pairs).for_each(|(to, pair)| *to = f32::from_bits(pair << 16));
-                odd.iter_mut().zip(pairs).for_each(|(to, pair)| *to = f32::from_bits(pair & 0xffff_0000));
+                for (to, pair) in even.iter_mut().zip(pairs) {
+                    *to = f32::from_bits(pair << 16);
+                }
+                for (to, pair) in odd.iter_mut().zip(pairs) {
+                    *to = f32::from_bits(pair & 0xffff_0000);
+                }
             }
         },
     );

@@ -47,6 +47,9 @@ impl Words {
     }
 }
 
+/// Tiles that the kernel is called for at once, at most: enough to pay for the call.
+const RUN: usize = 8;
+
 /// A few rows.
 #[derive(Clone, Copy)]
 struct Tile {
@@ -130,7 +133,7 @@ impl Tiles {
     }
 
     /// Goes on with the chains of some tiles over a block of words, whose weights are given. At the last block it passes
-    /// on the first row of each tile and the sums of its rows. Until then `sums`, a row for each of [`Tiles::height`],
+    /// on the first row of some tiles and the sums of their rows. Until then `sums`, a row for each of [`Tiles::height`],
     /// keeps them.
     pub fn multiply(
         &self,
@@ -144,19 +147,23 @@ impl Tiles {
         let height = self.tiles.last().map_or(0, |tile| tile.above + tile.height);
         let data = &self.data[block.start * height..];
         let above = self.tiles[tiles.start].above;
-        for tile in &self.tiles[tiles] {
-            let words = &data[tile.above * block.len()..][..tile.height * block.len()];
-            // Sums that need not wait stay in the cache.
-            let at = if fresh && last { 0 } else { tile.above - above };
-            let sums = &mut sums[at..at + tile.height];
+        // Sums that need not wait are passed on at once, while they are in the cache.
+        let most = if fresh && last { 1 } else { RUN };
+        let runs = self.tiles[tiles].chunk_by(|a, b| a.height == b.height).flat_map(|run| run.chunks(most));
+        for run in runs {
+            let Tile { start, height: rows, above: before, .. } = run[0];
+            let words = &data[before * block.len()..][..run.len() * rows * block.len()];
+            let at = if fresh && last { 0 } else { before - above };
+            let sums = &mut sums[at..at + run.len() * rows];
             match (self.words, weights) {
                 (Words::Pairs, Weights::Words(weights)) => {
-                    pairs::extend(tile.height, words, weights, sums, fresh);
+                    pairs::extend(rows, block.len(), words, weights, sums, fresh);
                 }
-                _ => chain::extend(tile.height, bytemuck::cast_slice(words), weights, sums, fresh),
+                _ => chain::extend(rows, block.len(), bytemuck::cast_slice(words), weights, sums, fresh),
             }
             if last {
-                take(tile.start, &sums[..tile.rows]);
+                let rows = run.iter().map(|tile| tile.rows).sum();
+                take(start, &sums[..rows]);
             }
         }
     }
@@ -190,9 +197,23 @@ fn interleave<'a, const R: usize>(to: &mut [u32], row: impl Fn(usize) -> &'a [f3
     vectorized(
         #[inline(always)]
         || {
-            for (i, to) in to.iter_mut().enumerate() {
+            // In blocks, which the compiler turns over in registers.
+            let (blocks, rest) = to.as_chunks_mut::<4>();
+            let whole = blocks.len();
+            for (b, to) in blocks.iter_mut().enumerate() {
+                let columns: [&[f32; 4]; R] = std::array::from_fn(
+                    #[inline(always)]
+                    |r| &rows[r].as_chunks::<4>().0[b],
+                );
+                for i in 0..4 {
+                    for r in 0..R {
+                        to[i][r] = columns[r][i].to_bits();
+                    }
+                }
+            }
+            for (i, to) in rest.iter_mut().enumerate() {
                 for r in 0..R {
-                    to[r] = rows[r][i].to_bits();
+                    to[r] = rows[r][4 * whole + i].to_bits();
                 }
             }
         },

@@ -139,7 +139,7 @@ impl<T: Element> Kind for Halves<'_, T> {
                 #[inline(always)]
                 |v| {
                     let at = first + v * S::F32_LANES;
-                    widened(simd, &row[at / HALF][at % HALF..][..S::F32_LANES])
+                    T::vector(simd, &row[at / HALF][at % HALF..][..S::F32_LANES])
                 },
                 acc,
             );
@@ -158,14 +158,6 @@ fn prefetch<T>(elements: &[T], at: usize) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (elements, at);
-}
-
-/// A vector of elements.
-#[inline(always)]
-fn widened<S: Simd, T: Element>(_: S, elements: &[T]) -> S::f32s {
-    let mut wide = [0.0; HALF];
-    wide.iter_mut().zip(elements).for_each(|(wide, element)| *wide = element.widen());
-    S::as_simd_f32s(&wide[..S::F32_LANES]).0[0]
 }
 
 /// Adds one word to every chain.
