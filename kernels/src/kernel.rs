@@ -32,13 +32,15 @@ pub struct Kernel {
 }
 
 /// The headers that sources include: names and texts.
-pub const HEADERS: [(&str, &str); 7] = [
+pub const HEADERS: [(&str, &str); 9] = [
     ("ptx.cuh", include_str!("include/ptx.cuh")),
     ("ptx_sm90.cuh", include_str!("include/ptx_sm90.cuh")),
     ("number.cuh", include_str!("include/number.cuh")),
     ("weight.cuh", include_str!("include/weight.cuh")),
     ("pages.cuh", include_str!("include/pages.cuh")),
     ("attention.cuh", include_str!("include/attention.cuh")),
+    ("attention_tile.cuh", include_str!("include/attention_tile.cuh")),
+    ("kv_block.cuh", include_str!("include/kv_block.cuh")),
     ("sample.cuh", include_str!("include/sample.cuh")),
 ];
 

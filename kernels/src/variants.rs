@@ -113,15 +113,13 @@ fn attentions(dtype: DType, limits: &CardLimits, all: &mut Vec<Kernel>) {
             // Soft caps come with heads of 128 and of 256 columns (Gemma 2).
             for softcap in if wide && head_dim >= 128 { &[false, true][..] } else { &[false] } {
                 for pages in [dtype, DType::E4M3] {
-                    let (one_tile, softcap) = (false, *softcap);
-                    let variant =
-                        AttentionVariant { dtype, pages, head_dim, warps, one_tile, parts, softcap };
+                    let softcap = *softcap;
+                    let variant = AttentionVariant { dtype, pages, head_dim, warps, parts, softcap };
                     all.extend(attention::kernel(variant, limits.shared));
                     if warps == PREFILL_WARPS {
                         all.extend(attention::sm90_kernel(variant, limits));
                     } else {
-                        let shared = variant.one_tile();
-                        all.extend(shared.and_then(|variant| attention::kernel(variant, limits.shared)));
+                        all.extend(attention::few_kernel(variant, limits.shared).map(|few| few.kernel));
                     }
                 }
             }

@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::{BF16, FP8_PAGES};
+use common::few::{few_have_the_bits_of_many, grouped};
+use common::{BF16, F16, F16_FP8_PAGES, FP8_PAGES};
 use engine::cases::{Attention, Case, Formats, attention, linear, linear_residual, sample, sample_filtered};
 use engine::device::Device;
 use engine::format::Format;
@@ -98,36 +99,14 @@ fn schedules_are_not_seen(formats: Formats, shapes: &[(Option<usize>, Option<f32
 /// Decode where warps share the tile of a sequence, and where there are too many sequences for that.
 #[test]
 fn attention_of_few_sequences_and_of_many() {
-    let mut device = common::open(None);
-    let lens: Vec<(usize, usize)> =
-        (0..150).map(|s| (1, if s < 2 { 2100 - 999 * s } else { 20 + s })).collect();
-    for (formats, head_dim, window, softcap) in [
-        (BF16, 64, None, None),
-        (BF16, 128, Some(130), Some(1.5)),
-        (FP8_PAGES, 64, Some(130), Some(1.5)),
-        (FP8_PAGES, 128, None, None),
-    ] {
-        let shape = Attention { window, softcap, ..Attention::new(8, 4, head_dim, 16) };
-        let many = attention(formats, shape, &lens);
-        let want = run(&mut device, &many);
-        for count in [1, 2, 30] {
-            let mut few = attention(formats, shape, &lens[..count]);
-            // The same pages: those of the many, as far as they go.
-            few.max_dims.pages = many.max_dims.pages;
-            few.step.block_tables = many.step.block_tables[..count * many.step.pages_per_seq].to_vec();
-            few.step.pages_per_seq = many.step.pages_per_seq;
-            few.max_dims.pages_per_seq = many.max_dims.pages_per_seq;
-            few.step.kv_slots = many.step.kv_slots[..count].to_vec();
-            for ((_, to), (_, from)) in few.writes.iter_mut().zip(&many.writes) {
-                *to = if to.len() * 150 == from.len() * count {
-                    from[..to.len()].to_vec()
-                } else {
-                    from.clone()
-                };
-            }
-            assert!(run(&mut device, &few) == want[..count], "{count} sequences, heads of {head_dim}");
-        }
-    }
+    let shape = |window, softcap, shape| Attention { window, softcap, ..shape };
+    few_have_the_bits_of_many(&[
+        (F16, grouped(16, 128, 16)),
+        (F16, shape(Some(130), Some(1.5), grouped(4, 64, 16))),
+        (BF16, shape(Some(1100), None, grouped(7, 64, 32))),
+        (F16_FP8_PAGES, grouped(16, 128, 16)),
+        (FP8_PAGES, shape(Some(130), Some(1.5), grouped(1, 256, 16))),
+    ]);
 }
 
 /// Gives `to` the keys, values and queries of `from`, position by position, through their block tables.

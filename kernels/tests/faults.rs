@@ -62,7 +62,7 @@ fn sound_kernels_pass() {
 
 #[test]
 fn page_off_by_one() {
-    let patch = "w.pages[p / w.a.page_size] => w.pages[(p + 1) / w.a.page_size]";
+    let patch = "pages[p / a.page_size] => pages[(p + 1) / a.page_size]";
     caught(patch, "fast", DECODE, "the oracle says");
 }
 

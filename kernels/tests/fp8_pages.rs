@@ -3,16 +3,14 @@
 
 mod common;
 
-use common::FP8_PAGES;
 use common::child::passes;
+use common::{F16_FP8_PAGES, FP8_PAGES};
 use engine::cases::{Attention, Case, Formats, attention, kv_write};
 use engine::device::Device;
 use engine::dtype::DType;
 use engine::e4m3;
-use engine::format::Format;
 use kernels::CudaDevice;
 
-const F16: Formats = Formats { activations: DType::F16, weights: Format::Plain(DType::F16), kv: DType::E4M3 };
 const F32: Formats = Formats { kv: DType::E4M3, ..Formats::F32 };
 
 /// Bytes of an output of a case.
@@ -32,7 +30,8 @@ fn every_value_becomes_the_nearest_element() {
     let ends = [448.0, 448.0_f32.next_up(), 464.0, 465.0, 480.0, 1e30, f32::INFINITY, f32::NAN, 0.0, 1e-40];
     let of_f32: Vec<f32> = near.chain(ends).flat_map(|value| [value, -value]).collect();
     let of_16_bits: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
-    for (formats, cols) in [(FP8_PAGES, 1024), (FP8_PAGES, 1020), (FP8_PAGES, 1032), (F16, 1024), (F32, 1024)]
+    for (formats, cols) in
+        [(FP8_PAGES, 1024), (FP8_PAGES, 1020), (FP8_PAGES, 1032), (F16_FP8_PAGES, 1024), (F32, 1024)]
     {
         let dtype = formats.activations;
         let values = if dtype == DType::F32 { of_f32.clone() } else { dtype.decode(&of_16_bits) };
@@ -113,7 +112,7 @@ fn pages_are_widened(formats: &[Formats]) {
 /// Pages in FP8 give the bits of wide pages that hold the same values.
 #[test]
 fn fp8_pages_have_the_bits_of_wide_ones() {
-    pages_are_widened(&[FP8_PAGES, F16, F32]);
+    pages_are_widened(&[FP8_PAGES, F16_FP8_PAGES, F32]);
 }
 
 /// The same on a card with wgmma, which multiplies prompts over wide pages by it.
@@ -126,7 +125,7 @@ fn fp8_pages_have_the_bits_of_wide_ones_on_sm_90a() {
 #[test]
 fn every_element_is_read_as_it_is() {
     let mut device = common::open(None);
-    for (f, head_dim) in [(FP8_PAGES, 128), (F16, 128), (F32, 128), (FP8_PAGES, 20)] {
+    for (f, head_dim) in [(FP8_PAGES, 128), (F16_FP8_PAGES, 128), (F32, 128), (FP8_PAGES, 20)] {
         // One position: the answer is its value.
         let shape = Attention::new(2, 2, head_dim, 16);
         let seqs = [(1, 1); 8];

@@ -4,15 +4,11 @@
 
 mod common;
 
-use common::BF16;
 use common::child::{caught, passes, tell_outcome};
-use engine::cases::{Attention, Case, Formats, attention};
+use common::{BF16, F16};
+use engine::cases::{Attention, Case, attention};
 use engine::device::Device;
-use engine::dtype::DType;
 use kernels::{CudaDevice, Options};
-
-const F16: Formats =
-    Formats { activations: DType::F16, weights: engine::format::Format::Plain(DType::F16), kv: DType::F16 };
 
 fn open(mma_prefill: bool) -> CudaDevice {
     CudaDevice::open_with(Options { mma_prefill, cache: common::cache(), ..Options::default() }).unwrap()

@@ -48,6 +48,14 @@ __device__ __forceinline__ float share(float value, float inverse) {
 // A lane holds scores of a block for two rows, 16 * warp + lane / 4 and 8 below, in the layout of accumulators: of each 8
 // positions 2 (lane % 4) and the next of the first row, then of the second.
 
+// Bounds scores by a soft cap.
+template <int N> __device__ __forceinline__ void bound(float (&s)[N][4], float inner_scale) {
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) s[n][e] = tanhf(s[n][e] * inner_scale);
+}
+
 // Hides the positions that the rows do not see.
 template <int N>
 __device__ __forceinline__ void mask(float (&s)[N][4], u32 block, const u32 (&pos)[2], const u32 (&first)[2]) {
@@ -60,29 +68,29 @@ __device__ __forceinline__ void mask(float (&s)[N][4], u32 block, const u32 (&po
         }
 }
 
-// The softmax of two rows, each over the four lanes that hold it: scores become weights. `factor` is what the sums so far
-// are multiplied by, `total` this lane's part of what is added to them. The two rows go side by side: their chains hide each
-// other's latency.
-template <int N>
-__device__ __forceinline__ void weigh(float (&s)[N][4], float (&max_score)[2], float (&factor)[2], float (&total)[2], float scale) {
-    float block_max[2], base[2];
+// The greatest scores of two rows, each over the four lanes that hold it. The two rows go side by side, here and below: their
+// chains hide each other's latency.
+template <int N> __device__ __forceinline__ void find_greatest(const float (&s)[N][4], float (&greatest)[2]) {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         float even = s[0][h * 2], odd = s[0][h * 2 + 1];
 #pragma unroll
         for (int n = 1; n < N; n++) even = fmaxf(even, s[n][h * 2]), odd = fmaxf(odd, s[n][h * 2 + 1]);
-        block_max[h] = fmaxf(even, odd);
+        greatest[h] = fmaxf(even, odd);
     }
 #pragma unroll
     for (int apart = 1; apart < 4; apart *= 2)
 #pragma unroll
-        for (int h = 0; h < 2; h++) block_max[h] = fmaxf(block_max[h], __shfl_xor_sync(0xffffffffu, block_max[h], apart));
+        for (int h = 0; h < 2; h++) greatest[h] = fmaxf(greatest[h], __shfl_xor_sync(0xffffffffu, greatest[h], apart));
+}
+
+// Scores become weights, by the rows' greatest scores so far. `total` is this lane's part of what is added to the sums.
+template <int N>
+__device__ __forceinline__ void weigh_by(float (&s)[N][4], const float (&max_score)[2], float (&total)[2], float scale) {
+    float base[2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        const Rescale u = rescale(max_score[h], block_max[h], scale);
-        base[h] = u.max_score == -INFINITY_F ? 0.0f : u.max_score * scale;
-        max_score[h] = u.max_score;
-        factor[h] = u.factor_a;
+        base[h] = max_score[h] == -INFINITY_F ? 0.0f : max_score[h] * scale;
         total[h] = 0.0f;
     }
 #pragma unroll
@@ -94,13 +102,32 @@ __device__ __forceinline__ void weigh(float (&s)[N][4], float (&max_score)[2], f
         }
 }
 
-// Adds a block's totals, each over the four lanes, to the sums of two rows.
-__device__ __forceinline__ void add_totals(float (&sum)[2], const float (&factor)[2], const float (&total)[2]) {
-    float row[2] = {total[0], total[1]};
+// The softmax of two rows: scores become weights. `factor` is what the sums so far are multiplied by.
+template <int N>
+__device__ __forceinline__ void weigh(float (&s)[N][4], float (&max_score)[2], float (&factor)[2], float (&total)[2], float scale) {
+    float greatest[2];
+    find_greatest(s, greatest);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const Rescale u = rescale(max_score[h], greatest[h], scale);
+        max_score[h] = u.max_score;
+        factor[h] = u.factor_a;
+    }
+    weigh_by(s, max_score, total, scale);
+}
+
+// The totals of two rows, each over the four lanes.
+__device__ __forceinline__ void add_lanes(float (&total)[2]) {
 #pragma unroll
     for (int apart = 1; apart < 4; apart *= 2)
 #pragma unroll
-        for (int h = 0; h < 2; h++) row[h] += __shfl_xor_sync(0xffffffffu, row[h], apart);
+        for (int h = 0; h < 2; h++) total[h] += __shfl_xor_sync(0xffffffffu, total[h], apart);
+}
+
+// Adds a block's totals, each over the four lanes, to the sums of two rows.
+__device__ __forceinline__ void add_totals(float (&sum)[2], const float (&factor)[2], const float (&total)[2]) {
+    float row[2] = {total[0], total[1]};
+    add_lanes(row);
 #pragma unroll
     for (int h = 0; h < 2; h++) sum[h] = fmaf(sum[h], factor[h], row[h]);
 }

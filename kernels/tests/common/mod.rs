@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod child;
+pub mod few;
 
 use engine::cases::{Case, Formats};
 use engine::cpu::CpuDevice;
@@ -18,16 +19,24 @@ pub fn open(cache: Option<PathBuf>) -> CudaDevice {
     CudaDevice::open_with(Options { cache, ..Options::default() }).unwrap()
 }
 
+/// Whether this machine has a card, asked before the stand-in is put in place.
+pub fn card() -> bool {
+    static CARD: OnceLock<bool> = OnceLock::new();
+    *CARD.get_or_init(|| kernels::devices().iter().any(|d| d.unusable.is_none()))
+}
+
 /// The usual cache of kernels of a card, or of the stand-in driver, which this puts in place where there is no card.
 pub fn cache() -> Option<PathBuf> {
     // Once for all tests of the process: a search while the stand-in is half loaded would find half of it.
     static STANDIN: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let standin = STANDIN.get_or_init(|| {
-        let card = kernels::devices().iter().any(|d| d.unusable.is_none());
-        (!card).then(|| gristmill_standin::install().unwrap().join("cubins"))
-    });
+    let standin =
+        STANDIN.get_or_init(|| (!card()).then(|| gristmill_standin::install().unwrap().join("cubins")));
     standin.clone()
 }
+
+/// All in f16.
+pub const F16: Formats =
+    Formats { activations: DType::F16, weights: Format::Plain(DType::F16), kv: DType::F16 };
 
 /// All in bf16.
 pub const BF16: Formats =
@@ -35,6 +44,9 @@ pub const BF16: Formats =
 
 /// The same with pages in FP8.
 pub const FP8_PAGES: Formats = Formats { kv: DType::E4M3, ..BF16 };
+
+/// Activations in f16 over pages in FP8.
+pub const F16_FP8_PAGES: Formats = Formats { kv: DType::E4M3, ..F16 };
 
 /// Checks a case against the oracle.
 pub fn compare(device: &mut CudaDevice, formats: Formats, case: &Case) -> Result<(), String> {

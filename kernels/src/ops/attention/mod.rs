@@ -1,11 +1,13 @@
 //! PagedAttention: on tensor cores, or by the plain kernel for other types and head widths.
 
+mod few;
 mod operands;
 mod plain;
 mod sm90;
 mod tensor;
 mod variant;
 
+pub(crate) use few::kernel as few_kernel;
 pub(crate) use plain::plain_kernel;
 pub(crate) use sm90::kernel as sm90_kernel;
 pub(crate) use tensor::{grouping, kernel, merge_kernel};

@@ -1,8 +1,9 @@
 //! Attention on tensor cores: `attention.cu`, and `attention_merge.cu` for contexts of several parts.
 
-use super::operands::Attention;
+use super::few;
+use super::operands::{Args, Attention};
 use super::sm90;
-use super::variant::{AttentionVariant, BLOCK, SHARING_WARPS};
+use super::variant::{AttentionVariant, BLOCK};
 use crate::args::{DevicePtr, c_struct, word};
 use crate::driver::card::CardLimits;
 use crate::driver::launch::LaunchConfig;
@@ -20,41 +21,9 @@ use engine::plan::{Dims, Input, Plan};
 /// Blocks for each multiprocessor, at most.
 const BLOCKS: usize = 16;
 
-/// Those whose warps share a tile. A graph has as many as the longest contexts could use, which end at once in most
-/// steps, so there are no more than run at a time.
-const SHARING_BLOCKS: usize = 2;
-
-c_struct! {
-    /// The arguments of `attention.cu`.
-    struct Args {
-        count: DevicePtr,
-        items: DevicePtr,
-        q: DevicePtr,
-        k_pages: DevicePtr,
-        v_pages: DevicePtr,
-        positions: DevicePtr,
-        query_start: DevicePtr,
-        block_tables: DevicePtr,
-        out: DevicePtr,
-        states: DevicePtr,
-        kv_heads: u32,
-        group: u32,
-        state_rows: u32,
-        q_stride: u32,
-        out_stride: u32,
-        pages_per_seq: u32,
-        page_size: u32,
-        window: u32,
-        scale: f32,
-        inner_scale: f32,
-    }
-}
-
 /// The kernel of a variant within `limit` bytes of shared memory, if it fits.
 pub(crate) fn kernel(variant: AttentionVariant, limit: u32) -> Option<Kernel> {
-    // Where warps share a tile, each slot of values goes with one of keys.
-    let counts = if variant.one_tile { &[2][..] } else { &[2, 1] };
-    let slots = counts.iter().copied().find(|&slots| variant.shared(slots) <= limit as usize)?;
+    let slots = [2, 1].into_iter().find(|&slots| variant.shared(slots) <= limit as usize)?;
     let registers = if variant.head_dim <= 64 { 192 } else { 255 };
     Some(
         Kernel::new::<Args>("attention.cu", include_str!("attention.cu"), "attention", registers)
@@ -63,7 +32,6 @@ pub(crate) fn kernel(variant: AttentionVariant, limit: u32) -> Option<Kernel> {
             .define("FP8", u32::from(variant.pages == DType::E4M3))
             .define("DIM", variant.head_dim)
             .define("WARPS", variant.warps)
-            .define("ONE_TILE", u32::from(variant.one_tile))
             .define("SLOTS", slots)
             .define("PARTS", u32::from(variant.parts))
             .define("SOFTCAP", u32::from(variant.softcap))
@@ -118,7 +86,6 @@ pub(crate) fn grouping(
         pages: pages_dtype,
         head_dim,
         warps,
-        one_tile: false,
         parts,
         softcap: softcap.is_some(),
     };
@@ -145,54 +112,23 @@ impl Attention<'_> {
     fn variant(&self, warps: usize, parts: bool) -> AttentionVariant {
         let Grouping { dtype, pages, head_dim, .. } = *self.grouping;
         let softcap = self.op.softcap.is_some();
-        AttentionVariant { dtype, pages, head_dim, warps, one_tile: false, parts, softcap }
+        AttentionVariant { dtype, pages, head_dim, warps, parts, softcap }
     }
 
     /// The launch of a list's items by `attention.cu`.
     fn items(&self, lowering: &mut Lowering, list: WorkList, warps: usize, parts: bool) -> Launch {
-        let args = Args {
-            count: lowering.counts.work(self.index, list),
-            items: self.work.list(list).at,
-            q: self.q.at,
-            k_pages: lowering.at(self.op.k_pages),
-            v_pages: lowering.at(self.op.v_pages),
-            positions: lowering.input(Input::Positions),
-            query_start: lowering.input(Input::QueryStart),
-            block_tables: lowering.input(Input::BlockTables),
-            out: self.out.at,
-            states: self.work.states.at,
-            kv_heads: word(self.grouping.kv_heads),
-            group: word(self.work.tiling.group),
-            state_rows: word(self.work.state_rows),
-            q_stride: word(self.q.stride),
-            out_stride: word(self.out.stride),
-            pages_per_seq: word(lowering.max_dims.pages_per_seq),
-            page_size: word(lowering.max_dims.page_size),
-            window: word(self.op.window.unwrap_or(0)),
-            scale: self.scale,
-            inner_scale: self.inner_scale,
-        };
+        let args = self.args(lowering, list);
         let variant = self.variant(warps, parts);
         // `grouping` has seen that it fits.
         let mut kernels: Vec<Kernel> = kernel(variant, lowering.limits.shared).into_iter().collect();
-        if list == WorkList::Decode {
-            kernels.extend(variant.one_tile().and_then(|variant| kernel(variant, lowering.limits.shared)));
-        }
-        let choose = self.choose(lowering, list, warps, BLOCKS);
-        if kernels.len() < 2 {
-            return Launch::new(kernels, args, choose);
-        }
-        let few = SHARING_BLOCKS * lowering.limits.sms as usize / self.grouping.kv_heads;
-        let sharing = self.choose(lowering, list, SHARING_WARPS, SHARING_BLOCKS);
-        // Both give the same bits.
-        Launch::new(
-            kernels,
-            args,
-            Box::new(move |grid| match grid.dims.seqs <= few {
-                true => sharing(grid).map(|config| LaunchConfig { kernel: 1, ..config }),
-                false => choose(grid),
-            }),
-        )
+        let many = self.choose(lowering, list, warps);
+        let few = (list == WorkList::Decode).then(|| few::kernel(variant, lowering.limits.shared)).flatten();
+        let Some(few) = few else {
+            return Launch::new(kernels, args, many);
+        };
+        let choose = few::choose(self, lowering, &few, many);
+        kernels.push(few.kernel);
+        Launch::new(kernels, args, choose)
     }
 
     fn merges(&self, lowering: &mut Lowering) -> Launch {
@@ -210,14 +146,14 @@ impl Attention<'_> {
             pad: 0,
         };
         let kernel = merge_kernel(self.grouping.dtype, self.grouping.head_dim);
-        let choose = self.choose(lowering, WorkList::Merges, self.work.state_rows, BLOCKS);
+        let choose = self.choose(lowering, WorkList::Merges, self.work.state_rows);
         Launch::new(vec![kernel], args, choose)
     }
 
-    /// Blocks of so many warps for the items of a list and each KV head, at most so many for each multiprocessor.
-    fn choose(&self, lowering: &Lowering, list: WorkList, warps: usize, blocks: usize) -> ChooseGrid {
+    /// Blocks of so many warps for the items of a list and each KV head.
+    fn choose(&self, lowering: &Lowering, list: WorkList, warps: usize) -> ChooseGrid {
         let (index, kv_heads, threads) = (self.index, self.grouping.kv_heads, 32 * warps as u32);
-        let most = blocks * lowering.limits.sms as usize;
+        let most = BLOCKS * lowering.limits.sms as usize;
         Box::new(move |grid| {
             let items = grid.work[index].of(list);
             let config =
