@@ -96,6 +96,17 @@ fn schedules_are_not_seen(formats: Formats, shapes: &[(Option<usize>, Option<f32
     }
 }
 
+/// A context of ten parts, which decode walks side by side and merges, and a prompt one after the other.
+#[test]
+fn attention_over_many_parts() {
+    let mut device = common::open(None);
+    let (shape, len) = (Attention::new(64, 4, 128, 16), 9300);
+    let whole = attention(F16, shape, &[(2, len)]);
+    let mut part = attention(F16, shape, &[(1, len)]);
+    copy_context(&whole, &mut part, len - 2, len - 1);
+    assert!(run(&mut device, &part)[0] == run(&mut device, &whole)[1]);
+}
+
 /// Decode where warps share the tile of a sequence, and where there are too many sequences for that.
 #[test]
 fn attention_of_few_sequences_and_of_many() {

@@ -60,7 +60,9 @@ c_struct! {
 
 pub(crate) fn merge_kernel(dtype: DType, head_dim: usize) -> Kernel {
     let text = include_str!("attention_merge.cu");
-    Kernel::new::<MergeArgs>("attention_merge.cu", text, "attention_merge", 64)
+    // Blocks have up to 512 threads.
+    let registers = if head_dim <= 128 { 80 } else { 128 };
+    Kernel::new::<MergeArgs>("attention_merge.cu", text, "attention_merge", registers)
         .with_struct::<Merge>()
         .define("TQ", dtype)
         .define("DIM", head_dim)
