@@ -268,12 +268,15 @@ fn decode(copied: f64, scale: usize) {
 }
 
 /// Prefill attention with the heads of Llama-3.1-8B, counting what the causal mask leaves; with `wgmma` beside the kernel of
-/// other cards.
+/// other cards. Then over FP8 pages.
 fn prefill(wgmma: bool, scale: usize) {
     println!("prefill: sequences x length | TFLOP/s{}", if wgmma { " | by mma.sync" } else { "" });
-    for (seqs, len) in [(16, 512), (8, 1024), (4, 2048), (1, 8192)] {
+    let shapes = [(16, 512), (8, 1024), (4, 2048), (1, 8192)];
+    let narrow = [(16, 512), (4, 2048)];
+    let all = shapes.map(|shape| (BF16, shape)).into_iter().chain(narrow.map(|shape| (FP8_PAGES, shape)));
+    for (formats, (seqs, len)) in all {
         let (seqs, len) = ((seqs / scale).max(1), (len / scale).max(16));
-        let case = attention(BF16, HEADS, &vec![(len, len); seqs]);
+        let case = attention(formats, HEADS, &vec![(len, len); seqs]);
         let flops = seqs as f64 * 4.0 * 32.0 * 128.0 * (len * (len + 1) / 2) as f64;
         let rate = |mma_prefill| {
             let options = Options { mma_prefill, ..Options::default() };
@@ -282,7 +285,8 @@ fn prefill(wgmma: bool, scale: usize) {
                 / 1e12
         };
         let other = if wgmma { format!(" | {:.1}", rate(true)) } else { String::new() };
-        println!("prefill: {seqs} x {len} | {:.1}{other}", rate(false));
+        let pages = if formats == FP8_PAGES { ", FP8 pages" } else { "" };
+        println!("prefill: {seqs} x {len}{pages} | {:.1}{other}", rate(false));
     }
 }
 

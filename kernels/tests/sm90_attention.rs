@@ -5,7 +5,7 @@
 mod common;
 
 use common::child::{caught, passes, tell_outcome};
-use common::{BF16, F16};
+use common::{BF16, F16, F16_FP8_PAGES, FP8_PAGES};
 use engine::cases::{Attention, Case, attention};
 use engine::device::Device;
 use kernels::{CudaDevice, Options};
@@ -21,8 +21,8 @@ fn run(device: &mut CudaDevice, case: &Case) -> Vec<u8> {
     device.read(id, view.buffer, 0..rows).unwrap()
 }
 
-/// Both widths of heads, groups of many sizes, pages that bulk copies can fetch and others, windows, soft caps, chunks of
-/// prompts, contexts of several parts.
+/// Both widths of heads, groups of many sizes, pages that bulk copies can fetch and others, pages in FP8, windows, soft caps,
+/// chunks of prompts, contexts of several parts.
 fn cases() -> Vec<Case> {
     let window = |window, shape| Attention { window: Some(window), ..shape };
     let softcap = |softcap, shape| Attention { softcap: Some(softcap), ..shape };
@@ -37,6 +37,8 @@ fn cases() -> Vec<Case> {
         attention(BF16, softcap(2.0, window(100, Attention::new(4, 2, 64, 16))), short),
         attention(BF16, Attention::new(4, 1, 128, 16), &[(70, 2100), (20, 1030), (40, 1024)]),
         attention(BF16, softcap(1.5, window(1100, Attention::new(2, 1, 64, 16))), &[(70, 2100), (150, 150)]),
+        attention(FP8_PAGES, Attention::new(8, 2, 128, 16), short),
+        attention(F16_FP8_PAGES, softcap(1.5, window(1100, Attention::new(2, 1, 64, 12))), &[(70, 2100)]),
     ]
 }
 
@@ -62,10 +64,10 @@ fn prompts_have_the_bits_of_mma() {
 fn what_no_row_sees_does_not_matter() {
     passes("what_no_row_sees_does_not_matter", &[], || {
         let mut device = open(false);
-        for page_size in [8, 12, 16, 64] {
+        for (formats, page_size) in [(BF16, 8), (BF16, 12), (BF16, 16), (BF16, 64), (FP8_PAGES, 16)] {
             let shape = Attention { window: Some(50), ..Attention::new(4, 2, 64, page_size) };
             let seqs = [(30, 100), (90, 90), (40, 41)];
-            let case = attention(BF16, shape, &seqs);
+            let case = attention(formats, shape, &seqs);
             let mut spoilt = case.clone();
             let mut seen = std::collections::HashSet::new();
             for (s, (tokens, len)) in seqs.into_iter().enumerate() {
@@ -87,7 +89,10 @@ fn what_no_row_sees_does_not_matter() {
                 }
             }
             assert!(spoilt.writes != case.writes);
-            assert!(run(&mut device, &spoilt) == run(&mut device, &case), "pages of {page_size}");
+            assert!(
+                run(&mut device, &spoilt) == run(&mut device, &case),
+                "pages of {page_size}, {formats:?}"
+            );
         }
     });
 }
@@ -106,6 +111,7 @@ fn sound_kernel_passes() {
                     &[(40, 1130)],
                 ),
                 attention(F16, Attention::new(4, 2, 128, 12), &[(70, 70)]),
+                attention(FP8_PAGES, Attention::new(4, 2, 128, 16), &[(70, 150)]),
             ] {
                 common::compare(&mut device, BF16, &case).unwrap();
             }
@@ -121,6 +127,11 @@ fn runs_cases() {
         &[
             attention(BF16, Attention::new(4, 1, 64, 16), &[(40, 420), (70, 70)]),
             attention(BF16, Attention { window: Some(100), ..Attention::new(4, 1, 64, 16) }, &[(40, 1130)]),
+            attention(
+                FP8_PAGES,
+                Attention { window: Some(310), ..Attention::new(4, 2, 128, 16) },
+                &[(70, 450)],
+            ),
         ],
     );
 }
@@ -168,4 +179,31 @@ fn faults_in_the_results() {
     caught("all_from = start(a, to - 1) => all_from = 0", "fast", "the oracle says");
     caught("+ 128 * k, 1) => , 1)", "fast", "the oracle says");
     caught("const bool seen = source != NOWHERE; => const bool seen = true;", "full", "attention_sm90");
+}
+
+#[test]
+fn faults_in_what_is_widened() {
+    let widen = "narrow.widen(slots + slot, warp);\n            fence_proxy_async();";
+    caught(
+        &format!("{widen} => narrow.widen(slots + slot, warp);"),
+        "full",
+        "without the asynchronous proxy",
+    );
+    caught(
+        "parity);\n            narrow.widen => parity);\n            if (false) narrow.widen",
+        "full",
+        "wgmma read",
+    );
+    caught(
+        "place(slot, row, 2 * chunk + 1)) = high => place(slot, row, 2 * chunk + 1)) = low",
+        "fast",
+        "the oracle says",
+    );
+    caught(
+        "store(slot + KEYS, row, chunk, values[i]) => store(slot + KEYS, row, chunk, keys[i])",
+        "fast",
+        "the oracle says",
+    );
+    let empty = "mbarrier_wait(barriers.empty(ring.slot), ring.parity);\n            narrow";
+    caught(&format!("{empty} => narrow"), "full", "attention_sm90, block");
 }

@@ -86,7 +86,8 @@ __device__ __forceinline__ void finish(const Args &a, const Tile &t, u32 in_tile
         if (row >= t.rows) continue;
         if (t.item.slot == NOWHERE) {
             const float of_sum = inverse(sum[h]);
-            TQ *out = a.out + size_t(t.begin + row / a.group) * a.out_stride + (t.kv_head * a.group + row % a.group) * DIM + own;
+            TQ *out = a.out + size_t(t.begin + row / a.group) * a.out_stride +
+                      (t.kv_head * a.group + row % a.group) * DIM + own;
 #pragma unroll
             for (int n = 0; n < VALUES; n++) {
                 const float lo = share(acc[n][h * 2], of_sum), hi = share(acc[n][h * 2 + 1], of_sum);
@@ -95,7 +96,8 @@ __device__ __forceinline__ void finish(const Args &a, const Tile &t, u32 in_tile
         } else {
             float *state = a.states + ((size_t(t.item.slot) * a.kv_heads + t.kv_head) * a.state_rows + in) * (DIM + 2);
 #pragma unroll
-            for (int n = 0; n < VALUES; n++) store<2>(state + own + n * 8, Pack<float, 2>{{acc[n][h * 2], acc[n][h * 2 + 1]}});
+            for (int n = 0; n < VALUES; n++)
+                store<2>(state + own + n * 8, Pack<float, 2>{{acc[n][h * 2], acc[n][h * 2 + 1]}});
             if (own == 0) store<2>(state + DIM, Pack<float, 2>{{max_score[h], sum[h]}});
         }
     }

@@ -32,7 +32,8 @@ __device__ __forceinline__ void multiply_keys(float (&s)[BLOCK / 8][4], const u3
 
 // Adds the products of 16 rows of weights and of 8 VALUES columns, from one on, of a block of values.
 template <int VALUES>
-__device__ __forceinline__ void multiply_values(float (&acc)[VALUES][4], const u32 (&pf)[BLOCK / 16][4], const uint4 *values, u32 column) {
+__device__ __forceinline__ void multiply_values(float (&acc)[VALUES][4], const u32 (&pf)[BLOCK / 16][4], const uint4 *values,
+                                                u32 column) {
     const u32 lane = threadIdx.x % 32;
 #pragma unroll
     for (u32 k = 0; k < BLOCK / 16; k++) {

@@ -7,11 +7,20 @@
 // that it is empty again. Queries are kept in registers. While a warpgroup makes the weights of a block, the tensor cores sum the values of the one
 // before; and the two warpgroups take turns at them, so that one multiplies while the other one weighs.
 //
-// -DTQ: type of q, out and pages (bf16 or f16); -DDIM: head_dim, 64 or 128; -DWGS: consumer warpgroups, 2; -DSTAGES;
-// -DPARTS: 1 if a tile may span several parts; -DSPLIT: positions of a part; -DBLOCK: positions walked together;
-// -DSOFTCAP: 1 to bound the scores: they are scale * tanh(inner_scale q.k).
+// FP8 pages cannot be copied in bulk, since products want them wide: producer warps widen them on their way into a slot.
+//
+// -DTQ: type of q and out (bf16 or f16); -DFP8: 1 if pages are e4m3, else they are of that type too; -DDIM: head_dim, 64 or
+// 128; -DWGS: consumer warpgroups, 2; -DSTAGES; -DPARTS: 1 if a tile may span several parts; -DSPLIT: positions of a part;
+// -DBLOCK: positions walked together; -DSOFTCAP: 1 to bound the scores: they are scale * tanh(inner_scale q.k).
 #include "attention.cuh"
+#include "pages.cuh"
 #include "ptx_sm90.cuh"
+
+#if FP8
+typedef e4m3 TP;
+#else
+typedef TQ TP;
+#endif
 
 WGMMAS_ROWS(bf16, "bf16")
 WGMMAS_ROWS(f16, "f16")
@@ -37,8 +46,8 @@ struct Args {
     const u32 *count;
     const Item *items;
     const TQ *q;
-    const TQ *k_pages;
-    const TQ *v_pages;
+    const TP *k_pages;
+    const TP *v_pages;
     const u32 *positions;
     const u32 *query_start;
     const u32 *block_tables;
@@ -132,6 +141,51 @@ __device__ __forceinline__ void fetch_queries(const Args &a, const Tile &tile, u
     cp_async_commit();
 }
 
+// Where a chunk of a row of keys or values lies in a slot.
+__device__ __forceinline__ unsigned char *place(unsigned char *slot, u32 row, u32 chunk) {
+    return slot + chunk / 8 * COLUMNS + row * 128 + (chunk % 8 ^ row % 8) * 16;
+}
+
+#if FP8
+// This lane's chunks of 16 columns of its warp's share of a block, on their way to be widened.
+struct Narrow {
+    uint4 keys[SHARE * DIM / 16 / 32], values[SHARE * DIM / 16 / 32];
+
+    // Asks for them; positions that no row of the tile sees are zero.
+    __device__ __forceinline__ void load(const Args &a, u32 kv_head, u32 at) {
+#pragma unroll
+        for (u32 i = 0; i < SHARE * DIM / 16 / 32; i++) {
+            const u32 c = i * 32 + threadIdx.x % 32, source = __shfl_sync(0xffffffffu, at, c / (DIM / 16));
+            keys[i] = values[i] = make_uint4(0, 0, 0, 0);
+            if (source == NOWHERE) continue;
+            const size_t from = (size_t(source) * a.kv_heads + kv_head) * DIM + c % (DIM / 16) * 16;
+            keys[i] = *reinterpret_cast<const uint4 *>(a.k_pages + from);
+            values[i] = *reinterpret_cast<const uint4 *>(a.v_pages + from);
+        }
+    }
+
+    // Of each 16 columns the first 8 lie in turns with the others.
+    static __device__ __forceinline__ void store(unsigned char *slot, u32 row, u32 chunk, const uint4 &x) {
+        uint4 low, high;
+        widen_pairs<TQ>(x.x, low.x, high.x);
+        widen_pairs<TQ>(x.y, low.y, high.y);
+        widen_pairs<TQ>(x.z, low.z, high.z);
+        widen_pairs<TQ>(x.w, low.w, high.w);
+        *reinterpret_cast<uint4 *>(place(slot, row, 2 * chunk)) = low;
+        *reinterpret_cast<uint4 *>(place(slot, row, 2 * chunk + 1)) = high;
+    }
+
+    __device__ __forceinline__ void widen(unsigned char *slot, u32 warp) const {
+#pragma unroll
+        for (u32 i = 0; i < SHARE * DIM / 16 / 32; i++) {
+            const u32 c = i * 32 + threadIdx.x % 32, row = warp * SHARE + c / (DIM / 16), chunk = c % (DIM / 16);
+            store(slot, row, chunk, keys[i]);
+            store(slot + KEYS, row, chunk, values[i]);
+        }
+    }
+};
+#endif
+
 // Fills the slots, tile after tile. Each warp fetches SHARE positions of a block: by bulk copies if the tile sees all of
 // them, else one by one; those that no row of the tile sees become zero.
 __device__ __forceinline__ void produce(const Args &a, unsigned char *slots, const Barriers &barriers, u32 tiles) {
@@ -148,6 +202,15 @@ __device__ __forceinline__ void produce(const Args &a, unsigned char *slots, con
             const u32 start = block + warp * SHARE, p = start + lane % SHARE;
             const u32 at = p >= tile.first && p <= tile.last ? tile.pages[p / a.page_size] * a.page_size + p % a.page_size : NOWHERE;
             const u32 slot = ring.slot * SLOT, filled = barriers.full(ring.slot);
+#if FP8
+            Narrow narrow;
+            narrow.load(a, tile.kv_head, at);
+            mbarrier_wait(barriers.empty(ring.slot), ring.parity);
+            narrow.widen(slots + slot, warp);
+            fence_proxy_async();
+            __syncwarp();
+            if (lane == 0) mbarrier_arrive(filled);
+#else
             mbarrier_wait(barriers.empty(ring.slot), ring.parity);
             if (a.box_rows && start >= tile.first && start + SHARE - 1 <= tile.last) {
                 // A lane for each box: of keys or values, of 64 columns, of some positions.
@@ -166,7 +229,7 @@ __device__ __forceinline__ void produce(const Args &a, unsigned char *slots, con
                     const u32 source = __shfl_sync(0xffffffffu, at, in_share);
                     const bool seen = source != NOWHERE;
                     const size_t from = seen ? (size_t(source) * a.kv_heads + tile.kv_head) * DIM + chunk * 8 : 0;
-                    unsigned char *to = slots + slot + chunk / 8 * COLUMNS + row * 128 + (chunk % 8 ^ row % 8) * 16;
+                    unsigned char *to = place(slots + slot, row, chunk);
                     cp_async_16_or_zero(to, a.k_pages + from, seen);
                     cp_async_16_or_zero(to + KEYS, a.v_pages + from, seen);
                 }
@@ -176,6 +239,7 @@ __device__ __forceinline__ void produce(const Args &a, unsigned char *slots, con
                 __syncwarp();
                 if (lane == 0) mbarrier_arrive(filled);
             }
+#endif
             if (block == tile.from()) {
                 cp_async_wait<0>();
                 __syncwarp();

@@ -68,7 +68,7 @@ pub(crate) fn kernel(variant: AttentionVariant, limits: &CardLimits) -> Option<K
     let AttentionVariant { dtype, pages, head_dim, parts, softcap, .. } = variant;
     let shared = shared(&variant);
     if limits.prefill != TensorCores::Wgmma
-        || pages != dtype
+        || !(pages == dtype || pages == DType::E4M3)
         || !matches!(head_dim, 64 | 128)
         || shared > limits.shared as usize
     {
@@ -80,6 +80,7 @@ pub(crate) fn kernel(variant: AttentionVariant, limits: &CardLimits) -> Option<K
         Kernel::new::<Args>("attention_sm90.cu", text, "attention_sm90", 168)
             .with_struct::<Item>()
             .define("TQ", dtype)
+            .define("FP8", u32::from(pages == DType::E4M3))
             .define("DIM", head_dim)
             .define("WGS", WARPGROUPS)
             .define("STAGES", STAGES)
@@ -91,9 +92,11 @@ pub(crate) fn kernel(variant: AttentionVariant, limits: &CardLimits) -> Option<K
     )
 }
 
-/// Positions that bulk copies move together: they must lie in one page, and in whole groups of 8. 0 if pages have no such.
-fn box_rows(page_size: usize) -> usize {
-    [SHARE, 8].into_iter().find(|&rows| page_size.is_multiple_of(rows)).unwrap_or(0)
+/// Positions that bulk copies move together: they must lie in one page, and in whole groups of 8. 0 if pages have no such,
+/// or are widened on the way.
+fn box_rows(page_size: usize, pages: DType) -> usize {
+    let wide = pages != DType::E4M3;
+    [SHARE, 8].into_iter().find(|&rows| wide && page_size.is_multiple_of(rows)).unwrap_or(0)
 }
 
 /// The map of pages, a row for each position, in boxes of so many rows; an empty one for none.
@@ -114,7 +117,7 @@ fn map(lowering: &Lowering, pages: BufferId, dtype: DType, rows: usize) -> Resul
 pub(super) fn lower(lowering: &mut Lowering, attention: &Attention, kernel: Kernel) -> Option<Launch> {
     let (op, dtype) = (attention.op, attention.grouping.dtype);
     let (index, kv_heads, sms) = (attention.index, attention.grouping.kv_heads, lowering.limits.sms);
-    let box_rows = box_rows(lowering.max_dims.page_size);
+    let box_rows = box_rows(lowering.max_dims.page_size, attention.grouping.pages);
     let maps = map(lowering, op.k_pages, dtype, box_rows)
         .and_then(|k| Ok((k, map(lowering, op.v_pages, dtype, box_rows)?)));
     let (k_map, v_map) = maps.map_err(|error| lowering.refused = Some(error)).ok()?;
