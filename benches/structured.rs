@@ -137,7 +137,7 @@ fn run(
         for event in engine.step()? {
             match event {
                 Event::Token { id, .. } => tokens[id as usize] += 1,
-                Event::DeadEnd { why, .. } => return Err(why.into()),
+                Event::DeadEnd { why, .. } => return Err(why.to_string().into()),
                 _ => {}
             }
         }

@@ -6,7 +6,7 @@
 
 mod support;
 
-use engine::constraint::{Constraint, Matcher};
+use engine::constraint::{Constraint, Matcher, NoToken};
 use engine::dtype::DType;
 use engine::format::Format;
 use engine::models::{LoadFormat, Model};
@@ -52,7 +52,7 @@ impl Constraint for TwoThirds {
 }
 
 impl Matcher for TwoThirdsMatcher {
-    fn fill_mask(&mut self, mask: &mut [u32]) -> Result<(), String> {
+    fn fill_mask(&mut self, mask: &mut [u32]) -> Result<(), NoToken> {
         if self.forced.is_empty() && self.sum.is_multiple_of(4) {
             self.forced = (0..1 + self.sum % 9).map(|i| (self.sum * 5 + i * 11 + 3) % self.vocab).collect();
         }
@@ -213,7 +213,7 @@ fn run(device: &str, model: &Model, rows: &[Request], schedule: &Schedule) -> Op
                     answer.logprobs.push(token.logprob.to_bits());
                     answer.logprobs.extend(token.top.iter().flat_map(|t| [t.0, t.1.to_bits()]));
                 }
-                Event::DeadEnd { id, why } => answers.entry(id).or_default().dead_end = Some(why),
+                Event::DeadEnd { id, why } => answers.entry(id).or_default().dead_end = Some(why.to_string()),
                 Event::Finished { id, reason, .. } => {
                     let scored = rows[id as usize].scores.is_some();
                     assert_eq!(scored, reason == FinishReason::Scored, "row {id}: {reason:?}");

@@ -223,6 +223,26 @@ fn what_cannot_be_enforced_is_refused_before_the_start() {
 }
 
 #[test]
+fn a_limit_of_the_engine_is_no_dead_end() {
+    let bench = Bench::new();
+    // More ways behind a text than are followed, which only an answer meets.
+    let ways = |of: char| (0..1500).map(|i| format!("\"{of}{i}x\"")).collect::<Vec<_>>().join(" | ");
+    let grammar = format!("start: \"a\" b \".\" | \"a\" c \"!\"\nb: {}\nc: {}\n", ways('w'), ways('v'));
+    std::fs::write(bench.path("ways.lark"), grammar).unwrap();
+    let flags =
+        ["--grammar", &bench.name("ways.lark"), "--max-tokens", "9", "--limit", "1", "--max-error-rate", "1"];
+    let error = text(&answers(&bench, "out.parquet", &flags), "error").remove(0).unwrap();
+    assert!(
+        error.starts_with("too complex: after 1 tokens: its rules may go on in too many ways here"),
+        "{error}"
+    );
+    assert!(
+        error.contains("more than 2500 items of a parser") && error.contains("as one terminal"),
+        "{error}"
+    );
+}
+
+#[test]
 fn reasoning_goes_to_a_column_and_the_structure_begins_behind_it() {
     let bench = Bench::new();
     let ask = "Label this customer message with its sentiment (positive, neutral or negative) and its topic (delivery, billing, \

@@ -1,6 +1,6 @@
 //! What the engine is asked, and what it answers: token ids only.
 
-use crate::constraint::Constraint;
+use crate::constraint::{Constraint, NoToken};
 use crate::step::MAX_LOGPROBS;
 use std::sync::Arc;
 
@@ -286,7 +286,7 @@ pub enum Event {
         /// The request.
         id: u64,
         /// Why.
-        why: String,
+        why: NoToken,
     },
     /// The request is finished; nothing of it follows.
     Finished {

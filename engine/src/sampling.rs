@@ -1,5 +1,6 @@
 //! From sampling parameters to a device's inputs: sample rows, adjustments, masks.
 
+use crate::constraint::NoToken;
 use crate::scheduler::Scheduler;
 use crate::sequence::Sequence;
 use crate::step::{Adjustment, NONE, SampleRow, Step};
@@ -83,7 +84,7 @@ fn fill_mask(sequence: &mut Sequence, mask: &mut [u32]) {
     for banned in bans(sequence, sequence.known()) {
         mask[banned as usize / 32] &= !(1 << (banned % 32));
     }
-    let none = || "the other rules of sampling allow none of the tokens that fit".to_string();
+    let none = || NoToken::DeadEnd("the other rules of sampling allow none of the tokens that fit".into());
     let failed = filled.err().or_else(|| mask.iter().all(|&word| word == 0).then(none));
     if failed.is_some() {
         mask.fill(u32::MAX);

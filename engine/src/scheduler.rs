@@ -6,6 +6,7 @@
 //! sequence admitted last is preempted and recomputed later; by the numeric contract its tokens stay
 //! the same.
 
+use crate::constraint::NoToken;
 use crate::pages::PagePool;
 use crate::request::{Request, Scores};
 use crate::sequence::Sequence;
@@ -396,7 +397,7 @@ impl Scheduler {
     }
 
     /// Why the constraint of a sequence cannot go on, if it cannot and every token before is reported.
-    pub fn take_failure(&mut self, id: u64) -> Option<String> {
+    pub fn take_failure(&mut self, id: u64) -> Option<NoToken> {
         self.sequences_mut().find(|s| s.id == id && s.ahead.is_empty())?.failed.take()
     }
 

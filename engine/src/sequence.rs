@@ -1,6 +1,6 @@
 //! A request in the scheduler.
 
-use crate::constraint::Matcher;
+use crate::constraint::{Matcher, NoToken};
 use crate::pages::{PageId, PrefixHash};
 use crate::request::{Request, SamplingParams};
 use crate::walk::Walk;
@@ -38,7 +38,7 @@ pub struct Sequence {
     /// Follows the answer through the request's constraint.
     pub matcher: Option<Box<dyn Matcher>>,
     /// Why its constraint cannot go on. It ends when the token is there for which it had to.
-    pub failed: Option<String>,
+    pub failed: Option<NoToken>,
     /// What a sequence has to do that is scored and generates nothing.
     pub walk: Option<Walk>,
 }

@@ -33,6 +33,8 @@ pub enum RowErrorKind {
     NotFinite,
     /// The structure of the answer allows no token more.
     DeadEnd,
+    /// The structure takes more work or memory where the answer is than is allowed.
+    TooComplex,
     /// The answer was cut off before its structure's end. Its text is kept.
     Incomplete,
     /// The device died three times while the row ran.
@@ -43,7 +45,7 @@ pub enum RowErrorKind {
 
 impl RowErrorKind {
     /// All kinds.
-    pub const ALL: [RowErrorKind; 17] = [
+    pub const ALL: [RowErrorKind; 18] = [
         RowErrorKind::Unreadable,
         RowErrorKind::BadRow,
         RowErrorKind::NullPrompt,
@@ -58,6 +60,7 @@ impl RowErrorKind {
         RowErrorKind::UnknownModel,
         RowErrorKind::NotFinite,
         RowErrorKind::DeadEnd,
+        RowErrorKind::TooComplex,
         RowErrorKind::Incomplete,
         RowErrorKind::CrashedDevice,
         RowErrorKind::Internal,
@@ -80,6 +83,7 @@ impl RowErrorKind {
             RowErrorKind::UnknownModel => "unknown model",
             RowErrorKind::NotFinite => "not finite",
             RowErrorKind::DeadEnd => "dead end",
+            RowErrorKind::TooComplex => "too complex",
             RowErrorKind::Incomplete => "incomplete",
             RowErrorKind::CrashedDevice => "crashed the device",
             RowErrorKind::Internal => "internal error",
@@ -101,8 +105,14 @@ impl RowErrorKind {
 
     /// Whether the detail may quote the row, so that only the row's own `error` may show it.
     pub fn may_quote_row(self) -> bool {
-        use RowErrorKind::{CrashedDevice, EmptyPrompt, Incomplete, NotFinite, NullPrompt, PromptTooLong};
-        !matches!(self, CrashedDevice | EmptyPrompt | Incomplete | NotFinite | NullPrompt | PromptTooLong)
+        use RowErrorKind::{
+            CrashedDevice, EmptyPrompt, Incomplete, NotFinite, NullPrompt, PromptTooLong, TooComplex,
+        };
+        let plain = matches!(
+            self,
+            CrashedDevice | EmptyPrompt | Incomplete | NotFinite | NullPrompt | PromptTooLong | TooComplex
+        );
+        !plain
     }
 }
 

@@ -44,7 +44,7 @@ pub fn walk_at_random(
     let mut walked = Walked::default();
     while walked.tokens < longest && !matcher.is_ended() {
         let (mut mask, begun) = (vec![0u32; size.div_ceil(32)], clock());
-        matcher.fill_mask(&mut mask)?;
+        matcher.fill_mask(&mut mask).map_err(|why| format!("{why:?}"))?;
         let took = clock() - begun;
         if walked.tokens == 0 {
             walked.first = took;
@@ -173,6 +173,16 @@ pub fn cases() -> Vec<Case> {
             "enum, 10,000 texts with escapes",
             json!({ "enum": (0..10_000).map(|i| format!("\u{1f600}\n\"{i}\"\u{e9}")).collect::<Vec<_>>() }),
             Some("too large together"),
+        ),
+        json(
+            "enum, 8,000 objects",
+            json!({ "enum": (0..8000).map(|i| json!({ "a": i })).collect::<Vec<_>>() }),
+            None,
+        ),
+        json(
+            "enum, 9,900 objects",
+            json!({ "enum": (0..9900).map(|i| json!({ "a": i })).collect::<Vec<_>>() }),
+            Some("ways at one place"),
         ),
         json(
             "enum, 2,000 objects",
@@ -540,7 +550,38 @@ pub fn cases() -> Vec<Case> {
             ),
             None,
         )
-        .row_error("too many ways"),
+        .row_error("TooComplex(\"its rules may"),
+        lark(
+            "lark, 2,390 texts as alternatives of a rule",
+            format!("start: {}", (0..2390).map(|i| format!("\"w{i}x\"")).collect::<Vec<_>>().join(" | ")),
+            None,
+        ),
+        lark(
+            "lark, 2,401 texts as alternatives of a rule",
+            format!(
+                "start: \"a\" b\nb: {}",
+                (0..2401).map(|i| format!("\"w{i}x\"")).collect::<Vec<_>>().join(" | ")
+            ),
+            Some("b: it has 2401 alternatives at one place"),
+        ),
+        lark(
+            "lark, 5,000 texts as one terminal",
+            format!(
+                "start: T\nT: {}",
+                (0..5000).map(|i| format!("\"w{i}x\"")).collect::<Vec<_>>().join(" | ")
+            ),
+            None,
+        ),
+        lark(
+            "lark, 1,500 alternatives behind 1,500 others of the same beginning",
+            format!(
+                "start: \"a\" b \".\" | \"a\" c \"!\"\nb: {}\nc: {}",
+                (0..1500).map(|i| format!("\"w{i}x\"")).collect::<Vec<_>>().join(" | "),
+                (0..1500).map(|i| format!("\"v{i}x\"")).collect::<Vec<_>>().join(" | ")
+            ),
+            None,
+        )
+        .row_error("TooComplex(\"its rules may go on in too many ways here: more than 2500 items"),
         lark(
             "lark, 1,500 terminals that overlap",
             format!(

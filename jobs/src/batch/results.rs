@@ -147,18 +147,21 @@ impl Results {
         message: &'a str,
     ) -> Response<'a> {
         use RowErrorKind::{
-            BadMessages, BadRequest, BadTokens, DeadEnd, EmptyPrompt, PromptTooLong, Template, UnknownModel,
+            BadMessages, BadRequest, BadTokens, DeadEnd, EmptyPrompt, PromptTooLong, Template, TooComplex,
+            UnknownModel,
         };
         let (status_code, code) = match kind {
             Some(PromptTooLong) => (400, Some("context_length_exceeded")),
-            Some(BadMessages | BadRequest | BadTokens | DeadEnd | EmptyPrompt | Template) => (400, None),
+            Some(BadMessages | BadRequest | BadTokens | DeadEnd | EmptyPrompt | Template | TooComplex) => {
+                (400, None)
+            }
             Some(UnknownModel) => (404, Some("model_not_found")),
             _ => (500, None),
         };
         let own = message.strip_prefix('`').and_then(|rest| rest.split_once('`'));
         let param = match (own, kind) {
             (Some((param, _)), _) => Some(param),
-            (None, Some(DeadEnd)) => bounds_tokens(envelope),
+            (None, Some(DeadEnd | TooComplex)) => bounds_tokens(envelope),
             (None, _) => (status_code == 400).then(|| envelope.endpoint.asks_in()),
         };
         let error_type = if status_code == 500 { "server_error" } else { "invalid_request_error" };

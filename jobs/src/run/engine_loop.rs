@@ -15,6 +15,7 @@ use crate::run::row::{RowOutcome, RowResult};
 use crate::structured::field_probabilities::FieldQuestions;
 use crate::supervise::worker::Heartbeat;
 use engine::Engine;
+use engine::constraint::NoToken;
 use engine::error::EngineError;
 use engine::request::{Event, FinishReason as EngineReason, Request};
 use std::collections::HashMap;
@@ -392,8 +393,13 @@ impl<'a> EngineLoop<'a> {
                 }
             }
             Event::DeadEnd { why, .. } => {
+                let kind = match why {
+                    NoToken::DeadEnd(_) => RowErrorKind::DeadEnd,
+                    NoToken::TooComplex(_) => RowErrorKind::TooComplex,
+                    NoToken::Failed(_) => RowErrorKind::Internal,
+                };
                 let why = format!("after {} tokens: {why}", generated.text.tokens().len());
-                self.give_up(run, RowError::new(RowErrorKind::DeadEnd, why).with_tokens(tokens))
+                self.give_up(run, RowError::new(kind, why).with_tokens(tokens))
             }
             Event::Finished { reason: EngineReason::NotFinite, .. } => {
                 let why = match result.choices {

@@ -6,9 +6,10 @@ use crate::schema::chosen::Chosen;
 use crate::structured::StructuredOutputs;
 use crate::structured::grammar::{check_end_tokens, grammar};
 use crate::structured::names::Names;
+use crate::structured::parser_error::{no_token, plain};
 use crate::structured::reasoning::Reasoning;
 use crate::structured::vocabulary::Vocabulary;
-use engine::constraint::{Constraint, Matcher};
+use engine::constraint::{Constraint, Matcher, NoToken};
 use llguidance::api::StopReason;
 use std::collections::VecDeque;
 use std::fmt;
@@ -158,7 +159,7 @@ fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<
         check_end_tokens(lark, &ends)?;
     }
     let grammar = grammar(outputs)?;
-    let fresh = vocabulary.parser(grammar.rules, matches!(outputs, StructuredOutputs::Json(_)));
+    let fresh = vocabulary.parser(grammar.rules, matches!(outputs, StructuredOutputs::Json(_)))?;
     if let Some(error) = fresh.get_error() {
         return Err(plain(&error));
     }
@@ -176,7 +177,10 @@ fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<
     let structure = Structure { shared: Arc::new(shared), reasoning: None, fields: None };
     let size = vocabulary.factory.tok_env().tok_trie().vocab_size();
     let mut first = structure.start();
-    first.fill_mask(&mut vec![0; size.div_ceil(32)]).map_err(|why| format!("no answer can begin: {why}"))?;
+    first.fill_mask(&mut vec![0; size.div_ceil(32)]).map_err(|why| match why {
+        NoToken::DeadEnd(why) => format!("no answer can begin: {why}"),
+        NoToken::TooComplex(why) | NoToken::Failed(why) => why,
+    })?;
     Ok(structure)
 }
 
@@ -225,7 +229,7 @@ struct Answer {
     forced: VecDeque<u32>,
     /// The names of its objects, where one could come twice.
     names: Option<Names>,
-    failed: Option<String>,
+    failed: Option<NoToken>,
 }
 
 impl Answer {
@@ -234,8 +238,8 @@ impl Answer {
     /// a panic spoils it for all of them.
     fn with_parser<T>(
         &mut self,
-        work: impl Fn(&mut llguidance::Matcher) -> Result<T, String>,
-    ) -> Result<T, String> {
+        work: impl Fn(&mut llguidance::Matcher) -> Result<T, NoToken>,
+    ) -> Result<T, NoToken> {
         if let Some(why) = &self.failed {
             return Err(why.clone());
         }
@@ -250,7 +254,7 @@ impl Answer {
                 *self.structure.group(group) = None;
                 self.inner = self.structure.shared.fresh.deep_clone();
                 let so_far =
-                    self.inner.consume_tokens(&self.tokens).map_err(|error| plain(&error.to_string()));
+                    self.inner.consume_tokens(&self.tokens).map_err(|error| no_token(&error.to_string()));
                 so_far.and_then(|()| work(&mut self.inner))
             }
         };
@@ -261,13 +265,13 @@ impl Answer {
     }
 
     /// Asks for the tokens that must come next, if there is no choice.
-    fn force(&mut self) -> Result<(), String> {
+    fn force(&mut self) -> Result<(), NoToken> {
         if !self.forced.is_empty() || self.inner.is_stopped() {
             return Ok(());
         }
         let forced = self.with_parser(|parser| {
             let forced = parser.compute_ff_tokens();
-            parser.get_error().map_or(Ok(forced), |error| Err(plain(&error)))
+            parser.get_error().map_or(Ok(forced), |error| Err(no_token(&error)))
         })?;
         // An end is allowed only where the answer may end, which the mask knows.
         let ends = &self.structure.shared.vocabulary.end_tokens;
@@ -294,9 +298,9 @@ impl Answer {
         }
     }
 
-    fn mask_of_parser(&mut self, mask: &mut [u32]) -> Result<(), String> {
+    fn mask_of_parser(&mut self, mask: &mut [u32]) -> Result<(), NoToken> {
         let (allowed, may_end) = self.with_parser(|parser| {
-            let wrong = |error| plain(&format!("{error}"));
+            let wrong = |error| no_token(&format!("{error}"));
             let ended = parser.is_stopped();
             let allowed = parser.compute_mask_or_eos().map_err(wrong)?;
             Ok((allowed, ended || parser.is_accepting().map_err(wrong)?))
@@ -314,7 +318,7 @@ impl Answer {
 }
 
 impl Matcher for Answer {
-    fn fill_mask(&mut self, mask: &mut [u32]) -> Result<(), String> {
+    fn fill_mask(&mut self, mask: &mut [u32]) -> Result<(), NoToken> {
         self.force()?;
         let first = self.tokens.is_empty();
         match self.forced.front() {
@@ -324,7 +328,9 @@ impl Matcher for Answer {
                 let fits = mask.iter().any(|&word| word != 0);
                 self.forbid_repeated(mask);
                 if fits && mask.iter().all(|&word| word == 0) {
-                    return Err("only a name that its object has already could come next".into());
+                    return Err(NoToken::DeadEnd(
+                        "only a name that its object has already could come next".into(),
+                    ));
                 }
             }
         }
@@ -332,10 +338,8 @@ impl Matcher for Answer {
             self.structure.shared.vocabulary.cut_first.iter().for_each(|&token| forbid(mask, token));
         }
         if mask.iter().all(|&word| word == 0) {
-            return Err(match first {
-                true => "this tokenizer has no token that may begin it".into(),
-                false => "this tokenizer has no token that may come next".into(),
-            });
+            let place = if first { "begin it" } else { "come next" };
+            return Err(NoToken::DeadEnd(format!("this tokenizer has no token that may {place}")));
         }
         Ok(())
     }
@@ -345,8 +349,8 @@ impl Matcher for Answer {
         if self.inner.is_stopped() && self.failed.is_none() {
             return;
         }
-        let taken =
-            self.with_parser(|parser| parser.consume_token(token).map_err(|error| plain(&error.to_string())));
+        let taken = self
+            .with_parser(|parser| parser.consume_token(token).map_err(|error| no_token(&error.to_string())));
         // Of a failure the next mask tells.
         if taken.is_ok() {
             self.tokens.push(token);
@@ -376,67 +380,4 @@ impl fmt::Debug for Answer {
 
 fn forbid(mask: &mut [u32], token: u32) {
     mask[token as usize / 32] &= !(1 << (token % 32));
-}
-
-/// Characters of a long message that are shown at its beginning and at its end.
-const LONGEST_END: usize = 300;
-
-/// Limits that llguidance tells of in terms of its own.
-const PLAIN: [(&str, &str); 8] = [
-    (
-        "initial lexer configuration (grammar) too big",
-        "its texts and patterns are too large together; make it smaller",
-    ),
-    (
-        "lexer precomputation failed",
-        "its regular expressions take too much work to begin with; give them fewer optional parts and classes",
-    ),
-    (
-        "fuel exhausted when checking relevance",
-        "whether its regular expressions match any text takes too much work to find out; give them fewer intersections",
-    ),
-    (
-        "Unable to determine if regex is empty",
-        "whether a text may match one of its patterns with the length beside it takes too much work to find out; leave one out",
-    ),
-    (
-        "too many expressions constructed",
-        "its regular expressions may match in too many ways here: a mask takes more work than is allowed; lower their counts",
-    ),
-    (
-        "too many states",
-        "its regular expressions may match in too many ways here: a lexer takes more states than are allowed; lower their counts",
-    ),
-    (
-        "Too many items",
-        "its rules may match in too many ways here: a mask takes more items than are allowed; make them less ambiguous",
-    ),
-    (
-        "Current row has",
-        "its rules may match in too many ways here: more items than are allowed; make them less ambiguous",
-    ),
-];
-
-/// llguidance's message without what it says of its own state.
-fn plain(error: &str) -> String {
-    if error.starts_with("NoExtension") {
-        return "nothing fits that could come next".into();
-    }
-    let known = |(part, plain): &(&str, &str)| error.contains(part).then(|| plain.to_string());
-    if let Some(plain) = PLAIN.iter().find_map(known) {
-        return plain;
-    }
-    let text = error.split("\n<").next().unwrap_or_default();
-    shortened(text.trim().trim_end_matches('.'))
-}
-
-/// A message that repeats what a user wrote, which may be long, by its beginning and its end.
-fn shortened(text: &str) -> String {
-    let count = text.chars().count();
-    if count <= 2 * LONGEST_END {
-        return text.into();
-    }
-    let begins: String = text.chars().take(LONGEST_END).collect();
-    let ends: String = text.chars().skip(count - LONGEST_END).collect();
-    format!("{begins} ... {ends}")
 }

@@ -75,7 +75,7 @@ impl FieldQuestions {
                 (0..values.len()).filter(|v| i >= begin && written(&values[*v])).collect();
             if !written.is_empty() && !matcher.is_ended() {
                 mask.fill(0);
-                matcher.fill_mask(&mut mask)?;
+                matcher.fill_mask(&mut mask).map_err(|why| why.to_string())?;
                 let allowed: Vec<u32> = (0..vocabulary.token_bytes.len() as u32)
                     .filter(|token| mask[*token as usize / 32] >> (token % 32) & 1 == 1)
                     .collect();

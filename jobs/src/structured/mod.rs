@@ -5,6 +5,7 @@
 //! ([`constraint`]), which names its objects have already ([`names`]), and where it begins in the answers of models that think
 //! ([`reasoning`]).
 
+pub(crate) mod alternatives;
 pub(crate) mod chars;
 pub mod constraint;
 pub mod field_probabilities;
@@ -13,6 +14,7 @@ pub(crate) mod growth;
 mod lark;
 mod lark_tokens;
 mod names;
+mod parser_error;
 pub mod reasoning;
 pub mod vocabulary;
 

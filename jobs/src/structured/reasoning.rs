@@ -2,7 +2,7 @@
 
 use crate::prompt::tokenizer::token_bytes::NO_TEXT;
 use crate::structured::vocabulary::Vocabulary;
-use engine::constraint::Matcher;
+use engine::constraint::{Matcher, NoToken};
 use std::fmt;
 use std::sync::Arc;
 
@@ -156,7 +156,7 @@ struct Thinking {
 }
 
 impl Matcher for Thinking {
-    fn fill_mask(&mut self, mask: &mut [u32]) -> Result<(), String> {
+    fn fill_mask(&mut self, mask: &mut [u32]) -> Result<(), NoToken> {
         let Some(Progress(said)) = self.progress else { return self.then.fill_mask(mask) };
         mask.fill(u32::MAX);
         for token in &self.reasoning.0.straddling[said] {

@@ -26,7 +26,7 @@ fn walk(matcher: &mut dyn Matcher, numbers: &mut Numbers, end: u32, most: usize)
     let mut tokens = Vec::new();
     while tokens.len() < most {
         let mut mask = vec![0u32; 64];
-        matcher.fill_mask(&mut mask)?;
+        matcher.fill_mask(&mut mask).map_err(|why| why.to_string())?;
         let allowed: Vec<u32> = (0..2048).filter(|t| mask[*t as usize / 32] >> (t % 32) & 1 == 1).collect();
         let token = allowed[numbers.below(allowed.len())];
         if token == end {
@@ -218,6 +218,7 @@ fn no_name_comes_twice_in_an_object() {
             for _ in 0..60 {
                 let mut mask = vec![0u32; 64];
                 if let Err(why) = matcher.fill_mask(&mut mask) {
+                    let why = why.to_string();
                     assert!(why.contains("a name that its object has already"), "{schema}: {text}: {why}");
                     repeated += 1;
                     break;

@@ -3,7 +3,10 @@
 use crate::guard::guarded;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::prompt::tokenizer::token_bytes::TokenBytes;
+use crate::structured::alternatives::beyond;
+use crate::structured::parser_error::plain;
 use llguidance::api::{GrammarInit, TopLevelGrammar};
+use llguidance::earley::CGrammar;
 use llguidance::toktrie::{InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 use llguidance::{Logger, ParserFactory};
 use std::fmt;
@@ -14,10 +17,10 @@ const MAX_TOKEN_BYTES: usize = 1000;
 
 /// What one mask may cost a lexer, in llguidance's measure: 170 ns each where its lists are long. With the items of a parser it is
 /// what bounds the time of a mask to a second; a row that meets it is an error.
-const MASK_FUEL: u64 = 5_000_000;
+pub(crate) const MASK_FUEL: u64 = 5_000_000;
 
 /// States of a lexer: 1 to 2 kB each.
-const LEXER_STATES: usize = 25_000;
+pub(crate) const LEXER_STATES: usize = 25_000;
 
 /// Items of a parser's row, and of a whole mask. A property that may come next is four of a row's. Each is compared with all
 /// others of its row: 20 µs in rows of 10,000.
@@ -26,8 +29,12 @@ const MASK_ITEMS: usize = 50_000;
 
 /// Those of a grammar that a user wrote: where its rules are ambiguous, the time of a row grows with the cube of its items, and is 70
 /// ms there.
-const FREE_ROW_ITEMS: usize = 2_000;
+const FREE_ROW_ITEMS: usize = 2_500;
 const FREE_MASK_ITEMS: usize = 30_000;
+
+/// Alternatives at one place, of a grammar that a user wrote and of a schema. A row holds these and what led to them.
+const FREE_ALTERNATIVES: usize = 2_400;
+const ALTERNATIVES: usize = 9_000;
 
 /// A model's tokens as bytes, in a trie.
 pub struct Vocabulary {
@@ -97,16 +104,52 @@ impl Vocabulary {
 impl Vocabulary {
     /// A parser at the start of an answer. `is_schema`: that its rules come from a JSON Schema, so that they say at each place which of
     /// them goes on, where those of a user may go on in any number of ways.
-    pub(crate) fn parser(&self, rules: TopLevelGrammar, is_schema: bool) -> llguidance::Matcher {
+    ///
+    /// # Errors
+    /// What of it is beyond a limit that every answer would meet where it comes there.
+    pub(crate) fn parser(
+        &self,
+        rules: TopLevelGrammar,
+        is_schema: bool,
+    ) -> Result<llguidance::Matcher, String> {
         let mut limits = self.factory.limits().clone();
         if !is_schema {
             limits.max_items_in_row = FREE_ROW_ITEMS;
             limits.step_max_items = FREE_MASK_ITEMS;
         }
-        let (rules, logger) = (GrammarInit::Serialized(rules), Logger::new(0, 0));
+        let tokens = || Some(self.factory.tok_env().clone());
+        let (rules, lexer) =
+            GrammarInit::Serialized(rules).to_internal(tokens(), limits.clone()).map_err(said)?;
+        let copy = GrammarInit::Internal(rules.clone(), lexer.clone());
+        let compiled =
+            copy.to_cgrammar(tokens(), &mut Logger::new(0, 0), limits.clone(), Vec::new()).map_err(said)?;
+        check_alternatives(&compiled, is_schema)?;
+        drop(compiled);
+        let (rules, logger) = (GrammarInit::Internal(rules, lexer), Logger::new(0, 0));
         let able = InferenceCapabilities::default();
-        llguidance::Matcher::new(self.factory.create_parser_from_init_ext(rules, logger, able, limits))
+        Ok(llguidance::Matcher::new(self.factory.create_parser_from_init_ext(rules, logger, able, limits)))
     }
+}
+
+/// An error of llguidance's.
+fn said(error: impl fmt::Display) -> String {
+    plain(&error.to_string())
+}
+
+fn check_alternatives(grammar: &CGrammar, is_schema: bool) -> Result<(), String> {
+    let most = if is_schema { ALTERNATIVES } else { FREE_ALTERNATIVES };
+    let Some((name, count)) = beyond(grammar, most) else { return Ok(()) };
+    Err(if is_schema {
+        format!(
+            "its properties, branches and values that are no strings leave {count} ways at one place; at most {most} are taken; give \
+             fewer of them"
+        )
+    } else {
+        format!(
+            "{name}: it has {count} alternatives at one place, with those of the rules that may begin it; at most {most} are taken; \
+             write alternatives that are texts as one terminal (WORD: \"a\" | \"b\"), or give a list of texts as `choice`"
+        )
+    })
 }
 
 impl fmt::Debug for Vocabulary {
