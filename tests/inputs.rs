@@ -491,3 +491,115 @@ fn answers_are_written_as_lines() {
         assert_eq!(job(&bench, &blob, &format!("kept-{output}"), &["--keep", "q"]).code, 0);
     }
 }
+
+#[test]
+fn dictionaries_come_back_as_they_were() {
+    use arrow::array::{DictionaryArray, LargeStringArray, StringArray, StructArray, UInt16Array};
+    use arrow::datatypes::{Field, Int8Type, UInt16Type};
+    let bench = Bench::new();
+    let labels = |from: usize, rows: usize| -> DictionaryArray<Int8Type> {
+        let texts = (0..rows).map(|i| (i % 7 != 3).then(|| format!("label {}", from + i)));
+        texts.collect::<Vec<_>>().iter().map(|text| text.as_deref()).collect()
+    };
+    // Labels of each file are others; the second column is a dictionary of long strings, the third has one below it.
+    let file = |name: &str, from: usize, rows: usize| {
+        let values =
+            Arc::new(LargeStringArray::from_iter_values((0..2).map(|i| format!("kind {}", from + i))));
+        let keys = UInt16Array::from_iter((0..rows).map(|i| (i % 3 > 0).then_some(i as u16 % 2)));
+        let kinds = DictionaryArray::<UInt16Type>::new(keys, values);
+        let field =
+            |name: &str, array: &dyn Array| Arc::new(Field::new(name, array.data_type().clone(), true));
+        let inner = labels(from, rows);
+        let pairs = StructArray::from(vec![(field("label", &inner), Arc::new(inner) as ArrayRef)]);
+        let q = StringArray::from_iter_values((0..rows).map(|i| format!("grain {}", i % 3)));
+        bench.table(
+            name,
+            vec![
+                ("q", Arc::new(q) as ArrayRef),
+                ("label", Arc::new(labels(from, rows))),
+                ("kind", Arc::new(kinds)),
+                ("pair", Arc::new(pairs)),
+            ],
+        );
+        read(&bench.path(name))
+    };
+    let inputs = [file("in-0.parquet", 0, 20), file("in-1.parquet", 20, 20)];
+    let kept = |out: &RecordBatch, inputs: &[RecordBatch]| {
+        for column in ["label", "kind"] {
+            let given: Vec<_> = inputs.iter().flat_map(|input| text(input, column)).collect();
+            assert_eq!(text(out, column), given, "{column}");
+        }
+        let below = |batch: &RecordBatch| {
+            let pair = batch.column_by_name("pair").unwrap().as_struct().column(0).clone();
+            text(&RecordBatch::try_from_iter([("label", pair)]).unwrap(), "label")
+        };
+        assert_eq!(below(out), inputs.iter().flat_map(below).collect::<Vec<_>>());
+    };
+    let pattern = bench.name("in-*.parquet");
+    answered(&bench, &pattern, "out.parquet", &["--limit", "9"]);
+    let out = answered(&bench, &pattern, "out.parquet", &[]);
+    kept(&out, &inputs);
+    let schema = |batch: &RecordBatch| batch.schema().fields().iter().take(4).cloned().collect::<Vec<_>>();
+    let types = |batch: &RecordBatch| schema(batch).iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
+    assert_eq!(types(&out), types(&inputs[0]));
+    assert_eq!(bench.run(&["verify", "out.parquet"]).code, 0);
+    // More values than the keys of either file could count.
+    let inputs = [file("many-0.parquet", 0, 120), file("many-1.parquet", 120, 120)];
+    let out = answered(&bench, &bench.name("many-*.parquet"), "many.parquet", &[]);
+    kept(&out, &inputs);
+    let wide = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    assert_eq!(out.schema().field_with_name("label").unwrap().data_type(), &wide);
+    assert_eq!(types(&out)[2], types(&inputs[0])[2]);
+}
+
+#[test]
+fn a_dictionary_with_more_values_than_its_keys_count_is_read() {
+    use arrow::array::{DictionaryArray, StringArray};
+    use arrow::datatypes::Int8Type;
+    use parquet::arrow::ArrowWriter;
+    let bench = Bench::new();
+    // As of a table whose parts have dictionaries of their own.
+    let part = |from: usize| {
+        let texts: Vec<String> = (from..from + 100).map(|i| format!("label {i}")).collect();
+        let labels: DictionaryArray<Int8Type> = texts.iter().map(String::as_str).collect();
+        let q = StringArray::from_iter_values((0..100).map(|i| format!("grain {}", i % 3)));
+        let columns: [(&str, ArrayRef); 2] = [("q", Arc::new(q)), ("label", Arc::new(labels))];
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true))).unwrap()
+    };
+    let file = std::fs::File::create(bench.path("in.parquet")).unwrap();
+    let mut writer = ArrowWriter::try_new(file, part(0).schema(), None).unwrap();
+    [0, 100].into_iter().for_each(|from| writer.write(&part(from)).unwrap());
+    writer.close().unwrap();
+    let out = answered(&bench, &bench.name("in.parquet"), "out.parquet", &[]);
+    assert_eq!(texts(&out, "label"), (0..200).map(|i| format!("label {i}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_time_in_seconds_keeps_its_zone() {
+    use arrow::array::TimestampMillisecondArray;
+    use arrow::datatypes::{Field, Schema, TimeUnit};
+    use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+    use parquet::arrow::encode_arrow_schema;
+    use parquet::file::metadata::KeyValue;
+    use parquet::file::properties::WriterProperties;
+    let bench = Bench::new();
+    let at = |unit, zone: &str| DataType::Timestamp(unit, Some(zone.into()));
+    let schema = |kind| {
+        Arc::new(Schema::new(vec![Field::new("q", DataType::Utf8, true), Field::new("at", kind, true)]))
+    };
+    // As pyarrow writes them: milliseconds, and a schema that says that they were seconds.
+    let said = encode_arrow_schema(&schema(at(TimeUnit::Second, "Europe/Oslo")));
+    let entry = KeyValue::new("ARROW:schema".to_string(), said);
+    let properties = WriterProperties::builder().set_key_value_metadata(Some(vec![entry])).build();
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let times = TimestampMillisecondArray::from(vec![Some(1000), None]).with_timezone("UTC");
+    let columns: Vec<ArrayRef> = vec![strings(&[Some("grain"), Some("mill")]), Arc::new(times)];
+    let batch = RecordBatch::try_new(schema(at(TimeUnit::Millisecond, "UTC")), columns).unwrap();
+    let file = std::fs::File::create(bench.path("in.parquet")).unwrap();
+    let mut writer = ArrowWriter::try_new_with_options(file, batch.schema(), options).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let out = answered(&bench, &bench.name("in.parquet"), "out.parquet", &[]);
+    let kept = out.schema().field_with_name("at").unwrap().data_type().clone();
+    assert_eq!(kept, at(TimeUnit::Millisecond, "Europe/Oslo"));
+}

@@ -4,7 +4,7 @@ use crate::error::JobError;
 use crate::input::file::{broken, guarded};
 use crate::input::footer_map::FooterMap;
 use crate::input::ranges::OpenSource;
-use crate::input::types::with_microseconds;
+use crate::input::types::{with_microseconds, with_zones};
 use crate::input::unknown::without_unknown_types;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -161,7 +161,10 @@ fn load(
         failed => without_unknown_types(&bytes, options).map_or(failed, |metadata| Ok(Ok(metadata))),
     };
     match loaded {
-        Ok(Ok(metadata)) => with_microseconds(metadata).map_err(|error| failed(&error.to_string())),
+        Ok(Ok(metadata)) => {
+            let typed = with_microseconds(metadata).and_then(with_zones);
+            typed.map_err(|error| failed(&error.to_string()))
+        }
         Ok(Err(error)) => Err(failed(&error.to_string())),
         Err(panic) => Err(failed(&panic)),
     }

@@ -26,7 +26,13 @@ pub enum ReadError {
 impl ReadError {
     /// By what the Parquet library says, which keeps text only.
     pub fn of(why: String) -> ReadError {
-        let overflows = ["index overflow decoding", "offset overflow", "Offset overflow"];
+        // The last: more values than a dictionary's keys can count, which those of fewer rows may not be.
+        let overflows = [
+            "index overflow decoding",
+            "offset overflow",
+            "Offset overflow",
+            "Dictionary key bigger than the key type",
+        ];
         let overflow = overflows.iter().any(|text| why.contains(text));
         if overflow { ReadError::Overflow(why) } else { ReadError::Damaged(format!("cannot be read: {why}")) }
     }

@@ -1,6 +1,9 @@
 //! The Arrow types that columns are read as, where the Parquet library's own choice would lose values.
 
+use crate::guard::guarded;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
+use arrow::ipc::convert::try_schema_from_ipc_buffer;
+use base64::prelude::{BASE64_STANDARD, Engine};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::errors::ParquetError;
@@ -37,6 +40,41 @@ pub fn with_microseconds(metadata: ArrowReaderMetadata) -> Result<ArrowReaderMet
         (_, kind) => kind.clone(),
     });
     with_types(metadata.metadata().clone(), schema)
+}
+
+/// Gives times in seconds with a zone their zone. Parquet has no seconds: they are stored as milliseconds, of which the Parquet
+/// library takes the zone from the file's Arrow schema only where the unit is that of the schema.
+///
+/// # Errors
+/// As the Parquet library finds them.
+pub fn with_zones(metadata: ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError> {
+    let Some(said) = said_schema(&metadata) else { return Ok(metadata) };
+    let (mut kinds, mut seconds) = (Vec::new(), false);
+    map_schema(&said, &mut |kind| {
+        seconds |= matches!(kind, DataType::Timestamp(TimeUnit::Second, Some(_)));
+        kinds.push(kind.clone());
+        kind.clone()
+    });
+    if !seconds || kinds.len() != metadata.metadata().file_metadata().schema_descr().num_columns() {
+        return Ok(metadata);
+    }
+    let mut kinds = kinds.into_iter();
+    let schema = map_schema(metadata.schema(), &mut |kind| match (kinds.next(), kind) {
+        (
+            Some(DataType::Timestamp(TimeUnit::Second, zone @ Some(_))),
+            DataType::Timestamp(TimeUnit::Millisecond, Some(_)),
+        ) => DataType::Timestamp(TimeUnit::Millisecond, zone),
+        (_, kind) => kind.clone(),
+    });
+    with_types(metadata.metadata().clone(), schema)
+}
+
+/// The Arrow schema that a file says it was written of.
+fn said_schema(metadata: &ArrowReaderMetadata) -> Option<Schema> {
+    let entries = metadata.metadata().file_metadata().key_value_metadata()?;
+    let text = entries.iter().find(|entry| entry.key == "ARROW:schema")?.value.as_ref()?;
+    let bytes = BASE64_STANDARD.decode(text).ok()?;
+    guarded(|| try_schema_from_ipc_buffer(&bytes)).ok()?.ok()
 }
 
 /// Whether every Date64 is stored as a date, and none as a number of milliseconds.

@@ -12,7 +12,12 @@ pub fn widest(a: &DataType, b: &DataType) -> Option<DataType> {
     Some(match (a, b) {
         _ if a == b => a.clone(),
         (Null, other) | (other, Null) => other.clone(),
-        (Dictionary(_, a), b) => widest(a, dictionary_values(b))?,
+        (Dictionary(a, values), Dictionary(b, others)) => {
+            let values = widest(values, others)?;
+            let keys = number(a).zip(number(b)).and_then(|(a, b)| wider_number(a, b));
+            keys.map_or(values.clone(), |keys| Dictionary(Box::new(keys), Box::new(values)))
+        }
+        (Dictionary(_, a), b) => widest(a, b)?,
         (a, Dictionary(_, b)) => widest(a, b)?,
         _ if number(a).is_some() && number(b).is_some() => wider_number(number(a)?, number(b)?)?,
         (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8 | Utf8View) => LargeUtf8,
@@ -48,13 +53,6 @@ pub fn widest(a: &DataType, b: &DataType) -> Option<DataType> {
         (Map(a, sorted), Map(b, _)) => Map(wider_field(a, b)?, *sorted),
         _ => return None,
     })
-}
-
-fn dictionary_values(kind: &DataType) -> &DataType {
-    match kind {
-        DataType::Dictionary(_, values) => values,
-        plain => plain,
-    }
 }
 
 /// Its name and metadata are those of the first.
@@ -177,7 +175,8 @@ mod tests {
     #[test]
     fn the_wider_type_loses_nothing() {
         use DataType::*;
-        let dictionary = Dictionary(Box::new(Int8), Box::new(Utf8));
+        let of = |keys, values| Dictionary(Box::new(keys), Box::new(values));
+        let dictionary = of(Int8, Utf8);
         let list = |kind: DataType| List(Arc::new(Field::new("item", kind, true)));
         for (a, b, wide) in [
             (Int32, Int64, Some(Int64)),
@@ -191,6 +190,10 @@ mod tests {
             (Int64, Utf8, None),
             (Utf8, LargeUtf8, Some(LargeUtf8)),
             (dictionary.clone(), Utf8, Some(Utf8)),
+            (dictionary.clone(), of(UInt8, Utf8), Some(of(Int16, Utf8))),
+            (dictionary.clone(), of(Int32, LargeUtf8), Some(of(Int32, LargeUtf8))),
+            (of(UInt64, Utf8), dictionary.clone(), Some(Utf8)),
+            (of(Int8, Int64), dictionary.clone(), None),
             (Utf8View, dictionary, Some(LargeUtf8)),
             (Null, list(Utf8), Some(list(Utf8))),
             (list(Int8), list(Int64), Some(list(Int64))),

@@ -47,6 +47,7 @@ impl Returns {
 /// How the output's columns are made from an input batch and its answers.
 #[derive(Clone, Debug)]
 pub struct OutputColumns {
+    /// As readers see it.
     schema: SchemaRef,
     /// Places of the kept columns in the input.
     kept: Vec<usize>,
@@ -74,8 +75,6 @@ impl OutputColumns {
     /// Plans the output of a job over inputs of one schema: all columns or `keep`, in the order given.
     /// With `n` > 1 the columns that belong to a completion are lists of `n`. `prefix` goes before the
     /// names of generated columns.
-    ///
-    /// Dictionary columns become columns of their values.
     ///
     /// # Errors
     /// [`JobError::Column`] if a kept column does not exist or a name occurs twice.
@@ -181,7 +180,7 @@ impl OutputColumns {
             None => (0..names.len()).collect(),
             Some(keep) => keep.iter().map(|name| find(&names, name)).collect::<Result<Vec<_>, _>>()?,
         };
-        let mut fields: Vec<Field> = kept.iter().map(|&i| plain(input.field(i))).collect();
+        let mut fields: Vec<Field> = kept.iter().map(|&i| input.field(i).clone()).collect();
         for field in generated_fields {
             if fields.iter().any(|kept| kept.name() == field.name()) {
                 return Err(taken(&field));
@@ -214,25 +213,45 @@ impl OutputColumns {
         self.schema.fields().iter().any(|field| below(field))
     }
 
-    /// The schema of the kept input columns, as the output has them.
-    pub(crate) fn kept_schema(&self) -> SchemaRef {
-        Arc::new(Schema::new(self.schema.fields()[..self.kept.len()].to_vec()))
+    /// The schema of the batches that are written: dictionaries as columns of their values, of which those of many files come
+    /// together, however few their keys can count. That they are dictionaries, a file's metadata says.
+    pub(crate) fn written_schema(&self) -> Schema {
+        let (kept, generated) = self.schema.fields().split_at(self.kept.len());
+        let kept = kept.iter().map(|field| Arc::new(without_dictionaries(field)));
+        Schema::new(kept.chain(generated.iter().cloned()).collect::<Fields>())
     }
 
-    /// The kept columns of an input batch.
+    /// The schema of the kept input columns, as they are written.
+    pub(crate) fn kept_schema(&self) -> SchemaRef {
+        Arc::new(Schema::new(self.written_schema().fields()[..self.kept.len()].to_vec()))
+    }
+
+    /// The kept columns of an input batch, as they are written.
     ///
     /// # Errors
     /// [`JobError::Column`] if the batch is not of the schema that was planned.
     pub(crate) fn keep(&self, batch: &RecordBatch) -> Result<RecordBatch, JobError> {
+        self.select(batch, self.kept_schema())
+    }
+
+    /// The kept columns of an input batch, as readers see them.
+    ///
+    /// # Errors
+    /// [`JobError::Column`] if the batch is not of the schema that was planned.
+    pub(crate) fn keep_as_they_are(&self, batch: &RecordBatch) -> Result<RecordBatch, JobError> {
+        self.select(batch, Arc::new(Schema::new(self.schema.fields()[..self.kept.len()].to_vec())))
+    }
+
+    fn select(&self, batch: &RecordBatch, schema: SchemaRef) -> Result<RecordBatch, JobError> {
         let mut columns = Vec::with_capacity(self.kept.len());
-        for (field, &i) in self.schema.fields().iter().zip(&self.kept) {
+        for (field, &i) in schema.fields().iter().zip(&self.kept) {
             let wrong = |why: String| JobError::Column { column: field.name().clone(), why };
             let array = batch.columns().get(i).ok_or_else(|| wrong("the input lacks it now".into()))?;
             let array = cast_if_needed(array, field.data_type()).map_err(|e| wrong(e.to_string()))?;
             columns.push(array);
         }
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let kept = RecordBatch::try_new_with_options(self.kept_schema(), columns, &options);
+        let kept = RecordBatch::try_new_with_options(schema, columns, &options);
         kept.map_err(|error| JobError::Column { column: "(all)".into(), why: error.to_string() })
     }
 
@@ -259,7 +278,10 @@ impl OutputColumns {
             }
             Generated::Results => Vec::new(),
         });
-        RecordBatch::try_new(self.schema.clone(), columns)
+        let generated = self.schema.fields().iter().skip(kept.num_columns()).cloned();
+        let fields = kept.schema().fields().iter().cloned().chain(generated).collect::<Fields>();
+        let schema = Schema::new(fields).with_metadata(self.schema.metadata().clone());
+        RecordBatch::try_new(Arc::new(schema), columns)
             .map_err(|error| JobError::Column { column: "(all)".into(), why: error.to_string() })
     }
 }
@@ -375,12 +397,19 @@ fn find(names: &[&str], name: &str) -> Result<usize, JobError> {
     })
 }
 
-/// The field of a kept column: a dictionary is written as its values.
-fn plain(field: &Field) -> Field {
-    match field.data_type() {
-        DataType::Dictionary(_, values) => field.clone().with_data_type((**values).clone()),
-        _ => field.clone(),
-    }
+/// A field with the values of its dictionaries in their place.
+pub(crate) fn without_dictionaries(field: &Field) -> Field {
+    let below = |field: &Arc<Field>| Arc::new(without_dictionaries(field));
+    let kind = match field.data_type() {
+        DataType::Dictionary(_, values) => (**values).clone(),
+        DataType::List(item) => DataType::List(below(item)),
+        DataType::LargeList(item) => DataType::LargeList(below(item)),
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(below(item), *size),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(below).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(below(entries), *sorted),
+        other => other.clone(),
+    };
+    field.clone().with_data_type(kind)
 }
 
 fn cast_if_needed(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, arrow::error::ArrowError> {

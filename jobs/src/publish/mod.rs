@@ -3,6 +3,7 @@
 pub mod answer_columns;
 pub mod choice_columns;
 pub mod columns;
+mod dictionaries;
 mod digest_writer;
 pub mod document_columns;
 pub mod format;

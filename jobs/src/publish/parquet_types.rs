@@ -2,6 +2,7 @@
 
 use crate::error::JobError;
 use crate::guard::guarded;
+use crate::publish::columns::without_dictionaries;
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{Field, Schema};
 use parquet::arrow::ArrowWriter;
@@ -30,8 +31,11 @@ pub fn check(schema: &Schema) -> Result<(), JobError> {
 }
 
 fn write_null(field: &Field) -> Result<(), ParquetError> {
-    let schema = Arc::new(Schema::new(vec![field.clone().with_nullable(true)]));
-    let row = RecordBatch::try_new(schema.clone(), vec![new_null_array(field.data_type(), 1)])?;
+    let field = field.clone().with_nullable(true);
+    let written = without_dictionaries(&field);
+    let null = new_null_array(written.data_type(), 1);
+    let row = RecordBatch::try_new(Arc::new(Schema::new(vec![written])), vec![null])?;
+    let schema = Arc::new(Schema::new(vec![field]));
     let mut writer = ArrowWriter::try_new(std::io::sink(), schema, None)?;
     writer.write(&row)?;
     writer.close().map(drop)

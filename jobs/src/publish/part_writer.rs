@@ -1,12 +1,14 @@
 //! One file of an output while it is written.
 
 use crate::error::JobError;
+use crate::publish::dictionaries::NarrowDictionaries;
 use crate::publish::digest_writer::DigestWriter;
 use crate::publish::format::OutputFormat;
 use crate::publish::text::LineEncoder;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::{ArrowWriter, add_encoded_arrow_schema_to_metadata};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use std::fs::File;
@@ -23,8 +25,35 @@ pub(crate) struct PartWriter {
 }
 
 enum PartEncoder {
-    Parquet(Box<ArrowWriter<DigestWriter>>),
+    Parquet(Box<ParquetPart>),
     Lines(Box<(LineEncoder, DigestWriter)>),
+}
+
+/// A file of Parquet. What its schema is in Arrow's terms is written at its end.
+struct ParquetPart {
+    writer: ArrowWriter<DigestWriter>,
+    schema: SchemaRef,
+    dictionaries: NarrowDictionaries,
+}
+
+impl ParquetPart {
+    fn write(&mut self, rows: &RecordBatch) -> Result<(), ParquetError> {
+        self.dictionaries.note(self.schema.fields(), rows.columns())?;
+        self.writer.write(rows)?;
+        if self.writer.in_progress_size() >= GROUP_BYTES {
+            self.writer.flush()?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), ParquetError> {
+        let mut properties = WriterProperties::default();
+        add_encoded_arrow_schema_to_metadata(&self.dictionaries.schema(&self.schema), &mut properties);
+        for entry in properties.key_value_metadata().into_iter().flatten() {
+            self.writer.append_key_value_metadata(entry.clone());
+        }
+        self.writer.finish().map(drop)
+    }
 }
 
 impl PartWriter {
@@ -39,8 +68,12 @@ impl PartWriter {
         let mut sink = DigestWriter { file: BufWriter::new(file), hasher: blake3::Hasher::new(), bytes: 0 };
         let encoder = match format {
             OutputFormat::Parquet => {
-                let writer = ArrowWriter::try_new(sink, schema.clone(), Some(properties));
-                PartEncoder::Parquet(Box::new(writer.map_err(|error| encode_error(path, error))?))
+                let options =
+                    ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+                let writer = ArrowWriter::try_new_with_options(sink, schema.clone(), options)
+                    .map_err(|error| encode_error(path, error))?;
+                let (schema, dictionaries) = (schema.clone(), NarrowDictionaries::default());
+                PartEncoder::Parquet(Box::new(ParquetPart { writer, schema, dictionaries }))
             }
             OutputFormat::Jsonl | OutputFormat::Csv => {
                 let encoder = LineEncoder::new(format);
@@ -55,13 +88,7 @@ impl PartWriter {
     pub fn write(&mut self, rows: &RecordBatch, first_row: u64) -> Result<(), JobError> {
         let wrong = |error| encode_error(&self.path, error);
         match &mut self.encoder {
-            PartEncoder::Parquet(writer) => {
-                writer.write(rows).map_err(wrong)?;
-                if writer.in_progress_size() >= GROUP_BYTES {
-                    writer.flush().map_err(wrong)?;
-                }
-                Ok(())
-            }
+            PartEncoder::Parquet(part) => part.write(rows).map_err(wrong),
             PartEncoder::Lines(both) => {
                 let (encoder, sink) = &mut **both;
                 let mut lines = Vec::new();
@@ -86,7 +113,9 @@ impl PartWriter {
     /// Ends a row group.
     pub fn end_group(&mut self) -> Result<(), JobError> {
         match &mut self.encoder {
-            PartEncoder::Parquet(writer) => writer.flush().map_err(|error| encode_error(&self.path, error)),
+            PartEncoder::Parquet(part) => {
+                part.writer.flush().map_err(|error| encode_error(&self.path, error))
+            }
             PartEncoder::Lines(_) => Ok(()),
         }
     }
@@ -95,9 +124,9 @@ impl PartWriter {
     pub fn finish(mut self) -> Result<(String, u64), JobError> {
         // Not by `into_inner`, which would turn an error of the system into one of the writer.
         let sink = match &mut self.encoder {
-            PartEncoder::Parquet(writer) => {
-                writer.finish().map_err(|error| encode_error(&self.path, error))?;
-                writer.inner_mut()
+            PartEncoder::Parquet(part) => {
+                part.finish().map_err(|error| encode_error(&self.path, error))?;
+                part.writer.inner_mut()
             }
             PartEncoder::Lines(both) => &mut both.1,
         };

@@ -87,7 +87,7 @@ impl<I: Iterator<Item = Result<RecordBatch, JobError>>> Reading<I> {
         let columns = kept.columns.columns().iter();
         let bytes = columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum();
         let (errors, read) = (kept.lost_rows(), batch.project(&self.read)?);
-        let kept = self.job.columns.keep(&kept.columns)?;
+        let kept = self.job.columns.keep_as_they_are(&kept.columns)?;
         Ok(self.window.add(batch.first_row, kept, errors, bytes).then_some(read))
     }
 }

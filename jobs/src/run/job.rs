@@ -104,7 +104,7 @@ impl Job {
             _ if job.options.batch => {}
             OutputFormat::Parquet => parquet_types::check(job.columns.schema())?,
             OutputFormat::Jsonl | OutputFormat::Csv => {
-                LineEncoder::new(format).check(job.columns.schema())?
+                LineEncoder::new(format).check(&job.columns.written_schema())?
             }
         }
         Ok(job)
