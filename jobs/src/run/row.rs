@@ -49,6 +49,25 @@ impl RowResult {
             prompt: request.structure.as_ref().and_then(Structure::fields).map(|_| request.prompt.clone()),
         }
     }
+
+    /// What has ended, without what was asked.
+    pub fn alone(&self) -> RowResult {
+        let RowResult { num_input_tokens, completions, prompt_logprobs, keep, .. } = self;
+        RowResult {
+            num_input_tokens: *num_input_tokens,
+            completions: completions.clone(),
+            choices: None,
+            structure: None,
+            prompt_logprobs: prompt_logprobs.clone(),
+            keep: *keep,
+            prompt: None,
+        }
+    }
+
+    /// The same as the end of another row, which asked the same.
+    pub fn of(self, request: &RowRequest) -> RowResult {
+        RowResult { choices: request.choices.clone(), structure: request.structure.clone(), ..self }
+    }
 }
 
 /// A completion as tokens.

@@ -1,4 +1,6 @@
 use super::*;
+use crate::choices::requests::{ColumnPrompt, RowChoices};
+use crate::choices::trie::Trie;
 use crate::run::sampling::{KeepLogprobs, Sampling};
 use engine::request::SamplingParams;
 use std::sync::Arc;
@@ -58,6 +60,19 @@ fn rows_wait_for_the_first_of_their_prompt_and_end_as_it_did() {
     assert!(matches!(rows.take_up(&request(10, &[1, 2], 0.5)), Turn::Runs), "not greedy");
     let mut apart = Duplicates::new(false);
     assert!((0..3).all(|row| matches!(take_up(&mut apart, row, &[1]), Turn::Runs)));
+}
+
+#[test]
+fn what_was_asked_is_not_kept_with_an_answer() {
+    let mut rows = Duplicates::new(true);
+    let trie = Arc::new(Trie { nodes: Vec::new(), labels: 0 });
+    let choices = Arc::new(RowChoices::new(vec![ColumnPrompt { tokens: vec![1], trie }], Arc::default()));
+    let asked = |row| RowRequest { choices: Some(choices.clone()), ..request(row, &[1], 0.0) };
+    assert!(matches!(rows.take_up(&asked(1)), Turn::Runs));
+    rows.end(key(1), &result(1).map(|result| result.of(&asked(1))));
+    assert_eq!(Arc::strong_count(&choices), 1, "it is held with the answer");
+    let Turn::Ends(Ok(ending)) = rows.take_up(&asked(2)) else { panic!("2 has no answer") };
+    assert!(ending.choices.is_some_and(|of_row| Arc::ptr_eq(&of_row, &choices)));
 }
 
 #[test]
