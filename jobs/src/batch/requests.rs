@@ -15,7 +15,6 @@ use crate::row_error::{RowError, RowErrorKind};
 use crate::run::request::RowRequest;
 use crate::run::sampling::Sampling;
 use crate::structured::StructuredOutputs;
-use crate::structured::constraint::Structure;
 use std::sync::Arc;
 
 /// Tokens of an answer at `/v1/completions` where nothing says how many, as at OpenAI.
@@ -35,12 +34,25 @@ pub struct BatchRequests {
 }
 
 impl BatchRequests {
-    /// The request of a line.
+    /// The request of a line, and the structure that it asks for, which is compiled when it is about to run.
     ///
     /// # Errors
     /// What its result says instead of an answer.
-    pub fn of_line(&self, prompts: &Prompts, line: &[u8], row: u64) -> Result<RowRequest, RowError> {
-        self.request(prompts, line, row).map(|(request, _)| request)
+    pub fn of_line(&self, prompts: &Prompts, line: &[u8], row: u64) -> Result<AskedRow, RowError> {
+        self.asked(prompts, line, row).map(|(asked, _)| asked)
+    }
+
+    /// A request with its structure.
+    ///
+    /// # Errors
+    /// What of it cannot be enforced.
+    pub fn with_structure(&self, asked: AskedRow) -> Result<RowRequest, RowError> {
+        let AskedRow { request, structured } = asked;
+        let Some((field, outputs)) = structured else { return Ok(request) };
+        let structure = self.structures.get(&outputs, &request.sampling.params.stop_token_ids);
+        let tokens = request.prompt.len() as u32;
+        let structure = structure.map_err(|why| wrong(field, &why).with_tokens(tokens))?;
+        Ok(RowRequest { structure: Some(structure), ..request })
     }
 
     /// The prompt of a line, for people.
@@ -48,16 +60,16 @@ impl BatchRequests {
     /// # Errors
     /// As [`BatchRequests::of_line`].
     pub fn prompt(&self, prompts: &Prompts, line: &[u8], row: u64) -> Result<RowPrompt, RowError> {
-        let (request, rendering) = self.request(prompts, line, row)?;
-        Ok(RowPrompt { tokens: request.prompt, rendering })
+        let (asked, rendering) = self.asked(prompts, line, row)?;
+        Ok(RowPrompt { tokens: self.with_structure(asked)?.prompt, rendering })
     }
 
-    fn request(
+    fn asked(
         &self,
         prompts: &Prompts,
         line: &[u8],
         row: u64,
-    ) -> Result<(RowRequest, Option<Rendering>), RowError> {
+    ) -> Result<(AskedRow, Option<Rendering>), RowError> {
         let (Body { model: _, ask, sampling, structured }, endpoint) = self.body(line, row)?;
         let RowPrompt { tokens: prompt, rendering } = prompt(prompts, &ask)?;
         let tokens = prompt.len() as u32;
@@ -66,37 +78,14 @@ impl BatchRequests {
         let is_structured = structured.is_some();
         let sampling =
             self.sampling(sampling, endpoint, is_structured, prompts.max_model_len()).map_err(bad)?;
-        let structure = structured.map(|(field, structured)| {
+        if let Some((field, _)) = &structured {
             let other_end = other_end.or_else(|| self.opens_reasoning(&prompt).then_some(THINKS));
-            self.structure(field, &structured, &sampling, other_end).map_err(bad)
-        });
-        let (structure, sampling) = (structure.transpose()?, Arc::new(sampling));
-        Ok((
-            RowRequest { row, part: None, prompt, sampling, structure, choices: None, alone: false },
-            rendering,
-        ))
-    }
-
-    /// The structure of a request, which alone may end its answer.
-    fn structure(
-        &self,
-        field: &str,
-        outputs: &StructuredOutputs,
-        sampling: &Sampling,
-        other_end: Option<&str>,
-    ) -> Result<Structure, RowError> {
-        let bad = |why: String| RowError::new(RowErrorKind::BadRequest, format!("`{field}`: {why}"));
-        if let Some(why) = other_end {
-            return Err(bad(why.into()));
+            check_end(field, &sampling, other_end).map_err(bad)?;
         }
-        if !sampling.text.stop.is_empty() {
-            return Err(bad(format!(
-                "stop_strings of generation_config.json ({:?}) could end the text before it is whole; give \
-                 --generation-config none",
-                sampling.text.stop
-            )));
-        }
-        self.structures.get(outputs, &sampling.params.stop_token_ids).map_err(bad)
+        let (structure, sampling) = (None, Arc::new(sampling));
+        let request =
+            RowRequest { row, part: None, prompt, sampling, structure, choices: None, alone: false };
+        Ok((AskedRow { request, structured }, rendering))
     }
 
     /// Whether a prompt ends with the tag by which chat templates open reasoning.
@@ -157,6 +146,34 @@ impl BatchRequests {
             sampling.map_err(|error| RowError::new(RowErrorKind::BadRequest, field_error(error)))?;
         Ok(sampling.of_request(keep, own_seed))
     }
+}
+
+/// A request whose structure is not compiled yet.
+pub struct AskedRow {
+    pub request: RowRequest,
+    /// The field that asks for a structure, and which.
+    pub structured: Option<(&'static str, StructuredOutputs)>,
+}
+
+/// What is wrong with a structure.
+fn wrong(field: &str, why: &str) -> RowError {
+    RowError::new(RowErrorKind::BadRequest, format!("`{field}`: {why}"))
+}
+
+/// The structure of a request alone may end its answer.
+fn check_end(field: &str, sampling: &Sampling, other_end: Option<&str>) -> Result<(), RowError> {
+    if let Some(why) = other_end {
+        return Err(wrong(field, why));
+    }
+    if !sampling.text.stop.is_empty() {
+        let why = format!(
+            "stop_strings of generation_config.json ({:?}) could end the text before it is whole; give \
+             --generation-config none",
+            sampling.text.stop
+        );
+        return Err(wrong(field, &why));
+    }
+    Ok(())
 }
 
 const THINKS: &str = "the chat template opens <think>, and a structure would keep the model from thinking; leave it out, or let \

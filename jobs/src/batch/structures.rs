@@ -3,6 +3,7 @@
 use crate::prompt::tokenizer::Tokenizer;
 use crate::structured::StructuredOutputs;
 use crate::structured::constraint::Structure;
+use crate::structured::room::Room;
 use crate::structured::vocabulary::Vocabulary;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -14,6 +15,10 @@ const VOCABULARIES: usize = 4;
 
 /// Bytes of all structures that are kept, as far as they can be told; the last is kept, whatever it takes.
 const BYTES: usize = 256 << 20;
+
+/// Bytes of all structures that rows hold and that are kept, beyond which no others are compiled: far more than those of all rows
+/// that run at once, if they are of a usual size. What is kept fits into it alone, so that a row that ends always makes room.
+const HELD_BYTES: usize = 1 << 30;
 
 /// The digest of a structure, and its end tokens.
 type Key = ([u8; 32], Vec<u32>);
@@ -35,6 +40,7 @@ pub struct Structures {
     vocab: usize,
     vocabularies: Mutex<Last<Vec<u32>, Arc<Vocabulary>>>,
     structures: Mutex<Last<Key, Structure>>,
+    room: Arc<Room>,
 }
 
 impl Structures {
@@ -42,7 +48,19 @@ impl Structures {
     pub fn new(tokenizer: Arc<Tokenizer>, vocab: usize) -> Structures {
         let (vocabularies, structures) =
             (Last::keeping(VOCABULARIES, usize::MAX), Last::keeping(STRUCTURES, BYTES));
-        Structures { tokenizer, vocab, vocabularies: vocabularies.into(), structures: structures.into() }
+        let room = Arc::new(Room::new(HELD_BYTES));
+        Structures {
+            tokenizer,
+            vocab,
+            vocabularies: vocabularies.into(),
+            structures: structures.into(),
+            room,
+        }
+    }
+
+    /// The memory of what rows hold.
+    pub fn room(&self) -> &Room {
+        &self.room
     }
 
     /// A structure that ends with any of `end_tokens`.
@@ -53,7 +71,9 @@ impl Structures {
         let make = || {
             let make = || Vocabulary::new(&self.tokenizer, self.vocab, end_tokens).map(Arc::new);
             let vocabulary = once(&self.vocabularies, end_tokens.to_vec(), make, |_| 0);
-            Structure::compile(outputs, &vocabulary?)
+            let structure = Structure::compile(outputs, &vocabulary?)?;
+            let taken = self.room.take(structure.bytes_in_use());
+            Ok(structure.taking(taken))
         };
         once(&self.structures, (outputs.digest(), end_tokens.to_vec()), make, Structure::bytes)
     }
@@ -113,7 +133,26 @@ impl<K: Clone + Eq + Hash, T> Last<K, T> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn memory_is_taken_while_a_structure_is_kept_or_held() {
+        let nano = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../nano"));
+        let structures = Structures::new(Arc::new(Tokenizer::open(nano).unwrap()), 2048);
+        let get = |i: usize| structures.get(&StructuredOutputs::Regex(format!("a{i}")), &[2]).unwrap();
+        let first = get(0);
+        let one = structures.room().taken();
+        assert!(one > 0 && first.bytes_in_use() == one);
+        drop(get(0));
+        assert_eq!(structures.room().taken(), one, "it was compiled once");
+        (1..=STRUCTURES).for_each(|i| drop(get(i)));
+        let all = structures.room().taken();
+        assert!(all > STRUCTURES * one, "the first is held, and as many are kept");
+        drop(first);
+        assert_eq!(structures.room().taken(), all - one);
+    }
 
     #[test]
     fn what_is_made_for_a_key_is_made_once_while_it_is_kept() {

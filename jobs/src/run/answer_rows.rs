@@ -138,6 +138,8 @@ impl Run<'_> {
             on_corrupt: job.options.on_corrupt,
             threads,
         };
+        let room = job.batch.as_ref().map(|batch| batch.structures.room());
+        room.iter().for_each(|room| room.close(false));
         let (prepared, rows) = sync_channel(QUEUE);
         let (done, outcomes) = sync_channel(QUEUE);
         let mut finisher = Finisher {
@@ -181,6 +183,7 @@ impl Run<'_> {
             let stop = || stop() || given_up.load(Ordering::Relaxed);
             let ended = engine_loop.run(&rows, stop);
             // Ends the feeder, which may wait for room.
+            room.iter().for_each(|room| room.close(true));
             drop(rows);
             let finished = finishing.join();
             let finished = finished.unwrap_or_else(|_| Err(JobError::Internal("the finisher ended".into())));

@@ -1,6 +1,6 @@
 //! Reads the input and makes prompts, ahead of the engine and bounded.
 
-use crate::batch::requests::BatchRequests;
+use crate::batch::requests::{AskedRow, BatchRequests};
 use crate::choices::Choices;
 use crate::choices::requests::RowChoices;
 use crate::documents::document::{Document, Next};
@@ -23,8 +23,8 @@ use crate::structured::constraint::Structure;
 use arrow::array::AsArray;
 use std::hash::Hash;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Rows whose prompts are made together.
 const TOGETHER: usize = 64;
@@ -159,10 +159,12 @@ impl Feeder<'_> {
                 let make = |i: usize| requests.of_line(self.prompts, lines.value(i), row(i));
                 let made = self.prompts.of_each(rows, self.threads, make);
                 let made = rows.iter().zip(made).map(|(&i, asked)| {
-                    let asked = asked.map(|request| RowRequest { alone, ..request });
-                    asked.map_err(|error| FailedRow { row: row(i), error })
+                    asked.map_err(|error| FailedRow { row: row(i), error }).map(|mut asked| {
+                        asked.request.alone = alone;
+                        asked
+                    })
                 });
-                self.send_in_order(made.collect(), out)?;
+                self.send_asked(requests, made.collect(), out)?;
                 continue;
             }
             let made = self.prompts.of_rows(&batch.columns, rows, self.threads);
@@ -197,6 +199,36 @@ impl Feeder<'_> {
         for at in self.in_order(&known, &rows) {
             let Some(row) = made[at].take() else { continue };
             self.send(Ok(row), out)?;
+        }
+        Ok(())
+    }
+
+    /// Sends the rows of a window of a batch file. Structures are compiled as rows are sent, as many at once as there are threads,
+    /// while there is memory for them: those of rows that were sent are given back as these end.
+    fn send_asked(
+        &self,
+        requests: &BatchRequests,
+        rows: Vec<Result<AskedRow, FailedRow>>,
+        out: &SyncSender<FeederResult>,
+    ) -> Result<(), Gone> {
+        let (made, failed): (Vec<_>, Vec<_>) = rows.into_iter().partition(Result::is_ok);
+        failed.into_iter().filter_map(Result::err).try_for_each(|row| self.send(Err(row), out))?;
+        let made: Vec<AskedRow> = made.into_iter().filter_map(Result::ok).collect();
+        let known: Vec<_> = made.iter().map(|asked| of_prompt(&asked.request.prompt)).collect();
+        let rows: Vec<u64> = made.iter().map(|asked| asked.request.row).collect();
+        let order = self.in_order(&known, &rows);
+        let made: Vec<Mutex<Option<AskedRow>>> =
+            made.into_iter().map(|asked| Mutex::new(Some(asked))).collect();
+        for together in order.chunks(self.threads.max(1)) {
+            requests.structures.room().wait();
+            let compiled = self.prompts.of_each(together, self.threads, |at| {
+                let asked = made[at].lock().unwrap_or_else(PoisonError::into_inner).take();
+                let lost = || RowError::new(RowErrorKind::Internal, "its request was taken twice");
+                requests.with_structure(asked.ok_or_else(lost)?)
+            });
+            for (&at, row) in together.iter().zip(compiled) {
+                self.send(row.map_err(|error| FailedRow { row: rows[at], error }), out)?;
+            }
         }
         Ok(())
     }

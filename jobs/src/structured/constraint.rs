@@ -8,6 +8,7 @@ use crate::structured::grammar::{check_end_tokens, grammar};
 use crate::structured::names::Names;
 use crate::structured::parser_error::{no_token, plain};
 use crate::structured::reasoning::Reasoning;
+use crate::structured::room::Taken;
 use crate::structured::vocabulary::Vocabulary;
 use engine::constraint::{Constraint, Matcher, NoToken};
 use llguidance::api::StopReason;
@@ -33,6 +34,9 @@ const MOST_LEARNT: u64 = 4_000_000;
 const BYTES_OF_TEXT: usize = 400;
 const BYTES_OF_COST: usize = 20;
 
+/// Bytes of any structure, as small as it may be: measured with 10,000 of two properties.
+const LEAST_BYTES: usize = 150 << 10;
+
 /// A compiled structure, for any number of rows.
 #[derive(Clone)]
 pub struct Structure {
@@ -41,6 +45,8 @@ pub struct Structure {
     reasoning: Option<Reasoning>,
     /// The values of an answer whose probabilities are wanted.
     fields: Option<Arc<Chosen>>,
+    /// Its part of the memory for structures, until the last of its rows lets it go.
+    _taken: Option<Arc<Taken>>,
 }
 
 struct Shared {
@@ -146,6 +152,16 @@ impl Structure {
         self.shared.bytes
     }
 
+    /// About how many bytes it takes while a row is answered by it, with a copy whose lexer learns.
+    pub(crate) fn bytes_in_use(&self) -> usize {
+        2 * self.shared.bytes
+    }
+
+    /// The structure, which holds these bytes.
+    pub(crate) fn taking(self, taken: Taken) -> Structure {
+        Structure { _taken: Some(Arc::new(taken)), ..self }
+    }
+
     fn group(&self, group: usize) -> MutexGuard<'_, Option<Learning>> {
         // What it holds is replaced in whole.
         self.shared.learning[group].lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -164,7 +180,7 @@ fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<
         return Err(plain(&error));
     }
     let cost = fresh.last_step_stats().map_or(0, |stats| stats.lexer_cost as usize);
-    let bytes = outputs.text().len() * BYTES_OF_TEXT + cost * BYTES_OF_COST;
+    let bytes = LEAST_BYTES + outputs.text().len() * BYTES_OF_TEXT + cost * BYTES_OF_COST;
     let shared = Shared {
         digest: outputs.digest(),
         vocabulary: vocabulary.clone(),
@@ -174,7 +190,7 @@ fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<
         bytes,
         has_other_names: grammar.has_other_names,
     };
-    let structure = Structure { shared: Arc::new(shared), reasoning: None, fields: None };
+    let structure = Structure { shared: Arc::new(shared), reasoning: None, fields: None, _taken: None };
     let size = vocabulary.factory.tok_env().tok_trie().vocab_size();
     let mut first = structure.start();
     first.fill_mask(&mut vec![0; size.div_ceil(32)]).map_err(|why| match why {

@@ -16,6 +16,7 @@ mod lark_tokens;
 mod names;
 mod parser_error;
 pub mod reasoning;
+pub mod room;
 pub mod vocabulary;
 
 use serde_json::{Value, json};
