@@ -10,8 +10,8 @@ use std::fmt;
 #[derive(clap::Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Columns of choices")]
 pub struct ColumnsOptions {
-    /// Answer each row with one of these choices, in a column NAME [default: label], and do not generate text; `\,` is
-    /// a comma; may be repeated.
+    /// Answer each row with one of these choices, in a column NAME [default: label], and do not generate text; `\,` is a
+    /// comma, `\=` an equals sign and `\\` a backslash; may be repeated.
     #[arg(long, value_name = "[NAME=]CHOICE,...", allow_hyphen_values = true)]
     pub choices: Vec<String>,
     /// The same as JSON: {"NAME": {"ask": "...", "choices": ["a", "b"]}, ...}; in a job file tables [columns.NAME].
@@ -104,24 +104,33 @@ impl ColumnOptions {
     }
 }
 
-/// The name and the choices of `NAME=a,b`, where `\,` is a comma. Spaces are of a choice: with `--raw` they matter.
+/// The name and the choices of `NAME=a,b`. `\,`, `\=` and `\\` are the characters behind the backslash; before any other it stands
+/// for itself. The first `=` ends the name, unless a comma comes before it. Spaces are of a choice: with `--raw` they matter.
 fn split_choices(given: &str) -> (String, Vec<String>) {
-    let list = given.find([',', '\\']).unwrap_or(given.len());
-    let (name, rest) = match given[..list].split_once('=') {
-        Some((name, _)) => (name.trim().to_string(), &given[name.len() + 1..]),
-        None => ("label".to_string(), given),
-    };
+    let (mut name, mut may_be_name) = (None, true);
     let mut choices = vec![String::new()];
-    let mut characters = rest.chars().peekable();
+    let mut characters = given.chars().peekable();
     while let Some(c) = characters.next() {
         let last = choices.len() - 1;
         match c {
-            '\\' if characters.next_if_eq(&',').is_some() => choices[last].push(','),
-            ',' => choices.push(String::new()),
+            '\\' => {
+                let escaped = characters.next_if(|next| [',', '=', '\\'].contains(next)).unwrap_or(c);
+                may_be_name &= escaped != ',';
+                choices[last].push(escaped);
+            }
+            '=' if may_be_name => {
+                name = Some(choices[last].trim().to_string());
+                choices[last].clear();
+                may_be_name = false;
+            }
+            ',' => {
+                choices.push(String::new());
+                may_be_name = false;
+            }
             c => choices[last].push(c),
         }
     }
-    (name, choices)
+    (name.unwrap_or_else(|| "label".to_string()), choices)
 }
 
 fn parse_columns(text: &str) -> Result<Columns, String> {
@@ -173,6 +182,12 @@ mod tests {
         // An equals sign behind the first comma is part of a choice.
         assert_eq!(split_choices("a,b=c"), ("label".into(), vec!["a".into(), "b=c".into()]));
         assert_eq!(split_choices(r"\,=,b"), ("label".into(), vec![",=".into(), "b".into()]));
+        assert_eq!(split_choices(r"a\=b,c"), ("label".into(), vec!["a=b".into(), "c".into()]));
+        assert_eq!(
+            split_choices(r"a\=b=c=d,e\\,f"),
+            ("a=b".into(), vec!["c=d".into(), r"e\".into(), "f".into()])
+        );
+        assert_eq!(split_choices(r"x=a\\\,b,\n"), ("x".into(), vec![r"a\,b".into(), r"\n".into()]));
     }
 
     #[test]
