@@ -192,6 +192,10 @@ fn what_cannot_be_enforced_is_refused_before_the_start() {
     std::fs::write(bench.path("hot.lark"), "start[temperature=2]: /a+/").unwrap();
     std::fs::write(bench.path("end.lark"), "start: \"a\" <|im_end|>").unwrap();
     std::fs::write(bench.path("twice.json"), "{\"type\": \"string\",\n \"type\": \"null\"}").unwrap();
+    std::fs::write(bench.path("long.json"), format!(r#"{{"description": "{}"}}"#, "x".repeat(1 << 20)))
+        .unwrap();
+    let deep = format!("{}{{}}{}", r#"{"items": "#.repeat(200), "}".repeat(200));
+    let long = bench.name("long.json");
     let (hot, end, twice) = (bench.name("hot.lark"), bench.name("end.lark"), bench.name("twice.json"));
     for (flags, why) in [
         (&["--regex", "a", "--json-schema", "{}"][..], "--json-schema and --regex are two kinds"),
@@ -199,6 +203,19 @@ fn what_cannot_be_enforced_is_refused_before_the_start() {
         (&["--regex", "a", "--stop-token-ids", "7"], "--stop-token-ids could end"),
         (&["--regex", "a", "--ignore-eos"], "--ignore-eos leaves"),
         (&["--regex", r"(a)\1"], "structured outputs: regex: "),
+        (&["--regex", "a^b"], "regex: `^` behind its beginning is not taken; leave it out"),
+        (&["--regex", r"\bfoo\b"], r"regex: a word boundary (such as `\b`) is not taken"),
+        (&["--regex", "(?=a)b"], "regex: a lookaround, such as (?=...) is not taken"),
+        (
+            &["--grammar", "start: \"a\""],
+            "there is no file start: \"a\": --grammar takes a file; give the text of a grammar as",
+        ),
+        (
+            &["--json-schema", "true"],
+            "there is no file true: --json-schema takes a file, or the schema itself",
+        ),
+        (&["--json-schema", &deep], "it is nested more than 64 deep; name inner parts in `$defs`"),
+        (&["--json-schema", &long], "has more than 1048576 bytes; leave out descriptions"),
         (&["--regex", ""], "--regex: is empty"),
         (
             &["--json-schema", &twice],

@@ -4,7 +4,7 @@ use crate::cli::args::{EvaluateArgs, TruthArgs};
 use crate::error::JobError;
 use crate::evaluate::figures::Figures;
 use crate::evaluate::{Evaluation, table};
-use crate::log::print;
+use crate::log::{note, print};
 use crate::receipt::spent::Spent;
 use crate::store::location::Location;
 use std::ffi::OsString;
@@ -17,6 +17,15 @@ pub fn evaluate(args: EvaluateArgs) -> Result<(), JobError> {
     let EvaluateArgs { output, truth, differences, price_per_hour, json } = args;
     let mut figures = Evaluation { differences, ..truth.evaluation(output.clone())? }.run()?;
     price(&mut figures, &output, price_per_hour)?;
+    for figures in &figures {
+        if let Some((label, truth)) = figures.apart() {
+            let Figures { column, truth: of_truth, .. } = figures;
+            note!(
+                "warning: no value of `{column}` is one of `{of_truth}`, such as {label:?} beside {truth:?}; texts are compared as they \
+                 are: write the truth as the choices are written"
+            );
+        }
+    }
     let text = if json {
         serde_json::to_string_pretty(&figures).map_err(|error| JobError::Internal(error.to_string()))? + "\n"
     } else {

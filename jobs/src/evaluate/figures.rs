@@ -100,6 +100,18 @@ pub struct Goal {
 }
 
 impl Figures {
+    /// A label and a truth, where no label is any row's truth: most often they are written in two ways, which look alike here.
+    pub fn apart(&self) -> Option<(&str, &str)> {
+        let mut labels = self.confusion.values().flat_map(BTreeMap::keys).filter(|label| !label.is_empty());
+        let first = labels.clone().next()?;
+        if labels.any(|label| self.confusion.contains_key(label)) {
+            return None;
+        }
+        let alike = |truth: &&String| truth.trim().to_lowercase() == first.trim().to_lowercase();
+        let truth = self.confusion.keys().find(alike).or_else(|| self.confusion.keys().next())?;
+        Some((first, truth))
+    }
+
     /// Of the pairs of a column.
     pub fn new(column: &str, truth: &str, pairs: &[Pair], without_truth: u64) -> Figures {
         let mut confusion: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
@@ -238,6 +250,22 @@ mod tests {
             probability: label.map(|_| probability),
         };
         rows.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn labels_that_are_no_truth_are_shown_beside_the_truth_that_looks_like_them() {
+        let rows = pairs(&[
+            ("Negative", Some("positive"), 0.9),
+            ("Positive ", Some("positive"), 0.8),
+            ("x", None, 0.0),
+        ]);
+        let apart = |rows: &[Pair]| {
+            let figures = Figures::new("x", "y", rows, 0);
+            figures.apart().map(|(label, truth)| (label.to_string(), truth.to_string()))
+        };
+        assert_eq!(apart(&rows), Some(("positive".into(), "Positive ".into())));
+        assert_eq!(apart(&rows[2..]), None, "no row has a label");
+        assert_eq!(apart(&pairs(&[("a", Some("b"), 0.9), ("b", Some("c"), 0.9)])), None, "b is a truth");
     }
 
     /// By hand: 4 of 6 labels are right, one row has none.

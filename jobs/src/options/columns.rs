@@ -2,7 +2,8 @@
 
 use crate::error::JobError;
 use clap::ValueEnum;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -29,7 +30,46 @@ pub struct Columns(Vec<(String, ColumnTable)>);
 struct ColumnTable {
     ask: Option<String>,
     choices: Vec<String>,
+    #[serde(default, deserialize_with = "calibrate")]
     calibrate: Option<Calibrate>,
+}
+
+/// A column's table, or an error that says how one is written.
+struct Written(ColumnTable);
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Table;
+        impl<'de> Visitor<'de> for Table {
+            type Value = Written;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(r#"a table, as in {"choices": ["a", "b"]}"#)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Written, A::Error> {
+                ColumnTable::deserialize(MapAccessDeserializer::new(map)).map(Written)
+            }
+        }
+        deserializer.deserialize_any(Table)
+    }
+}
+
+fn calibrate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Calibrate>, D::Error> {
+    struct Named;
+    impl Visitor<'_> for Named {
+        type Value = Calibrate;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(r#"calibrate = "content-free""#)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Calibrate, E> {
+            let known = <Calibrate as ValueEnum>::from_str(text, false).ok();
+            known.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+        }
+    }
+    deserializer.deserialize_any(Named).map(Some)
 }
 
 /// A column to answer with one of its choices.
@@ -151,7 +191,7 @@ impl<'de> Deserialize<'de> for Columns {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Columns, A::Error> {
                 let mut columns = Vec::new();
                 while let Some(name) = map.next_key::<String>()? {
-                    let table = map
+                    let Written(table) = map
                         .next_value()
                         .map_err(|why| A::Error::custom(format!("column `{name}`: {why}")))?;
                     columns.push((name, table));
@@ -212,6 +252,16 @@ mod tests {
             (&[], Some(r#"{"a": {"ask": " ", "choices": ["x", "y"]}}"#), "`ask` is empty"),
             (&[], Some(r#"{"a": {"choice": ["x", "y"]}}"#), "column `a`: unknown field `choice`"),
             (&[], Some(r#"["a"]"#), "an object of columns by name"),
+            (
+                &[],
+                Some(r#"{"s": ["a", "b"]}"#),
+                r#"column `s`: invalid type: sequence, expected a table, as in {"choices": ["a", "b"]}"#,
+            ),
+            (
+                &[],
+                Some(r#"{"s": {"choices": ["a", "b"], "calibrate": true}}"#),
+                r#"invalid type: boolean `true`, expected calibrate = "content-free""#,
+            ),
         ] {
             let error = resolve(choices, columns).unwrap_err();
             assert!(error.contains(why), "{choices:?} {columns:?}: {error}");

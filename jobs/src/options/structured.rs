@@ -3,11 +3,13 @@
 use crate::error::JobError;
 use crate::input::json;
 use crate::schema::AnswerSchema;
+use crate::schema::{LESS_DEEP, MAX_DEPTH, SMALLER};
 use crate::structured::StructuredOutputs;
 use crate::structured::grammar::MAX_BYTES;
 use engine::models::read_capped;
 use serde::Deserialize;
 use serde_json::Value;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// At most one of these is given.
@@ -89,9 +91,9 @@ impl StructuredOptions {
         };
         let outputs = if let Some(given) = json_schema {
             let is_file = !given.trim_start().starts_with('{');
-            let text = if is_file { read(Path::new(&given))? } else { given.clone() };
+            let text = if is_file { read(Path::new(&given), SCHEMA_IS)? } else { given.clone() };
             let named = if is_file { format!("--json-schema {given}") } else { "--json-schema".into() };
-            Some(StructuredOutputs::Json(json::parse(&text).map_err(wrong(&named))?))
+            Some(StructuredOutputs::Json(parse_schema(&text).map_err(wrong(&named))?))
         } else if let Some(json) = json {
             let json = match json {
                 Value::String(text) if !text.trim_start().starts_with(['{', 't', 'f']) => {
@@ -100,12 +102,12 @@ impl StructuredOptions {
                     );
                     return Err(wrong("json")(why));
                 }
-                Value::String(text) => json::parse(&text).map_err(wrong("json"))?,
+                Value::String(text) => parse_schema(&text).map_err(wrong("json"))?,
                 json => json,
             };
             Some(StructuredOutputs::Json(json))
         } else if let Some(path) = grammar {
-            Some(StructuredOutputs::Grammar(read(&path)?))
+            Some(StructuredOutputs::Grammar(read(&path, GRAMMAR_IS)?))
         } else if let Some(format) = response_format {
             StructuredOutputs::of_response_format(&format).map_err(wrong("response-format"))?
         } else {
@@ -145,9 +147,34 @@ fn check(outputs: &StructuredOutputs) -> Result<(), String> {
     }
 }
 
-fn read(path: &Path) -> Result<String, JobError> {
+/// What is said where the file is none.
+const SCHEMA_IS: &str =
+    "--json-schema takes a file, or the schema itself as an object of JSON ({} allows any JSON)";
+const GRAMMAR_IS: &str = "--grammar takes a file; give the text of a grammar as --structured-outputs '{\"grammar\": \"start: ...\"}', in Python as \
+                          structured_outputs={\"grammar\": \"start: ...\"}";
+
+fn parse_schema(text: &str) -> Result<Value, String> {
+    json::parse(text).map_err(|why| match why.starts_with("recursion limit exceeded") {
+        true => format!("it is nested more than {MAX_DEPTH} deep; {LESS_DEEP}"),
+        false => why,
+    })
+}
+
+/// A file's text; `is` says what is taken in place of a file.
+fn read(path: &Path, is: &str) -> Result<String, JobError> {
+    let found = std::fs::metadata(path);
+    let named = path.display();
+    if found.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        let named = named.to_string();
+        let short: String = named.chars().take(80).collect();
+        let more = if short.len() < named.len() { "..." } else { "" };
+        return Err(JobError::Usage(format!("there is no file {short}{more}: {is}")));
+    }
+    if found.is_ok_and(|found| found.is_file() && found.len() > MAX_BYTES as u64) {
+        return Err(JobError::Usage(format!("{named}: has more than {MAX_BYTES} bytes; {SMALLER}")));
+    }
     let bytes = read_capped(path, MAX_BYTES as u64)?;
-    String::from_utf8(bytes).map_err(|_| JobError::Usage(format!("{}: is not UTF-8", path.display())))
+    String::from_utf8(bytes).map_err(|_| JobError::Usage(format!("{named}: is not UTF-8")))
 }
 
 #[cfg(test)]

@@ -191,7 +191,10 @@ impl Template {
         let (kind, said) = why.split_once(": ").unwrap_or((why, ""));
         let (said, line) = said.rsplit_once(" (line ").unwrap_or((said, ""));
         let source = self.environment.get_template("template");
-        if source.is_ok_and(|template| template.source().contains(said)) || is_of_operands(said) {
+        if source.is_ok_and(|template| template.source().contains(said))
+            || is_of_operands(said)
+            || is_of_loops(said)
+        {
             return Some(why.into());
         }
         let line: String = line.chars().take_while(char::is_ascii_digit).collect();
@@ -223,6 +226,11 @@ impl Template {
             {
                 let _ =
                     write!(text, " in {shown}; say what to write instead, as in {{{{ x.y | default('') }}}}");
+            }
+            if error.detail().is_some_and(is_of_loops)
+                && let Some(shown) = self.shown(error)
+            {
+                let _ = write!(text, " in {shown}; loop over a list, or test it with `is iterable`");
             }
             let about_null = undefined || error.detail().is_some_and(|detail| detail.contains("none"));
             if !nulls.is_empty() && about_null {
@@ -268,6 +276,12 @@ fn is_of_operands(said: &str) -> bool {
                          undefined plain + - * / // % **";
     said.starts_with("tried to use ")
         && said.split(' ').all(|word| WORDS.split(' ').any(|known| known == word))
+}
+
+/// Whether a text is that of a loop over what is no list, which names the value's type alone.
+fn is_of_loops(said: &str) -> bool {
+    const KINDS: [&str; 7] = ["number", "bool", "none", "bytes", "string", "plain object", "object"];
+    said.strip_suffix(" is not iterable").is_some_and(|kind| KINDS.contains(&kind))
 }
 
 /// The environment with the compiled template, and the template's names.

@@ -26,6 +26,7 @@ mod types;
 
 pub use error::SchemaError;
 pub use finite::MAX_TEXT;
+pub use reader::{LESS_DEEP, MAX_DEPTH, SMALLER};
 
 use node::Node;
 use serde_json::Value;

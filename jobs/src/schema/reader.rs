@@ -13,7 +13,12 @@ use std::rc::Rc;
 
 /// What is taken at most: deeper schemas would overflow stacks, larger ones take too long to compile.
 const MAX_BYTES: usize = 1 << 20;
-const MAX_DEPTH: usize = 64;
+pub const MAX_DEPTH: usize = 64;
+
+/// What to do about a schema that is too deep, or too large.
+pub const LESS_DEEP: &str = "name inner parts in `$defs` and refer to them by `$ref`";
+pub const SMALLER: &str =
+    "leave out descriptions and examples, and name what is there more than once in `$defs`";
 const MAX_NODES: usize = 20_000;
 const MAX_DEFINITIONS: usize = 1000;
 const MAX_PROPERTIES: usize = 2000;
@@ -91,11 +96,14 @@ pub(super) enum Draft {
 /// Reads a schema into its tree and what `$ref` leads to.
 pub(super) fn read(schema: &Value) -> Result<(Node, Vec<Node>), SchemaError> {
     if depth(schema) > MAX_DEPTH {
-        return Err(SchemaError::new("", format!("it is nested more than {MAX_DEPTH} deep")));
+        return Err(SchemaError::new("", format!("it is nested more than {MAX_DEPTH} deep; {LESS_DEEP}")));
     }
     let bytes = schema.to_string().len();
     if bytes > MAX_BYTES {
-        return Err(SchemaError::new("", format!("it has {bytes} bytes; at most {MAX_BYTES} are taken")));
+        return Err(SchemaError::new(
+            "",
+            format!("it has {bytes} bytes; at most {MAX_BYTES} are taken; {SMALLER}"),
+        ));
     }
     let mut reader = Reader {
         document: schema,

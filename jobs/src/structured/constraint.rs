@@ -6,7 +6,7 @@ use crate::schema::chosen::Chosen;
 use crate::structured::StructuredOutputs;
 use crate::structured::grammar::{check_end_tokens, grammar};
 use crate::structured::names::Names;
-use crate::structured::parser_error::{no_token, plain};
+use crate::structured::parser_error::{no_token, of_regex, plain};
 use crate::structured::reasoning::Reasoning;
 use crate::structured::room::Taken;
 use crate::structured::vocabulary::Vocabulary;
@@ -175,9 +175,12 @@ fn compile(outputs: &StructuredOutputs, vocabulary: &Arc<Vocabulary>) -> Result<
         check_end_tokens(lark, &ends)?;
     }
     let grammar = grammar(outputs)?;
-    let fresh = vocabulary.parser(grammar.rules, matches!(outputs, StructuredOutputs::Json(_)))?;
+    let told =
+        |why: String| if matches!(outputs, StructuredOutputs::Regex(_)) { of_regex(&why) } else { why };
+    let fresh =
+        vocabulary.parser(grammar.rules, matches!(outputs, StructuredOutputs::Json(_))).map_err(told)?;
     if let Some(error) = fresh.get_error() {
-        return Err(plain(&error));
+        return Err(told(plain(&error)));
     }
     let cost = fresh.last_step_stats().map_or(0, |stats| stats.lexer_cost as usize);
     let bytes = LEAST_BYTES + outputs.text().len() * BYTES_OF_TEXT + cost * BYTES_OF_COST;

@@ -1,6 +1,6 @@
 //! What llguidance is asked: a grammar of each kind of structure.
 
-use crate::schema::{AnswerSchema, MAX_TEXT};
+use crate::schema::{AnswerSchema, MAX_TEXT, SMALLER};
 use crate::structured::StructuredOutputs;
 use crate::structured::growth::Growth;
 use crate::structured::lark;
@@ -57,7 +57,13 @@ pub fn grammar(outputs: &StructuredOutputs) -> Result<Grammar, String> {
     };
     let bytes = outputs.text().len();
     if bytes > most {
-        return Err(format!("it has {bytes} bytes; at most {most} are taken"));
+        let smaller = match outputs {
+            StructuredOutputs::Json(_) => SMALLER,
+            StructuredOutputs::Choice(_) => "give fewer or shorter texts",
+            StructuredOutputs::Regex(_) => "give a list of texts as `choice`, or say less of them",
+            StructuredOutputs::Grammar(_) => "give a list of texts as `choice`, or give it fewer rules",
+        };
+        return Err(format!("it has {bytes} bytes; at most {most} are taken; {smaller}"));
     }
     match outputs {
         StructuredOutputs::Json(schema) => {

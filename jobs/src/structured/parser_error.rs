@@ -87,6 +87,23 @@ pub(crate) fn plain(error: &str) -> String {
     shortened(text.trim().trim_end_matches('.'))
 }
 
+/// What is wrong with a regular expression, of which llguidance makes a grammar of one line with places of its own.
+pub(crate) fn of_regex(error: &str) -> String {
+    let Some((_, why)) = error.split_once("(in regex): ") else { return error.into() };
+    let why = why.rsplit_once(" in regex /").map_or(why, |(why, _)| why);
+    let part = match why.strip_prefix("lookarounds not supported yet; ") {
+        Some("Start" | "StartLF" | "StartCRLF") => "`^` behind its beginning",
+        Some("End" | "EndLF" | "EndCRLF") => "`$` before its end",
+        Some(_) => "a word boundary (such as `\\b`)",
+        None if why.contains("look-around") => "a lookaround, such as (?=...)",
+        None if why.contains("backreferences") => "a backreference, such as \\1",
+        None => return why.into(),
+    };
+    format!(
+        "{part} is not taken; leave it out: it matches a text as a whole, so write which characters may stand there"
+    )
+}
+
 /// A message that repeats what a user wrote, which may be long, by its beginning and its end.
 fn shortened(text: &str) -> String {
     let count = text.chars().count();

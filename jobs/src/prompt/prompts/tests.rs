@@ -315,6 +315,10 @@ fn a_template_that_no_row_can_render_is_refused() {
         ),
         ("{{ raise_exception(q or '') }}", "row 0: invalid operation"),
         (
+            "{% for x in (q or '') | length %}{{ x }}{% endfor %}",
+            "row 0: invalid operation: number is not iterable (line 1) in {% for x in (q or '') | length %}",
+        ),
+        (
             "{{ q.gone.more or 1 }}",
             "row 1: undefined value (line 1) in {{ q.gone.more or 1 }}; say what to write instead",
         ),
