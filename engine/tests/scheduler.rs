@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use engine::constraint::{Constraint, Matcher};
+use engine::constraint::{Constraint, Matcher, NoToken};
 use engine::numbers::Numbers;
 use engine::request::{Branch, Request, SamplingParams, Score, Scores};
 use engine::scheduler::{Chunk, Limits, Scheduler};
@@ -114,7 +114,7 @@ impl Constraint for Runs {
 }
 
 impl Matcher for Runs {
-    fn fill_mask(&mut self, _: &mut [u32]) -> Result<(), String> {
+    fn fill_mask(&mut self, _: &mut [u32]) -> Result<(), NoToken> {
         Ok(())
     }
 
