@@ -58,18 +58,22 @@ impl<'de> Deserialize<'de> for Written {
 fn calibrate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Calibrate>, D::Error> {
     struct Named;
     impl Visitor<'_> for Named {
-        type Value = Calibrate;
+        type Value = Option<Calibrate>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str(r#"calibrate = "content-free""#)
         }
 
-        fn visit_str<E: Error>(self, text: &str) -> Result<Calibrate, E> {
+        fn visit_unit<E: Error>(self) -> Result<Option<Calibrate>, E> {
+            Ok(None)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Option<Calibrate>, E> {
             let known = <Calibrate as ValueEnum>::from_str(text, false).ok();
-            known.ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+            known.map(Some).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
         }
     }
-    deserializer.deserialize_any(Named).map(Some)
+    deserializer.deserialize_any(Named)
 }
 
 /// A column to answer with one of its choices.
