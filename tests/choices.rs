@@ -535,3 +535,15 @@ fn a_label_with_a_comma_is_quoted_in_csv() {
     let lines = std::fs::read_to_string(&output).unwrap();
     assert!(lines.lines().nth(1).unwrap().starts_with("grain,\"the, "), "{lines}");
 }
+
+#[test]
+fn names_that_differ_in_case_alone_are_told() {
+    let bench = Bench::new();
+    let input =
+        bench.table("in.parquet", vec![("text", strings(&[Some("grain")])), ("Mood", strings(&[Some("x")]))]);
+    let flags = ["--prompt", "{{ text }}", "--choices", "mood=mill,river"];
+    let ran = choose(&bench, &input, &bench.name("out.parquet"), &flags);
+    assert!(ran.code == 0 && ran.stderr.contains("`Mood` and `mood` differ in case alone"), "{}", ran.stderr);
+    let ran = choose(&bench, &input, &bench.name("few.parquet"), &[&flags[..], &["--keep", "text"]].concat());
+    assert!(ran.code == 0 && !ran.stderr.contains("in case alone"), "{}", ran.stderr);
+}

@@ -586,6 +586,11 @@ fn one_process_runs_shard_after_shard() {
         2,
         &["--fresh is of one run"],
     );
+    refused(
+        &Ran::of(job.command("run-shards", "new", &["--take-over"]).output().unwrap()),
+        2,
+        &["a shard needs no --take-over"],
+    );
     let many = Job::new(&bench, &GREEDY);
     refused(&Ran::of(many.command("run-shards", "new", &[]).output().unwrap()), 2, &["--rows-per-file"]);
 }

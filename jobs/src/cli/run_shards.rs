@@ -87,10 +87,14 @@ impl RunArgs {
             ("--fresh", self.fresh),
             ("--retry", !self.retry.is_empty()),
             ("--resume", self.resume != Resume::Auto),
-            ("--take-over", self.take_over),
             ("--in-process", self.in_process),
             ("--metrics", self.metrics.is_some()),
         ];
+        if self.take_over {
+            return Err(JobError::Usage(
+                "a shard needs no --take-over: any machine runs it again; leave the flag out".into(),
+            ));
+        }
         if let Some((flag, _)) = of_one_run.iter().find(|(_, given)| *given) {
             return Err(JobError::Usage(format!(
                 "{flag} is of one run, and this job is run in shards by many processes; `gristmill run --shard` takes it"

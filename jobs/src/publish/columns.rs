@@ -15,6 +15,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Float32Type, Int32Type, Schema, SchemaRef};
 use engine::request::TokenLogprobs;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The optional columns (`--return`).
@@ -195,6 +196,13 @@ impl OutputColumns {
     /// The schema of the output.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// Two columns of the output whose names differ in case alone, if there are such.
+    pub fn alike(&self) -> Option<(&str, &str)> {
+        let mut seen = HashMap::new();
+        let mut names = self.schema.fields().iter().map(|field| field.name().as_str());
+        names.find_map(|name| seen.insert(name.to_lowercase(), name).map(|before| (before, name)))
     }
 
     /// Whether a kept column is a Date64, or has one below it.

@@ -329,6 +329,12 @@ impl Job {
         for warning in self.warnings() {
             tracing::warn!("{warning}");
         }
+        if let Some((one, other)) = self.columns.alike() {
+            tracing::warn!(
+                "the output's columns `{one}` and `{other}` differ in case alone, and DuckDB and Spark cannot tell them apart; rename \
+                 one, or leave it out with --keep"
+            );
+        }
         let documents = self.documents.as_ref().map(|documents| documents.summary() + "; ");
         let documents = documents.unwrap_or_default();
         match &self.choices {
