@@ -103,7 +103,7 @@ pub fn of_type<T: DeserializeOwned>(name: &str, value: &RawValue) -> Result<T, S
 const TYPES: [(&str, &str); 5] = [
     ("expected f32", "expected a number"),
     ("expected u32", "expected a whole number from 0 on"),
-    ("expected u64", "expected a whole number"),
+    ("expected u64", "expected a whole number from 0 on"),
     ("expected i64", "expected a whole number"),
     ("expected a sequence", "expected a list"),
 ];

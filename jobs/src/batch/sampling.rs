@@ -48,13 +48,15 @@ impl RequestSampling {
     /// # Errors
     /// The first that is wrong.
     pub fn read(endpoint: Endpoint, fields: &mut Fields) -> Result<RequestSampling, String> {
-        let max_tokens = fields.take("max_tokens")?;
+        // However many: no more than the context holds are taken.
+        let max_tokens = fields.take::<u64>("max_tokens")?;
         let max_tokens = match fields.take("max_completion_tokens")? {
-            Some(other) if max_tokens.is_some_and(|tokens: u32| tokens != other) => {
+            Some(other) if max_tokens.is_some_and(|tokens| tokens != other) => {
                 return Err("`max_completion_tokens` and `max_tokens` differ; give one of them".into());
             }
             other => other.or(max_tokens),
         };
+        let max_tokens = max_tokens.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX));
         let stop = fields.take("stop")?.map(|stop| match stop {
             Texts::One(stop) => vec![stop],
             Texts::Several(stop) => stop,
@@ -66,7 +68,11 @@ impl RequestSampling {
         let seed = match fields.raw("seed") {
             // A negative number has a pattern of bits, too.
             Some(seed) if seed.get().starts_with('-') => Some(of_type::<i64>("seed", &seed)? as u64),
-            Some(seed) => Some(of_type::<u64>("seed", &seed)?),
+            Some(seed) => {
+                // Negative ones are taken as well.
+                let seed = of_type::<u64>("seed", &seed);
+                Some(seed.map_err(|why| why.replace(" from 0 on", ""))?)
+            }
             None => None,
         };
         Ok(RequestSampling {
@@ -235,6 +241,8 @@ mod tests {
         let (options, _) =
             read(Endpoint::Completions, r#"{"max_tokens": 2, "logprobs": 0}"#).unwrap().over(&want);
         assert_eq!((options.min_tokens, options.max_tokens, options.logprobs), (2, Some(2), Some(0)));
+        let endless = read(Endpoint::Completions, r#"{"max_tokens": 1000000000000}"#).unwrap();
+        assert_eq!(endless.max_tokens, Some(u32::MAX));
     }
 
     #[test]

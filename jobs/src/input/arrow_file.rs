@@ -11,7 +11,7 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::convert::try_fb_to_schema;
 use arrow::ipc::reader::FileDecoder;
-use arrow::ipc::{Block, MessageHeader, root_as_footer, root_as_message};
+use arrow::ipc::{Block, MessageHeader, MetadataVersion, root_as_footer, root_as_message};
 use parquet::file::reader::{ChunkReader, Length};
 use std::path::Path;
 use std::sync::Arc;
@@ -51,6 +51,15 @@ pub fn scan(source: &OpenSource, path: &Path) -> Result<(ArrowLayout, Vec<u64>),
         at += 8;
     }
     let (mut layout, mut rows): (Option<ArrowLayout>, Vec<u64>) = (None, Vec::new());
+    let footer = if is_file { walk.footer()? } else { None };
+    // The format puts the schema before the batches as well. Some writers put it there in a form of their own; readers of files
+    // go by the footer's.
+    let by_footer = footer.as_ref().filter(|_| !walk.has_message(at));
+    if let Some(footer) = by_footer {
+        let (schema, version) = (footer.schema.clone(), footer.version);
+        layout = Some(ArrowLayout { version, schema, batches: Vec::new(), dictionaries: Vec::new() });
+        at = footer.first;
+    }
     while let Some((message, head)) = walk.head(at)? {
         let damaged = |why: &str| broken(path, &format!(", message at byte {at}"), why);
         let parsed = guarded(|| root_as_message(&head).map_err(|error| error.to_string()));
@@ -93,9 +102,16 @@ pub fn scan(source: &OpenSource, path: &Path) -> Result<(ArrowLayout, Vec<u64>),
         }
         at = end;
     }
-    let layout = layout.ok_or_else(|| broken(path, "", "is not Arrow IPC: it has no schema"))?;
-    let ended =
-        if is_file { walk.batches_by_footer()? == Some(layout.batches.len()) } else { walk.is_end(at)? };
+    let mut layout = layout.ok_or_else(|| broken(path, "", "is not Arrow IPC: it has no schema"))?;
+    if by_footer.is_some() {
+        // Readers by the footer read all dictionaries first, so their place is free.
+        let all = layout.dictionaries.len();
+        layout.batches.iter_mut().for_each(|(_, dictionaries)| *dictionaries = all);
+    }
+    let ended = match is_file {
+        true => footer.is_some_and(|footer| footer.batches == layout.batches.len()),
+        false => walk.is_end(at)?,
+    };
     if !ended {
         let why = match is_file {
             true => "has other record batches than its footer says; the file is damaged",
@@ -107,6 +123,16 @@ pub fn scan(source: &OpenSource, path: &Path) -> Result<(ArrowLayout, Vec<u64>),
         return Err(broken(path, "", why));
     }
     Ok((layout, rows))
+}
+
+/// What the footer of a file says.
+struct Footer {
+    schema: SchemaRef,
+    version: MetadataVersion,
+    /// How many record batches there are.
+    batches: usize,
+    /// Where the first message after the schema is.
+    first: u64,
 }
 
 struct Walk<'a> {
@@ -130,17 +156,37 @@ impl Walk<'_> {
         Ok(end.starts_with(&[0; 4]) || end.starts_with(&MARKER) && end.ends_with(&[0; 4]) && left == 8)
     }
 
-    /// The record batches of a file by its footer, if that can be read.
-    fn batches_by_footer(&self) -> Result<Option<usize>, JobError> {
+    /// The footer of a file, if it can be read.
+    fn footer(&self) -> Result<Option<Footer>, JobError> {
         let size = self.source.len();
         let tail = self.bytes(size - 10, 4)?;
         let length = tail[..].try_into().map_or(0, u32::from_le_bytes);
         if u64::from(length) > HEAD.min(size - 10) {
             return Ok(None);
         }
-        let footer = self.bytes(size - 10 - u64::from(length), length as usize)?;
-        let batches = guarded(|| root_as_footer(&footer).ok()?.recordBatches().map(|batches| batches.len()));
-        Ok(batches.ok().flatten())
+        let begin = size - 10 - u64::from(length);
+        let footer = self.bytes(begin, length as usize)?;
+        let read = || {
+            let footer = root_as_footer(&footer).ok()?;
+            let schema = Arc::new(try_fb_to_schema(footer.schema()?).ok()?);
+            let batches = footer.recordBatches()?;
+            let blocks = footer.dictionaries().into_iter().flatten().chain(batches);
+            // Of none, the end of the file.
+            let first = blocks.map(|block| u64::try_from(block.offset()).unwrap_or(size)).min();
+            Some(Footer {
+                schema,
+                version: footer.version(),
+                batches: batches.len(),
+                first: first.unwrap_or(size),
+            })
+        };
+        Ok(guarded(read).ok().flatten())
+    }
+
+    /// Whether there is a message at a place.
+    fn has_message(&self, at: u64) -> bool {
+        let head = self.head(at).ok().flatten();
+        head.is_some_and(|(_, head)| guarded(|| root_as_message(&head).is_ok()).unwrap_or(false))
     }
 
     /// The head of the message at a place; none at the end.

@@ -69,6 +69,29 @@ pub fn with_zones(metadata: ArrowReaderMetadata) -> Result<ArrowReaderMetadata, 
     with_types(metadata.metadata().clone(), schema)
 }
 
+/// Takes the values themselves where a file's Arrow schema has dictionaries of a type of which the Parquet library reads none, or
+/// writes none that others read.
+///
+/// # Errors
+/// As the Parquet library finds them.
+pub fn with_values(metadata: ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError> {
+    use DataType::{Boolean, Date64, Decimal32, Decimal64, Decimal128, Decimal256, Dictionary, Float16};
+    let mut found = false;
+    let schema = map_schema(metadata.schema(), &mut |kind| match kind {
+        Dictionary(_, value)
+            if matches!(
+                **value,
+                Boolean | Date64 | Decimal32(..) | Decimal64(..) | Decimal128(..) | Decimal256(..) | Float16
+            ) =>
+        {
+            found = true;
+            (**value).clone()
+        }
+        kind => kind.clone(),
+    });
+    if found { with_types(metadata.metadata().clone(), schema) } else { Ok(metadata) }
+}
+
 /// The Arrow schema that a file says it was written of.
 fn said_schema(metadata: &ArrowReaderMetadata) -> Option<Schema> {
     let entries = metadata.metadata().file_metadata().key_value_metadata()?;

@@ -68,7 +68,8 @@ pub struct SamplingOptions {
     /// Generate only these tokens.
     #[arg(long, value_parser = whole::<u32>, value_name = "ID,...", value_delimiter = ',', allow_negative_numbers = true)]
     pub allowed_token_ids: Vec<u32>,
-    /// Never generate this word; may be repeated.
+    /// Never generate the tokens that the tokenizer makes of this word, with a space before it and without; may be repeated. The
+    /// same letters may come of other tokens.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub bad_words: Vec<String>,
     /// Whether the model's generation_config.json gives defaults; with `none` it gives only the end tokens.

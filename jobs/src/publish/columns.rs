@@ -13,7 +13,7 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Fields, Float32Type, Int32Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Float32Type, Int32Type, Schema, SchemaRef, TimeUnit};
 use engine::request::TokenLogprobs;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -193,9 +193,17 @@ impl OutputColumns {
         Ok(OutputColumns { schema: Arc::new(schema), kept, generated })
     }
 
-    /// The schema of the output.
+    /// The schema of the output in memory.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// The schema that files of the output have.
+    pub fn file_schema(&self) -> SchemaRef {
+        let (kept, generated) = self.schema.fields().split_at(self.kept.len());
+        let kept = kept.iter().map(|field| Arc::new(in_files(field)));
+        let fields: Fields = kept.chain(generated.iter().cloned()).collect();
+        Arc::new(Schema::new_with_metadata(fields, self.schema.metadata().clone()))
     }
 
     /// Two columns of the output whose names differ in case alone, if there are such.
@@ -224,7 +232,8 @@ impl OutputColumns {
     /// The schema of the batches that are written: dictionaries as columns of their values, of which those of many files come
     /// together, however few their keys can count. That they are dictionaries, a file's metadata says.
     pub(crate) fn written_schema(&self) -> Schema {
-        let (kept, generated) = self.schema.fields().split_at(self.kept.len());
+        let schema = self.file_schema();
+        let (kept, generated) = schema.fields().split_at(self.kept.len());
         let kept = kept.iter().map(|field| Arc::new(without_dictionaries(field)));
         Schema::new(kept.chain(generated.iter().cloned()).collect::<Fields>())
     }
@@ -407,15 +416,45 @@ fn find(names: &[&str], name: &str) -> Result<usize, JobError> {
 
 /// A field with the values of its dictionaries in their place.
 pub(crate) fn without_dictionaries(field: &Field) -> Field {
-    let below = |field: &Arc<Field>| Arc::new(without_dictionaries(field));
+    map_leaves(field, &|leaf| match leaf.data_type() {
+        DataType::Dictionary(_, values) => leaf.clone().with_data_type((**values).clone()),
+        _ => leaf.clone(),
+    })
+}
+
+/// A field as files have it. Dictionaries have no order: theirs is that in which values are first written, not that of the
+/// input. Seconds, of which Parquet knows nothing, are milliseconds.
+fn in_files(field: &Field) -> Field {
+    map_leaves(field, &|leaf| {
+        let kind = match leaf.data_type() {
+            DataType::Dictionary(keys, values) => {
+                DataType::Dictionary(keys.clone(), Box::new(without_seconds(values)))
+            }
+            kind => without_seconds(kind),
+        };
+        leaf.clone().with_data_type(kind).with_dict_is_ordered(false)
+    })
+}
+
+fn without_seconds(kind: &DataType) -> DataType {
+    match kind {
+        DataType::Timestamp(TimeUnit::Second, zone) => {
+            DataType::Timestamp(TimeUnit::Millisecond, zone.clone())
+        }
+        DataType::Time32(TimeUnit::Second) => DataType::Time32(TimeUnit::Millisecond),
+        kind => kind.clone(),
+    }
+}
+
+fn map_leaves(field: &Field, map: &dyn Fn(&Field) -> Field) -> Field {
+    let below = |field: &Arc<Field>| Arc::new(map_leaves(field, map));
     let kind = match field.data_type() {
-        DataType::Dictionary(_, values) => (**values).clone(),
         DataType::List(item) => DataType::List(below(item)),
         DataType::LargeList(item) => DataType::LargeList(below(item)),
         DataType::FixedSizeList(item, size) => DataType::FixedSizeList(below(item), *size),
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(below).collect()),
         DataType::Map(entries, sorted) => DataType::Map(below(entries), *sorted),
-        other => other.clone(),
+        _ => return map(field),
     };
     field.clone().with_data_type(kind)
 }

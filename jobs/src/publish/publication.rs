@@ -195,8 +195,8 @@ impl Publication<'_> {
         rows: &mut InputRows<'_, impl Iterator<Item = Result<Batch, JobError>>>,
         missing: &mut Missing,
     ) -> Result<Part, JobError> {
-        let schema = self.columns.schema();
-        let mut writer = PartWriter::create(path, self.format(), schema, self.properties(range.start))?;
+        let schema = self.columns.file_schema();
+        let mut writer = PartWriter::create(path, self.format(), &schema, self.properties(range.start))?;
         let mut at = range.start;
         while at < range.end {
             let end = (at + BATCH).min(range.end);

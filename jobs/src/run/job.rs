@@ -102,7 +102,7 @@ impl Job {
         let format = OutputFormat::of(&job.options.output)?;
         match format {
             _ if job.options.batch => {}
-            OutputFormat::Parquet => parquet_types::check(job.columns.schema())?,
+            OutputFormat::Parquet => parquet_types::check(&job.columns.file_schema())?,
             OutputFormat::Jsonl | OutputFormat::Csv => {
                 LineEncoder::new(format).check(&job.columns.written_schema())?
             }

@@ -38,14 +38,14 @@ impl ShardedJob {
     pub fn of(job: &Job, identity: &Identity, inputs: &InputDigests) -> Option<ShardedJob> {
         let shard = job.options.shard.as_ref()?.shard;
         let rows_per_file = job.options.rows_per_file?;
-        let schema = job.columns.schema();
+        let schema = job.columns.file_schema();
         Some(ShardedJob {
             shards: shard.map_or_else(|| files_of(job.rows, rows_per_file), |shard| shard.of),
             rows: job.rows,
             rows_per_file,
             version: env!("CARGO_PKG_VERSION").into(),
             columns: schema.fields().iter().map(|field| field.name().clone()).collect(),
-            schema_blake3: crate::digest::digest_bytes(encode_arrow_schema(schema).as_bytes()),
+            schema_blake3: crate::digest::digest_bytes(encode_arrow_schema(&schema).as_bytes()),
             date: date::shown(job.date),
             inputs_blake3: inputs_digest(inputs),
             identity: identity.clone(),

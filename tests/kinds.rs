@@ -1,0 +1,137 @@
+//! Kept columns of types that files of the output have otherwise, or that few writers write.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Date64Array, Decimal128Array, DictionaryArray, Int8Array,
+    Int64Array, RecordBatch, StringArray, Time32SecondArray, TimestampSecondArray,
+};
+use arrow::datatypes::{DataType, Field, Int8Type, Schema, TimeUnit, TimestampMillisecondType};
+use arrow::ipc::writer::FileWriter;
+use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use parquet::arrow::encode_arrow_schema;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use std::fs::File;
+use std::sync::Arc;
+use support::job::{Bench, read, texts};
+
+fn answered(bench: &Bench, input: &str, output: &str) -> RecordBatch {
+    let ran = bench.job("qwen3", input, &bench.name(output), &["--prompt-column", "q", "--max-tokens", "1"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(bench.run(&["verify", output]).code, 0);
+    read(&bench.path(output))
+}
+
+fn of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    let q: ArrayRef = Arc::new(StringArray::from(vec!["grain", "mill", "river"]));
+    let columns = std::iter::once(("q", q)).chain(columns);
+    RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true))).unwrap()
+}
+
+/// As pyarrow writes it: plain values, and a schema that says that columns are dictionaries.
+fn write_as_dictionaries(bench: &Bench, name: &str, batch: &RecordBatch) {
+    let dictionary = |kind: &DataType| DataType::Dictionary(DataType::Int8.into(), kind.clone().into());
+    let schema = batch.schema();
+    let fields = schema.fields().iter().map(|field| match field.name().as_str() {
+        "q" => field.clone(),
+        _ => Arc::new(field.as_ref().clone().with_data_type(dictionary(field.data_type()))),
+    });
+    let said = encode_arrow_schema(&Schema::new(fields.collect::<Vec<_>>()));
+    let entry = KeyValue::new("ARROW:schema".to_string(), said);
+    let properties = WriterProperties::builder().set_coerce_types(true);
+    let properties = properties.set_key_value_metadata(Some(vec![entry])).build();
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let file = File::create(bench.path(name)).unwrap();
+    let mut writer = ArrowWriter::try_new_with_options(file, batch.schema(), options).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
+}
+
+fn write_ipc(bench: &Bench, name: &str, batch: &RecordBatch) {
+    let mut writer = FileWriter::try_new(File::create(bench.path(name)).unwrap(), &batch.schema()).unwrap();
+    writer.write(batch).unwrap();
+    writer.finish().unwrap();
+}
+
+#[test]
+fn dictionaries_of_which_the_parquet_library_reads_none_are_their_values() {
+    let bench = Bench::new();
+    let prices = Decimal128Array::from(vec![Some(110), None, Some(220)]).with_precision_and_scale(10, 2);
+    let given = of(vec![
+        ("price", Arc::new(prices.unwrap())),
+        ("sold", Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)]))),
+        ("day", Arc::new(Date64Array::from(vec![Some(86_400_000), None, Some(0)]))),
+    ]);
+    write_as_dictionaries(&bench, "in.parquet", &given);
+    let out = answered(&bench, &bench.name("in.parquet"), "out.parquet");
+    for column in ["price", "sold", "day"] {
+        assert_eq!(out.column_by_name(column), given.column_by_name(column), "{column}");
+    }
+}
+
+#[test]
+fn a_dictionary_has_no_order_that_is_not_the_inputs() {
+    let bench = Bench::new();
+    let sizes: DictionaryArray<Int8Type> = DictionaryArray::new(
+        Int8Array::from(vec![Some(2), None, Some(0)]),
+        Arc::new(StringArray::from(vec!["small", "middle", "large"])),
+    );
+    let plain = of(vec![("size", Arc::new(sizes))]);
+    let schema = plain.schema();
+    let fields = schema.fields().iter().map(|f| f.as_ref().clone().with_dict_is_ordered(true));
+    let ordered = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let batch = RecordBatch::try_new(ordered, plain.columns().to_vec()).unwrap();
+    write_ipc(&bench, "in.arrow", &batch);
+    let out = answered(&bench, &bench.name("in.arrow"), "out.parquet");
+    assert_eq!(out.schema().field_with_name("size").unwrap().dict_is_ordered(), Some(false));
+    let size = arrow::compute::cast(out.column_by_name("size").unwrap(), &DataType::Utf8).unwrap();
+    let size: Vec<Option<&str>> = size.as_string::<i32>().iter().collect();
+    assert_eq!(size, [Some("large"), None, Some("small")]);
+}
+
+#[test]
+fn seconds_of_arrow_files_are_milliseconds_that_all_readers_know() {
+    let bench = Bench::new();
+    let times = TimestampSecondArray::from(vec![Some(1_700_000_000), None, Some(-5)]);
+    let batch = of(vec![
+        ("at", Arc::new(times.clone())),
+        ("there", Arc::new(times.with_timezone("Europe/Oslo"))),
+        ("hour", Arc::new(Time32SecondArray::from(vec![Some(3600), None, Some(1)]))),
+    ]);
+    write_ipc(&bench, "in.arrow", &batch);
+    let out = answered(&bench, &bench.name("in.arrow"), "out.parquet");
+    for (column, zone) in [("at", None), ("there", Some("Europe/Oslo".into()))] {
+        let at = out.column_by_name(column).unwrap();
+        assert_eq!(at.data_type(), &DataType::Timestamp(TimeUnit::Millisecond, zone));
+        let at: Vec<Option<i64>> = at.as_primitive::<TimestampMillisecondType>().iter().collect();
+        assert_eq!(at, [Some(1_700_000_000_000), None, Some(-5000)]);
+    }
+    let field = out.schema().field_with_name("hour").unwrap().clone();
+    assert_eq!(field, Field::new("hour", DataType::Time32(TimeUnit::Millisecond), true));
+}
+
+#[test]
+fn an_arrow_file_is_read_by_its_footer_where_its_first_message_is_none() {
+    let bench = Bench::new();
+    let kinds: DictionaryArray<Int8Type> = [Some("flour"), None, Some("bran")].into_iter().collect();
+    let batch = of(vec![("id", Arc::new(Int64Array::from(vec![1, 2, 3]))), ("kind", Arc::new(kinds))]);
+    write_ipc(&bench, "in.arrow", &batch);
+    // As polars 2 writes it: the schema before the batches without the length that messages have.
+    let mut bytes = std::fs::read(bench.path("in.arrow")).unwrap();
+    let first = bytes.windows(4).position(|four| four == [255; 4]).unwrap();
+    bytes[first..first + 8].copy_from_slice(&[4, 0, 0, 0, 0xf2, 255, 255, 255]);
+    std::fs::write(bench.path("in.arrow"), &bytes).unwrap();
+    let out = answered(&bench, &bench.name("in.arrow"), "out.parquet");
+    assert_eq!(out.column_by_name("id"), batch.column_by_name("id"));
+    let kind = arrow::compute::cast(out.column_by_name("kind").unwrap(), &DataType::Utf8).unwrap();
+    assert_eq!(kind.as_string::<i32>().iter().collect::<Vec<_>>(), [Some("flour"), None, Some("bran")]);
+    assert_eq!(texts(&out, "q"), ["grain", "mill", "river"]);
+    // Without its end it is still cut short.
+    std::fs::write(bench.path("cut.arrow"), &bytes[..bytes.len() - 9]).unwrap();
+    let ran =
+        bench.job("qwen3", &bench.name("cut.arrow"), &bench.name("cut.parquet"), &["--prompt-column", "q"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+}
