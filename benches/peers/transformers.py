@@ -2,7 +2,7 @@
 """gristmill beside Hugging Face transformers in f32, on the processor, at the shape of SmolLM2-135M. By hand:
 
     python3 -m venv venv
-    venv/bin/pip install torch transformers --extra-index-url https://download.pytorch.org/whl/cpu
+    venv/bin/pip install torch transformers      (a build of torch for processors alone is enough)
     venv/bin/python benches/peers/transformers.py --gristmill target/release/gristmill
 
 Both make up their weights (gristmill bf16, transformers f32) and their prompts, which all have one length, and generate
