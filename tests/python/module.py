@@ -133,7 +133,12 @@ class Module(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             known = by_command(folder, table, {**SMALL, "prompt": prompt})
         answers = self.engine.run(table, prompt=prompt)
-        self.assertSame(answers, known)
+        # A file's dictionaries are in the order of its rows, so that none is an ordered one.
+        at, kind = answers.schema.get_field_index("ordered"), known["ordered"].type
+        self.assertFalse(kind.ordered)
+        chunks = [pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary) for chunk in answers["ordered"].chunks]
+        field = answers.schema.field(at).with_type(kind)
+        self.assertSame(answers.set_column(at, field, pa.chunked_array(chunks, kind)), known)
         for name in table.column_names:
             kept, given = answers[name], table[name]
             self.assertEqual(kept.type, given.type, name)
