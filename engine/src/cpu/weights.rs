@@ -4,6 +4,9 @@ use super::pages::Element;
 use super::sums::NR;
 use pulp::Simd;
 
+/// Words by which few rows ask for their weights ahead.
+const AHEAD: usize = 32 * NR;
+
 /// Columns of half a panel.
 pub const HALF: usize = NR / 2;
 
@@ -89,6 +92,10 @@ impl Kind for Narrow<'_> {
         let even = |word| simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(word, shift));
         let odd = |word| simd.transmute_f32s_u32s(simd.and_u32s(word, mask));
         for (row, columns) in rows.iter().zip(both) {
+            if R <= 2 && first == 0 {
+                prefetch(row, AHEAD);
+                prefetch(row, AHEAD + HALF);
+            }
             step(
                 simd,
                 &columns[0],
