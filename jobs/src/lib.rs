@@ -23,6 +23,7 @@ mod guard;
 mod host;
 pub mod input;
 pub mod journal;
+mod leaves;
 pub mod log;
 pub mod metrics;
 pub mod model;

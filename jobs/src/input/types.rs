@@ -1,7 +1,8 @@
 //! The Arrow types that columns are read as, where the Parquet library's own choice would lose values.
 
 use crate::guard::guarded;
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
+use crate::leaves::map_leaves;
+use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
 use arrow::ipc::convert::try_schema_from_ipc_buffer;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -194,23 +195,7 @@ fn as_bytes(of: &Type) -> Result<TypePtr, ParquetError> {
 
 /// Changes the types of leaves, visited in the file's order.
 fn map_schema(schema: &Schema, map: &mut dyn FnMut(&DataType) -> DataType) -> Schema {
-    Schema::new_with_metadata(map_fields(schema.fields(), map), schema.metadata().clone())
-}
-
-fn map_fields(fields: &Fields, map: &mut dyn FnMut(&DataType) -> DataType) -> Fields {
-    fields.iter().map(|field| map_field(field, map)).collect()
-}
-
-fn map_field(field: &Field, map: &mut dyn FnMut(&DataType) -> DataType) -> FieldRef {
-    let kind = match field.data_type() {
-        DataType::List(item) => DataType::List(map_field(item, map)),
-        DataType::LargeList(item) => DataType::LargeList(map_field(item, map)),
-        DataType::ListView(item) => DataType::ListView(map_field(item, map)),
-        DataType::LargeListView(item) => DataType::LargeListView(map_field(item, map)),
-        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(map_field(item, map), *size),
-        DataType::Struct(fields) => DataType::Struct(map_fields(fields, map)),
-        DataType::Map(entries, sorted) => DataType::Map(map_field(entries, map), *sorted),
-        leaf => map(leaf),
-    };
-    Arc::new(field.clone().with_data_type(kind))
+    let mut leaf = |leaf: &Field| leaf.clone().with_data_type(map(leaf.data_type()));
+    let fields = schema.fields().iter().map(|field| Arc::new(map_leaves(field, &mut leaf)));
+    Schema::new_with_metadata(fields.collect::<Fields>(), schema.metadata().clone())
 }

@@ -2,6 +2,7 @@
 
 use crate::error::JobError;
 use crate::journal::answer::{Answer, Completion, FinishReason};
+use crate::leaves::map_leaves;
 use crate::options::job::ReturnColumn;
 use crate::publish::answer_columns::AnswerColumns;
 use crate::publish::choice_columns::ChoiceColumns;
@@ -416,7 +417,7 @@ fn find(names: &[&str], name: &str) -> Result<usize, JobError> {
 
 /// A field with the values of its dictionaries in their place.
 pub(crate) fn without_dictionaries(field: &Field) -> Field {
-    map_leaves(field, &|leaf| match leaf.data_type() {
+    map_leaves(field, &mut |leaf| match leaf.data_type() {
         DataType::Dictionary(_, values) => leaf.clone().with_data_type((**values).clone()),
         _ => leaf.clone(),
     })
@@ -425,7 +426,7 @@ pub(crate) fn without_dictionaries(field: &Field) -> Field {
 /// A field as files have it. Dictionaries have no order: theirs is that in which values are first written, not that of the
 /// input. Seconds, of which Parquet knows nothing, are milliseconds.
 fn in_files(field: &Field) -> Field {
-    map_leaves(field, &|leaf| {
+    map_leaves(field, &mut |leaf| {
         let kind = match leaf.data_type() {
             DataType::Dictionary(keys, values) => {
                 DataType::Dictionary(keys.clone(), Box::new(without_seconds(values)))
@@ -444,19 +445,6 @@ fn without_seconds(kind: &DataType) -> DataType {
         DataType::Time32(TimeUnit::Second) => DataType::Time32(TimeUnit::Millisecond),
         kind => kind.clone(),
     }
-}
-
-fn map_leaves(field: &Field, map: &dyn Fn(&Field) -> Field) -> Field {
-    let below = |field: &Arc<Field>| Arc::new(map_leaves(field, map));
-    let kind = match field.data_type() {
-        DataType::List(item) => DataType::List(below(item)),
-        DataType::LargeList(item) => DataType::LargeList(below(item)),
-        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(below(item), *size),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(below).collect()),
-        DataType::Map(entries, sorted) => DataType::Map(below(entries), *sorted),
-        _ => return map(field),
-    };
-    field.clone().with_data_type(kind)
 }
 
 fn cast_if_needed(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, arrow::error::ArrowError> {
