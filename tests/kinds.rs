@@ -5,15 +5,19 @@
 mod support;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date64Array, Decimal128Array, DictionaryArray, Int8Array,
-    Int64Array, RecordBatch, StringArray, Time32SecondArray, TimestampSecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Date64Array, Date64Builder, Decimal128Array, DictionaryArray,
+    Int8Array, Int64Array, ListBuilder, RecordBatch, StringArray, StructArray, Time32SecondArray,
+    TimestampSecondArray,
 };
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Int8Type, Schema, TimeUnit, TimestampMillisecondType};
 use arrow::ipc::writer::FileWriter;
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::arrow::encode_arrow_schema;
+use parquet::basic::LogicalType;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use std::fs::File;
 use std::sync::Arc;
 use support::job::{Bench, read, texts};
@@ -111,6 +115,74 @@ fn seconds_of_arrow_files_are_milliseconds_that_all_readers_know() {
     }
     let field = out.schema().field_with_name("hour").unwrap().clone();
     assert_eq!(field, Field::new("hour", DataType::Time32(TimeUnit::Millisecond), true));
+}
+
+/// What readers that know nothing of Arrow's schema see of a column and what is below it.
+fn logical_types(bench: &Bench, output: &str, column: &str) -> Vec<Option<LogicalType>> {
+    let reader = SerializedFileReader::new(File::open(bench.path(output)).unwrap()).unwrap();
+    let schema = reader.metadata().file_metadata().schema_descr_ptr();
+    let of_column = schema.columns().iter().filter(|leaf| leaf.path().parts()[0] == column);
+    of_column.map(|leaf| leaf.logical_type_ref().cloned()).collect()
+}
+
+#[test]
+fn dates_of_arrow_files_in_milliseconds_are_dates() {
+    let bench = Bench::new();
+    let days = Date64Array::from(vec![Some(86_400_000), None, Some(-86_400_000)]);
+    let keys = Int8Array::from(vec![Some(0), None, Some(1)]);
+    let again = DictionaryArray::new(keys, Arc::new(Date64Array::from(vec![86_400_000, -86_400_000])));
+    let mut lists = ListBuilder::new(Date64Builder::new());
+    lists.append_value([Some(0), None]);
+    lists.append_null();
+    lists.append_value([Some(172_800_000)]);
+    let lists: ArrayRef = Arc::new(lists.finish());
+    let batch =
+        of(vec![("day", Arc::new(days.clone())), ("again", Arc::new(again)), ("days", lists.clone())]);
+    write_ipc(&bench, "in.arrow", &batch);
+    let out = answered(&bench, &bench.name("in.arrow"), "out.parquet");
+    assert_eq!(out.column_by_name("day").unwrap().as_ref(), &days as &dyn Array);
+    let again = arrow::compute::cast(out.column_by_name("again").unwrap(), &DataType::Date64).unwrap();
+    assert_eq!(again.as_ref(), &days as &dyn Array);
+    let values = |lists: &ArrayRef| lists.as_list::<i32>().iter().collect::<Vec<_>>();
+    assert_eq!(values(out.column_by_name("days").unwrap()), values(&lists));
+    for column in ["day", "again", "days"] {
+        assert_eq!(logical_types(&bench, "out.parquet", column), [Some(LogicalType::Date)], "{column}");
+    }
+}
+
+#[test]
+fn values_that_parquet_has_no_place_for_are_refused_before_the_work() {
+    let bench = Bench::new();
+    let noon = Date64Array::from(vec![Some(0), None, Some(43_200_000)]);
+    let keys = Int8Array::from(vec![Some(0), None, Some(1)]);
+    let again = DictionaryArray::new(keys, Arc::new(Date64Array::from(vec![0, 43_200_000])));
+    let hidden = NullBuffer::from(vec![true, true, false]);
+    let field = Arc::new(Field::new("day", DataType::Date64, true));
+    let within = |nulls| {
+        Arc::new(StructArray::new(vec![field.clone()].into(), vec![Arc::new(noon.clone())], nulls))
+            as ArrayRef
+    };
+    let far = TimestampSecondArray::from(vec![Some(0), None, Some(i64::MAX / 10)]);
+    for (name, column, why) in [
+        ("day", Arc::new(noon.clone()) as ArrayRef, "row 2: the Date64 1970-01-01T12:00:00 is no day"),
+        ("again", Arc::new(again), "row 2: the Date64 1970-01-01T12:00:00 is no day"),
+        ("within", within(None), "row 2: the Date64 1970-01-01T12:00:00 is no day"),
+        ("far", Arc::new(far), "row 2: 922337203685477580 s after 1970 are more milliseconds"),
+    ] {
+        let input = bench.name(&format!("{name}.arrow"));
+        write_ipc(&bench, &input, &of(vec![(name, column)]));
+        let output = bench.name(&format!("{name}.parquet"));
+        let flags = ["--prompt-column", "q", "--max-tokens", "1"];
+        let ran = bench.job("qwen3", &input, &output, &flags);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains(name) && ran.stderr.contains(why), "{}", ran.stderr);
+        assert!(ran.stderr.contains("--keep"), "{}", ran.stderr);
+        let ran = bench.job("qwen3", &input, &output, &[&flags[..], &["--keep", "q"]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
+    // What is below a null is no value.
+    write_ipc(&bench, "hidden.arrow", &of(vec![("within", within(Some(hidden)))]));
+    answered(&bench, &bench.name("hidden.arrow"), "hidden.parquet");
 }
 
 #[test]

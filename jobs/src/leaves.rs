@@ -20,3 +20,16 @@ pub fn map_leaves(field: &Field, map: &mut dyn FnMut(&Field) -> Field) -> Field 
     };
     field.clone().with_data_type(kind)
 }
+
+/// Whether a leaf, or the values of a dictionary that is one, is of a type.
+pub fn has_leaf(field: &Field, is: &dyn Fn(&DataType) -> bool) -> bool {
+    let mut found = false;
+    map_leaves(field, &mut |leaf| {
+        found |= match leaf.data_type() {
+            DataType::Dictionary(_, values) => is(values),
+            kind => is(kind),
+        };
+        leaf.clone()
+    });
+    found
+}

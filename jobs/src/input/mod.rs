@@ -65,7 +65,6 @@ use std::path::Path;
 use std::sync::Arc;
 use text::TextTypes;
 use text_layout::Dialect;
-use types::has_days;
 use union::{FileColumns, Union, unite};
 
 /// All input files as one table.
@@ -81,8 +80,6 @@ pub struct Input {
     pub rows: u64,
     /// Nulls of each column by the footers, where they all say so.
     pub nulls: Vec<Option<u64>>,
-    /// Whether every Date64 is stored as a date, in whole days, and none as a number of milliseconds.
-    pub days: bool,
 }
 
 /// A file that is open for its schema.
@@ -90,7 +87,6 @@ struct Opened {
     file: InputFile,
     /// By position in the file.
     nulls: Vec<Option<u64>>,
-    days: bool,
     /// Whether a job has written it.
     output: bool,
     /// Codecs of columns that this build does not read.
@@ -192,7 +188,7 @@ impl Input {
         let columns = FileColumns { path, schema, partition: &Vec::new() };
         let Union { schema, unreadable, places: _ } = unite(&[columns]);
         let nulls = vec![None; schema.fields().len()];
-        Ok(Input { files: Vec::new(), schema, unreadable, rows: 0, nulls, days: false })
+        Ok(Input { files: Vec::new(), schema, unreadable, rows: 0, nulls })
     }
 
     fn of_files(mut opened: Vec<Opened>) -> Result<Input, JobError> {
@@ -233,9 +229,8 @@ impl Input {
                 }
             }
         }
-        let days = opened.iter().all(|opened| opened.days);
         let files = opened.into_iter().map(|opened| opened.file).collect();
-        Ok(Input { files, schema, unreadable, rows, nulls, days })
+        Ok(Input { files, schema, unreadable, rows, nulls })
     }
 
     /// The positions of columns by name.
@@ -344,7 +339,6 @@ fn open(found: &Found, format: Option<InputFormat>, types: &mut TextTypes) -> Re
             row_groups: Vec::new(),
         },
         nulls: Vec::new(),
-        days: true,
         output: false,
         codecs: BTreeMap::new(),
         names: Vec::new(),
@@ -359,7 +353,6 @@ fn open(found: &Found, format: Option<InputFormat>, types: &mut TextTypes) -> Re
             let (layout, rows) = arrow_file::scan(&open, &path)?;
             opened.file.schema = layout.schema.clone();
             opened.nulls = vec![None; layout.schema.fields().len()];
-            opened.days = false;
             (opened.file.layout, opened.file.row_groups) = (Layout::Arrow(Arc::new(layout)), rows);
             opened.file.check(&open)?;
             return Ok(opened);
@@ -386,7 +379,7 @@ impl Opened {
         self.file.schema = metadata.schema().clone();
         let entries = metadata.metadata().file_metadata().key_value_metadata();
         self.output = entries.is_some_and(|entries| entries.iter().any(|entry| entry.key == IDENTITY_KEY));
-        (self.nulls, self.days) = (footer.null_counts(), has_days(metadata));
+        self.nulls = footer.null_counts();
         if !self.file.row_groups.is_empty() {
             self.codecs = unread_codecs(&footer.group(0)?);
         }

@@ -101,18 +101,6 @@ fn said_schema(metadata: &ArrowReaderMetadata) -> Option<Schema> {
     guarded(|| try_schema_from_ipc_buffer(&bytes)).ok()?.ok()
 }
 
-/// Whether every Date64 is stored as a date, and none as a number of milliseconds.
-pub fn has_days(metadata: &ArrowReaderMetadata) -> bool {
-    let columns = metadata.metadata().file_metadata().schema_descr().columns();
-    let (mut leaves, mut days) = (columns.iter().map(|column| column.physical_type()), true);
-    map_schema(metadata.schema(), &mut |kind| {
-        let physical = leaves.next();
-        days &= *kind != DataType::Date64 || physical == Some(Physical::INT32);
-        kind.clone()
-    });
-    days
-}
-
 /// The same file with INT96 dates in another unit, to compare with.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use crate::error::JobError;
 use crate::journal::answer::{Answer, Completion, FinishReason};
-use crate::leaves::map_leaves;
+use crate::leaves::{has_leaf, map_leaves};
 use crate::options::job::ReturnColumn;
 use crate::publish::answer_columns::AnswerColumns;
 use crate::publish::choice_columns::ChoiceColumns;
@@ -13,7 +13,7 @@ use arrow::array::{
     ArrayRef, Float32Builder, Int32Array, Int32Builder, ListArray, RecordBatch, StringArray, StructArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Fields, Float32Type, Int32Type, Schema, SchemaRef, TimeUnit};
 use engine::request::TokenLogprobs;
 use std::collections::HashMap;
@@ -216,18 +216,7 @@ impl OutputColumns {
 
     /// Whether a kept column is a Date64, or has one below it.
     pub fn has_date64(&self) -> bool {
-        fn below(field: &Field) -> bool {
-            match field.data_type() {
-                DataType::Date64 => true,
-                DataType::List(item)
-                | DataType::LargeList(item)
-                | DataType::FixedSizeList(item, _)
-                | DataType::Map(item, _) => below(item),
-                DataType::Struct(fields) => fields.iter().any(|field| below(field)),
-                _ => false,
-            }
-        }
-        self.schema.fields().iter().any(|field| below(field))
+        self.schema.fields().iter().any(|field| has_leaf(field, &|kind| *kind == DataType::Date64))
     }
 
     /// The schema of the batches that are written: dictionaries as columns of their values, of which those of many files come
@@ -247,7 +236,8 @@ impl OutputColumns {
     /// The kept columns of an input batch, as they are written.
     ///
     /// # Errors
-    /// [`JobError::Column`] if the batch is not of the schema that was planned.
+    /// [`JobError::Column`] if the batch is not of the schema that was planned, or has a value that the type that is written does
+    /// not hold.
     pub(crate) fn keep(&self, batch: &RecordBatch) -> Result<RecordBatch, JobError> {
         self.select(batch, self.kept_schema())
     }
@@ -448,7 +438,9 @@ fn without_seconds(kind: &DataType) -> DataType {
 }
 
 fn cast_if_needed(array: &ArrayRef, wanted: &DataType) -> Result<ArrayRef, arrow::error::ArrowError> {
-    if array.data_type() == wanted { Ok(array.clone()) } else { cast(array, wanted) }
+    // A value that the type does not hold is no null.
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    if array.data_type() == wanted { Ok(array.clone()) } else { cast_with_options(array, wanted, &options) }
 }
 
 fn item(data_type: DataType) -> Arc<Field> {

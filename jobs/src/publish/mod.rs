@@ -18,6 +18,7 @@ mod schema_metadata;
 pub(crate) mod sizes;
 pub mod target;
 pub mod text;
+pub mod unheld;
 pub mod verify;
 
 /// Whether an output is published, in words; `None` if its store cannot be asked.

@@ -18,6 +18,7 @@ use crate::publish::local::{LocalOutput, clear};
 use crate::publish::manifest::{self, ColumnNulls, Manifest, Part, inputs_digest};
 use crate::publish::part_writer::PartWriter;
 use crate::publish::target::Target;
+use crate::publish::unheld::refuse_unheld;
 use crate::row_error::{RowError, RowErrorKind};
 use arrow::array::AsArray;
 use parquet::basic::{Compression, ZstdLevel};
@@ -58,8 +59,6 @@ pub struct Publication<'a> {
     pub columns: &'a OutputColumns,
     /// Nulls of the input's columns by its footers, by name, where they say so.
     pub input_nulls: BTreeMap<String, u64>,
-    /// Whether the columns of type Date64 hold whole days, as Parquet's dates do.
-    pub days: bool,
     /// What to do with rows that have no answer.
     pub unanswered: Unanswered,
     /// What makes lines of the requests of a batch and their answers, in the place of columns.
@@ -205,6 +204,9 @@ impl Publication<'_> {
             let mut answers = answers.as_mut_slice();
             while at < end {
                 let kept = rows.take((end - at) as usize)?;
+                if self.format() == OutputFormat::Parquet {
+                    refuse_unheld(&kept, at)?;
+                }
                 let (now, later) = answers.split_at_mut(kept.num_rows());
                 for (row, answer) in (at..).zip(&mut *now) {
                     missing.unreadable += u64::from(note_error(answer, rows.error(row)));
@@ -246,8 +248,8 @@ impl Publication<'_> {
             .set_writer_version(WriterVersion::PARQUET_1_0)
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(GROUP_ROWS as usize))
-            // A Date64 as a number without meaning is what the writer makes of it else.
-            .set_coerce_types(self.days)
+            // A Date64 as a number without a type is what the writer makes of it else.
+            .set_coerce_types(self.columns.has_date64())
             .set_key_value_metadata(Some(entries))
             .build()
     }

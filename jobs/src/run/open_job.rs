@@ -3,6 +3,7 @@
 use crate::counted::counted;
 use crate::date;
 use crate::error::JobError;
+use crate::input::batch::Batch;
 use crate::journal::finished::FinishedRows;
 use crate::journal::identity::{InputDigests, JobIdentity};
 use crate::journal::lock::JobLock;
@@ -18,6 +19,7 @@ use crate::publish::format::OutputFormat;
 use crate::publish::local::{ASIDE, clear};
 use crate::publish::target::Target;
 use crate::publish::text::LineEncoder;
+use crate::publish::unheld::{may_be_unheld, refuse_unheld};
 use crate::rates::Rates;
 use crate::receipt;
 use crate::receipt::energy::EnergyMeter;
@@ -365,13 +367,19 @@ fn open_journal(
 /// Refuses values of kept columns that the format of the output cannot hold.
 fn check_output(job: &Job) -> Result<(), JobError> {
     let format = OutputFormat::of(&job.options.output)?;
-    if format == OutputFormat::Parquet || job.options.batch {
+    let parquet = format == OutputFormat::Parquet;
+    let looked_at = |at: &&usize| !parquet || may_be_unheld(job.input.schema.field(**at));
+    let columns: Vec<usize> = job.kept.iter().filter(looked_at).copied().collect();
+    if job.options.batch || columns.is_empty() {
         return Ok(());
     }
     let encoder = LineEncoder::new(format);
     let rows = job.range.clone();
-    read_rows(&job.input, &job.kept, rows, job.options.on_corrupt).try_for_each(|batch| {
-        let batch = batch?;
-        encoder.encode(&batch.columns, batch.first_row, &mut Vec::new())
+    read_rows(&job.input, &columns, rows, job.options.on_corrupt).try_for_each(|batch| {
+        let Batch { columns, first_row, .. } = batch?;
+        match parquet {
+            true => refuse_unheld(&columns, first_row),
+            false => encoder.encode(&columns, first_row, &mut Vec::new()),
+        }
     })
 }

@@ -22,7 +22,6 @@ pub fn publication<'a>(
         shard: job.options.shard.as_ref().and_then(|own| own.shard),
         columns: &job.columns,
         input_nulls: job.input_nulls(),
-        days: job.input.days && job.columns.has_date64(),
         unanswered: Unanswered::Refuse,
         results,
         may_appear: &|| Ok(()),

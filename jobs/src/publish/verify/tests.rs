@@ -39,7 +39,6 @@ fn published_with(folder: &Path, rows_per_file: Option<u64>, ids: ArrayRef) -> P
         shard: None,
         columns,
         input_nulls: BTreeMap::from([("id".into(), 0)]),
-        days: false,
         unanswered,
         results: None,
         may_appear: &|| Ok(()),
