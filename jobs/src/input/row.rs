@@ -11,6 +11,7 @@ use arrow::datatypes::{
 use arrow::datatypes::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use minijinja::{Error, ErrorKind, Value};
+use std::collections::HashSet;
 
 /// How deep a column's lists and structs may be nested.
 const DEPTH: usize = 32;
@@ -165,9 +166,15 @@ fn list_value(items: &dyn Array, each: EachString<'_>, depth: usize) -> Result<V
 
 fn map_value(array: &MapArray, row: usize, each: EachString<'_>, depth: usize) -> Result<Value, String> {
     let entries = array.value(row);
+    let mut keys = HashSet::new();
     let pairs: Vec<(Value, Value)> = (0..entries.len())
         .map(|i| {
             let key = nested(entries.column(0), i, each, depth + 1)?;
+            // Which of the values counts, everybody would say otherwise.
+            if !keys.insert(key.clone()) {
+                let key = written(entries.column(0), Some(i))?;
+                return Err(format!("the map has the key {key:?} twice; keep one of the two"));
+            }
             Ok((key, nested(entries.column(1), i, each, depth + 1)?))
         })
         .collect::<Result<_, String>>()?;
@@ -247,6 +254,22 @@ mod tests {
         let field = arrow::datatypes::Field::new("items", list.data_type().clone(), true);
         let both = StructArray::from(vec![(Arc::new(field), list)]);
         assert_eq!(shown(Arc::new(both), 0), "{'items': [1, None, 3]}");
+    }
+
+    #[test]
+    fn a_map_has_a_key_once() {
+        let mut maps = MapBuilder::new(None, StringBuilder::new(), Int64Builder::new());
+        for row in [&["a", "b"][..], &["a", "b", "a"], &[]] {
+            row.iter().for_each(|key| maps.keys().append_value(key));
+            maps.values().append_slice(&[1, 2, 3][..row.len()]);
+            maps.append(true).unwrap();
+        }
+        let maps: ArrayRef = Arc::new(maps.finish());
+        assert_eq!(shown(maps.clone(), 0), "{'a': 1, 'b': 2}");
+        assert_eq!(shown(maps.clone(), 2), "{}");
+        let batch = RecordBatch::try_from_iter([("sizes", maps)]).unwrap();
+        let wrong = row_values(&batch, 1, &mut |s| Value::from(s)).unwrap_err();
+        assert!(wrong.starts_with("column sizes: the map has the key \"a\" twice"), "{wrong}");
     }
 
     #[test]

@@ -5,11 +5,12 @@
 
 use crate::error::JobError;
 use crate::publish::format::OutputFormat;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_empty_array};
+use arrow::array::{Array, ArrayRef, AsArray, MapArray, RecordBatch, new_empty_array};
 use arrow::datatypes::{DataType, FieldRef, Float16Type, Float32Type, Float64Type, Schema};
 use arrow::error::ArrowError;
 use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use std::collections::HashSet;
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -61,7 +62,7 @@ impl LineEncoder {
     /// Adds rows as lines; `first_row` is the number of the first.
     ///
     /// # Errors
-    /// [`JobError::Column`] for a value that has no text: NaN, an infinity, a date past year 262,142.
+    /// [`JobError::Column`] for a value that has no text: NaN, an infinity, a date past year 262,142, a map with a key twice.
     pub fn encode(&self, rows: &RecordBatch, first_row: u64, lines: &mut Vec<u8>) -> Result<(), JobError> {
         let schema = rows.schema();
         let mut encoders = Vec::with_capacity(rows.num_columns());
@@ -160,7 +161,7 @@ impl EncoderFactory for Strict {
         &self,
         _: &'a FieldRef,
         array: &'a dyn Array,
-        _: &'a EncoderOptions,
+        options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
         let nulls = array.nulls().cloned();
         let kind = array.data_type();
@@ -181,6 +182,17 @@ impl EncoderFactory for Strict {
                     zone.parse::<arrow::array::timezone::Tz>()?;
                 }
                 Box::new(Times { formatter, wrong: self.wrong.clone() })
+            }
+            DataType::Map(entries, _) => {
+                let (maps, DataType::Struct(fields)) = (array.as_map(), entries.data_type()) else {
+                    return Ok(None);
+                };
+                if !maps.keys().data_type().is_string() {
+                    return Err(ArrowError::JsonError("keys are no strings".into()));
+                }
+                let keys = make_encoder(&fields[0], maps.keys(), options)?;
+                let values = make_encoder(&fields[1], maps.values(), options)?;
+                Box::new(Maps { maps, keys, values, wrong: self.wrong.clone() })
             }
             _ => return Ok(None),
         };
@@ -232,6 +244,39 @@ impl Encoder for Times<'_> {
     }
 }
 
+struct Maps<'a> {
+    maps: &'a MapArray,
+    keys: NullableEncoder<'a>,
+    values: NullableEncoder<'a>,
+    wrong: Wrong,
+}
+
+impl Encoder for Maps<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let offsets = self.maps.value_offsets();
+        let mut seen = HashSet::new();
+        out.push(b'{');
+        for at in offsets[row] as usize..offsets[row + 1] as usize {
+            if !seen.is_empty() {
+                out.push(b',');
+            }
+            let key_at = out.len();
+            self.keys.encode(at, out);
+            let key = out[key_at..].to_vec();
+            if seen.contains(&key) {
+                note(&self.wrong, format!("a map has the key {} twice", String::from_utf8_lossy(&key)));
+            }
+            seen.insert(key);
+            out.push(b':');
+            match self.values.is_null(at) {
+                true => out.extend(b"null"),
+                false => self.values.encode(at, out),
+            }
+        }
+        out.push(b'}');
+    }
+}
+
 /// Keeps the first.
 fn note(wrong: &Wrong, why: String) {
     wrong.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
@@ -242,8 +287,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use arrow::array::{
-        BinaryArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int64Array, ListArray,
-        StringArray, TimestampMillisecondArray,
+        BinaryArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Float64Builder, Int64Array,
+        ListArray, MapBuilder, StringArray, StringBuilder, TimestampMillisecondArray,
     };
     use arrow::datatypes::Int32Type;
 
@@ -289,6 +334,37 @@ mod tests {
                    ,\"\",1e-30,,,,,\n\
                    9007199254740993,,,1969-12-31,[],0.07,,false\n";
         assert_eq!(lines(OutputFormat::Csv, &rows).unwrap(), csv);
+    }
+
+    #[test]
+    fn a_map_has_a_key_once() {
+        type Entries<'a> = &'a [(&'a str, Option<f64>)];
+        let maps = |rows: [Option<Entries<'_>>; 2]| -> ArrayRef {
+            let mut maps = MapBuilder::new(None, StringBuilder::new(), Float64Builder::new());
+            for row in rows {
+                row.unwrap_or_default().iter().for_each(|(key, value)| {
+                    maps.keys().append_value(key);
+                    maps.values().append_option(*value);
+                });
+                maps.append(row.is_some()).unwrap();
+            }
+            Arc::new(maps.finish())
+        };
+        let once = batch(vec![("m", maps([Some(&[("a\"", Some(0.1)), ("b", None)]), None]))]);
+        let json = lines(OutputFormat::Jsonl, &once).unwrap();
+        assert_eq!(json, "{\"m\":{\"a\\\"\":0.1,\"b\":null}}\n{\"m\":null}\n");
+        assert_eq!(
+            lines(OutputFormat::Csv, &once).unwrap(),
+            "m\n\"{\"\"a\\\"\"\"\":0.1,\"\"b\"\":null}\"\n\n"
+        );
+        for wrong in [[("a", Some(0.1)), ("a", None)], [("a", Some(f64::NAN)), ("b", None)]] {
+            let rows = batch(vec![("m", maps([Some(&[]), Some(&wrong)]))]);
+            let error = lines(OutputFormat::Jsonl, &rows).unwrap_err().to_string();
+            assert!(
+                error.contains("row 8: a map has the key \"a\" twice") || error.contains("row 8: it is NaN"),
+                "{error}"
+            );
+        }
     }
 
     #[test]
