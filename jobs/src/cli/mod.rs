@@ -20,6 +20,7 @@ mod show;
 pub mod status;
 mod store_status;
 mod verify;
+mod yes_no;
 
 use crate::allocator::end_when_out_of_memory;
 use crate::error::{EXIT_DEVICE_LOST, EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, JobError};

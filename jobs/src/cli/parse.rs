@@ -5,6 +5,7 @@
 
 use crate::cli::args::{Cli, Command};
 use crate::cli::job_file;
+use crate::cli::yes_no::refuse_apart;
 use crate::digest::digest_bytes;
 use crate::error::JobError;
 use crate::log::LogFormat;
@@ -47,7 +48,11 @@ pub fn parse_to_flags(arguments: &[OsString]) -> Result<(Cli, Vec<OsString>), Pa
 
 /// The command line, parsed, and as it stands with the flags of the job file if it names one.
 fn parse_with_file(arguments: &[OsString]) -> Result<(Cli, Option<Vec<OsString>>), ParseError> {
-    let matches = Cli::command().color(color(arguments)).try_get_matches_from(arguments)?;
+    let mut command = Cli::command().color(color(arguments));
+    // Commands know how they are called once they are built.
+    command.build();
+    refuse_apart(&command, arguments)?;
+    let matches = command.try_get_matches_from(arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
     let job = match &cli.command {
         Command::Run(run) | Command::RunShards(run) => &run.job,

@@ -121,3 +121,39 @@ fn a_job_is_taken_over_as_it_was_begun_and_in_a_store_only() {
     assert!(store(&["--resume", "never"]).contains("--resume never refuses to"));
     assert!(store(&["--retry", "errors"]).contains("give --retry when it is published"));
 }
+
+#[test]
+fn a_value_apart_from_a_flag_that_is_true_or_false_is_no_job_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.toml");
+    std::fs::write(&path, "max-tokens = 3").unwrap();
+    let path = path.to_str().unwrap();
+    for (flag, value, instead) in [
+        ("enable-prefix-caching", "false", "write --enable-prefix-caching=false"),
+        ("enable-prefix-caching", "True", "write --enable-prefix-caching=true"),
+        ("enable-prompt-sharing", "no", "write --enable-prompt-sharing=false"),
+        ("skip-special-tokens", "off", "write --skip-special-tokens=false"),
+        ("ignore-eos", "true", "write --ignore-eos alone"),
+        ("ignore-eos", "false", "leave --ignore-eos out"),
+        ("fresh", "false", "leave --fresh out"),
+    ] {
+        let flag = format!("--{flag}");
+        for more in [&[][..], &[path], &["--max-tokens", "3"]] {
+            let error = run(&[more, &[&flag, value]].concat()).unwrap_err();
+            assert!(error.contains(&format!("{flag} {value}: ")) && error.contains(instead), "{error}");
+        }
+    }
+    for (flag, instead) in [
+        ("--no-enable-prefix-caching", "write --enable-prefix-caching=false"),
+        ("--no-ignore-eos", "leave --ignore-eos out"),
+    ] {
+        let error = run(&[path, flag]).unwrap_err();
+        assert!(error.contains(flag) && error.contains(instead), "{error}");
+    }
+    let bench = ["gristmill", "bench", "throughput", "--enable-prefix-caching", "false"];
+    let error = parse(bench.map(OsString::from)).unwrap_err().to_string();
+    assert!(error.contains("--enable-prefix-caching=false") && error.contains("bench throughput"), "{error}");
+    // A job file and a value that stand where they belong.
+    let r = run(&["--enable-prefix-caching", path, "--stop", "true", "--stop", "false"]).unwrap();
+    assert_eq!((r.engine.enable_prefix_caching, r.sampling.stop.len()), (Some(true), 2));
+}
