@@ -234,6 +234,13 @@ fn a_row_is_shown_with_its_prompt_and_its_answer() {
     assert_eq!(before.code, 0, "{}", before.stderr);
     assert!(before.stdout.contains("\nprompt:\n") && before.stdout.contains("for the 7. time again\n"));
     assert!(!bench.path("out.parquet.gristmill").exists());
+    // It writes none, so that it needs no output but for answers.
+    let output = flags.iter().position(|&flag| flag == "-o").unwrap();
+    let without = [&flags[..output], &flags[output + 2..]].concat();
+    let alone = bench.run(&[&["show", "--row", "7"], &without[..]].concat());
+    assert_eq!((alone.code, alone.stdout), (0, before.stdout), "{}", alone.stderr);
+    let alone = bench.run(&[&["show", "--row", "7", "--answer"], &without[..]].concat());
+    assert!(alone.code == 2 && alone.stderr.contains("--answer: name the output"), "{}", alone.stderr);
     for asked in [show(&["--row", "7", "--answer"]), bench.run(&["status", "out.parquet"])] {
         let words = "no job of this output was begun: `gristmill run` begins one";
         assert!(asked.code == 2 && asked.stderr.contains(words), "{}", asked.stderr);

@@ -108,13 +108,27 @@ impl RunArgs {
         self.resolve(output, state_dir)
     }
 
+    /// What the flags mean for what writes nothing, and may have no output.
+    ///
+    /// # Errors
+    /// As [`RunArgs::job_options`].
+    pub fn prompt_options(self) -> Result<JobOptions, JobError> {
+        if self.output.is_some() {
+            return self.job_options();
+        }
+        self.check_batch()?;
+        // No job has this folder: an output has a name.
+        let state_dir = Location::none().state_dir(None)?;
+        self.resolve(Location::none(), state_dir)
+    }
+
     /// What the flags mean for rows in memory, which have no files. What is of files is not among the flags
     /// ([`crate::cli::keywords`]).
     ///
     /// # Errors
     /// As [`RunArgs::job_options`].
     pub fn row_options(self) -> Result<JobOptions, JobError> {
-        self.resolve(Location::Local(PathBuf::new()), PathBuf::new())
+        self.resolve(Location::none(), PathBuf::new())
     }
 
     fn resolve(self, output: Location, state_dir: PathBuf) -> Result<JobOptions, JobError> {

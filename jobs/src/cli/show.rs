@@ -93,7 +93,10 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
         let why = "--shard: rows are counted over the whole input, and --answer looks into the shard that has the row; leave it out";
         return Err(JobError::Usage(why.into()));
     }
-    let job = Job::prepare(run.job_options()?)?;
+    if answer && run.output.is_none() {
+        return Err(JobError::Usage("--answer: name the output of the job with --output".into()));
+    }
+    let job = Job::prepare(run.prompt_options()?)?;
     if row >= job.input.rows {
         return Err(JobError::Usage(format!(
             "--row {row}: the input has {}, counted from 0",

@@ -101,7 +101,7 @@ impl Job {
         let job = Job::of(options, input, folders, model, date)?;
         let format = OutputFormat::of(&job.options.output)?;
         match format {
-            _ if job.options.batch => {}
+            _ if job.options.batch || job.options.output.is_none() => {}
             OutputFormat::Parquet => parquet_types::check(&job.columns.file_schema())?,
             OutputFormat::Jsonl | OutputFormat::Csv => {
                 LineEncoder::new(format).check(&job.columns.written_schema())?

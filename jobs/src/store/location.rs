@@ -74,6 +74,16 @@ impl fmt::Display for Location {
 }
 
 impl Location {
+    /// That of what writes nothing.
+    pub fn none() -> Location {
+        Location::Local(PathBuf::new())
+    }
+
+    /// Whether it is that of what writes nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Location::none()
+    }
+
     /// Refuses a path that was meant as a URL. `what` is the flag or the argument.
     ///
     /// # Errors
