@@ -6,8 +6,8 @@ mod support;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Date64Array, Date64Builder, Decimal128Array, DictionaryArray,
-    Int8Array, Int64Array, ListBuilder, RecordBatch, StringArray, StructArray, Time32SecondArray,
-    TimestampSecondArray,
+    Int8Array, Int64Array, Int64Builder, ListBuilder, RecordBatch, StringArray, StructArray,
+    Time32SecondArray, TimestampSecondArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Int8Type, Schema, TimeUnit, TimestampMillisecondType};
@@ -206,4 +206,42 @@ fn an_arrow_file_is_read_by_its_footer_where_its_first_message_is_none() {
     let ran =
         bench.job("qwen3", &bench.name("cut.arrow"), &bench.name("cut.parquet"), &["--prompt-column", "q"]);
     assert_eq!(ran.code, 2, "{}", ran.stderr);
+}
+
+/// An Arrow file with a column of integers of 64 bits, which its schema says to be of 128: so polars writes such.
+fn write_wide(bench: &Bench, name: &str, batch: &RecordBatch) {
+    write_ipc(bench, name, batch);
+    let mut bytes = std::fs::read(bench.path(name)).unwrap();
+    let number = |at: usize| i32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let (marker, end) = (bytes.windows(4).position(|four| four == [255; 4]).unwrap(), bytes.len() - 10);
+    let first = marker + 8..marker + 8 + number(marker + 4);
+    let footer = end - number(end)..end;
+    for head in [first, footer] {
+        let at = bytes[head.clone()].windows(4).rposition(|four| four == 64i32.to_le_bytes()).unwrap();
+        bytes[head.start + at] = 128;
+    }
+    std::fs::write(bench.path(name), &bytes).unwrap();
+}
+
+#[test]
+fn a_column_of_an_arrow_file_of_a_type_that_is_not_known_is_refused_by_name() {
+    let bench = Bench::new();
+    let wide: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+    let mut lists = ListBuilder::new(Int64Builder::new());
+    (0..3).for_each(|_| lists.append_null());
+    let sold: ArrayRef = Arc::new(BooleanArray::from(vec![true, false, true]));
+    write_wide(&bench, "wide.arrow", &of(vec![("sold", sold.clone()), ("wide", wide)]));
+    write_wide(&bench, "lists.arrow", &of(vec![("sold", sold.clone()), ("lists", Arc::new(lists.finish()))]));
+    for (input, why) in [
+        ("wide.arrow", "wide.arrow, column wide: it is an integer of 128 bits"),
+        ("lists.arrow", "lists.arrow, column lists: is a list of an integer of 128 bits"),
+    ] {
+        let flags = ["--prompt-column", "q", "--max-tokens", "1"];
+        let ran = bench.job("qwen3", &bench.name(input), &bench.name("out.parquet"), &flags);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains(why) && ran.stderr.contains("cast it"), "{}", ran.stderr);
+    }
+    let flags = ["--prompt-column", "q", "--max-tokens", "1", "--keep", "q,sold"];
+    let out = bench.answers("qwen3", &bench.name("wide.arrow"), &flags);
+    assert_eq!(out.column_by_name("sold"), Some(&sold));
 }

@@ -6,10 +6,10 @@ use crate::input::arrow_layout::{ArrowLayout, Message};
 use crate::input::batch::Batch;
 use crate::input::file::{InputFile, broken, guarded};
 use crate::input::ranges::OpenSource;
+use crate::input::unknown::schema_of;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
-use arrow::ipc::convert::try_fb_to_schema;
 use arrow::ipc::reader::FileDecoder;
 use arrow::ipc::{Block, MessageHeader, MetadataVersion, root_as_footer, root_as_message};
 use parquet::file::reader::{ChunkReader, Length};
@@ -74,8 +74,9 @@ pub fn scan(source: &OpenSource, path: &Path) -> Result<(ArrowLayout, Vec<u64>),
         match (parsed.header_type(), &mut layout) {
             (MessageHeader::Schema, None) => {
                 let schema = parsed.header_as_schema().ok_or_else(|| damaged("has no schema"))?;
-                let schema = guarded(|| try_fb_to_schema(schema).map_err(|error| error.to_string()));
-                let schema = schema.and_then(|schema| schema).map_err(|why| damaged(&why))?;
+                let schema = schema_of(schema, path);
+                let schema =
+                    schema.map_err(|why| why.unwrap_or_else(|| damaged("has no schema that can be read")))?;
                 let (batches, dictionaries) = (Vec::new(), Vec::new());
                 layout = Some(ArrowLayout {
                     version: parsed.version(),
@@ -156,7 +157,7 @@ impl Walk<'_> {
         Ok(end.starts_with(&[0; 4]) || end.starts_with(&MARKER) && end.ends_with(&[0; 4]) && left == 8)
     }
 
-    /// The footer of a file, if it can be read.
+    /// The footer of a file, if it can be read; an error if it names a column of a type that is not known.
     fn footer(&self) -> Result<Option<Footer>, JobError> {
         let size = self.source.len();
         let tail = self.bytes(size - 10, 4)?;
@@ -168,19 +169,22 @@ impl Walk<'_> {
         let footer = self.bytes(begin, length as usize)?;
         let read = || {
             let footer = root_as_footer(&footer).ok()?;
-            let schema = Arc::new(try_fb_to_schema(footer.schema()?).ok()?);
+            let schema = match schema_of(footer.schema()?, self.path) {
+                Ok(schema) => Arc::new(schema),
+                Err(why) => return why.map(Err),
+            };
             let batches = footer.recordBatches()?;
             let blocks = footer.dictionaries().into_iter().flatten().chain(batches);
             // Of none, the end of the file.
             let first = blocks.map(|block| u64::try_from(block.offset()).unwrap_or(size)).min();
-            Some(Footer {
+            Some(Ok(Footer {
                 schema,
                 version: footer.version(),
                 batches: batches.len(),
                 first: first.unwrap_or(size),
-            })
+            }))
         };
-        Ok(guarded(read).ok().flatten())
+        guarded(read).ok().flatten().transpose()
     }
 
     /// Whether there is a message at a place.

@@ -1,10 +1,12 @@
 //! Columns of a type that Arrow does not know here, as integers of 128 bits: they are refused by name, and the others
 //! are read.
 
+use crate::error::JobError;
 use crate::guard::guarded;
 use crate::input::file::Refusal;
-use arrow::datatypes::{Field, Schema};
-use arrow::ipc::root_as_message;
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::ipc::convert::try_fb_to_schema;
+use arrow::ipc::{self, Schema as Described, root_as_message};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -39,11 +41,7 @@ pub fn without_unknown_types(footer: &Bytes, options: ArrowReaderOptions) -> Opt
             return Some(Arc::new(known));
         }
         unknown = true;
-        let kind = match described.type_as_int() {
-            Some(int) => format!("an integer of {} bits", int.bitWidth()),
-            None => format!("{:?}", described.type_type()),
-        };
-        Some(Arc::new(with_unknown_type(field.as_ref().clone(), &kind)))
+        Some(Arc::new(with_unknown_type(field.as_ref().clone(), &kind_of(described))))
     });
     let fields = fields.collect::<Option<Vec<_>>>()?;
     if !unknown {
@@ -52,6 +50,60 @@ pub fn without_unknown_types(footer: &Bytes, options: ArrowReaderOptions) -> Opt
     let schema = Schema::new(fields).with_metadata(plain.schema().metadata().clone());
     let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
     ArrowReaderMetadata::try_new(plain.metadata().clone(), options).ok()
+}
+
+/// The schema of an Arrow file. A column of integers of 128 bits, which lie there as 16 bytes each, is marked as one that cannot
+/// be read.
+///
+/// # Errors
+/// [`JobError::Input`] that names the column of another type that is not known, without which nobody knows where the others are;
+/// `None` if something else is wrong.
+pub fn schema_of(described: Described<'_>, path: &Path) -> Result<Schema, Option<JobError>> {
+    if let Ok(Ok(known)) = guarded(|| try_fb_to_schema(described)) {
+        return Ok(known);
+    }
+    let (mut unknown, mut fields) = (false, Vec::new());
+    for field in described.fields().ok_or(None)? {
+        if let Ok(known) = guarded(|| Field::from(field)) {
+            fields.push(known);
+            continue;
+        }
+        unknown = true;
+        let (name, kind) = (field.name().unwrap_or_default(), kind_of(field));
+        let is_plain = field.dictionary().is_none();
+        if field.type_as_int().is_none_or(|int| int.bitWidth() != 128 || !is_plain) {
+            let why = format!(
+                "is {kind}, which cannot be read; cast it to another type, or write the file without it"
+            );
+            return Err(Some(Refusal::of_column(path, name, why).error()));
+        }
+        fields.push(with_unknown_type(Field::new(name, DataType::FixedSizeBinary(16), true), &kind));
+    }
+    let entries = described.custom_metadata().into_iter().flatten();
+    let entries = entries.filter_map(|entry| Some((entry.key()?.to_string(), entry.value()?.to_string())));
+    if unknown {
+        Ok(Schema::new_with_metadata(fields, entries.collect::<HashMap<_, _>>()))
+    } else {
+        Err(None)
+    }
+}
+
+/// A type that is not known, in words.
+fn kind_of(field: ipc::Field<'_>) -> String {
+    let below = field.children().into_iter().flatten();
+    let mut unknown = below.filter(|below| guarded(|| Field::from(*below)).is_err());
+    match (unknown.next(), field.type_as_int()) {
+        (Some(below), _) => {
+            let above = match field.type_type() {
+                ipc::Type::Struct_ => "a struct with",
+                ipc::Type::Map => "a map with",
+                _ => "a list of",
+            };
+            format!("{above} {}", kind_of(below))
+        }
+        (None, Some(int)) => format!("an integer of {} bits", int.bitWidth()),
+        (None, None) => format!("{:?}", field.type_type()),
+    }
 }
 
 /// Why a column cannot be read, if its type is not known.
