@@ -15,12 +15,16 @@ use arrow::ipc::writer::FileWriter;
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::arrow::encode_arrow_schema;
 use parquet::basic::LogicalType;
+use parquet::column::writer::ColumnWriter;
+use parquet::data_type::{ByteArray, FixedLenByteArray};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use std::fs::File;
 use std::sync::Arc;
-use support::job::{Bench, read, texts};
+use support::job::{Bench, read, text, texts};
 
 fn answered(bench: &Bench, input: &str, output: &str) -> RecordBatch {
     let ran = bench.job("qwen3", input, &bench.name(output), &["--prompt-column", "q", "--max-tokens", "1"]);
@@ -244,4 +248,89 @@ fn a_column_of_an_arrow_file_of_a_type_that_is_not_known_is_refused_by_name() {
     let flags = ["--prompt-column", "q", "--max-tokens", "1", "--keep", "q,sold"];
     let out = bench.answers("qwen3", &bench.name("wide.arrow"), &flags);
     assert_eq!(out.column_by_name("sold"), Some(&sold));
+}
+
+/// Two rows of the columns that a file with UUIDs and JSON has.
+fn write_leaves(bench: &Bench, name: &str, message: &str, order: &[u8]) -> String {
+    let schema = Arc::new(parse_message_type(message).unwrap());
+    let file = File::create(bench.path(name)).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema, Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut write = |values: &[&[u8]], levels: Option<&[i16]>, lists: Option<&[i16]>| {
+        let mut column = group.next_column().unwrap().unwrap();
+        let bytes: Vec<ByteArray> = values.iter().map(|bytes| ByteArray::from(bytes.to_vec())).collect();
+        let fixed = || bytes.iter().cloned().map(FixedLenByteArray::from).collect::<Vec<_>>();
+        match column.untyped() {
+            ColumnWriter::FixedLenByteArrayColumnWriter(column) => {
+                column.write_batch(&fixed(), levels, lists)
+            }
+            ColumnWriter::ByteArrayColumnWriter(column) => column.write_batch(&bytes, levels, lists),
+            _ => unreachable!(),
+        }
+        .unwrap();
+        column.close().unwrap();
+    };
+    write(&[b"grain", b"mill"], None, None);
+    write(&[b"0123456789abcdef"], Some(&[1, 0]), None);
+    write(&[order], Some(&[0, 1]), None);
+    write(&[b"0123456789abcdef"], Some(&[3, 0]), Some(&[0, 0]));
+    group.close().unwrap();
+    writer.close().unwrap();
+    bench.name(name)
+}
+
+/// As DuckDB writes them, without an Arrow schema.
+#[test]
+fn uuids_and_json_stay_that_where_all_files_have_them() {
+    let bench = Bench::new();
+    let message = "message schema {
+        REQUIRED BYTE_ARRAY q (UTF8);
+        OPTIONAL FIXED_LEN_BYTE_ARRAY (16) id (UUID);
+        OPTIONAL BYTE_ARRAY order (JSON);
+        OPTIONAL group ids (LIST) { REPEATED group list { OPTIONAL FIXED_LEN_BYTE_ARRAY (16) element (UUID); } }
+    }";
+    let order = b"{\"mill\": 1}";
+    let named = write_leaves(&bench, "named.parquet", message, order);
+    let plain = message.replace(" (UUID)", "").replace("(JSON)", "(UTF8)");
+    let plain = write_leaves(&bench, "plain.parquet", &plain, order);
+    let out = answered(&bench, &named, "out.parquet");
+    assert_eq!(text(&out, "order"), [None, Some("{\"mill\": 1}".to_string())]);
+    let of =
+        |output: &str| ["id", "order", "ids"].map(|column| logical_types(&bench, output, column).remove(0));
+    assert_eq!(
+        of("out.parquet"),
+        [Some(LogicalType::Uuid), Some(LogicalType::Json), Some(LogicalType::Uuid)]
+    );
+    // The names of Arrow's own readers.
+    let schema = out.schema();
+    let extension = |column: &str| schema.field_with_name(column).unwrap().extension_type_name();
+    assert_eq!((extension("id"), extension("order")), (Some("arrow.uuid"), Some("arrow.json")));
+    // The output is an input as its input was; of a file with no such types, all are without.
+    let renamed = ["--column-prefix", "again_", "--keep", "q,id,order,ids"];
+    let flags = [&["--prompt-column", "q", "--max-tokens", "1"][..], &renamed].concat();
+    let ran = bench.job("qwen3", &bench.name("out.parquet"), &bench.name("again.parquet"), &flags);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(of("again.parquet"), of("out.parquet"));
+    for (inputs, output) in [([&named, &plain], "a.parquet"), ([&plain, &named], "b.parquet")] {
+        let flags = ["-i", inputs[1].as_str(), "--prompt-column", "q", "--max-tokens", "1"];
+        let ran = bench.job("qwen3", inputs[0], &bench.name(output), &flags);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert_eq!(of(output), [None, Some(LogicalType::String), None], "{output}");
+    }
+    // A text that is none is one bad cell, as in other columns.
+    let damaged = write_leaves(&bench, "damaged.parquet", message, b"\xff");
+    let flags = ["--prompt-column", "q", "--max-tokens", "1", "--on-corrupt", "row-errors"];
+    let ran = bench.job(
+        "qwen3",
+        &damaged,
+        &bench.name("c.parquet"),
+        &[&flags[..], &["--max-error-rate", "1"]].concat(),
+    );
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let errors = text(&read(&bench.path("c.parquet")), "error");
+    assert!(
+        errors[0].is_none()
+            && errors[1].as_ref().unwrap().contains("column order, row 1: the text is not UTF-8")
+    );
+    assert_eq!(of("c.parquet"), of("out.parquet"));
 }

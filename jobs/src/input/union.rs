@@ -5,7 +5,7 @@ use crate::input::found::Partition;
 use crate::input::partitions::partition_type;
 use crate::input::place::Place;
 use crate::input::unknown::unknown_type;
-use crate::input::widen::{remedy, widest};
+use crate::input::widen::{remedy, wider_field};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -92,9 +92,8 @@ fn begin(field: &Field, path: &Path) -> Column {
 fn add(column: &mut Column, field: &Field, path: &Path) {
     column.files += 1;
     let (kind, first) = (field.data_type(), column.field.data_type());
-    let wide = if field.data_type() == first { Some(first.clone()) } else { widest(first, kind) };
-    match wide {
-        Some(wide) => column.field.set_data_type(wide),
+    match wider_field(&column.field, field) {
+        Some(wide) => column.field = wide,
         None if column.why.is_none() => {
             let (file, first_file) = (path.display().to_string(), column.first.display().to_string());
             let why = format!(

@@ -38,7 +38,9 @@ pub fn without_unknown_types(footer: &Bytes, options: ArrowReaderOptions) -> Opt
             return None;
         }
         if let Ok(known) = guarded(|| Field::from(described)) {
-            return Some(Arc::new(known));
+            let mut metadata = field.metadata().clone();
+            metadata.extend(known.metadata().clone());
+            return Some(Arc::new(known.with_metadata(metadata)));
         }
         unknown = true;
         Some(Arc::new(with_unknown_type(field.as_ref().clone(), &kind_of(described))))

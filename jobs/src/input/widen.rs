@@ -6,6 +6,9 @@ use arrow::compute::{CastOptions, cast_with_options, concat, take};
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use std::sync::Arc;
 
+/// Where a field's metadata has the name of its type beyond Arrow's own, and what belongs to it.
+const EXTENSION: [&str; 2] = ["ARROW:extension:name", "ARROW:extension:metadata"];
+
 /// The type that holds the values of both, if there is one.
 pub fn widest(a: &DataType, b: &DataType) -> Option<DataType> {
     use DataType::*;
@@ -39,27 +42,37 @@ pub fn widest(a: &DataType, b: &DataType) -> Option<DataType> {
                 _ => return None,
             }
         }
-        (List(a), List(b)) => List(wider_field(a, b)?),
-        (FixedSizeList(a, n), FixedSizeList(b, m)) if n == m => FixedSizeList(wider_field(a, b)?, *n),
-        (List(a) | FixedSizeList(a, _), List(b) | FixedSizeList(b, _)) => List(wider_field(a, b)?),
+        (List(a), List(b)) => List(wider_item(a, b)?),
+        (FixedSizeList(a, n), FixedSizeList(b, m)) if n == m => FixedSizeList(wider_item(a, b)?, *n),
+        (List(a) | FixedSizeList(a, _), List(b) | FixedSizeList(b, _)) => List(wider_item(a, b)?),
         (List(a) | LargeList(a) | FixedSizeList(a, _), List(b) | LargeList(b) | FixedSizeList(b, _)) => {
-            LargeList(wider_field(a, b)?)
+            LargeList(wider_item(a, b)?)
         }
         (Struct(a), Struct(b)) if a.len() == b.len() => {
             let fields =
-                a.iter().zip(b).map(|(a, b)| if a.name() == b.name() { wider_field(a, b) } else { None });
+                a.iter().zip(b).map(|(a, b)| if a.name() == b.name() { wider_item(a, b) } else { None });
             Struct(fields.collect::<Option<_>>()?)
         }
-        (Map(a, sorted), Map(b, _)) => Map(wider_field(a, b)?, *sorted),
+        (Map(a, sorted), Map(b, _)) => Map(wider_item(a, b)?, *sorted),
         _ => return None,
     })
 }
 
-/// Its name and metadata are those of the first.
-fn wider_field(a: &FieldRef, b: &FieldRef) -> Option<FieldRef> {
+/// The field that holds the values of both, if there is one. Its name and metadata are those of the first, but for the name of a type
+/// beyond Arrow's own, as of UUIDs, which only the values of both have.
+pub fn wider_field(a: &Field, b: &Field) -> Option<Field> {
     let kind = widest(a.data_type(), b.data_type())?;
     let nullable = a.is_nullable() || b.is_nullable() || [a, b].iter().any(|f| f.data_type().is_null());
-    Some(Arc::new(Field::clone(a).with_data_type(kind).with_nullable(nullable)))
+    let mut metadata = a.metadata().clone();
+    let differs = |key: &&str| a.metadata().get(key) != b.metadata().get(key);
+    if kind != *a.data_type() || kind != *b.data_type() || EXTENSION.iter().any(differs) {
+        EXTENSION.iter().for_each(|key| drop(metadata.remove(key)));
+    }
+    Some(a.clone().with_data_type(kind).with_nullable(nullable).with_metadata(metadata))
+}
+
+fn wider_item(a: &FieldRef, b: &FieldRef) -> Option<FieldRef> {
+    wider_field(a, b).map(Arc::new)
 }
 
 /// The kind of a number (`i`, `u` or `f`), and its bits.
@@ -171,6 +184,7 @@ mod tests {
     use super::*;
     use arrow::array::{AsArray, Int64Array, TimestampSecondArray};
     use arrow::datatypes::TimestampNanosecondType;
+    use std::collections::HashMap;
 
     #[test]
     fn the_wider_type_loses_nothing() {
@@ -206,6 +220,22 @@ mod tests {
             assert_eq!(widest(&a, &b), wide, "{a} {b}");
             assert_eq!(widest(&b, &a), wide, "{b} {a}");
         }
+    }
+
+    #[test]
+    fn a_type_beyond_arrows_is_kept_where_all_have_it() {
+        let named = |name: &str| HashMap::from([(EXTENSION[0].to_string(), name.to_string())]);
+        let of = |kind, metadata| Field::new("id", kind, true).with_metadata(metadata);
+        let bytes = DataType::FixedSizeBinary(16);
+        let (uuid, plain) = (of(bytes.clone(), named("arrow.uuid")), of(bytes.clone(), HashMap::new()));
+        assert_eq!(wider_field(&uuid, &uuid).unwrap(), uuid);
+        for other in [plain.clone(), of(bytes.clone(), named("other"))] {
+            assert_eq!(wider_field(&uuid, &other).unwrap(), plain);
+        }
+        let long = of(DataType::LargeBinary, named("arrow.uuid"));
+        assert_eq!(wider_field(&uuid, &long).unwrap(), of(DataType::LargeBinary, HashMap::new()));
+        let list = |field: &Field| Field::new("ids", DataType::List(Arc::new(field.clone())), true);
+        assert_eq!(wider_field(&list(&uuid), &list(&plain)).unwrap(), list(&plain));
     }
 
     #[test]
