@@ -249,6 +249,11 @@ fn an_input_without_rows_has_a_plan() {
     assert_eq!((planned["errors"].clone(), planned["finished"].clone()), (json!({}), Value::Null));
     assert_eq!(planned["costs"]["by"], "the plan: no row is left that would run");
     assert_eq!(planned["costs"]["seconds"]["most"], 0.0);
+    // It writes no output, so that it needs none, but where rows are kept for the job.
+    let alone = [&job[..job.len() - 2], &["--prompt-tokens-column", "ids", "--max-tokens", "4"]].concat();
+    assert_eq!(plan(&bench, &alone), planned);
+    let pilot = bench.run(&[&["plan"], &alone[..], &["--pilot", "2"]].concat());
+    assert!(pilot.code == 2 && pilot.stderr.contains("name its output with --output"), "{}", pilot.stderr);
     // So has one of nothing but errors.
     let nulls = bench.table("nulls.parquet", vec![("q", strings(&[None, None]))]);
     let job =

@@ -16,8 +16,12 @@ pub fn plan(args: PlanArgs) -> Result<(), JobError> {
     if run.shard.is_some() {
         return Err(JobError::Usage("--shard: a plan is of the whole job; leave it out".into()));
     }
+    if pilot.is_some() && run.output.is_none() {
+        let why = "--pilot: rows that are answered are kept for the job; name its output with --output";
+        return Err(JobError::Usage(why.into()));
+    }
     let options = PlanOptions { sample, pilot, measure_rates };
-    let plan = Plan::of(run.job_options()?, options, &devices::open)?;
+    let plan = Plan::of(run.reading_options()?, options, &devices::open)?;
     print(&match json {
         true => {
             serde_json::to_string_pretty(&plan).map_err(|error| JobError::Internal(error.to_string()))? + "\n"

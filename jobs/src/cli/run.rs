@@ -112,7 +112,7 @@ impl RunArgs {
     ///
     /// # Errors
     /// As [`RunArgs::job_options`].
-    pub fn prompt_options(self) -> Result<JobOptions, JobError> {
+    pub fn reading_options(self) -> Result<JobOptions, JobError> {
         if self.output.is_some() {
             return self.job_options();
         }

@@ -96,7 +96,7 @@ pub fn show(args: ShowArgs) -> Result<(), JobError> {
     if answer && run.output.is_none() {
         return Err(JobError::Usage("--answer: name the output of the job with --output".into()));
     }
-    let job = Job::prepare(run.prompt_options()?)?;
+    let job = Job::prepare(run.reading_options()?)?;
     if row >= job.input.rows {
         return Err(JobError::Usage(format!(
             "--row {row}: the input has {}, counted from 0",
