@@ -6,7 +6,8 @@
 mod support;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float32Array, Int64Builder, ListBuilder, RecordBatch, StructArray,
+    Array, ArrayRef, AsArray, Float32Array, Float64Array, Int64Array, Int64Builder, ListBuilder, RecordBatch,
+    StructArray,
 };
 use arrow::datatypes::{Float32Type, Int32Type};
 use serde_json::{Value, json};
@@ -425,6 +426,24 @@ fn labels_are_compared_with_a_column_or_another_file() {
         assert_eq!(text(&wrong, "id"), [Some("c".into()), Some("d".into())]);
         assert_eq!(text(&wrong, "truth"), [Some("x".into()), Some("y".into())]);
         std::fs::remove_file(bench.path("wrong.parquet")).unwrap();
+    }
+    // Integers find the floats that they have become where one was missing.
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3, 4, 5]));
+    let floats: ArrayRef = Arc::new(Float64Array::from(vec![Some(2.0), None, Some(1.0), Some(0.5)]));
+    let some = strings(&[Some("y"), Some("x"), Some("x"), Some("y")]);
+    let numbered = bench.table("numbered.parquet", vec![("id", numbers), ("label", strings(&given))]);
+    let truths =
+        bench.table("floats.parquet", vec![("id", floats), ("truth", some), ("none", strings(&[None; 4]))]);
+    let joined = |truth: &str, key: &str| {
+        bench.run(&["evaluate", &numbered, "--truth", truth, "--truth-file", &truths, "--key", key])
+    };
+    let found = joined("label=truth", "id");
+    assert!(found.stdout.contains("100.0 % (2 of 2 rows; 3 have no truth)"), "{}", found.stdout);
+    assert!(!found.stderr.contains("warning"), "{}", found.stderr);
+    for (truth, key) in [("label=none", "id"), ("label=truth", "label=id")] {
+        let none = joined(truth, key);
+        assert_eq!(none.code, 0, "{}", none.stderr);
+        assert!(none.stderr.contains("warning: no row has a truth in"), "{}", none.stderr);
     }
     // The name says the format, and is refused before the work where it cannot be had.
     let differences = |name: &str| {

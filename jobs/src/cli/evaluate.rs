@@ -15,9 +15,14 @@ use std::ffi::OsString;
 /// What is wrong with the flags or the files.
 pub fn evaluate(args: EvaluateArgs) -> Result<(), JobError> {
     let EvaluateArgs { output, truth, differences, price_per_hour, json } = args;
-    let mut figures = Evaluation { differences, ..truth.evaluation(output.clone())? }.run()?;
+    let evaluation = Evaluation { differences, ..truth.evaluation(output.clone())? };
+    let key = evaluation.other.as_ref().map(|(_, key)| key.clone());
+    let mut figures = evaluation.run()?;
     price(&mut figures, &output, price_per_hour)?;
     for figures in &figures {
+        if figures.rows == 0 && figures.without_truth > 0 {
+            note!("warning: no row has a truth in `{}`: {}", figures.truth, if_none(key.as_ref()));
+        }
         if let Some((label, truth)) = figures.apart() {
             let Figures { column, truth: of_truth, .. } = figures;
             note!(
@@ -32,6 +37,16 @@ pub fn evaluate(args: EvaluateArgs) -> Result<(), JobError> {
         table(&figures)
     };
     print(&text)
+}
+
+/// What may be wrong where no row has a truth.
+fn if_none(key: Option<&(String, String)>) -> String {
+    match key {
+        Some((own, theirs)) => format!(
+            "values of `{own}` in the output are looked up among those of `{theirs}` in the file; none was found that has one"
+        ),
+        None => "all its values are null".into(),
+    }
 }
 
 impl TruthArgs {

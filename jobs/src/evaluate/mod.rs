@@ -3,6 +3,7 @@
 mod differences;
 pub mod figures;
 mod table;
+mod texts;
 
 use crate::error::JobError;
 use crate::input::Input;
@@ -15,6 +16,8 @@ use figures::{Figures, Pair, is_right};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use texts::texts;
 
 pub use table::table;
 
@@ -166,16 +169,6 @@ fn pairs_of(
 fn looked_up(keys: &StringArray, truths: &Truths, column: usize) -> StringArray {
     let of = |key: Option<&str>| truths.get(key?)?[column].as_deref();
     keys.iter().map(of).collect()
-}
-
-/// A column as text.
-fn texts(batch: &RecordBatch, name: &str) -> Result<StringArray, JobError> {
-    let array = column(batch, name)?;
-    let text = cast(array, &DataType::Utf8).ok().filter(|_| !array.data_type().is_nested());
-    let text = text.ok_or_else(|| {
-        JobError::Usage(format!("the column `{name}` is {}, which is no label", array.data_type()))
-    })?;
-    Ok(text.as_string::<i32>().clone())
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef, JobError> {
