@@ -4,7 +4,7 @@ use crate::cli::args::{EvaluateArgs, TruthArgs};
 use crate::error::JobError;
 use crate::evaluate::figures::Figures;
 use crate::evaluate::{Evaluation, table};
-use crate::log::{note, print};
+use crate::log::print;
 use crate::receipt::spent::Spent;
 use crate::store::location::Location;
 use std::ffi::OsString;
@@ -15,38 +15,14 @@ use std::ffi::OsString;
 /// What is wrong with the flags or the files.
 pub fn evaluate(args: EvaluateArgs) -> Result<(), JobError> {
     let EvaluateArgs { output, truth, differences, price_per_hour, json } = args;
-    let evaluation = Evaluation { differences, ..truth.evaluation(output.clone())? };
-    let key = evaluation.other.as_ref().map(|(_, key)| key.clone());
-    let mut figures = evaluation.run()?;
+    let mut figures = Evaluation { differences, ..truth.evaluation(output.clone())? }.run()?;
     price(&mut figures, &output, price_per_hour)?;
-    for figures in &figures {
-        if figures.rows == 0 && figures.without_truth > 0 {
-            note!("warning: no row has a truth in `{}`: {}", figures.truth, if_none(key.as_ref()));
-        }
-        if let Some((label, truth)) = figures.apart() {
-            let Figures { column, truth: of_truth, .. } = figures;
-            note!(
-                "warning: no value of `{column}` is one of `{of_truth}`, such as {label:?} beside {truth:?}; texts are compared as they \
-                 are: write the truth as the choices are written"
-            );
-        }
-    }
     let text = if json {
         serde_json::to_string_pretty(&figures).map_err(|error| JobError::Internal(error.to_string()))? + "\n"
     } else {
         table(&figures)
     };
     print(&text)
-}
-
-/// What may be wrong where no row has a truth.
-fn if_none(key: Option<&(String, String)>) -> String {
-    match key {
-        Some((own, theirs)) => format!(
-            "values of `{own}` in the output are looked up among those of `{theirs}` in the file; none was found that has one"
-        ),
-        None => "all its values are null".into(),
-    }
 }
 
 impl TruthArgs {

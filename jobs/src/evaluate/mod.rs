@@ -8,6 +8,7 @@ mod texts;
 use crate::error::JobError;
 use crate::input::Input;
 use crate::input::names::Search;
+use crate::log::note;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Float32Type, Schema};
@@ -99,9 +100,31 @@ impl Evaluation {
             (None, None) => {}
         }
         let columns = self.truths.iter().zip(pairs).zip(without);
-        Ok(columns
+        let figures: Vec<Figures> = columns
             .map(|(((column, truth), pairs), without)| Figures::new(column, truth, &pairs, without))
-            .collect())
+            .collect();
+        figures.iter().for_each(|figures| self.warn(figures));
+        Ok(figures)
+    }
+
+    /// Says where truths or labels are most likely not those that were meant.
+    fn warn(&self, figures: &Figures) {
+        let Figures { column, truth, rows, without_truth, .. } = figures;
+        if *rows == 0 && *without_truth > 0 {
+            let why = match &self.other {
+                Some((_, (own, theirs))) => format!(
+                    "values of `{own}` in the output are looked up among those of `{theirs}` in the file; none was found that has one"
+                ),
+                None => "all its values are null".into(),
+            };
+            note!("warning: no row has a truth in `{truth}`: {why}");
+        }
+        if let Some((label, of_truth)) = figures.apart() {
+            note!(
+                "warning: no value of `{column}` is one of `{truth}`, such as {label:?} beside {of_truth:?}; texts are compared as they \
+                 are: write the truth as the choices are written"
+            );
+        }
     }
 
     /// Refuses columns that are not there or hold no labels, before anything is read. Lines of JSON without a line have no
