@@ -195,21 +195,38 @@ fn an_arrow_file_is_read_by_its_footer_where_its_first_message_is_none() {
     let kinds: DictionaryArray<Int8Type> = [Some("flour"), None, Some("bran")].into_iter().collect();
     let batch = of(vec![("id", Arc::new(Int64Array::from(vec![1, 2, 3]))), ("kind", Arc::new(kinds))]);
     write_ipc(&bench, "in.arrow", &batch);
-    // As polars 2 writes it: the schema before the batches without the length that messages have.
-    let mut bytes = std::fs::read(bench.path("in.arrow")).unwrap();
-    let first = bytes.windows(4).position(|four| four == [255; 4]).unwrap();
-    bytes[first..first + 8].copy_from_slice(&[4, 0, 0, 0, 0xf2, 255, 255, 255]);
-    std::fs::write(bench.path("in.arrow"), &bytes).unwrap();
-    let out = answered(&bench, &bench.name("in.arrow"), "out.parquet");
-    assert_eq!(out.column_by_name("id"), batch.column_by_name("id"));
-    let kind = arrow::compute::cast(out.column_by_name("kind").unwrap(), &DataType::Utf8).unwrap();
-    assert_eq!(kind.as_string::<i32>().iter().collect::<Vec<_>>(), [Some("flour"), None, Some("bran")]);
-    assert_eq!(texts(&out, "q"), ["grain", "mill", "river"]);
-    // Without its end it is still cut short.
-    std::fs::write(bench.path("cut.arrow"), &bytes[..bytes.len() - 9]).unwrap();
-    let ran =
-        bench.job("qwen3", &bench.name("cut.arrow"), &bench.name("cut.parquet"), &["--prompt-column", "q"]);
-    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    let sound = std::fs::read(bench.path("in.arrow")).unwrap();
+    let first = sound.windows(4).position(|four| four == [255; 4]).unwrap();
+    // As polars 2 writes it: the schema before the batches without the message around it. Its first number, which is where in it
+    // the schema's table is, is then a length, of 4 bytes or, with two dictionaries, of 8.
+    for (name, head) in [
+        ("four", [4, 0, 0, 0, 0xf2, 255, 255, 255, 20, 0, 0, 0]),
+        ("eight", [8, 0, 0, 0, 0, 0, 0, 0, 0xf2, 255, 255, 255]),
+    ] {
+        let mut bytes = sound.clone();
+        bytes[first..first + 12].copy_from_slice(&head);
+        let (input, cut) = (bench.name(&format!("{name}.arrow")), bench.name(&format!("{name}-cut.arrow")));
+        std::fs::write(&input, &bytes).unwrap();
+        let out = answered(&bench, &input, &bench.name(&format!("{name}.parquet")));
+        assert_eq!(out.column_by_name("id"), batch.column_by_name("id"));
+        let kind = arrow::compute::cast(out.column_by_name("kind").unwrap(), &DataType::Utf8).unwrap();
+        assert_eq!(kind.as_string::<i32>().iter().collect::<Vec<_>>(), [Some("flour"), None, Some("bran")]);
+        assert_eq!(texts(&out, "q"), ["grain", "mill", "river"]);
+        // Without its end it is still cut short, and a footer that says that messages are elsewhere is not believed.
+        let after = |at: usize, bytes: &[u8]| {
+            at + sound[at..].windows(bytes.len()).position(|all| all == bytes).unwrap()
+        };
+        let dictionary = after(first + 12, &[255; 4]);
+        let mut lies = bytes.clone();
+        lies[after(dictionary + 4, &(dictionary as u64).to_le_bytes())] += 8;
+        for (bytes, why) in [(&bytes[..bytes.len() - 9], "is cut short"), (&lies[..], "message at byte")] {
+            std::fs::write(&cut, bytes).unwrap();
+            let flags = ["--prompt-column", "q", "--max-tokens", "1"];
+            let ran = bench.job("qwen3", &cut, &bench.name("cut.parquet"), &flags);
+            assert_eq!(ran.code, 2, "{}", ran.stderr);
+            assert!(ran.stderr.contains(why), "{}", ran.stderr);
+        }
+    }
 }
 
 /// An Arrow file with a column of integers of 64 bits, which its schema says to be of 128: so polars writes such.

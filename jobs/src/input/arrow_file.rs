@@ -52,9 +52,9 @@ pub fn scan(source: &OpenSource, path: &Path) -> Result<(ArrowLayout, Vec<u64>),
     }
     let (mut layout, mut rows): (Option<ArrowLayout>, Vec<u64>) = (None, Vec::new());
     let footer = if is_file { walk.footer()? } else { None };
-    // The format puts the schema before the batches as well. Some writers put it there in a form of their own; readers of files
-    // go by the footer's.
-    let by_footer = footer.as_ref().filter(|_| !walk.has_message(at));
+    // The format puts the schema before the batches as well. Some writers put it there in a form of their own, whose first bytes
+    // may be taken for a message of another kind; readers of files go by the footer's.
+    let by_footer = footer.as_ref().filter(|_| !walk.has_schema(at));
     if let Some(footer) = by_footer {
         let (schema, version) = (footer.schema.clone(), footer.version);
         layout = Some(ArrowLayout { version, schema, batches: Vec::new(), dictionaries: Vec::new() });
@@ -187,10 +187,13 @@ impl Walk<'_> {
         guarded(read).ok().flatten().transpose()
     }
 
-    /// Whether there is a message at a place.
-    fn has_message(&self, at: u64) -> bool {
+    /// Whether there is a message with a schema at a place.
+    fn has_schema(&self, at: u64) -> bool {
         let head = self.head(at).ok().flatten();
-        head.is_some_and(|(_, head)| guarded(|| root_as_message(&head).is_ok()).unwrap_or(false))
+        let is_schema = |head: &[u8]| {
+            root_as_message(head).is_ok_and(|message| message.header_type() == MessageHeader::Schema)
+        };
+        head.is_some_and(|(_, head)| guarded(|| is_schema(&head)).unwrap_or(false))
     }
 
     /// The head of the message at a place; none at the end.
