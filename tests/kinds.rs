@@ -6,12 +6,14 @@ mod support;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Date64Array, Date64Builder, Decimal128Array, DictionaryArray,
-    Int8Array, Int64Array, Int64Builder, ListBuilder, RecordBatch, StringArray, StructArray,
+    FixedSizeListBuilder, Int8Array, Int8Builder, Int64Array, Int64Builder, LargeListBuilder,
+    LargeStringBuilder, ListBuilder, RecordBatch, StringArray, StringDictionaryBuilder, StructArray,
     Time32SecondArray, TimestampSecondArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Int8Type, Schema, TimeUnit, TimestampMillisecondType};
 use arrow::ipc::writer::FileWriter;
+use base64::prelude::{BASE64_STANDARD, Engine};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::arrow::encode_arrow_schema;
 use parquet::basic::LogicalType;
@@ -350,4 +352,71 @@ fn uuids_and_json_stay_that_where_all_files_have_them() {
             && errors[1].as_ref().unwrap().contains("column order, row 1: the text is not UTF-8")
     );
     assert_eq!(of("c.parquet"), of("out.parquet"));
+}
+
+/// Writes Parquet whose Arrow schema says that the integers of 64 bits are of 128, and whose lists have items of another name than
+/// that says: so polars writes such.
+fn write_wide_parquet(bench: &Bench, name: &str, batch: &RecordBatch) {
+    let mut said = BASE64_STANDARD.decode(encode_arrow_schema(&batch.schema())).unwrap();
+    let at = said.windows(4).rposition(|four| four == 64i32.to_le_bytes()).unwrap();
+    said[at] = 128;
+    write_said(bench, name, batch, BASE64_STANDARD.encode(said));
+}
+
+/// Writes Parquet with an Arrow schema that is given.
+fn write_said(bench: &Bench, name: &str, batch: &RecordBatch, said: String) {
+    let entry = KeyValue::new("ARROW:schema".to_string(), said);
+    let properties = WriterProperties::builder().set_coerce_types(true);
+    let properties = properties.set_key_value_metadata(Some(vec![entry])).build();
+    write_unsaid(bench, name, batch, properties);
+}
+
+/// Writes Parquet without the Arrow schema.
+fn write_unsaid(bench: &Bench, name: &str, batch: &RecordBatch, properties: WriterProperties) {
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let file = File::create(bench.path(name)).unwrap();
+    let mut writer = ArrowWriter::try_new_with_options(file, batch.schema(), options).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn a_column_of_an_unknown_type_does_not_hide_lists_beside_it() {
+    let bench = Bench::new();
+    let wide: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+    let mut pairs = FixedSizeListBuilder::new(Int8Builder::new(), 2);
+    let mut kinds = ListBuilder::new(StringDictionaryBuilder::<Int8Type>::new());
+    let mut names = LargeListBuilder::new(LargeStringBuilder::new());
+    for row in 0..3 {
+        pairs.values().append_slice(&[row, 7]);
+        pairs.append(row != 1);
+        kinds.values().append_value("flour");
+        kinds.append(row != 1);
+        names.values().append_value("bran");
+        names.append(row != 1);
+    }
+    let (pairs, kinds, names) = (pairs.finish(), kinds.finish(), names.finish());
+    let lists: [(&str, ArrayRef); 3] =
+        [("pairs", Arc::new(pairs)), ("kinds", Arc::new(kinds)), ("names", Arc::new(names))];
+    for (name, list) in lists {
+        write_wide_parquet(&bench, "wide.parquet", &of(vec![("list", list.clone()), ("wide", wide.clone())]));
+        let flags = ["--prompt-column", "q", "--max-tokens", "1"];
+        let ran = bench.job("qwen3", &bench.name("wide.parquet"), &bench.name("no.parquet"), &flags);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("wide.parquet, column wide: it is an integer of 128 bits"),
+            "{}",
+            ran.stderr
+        );
+        let output = format!("{name}.parquet");
+        let flags = [&flags[..], &["--keep", "q,list"]].concat();
+        let ran = bench.job("qwen3", &bench.name("wide.parquet"), &bench.name(&output), &flags);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        // As beside columns that are all known.
+        let known = format!("{name}-known.parquet");
+        let batch = of(vec![("list", list)]);
+        write_said(&bench, &known, &batch, encode_arrow_schema(&batch.schema()));
+        let known = answered(&bench, &bench.name(&known), &format!("{name}-known-out.parquet"));
+        assert_eq!(read(&bench.path(&output)).column_by_name("list"), known.column_by_name("list"));
+    }
 }

@@ -10,8 +10,9 @@ use arrow::ipc::{self, Schema as Described, root_as_message};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use parquet::arrow::ARROW_SCHEMA_META_KEY;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::arrow::{ARROW_SCHEMA_META_KEY, encode_arrow_schema};
+use parquet::file::metadata::{FileMetaData, KeyValue, ParquetMetaData};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,37 +22,50 @@ const UNKNOWN: &str = "gristmill.unknown_type";
 
 /// Reads a footer whose Arrow schema has types that are not known; none if something else is wrong with it.
 pub fn without_unknown_types(footer: &Bytes, options: ArrowReaderOptions) -> Option<ArrowReaderMetadata> {
-    let plain = options.with_skip_arrow_metadata(true);
-    let plain = guarded(|| ArrowReaderMetadata::load(footer, plain)).ok()?.ok()?;
-    let entries = plain.metadata().file_metadata().key_value_metadata()?;
+    let skipped = options.clone().with_skip_arrow_metadata(true);
+    let plain = guarded(|| ArrowReaderMetadata::load(footer, skipped)).ok()?.ok()?;
+    let file = plain.metadata().file_metadata();
+    let entries = file.key_value_metadata()?;
     let encoded = entries.iter().find(|entry| entry.key == ARROW_SCHEMA_META_KEY)?.value.as_ref()?;
     let decoded = BASE64_STANDARD.decode(encoded).ok()?;
     // A marker and a length may come before the message.
     let message = if decoded.starts_with(&[255; 4]) { decoded.get(8..)? } else { &decoded };
-    let described = root_as_message(message).ok()?.header_as_schema()?.fields()?;
-    if described.len() != plain.schema().fields().len() {
+    let described = root_as_message(message).ok()?.header_as_schema()?;
+    let fields = described.fields()?;
+    if fields.len() != plain.schema().fields().len() {
         return None;
     }
     let mut unknown = false;
-    let fields = plain.schema().fields().iter().zip(described.iter()).map(|(field, described)| {
+    let fields = plain.schema().fields().iter().zip(fields.iter()).map(|(field, described)| {
         if described.name() != Some(field.name()) {
             return None;
         }
         if let Ok(known) = guarded(|| Field::from(described)) {
-            let mut metadata = field.metadata().clone();
-            metadata.extend(known.metadata().clone());
-            return Some(Arc::new(known.with_metadata(metadata)));
+            return Some(known);
         }
         unknown = true;
-        Some(Arc::new(with_unknown_type(field.as_ref().clone(), &kind_of(described))))
+        Some(with_unknown_type(field.as_ref().clone(), &kind_of(described)))
     });
     let fields = fields.collect::<Option<Vec<_>>>()?;
     if !unknown {
         return None;
     }
-    let schema = Schema::new(fields).with_metadata(plain.schema().metadata().clone());
-    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
-    ArrowReaderMetadata::try_new(plain.metadata().clone(), options).ok()
+    // The library takes what the schema says of the other columns, as it does where all are known.
+    let schema = Schema::new_with_metadata(fields, entries_of(described));
+    let said = KeyValue::new(ARROW_SCHEMA_META_KEY.to_string(), encode_arrow_schema(&schema));
+    let others = entries.iter().filter(|entry| entry.key != ARROW_SCHEMA_META_KEY);
+    let entries = others.cloned().chain([said]).collect();
+    let file = FileMetaData::new(
+        file.version(),
+        file.num_rows(),
+        file.created_by().map(String::from),
+        Some(entries),
+        file.schema_descr_ptr(),
+        file.column_orders().cloned(),
+    );
+    let groups = plain.metadata().row_groups().to_vec();
+    let metadata = Arc::new(ParquetMetaData::new(file, groups));
+    guarded(|| ArrowReaderMetadata::try_new(metadata, options)).ok()?.ok()
 }
 
 /// The schema of an Arrow file. A column of integers of 128 bits, which lie there as 16 bytes each, is marked as one that cannot
@@ -81,13 +95,13 @@ pub fn schema_of(described: Described<'_>, path: &Path) -> Result<Schema, Option
         }
         fields.push(with_unknown_type(Field::new(name, DataType::FixedSizeBinary(16), true), &kind));
     }
+    if unknown { Ok(Schema::new_with_metadata(fields, entries_of(described))) } else { Err(None) }
+}
+
+/// What a schema says besides its fields.
+fn entries_of(described: Described<'_>) -> HashMap<String, String> {
     let entries = described.custom_metadata().into_iter().flatten();
-    let entries = entries.filter_map(|entry| Some((entry.key()?.to_string(), entry.value()?.to_string())));
-    if unknown {
-        Ok(Schema::new_with_metadata(fields, entries.collect::<HashMap<_, _>>()))
-    } else {
-        Err(None)
-    }
+    entries.filter_map(|entry| Some((entry.key()?.to_string(), entry.value()?.to_string()))).collect()
 }
 
 /// A type that is not known, in words.
