@@ -8,7 +8,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Date64Array, Date64Builder, Decimal128Array, DictionaryArray,
     FixedSizeListBuilder, Int8Array, Int8Builder, Int64Array, Int64Builder, LargeListBuilder,
     LargeStringBuilder, ListBuilder, RecordBatch, StringArray, StringDictionaryBuilder, StructArray,
-    Time32SecondArray, TimestampSecondArray,
+    Time32SecondArray, Time64MicrosecondArray, TimestampSecondArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Int8Type, Schema, TimeUnit, TimestampMillisecondType};
@@ -418,5 +418,50 @@ fn a_column_of_an_unknown_type_does_not_hide_lists_beside_it() {
         write_said(&bench, &known, &batch, encode_arrow_schema(&batch.schema()));
         let known = answered(&bench, &bench.name(&known), &format!("{name}-known-out.parquet"));
         assert_eq!(read(&bench.path(&output)).column_by_name("list"), known.column_by_name("list"));
+    }
+}
+
+/// As DuckDB writes its TIMETZ.
+#[test]
+fn times_in_utc_stay_that_where_all_files_have_them() {
+    let bench = Bench::new();
+    let times: ArrayRef = Arc::new(Time64MicrosecondArray::from(vec![Some(1), None, Some(86_399_000_000)]));
+    let write = |name: &str, in_utc: bool| {
+        let batch = of(vec![("at", times.clone())]);
+        let schema = batch.schema();
+        let fields = schema.fields().iter().map(|field| match (field.name().as_str(), in_utc) {
+            ("at", true) => {
+                let utc = [("adjusted_to_utc".to_string(), String::new())];
+                Arc::new(field.as_ref().clone().with_metadata(utc))
+            }
+            _ => field.clone(),
+        });
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let batch = RecordBatch::try_new(schema, batch.columns().to_vec()).unwrap();
+        write_unsaid(&bench, name, &batch, WriterProperties::default());
+        bench.name(name)
+    };
+    let is_utc = |output: &str| {
+        let kind = logical_types(&bench, output, "at").remove(0).unwrap();
+        let LogicalType::Time(time) = kind else { panic!("{kind:?}") };
+        time.is_adjusted_to_u_t_c
+    };
+    let (zoned, local) = (write("zoned.parquet", true), write("local.parquet", false));
+    assert!(is_utc("zoned.parquet") && !is_utc("local.parquet"));
+    let out = answered(&bench, &zoned, "out.parquet");
+    assert_eq!(out.column_by_name("at"), Some(&times));
+    assert!(is_utc("out.parquet"));
+    answered(&bench, &local, "out-local.parquet");
+    assert!(!is_utc("out-local.parquet"));
+    // The output is an input as its input was; of a file with other times, all are without.
+    let keep = ["--prompt-column", "q", "--max-tokens", "1", "--column-prefix", "again_", "--keep", "q,at"];
+    let ran = bench.job("qwen3", &bench.name("out.parquet"), &bench.name("again.parquet"), &keep);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(is_utc("again.parquet"));
+    for (first, second, output) in [(&zoned, &local, "a.parquet"), (&local, &zoned, "b.parquet")] {
+        let flags = [&["-i", second.as_str()][..], &keep].concat();
+        let ran = bench.job("qwen3", first, &bench.name(output), &flags);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(!is_utc(output));
     }
 }

@@ -4,7 +4,7 @@ use crate::error::JobError;
 use crate::input::file::{broken, guarded};
 use crate::input::footer_map::FooterMap;
 use crate::input::ranges::OpenSource;
-use crate::input::types::{with_microseconds, with_values, with_zones};
+use crate::input::types::{with_microseconds, with_times_in_utc, with_values, with_zones};
 use crate::input::unknown::without_unknown_types;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -163,6 +163,7 @@ fn load(
     match loaded {
         Ok(Ok(metadata)) => {
             let typed = with_microseconds(metadata).and_then(with_zones).and_then(with_values);
+            let typed = typed.and_then(with_times_in_utc);
             typed.map_err(|error| failed(&error.to_string()))
         }
         Ok(Err(error)) => Err(failed(&error.to_string())),

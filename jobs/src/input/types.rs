@@ -12,6 +12,10 @@ use parquet::file::metadata::{FileMetaData, ParquetMetaData};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use std::sync::Arc;
 
+/// Where a field's metadata says that its times are adjusted to UTC, for which Arrow has no type: by this key the Parquet library
+/// writes such.
+pub const IN_UTC: &str = "adjusted_to_utc";
+
 /// Whether a leaf below these root columns, which ascend, is an INT96 date.
 pub fn has_int96(metadata: &ParquetMetaData, roots: &[usize]) -> bool {
     let schema = metadata.file_metadata().schema_descr();
@@ -91,6 +95,34 @@ pub fn with_values(metadata: ArrowReaderMetadata) -> Result<ArrowReaderMetadata,
         kind => kind.clone(),
     });
     if found { with_types(metadata.metadata().clone(), schema) } else { Ok(metadata) }
+}
+
+/// Marks times that are adjusted to UTC, as DuckDB's TIMETZ, so that they are written as that again.
+///
+/// # Errors
+/// As the Parquet library finds them.
+pub fn with_times_in_utc(metadata: ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError> {
+    let columns = metadata.metadata().file_metadata().schema_descr().columns();
+    let in_utc = columns.iter().map(|column| {
+        matches!(column.logical_type_ref(), Some(LogicalType::Time(time)) if time.is_adjusted_to_u_t_c)
+    });
+    let in_utc: Vec<bool> = in_utc.collect();
+    if !in_utc.contains(&true) {
+        return Ok(metadata);
+    }
+    let mut in_utc = in_utc.into_iter();
+    let mut marked = |leaf: &Field| match in_utc.next() {
+        Some(true) => {
+            let mut entries = leaf.metadata().clone();
+            entries.insert(IN_UTC, "");
+            leaf.clone().with_metadata(entries)
+        }
+        _ => leaf.clone(),
+    };
+    let schema = metadata.schema();
+    let fields = schema.fields().iter().map(|field| Arc::new(map_leaves(field, &mut marked)));
+    let schema = Schema::new_with_metadata(fields.collect::<Fields>(), schema.metadata().clone());
+    with_types(metadata.metadata().clone(), schema)
 }
 
 /// The Arrow schema that a file says it was written of.

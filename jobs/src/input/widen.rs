@@ -1,6 +1,7 @@
 //! The type that holds the values of two types, and nothing less exactly.
 
 use crate::input::group_file::ReadError;
+use crate::input::types::IN_UTC;
 use arrow::array::{Array, ArrayRef, UInt64Array};
 use arrow::compute::{CastOptions, cast_with_options, concat, take};
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
@@ -58,8 +59,8 @@ pub fn widest(a: &DataType, b: &DataType) -> Option<DataType> {
     })
 }
 
-/// The field that holds the values of both, if there is one. Its name and metadata are those of the first, but for the name of a type
-/// beyond Arrow's own, as of UUIDs, which only the values of both have.
+/// The field that holds the values of both, if there is one. Its name and metadata are those of the first, but for what is said of
+/// its type beyond Arrow's own, as of UUIDs and of times in UTC, which only the values of both have.
 pub fn wider_field(a: &Field, b: &Field) -> Option<Field> {
     let kind = widest(a.data_type(), b.data_type())?;
     let nullable = a.is_nullable() || b.is_nullable() || [a, b].iter().any(|f| f.data_type().is_null());
@@ -67,6 +68,9 @@ pub fn wider_field(a: &Field, b: &Field) -> Option<Field> {
     let differs = |key: &&str| a.metadata().get(key) != b.metadata().get(key);
     if kind != *a.data_type() || kind != *b.data_type() || EXTENSION.iter().any(differs) {
         EXTENSION.iter().for_each(|key| drop(metadata.remove(key)));
+    }
+    if differs(&IN_UTC) {
+        metadata.remove(IN_UTC);
     }
     Some(a.clone().with_data_type(kind).with_nullable(nullable).with_metadata(metadata))
 }
