@@ -5,12 +5,13 @@
 mod support;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date64Array, Date64Builder, Decimal128Array, DictionaryArray,
-    FixedSizeListBuilder, Int8Array, Int8Builder, Int64Array, Int64Builder, LargeListBuilder,
-    LargeStringBuilder, ListBuilder, RecordBatch, StringArray, StringDictionaryBuilder, StructArray,
-    Time32SecondArray, Time64MicrosecondArray, TimestampSecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Date64Array, Date64Builder, Decimal128Array,
+    DictionaryArray, FixedSizeListBuilder, Int8Array, Int8Builder, Int64Array, Int64Builder,
+    LargeListBuilder, LargeStringBuilder, ListBuilder, RecordBatch, StringArray, StringDictionaryBuilder,
+    StructArray, Time32SecondArray, Time64MicrosecondArray, TimestampSecondArray,
 };
 use arrow::buffer::NullBuffer;
+use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, Int8Type, Schema, TimeUnit, TimestampMillisecondType};
 use arrow::ipc::writer::FileWriter;
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -463,5 +464,25 @@ fn times_in_utc_stay_that_where_all_files_have_them() {
         let ran = bench.job("qwen3", first, &bench.name(output), &flags);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         assert!(!is_utc(output));
+    }
+}
+
+#[test]
+fn dates_in_days_and_in_milliseconds_are_one_column() {
+    let bench = Bench::new();
+    let days: ArrayRef = Arc::new(Date32Array::from(vec![Some(1), None, Some(-1)]));
+    let milliseconds = Date64Array::from(vec![Some(86_400_000), None, Some(-86_400_000)]);
+    write_ipc(&bench, "days.arrow", &of(vec![("day", days)]));
+    write_ipc(&bench, "milliseconds.arrow", &of(vec![("day", Arc::new(milliseconds.clone()))]));
+    for (first, second) in [("days", "milliseconds"), ("milliseconds", "days")] {
+        let [first_file, second_file] = [first, second].map(|name| bench.name(&format!("{name}.arrow")));
+        let flags = ["-i", second_file.as_str(), "--prompt-column", "q", "--max-tokens", "1"];
+        let output = format!("{first}.parquet");
+        let ran = bench.job("qwen3", &first_file, &bench.name(&output), &flags);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let out = read(&bench.path(&output));
+        let day = out.column_by_name("day").unwrap();
+        assert_eq!(day.as_ref(), &concat(&[&milliseconds, &milliseconds]).unwrap());
+        assert_eq!(logical_types(&bench, &output, "day"), [Some(LogicalType::Date)]);
     }
 }

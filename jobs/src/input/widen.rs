@@ -29,6 +29,7 @@ pub fn widest(a: &DataType, b: &DataType) -> Option<DataType> {
             Binary | LargeBinary | BinaryView | FixedSizeBinary(_),
             Binary | LargeBinary | BinaryView | FixedSizeBinary(_),
         ) => LargeBinary,
+        (Date32, Date64) | (Date64, Date32) => Date64,
         (Timestamp(a, zone), Timestamp(b, other)) if zone == other => Timestamp(finer(*a, *b), zone.clone()),
         (Duration(a), Duration(b)) => Duration(finer(*a, *b)),
         (Time32(_), Time32(_)) => Time32(TimeUnit::Millisecond),
@@ -218,6 +219,7 @@ mod tests {
             (Decimal128(5, 2), Decimal128(6, 4), Some(Decimal128(7, 4))),
             (Decimal128(38, 0), Decimal128(38, 10), Some(Decimal256(48, 10))),
             (Timestamp(TimeUnit::Second, None), Timestamp(TimeUnit::Nanosecond, Some("UTC".into())), None),
+            (Date32, Date64, Some(Date64)),
             (Boolean, Int8, None),
             (Date32, Utf8, None),
         ] {
