@@ -7,8 +7,8 @@ mod support;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Date32Array, Date64Array, Date64Builder, Decimal128Array,
     DictionaryArray, FixedSizeListBuilder, Int8Array, Int8Builder, Int64Array, Int64Builder,
-    LargeListBuilder, LargeStringBuilder, ListBuilder, RecordBatch, StringArray, StringDictionaryBuilder,
-    StructArray, Time32SecondArray, Time64MicrosecondArray, TimestampSecondArray,
+    LargeListBuilder, LargeStringBuilder, ListBuilder, MapBuilder, RecordBatch, StringArray,
+    StringDictionaryBuilder, StructArray, Time32SecondArray, Time64MicrosecondArray, TimestampSecondArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::concat;
@@ -485,4 +485,96 @@ fn dates_in_days_and_in_milliseconds_are_one_column() {
         assert_eq!(day.as_ref(), &concat(&[&milliseconds, &milliseconds]).unwrap());
         assert_eq!(logical_types(&bench, &output, "day"), [Some(LogicalType::Date)]);
     }
+}
+
+#[test]
+fn uuids_are_their_text_in_prompts_and_in_lines() {
+    let bench = Bench::new();
+    let message = "message schema {
+        REQUIRED BYTE_ARRAY q (UTF8);
+        OPTIONAL FIXED_LEN_BYTE_ARRAY (16) id (UUID);
+        OPTIONAL BYTE_ARRAY order (JSON);
+        OPTIONAL group ids (LIST) { REPEATED group list { OPTIONAL FIXED_LEN_BYTE_ARRAY (16) element (UUID); } }
+    }";
+    let input = write_leaves(&bench, "in.parquet", message, b"{}");
+    let uuid = "30313233-3435-3637-3839-616263646566";
+    let flags = ["--prompt-column", "q", "--max-tokens", "1", "--keep", "id,ids"];
+    for (output, line) in [
+        ("out.jsonl", format!("{{\"id\":\"{uuid}\",\"ids\":[\"{uuid}\"],")),
+        ("out.csv", format!("\n{uuid},\"[\"\"{uuid}\"\"]\",")),
+    ] {
+        let ran = bench.job("qwen3", &input, &bench.name(output), &flags);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let lines = std::fs::read_to_string(bench.path(output)).unwrap();
+        assert!(lines.contains(&line), "{lines}");
+    }
+    let model = bench.model("qwen3");
+    for (how, prompt, shown) in [
+        ("--prompt", "{{ id }} {{ ids[0] }} {{ row.ids }}", format!("{uuid} {uuid} [\"{uuid}\"]")),
+        ("--prompt-column", "id", uuid.to_string()),
+    ] {
+        let job =
+            ["show", "--model", model.to_str().unwrap(), "-i", &input, "--row", "0", "--max-tokens", "1"];
+        let ran = bench.run(&[&job[..], &[how, prompt]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(ran.stdout.replace('\'', "\"").contains(&shown), "{}", ran.stdout);
+    }
+    // Bytes of any other meaning have none.
+    let plain = write_leaves(&bench, "plain.parquet", &message.replace(" (UUID)", ""), b"{}");
+    let ran = bench.job("qwen3", &plain, &bench.name("no.jsonl"), &flags);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("FixedSizeBinary(16) has no text"), "{}", ran.stderr);
+}
+
+#[test]
+fn values_without_text_are_refused_in_plain_words() {
+    let bench = Bench::new();
+    let far: ArrayRef = Arc::new(Date32Array::from(vec![Some(0), Some(i32::MAX), None]));
+    let mut maps = MapBuilder::new(None, Int64Builder::new(), Int64Builder::new());
+    for row in 0..3 {
+        maps.keys().append_value(row);
+        maps.values().append_value(row);
+        maps.append(true).unwrap();
+    }
+    let maps: ArrayRef = Arc::new(maps.finish());
+    let unheld =
+        "row 1: the Date32 2147483647 is past the dates that have a text, as the infinity of DuckDB is";
+    for (name, column, why) in
+        [("far", far, unheld), ("maps", maps, "a map's keys are Int64 and not strings, so that")]
+    {
+        let input = bench.name(&format!("{name}.parquet"));
+        write_unsaid(
+            &bench,
+            &format!("{name}.parquet"),
+            &of(vec![(name, column)]),
+            WriterProperties::default(),
+        );
+        for format in ["jsonl", "csv"] {
+            let output = format!("{name}.{format}");
+            let ran = bench.job(
+                "qwen3",
+                &input,
+                &bench.name(&output),
+                &["--prompt-column", "q", "--max-tokens", "1"],
+            );
+            assert_eq!(ran.code, 2, "{}", ran.stderr);
+            assert!(ran.stderr.contains(name) && ran.stderr.contains(why), "{}", ran.stderr);
+            assert!(ran.stderr.contains("--keep"), "{}", ran.stderr);
+        }
+    }
+    let model = bench.model("qwen3");
+    let job = [
+        "show",
+        "--model",
+        model.to_str().unwrap(),
+        "-i",
+        &bench.name("far.parquet"),
+        "--row",
+        "1",
+        "--max-tokens",
+        "1",
+    ];
+    let ran = bench.run(&[&job[..], &["--prompt", "{{ far }}"]].concat());
+    let said = ran.stdout + &ran.stderr;
+    assert!(said.contains("the Date32 2147483647 is past the dates that have a text"), "{said}");
 }

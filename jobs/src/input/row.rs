@@ -1,12 +1,14 @@
 //! A row's values as a template sees them.
 
+use crate::far_time::why_no_text;
+use crate::uuid::{self, is_uuid};
 use arrow::array::timezone::Tz;
 use arrow::array::{
     Array, AsArray, BooleanArray, LargeListArray, ListArray, MapArray, RecordBatch, StructArray,
     new_empty_array,
 };
 use arrow::datatypes::{
-    DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    DataType, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
 };
 use arrow::datatypes::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -34,7 +36,7 @@ pub fn row_values(
         .iter()
         .zip(columns.columns())
         .map(|(field, column)| {
-            let value = match (value(column, row, each), refused(column.data_type())) {
+            let value = match (column_value(field, column, row, each), refused_column(field)) {
                 (Ok(value), _) => value,
                 // An error only where it is used: it may be read with all others as `row`.
                 (Err(_), Some(why)) => Value::from(Error::new(ErrorKind::InvalidOperation, why)),
@@ -43,6 +45,11 @@ pub fn row_values(
             Ok((field.name().clone(), value))
         })
         .collect()
+}
+
+/// Why a template can have no value of a column, if that is so.
+pub fn refused_column(field: &Field) -> Option<String> {
+    if is_uuid(field) { None } else { refused(field.data_type()) }
 }
 
 /// Why a template can have no value of a type, if that is so. A struct can be had if one of its fields can.
@@ -55,10 +62,10 @@ pub fn refused(kind: &DataType) -> Option<String> {
         DataType::List(item)
         | DataType::LargeList(item)
         | DataType::FixedSizeList(item, _)
-        | DataType::Map(item, _) => refused(item.data_type()),
+        | DataType::Map(item, _) => refused_column(item),
         DataType::Dictionary(_, value) => refused(value),
         DataType::Struct(fields) => {
-            let mut fields = fields.iter().map(|field| refused(field.data_type()));
+            let mut fields = fields.iter().map(|field| refused_column(field));
             let first = fields.next()?;
             if fields.all(|field| field.is_some()) { first } else { None }
         }
@@ -75,6 +82,32 @@ pub fn refused(kind: &DataType) -> Option<String> {
             })
         }
         kind => written(&new_empty_array(kind), None).err().map(|_| why()),
+    }
+}
+
+/// One value of a column: as [`value`], and UUIDs as their text.
+///
+/// # Errors
+/// What is wrong with the value.
+pub fn column_value(
+    field: &Field,
+    array: &dyn Array,
+    row: usize,
+    each: EachString<'_>,
+) -> Result<Value, String> {
+    of_field(field, array, row, each, 0)
+}
+
+fn of_field(
+    field: &Field,
+    array: &dyn Array,
+    row: usize,
+    each: EachString<'_>,
+    depth: usize,
+) -> Result<Value, String> {
+    match array.as_fixed_size_binary_opt() {
+        Some(uuids) if is_uuid(field) && uuids.is_valid(row) => Ok(each(&uuid::text(uuids.value(row)))),
+        _ => nested(array, row, each, depth),
     }
 }
 
@@ -121,15 +154,17 @@ fn nested(array: &dyn Array, row: usize, each: EachString<'_>, depth: usize) -> 
             nested(dictionary.values(), key, each, depth + 1)?
         }
         DataType::Struct(_) => struct_value(array.as_struct(), row, each, depth)?,
-        DataType::List(_) => {
+        DataType::List(item) => {
             let list: &ListArray = array.as_list();
-            list_value(&list.value(row), each, depth)?
+            list_value(item, &list.value(row), each, depth)?
         }
-        DataType::LargeList(_) => {
+        DataType::LargeList(item) => {
             let list: &LargeListArray = array.as_list();
-            list_value(&list.value(row), each, depth)?
+            list_value(item, &list.value(row), each, depth)?
         }
-        DataType::FixedSizeList(..) => list_value(&array.as_fixed_size_list().value(row), each, depth)?,
+        DataType::FixedSizeList(item, _) => {
+            list_value(item, &array.as_fixed_size_list().value(row), each, depth)?
+        }
         DataType::Map(..) => map_value(array.as_map(), row, each, depth)?,
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
             return Err(format!("a template cannot use {}; cast it to a string first", array.data_type()));
@@ -147,7 +182,7 @@ fn struct_value(
     let fields = array.fields().iter().zip(array.columns());
     let pairs: Vec<(String, Value)> = fields
         .map(|(field, column)| {
-            let value = match (nested(column, row, each, depth + 1), refused(field.data_type())) {
+            let value = match (of_field(field, column, row, each, depth + 1), refused_column(field)) {
                 (Ok(value), _) => value,
                 (Err(_), Some(why)) => Value::from(Error::new(ErrorKind::InvalidOperation, why)),
                 (Err(why), None) => return Err(why),
@@ -158,10 +193,9 @@ fn struct_value(
     Ok(Value::from_pairs(pairs))
 }
 
-fn list_value(items: &dyn Array, each: EachString<'_>, depth: usize) -> Result<Value, String> {
-    let items: Vec<Value> =
-        (0..items.len()).map(|i| nested(items, i, each, depth + 1)).collect::<Result<_, String>>()?;
-    Ok(Value::from(items))
+fn list_value(field: &Field, items: &dyn Array, each: EachString<'_>, depth: usize) -> Result<Value, String> {
+    let items = (0..items.len()).map(|i| of_field(field, items, i, each, depth + 1));
+    Ok(Value::from(items.collect::<Result<Vec<Value>, String>>()?))
 }
 
 fn map_value(array: &MapArray, row: usize, each: EachString<'_>, depth: usize) -> Result<Value, String> {
@@ -169,13 +203,13 @@ fn map_value(array: &MapArray, row: usize, each: EachString<'_>, depth: usize) -
     let mut keys = HashSet::new();
     let pairs: Vec<(Value, Value)> = (0..entries.len())
         .map(|i| {
-            let key = nested(entries.column(0), i, each, depth + 1)?;
+            let key = of_field(&entries.fields()[0], entries.column(0), i, each, depth + 1)?;
             // Which of the values counts, everybody would say otherwise.
             if !keys.insert(key.clone()) {
                 let key = written(entries.column(0), Some(i))?;
                 return Err(format!("the map has the key {key:?} twice; keep one of the two"));
             }
-            Ok((key, nested(entries.column(1), i, each, depth + 1)?))
+            Ok((key, of_field(&entries.fields()[1], entries.column(1), i, each, depth + 1)?))
         })
         .collect::<Result<_, String>>()?;
     Ok(Value::from_pairs(pairs))
@@ -191,7 +225,8 @@ fn written(array: &dyn Array, row: Option<usize>) -> Result<String, String> {
     let options = FormatOptions::default();
     let format = ArrayFormatter::try_new(array, &options)
         .map_err(|_| format!("a template cannot use {}; cast it to a string first", array.data_type()))?;
-    let text = row.map(|row| format.value(row).try_to_string().map_err(|error| error.to_string()));
+    let text =
+        row.map(|row| format.value(row).try_to_string().map_err(|error| why_no_text(array, row, &error)));
     text.unwrap_or_else(|| Ok(String::new()))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::JobError;
 use crate::input::Input;
-use crate::input::row::{refused, value};
+use crate::input::row::{refused_column, value};
 use crate::log::note;
 use crate::options::prompt::PromptOptions;
 pub use crate::prompt::columns::names::ASK;
@@ -97,7 +97,8 @@ impl PromptColumns {
             return Ok(PromptColumns { source, positions: columns.positions });
         }
         let columns = input.columns(&[value.to_string()], flag)?;
-        let kind = input.schema.field(columns[0]).data_type();
+        let field = input.schema.field(columns[0]);
+        let kind = field.data_type();
         let (source, fits, wanted) = match flag {
             "--messages-column" => (Source::Messages, may_hold_messages(kind), COLUMN_OF_MESSAGES),
             "--prompt-tokens-column" => (Source::Tokens, is_list(kind), "a list of token ids"),
@@ -105,7 +106,7 @@ impl PromptColumns {
         };
         if flag == "--prompt-column"
             && fits
-            && let Some(why) = refused(kind)
+            && let Some(why) = refused_column(field)
         {
             return Err(JobError::Usage(format!("{flag} {value}: the column is {kind}; {why}")));
         }

@@ -2,7 +2,7 @@
 
 use crate::error::JobError;
 use crate::input::Input;
-use crate::input::row::{row_values, value};
+use crate::input::row::{column_value, row_values};
 use crate::options::prompt::{Given, PromptOptions};
 use crate::prompt::chat::Chat;
 use crate::prompt::columns::{ASK, PromptColumns, Source, row_tokens};
@@ -497,8 +497,8 @@ impl Prompts {
                 .map(behind)
                 .map_err(|why| RowError::new(RowErrorKind::Template, why));
         }
-        let prompt =
-            value(batch.column(0), row, &mut each).map_err(|why| RowError::new(RowErrorKind::BadRow, why))?;
+        let prompt = column_value(batch.schema_ref().field(0), batch.column(0), row, &mut each);
+        let prompt = prompt.map_err(|why| RowError::new(RowErrorKind::BadRow, why))?;
         match prompt.kind() {
             ValueKind::None => {
                 Err(RowError::new(RowErrorKind::NullPrompt, "the prompt column is null in this row"))

@@ -4,9 +4,11 @@
 //! quotes for the empty string, and lists and structs as JSON text.
 
 use crate::error::JobError;
+use crate::far_time::why_no_text;
 use crate::publish::format::OutputFormat;
-use arrow::array::{Array, ArrayRef, AsArray, MapArray, RecordBatch, new_empty_array};
-use arrow::datatypes::{DataType, FieldRef, Float16Type, Float32Type, Float64Type, Schema};
+use crate::uuid::{self, is_uuid};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, MapArray, RecordBatch, new_empty_array};
+use arrow::datatypes::{DataType, Field, FieldRef, Float16Type, Float32Type, Float64Type, Schema};
 use arrow::error::ArrowError;
 use arrow::json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -105,8 +107,13 @@ impl LineEncoder {
         field: &'a FieldRef,
         array: &'a ArrayRef,
     ) -> Result<NullableEncoder<'a>, JobError> {
-        make_encoder(field, array, &self.options)
-            .map_err(|_| self.refusal(field.name(), &format!("{} has no text", field.data_type())))
+        make_encoder(field, array, &self.options).map_err(|error| {
+            let why = match error {
+                ArrowError::InvalidArgumentError(why) => why,
+                _ => format!("{} has no text", field.data_type()),
+            };
+            self.refusal(field.name(), &why)
+        })
     }
 
     fn refusal(&self, column: &str, why: &str) -> JobError {
@@ -159,7 +166,7 @@ struct Strict {
 impl EncoderFactory for Strict {
     fn make_default_encoder<'a>(
         &self,
-        _: &'a FieldRef,
+        field: &'a FieldRef,
         array: &'a dyn Array,
         options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
@@ -168,6 +175,9 @@ impl EncoderFactory for Strict {
         let encoder: Box<dyn Encoder + 'a> = match kind {
             DataType::Float16 | DataType::Float32 | DataType::Float64 => {
                 Box::new(Floats { array, wrong: self.wrong.clone() })
+            }
+            DataType::FixedSizeBinary(_) if is_uuid(below_lists(field)) => {
+                Box::new(Uuids(array.as_fixed_size_binary()))
             }
             DataType::Binary
             | DataType::LargeBinary
@@ -181,14 +191,15 @@ impl EncoderFactory for Strict {
                 if let DataType::Timestamp(_, Some(zone)) = kind {
                     zone.parse::<arrow::array::timezone::Tz>()?;
                 }
-                Box::new(Times { formatter, wrong: self.wrong.clone() })
+                Box::new(Times { array, formatter, wrong: self.wrong.clone() })
             }
             DataType::Map(entries, _) => {
                 let (maps, DataType::Struct(fields)) = (array.as_map(), entries.data_type()) else {
                     return Ok(None);
                 };
                 if !maps.keys().data_type().is_string() {
-                    return Err(ArrowError::JsonError("keys are no strings".into()));
+                    let why = format!("a map's keys are {} and not strings", maps.keys().data_type());
+                    return Err(ArrowError::InvalidArgumentError(why));
                 }
                 let keys = make_encoder(&fields[0], maps.keys(), options)?;
                 let values = make_encoder(&fields[1], maps.values(), options)?;
@@ -197,6 +208,17 @@ impl EncoderFactory for Strict {
             _ => return Ok(None),
         };
         Ok(Some(NullableEncoder::new(encoder, nulls)))
+    }
+}
+
+/// The field of what is in lists, of which Arrow's encoders give that of the outermost.
+fn below_lists(field: &Field) -> &Field {
+    use DataType::{FixedSizeList, LargeList, LargeListView, List, ListView};
+    match field.data_type() {
+        List(item) | LargeList(item) | ListView(item) | LargeListView(item) | FixedSizeList(item, _) => {
+            below_lists(item)
+        }
+        _ => field,
     }
 }
 
@@ -226,7 +248,18 @@ fn shown<F: Debug + Copy + Into<f64>>(value: F) -> (String, bool) {
     (format!("{value:?}"), value.into().is_finite())
 }
 
+struct Uuids<'a>(&'a FixedSizeBinaryArray);
+
+impl Encoder for Uuids<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        out.push(b'"');
+        out.extend(uuid::text(self.0.value(row)).as_bytes());
+        out.push(b'"');
+    }
+}
+
 struct Times<'a> {
+    array: &'a dyn Array,
     formatter: ArrayFormatter<'a>,
     wrong: Wrong,
 }
@@ -239,7 +272,7 @@ impl Encoder for Times<'_> {
                 let _ = write!(quoted, "\"{text}\"");
                 out.extend(quoted.as_bytes());
             }
-            Err(error) => note(&self.wrong, error.to_string()),
+            Err(error) => note(&self.wrong, why_no_text(self.array, row, &error)),
         }
     }
 }

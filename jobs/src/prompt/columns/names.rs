@@ -2,7 +2,7 @@
 
 use crate::error::JobError;
 use crate::input::Input;
-use crate::input::row::refused;
+use crate::input::row::refused_column;
 use crate::prompt::rendering::MARK;
 use crate::prompt::template::Template;
 use crate::prompt::template::names::{Kind, ROW, Use};
@@ -134,7 +134,7 @@ impl Reading<'_> {
     /// Refuses a column whose type no template can have.
     fn may_be_read(&self, column: usize, used: &Use) -> Result<(), JobError> {
         let Use { name, line, .. } = used;
-        let why = refused(self.input.schema.field(column).data_type());
+        let why = refused_column(self.input.schema.field(column));
         why.map_or(Ok(()), |why| self.refused(format!("column `{name}` (line {line}): {why}")))
     }
 
