@@ -36,6 +36,15 @@ pub fn split<'a>(text: &'a str, end: &str) -> (&'a str, Option<&'a str>) {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Progress(usize);
 
+/// What is said of the text behind a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    /// So many bytes of it.
+    Part(usize),
+    /// All of it, with so many bytes of the token.
+    Whole(usize),
+}
+
 impl Reasoning {
     /// Reasoning that ends with `text`.
     ///
@@ -52,10 +61,10 @@ impl Reasoning {
         for from in 0..text.len() {
             let mut straddling = Vec::new();
             for (id, bytes) in (0..).zip(vocabulary.token_bytes.iter()) {
-                match marker.ends_after(from, bytes) {
-                    Some(at) if at < bytes.len() => straddling.push(id),
-                    Some(_) => ends += 1,
-                    None => {}
+                match marker.said_after(from, bytes) {
+                    Said::Whole(at) if at < bytes.len() => straddling.push(id),
+                    Said::Whole(_) => ends += 1,
+                    Said::Part(_) => {}
                 }
             }
             marker.straddling.push(straddling);
@@ -92,11 +101,24 @@ impl Reasoning {
     /// # Errors
     /// What the tokenizer says.
     pub fn join(&self, tokens: &[u32], skip_special_tokens: bool) -> Result<(String, bool), String> {
-        let decode = |tokens: &[u32]| self.0.vocabulary.tokenizer.decode(tokens, skip_special_tokens);
-        let Some(len) = self.len(tokens) else { return Ok((decode(tokens)?, false)) };
-        let reasoning = decode(&tokens[..len])?;
-        let reasoning = reasoning.strip_suffix(self.text()).unwrap_or(&reasoning);
-        Ok((format!("{reasoning}{}{}", self.text(), decode(&tokens[len..])?), true))
+        let len = self.len(tokens);
+        let (thought, answer) = tokens.split_at(len.unwrap_or(tokens.len()));
+        let decode = |tokens: &[u32], skip| self.0.vocabulary.tokenizer.decode(tokens, skip);
+        let mut reasoning = String::new();
+        // A special token whose name has what ends the reasoning does not end it, and is left out.
+        for skip in [skip_special_tokens, true] {
+            reasoning = decode(thought, skip)?;
+            if len.is_some() && reasoning.ends_with(self.text()) {
+                reasoning.truncate(reasoning.len() - self.text().len());
+            }
+            if !reasoning.contains(self.text()) {
+                break;
+            }
+        }
+        if len.is_none() {
+            return Ok((reasoning, false));
+        }
+        Ok((format!("{reasoning}{}{}", self.text(), decode(answer, skip_special_tokens)?), true))
     }
 
     /// A matcher that allows anything up to the end of the reasoning, and then what another one does.
@@ -108,27 +130,30 @@ impl Reasoning {
 impl Marker {
     /// Takes a token. Whether the text is said with it.
     fn advance(&self, progress: &mut Progress, token: u32) -> bool {
-        let Some(bytes) = self.vocabulary.token_bytes.get(token as usize) else { return false };
-        if self.ends_after(progress.0, bytes).is_some() {
-            return true;
+        let bytes = self.vocabulary.token_bytes.get(token as usize).map_or(&[][..], Vec::as_slice);
+        match self.said_after(progress.0, bytes) {
+            Said::Whole(_) => true,
+            Said::Part(said) => {
+                progress.0 = said;
+                false
+            }
         }
-        progress.0 = bytes.iter().fold(progress.0, |said, byte| self.next[said][usize::from(*byte)]);
-        false
     }
 
-    /// The number of bytes of a token with which the text is said, if so much of it is said before.
-    fn ends_after(&self, said: usize, bytes: &[u8]) -> Option<usize> {
+    /// How much of the text is said behind a token, if so much of it is said before. A special token is the text or nothing of it:
+    /// what it is called is not said, so that the text goes on behind it.
+    fn said_after(&self, said: usize, bytes: &[u8]) -> Said {
         if let Some(written) = bytes.strip_prefix(&[NO_TEXT]) {
-            return (written == self.text.as_bytes()).then_some(bytes.len());
+            return if written == self.text.as_bytes() { Said::Whole(bytes.len()) } else { Said::Part(said) };
         }
         let mut said = said;
         for (at, byte) in bytes.iter().enumerate() {
             said = self.next[said][usize::from(*byte)];
             if said == self.text.len() {
-                return Some(at + 1);
+                return Said::Whole(at + 1);
             }
         }
-        None
+        Said::Part(said)
     }
 }
 

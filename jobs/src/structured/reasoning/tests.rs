@@ -60,6 +60,42 @@ fn the_structure_begins_behind_the_reasoning() {
 }
 
 #[test]
+fn what_a_special_token_is_called_is_not_said() {
+    let tokenizer = Arc::new(byte_level());
+    let size = (0..).find(|&id| tokenizer.written_form(id).is_none()).unwrap() as usize;
+    let id = |text: &str| tokenizer.id(text).unwrap();
+    let (im_start, im_end) = (id("<|im_start|>"), id("<|im_end|>"));
+    let vocabulary = Arc::new(Vocabulary::new(&tokenizer, size, &[im_end]).unwrap());
+    let structure = Structure::compile(&StructuredOutputs::Regex("a+b".into()), &vocabulary).unwrap();
+    // The first, an inner and the last part of their names, and more than their names.
+    for end in ["<", "<|im_", "m_", "n", "t", "d|>", "|>", "<|im_end|>h", "h<|im_end|>"] {
+        let reasoning = Reasoning::new(end, &vocabulary).unwrap();
+        let mut matcher = structure.clone().after(reasoning.clone()).matcher();
+        let tokens = [id("a"), im_start, im_end, id("aa"), im_end];
+        for token in tokens {
+            let mut mask = vec![0; size.div_ceil(32)];
+            matcher.fill_mask(&mut mask).unwrap();
+            assert!(tokens_of(&mask).contains(&token), "{end}: {token}");
+            matcher.accept(token);
+        }
+        assert!(!matcher.is_ended());
+        assert_eq!(reasoning.len(&tokens), None, "{end}");
+        for skip in [true, false] {
+            let (text, ended) = reasoning.join(&tokens, skip).unwrap();
+            assert!(!ended && split(&text, end) == (text.as_str(), None), "{end}: {text}");
+            assert!(text.starts_with('a') && text.contains("aa"), "{end}: {text}");
+        }
+    }
+    // Text goes on behind a special token, as it does where special tokens are not shown.
+    let reasoning = Reasoning::new("ha", &vocabulary).unwrap();
+    let tokens = [id("h"), im_start, id("a"), id("aa"), id("b")];
+    assert_eq!(reasoning.len(&tokens), Some(3));
+    for (skip, expected) in [(true, "haaab"), (false, "h<|im_start|>ahaaab")] {
+        assert_eq!(reasoning.join(&tokens, skip).unwrap(), (expected.into(), true));
+    }
+}
+
+#[test]
 fn a_text_is_reasoning_and_answer() {
     for (text, expected) in [
         ("so\n</think>{}", ("so\n", Some("{}"))),
