@@ -582,6 +582,32 @@ pub fn cases() -> Vec<Case> {
             None,
         )
         .row_error("TooComplex(\"its rules may go on in too many ways here: more than 2500 items"),
+        lark("lark, a terminal twice", "start: A A\nA: /a+/", Some("so that it never ends")),
+        lark(
+            "lark, a terminal that has what follows it",
+            "start: A B\nA: /a+/\nB: /ab/",
+            Some("so that it never ends"),
+        ),
+        lark("lark, /a+/ before /a+b/", "start: A B\nA: /a+/\nB: /a+b/", Some("so that it never ends")),
+        lark("lark, /a+/ before /a+b/ without names", "start: /a+/ /a+b/", Some("so that it never ends")),
+        lark("lark, /(ab)+/ twice", "start: \"x\" A A \"y\"\nA: /(ab)+/", Some("so that it never ends")),
+        lark(
+            "lark, /[a-z]+/ before /[a-z]+;/",
+            "start: A B\nA: /[a-z]+/\nB: /[a-z]+;/",
+            Some("so that it never ends"),
+        ),
+        lark("lark, /a+/ twice at one place of two", "start: \"x\" A A | A\nA: /a+/", None),
+        lark("lark, /a+/ before /ab/ or an end", "start: A (B | \"!\")\nA: /a+/\nB: /ab/", None),
+        lark("lark, blanks that are ignored before a blank", "start: \"a\" \" b\" \"c\"\n%ignore / +/", None),
+        lark(
+            "lark, 2,000 terminals in any order",
+            format!(
+                "start: ({})+\n{}",
+                (0..2000).map(|i| format!("T{i}")).collect::<Vec<_>>().join(" | "),
+                (0..2000).map(|i| format!("T{i}: /a+{i}/\n")).collect::<String>()
+            ),
+            None,
+        ),
         lark(
             "lark, 1,500 terminals that overlap",
             format!(

@@ -8,7 +8,9 @@
 pub(crate) mod alternatives;
 pub(crate) mod chars;
 pub mod constraint;
+mod endings;
 pub mod field_probabilities;
+mod follow;
 pub mod grammar;
 pub(crate) mod growth;
 mod lark;

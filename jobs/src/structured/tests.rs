@@ -200,6 +200,69 @@ fn structures_that_are_made_to_harm_are_refused_or_work() {
 }
 
 #[test]
+fn a_terminal_that_never_ends_is_refused() {
+    let (tokenizer, vocabulary) = nano();
+    let mut wrong = Vec::new();
+    let lark = |text: &str| StructuredOutputs::Grammar(text.into());
+    for (grammar, says) in [
+        (
+            "start: A A\nA: /a+/",
+            "start: the terminal ('a')+ takes as much text as it can, and what follows it (('a')+) begins with",
+        ),
+        ("start: A B\nA: /a+/\nB: /ab/", "and what follows it ("),
+        ("start: A B\nA: /a+/\nB: /a+b/", "(T: A B)"),
+        ("start: /a+/ /a+b/", "begins with what it takes itself"),
+        ("start: /a+/ \"ab\"", "begins with what it takes itself"),
+        ("start: \"x\" A A | \"y\" x\nx: A A b\nb: \"!\"\nA: /(ab)+/", "takes as much text"),
+        ("start: \"x\" A b? C\nb: B\nA: /[a-z]+/\nB: /b!/\nC: /[a-c]/", "takes as much text"),
+        ("start: x{2}\nx: A\nA: /(ab)+/", "takes as much text"),
+        // What need not be there, what goes on otherwise, and rules that make nothing.
+        ("start: \"x\" A A | \"y\" B\nA: /a+/\nB: /e+/", ""),
+        ("start: A A\nA: /cd*/", ""),
+    ] {
+        let compiled = Structure::compile(&lark(grammar), &vocabulary);
+        let as_said = match &compiled {
+            Ok(_) => says.is_empty(),
+            Err(why) => !says.is_empty() && why.contains(says),
+        };
+        wrong.extend((!as_said).then(|| format!("{grammar}: {compiled:?}")));
+    }
+    // What ends in one way is taken, and what must come next is given without end.
+    for (grammar, text, goes_on) in [
+        ("start: \"x\" A A | A\nA: /a+/", "xa", "a"),
+        ("start: A (B | \"!\")\nA: /a+/\nB: /ab/", "aaa", "a!"),
+        ("start: \"x\" A B | A \"!\"\nA: /(ab)+/\nB: /abc/", "xab", "a"),
+        ("start: \"a\" \" b\" \"c\"\n%ignore / +/", "a  ", " "),
+        ("start: A b? \"!\"\nb: B\nA: /a+/\nB: /b/", "aa", "ab!"),
+        ("start: A B\nA: /a*/\nB: /ab/", "", "a"),
+        ("start: WORD{3}\nWORD: /[a-z]+ ?/", "one ", ""),
+    ] {
+        let structure = match Structure::compile(&lark(grammar), &vocabulary) {
+            Ok(structure) => structure,
+            Err(why) => {
+                wrong.push(format!("{grammar}: {why}"));
+                continue;
+            }
+        };
+        let mut matcher = structure.matcher();
+        for &byte in text.as_bytes() {
+            matcher.fill_mask(&mut [0; 64]).unwrap();
+            let token = (0..2048).find(|&token| vocabulary.token_bytes[token as usize] == [byte]).unwrap();
+            matcher.accept(token);
+        }
+        let mut mask = [0u32; 64];
+        matcher.fill_mask(&mut mask).unwrap();
+        let allowed = (0..2048u32).filter(|t| mask[*t as usize / 32] >> (t % 32) & 1 == 1);
+        let first: std::collections::BTreeSet<char> =
+            allowed.filter_map(|token| tokenizer.decode(&[token], true).unwrap().chars().next()).collect();
+        let expected = goes_on.chars().all(|c| first.contains(&c))
+            && (goes_on.is_empty() || first.len() == goes_on.len());
+        wrong.extend((!expected).then(|| format!("{grammar}: {first:?}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
 fn no_name_comes_twice_in_an_object() {
     let (_, vocabulary) = nano();
     let a_or_b = json!({ "type": "object", "patternProperties": { "^[ab]{1,2}$": { "type": "null" } },

@@ -4,6 +4,7 @@ use crate::guard::guarded;
 use crate::prompt::tokenizer::Tokenizer;
 use crate::prompt::tokenizer::token_bytes::TokenBytes;
 use crate::structured::alternatives::beyond;
+use crate::structured::endings::{Endings, endings};
 use crate::structured::parser_error::plain;
 use llguidance::api::{GrammarInit, TopLevelGrammar};
 use llguidance::earley::CGrammar;
@@ -118,12 +119,14 @@ impl Vocabulary {
             limits.step_max_items = FREE_MASK_ITEMS;
         }
         let tokens = || Some(self.factory.tok_env().clone());
-        let (rules, lexer) =
+        let (rules, mut lexer) =
             GrammarInit::Serialized(rules).to_internal(tokens(), limits.clone()).map_err(said)?;
         let copy = GrammarInit::Internal(rules.clone(), lexer.clone());
         let compiled =
             copy.to_cgrammar(tokens(), &mut Logger::new(0, 0), limits.clone(), Vec::new()).map_err(said)?;
         check_alternatives(&compiled, is_schema)?;
+        // Text that must come next is not asked for where it may have no end. In JSON, no terminal goes on with what may follow it.
+        lexer.no_forcing = !is_schema && endings(&compiled, &limits)? == Endings::Unknown;
         drop(compiled);
         let (rules, logger) = (GrammarInit::Internal(rules, lexer), Logger::new(0, 0));
         let able = InferenceCapabilities::default();
