@@ -300,6 +300,20 @@ fn reasoning_goes_to_a_column_and_the_structure_begins_behind_it() {
         assert!(reasoning.unwrap().contains(", "));
     }
     assert_eq!(batch.column_by_name("generated_text").unwrap().null_count(), 12);
+    // What the end token is called does not end it: not from within, and not where it is shown.
+    for shown in ["true", "false"] {
+        let shows = format!("--skip-special-tokens={shown}");
+        let flags = [&flags[..], &["im_e", &shows]].concat();
+        let endless = run(&bench, &format!("name-{shown}.parquet"), &flags);
+        assert_eq!(endless.code, 3, "{}", endless.stderr);
+        let batch = read(&bench.path(&format!("name-{shown}.parquet")));
+        let errors = text(&batch, "error");
+        assert!(
+            errors.iter().flatten().filter(|e| e.contains("im_e does not end")).count() == 12,
+            "{errors:?}"
+        );
+        assert_eq!(batch.column_by_name("generated_text").unwrap().null_count(), 12);
+    }
     let other = run(&bench, "out.parquet", &[&flags[..], &["."]].concat());
     assert!(other.stderr.contains("reasoning_end: begun with ,, now ."), "{}", other.stderr);
     let useless = run(&bench, "x.parquet", &["--max-tokens", "9", "--reasoning-end", "</think>"]);
