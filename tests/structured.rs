@@ -260,6 +260,37 @@ fn a_limit_of_the_engine_is_no_dead_end() {
 }
 
 #[test]
+fn a_grammar_that_never_ends_is_refused_by_each_command_and_by_its_request() {
+    let bench = Bench::new();
+    let grammar = "start: A A\nA: /a+/";
+    let job = format!(
+        "model = \"nano\"\ndevice = \"cpu\"\ninput = {MESSAGES:?}\noutput = {:?}\nprompt = \"{{{{ message }}}}\"\nmax-tokens = 9\n\
+         [structured-outputs]\ngrammar = {grammar:?}\n",
+        bench.name("out.parquet")
+    );
+    std::fs::write(bench.path("job.toml"), job).unwrap();
+    let job = bench.name("job.toml");
+    for command in [&["run", &job][..], &["plan", &job], &["show", &job, "--row", "1"]] {
+        let ran = bench.run(command);
+        assert_eq!(ran.code, 2, "{command:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("so that it never ends"), "{command:?}: {}", ran.stderr);
+    }
+    // Other requests of a batch are answered.
+    let request = |id: &str, grammar: &str| {
+        serde_json::json!({ "custom_id": id, "method": "POST", "url": "/v1/completions",
+                "body": { "model": "nano", "prompt": "a", "max_tokens": 9, "structured_outputs": { "grammar": grammar } } })
+    };
+    let requests = [request("a", grammar), request("b", "start: \"yes\"")].map(|r| r.to_string() + "\n");
+    std::fs::write(bench.path("requests.jsonl"), requests.concat()).unwrap();
+    let (requests, results) = (bench.name("requests.jsonl"), bench.name("results.jsonl"));
+    let ran = bench.run(&["run", "--device", "cpu", "--model", "nano", "--batch", &requests, "-o", &results]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    let results = std::fs::read_to_string(bench.path("results.jsonl")).unwrap();
+    let lines: Vec<&str> = results.lines().collect();
+    assert!(lines[0].contains("so that it never ends") && lines[1].contains("\"yes\""), "{results}");
+}
+
+#[test]
 fn reasoning_goes_to_a_column_and_the_structure_begins_behind_it() {
     let bench = Bench::new();
     let ask = "Label this customer message with its sentiment (positive, neutral or negative) and its topic (delivery, billing, \

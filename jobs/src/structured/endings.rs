@@ -136,7 +136,9 @@ impl Lexer<'_> {
         let lexer = self.grammar.lexer_spec();
         let all = lexer.lexeme_def_to_string(LexemeIdx::new(terminal));
         let begin = all.find("(ExprRef ").map_or(0, |at| at + "(ExprRef ".len());
-        all[begin..].strip_suffix(')').unwrap_or(&all[begin..]).chars().take(60).collect()
+        // Literals have an empty text at their ends.
+        let text = all[begin..].strip_suffix(')').unwrap_or(&all[begin..]).replace(" ε", "");
+        text.chars().take(60).collect()
     }
 
     /// Whether a terminal may end where these follow.
