@@ -3,7 +3,7 @@
 use llguidance::earley::{CGrammar, CSymIdx};
 use std::collections::HashSet;
 
-/// Words of sets that are joined, at most: a quarter of a second or less.
+/// Words of sets that are joined, at most: a bound of the time that it takes.
 const MOST_JOINED: usize = 50_000_000;
 
 /// Words of all sets, at most: 8 MiB.
