@@ -299,19 +299,20 @@ fn write_leaves(bench: &Bench, name: &str, message: &str, order: &[u8]) -> Strin
     bench.name(name)
 }
 
-/// As DuckDB writes them, without an Arrow schema.
+/// UUIDs and JSON as DuckDB writes them, without an Arrow schema.
+const UUIDS: &str = "message schema {
+    REQUIRED BYTE_ARRAY q (UTF8);
+    OPTIONAL FIXED_LEN_BYTE_ARRAY (16) id (UUID);
+    OPTIONAL BYTE_ARRAY order (JSON);
+    OPTIONAL group ids (LIST) { REPEATED group list { OPTIONAL FIXED_LEN_BYTE_ARRAY (16) element (UUID); } }
+}";
+
 #[test]
 fn uuids_and_json_stay_that_where_all_files_have_them() {
     let bench = Bench::new();
-    let message = "message schema {
-        REQUIRED BYTE_ARRAY q (UTF8);
-        OPTIONAL FIXED_LEN_BYTE_ARRAY (16) id (UUID);
-        OPTIONAL BYTE_ARRAY order (JSON);
-        OPTIONAL group ids (LIST) { REPEATED group list { OPTIONAL FIXED_LEN_BYTE_ARRAY (16) element (UUID); } }
-    }";
     let order = b"{\"mill\": 1}";
-    let named = write_leaves(&bench, "named.parquet", message, order);
-    let plain = message.replace(" (UUID)", "").replace("(JSON)", "(UTF8)");
+    let named = write_leaves(&bench, "named.parquet", UUIDS, order);
+    let plain = UUIDS.replace(" (UUID)", "").replace("(JSON)", "(UTF8)");
     let plain = write_leaves(&bench, "plain.parquet", &plain, order);
     let out = answered(&bench, &named, "out.parquet");
     assert_eq!(text(&out, "order"), [None, Some("{\"mill\": 1}".to_string())]);
@@ -338,7 +339,7 @@ fn uuids_and_json_stay_that_where_all_files_have_them() {
         assert_eq!(of(output), [None, Some(LogicalType::String), None], "{output}");
     }
     // A text that is none is one bad cell, as in other columns.
-    let damaged = write_leaves(&bench, "damaged.parquet", message, b"\xff");
+    let damaged = write_leaves(&bench, "damaged.parquet", UUIDS, b"\xff");
     let flags = ["--prompt-column", "q", "--max-tokens", "1", "--on-corrupt", "row-errors"];
     let ran = bench.job(
         "qwen3",
@@ -490,13 +491,7 @@ fn dates_in_days_and_in_milliseconds_are_one_column() {
 #[test]
 fn uuids_are_their_text_in_prompts_and_in_lines() {
     let bench = Bench::new();
-    let message = "message schema {
-        REQUIRED BYTE_ARRAY q (UTF8);
-        OPTIONAL FIXED_LEN_BYTE_ARRAY (16) id (UUID);
-        OPTIONAL BYTE_ARRAY order (JSON);
-        OPTIONAL group ids (LIST) { REPEATED group list { OPTIONAL FIXED_LEN_BYTE_ARRAY (16) element (UUID); } }
-    }";
-    let input = write_leaves(&bench, "in.parquet", message, b"{}");
+    let input = write_leaves(&bench, "in.parquet", UUIDS, b"{}");
     let uuid = "30313233-3435-3637-3839-616263646566";
     let flags = ["--prompt-column", "q", "--max-tokens", "1", "--keep", "id,ids"];
     for (output, line) in [
@@ -520,7 +515,7 @@ fn uuids_are_their_text_in_prompts_and_in_lines() {
         assert!(ran.stdout.replace('\'', "\"").contains(&shown), "{}", ran.stdout);
     }
     // Bytes of any other meaning have none.
-    let plain = write_leaves(&bench, "plain.parquet", &message.replace(" (UUID)", ""), b"{}");
+    let plain = write_leaves(&bench, "plain.parquet", &UUIDS.replace(" (UUID)", ""), b"{}");
     let ran = bench.job("qwen3", &plain, &bench.name("no.jsonl"), &flags);
     assert_eq!(ran.code, 2, "{}", ran.stderr);
     assert!(ran.stderr.contains("FixedSizeBinary(16) has no text"), "{}", ran.stderr);

@@ -28,7 +28,8 @@ pub fn may_be_unheld(field: &Field) -> bool {
 pub fn refuse_unheld(rows: &RecordBatch, first_row: u64) -> Result<(), JobError> {
     let schema = rows.schema_ref();
     let columns = schema.fields().iter().zip(rows.columns()).filter(|(field, _)| may_be_unheld(field));
-    for (field, column) in columns {
+    // Which row it is, is asked only where there is one.
+    for (field, column) in columns.filter(|(_, column)| unheld(column).is_some()) {
         for row in 0..column.len() {
             if let Some(why) = unheld(&column.slice(row, 1)) {
                 let why = format!(
